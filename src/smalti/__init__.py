@@ -1,0 +1,58 @@
+"""smalti: learn a patient, a slide or a tissue from its pieces.
+
+Every public name is loaded at first use, so that ``import smalti`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from smalti._version import __version__
+
+if TYPE_CHECKING:
+    from smalti import datasets, mil, plot
+    from smalti.bags import Bags
+    from smalti.errors import InputError
+    from smalti.evaluate.compare import Comparison, compare
+    from smalti.io.anndata import read
+    from smalti.io.features import read_features
+    from smalti.many import fit_many
+    from smalti.method import Method, make, methods
+    from smalti.model_files import load
+    from smalti.task import Task
+
+_NAMES = {
+    "Bags": "smalti.bags",
+    "Comparison": "smalti.evaluate.compare",
+    "InputError": "smalti.errors",
+    "Method": "smalti.method",
+    "Task": "smalti.task",
+    "compare": "smalti.evaluate.compare",
+    "fit_many": "smalti.many",
+    "load": "smalti.model_files",
+    "make": "smalti.method",
+    "methods": "smalti.method",
+    "read": "smalti.io.anndata",
+    "read_features": "smalti.io.features",
+}
+_ROOMS = ("datasets", "evaluate", "mil", "plot")
+
+__all__ = [
+    "Bags", "Comparison", "InputError", "Method", "Task", "__version__", "compare", "datasets",
+    "evaluate", "fit_many", "load", "make", "methods", "mil", "plot", "read", "read_features",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"smalti.{name}")
+    if name not in _NAMES:
+        raise AttributeError(f"module 'smalti' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_NAMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,601 @@
+"""``Bags``, the one data structure: flat tables cut into bags, never padded.
+
+Design:
+
+- Every view (``x["X_pca"]``, ``x["tiles"]``) is one flat array of instances; rows of a bag are
+  contiguous, so a bag is a slice and no operation ever pads.
+- A view is a NumPy array of any dtype and rank, a SciPy CSR matrix, or *backed*: an object with
+  ``shape``, ``dtype`` and ``read(start, stop)`` that reads rows from disk when asked.
+- ``len``, ``shape`` and ``[...]`` work by bag, so scikit-learn's splitters and searches take
+  ``Bags`` as ``X``.
+- The user's own row order is never lost: ``rows`` maps back to it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from smalti.errors import InputError
+
+if TYPE_CHECKING:
+    from smalti.task import Task
+
+
+@runtime_checkable
+class Backed(Protocol):
+    """A view whose rows stay on disk until they are needed."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Rows ``start:stop`` as an array."""
+        ...
+
+    def digest(self) -> str:
+        """A digest of what the rows are, cheap to compute."""
+        ...
+
+
+View: TypeAlias = "np.ndarray | sp.csr_matrix | Backed"
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Bags:
+    """Bags of instances: patients of cells, slides of tiles, images of patches.
+
+    Most users call :func:`smalti.read` (AnnData), :func:`smalti.read_features` (h5 folders),
+    :meth:`from_rows` or :meth:`from_list`; this constructor takes data that is already flat.
+
+    Parameters
+    ----------
+    x
+        View name -> (n_instances, ...) rows; dense, CSR or backed.
+    offsets
+        (n_bags + 1,) int64. Bag i is rows ``offsets[i]:offsets[i + 1]``. No bag is empty.
+    instance
+        One row per instance: cell type, position, ... The index is the user's instance name.
+    bag
+        One row per bag: target, donor, covariates. The index is the bag id.
+    rows
+        (n_instances,) position of each row in the user's own table.
+    features
+        View name -> feature names, for the views that have them.
+    target
+        Column of ``bag`` to predict; several columns make the task multi-label.
+    kind
+        What kind of target it is (see :class:`smalti.Task`); inferred when left out.
+    donor
+        Column of ``bag`` that says which bags come from one donor and must never part.
+    notes
+        Warnings that travel with the data, e.g. an embedding made on the whole cohort.
+    origin
+        The arguments that :func:`smalti.read` was given, so that a fitted method can read the
+        same table again when it writes back.
+    """
+
+    x: Mapping[str, View]
+    offsets: np.ndarray
+    instance: pd.DataFrame
+    bag: pd.DataFrame
+    rows: np.ndarray
+    features: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    target: str | tuple[str, ...] | None = None
+    kind: str | None = None
+    donor: str | None = None
+    notes: tuple[str, ...] = ()
+    origin: Mapping[str, Any] | None = None
+
+    # ---------------------------------------------------------------- making
+
+    @classmethod
+    def from_rows(
+        cls,
+        x: Any,
+        bag_id: Any,
+        *,
+        y: Any = None,
+        target: str | Sequence[str] | None = None,
+        kind: str | None = None,
+        donor: Any = None,
+        instance: pd.DataFrame | None = None,
+        bag: pd.DataFrame | None = None,
+        features: Mapping[str, Sequence[str]] | None = None,
+        notes: Sequence[str] = (),
+    ) -> Bags:
+        """Build from one row per instance, in any order.
+
+        Parameters
+        ----------
+        x
+            (n_instances, ...) array, CSR matrix or data frame, or a mapping of view names to them.
+        bag_id
+            (n_instances,) the bag each row belongs to. Bags keep the order of first appearance.
+        y
+            Target: (n_instances,) constant within each bag, or a mapping from bag id.
+        target
+            Instead of ``y``: a column (or columns) of ``bag`` or ``instance``.
+        kind
+            Kind of the target; inferred when left out.
+        donor
+            (n_instances,) array, mapping from bag id, or a column name.
+        instance
+            Columns of the instances, in the order of ``x``.
+        bag
+            Columns of the bags, indexed by bag id.
+        features
+            View name -> feature names.
+        notes
+            Warnings to keep with the data.
+
+        Raises
+        ------
+        InputError
+            If lengths disagree, or a bag has two targets or two donors.
+        """
+        views, names = _views(x)
+        names.update({k: tuple(map(str, v)) for k, v in (features or {}).items()})
+        n = {len_(v) for v in views.values()}
+        ids = np.asarray(bag_id)
+        if ids.ndim != 1 or {len(ids)} != n:
+            raise InputError(
+                f"bag_id has shape {ids.shape} but the features have {sorted(n)} rows: "
+                "give one bag id per row."
+            )
+        if pd.isna(ids).any():
+            raise InputError(
+                f"bag_id is missing in {int(pd.isna(ids).sum())} rows (first: row "
+                f"{int(np.flatnonzero(pd.isna(ids))[0])}): drop these rows or fill the id in."
+            )
+        codes, labels = pd.factorize(ids)
+        order = np.argsort(codes, kind="stable")
+        offsets = np.concatenate([[0], np.bincount(codes, minlength=len(labels)).cumsum()])
+        obs = pd.DataFrame(index=pd.RangeIndex(len(ids))) if instance is None else instance
+        if len(obs) != len(ids):
+            raise InputError(f"instance has {len(obs)} rows, the features {len(ids)}.")
+        table = pd.DataFrame(index=pd.Index(labels, name="bag"))
+        if bag is not None:
+            absent = table.index.difference(bag.index)
+            if len(absent):
+                raise InputError(
+                    f"the bag table has no row for {_some(absent)}: add it, or drop these bags."
+                )
+            table = bag.loc[table.index].copy()
+
+        def to_bag(column: str, values: Any) -> None:
+            table[column] = _by_bag(column, values, codes, table.index)
+
+        if isinstance(donor, str):
+            if donor not in table and not (donor == "bag" and "bag" not in obs):
+                to_bag(donor, _column(obs, donor, "instance", table))
+        elif donor is not None:
+            to_bag("donor", donor)
+            donor = "donor"
+        if y is not None:
+            if target is not None:
+                raise InputError("give y or target, not both.")
+            target = "target"
+            to_bag(target, y)
+        for column in [target] if isinstance(target, str) else target or ():
+            if column not in table:
+                to_bag(column, _column(obs, column, "instance", table))
+        return cls(
+            x={k: _take(v, order) for k, v in views.items()},
+            offsets=offsets.astype(np.int64),
+            instance=obs.iloc[order],
+            bag=table,
+            rows=order,
+            features=names,
+            target=target if target is None or isinstance(target, str) else tuple(target),
+            kind=kind,
+            donor=donor,
+            notes=tuple(notes),
+        )
+
+    @classmethod
+    def from_list(
+        cls, x: Sequence[Any], y: Any = None, *, donor: Any = None, **kwargs: Any
+    ) -> Bags:
+        """Build from one array per bag.
+
+        Parameters
+        ----------
+        x
+            One (n_i, ...) array per bag.
+        y
+            (n_bags,) target, or (n_bags, n_labels) for several labels.
+        donor
+            (n_bags,) donor of each bag.
+        **kwargs
+            As in :meth:`from_rows`: ``kind``, ``instance``, ``bag``, ``features``.
+
+        Raises
+        ------
+        InputError
+            If a bag is empty or the bags do not share their feature shape.
+        """
+        if not len(x):
+            raise InputError("no bags: the list is empty.")
+        arrays = [np.asarray(a) for a in x]
+        for i, a in enumerate(arrays):
+            if a.ndim < 2:
+                raise InputError(f"bag {i} has shape {a.shape}: expected (instances, features).")
+            if not len(a):
+                raise InputError(f"bag {i} is empty: drop it, or give it at least one instance.")
+            if a.shape[1:] != arrays[0].shape[1:]:
+                raise InputError(
+                    f"bag {i} has features of shape {a.shape[1:]}, bag 0 {arrays[0].shape[1:]}: "
+                    "all bags must share one feature space."
+                )
+        ids = np.repeat(np.arange(len(arrays)), [len(a) for a in arrays])
+        table = kwargs.pop("bag", None)
+        table = pd.DataFrame(index=pd.RangeIndex(len(arrays), name="bag")) if table is None else (
+            table.reset_index(drop=True)
+        )
+        target = kwargs.pop("target", None)
+        if y is not None:
+            values = np.asarray(y)
+            if len(values) != len(arrays):
+                raise InputError(f"y has {len(values)} values for {len(arrays)} bags.")
+            if values.ndim == 2:
+                target = [f"target_{j}" for j in range(values.shape[1])]
+                table[target] = values
+            else:
+                target = "target"
+                table[target] = values
+        if donor is not None and not isinstance(donor, str):
+            table["donor"] = np.asarray(donor)
+            donor = "donor"
+        return cls.from_rows(
+            np.concatenate(arrays), ids, target=target, donor=donor, bag=table, **kwargs
+        )
+
+    def __post_init__(self) -> None:
+        empty = np.flatnonzero(np.diff(self.offsets) <= 0)
+        if len(empty):
+            raise InputError(
+                f"bag {self.bag.index[empty[0]]!r} is empty: drop it, or give it an instance."
+            )
+        for name, view in self.x.items():
+            if len_(view) != self.offsets[-1]:
+                raise InputError(
+                    f"view {name!r} has {len_(view)} rows, the bags need {self.offsets[-1]}."
+                )
+
+    # ---------------------------------------------------------------- reading
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n_bags, n_features of the first view), as scikit-learn asks."""
+        return (len(self), *next(iter(self.x.values())).shape[1:])
+
+    @property
+    def n_instances(self) -> int:
+        """Number of instances in all bags."""
+        return int(self.offsets[-1])
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(n_bags,) instances per bag."""
+        return np.diff(self.offsets)
+
+    @property
+    def index(self) -> np.ndarray:
+        """(n_instances,) the bag of each instance, as a position."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def __getitem__(self, key: Any) -> Bags:
+        """Some bags, in the order asked for: positions, a mask or a slice."""
+        if isinstance(key, tuple):  # scikit-learn writes bags[key, ...]
+            key = key[0]
+        bags = np.arange(len(self))[key]
+        bags = np.atleast_1d(bags)
+        rows = slice_rows(self.offsets, bags)
+        return dataclasses.replace(
+            self,
+            x={k: _take(v, rows) for k, v in self.x.items()},
+            offsets=np.concatenate([[0], self.lengths[bags].cumsum()]),
+            instance=self.instance.iloc[rows],
+            bag=self.bag.iloc[bags],
+            rows=self.rows[rows],
+        )
+
+    def __iter__(self) -> Iterator[Bags]:
+        return (self[[i]] for i in range(len(self)))
+
+    def view(self, name: str | None = None) -> tuple[str, View]:
+        """Name and rows of a view; the first when no name is given."""
+        if name is None:
+            return next(iter(self.x.items()))
+        if name not in self.x:
+            raise InputError(f"no view {name!r}; there are {sorted(self.x)}.")
+        return name, self.x[name]
+
+    def table(self, name: str | None = None) -> np.ndarray:
+        """A view as one dense array in memory, (n_instances, ...)."""
+        view = self.view(name)[1]
+        if sp.issparse(view):
+            return view.toarray()
+        return view if isinstance(view, np.ndarray) else view.read(0, self.n_instances)
+
+    def scatter(self, values: np.ndarray, n: int | None = None) -> np.ndarray:
+        """Put values of the instances back into the user's row order.
+
+        Rows that are in no bag become NaN; ``n`` is the length of the user's table.
+        """
+        values = np.asarray(values)
+        n = int(self.rows.max()) + 1 if n is None else n
+        kind = np.result_type(values.dtype, np.float32) if n > len(values) else values.dtype
+        out = np.full((n, *values.shape[1:]), np.nan if n > len(values) else 0, dtype=kind)
+        out[self.rows] = values
+        return out
+
+    # ---------------------------------------------------------------- target
+
+    def with_target(self, y: Any, kind: str | None = None) -> Bags:
+        """The same bags with another target, one row of ``y`` per bag."""
+        values = np.asarray(y)
+        if len(values) != len(self):
+            raise InputError(
+                f"Found input variables with inconsistent numbers of samples: "
+                f"{len(self)} bags but {len(values)} targets."
+            )
+        table = self.bag.copy()
+        if values.ndim == 2 and values.shape[1] == 1:
+            values = values[:, 0]
+        if values.ndim == 2:
+            names = tuple(f"target_{j}" for j in range(values.shape[1]))
+            table[list(names)] = values
+            return dataclasses.replace(self, bag=table, target=names, kind=kind)
+        table["target"] = values
+        return dataclasses.replace(self, bag=table, target="target", kind=kind)
+
+    @cached_property
+    def task(self) -> Task | None:
+        """What is to be predicted, or None."""
+        from smalti.task import Task
+
+        if self.target is None:
+            return None
+        for column in (self.target,) if isinstance(self.target, str) else self.target:
+            _column(self.bag, column, "bag")
+        labels = self.bag[self.target] if isinstance(self.target, str) else self.labels
+        return Task.infer(labels, column=self.target, kind=self.kind)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Target as the user wrote it: (n_bags,), or (n_bags, n_labels) for several."""
+        if self.target is None:
+            raise InputError("these bags have no target: name it (label=, target= or y=).")
+        columns = [self.target] if isinstance(self.target, str) else list(self.target)
+        for column in columns:
+            _column(self.bag, column, "bag")
+        values = self.bag[columns].to_numpy()
+        return self.bag[columns[0]].to_numpy() if isinstance(self.target, str) else values
+
+    @property
+    def donors(self) -> np.ndarray:
+        """(n_bags,) donor of each bag, as integers.
+
+        Raises
+        ------
+        InputError
+            If no donor column was named, or a donor is missing.
+        """
+        if self.donor is None:
+            raise InputError(
+                "no donor: samples of one donor on both sides of a split leak. Name the column "
+                "with donor=...; where every bag is its own donor, say donor='bag'."
+            )
+        if self.donor == "bag" and "bag" not in self.bag:
+            return np.arange(len(self))
+        column = _column(self.bag, self.donor, "bag")
+        if column.isna().any():
+            raise InputError(
+                f"donor column {self.donor!r} is missing for bag "
+                f"{_some(self.bag.index[column.isna()])}: fill it in, or drop the bag."
+            )
+        return pd.factorize(column)[0]
+
+    # ---------------------------------------------------------------- checking
+
+    def check(self) -> Bags:
+        """Look for features that no method can use; returns the bags themselves.
+
+        Raises
+        ------
+        InputError
+            If a feature is NaN or infinite; the view, the feature and the bag are named.
+        """
+        for name, view in self.x.items():
+            step = max(1, 2**24 // max(1, int(np.prod(view.shape[1:]))))
+            for start in range(0, self.n_instances, step):
+                part = read_rows(view, start, min(start + step, self.n_instances))
+                values = part.data if sp.issparse(part) else np.asarray(part)
+                if values.dtype.kind not in "fc" or np.isfinite(values).all():
+                    continue
+                dense = part.toarray() if sp.issparse(part) else values
+                where = np.argwhere(~np.isfinite(dense))[0]
+                row = start + int(where[0])
+                feature = self.features.get(name, ())
+                named = repr(feature[where[1]]) if len(feature) else f"at {tuple(where[1:])}"
+                raise InputError(
+                    f"view {name!r} contains NaN or infinity: feature {named}, row "
+                    f"{int(self.rows[row])}, bag {self.bag.index[self.index[row]]!r}. Impute or "
+                    "drop it first; no method here accepts missing values encoded as NaN."
+                )
+        return self
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (16 hexadecimal digits) of features, slices and bag table."""
+        sha = hashlib.sha256()
+        sha.update(np.ascontiguousarray(self.offsets).tobytes())
+        for name, view in sorted(self.x.items()):
+            sha.update(f"{name}{view.shape}{view.dtype}".encode())
+            if sp.issparse(view):
+                for part in (view.data, view.indices, view.indptr):
+                    sha.update(np.ascontiguousarray(part).tobytes())
+            elif isinstance(view, np.ndarray):
+                sha.update(np.ascontiguousarray(view).tobytes())
+            else:
+                sha.update(view.digest().encode())
+        sha.update(self.bag.to_csv().encode())
+        return sha.hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        lengths = self.lengths
+        parts = [f"{len(self):,} bags of {lengths.min():,}-{lengths.max():,} instances"]
+        parts += [f"{k} {'x'.join(map(str, v.shape[1:]))}" for k, v in self.x.items()]
+        if self.donor is not None:
+            parts.append(f"{len(np.unique(self.donors)):,} donors")
+        text = "Bags: " + ", ".join(parts)
+        try:
+            return text if self.task is None else f"{text}; {self.task.describe(self.labels)}"
+        except InputError:  # a few bags of a larger set may share one label
+            return f"{text}; {self.target}: one value"
+
+
+# -------------------------------------------------------------------- helpers
+
+
+def as_bags(x: Any, y: Any = None) -> Bags:
+    """Read what a user may pass to ``fit`` or ``predict`` as bags.
+
+    ``Bags`` stay; a list of 2-D arrays is one bag each; a 2-D array (or data frame, or CSR) is
+    bags of one instance.
+    """
+    from sklearn.utils.validation import check_array
+
+    if isinstance(x, Bags):
+        return x if y is None else x.with_target(y)
+    ragged = isinstance(x, (list, tuple)) and len(x) and all(np.ndim(a) >= 2 for a in x)
+    if ragged or (isinstance(x, np.ndarray) and x.ndim > 2):
+        bags = Bags.from_list(x)
+    else:
+        names = {"x": tuple(x.columns)} if isinstance(x, pd.DataFrame) and all(
+            isinstance(c, str) for c in x.columns
+        ) else {}
+        table = check_array(x, accept_sparse="csr", dtype="numeric")
+        if not sp.issparse(table) and table.dtype.kind not in "fiub":
+            table = table.astype(float)
+        bags = Bags.from_rows(table, np.arange(table.shape[0]), features=names)
+    return bags if y is None else bags.with_target(y)
+
+
+def slice_rows(offsets: np.ndarray, bags: np.ndarray) -> np.ndarray:
+    """Rows of some bags, one after another, without a loop."""
+    starts, lengths = offsets[bags], np.diff(offsets)[bags]
+    ends = lengths.cumsum()
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
+
+
+def read_rows(view: View, start: int, stop: int) -> np.ndarray | sp.csr_matrix:
+    """Contiguous rows of any view."""
+    return view[start:stop] if hasattr(view, "__getitem__") else view.read(start, stop)
+
+
+def len_(view: View) -> int:
+    """Number of rows of any view."""
+    return int(view.shape[0])
+
+
+class _Rows:
+    """Some rows of a backed view, still on disk."""
+
+    def __init__(self, base: Backed, rows: np.ndarray) -> None:
+        self.base, self.rows = base, rows
+        self.shape = (len(rows), *base.shape[1:])
+        self.dtype = base.dtype
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        rows = self.rows[start:stop]
+        if not len(rows):
+            return np.empty((0, *self.shape[1:]), self.dtype)
+        breaks = np.flatnonzero(np.diff(rows) != 1) + 1  # runs of neighbours are one read each
+        runs = np.split(rows, breaks)
+        return np.concatenate([self.base.read(int(r[0]), int(r[-1]) + 1) for r in runs])
+
+    def digest(self) -> str:
+        return self.base.digest() + hashlib.sha256(self.rows.tobytes()).hexdigest()
+
+
+def _take(view: View, rows: np.ndarray) -> View:
+    if hasattr(view, "__getitem__"):
+        return view[rows]
+    if isinstance(view, _Rows):
+        return _Rows(view.base, view.rows[rows])
+    return _Rows(view, np.asarray(rows))
+
+
+def _views(x: Any) -> tuple[dict[str, View], dict[str, tuple[str, ...]]]:
+    views: dict[str, View] = {}
+    names: dict[str, tuple[str, ...]] = {}
+    for name, value in (x.items() if isinstance(x, Mapping) else [("x", x)]):
+        if isinstance(value, pd.DataFrame):
+            names[name] = tuple(map(str, value.columns))
+            value = value.to_numpy()
+        if sp.issparse(value):
+            value = sp.csr_matrix(value)
+        elif not (hasattr(value, "read") and hasattr(value, "shape")):
+            value = np.asarray(value)
+            if value.ndim < 2:
+                raise InputError(
+                    f"view {name!r} has shape {value.shape}: expected (instances, features)."
+                )
+        if value.dtype.kind not in "fiub":
+            raise InputError(f"view {name!r} holds {value.dtype}, not numbers.")
+        views[name] = value
+    if len({len_(v) for v in views.values()}) != 1:
+        raise InputError(f"views differ in rows: { {k: len_(v) for k, v in views.items()} }.")
+    return views, names
+
+
+def _column(
+    table: pd.DataFrame, column: str, where: str, other: pd.DataFrame | None = None
+) -> pd.Series:
+    if column not in table:
+        there = sorted(map(str, [*table.columns, *(() if other is None else other.columns)]))
+        raise InputError(f"no column {column!r} in the {where} table; there are {there}.")
+    return table[column]
+
+
+def _by_bag(column: str, values: Any, codes: np.ndarray, index: pd.Index) -> Any:
+    """Reduce a column of the instances to the bags, where each bag has just one value."""
+    if isinstance(values, Mapping):
+        absent = [i for i in index if i not in values]
+        if absent:
+            raise InputError(f"{column!r} has no value for bag {_some(absent)}.")
+        return [values[i] for i in index]
+    series = values if isinstance(values, pd.Series) else pd.Series(np.asarray(values))
+    if len(series) != len(codes):
+        raise InputError(f"{column!r} has {len(series)} values for {len(codes)} instances.")
+    series = series.reset_index(drop=True)
+    kinds, _ = pd.factorize(series, use_na_sentinel=False)
+    first = np.zeros(len(index), dtype=np.int64)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
+    wrong = np.flatnonzero(kinds != kinds[first[codes]])
+    if len(wrong):
+        bag = codes[wrong[0]]
+        both = series.iloc[[first[bag], wrong[0]]].tolist()
+        raise InputError(
+            f"bag {index[bag]!r} has two values of {column!r} ({both[0]!r} and {both[1]!r}): a bag "
+            "has one. Mend the column, or use a bag id that parts them."
+        )
+    return series.iloc[first].array
+
+
+def _some(names: Any) -> str:
+    names = [repr(n) for n in names]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,102 @@
+"""What a network sees and what it gives back.
+
+``Batch`` and ``Output`` are plain classes on purpose: Lightning walks through data classes and
+containers at every call to convert them, which costs more than a small network's step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from smalti.segment import Segments
+from smalti.task import Task
+
+
+class Batch:
+    """Some bags as tensors on the device of the network.
+
+    Attributes
+    ----------
+    views
+        View name -> (n_instances, ...) float rows.
+    segments
+        The bags as slices of those rows.
+    instance
+        Columns of the instances that the method asked for: codes (int64) or numbers (float32).
+    bag
+        The same for the bags, (n_bags, ...).
+    """
+
+    def __init__(
+        self,
+        views: dict[str, Tensor],
+        segments: Segments,
+        instance: dict[str, Tensor] | None = None,
+        bag: dict[str, Tensor] | None = None,
+    ) -> None:
+        self.views = views
+        self.segments = segments
+        self.instance = instance or {}
+        self.bag = bag or {}
+
+    @property
+    def x(self) -> Tensor:
+        """The first view."""
+        return next(iter(self.views.values()))
+
+
+class Output:
+    """What ``forward`` returns, always.
+
+    Attributes
+    ----------
+    raw
+        (n_units, n_outputs), one row per target unit; the task says what it means.
+    instance
+        Named tensors aligned with the instances: attention, contribution, ...
+    bag
+        Named tensors aligned with the bags: embedding, ...
+    extra
+        For the loss alone.
+    """
+
+    def __init__(
+        self,
+        raw: Tensor,
+        *,
+        instance: dict[str, Tensor] | None = None,
+        bag: dict[str, Tensor] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        self.raw = raw
+        self.instance = instance or {}
+        self.bag = bag or {}
+        self.extra = extra or {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """What a method must know of the data to build its network.
+
+    Attributes
+    ----------
+    views
+        View name -> shape of one instance: (n_features,) or (channels, height, width).
+    task
+        The fitted task.
+    n_bags
+        Training bags.
+    """
+
+    views: Mapping[str, tuple[int, ...]]
+    task: Task
+    n_bags: int
+
+    @property
+    def x(self) -> tuple[int, ...]:
+        """Shape of one instance of the first view."""
+        return next(iter(self.views.values()))

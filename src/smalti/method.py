@@ -1,0 +1,475 @@
+"""``Method``: a scikit-learn estimator that is its settings, a network and a plan of stages.
+
+Design:
+
+- The fields of a method *are* its hyper-parameters, written once; a subclass becomes a
+  keyword-only data class by itself. ``fit`` computes, fitted names end in ``_``.
+- A subclass says ``network(shape)`` and ``plan(shape)``, and ``example()`` for the contract suite.
+  ``fit``, ``predict``, ``predict_proba``, ``transform``, ``attribute``, ``save`` and ``load`` live
+  here and are overridden by none.
+- Methods are found by class: any subclass in a module of ``smalti.mil`` is one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from smalti import training
+from smalti.bags import Bags, as_bags
+from smalti.batch import Shape
+from smalti.errors import InputError
+from smalti.progress import Progress
+from smalti.stage import Gradient, Stage, task_loss
+from smalti.store import Store, pack
+from smalti.task import KINDS, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BUDGET = 200_000  # instances in one step of a prediction
+
+
+@dataclass_transform(kw_only_default=True)
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class Method(BaseEstimator):
+    """What all methods share.
+
+    Attributes
+    ----------
+    name
+        How the command line and tables call it.
+    reference
+        Where it comes from.
+    kinds
+        Kinds of target it can learn.
+    baseline
+        Whether it is in every comparison, asked for or not.
+    embeds
+        Whether its network gives one embedding per bag, so that ``transform`` exists.
+    """
+
+    name: ClassVar[str] = ""
+    reference: ClassVar[str] = ""
+    kinds: ClassVar[tuple[str, ...]] = KINDS
+    baseline: ClassVar[bool] = False
+    embeds: ClassVar[bool] = True
+
+    task: str | None = None  # kind of target; inferred from the labels when None
+    class_weight: str | None = None  # "balanced": every class the same mass in the loss
+    seed: int = 0  # of everything random in a fit
+    accelerator: str = "auto"  # "cpu", "cuda"; auto takes a GPU where there is one
+    devices: int = 1  # processes, under torchrun or SLURM
+    precision: str = "32-true"  # as Lightning Fabric names it: "bf16-mixed", "64-true", ...
+    progress: bool | None = None  # show a bar; None: on a terminal only
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
+
+    # ---------------------------------------------------------------- said by each method
+
+    def network(self, shape: Shape) -> nn.Module:
+        """Build the network: ``forward(batch) -> Output``."""
+        raise TypeError(f"{type(self).__name__} must define network(shape).")
+
+    def plan(self, shape: Shape) -> Iterator[Stage]:
+        """Yield the stages of training."""
+        raise TypeError(f"{type(self).__name__} must define plan(shape).")
+
+    @classmethod
+    def example(cls) -> Method:
+        """A tiny instance that learns planted bags in seconds, for the contract suite."""
+        return cls()
+
+    # ---------------------------------------------------------------- scikit-learn
+
+    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+        """Learn from bags.
+
+        Parameters
+        ----------
+        X
+            :class:`~smalti.Bags`; or a list of (n_i, n_features) arrays, one per bag; or a
+            (n_bags, n_features) array, read as bags of one instance.
+        y
+            (n_bags,) target, or (n_bags, n_labels); not needed where ``Bags`` name theirs.
+        checkpoint
+            A file to leave and take up the fit at; removed when the fit ends.
+
+        Returns
+        -------
+        Method
+            Itself, fitted: ``task_``, ``classes_``, ``network_``, ``history_``, ``digest_``.
+
+        Raises
+        ------
+        InputError
+            If labels are missing or constant, or a feature is NaN or infinite.
+        """
+        bags = self._read_training(X, y)
+        fabric = training.make_fabric(self.accelerator, self.devices, self.precision)
+        store = self._store(bags, fabric.device)
+        job = self.prepare(bags, np.arange(len(bags)), fabric.device)
+        kept = None
+        if checkpoint is not None:
+            settings = {k: v for k, v in self.get_params().items() if k != "progress"}
+            kept = training.Checkpoint(checkpoint, identity=f"{bags.digest} {settings}")
+        with Progress(self.progress, self.name) as bar:
+            training.run(self.plan(self.shape_), job, bags, store, fabric,
+                         checkpoint=kept, progress=bar)  # fmt: skip
+        if kept is not None and not fabric.global_rank:
+            kept.remove()
+        return self.adopt(job, bags)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """(n_bags,) classes or values as they stood in training; (n_bags, n_labels) for labels."""
+        return self.task_.decide(self.forward(X)[0])
+
+    @available_if(lambda self: self._is_classifier())
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """(n_bags, n_classes) probabilities in the order of ``classes_``; or (n_bags, n_labels)."""
+        return self.task_.probabilities(self.forward(X)[0])
+
+    @available_if(lambda self: self.embeds)
+    def transform(self, X: Any) -> np.ndarray:
+        """(n_bags, width) embedding of each bag: what the last layer of the network reads."""
+        return self.forward(X)[2]["embedding"]
+
+    @available_if(lambda self: self.embeds)
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """Fit, then embed the same bags."""
+        return self.fit(X, y).transform(X)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The default score of scikit-learn: accuracy, or R2 of a regression (higher is better)."""
+        from sklearn.metrics import accuracy_score, r2_score
+
+        labels = as_bags(X).labels if y is None else y
+        measure = accuracy_score if self._is_classifier() else r2_score
+        return float(measure(labels, self.predict(X)))
+
+    def attribute(self, X: Any) -> pd.DataFrame:
+        """What each instance had to do with the prediction.
+
+        Returns
+        -------
+        DataFrame
+            One row per instance, in the order of the bags: ``bag`` and the method's named columns,
+            e.g. ``attention`` (sums to 1 in a bag; says where the network looked, not in which
+            direction) and ``contribution`` (signed, on the raw scale; sums over the bag to the raw
+            prediction less its constant).
+        """
+        bags = self._read_new(X)
+        _, instance, _ = self.forward(bags)
+        frame = pd.DataFrame({"bag": bags.bag.index.to_numpy()[bags.index]},
+                             index=bags.instance.index)  # fmt: skip
+        for name, values in instance.items():
+            values = values.reshape(len(values), -1)
+            if self.task_.kind == "ordinal":  # one score moves all thresholds alike
+                values = values[:, :1]
+            classes = self.task_.classes
+            names = [name] if values.shape[1] == 1 else [f"{name}_{c}" for c in classes]
+            for column, part in zip(names, values.T, strict=True):
+                frame[column] = part
+        return frame
+
+    def write(self, data: Any, *, out: str | Path | None = None) -> None:
+        """Write attributions and settings into the table that the training bags were read from.
+
+        Parameters
+        ----------
+        data
+            AnnData, changed in place; or the path of an .h5ad or .zarr, replaced as a whole.
+        out
+            Write to this path instead.
+
+        Notes
+        -----
+        Scores of the patients that the method was fitted on describe the fit, they do not test it.
+        """
+        from smalti.io.anndata import read
+        from smalti.io.write import write
+
+        check_is_fitted(self)
+        if self.origin_ is None:
+            raise InputError("these bags were not read by smalti.read: use attribute() instead.")
+        bags = read(data, **{k: v for k, v in self.origin_.items() if k not in ("label", "kind")})
+        frame = self.attribute(bags).drop(columns="bag")
+        n = len(data.obs) if hasattr(data, "obs") else None
+        obs = {f"{self.name}_{c}": bags.scatter(frame[c].to_numpy(), n) for c in frame}
+        settings = {k: v for k, v in self.get_params().items() if v is not None}
+        settings = {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
+        note = {"settings": settings, "training_digest": self.digest_, "target": str(
+            self.task_.column), "reference": self.reference}  # fmt: skip
+        write(data, obs=obs, obsm={}, uns={self.name: note}, out=out)
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``weights.safetensors`` and ``model.json`` into a folder, whole or not at all."""
+        from smalti.model_files import save
+
+        save(self, Path(folder))
+
+    # ---------------------------------------------------------------- for training and io
+
+    def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> training.Fit:
+        """Set up a fit on some of the bags: its task, its validation split, its network."""
+        part = bags if len(members) == len(bags) else bags[members]
+        task = Task.infer(
+            part.bag[part.target] if isinstance(part.target, str) else part.labels,
+            column=part.target or "target", kind=self.task or part.kind,
+        )  # fmt: skip
+        if task.kind not in self.kinds:
+            raise InputError(
+                f"{type(self).__name__} cannot learn a {task.kind} target (only "
+                f"{', '.join(self.kinds)})."
+            )
+        if self.class_weight not in (None, "balanced"):
+            raise InputError(f"class_weight={self.class_weight!r} is not None or 'balanced'.")
+        rng = np.random.default_rng(self.seed)
+        train, valid = self._hold_out(part, task, rng)
+        self.task_ = task
+        self.shape_ = Shape({k: v.shape[1:] for k, v in bags.x.items()}, task, len(train))
+        target = np.zeros((len(bags), *task.encode(part.labels).shape[1:]),
+                          dtype=task.encode(part.labels).dtype)  # fmt: skip
+        target[members] = task.encode(part.labels)
+        weight = np.ones(len(bags), dtype=np.float32)
+        if self.class_weight == "balanced":
+            weight[members] = task.balanced(part.labels)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = self.network(self.shape_)
+        return training.Fit(
+            network=network.to(device), task=task, train=members[train], valid=members[valid],
+            target=target, weight=weight, order=rng,
+            noise=training.noise_stream(self.seed, device),
+        )  # fmt: skip
+
+    def adopt(self, job: training.Fit, bags: Bags) -> Self:
+        """Take over the result of a fit."""
+        self.network_ = job.network.cpu() if self.accelerator == "cpu" else job.network
+        self.history_ = pd.DataFrame(job.history)
+        self.digest_ = bags.digest
+        self.origin_ = bags.origin
+        self.features_ = {k: bags.features.get(k) for k in bags.x}
+        name, view = bags.view()
+        self.n_features_in_ = int(view.shape[1])
+        if bags.features.get(name):
+            self.feature_names_in_ = np.asarray(bags.features[name], dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        if self.task_.is_classifier:
+            self.classes_ = np.asarray(self.task_.classes)
+        self.n_parameters_ = sum(p.numel() for p in job.network.parameters())
+        return self
+
+    def _hold_out(
+        self, bags: Bags, task: Task, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of training and validation bags; no validation where no stage needs one."""
+        return np.arange(len(bags)), np.empty(0, dtype=np.int64)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return training.DTYPES.get(self.precision, torch.float32)
+
+    def _store(self, bags: Bags, device: torch.device) -> Store:
+        return Store(bags, device, self._dtype)
+
+    def _read_training(self, X: Any, y: Any) -> Bags:
+        if y is None and not isinstance(X, Bags):
+            raise InputError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        if y is not None and not isinstance(X, Bags):
+            from sklearn.utils import check_consistent_length
+            from sklearn.utils.validation import column_or_1d
+
+            y = np.asarray(y)
+            if y.ndim == 2 and y.shape[1] == 1:
+                y = column_or_1d(y, warn=True)
+            check_consistent_length(X, y)
+        bags = as_bags(X, y)
+        if y is not None and self._is_classifier() and self.task is None:
+            from sklearn.utils.multiclass import check_classification_targets
+
+            if not isinstance(X, Bags):
+                check_classification_targets(y)
+        return bags.check()
+
+    def _read_new(self, X: Any) -> Bags:
+        """Bags to predict: the same views, the same features in the same order, or an error."""
+        check_is_fitted(self)
+        bags = as_bags(X)
+        views = {}
+        for name, names in self.features_.items():
+            if len(self.features_) == len(bags.x) == 1:
+                other = next(iter(bags.x))  # one view: its name does not matter
+            else:
+                other = bags.view(name)[0]
+            view = bags.x[other]
+            there = bags.features.get(other)
+            if names and there and names != there:
+                absent = [n for n in names if n not in set(there)]
+                if absent:
+                    raise InputError(
+                        f"{len(absent)} of the {len(names)} features of the training data are "
+                        f"missing in view {other!r}: {', '.join(absent[:5])}"
+                        f"{', ...' if len(absent) > 5 else ''}. Add them, or fit without them."
+                    )
+                place = {n: i for i, n in enumerate(there)}
+                table = bags.table(other) if not hasattr(view, "__getitem__") else view
+                view = table[:, [place[n] for n in names]]
+            if view.shape[1:] != self.shape_.views[name]:
+                raise InputError(
+                    f"X has {view.shape[1]} features, but {type(self).__name__} is expecting "
+                    f"{self.shape_.views[name][0]} features as input (view {other!r}: "
+                    f"{view.shape[1:]} against {self.shape_.views[name]})."
+                )
+            views[name] = view
+        features = {k: v for k, v in self.features_.items() if v}
+        return dataclasses.replace(bags, x=views, features=features).check()
+
+    @torch.inference_mode()
+    def forward(
+        self, X: Any
+    ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Run the network: raw predictions, and its named instance and bag tensors, as arrays.
+
+        Bags are packed by a budget of instances; no prediction depends on its neighbours.
+        """
+        bags = self._read_new(X)
+        network = self.network_.eval().to(self._dtype)
+        device = next((t.device for t in network.state_dict().values()), torch.device("cpu"))
+        store = self._store(bags, device)
+        groups = pack(np.arange(len(bags)), bags.lengths, 4096, _BUDGET)
+        raw: list[np.ndarray] = []
+        instance: dict[str, list[np.ndarray]] = {}
+        bag: dict[str, list[np.ndarray]] = {}
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
+            for batch in store.stream(groups):
+                out = network(batch)
+                raw.append(_array(out.raw))
+                for named, parts in ((out.instance, instance), (out.bag, bag)):
+                    for name, values in named.items():
+                        parts.setdefault(name, []).append(_array(values))
+        joined = [{k: np.concatenate(v) for k, v in d.items()} for d in (instance, bag)]
+        return np.concatenate(raw), joined[0], joined[1]
+
+    def _is_classifier(self) -> bool:
+        task = getattr(self, "task_", None)
+        return self.task != "regression" if task is None else task.is_classifier
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "network_")
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, RegressorTags, TransformerTags
+
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.input_tags.sparse = True
+        if self.embeds:
+            tags.transformer_tags = TransformerTags()
+        if self.task == "regression":
+            tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
+        else:
+            tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
+        return tags
+
+
+def _array(values: torch.Tensor) -> np.ndarray:
+    return values.float().cpu().numpy() if values.dtype == torch.bfloat16 else values.cpu().numpy()
+
+
+class NetworkMethod(Method):
+    """A method trained by gradient: the settings that all of these share, and their plan."""
+
+    encoder: str = "auto"  # "mlp", "lenet", "histology", "none"; auto goes by the instances' shape
+    widths: tuple[int, ...] = (256, 128, 64)  # units of the layers of the "mlp" encoder
+    dropout: float = 0.5  # probability, after each layer of the encoder
+    standardize: bool = True  # features to mean 0, s.d. 1, by the training bags
+    epochs: int = 100  # passes over the training bags, at most
+    lr: float = 1e-3  # learning rate
+    optimizer: str = "adam"  # "adam", "adamw", "sgd" (Nesterov)
+    momentum: float = 0.9  # of "sgd"
+    weight_decay: float = 1e-4  # L2 penalty
+    batch_size: int = 16  # bags in a step; 1 reproduces the published one-bag steps
+    max_instances: int = 200_000  # instances in a step
+    validation: float = 0.2  # share of the donors held out for early stopping; 0: none
+    patience: int | None = 20  # epochs without a better validation loss; None: never stop early
+
+    def loss(self, task: Task, output: Any, target: torch.Tensor) -> torch.Tensor:
+        """Loss of each bag, (n_bags,)."""
+        return task_loss(task, output, target)
+
+    def plan(self, shape: Shape) -> Iterator[Stage]:
+        """Standardise, then follow the gradient."""
+        from smalti.nn.scale import standardize_sweep
+
+        if self.standardize:
+            yield standardize_sweep()
+        yield Gradient(
+            epochs=self.epochs, lr=self.lr, optimizer=self.optimizer, momentum=self.momentum,
+            weight_decay=self.weight_decay, batch_size=self.batch_size,
+            max_instances=self.max_instances, patience=self.patience, loss=self.loss,
+            name="train",
+        )  # fmt: skip
+
+    def _hold_out(
+        self, bags: Bags, task: Task, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        from smalti.validation import hold_out
+
+        return hold_out(bags, task, self.validation, rng)
+
+
+# -------------------------------------------------------------------- finding methods
+
+
+def methods() -> dict[str, type[Method]]:
+    """All methods by name: the subclasses of ``Method`` in the modules of ``smalti.mil``."""
+    import smalti.mil
+
+    for module in pkgutil.iter_modules(smalti.mil.__path__):
+        importlib.import_module(f"smalti.mil.{module.name}")
+    found: dict[str, type[Method]] = {}
+    waiting = [Method]
+    while waiting:
+        cls = waiting.pop()
+        waiting += cls.__subclasses__()
+        if cls.name and cls.__module__.startswith("smalti.mil."):
+            found[cls.name] = cls
+    return dict(sorted(found.items()))
+
+
+def make(name: str, **settings: Any) -> Method:
+    """Build a method by name.
+
+    Raises
+    ------
+    InputError
+        If no method or no setting is called so.
+    """
+    known = methods()
+    if name not in known:
+        raise InputError(f"no method {name!r}; there are {', '.join(known)}.")
+    fields = {f.name for f in dataclasses.fields(known[name])}  # type: ignore[arg-type]
+    wrong = sorted(set(settings) - fields)
+    if wrong:
+        raise InputError(f"{name} has no setting {wrong[0]!r}; it has {', '.join(sorted(fields))}.")
+    return known[name](**settings)
+
+
+__all__ = ["Method", "NetworkMethod", "make", "methods"]

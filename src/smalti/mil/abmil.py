@@ -1,0 +1,64 @@
+"""Attention-based multiple-instance learning."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import nn
+
+from smalti import segment
+from smalti.batch import Batch, Output, Shape
+from smalti.method import NetworkMethod
+from smalti.nn import Attention, Standardize, encoder
+
+
+class ABMIL(NetworkMethod):
+    """Attention over instances, plain or gated.
+
+    Instances h_k are encoded, weighted by a_k = softmax_k(w' tanh(V h_k)) (gated: times
+    sigmoid(U h_k)), and summed to z = sum_k a_k h_k; the head reads z.
+
+    ``attention`` says where the network looked. ``contribution`` is a_k c'h_k: signed, on the
+    logit scale, summing over the bag to the logit less its constant. Attention may fall on one of
+    several equal key instances, so a low weight does not mean "irrelevant".
+
+    Not to be confused with CLAM, which adds instance heads.
+    """
+
+    name: ClassVar[str] = "abmil"
+    reference: ClassVar[str] = (
+        "Ilse, Tomczak & Welling (2018). Attention-based deep multiple instance learning. ICML. "
+        "arXiv:1802.04712"
+    )
+
+    gated: bool = False  # multiply tanh(V h) by sigmoid(U h)
+    attention_width: int = 64  # L, rows of V; the paper has 64 for vectors, 128 for images
+
+    def network(self, shape: Shape) -> nn.Module:
+        """Scale, encoder, attention, head."""
+        return _Net(self, shape)
+
+    @classmethod
+    def example(cls) -> ABMIL:
+        """A tiny one."""
+        return cls(gated=True, widths=(16,), attention_width=8, dropout=0.1, epochs=60, lr=0.01,
+                   batch_size=8)  # fmt: skip
+
+
+class _Net(nn.Module):
+    def __init__(self, method: ABMIL, shape: Shape) -> None:
+        super().__init__()
+        self.scale = Standardize(shape.x) if method.standardize else nn.Identity()
+        self.encoder, width = encoder(method.encoder, shape.x, method.widths, method.dropout)
+        self.attention = Attention(width, method.attention_width, gated=method.gated)
+        self.head = shape.task.head(width)
+
+    def forward(self, batch: Batch) -> Output:
+        h = self.encoder(self.scale(batch.x))  # (n, width)
+        a = self.attention(h, batch.segments)  # (n,)
+        z = segment.total(h, batch.segments, a)  # (n_bags, width)
+        raw = self.head(z)
+        if self.training:
+            return Output(raw)
+        part = (self.head(h) - self.head(h.new_zeros(1, h.shape[1]))) * a[:, None]
+        return Output(raw, instance={"attention": a, "contribution": part}, bag={"embedding": z})

@@ -1,0 +1,46 @@
+"""Baseline: the mean of the instances and a penalised linear model (pseudobulk)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from smalti import segment
+from smalti.batch import Shape
+from smalti.method import Method
+from smalti.nn.linear import BagLinear, linear_sweep
+from smalti.segment import Segments
+from smalti.stage import Stage
+
+
+class BagMean(Method):
+    """Mean of the instances, then logistic regression (or ridge, ordinal logit) with L2 penalty.
+
+    With gene expression this is the pseudobulk baseline. The penalty is chosen among powers of
+    ten in folds of the training donors.
+    """
+
+    name: ClassVar[str] = "bag_mean"
+    reference: ClassVar[str] = "Baseline: pseudobulk and penalised linear model"
+    baseline: ClassVar[bool] = True
+
+    def network(self, shape: Shape) -> nn.Module:
+        """Mean, scale, linear head."""
+        return _Net(int(np.prod(shape.x)), shape)
+
+    def plan(self, shape: Shape) -> Iterator[Stage]:
+        """One convex fit."""
+        yield linear_sweep()
+
+    @classmethod
+    def example(cls) -> BagMean:
+        """The same: it is small already."""
+        return cls()
+
+
+class _Net(BagLinear):
+    def features(self, x: Tensor, segments: Segments) -> Tensor:
+        return segment.mean(x, segments)

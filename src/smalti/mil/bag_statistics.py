@@ -1,0 +1,51 @@
+"""Baseline: mean, maximum and minimum of the instances and a penalised linear model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from smalti import segment
+from smalti.batch import Shape
+from smalti.method import Method
+from smalti.nn.linear import BagLinear, linear_sweep
+from smalti.segment import Segments
+from smalti.stage import Stage
+
+
+class BagStatistics(Method):
+    """Mean, maximum and minimum of each feature over the bag, then a penalised linear model.
+
+    A hard baseline to beat on small cohorts. The penalty is chosen in folds of the training
+    donors.
+    """
+
+    name: ClassVar[str] = "bag_statistics"
+    reference: ClassVar[str] = (
+        "Gärtner, Flach, Kowalczyk & Smola (2002). Multi-instance kernels (the minimax statistics "
+        "of a bag). ICML"
+    )
+    baseline: ClassVar[bool] = True
+
+    def network(self, shape: Shape) -> nn.Module:
+        """Statistics, scale, linear head."""
+        return _Net(3 * int(np.prod(shape.x)), shape)
+
+    def plan(self, shape: Shape) -> Iterator[Stage]:
+        """One convex fit."""
+        yield linear_sweep()
+
+    @classmethod
+    def example(cls) -> BagStatistics:
+        """The same: it is small already."""
+        return cls()
+
+
+class _Net(BagLinear):
+    def features(self, x: Tensor, segments: Segments) -> Tensor:
+        top, bottom = segment.peak(x, segments), -segment.peak(-x, segments)
+        return torch.cat([segment.mean(x, segments), top, bottom], dim=1)

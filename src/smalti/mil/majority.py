@@ -1,0 +1,41 @@
+"""Baseline: what one would say without looking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from smalti.batch import Shape
+from smalti.method import Method
+from smalti.nn.linear import BagLinear, linear_sweep
+from smalti.segment import Segments
+from smalti.stage import Stage
+
+
+class Majority(Method):
+    """The share of each class in training, or the mean of the target, for every bag."""
+
+    name: ClassVar[str] = "majority"
+    reference: ClassVar[str] = "Baseline: class frequencies (or mean) of the training bags"
+    baseline: ClassVar[bool] = True
+    embeds: ClassVar[bool] = False
+
+    def network(self, shape: Shape) -> nn.Module:
+        """An intercept."""
+        return _Net(1, shape)
+
+    def plan(self, shape: Shape) -> Iterator[Stage]:
+        """One convex fit of the intercept alone."""
+        yield linear_sweep(penalties=(1.0,))
+
+    @classmethod
+    def example(cls) -> Majority:
+        """The same: it is small already."""
+        return cls()
+
+
+class _Net(BagLinear):
+    def features(self, x: Tensor, segments: Segments) -> Tensor:
+        return x.new_zeros(len(segments.lengths), 1)

@@ -1,0 +1,131 @@
+"""Model files: a folder of ``weights.safetensors`` and ``model.json``. Pickle is never read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from smalti._version import __version__
+from smalti.batch import Shape
+from smalti.checkpoint import read_tensors
+from smalti.errors import InputError
+from smalti.task import Task
+
+if TYPE_CHECKING:
+    from smalti.method import Method
+
+WEIGHTS, NOTE = "weights.safetensors", "model.json"
+
+
+def save(method: Method, folder: Path) -> None:
+    """Write a fitted method; a folder that exists is replaced as a whole."""
+    from safetensors.torch import save_file
+    from sklearn.utils.validation import check_is_fitted
+
+    from smalti.io.files import atomic_folder
+
+    check_is_fitted(method)
+    with atomic_folder(folder) as temporary:
+        weights = Path(temporary) / WEIGHTS
+        state = {k: v.detach().cpu().contiguous() for k, v in method.network_.state_dict().items()}
+        save_file(state, str(weights))
+        note = {
+            "smalti": __version__,
+            "method": method.name,
+            "settings": method.get_params(),
+            "task": {k: getattr(method.task_, k) for k in ("kind", "column", "classes", "center",
+                                                           "scale")},
+            "shape": {"views": dict(method.shape_.views), "n_bags": method.shape_.n_bags},
+            "features": method.features_,
+            "training_digest": method.digest_,
+            "origin": None if method.origin_ is None else dict(method.origin_),
+            "history": method.history_.to_dict("records"),
+            "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        }  # fmt: skip
+        note["note_sha256"] = _digest(note)
+        text = json.dumps(note, indent=1, default=_plain)
+        (Path(temporary) / NOTE).write_text(text, encoding="utf-8")
+
+
+def load(folder: str | Path) -> Method:
+    """Read a model that :meth:`Method.save` wrote.
+
+    Raises
+    ------
+    InputError
+        If the folder is not a model, or one of its files was changed or cut short.
+    """
+    folder = Path(folder)
+    note = _read_note(folder)
+    weights = folder / WEIGHTS
+    if not weights.exists():
+        raise InputError(f"{folder} has no {WEIGHTS}: save the model again.")
+    if hashlib.sha256(weights.read_bytes()).hexdigest() != note["weights_sha256"]:
+        raise InputError(f"{weights} is damaged (its checksum differs): save the model again.")
+    tensors, _ = read_tensors(weights, "model file")
+    return _rebuild(note, tensors)
+
+
+def _read_note(folder: Path) -> dict[str, Any]:
+    path = folder / NOTE
+    if folder.is_file() or not path.exists():
+        raise InputError(
+            f"{folder} is not a smalti model: expected a folder with {NOTE} and {WEIGHTS}. "
+            "Pickled models (.pt, .pkl) are never opened."
+        )
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+        said = note.pop("note_sha256")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise InputError(f"{path} is damaged ({error}): save the model again.") from error
+    if _digest(note) != said:
+        raise InputError(f"{path} is damaged (its checksum differs): save the model again.")
+    return note
+
+
+def _rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Method:
+    from smalti.method import make
+
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in note["settings"].items()}
+    method = make(note["method"], **settings)
+    column, classes = note["task"]["column"], tuple(note["task"]["classes"])
+    note["task"] |= {"column": tuple(column) if isinstance(column, list) else column}
+    method.task_ = Task(**(note["task"] | {"classes": classes}))
+    views = {k: tuple(v) for k, v in note["shape"]["views"].items()}
+    method.shape_ = Shape(views, method.task_, note["shape"]["n_bags"])
+    with torch.random.fork_rng(devices=[]):
+        method.network_ = method.network(method.shape_)
+    if any(t.dtype == torch.float64 for t in tensors.values()):
+        method.network_.double()
+    method.network_.load_state_dict(tensors)
+    method.network_.eval()
+    method.features_ = {k: tuple(v) if v else None for k, v in note["features"].items()}
+    names = next(iter(method.features_.values()))
+    method.n_features_in_ = next(iter(views.values()))[0]
+    if names:
+        method.feature_names_in_ = np.asarray(names, dtype=object)
+    if method.task_.is_classifier:
+        method.classes_ = np.asarray(method.task_.classes)
+    method.digest_, method.origin_ = note["training_digest"], note["origin"]
+    method.history_ = pd.DataFrame(note["history"])
+    method.n_parameters_ = sum(p.numel() for p in method.network_.parameters())
+    return method
+
+
+def _plain(value: Any) -> Any:
+    """NumPy numbers as JSON has them."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} cannot be written to {NOTE}.")
+
+
+def _digest(note: dict[str, Any]) -> str:
+    # through JSON and back, so that tuples and lists count as the same
+    text = json.dumps(json.loads(json.dumps(note, default=_plain)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

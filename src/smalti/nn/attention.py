@@ -1,0 +1,32 @@
+"""Attention over the instances of a bag (Ilse, Tomczak & Welling 2018, equations 7 to 9)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from smalti import segment
+from smalti.segment import Segments
+
+
+class Attention(nn.Module):
+    """a_k = softmax_k(w' tanh(V h_k)), gated: softmax_k(w' [tanh(V h_k) * sigmoid(U h_k)]).
+
+    V and U are one layer, so that the step is one matrix product.
+    """
+
+    def __init__(self, width: int, hidden: int, *, gated: bool) -> None:
+        super().__init__()
+        self.gated = gated
+        self.inner = nn.Linear(width, 2 * hidden if gated else hidden)
+        self.outer = nn.Linear(hidden, 1)
+
+    def forward(self, h: Tensor, segments: Segments) -> Tensor:
+        """(n, width) to the weight of each instance in its bag, (n,), summing to 1 by bag."""
+        inner = self.inner(h)
+        if self.gated:
+            v, u = inner.chunk(2, dim=1)
+            inner = torch.tanh(v) * torch.sigmoid(u)
+        else:
+            inner = torch.tanh(inner)
+        return segment.softmax(self.outer(inner), segments)[:, 0]

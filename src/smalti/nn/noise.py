@@ -1,0 +1,98 @@
+"""Dropout that draws from the fit's own source of randomness.
+
+PyTorch's layer draws from one global stream, so a fit inside a stack could never equal the same
+fit alone, and a resumed fit would need the global state. Here the training loop says whose stream
+it is; in a stack of F fits each draws its own masks, of the same size and in the same order as it
+would alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where noise comes from: one generator per fit, and how many rows of a stack are real.
+
+    ``rows`` maps the padded number of rows of a stack to the real number in each fit.
+    """
+
+    generators: Sequence[torch.Generator]
+    rows: dict[int, Sequence[int]]
+
+
+_source: ContextVar[Source | None] = ContextVar("smalti_noise", default=None)
+
+
+@contextmanager
+def drawn_from(source: Source) -> Iterator[None]:
+    """Let every :class:`Dropout` inside draw from ``source``."""
+    token = _source.set(source)
+    try:
+        yield
+    finally:
+        _source.reset(token)
+
+
+def generator() -> torch.Generator | None:
+    """The current fit's generator, for networks that draw noise themselves; None outside."""
+    source = _source.get()
+    return source.generators[0] if source else None
+
+
+def _keep(shape: torch.Size, like: Tensor, p: float, source: torch.Generator | None) -> Tensor:
+    mask = torch.empty(shape, dtype=like.dtype, device=like.device)
+    return mask.bernoulli_(1 - p, generator=source).div_(1 - p)
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor, p: float) -> tuple[Tensor, Tensor]:
+        mask = _keep(x.shape, x, p, generator())
+        return x * mask, mask
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        return grad * ctx.saved_tensors[0], None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, x: Tensor, p: float):  # type: ignore[no-untyped-def]
+        if in_dims[0] is None:
+            raise RuntimeError("dropout of a tensor that all fits share is not supported.")
+        x = x.movedim(in_dims[0], 0)
+        source = _source.get()
+        assert source is not None and len(source.generators) == len(x)
+        mask = torch.zeros_like(x, memory_format=torch.contiguous_format)
+        real = source.rows.get(x.shape[1], [x.shape[1]] * len(x))
+        for part, n, stream in zip(mask, real, source.generators, strict=True):
+            part[:n].bernoulli_(1 - p, generator=stream).div_(1 - p)
+        return (x * mask, mask), (0, 0)
+
+
+class Dropout(nn.Module):
+    """Zero each value with probability ``p`` in training; see the module's docstring."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as ``x``."""
+        return _Dropout.apply(x, self.p)[0] if self.training and self.p else x
+
+    def extra_repr(self) -> str:
+        """For ``print``."""
+        return f"p={self.p}"

@@ -1,0 +1,128 @@
+"""The two kinds of training stage: follow a gradient, or sweep.
+
+A method's plan yields stages in order. A stage says what to do, never how: optimisers, devices,
+validation and checkpoints belong to :mod:`smalti.training`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from torch import Tensor, nn
+
+from smalti.batch import Batch, Output
+from smalti.task import Task
+
+if TYPE_CHECKING:
+    from smalti.bags import Bags
+
+Loss: TypeAlias = Callable[[Task, Output, Tensor], Tensor]
+"""(task, output, encoded target) -> loss of each unit, (n_units,)."""
+
+
+def task_loss(task: Task, output: Output, target: Tensor) -> Tensor:
+    """Score ``output.raw`` by the task's own loss."""
+    return task.loss(output.raw, target)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gradient:
+    """Minimise a loss over mini-batches of whole bags.
+
+    Attributes
+    ----------
+    epochs
+        Passes over the training bags, at most.
+    lr
+        Learning rate.
+    optimizer
+        "adam" (decoupled decay: "adamw") or "sgd" (Nesterov momentum).
+    momentum
+        Of "sgd".
+    weight_decay
+        L2 penalty (adam, sgd) or decoupled decay (adamw).
+    batch_size
+        Bags in a step, at most.
+    max_instances
+        Instances in a step, at most; a bag with more is a step of its own.
+    patience
+        Epochs without a better validation loss before stopping; None never stops.
+    schedule
+        Epoch (from 0) -> factor of the learning rate.
+    loss
+        Loss of each unit; validation uses it too.
+    moves
+        Prefixes of the names of the parameters that may move; all when empty.
+    augment
+        Changes a training batch; draws from the generator it is given.
+    name
+        For the history and the progress bar.
+    """
+
+    epochs: int
+    lr: float
+    optimizer: str = "adam"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    batch_size: int = 16
+    max_instances: int = 200_000
+    patience: int | None = None
+    schedule: Callable[[int], float] | None = None
+    loss: Loss = task_loss
+    moves: tuple[str, ...] = ()
+    augment: Callable[[Batch], Batch] | None = None
+    name: str = "gradient"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """What a sweep works on: the training bags (without the validation bags) and their target.
+
+    Attributes
+    ----------
+    bags
+        The bags, as the user's arrays.
+    target
+        Encoded target of each bag (see :meth:`smalti.Task.encode`).
+    weight
+        (n_bags,) float32 weight of each bag in the loss, mean 1.
+    task
+        The fitted task.
+    rng
+        The fit's own source of randomness.
+    """
+
+    bags: Bags
+    target: np.ndarray
+    weight: np.ndarray
+    task: Task
+    rng: np.random.Generator
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Repeat a step that sees all training bags: a closed form, an EM round, a library call.
+
+    Attributes
+    ----------
+    step
+        Changes the network in place; returns the objective (lower is better, and a sweep must not
+        raise it), or None where there is none.
+    rounds
+        Times to repeat it, at most.
+    tolerance
+        Stop when the objective falls by less than this share of itself.
+    name
+        For the history and the progress bar.
+    """
+
+    step: Callable[[nn.Module, Training], float | None]
+    rounds: int = 1
+    tolerance: float = 0.0
+    name: str = "sweep"
+
+
+Stage: TypeAlias = Gradient | Sweep

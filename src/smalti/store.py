@@ -1,0 +1,135 @@
+"""Bags as tensors: kept on the device when they fit, streamed with read-ahead when they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from smalti.bags import Bags, View, slice_rows
+from smalti.batch import Batch
+from smalti.segment import Segments
+
+RESIDENT = 2**31  # bytes of one dense view that may live on the device as a whole
+
+
+class Store:
+    """Makes batches of the bags of one data set.
+
+    Parameters
+    ----------
+    bags
+        The data.
+    device
+        Where batches go.
+    dtype
+        Floating type of the features; integer views (image bytes) are converted batch by batch.
+    """
+
+    def __init__(self, bags: Bags, device: torch.device, dtype: torch.dtype) -> None:
+        self.offsets, self.lengths = bags.offsets, bags.lengths
+        self.device, self.dtype = device, dtype
+        self.views: dict[str, Tensor | View] = {
+            name: self._resident(view) for name, view in bags.x.items()
+        }
+        self.streams = any(not isinstance(v, Tensor) for v in self.views.values())
+
+    def _resident(self, view: View) -> Tensor | View:
+        if not isinstance(view, np.ndarray) or view.nbytes > RESIDENT:
+            return view
+        return torch.as_tensor(np.ascontiguousarray(view), device=self.device)
+
+    def _gather(self, view: Tensor | View, rows: np.ndarray) -> Tensor:
+        whole = len(rows) and rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all()
+        if isinstance(view, Tensor):
+            if whole:
+                return view[int(rows[0]) : int(rows[-1]) + 1].to(self.dtype)
+            at = torch.from_numpy(rows).to(self.device)
+            return view.index_select(0, at).to(self.dtype)
+        if sp.issparse(view):
+            part = view[rows].toarray()
+        elif isinstance(view, np.ndarray):
+            part = view[rows[0] : rows[-1] + 1] if whole else view[rows]
+        else:
+            part = _read(view, rows)
+        return torch.as_tensor(part).to(self.device, self.dtype, non_blocking=True)
+
+    def batch(self, bags: np.ndarray) -> Batch:
+        """Some bags as one batch."""
+        rows, lengths = slice_rows(self.offsets, bags), self.lengths[bags]
+        slices = np.concatenate([[0], lengths.cumsum()])
+        index = np.repeat(np.arange(len(bags)), lengths)
+        return Batch(
+            {name: self._gather(view, rows) for name, view in self.views.items()},
+            Segments(self._ints(slices), self._ints(index)),
+        )
+
+    def stack(self, groups: Sequence[np.ndarray]) -> tuple[dict[str, Tensor], Segments]:
+        """One batch for each of F fits, with a leading dimension of F.
+
+        Fits with fewer bags or instances are filled up: empty bags at the end, and rows that
+        belong to no bag.
+        """
+        n_bags = max(map(len, groups))
+        n_rows = max(int(self.lengths[g].sum()) for g in groups)
+        rows = np.zeros((len(groups), n_rows), dtype=np.int64)
+        index = np.full((len(groups), n_rows), n_bags - 1)
+        slices = np.zeros((len(groups), n_bags + 1), dtype=np.int64)
+        for f, group in enumerate(groups):
+            lengths = self.lengths[group]
+            n = int(lengths.sum())
+            rows[f, :n] = slice_rows(self.offsets, group)
+            index[f, :n] = np.repeat(np.arange(len(group)), lengths)
+            slices[f, 1 : len(group) + 1] = lengths.cumsum()
+            slices[f, len(group) + 1 :] = n
+        views = {}
+        for name, view in self.views.items():
+            flat = self._gather(view, rows.reshape(-1))
+            views[name] = flat.reshape(*rows.shape, *flat.shape[1:])
+        return views, Segments(self._ints(slices), self._ints(index))
+
+    def _ints(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, non_blocking=True)
+
+    def stream(self, groups: Sequence[np.ndarray]) -> Iterator[Batch]:
+        """Batches in order; the next is read while the present one is used."""
+        if not self.streams or len(groups) < 2:
+            yield from map(self.batch, groups)
+            return
+        with ThreadPoolExecutor(1) as pool:
+            ahead = pool.submit(self.batch, groups[0])
+            for group in groups[1:]:
+                ready, ahead = ahead.result(), pool.submit(self.batch, group)
+                yield ready
+            yield ahead.result()
+
+
+def _read(view: View, rows: np.ndarray) -> np.ndarray:
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
+    return np.concatenate([view.read(int(r[0]), int(r[-1]) + 1) for r in runs])
+
+
+def pack(
+    order: np.ndarray, lengths: np.ndarray, batch_size: int, max_instances: int
+) -> list[np.ndarray]:
+    """Cut an order of bags into batches of whole bags.
+
+    A batch takes bags while they are at most ``batch_size`` and hold at most ``max_instances``
+    instances; a bag larger than that is a batch of its own.
+    """
+    if lengths[order].sum() <= max_instances or batch_size == 1:
+        return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    groups: list[np.ndarray] = []
+    start, held = 0, 0
+    for i, bag in enumerate(order):
+        n = int(lengths[bag])
+        if i > start and (i - start == batch_size or held + n > max_instances):
+            groups.append(order[start:i])
+            start, held = i, 0
+        held += n
+    groups.append(order[start:])
+    return groups

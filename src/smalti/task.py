@@ -1,0 +1,293 @@
+"""``Task``: what is predicted, and the only place that knows losses, scales and default metrics.
+
+A network returns ``raw`` numbers, ``n_outputs`` per target unit. What they mean, how they are
+scored against the truth and how they become probabilities is decided here:
+
+==============  =======================  ===========================================  ============
+kind            raw                      loss                                         default score
+==============  =======================  ===========================================  ============
+binary          logit of the 2nd class   Bernoulli negative log likelihood            roc_auc
+multiclass      logit of each class      categorical negative log likelihood          roc_auc
+multilabel      logit of each label      Bernoulli negative log likelihood, summed    roc_auc
+ordinal         logits of P(y > k)       cumulative-logit negative log likelihood     spearman
+regression      standardised value       squared error / 2                            r2
+==============  =======================  ===========================================  ============
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from smalti.errors import InputError
+
+KINDS = ("binary", "multiclass", "multilabel", "ordinal", "regression")
+_SCORE = {"binary": "roc_auc", "multiclass": "roc_auc", "multilabel": "roc_auc",
+          "ordinal": "spearman", "regression": "r2"}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """The target of a fit.
+
+    Attributes
+    ----------
+    kind
+        One of "binary", "multiclass", "multilabel", "ordinal", "regression".
+    column
+        Where the target stands; several columns for multi-label.
+    classes
+        The classes in order (binary, multi-class, ordinal) or the label names (multi-label).
+    center, scale
+        Mean and standard deviation of a regression target in the training bags.
+    """
+
+    kind: str
+    column: str | tuple[str, ...] = "target"
+    classes: tuple[Any, ...] = ()
+    center: float = 0.0
+    scale: float = 1.0
+
+    @classmethod
+    def infer(
+        cls, labels: Any, *, column: str | tuple[str, ...] = "target", kind: str | None = None
+    ) -> Task:
+        """Make the task of some labels.
+
+        Two distinct values make a binary task, an ordered categorical an ordinal one, real numbers
+        a regression (so do more than 20 distinct integers), several columns a multi-label one, all
+        else a multi-class one.
+
+        Raises
+        ------
+        InputError
+            If labels are missing or constant, or do not fit the kind asked for.
+        """
+        if kind is not None and kind not in KINDS:
+            raise InputError(f"kind={kind!r} is not one of {KINDS}.")
+        what = f"target {column!r}"
+        if np.ndim(labels) == 2:
+            if kind not in (None, "multilabel"):
+                raise InputError(f"{what} has several columns: kind must be 'multilabel'.")
+            return cls._multilabel(np.asarray(labels), column)
+        series = pd.Series(labels).reset_index(drop=True)
+        if series.isna().any():
+            raise InputError(
+                f"{what} contains NaN: it is missing for {int(series.isna().sum())} of "
+                f"{len(series)} bags (first: position {int(series.isna().argmax())}): drop these "
+                "bags or fill it in."
+            )
+        numeric = pd.api.types.is_numeric_dtype(series) and series.dtype != bool
+        if numeric and not np.isfinite(series.to_numpy(float)).all():
+            raise InputError(f"{what} contains infinity.")
+        if isinstance(series.dtype, pd.CategoricalDtype):
+            values = list(series.cat.categories[np.unique(series.cat.codes)])
+            numeric = False
+        else:
+            values = sorted(series.unique().tolist())
+        if kind is None:
+            ordered = isinstance(series.dtype, pd.CategoricalDtype) and series.cat.ordered
+            whole = not numeric or bool((series == series.round()).all())
+            if len(values) == 2:
+                kind = "binary"
+            elif not whole or (numeric and len(values) > 20):
+                kind = "regression"
+            else:
+                kind = "ordinal" if ordered else "multiclass"
+        if len(values) < 2:
+            raise InputError(
+                f"{what} is constant ({values[0]!r} in all {len(series)} bags), one class only: "
+                "there is nothing to learn. Choose another column, or more bags."
+            )
+        if kind == "regression":
+            if not numeric:
+                raise InputError(f"{what} is not numeric, so it cannot be regressed on.")
+            y = series.to_numpy(float)
+            return cls(kind=kind, column=column, center=float(y.mean()), scale=float(y.std()))
+        if kind == "binary" and len(values) != 2:
+            raise InputError(f"{what} has {len(values)} classes {values[:5]}: not binary.")
+        if kind == "multilabel":
+            raise InputError(f"{what} is one column; multilabel needs one column per label.")
+        return cls(kind=kind, column=column, classes=tuple(values))
+
+    @classmethod
+    def _multilabel(cls, y: np.ndarray, column: str | tuple[str, ...]) -> Task:
+        names = column if isinstance(column, tuple) else tuple(str(j) for j in range(y.shape[1]))
+        if pd.isna(y).any():
+            raise InputError(f"labels {names} contain NaN: fill them in, or drop these bags.")
+        for name, values in zip(names, y.T.astype(float), strict=True):
+            if not np.isin(values, (0.0, 1.0)).all():
+                raise InputError(f"label {name!r} must be 0 or 1 in a multi-label task.")
+            if len(np.unique(values)) < 2:
+                raise InputError(f"label {name!r} is constant in all bags: leave it out.")
+        return cls(kind="multilabel", column=column, classes=names)
+
+    # ---------------------------------------------------------------- shape
+
+    @property
+    def n_outputs(self) -> int:
+        """Width of ``raw``."""
+        return {
+            "multiclass": len(self.classes),
+            "multilabel": len(self.classes),
+            "ordinal": len(self.classes) - 1,
+        }.get(self.kind, 1)
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether the target is a class (or ordered class, or several labels)."""
+        return self.kind != "regression"
+
+    @property
+    def metric(self) -> str:
+        """Name of the default score, higher is better."""
+        return _SCORE[self.kind]
+
+    def describe(self, labels: np.ndarray) -> str:
+        """One line for people: ``disease: binary (27 control, 23 case)``."""
+        name = self.column if isinstance(self.column, str) else ", ".join(self.column)
+        if self.kind == "regression":
+            values = np.asarray(labels, dtype=float)
+            return f"{name}: regression ({values.min():.3g} to {values.max():.3g})"
+        if self.kind == "multilabel":
+            counts = np.asarray(labels, dtype=int).sum(0)
+        else:
+            counts = np.bincount(self._codes(labels), minlength=len(self.classes))
+        text = ", ".join(f"{n} {c}" for n, c in zip(counts, self.classes, strict=True))
+        return f"{name}: {self.kind} ({text})"
+
+    # ---------------------------------------------------------------- targets
+
+    def _codes(self, labels: Any) -> np.ndarray:
+        place = {c: i for i, c in enumerate(self.classes)}
+        values = np.asarray(labels, dtype=object).tolist()
+        unknown = sorted({str(v) for v in values if v not in place})
+        if unknown:
+            raise InputError(
+                f"target {self.column!r} holds {unknown[:3]}, unknown in training; the classes are "
+                f"{list(self.classes)}."
+            )
+        return np.array([place[v] for v in values], dtype=np.int64)
+
+    def encode(self, labels: Any) -> np.ndarray:
+        """Labels as numbers for :meth:`loss`.
+
+        Class codes (n,) int64; labels (n, n_labels) float32; standardised values (n,) float32.
+        """
+        if self.kind == "regression":
+            return ((np.asarray(labels, dtype=float) - self.center) / self.scale).astype(np.float32)
+        if self.kind == "multilabel":
+            return np.asarray(labels, dtype=np.float32)
+        return self._codes(labels)
+
+    def strata(self, labels: Any) -> np.ndarray:
+        """(n,) groups that a stratified split should keep in proportion."""
+        if self.kind == "regression":
+            values = np.asarray(labels, dtype=float)
+            return np.searchsorted(np.quantile(values, [0.25, 0.5, 0.75]), values)
+        if self.kind == "multilabel":
+            return np.unique(np.asarray(labels, dtype=int), axis=0, return_inverse=True)[1].ravel()
+        return self._codes(labels)
+
+    def balanced(self, labels: Any) -> np.ndarray:
+        """(n,) float32 weights that give every class the same mass, mean 1."""
+        if self.kind in ("regression", "multilabel"):
+            raise InputError(f"class_weight='balanced' has no meaning for a {self.kind} target.")
+        codes = self._codes(labels)
+        counts = np.bincount(codes, minlength=len(self.classes))
+        return (len(codes) / (np.count_nonzero(counts) * counts[codes])).astype(np.float32)
+
+    # ---------------------------------------------------------------- networks
+
+    def head(self, width: int) -> nn.Module:
+        """Map an embedding of ``width`` to ``raw``: linear, or ordered thresholds if ordinal."""
+        layer = _Ordered if self.kind == "ordinal" else nn.Linear
+        return layer(width, self.n_outputs)
+
+    def loss(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Loss of each unit: raw (n, n_outputs) and encoded target to (n,)."""
+        if self.kind == "binary":
+            return F.binary_cross_entropy_with_logits(
+                raw[:, 0], target.to(raw.dtype), reduction="none"
+            )
+        if self.kind == "multiclass":
+            return F.cross_entropy(raw, target, reduction="none")
+        if self.kind == "multilabel":
+            return F.binary_cross_entropy_with_logits(
+                raw, target.to(raw.dtype), reduction="none"
+            ).sum(1)
+        if self.kind == "ordinal":
+            # p(y = k) = s(raw_{k-1}) - s(raw_k); the logs are taken without cancelling
+            return -_ordinal_log_p(raw).gather(1, target[:, None])[:, 0]
+        return 0.5 * torch.square(raw[:, 0] - target.to(raw.dtype))
+
+    def values(self, raw: Tensor) -> Tensor:
+        """Put raw numbers on the scale on which a mean has a meaning.
+
+        Probabilities for the classes (cumulative ones if ordinal), the value itself otherwise.
+        Inverse of :meth:`raw`.
+        """
+        if self.kind == "multiclass":
+            return raw.softmax(1)
+        return raw if self.kind == "regression" else raw.sigmoid()
+
+    def raw(self, values: Tensor) -> Tensor:
+        """Inverse of :meth:`values`; probabilities are kept off 0 and 1 by 1e-6."""
+        if self.kind == "regression":
+            return values
+        if self.kind == "multiclass":
+            return values.clamp(min=1e-6).log()
+        return values.clamp(1e-6, 1 - 1e-6).logit()
+
+    # ---------------------------------------------------------------- predictions
+
+    def probabilities(self, raw: np.ndarray) -> np.ndarray:
+        """(n, n_classes) probabilities from raw; (n, n_labels) for a multi-label task."""
+        if self.kind == "regression":
+            raise AttributeError("a regression has no probabilities: use predict.")
+        tensor = torch.as_tensor(np.asarray(raw, dtype=np.float64))
+        if self.kind == "ordinal":
+            return _ordinal_log_p(tensor).exp().numpy()
+        p = self.values(tensor).numpy()
+        return np.column_stack([1 - p[:, 0], p[:, 0]]) if self.kind == "binary" else p
+
+    def decide(self, raw: np.ndarray) -> np.ndarray:
+        """Predicted classes, labels (n, n_labels) or values, as the user wrote them."""
+        if self.kind == "regression":
+            return np.asarray(raw, dtype=float)[:, 0] * self.scale + self.center
+        if self.kind == "multilabel":
+            return (np.asarray(raw) > 0).astype(int)
+        if self.kind == "binary":
+            codes = (np.asarray(raw)[:, 0] > 0).astype(int)
+        else:
+            codes = self.probabilities(raw).argmax(1)
+        return np.asarray(self.classes)[codes]
+
+
+def _ordinal_log_p(raw: Tensor) -> Tensor:
+    """Log probability of each of K ordered classes from K - 1 falling logits of P(y > k)."""
+    above = F.pad(raw, (1, 0), value=40.0)  # P(y > -1) = 1
+    below = F.pad(raw, (0, 1), value=-40.0)  # P(y > K - 1) = 0
+    # log(s(a) - s(b)) = log s(a) + log s(-b) + log(1 - exp(b - a))
+    gap = (above - below).clamp(min=1e-6)
+    return F.logsigmoid(above) + F.logsigmoid(-below) + torch.log(-torch.expm1(-gap))
+
+
+class _Ordered(nn.Module):
+    """Proportional odds (McCullagh 1980): one score, thresholds that cannot cross."""
+
+    def __init__(self, width: int, n: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, 1, bias=False)
+        self.first = nn.Parameter(torch.tensor([0.5 * (n - 1)]))
+        self.steps = nn.Parameter(torch.full((n - 1,), 0.5413))  # softplus(0.5413) = 1
+
+    def forward(self, z: Tensor) -> Tensor:
+        steps = F.pad(F.softplus(self.steps).cumsum(0), (1, 0))
+        return self.score(z) + self.first - steps
