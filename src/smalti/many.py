@@ -93,12 +93,10 @@ def fit_many(
 def choose(jobs: Sequence[Job], bags: Bags, n_jobs: int | None = None) -> tuple[str, list[Method]]:
     """Decide by measuring; fits made on the way are kept.
 
-    The first fit is run alone and timed. On a GPU, methods that can be stacked are stacked. On
-    CPU cores, processes are taken when they would end sooner even at the price of starting them:
-    with w workers a job of n fits of t seconds takes n t / w and the start.
-
-    A stack on two CPU cores gains next to nothing over one after another (``benchmarks/``), and
-    processes gain nearly the number of cores, so it is not tried there.
+    On a GPU, methods that can be stacked are stacked: launches bound small fits there. On CPU
+    cores the first fit is run alone and timed, and two epochs of a stack of the rest are timed
+    where that is worth it. Taken is what is predicted to end first; w workers end n fits of t
+    seconds in 1.1 n t / w and the seconds that they need to start.
     """
     if len(jobs) < 2:
         return "sequential", []
@@ -107,11 +105,19 @@ def choose(jobs: Sequence[Job], bags: Bags, n_jobs: int | None = None) -> tuple[
         return "stacked", []
     began = time.perf_counter()
     first = _sequential(jobs[:1], bags)
-    alone = (time.perf_counter() - began) * (len(jobs) - 1)
-    workers = min(n_jobs or os.cpu_count() or 1, len(jobs) - 1)
-    if workers > 1 and alone / workers * 1.1 + _START < alone:
-        return "processes", first
-    return "sequential", first
+    rest = jobs[1:]
+    alone = (time.perf_counter() - began) * len(rest)
+    workers = min(n_jobs or os.cpu_count() or 1, len(rest))
+    ends = {"sequential": alone, "processes": 1.1 * alone / workers + _START}
+    epochs = getattr(first[0], "epochs", 0)
+    if alone > 2.0 and epochs >= 20:
+        trial = [(clone(m).set_params(epochs=2, patience=None), i) for m, i in rest]
+        began = time.perf_counter()
+        _stacked(trial, bags)
+        # a stack that stops early shrinks, but fits that go on pay for it: count the first's epochs
+        ran = len(first[0].history_)
+        ends["stacked"] = (time.perf_counter() - began) / 2 * max(ran, 2)
+    return min(ends, key=lambda k: ends[k]), first
 
 
 # -------------------------------------------------------------------- one after another

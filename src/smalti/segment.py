@@ -14,6 +14,7 @@ A bag is a slice of one flat tensor, so every pooling is a reduction over slices
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, NamedTuple
 
 import torch
@@ -168,6 +169,11 @@ class _Peak(torch.autograd.Function):
         x, offsets = _batched(x, in_dims[0], size), _batched(offsets, in_dims[1], size)
         out = _Peak.apply(*_flat_stack(x, offsets))
         return out.reshape(size, -1, out.shape[1])[:, :-1], 0
+
+
+for _kernel in (_Total, _Softmax, _Peak):
+    # autograd.Function.apply asks for the signature at every call; keep it ready
+    _kernel.forward.__signature__ = inspect.signature(_kernel.forward)  # type: ignore[attr-defined]
 
 
 def total(x: Tensor, segments: Segments, weight: Tensor | None = None) -> Tensor:

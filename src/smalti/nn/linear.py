@@ -155,7 +155,8 @@ def _fit_logistic(
             if task.kind == "multiclass":
                 b[there] = 0.0
             continue
-        model = LogisticRegression(C=1 / penalty, max_iter=1000, tol=1e-6)
+        solver = "newton-cholesky" if data.shape[1] <= 500 else "lbfgs"
+        model = LogisticRegression(C=1 / penalty, solver=solver, max_iter=200)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a weak penalty on separable data
             model.fit(data, y, sample_weight=share)

@@ -48,15 +48,24 @@ def generator() -> torch.Generator | None:
     return source.generators[0] if source else None
 
 
-def _keep(shape: torch.Size, like: Tensor, p: float, source: torch.Generator | None) -> Tensor:
-    mask = torch.empty(shape, dtype=like.dtype, device=like.device)
-    return mask.bernoulli_(1 - p, generator=source).div_(1 - p)
+def _fill(mask: Tensor, p: float, source: torch.Generator | None) -> None:
+    """Fill with 0 (probability p, to 1 / 65,536) or 1 / (1 - p).
+
+    Four 16-bit numbers are cut from each random word: four times as fast as ``bernoulli_``, which
+    would otherwise be a third of a small network's step.
+    """
+    n = mask.numel()
+    words = torch.empty((n + 3) // 4, dtype=torch.int64, device=mask.device)
+    words.random_(-(2**63), None, generator=source)
+    keep = words.view(torch.int16)[:n] >= round(p * 2**16) - 2**15
+    mask.copy_(keep.view(mask.shape)).mul_(1 / (1 - p))
 
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, p: float) -> tuple[Tensor, Tensor]:
-        mask = _keep(x.shape, x, p, generator())
+        mask = torch.empty_like(x, memory_format=torch.contiguous_format)
+        _fill(mask, p, generator())
         return x * mask, mask
 
     @staticmethod
@@ -78,7 +87,7 @@ class _Dropout(torch.autograd.Function):
         mask = torch.zeros_like(x, memory_format=torch.contiguous_format)
         real = source.rows.get(x.shape[1], [x.shape[1]] * len(x))
         for part, n, stream in zip(mask, real, source.generators, strict=True):
-            part[:n].bernoulli_(1 - p, generator=stream).div_(1 - p)
+            _fill(part[:n], p, stream)
         return (x * mask, mask), (0, 0)
 
 
