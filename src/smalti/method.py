@@ -405,9 +405,9 @@ class NetworkMethod(Method):
     optimizer: str = "adam"  # "adam", "adamw", "sgd" (Nesterov)
     momentum: float = 0.9  # of "sgd"
     weight_decay: float = 1e-4  # L2 penalty
-    batch_size: int = 16  # bags in a step; 1 reproduces the published one-bag steps
+    batch_size: int = 32  # bags in a step; 1 reproduces the published one-bag steps
     max_instances: int = 200_000  # instances in a step
-    validation: float = 0.2  # share of the donors held out for early stopping; 0: none
+    validation: float = 0.0  # share of the donors held out for early stopping; small cohorts: 0
     patience: int | None = 20  # epochs without a better validation loss; None: never stop early
 
     def loss(self, task: Task, output: Any, target: torch.Tensor) -> torch.Tensor:

@@ -216,4 +216,4 @@ def logsumexp(scores: Tensor, segments: Segments) -> Tensor:
     """Log of the summed exponentials of each slice: (n, d) to (n_segments, d)."""
     top = peak(scores.detach(), segments)
     mass = total((scores - top[segments.index]).exp(), segments)
-    return top + mass.log()
+    return top + mass.clamp(min=1.0).log()  # an empty slice has mass 0; all others at least 1

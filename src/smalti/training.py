@@ -296,7 +296,7 @@ def sweep(stage: Sweep, fit: Fit, bags: Bags, progress: Progress) -> None:
     progress.start(stage.name, stage.rounds)
     fit.network.eval()
     for epoch in range(stage.rounds):
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             value = stage.step(fit.network, training)
         fit.history.append({
             "stage": stage.name, "epoch": epoch,

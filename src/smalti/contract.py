@@ -1,0 +1,252 @@
+"""What every method must keep, as checks that anyone can run on a method of their own.
+
+``for check in checks(): check(MyMethod)``. A check raises ``AssertionError`` with the reason. The
+method's ``example()`` says the settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
+
+from smalti.bags import Bags
+from smalti.datasets.simulate import planted_bags
+from smalti.errors import InputError
+from smalti.many import fit_many
+from smalti.method import Method
+from smalti.model_files import load
+from smalti.stage import Sweep
+
+Check = Callable[[type[Method]], None]
+
+
+def _example(cls: type[Method], **settings: object) -> Method:
+    return cls.example().set_params(accelerator="cpu", progress=False, **settings)
+
+
+def _short(cls: type[Method], **settings: object) -> Method:
+    """Few epochs, where learning is not what is checked."""
+    method = _example(cls, **settings)
+    return method.set_params(epochs=3) if "epochs" in method.get_params() else method
+
+
+def _data(cls: type[Method], n_bags: int = 30, **kwargs: object) -> Bags:
+    kind = "binary" if "binary" in cls.kinds else cls.kinds[0]
+    return planted_bags(n_bags, kind=kind, **kwargs)  # type: ignore[arg-type]
+
+
+def check_bags_do_not_see_each_other(cls: type[Method]) -> None:
+    """A bag alone gets the same prediction as among others."""
+    bags = _data(cls)
+    model = _short(cls).fit(bags)
+    together = model.forward(bags)[0]
+    alone = np.concatenate([model.forward(b)[0] for b in bags])
+    np.testing.assert_allclose(alone, together, atol=1e-5, err_msg="bags see each other")
+
+
+def check_order_of_instances(cls: type[Method]) -> None:
+    """Shuffling the instances of each bag, and the bags, changes nothing."""
+    bags = _data(cls)
+    model = _short(cls).fit(bags)
+    rng = np.random.default_rng(0)
+    rows = np.lexsort((rng.random(bags.n_instances), bags.index))
+    shuffled = dataclasses.replace(
+        bags, x={k: v[rows] for k, v in bags.x.items()}, instance=bags.instance.iloc[rows]
+    )
+    order = rng.permutation(len(bags))
+    np.testing.assert_allclose(
+        model.forward(shuffled[order])[0], model.forward(bags)[0][order], atol=1e-5,
+        err_msg="the order of instances or bags matters",
+    )  # fmt: skip
+
+
+def check_bag_of_one(cls: type[Method]) -> None:
+    """A single bag of a single instance is predicted and attributed."""
+    bags = _data(cls)
+    model = _short(cls).fit(bags)
+    one = Bags.from_list([bags.table()[:1]])
+    assert np.isfinite(model.forward(one)[0]).all(), "not finite"
+    assert len(model.attribute(one)) == 1
+
+
+def check_same_seed(cls: type[Method]) -> None:
+    """The same seed gives the same bits, whatever was drawn elsewhere before."""
+    bags = _data(cls)
+    first = _short(cls, seed=3).fit(bags).forward(bags)[0]
+    torch.rand(7)
+    np.random.rand(7)  # noqa: NPY002 - the global stream is just what must not matter
+    second = _short(cls, seed=3).fit(bags).forward(bags)[0]
+    np.testing.assert_array_equal(first, second, err_msg="the same seed, another answer")
+
+
+def check_global_random_state(cls: type[Method]) -> None:
+    """A fit leaves the global random streams as they were."""
+    before = torch.random.get_rng_state()
+    _short(cls).fit(_data(cls))
+    assert torch.equal(before, torch.random.get_rng_state()), "the global torch stream moved"
+
+
+def check_learns(cls: type[Method]) -> None:
+    """It finds a planted signal, and finds none where labels are shuffled."""
+    if cls.name == "majority" or "binary" not in cls.kinds:
+        return  # it does not look at the instances
+    train, test = planted_bags(60, effect=4.0, seed=1), planted_bags(60, effect=4.0, seed=2)
+    model = _example(cls).fit(train)
+    found = roc_auc_score(test.labels, model.predict_proba(test)[:, 1])
+    assert found > 0.8, f"AUROC {found:.2f} on a planted signal"
+    rng = np.random.default_rng(0)
+    blind = []
+    for seed in range(3):
+        wrong = train.with_target(rng.permutation(train.labels))
+        model = _example(cls, seed=seed).fit(wrong)
+        blind.append(roc_auc_score(test.labels, model.predict_proba(test)[:, 1]))
+    assert abs(np.mean(blind) - 0.5) < 0.3, f"AUROC {blind} from shuffled labels"
+
+
+def check_every_kind(cls: type[Method]) -> None:
+    """Each kind of target it names is fitted, with predictions of the right form."""
+    for kind in cls.kinds:
+        bags = planted_bags(36, kind=kind, bags_per_donor=2)
+        model = _short(cls).fit(bags)
+        assert model.task_.kind == kind
+        assert model.predict(bags).shape == np.shape(bags.labels), kind
+        if kind == "regression":
+            assert not hasattr(model, "predict_proba")
+            continue
+        p = model.predict_proba(bags)
+        assert p.shape == (len(bags), len(model.classes_)), kind
+        assert ((p >= 0) & (p <= 1)).all(), kind
+        if kind != "multilabel":
+            np.testing.assert_allclose(p.sum(1), 1, atol=1e-6)
+
+
+def check_save_and_load(cls: type[Method]) -> None:
+    """A saved model comes back with identical predictions, settings and attributions."""
+    bags = _data(cls)
+    model = _short(cls).fit(bags)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder) / "model")
+        back = load(Path(folder) / "model")
+    assert type(back) is type(model)
+    assert back.get_params() == model.get_params()
+    np.testing.assert_array_equal(back.forward(bags)[0], model.forward(bags)[0])
+    assert back.attribute(bags).equals(model.attribute(bags))
+
+
+def check_precision(cls: type[Method]) -> None:
+    """The fitted network in float64 agrees with itself in float32."""
+    bags = _data(cls)
+    model = _short(cls).fit(bags)
+    single = model.forward(bags)[0]
+    double = model.set_params(precision="64-true").forward(bags)[0]
+    assert double.dtype == np.float64
+    np.testing.assert_allclose(single, double, atol=2e-4, rtol=2e-3)
+
+
+def check_sparse(cls: type[Method]) -> None:
+    """A CSR table gives what the same dense table gives."""
+    bags = _data(cls)
+    table = bags.table().copy()
+    table[np.abs(table) < 0.5] = 0
+    dense = dataclasses.replace(bags, x={"x": table})
+    sparse = dataclasses.replace(bags, x={"x": sp.csr_matrix(table)})
+    one, two = _short(cls).fit(dense), _short(cls).fit(sparse)
+    np.testing.assert_allclose(one.forward(dense)[0], two.forward(sparse)[0], atol=1e-5)
+
+
+def check_attribution(cls: type[Method]) -> None:
+    """Attributions align with the instances, are finite, and contributions add up."""
+    bags = _data(cls)
+    model = _short(cls).fit(bags)
+    frame = model.attribute(bags)
+    assert len(frame) == bags.n_instances
+    assert (frame["bag"].to_numpy() == bags.bag.index.to_numpy()[bags.index]).all()
+    assert np.isfinite(frame.drop(columns="bag").to_numpy(float)).all()
+    whole = frame.groupby("bag", sort=False).sum(numeric_only=True)
+    if "attention" in frame:
+        np.testing.assert_allclose(whole["attention"], 1, atol=1e-5)
+    if "contribution" in frame:
+        constant = model.forward(bags)[0][:, 0] - whole["contribution"].to_numpy()
+        np.testing.assert_allclose(constant, constant[0], atol=1e-4,
+                                   err_msg="contributions do not add up")  # fmt: skip
+
+
+def check_many_equals_alone(cls: type[Method]) -> None:
+    """Many fits as one job give what each fit alone gives, to rounding, each with its own end."""
+    bags = _data(cls, n_bags=24)
+    rng = np.random.default_rng(0)
+    jobs = [(_short(cls, seed=s), np.sort(rng.permutation(24)[: 20 - s % 2])) for s in range(4)]
+    alone = fit_many(jobs, bags, strategy="sequential")
+    stacked = fit_many(jobs, bags, strategy="stacked")
+    for one, two in zip(alone, stacked, strict=True):
+        assert len(one.history_) == len(two.history_), "early stopping differs"
+        np.testing.assert_allclose(one.forward(bags)[0], two.forward(bags)[0], atol=2e-3)
+
+
+def check_sweeps_are_monotone(cls: type[Method]) -> None:
+    """No round of a sweep makes its objective worse."""
+    bags = _data(cls)
+    model = _short(cls).fit(bags)
+    sweeps = {s.name for s in model.plan(model.shape_) if isinstance(s, Sweep)}
+    for name in sweeps:
+        values = model.history_.query("stage == @name")["train_loss"].dropna().to_numpy()
+        assert (np.diff(values) <= 1e-9 * np.abs(values[:-1])).all(), f"{name} went up"
+
+
+def check_errors(cls: type[Method]) -> None:
+    """What cannot work fails with one clear error."""
+    bags = _data(cls)
+    broken = bags.table().copy()
+    broken[5, 2] = np.nan
+    for culprit, wrong in (
+        ("feature", dataclasses.replace(bags, x={"x": broken})),
+        ("constant", bags.with_target(np.ones(len(bags)))),
+        ("missing", bags.with_target([np.nan, *np.arange(len(bags) - 1) % 2])),
+    ):
+        try:
+            _short(cls).fit(wrong)
+        except InputError as error:
+            assert culprit in str(error), f"{error} does not name {culprit!r}"
+        else:
+            raise AssertionError(f"no error where the culprit is: {culprit}")
+    model = _short(cls).fit(bags)
+    try:
+        model.predict(dataclasses.replace(bags, x={"x": broken[:, :-1]}))
+    except InputError as error:
+        assert "features" in str(error)
+    else:
+        raise AssertionError("no error for a missing feature")
+
+
+def check_device(cls: type[Method]) -> None:
+    """A GPU gives what the CPU gives, where there is one."""
+    if not torch.cuda.is_available():
+        return
+    bags = _data(cls)
+    model = _short(cls).fit(bags)
+    here = model.forward(bags)[0]
+    model.network_.cuda()
+    np.testing.assert_allclose(model.forward(bags)[0], here, atol=1e-4)
+
+
+def check_clone(cls: type[Method]) -> None:
+    """scikit-learn's clone and set_params keep every setting; nothing is computed in __init__."""
+    method = _example(cls)
+    assert clone(method).get_params() == method.get_params()
+    assert not [a for a in vars(method) if a.endswith("_")]
+    assert cls.name, "a method needs a name"
+    assert cls.reference, "a method needs a reference"
+    assert (cls.__doc__ or "").strip(), "a method needs a docstring"
+
+
+def checks() -> list[Check]:
+    """All checks, in order."""
+    return [value for name, value in globals().items() if name.startswith("check_")]

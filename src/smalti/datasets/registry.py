@@ -1,0 +1,184 @@
+"""Classical data sets by name, fetched once and checked against a checksum.
+
+Reads a local folder first (argument ``folder``, or the environment variable SMALTI_DATA), then
+pooch's cache, then the network (another server with SMALTI_MIRROR).
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smalti.bags import Bags
+from smalti.errors import InputError
+
+_MIL = (
+    "https://raw.githubusercontent.com/komartom/MIDatasets.jl/"
+    "0118728ce3501a29f5c6e4ff7640b15db39fc417/data/"
+)
+_MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+_ANDREWS = "Andrews, Tsochantaridis & Hofmann (2002). NIPS"
+# name -> (file at the source, sha256, name of a local npz, what it is, citation)
+_SETS = {
+    "musk1": (
+        "Musk1.jld", "32ccface3c549889d48030a44f2d193c048a09247f1d825e45f7c6cdd6590e39", "musk1",
+        "molecules of conformations, 92 bags", "Dietterich, Lathrop & Lozano-Perez (1997). AIJ 89",
+    ),
+    "elephant": (
+        "Elephant.jld", "29da4dbf76a8c1a09cfb5d03ffc640315383dee77d6f384596e5d58e2a8f91ac",
+        "elephant", "pictures of segments, 200 bags", _ANDREWS,
+    ),
+    "fox": (
+        "Fox.jld", "5cb2fdbd8a07ec72f94a55db4d6bb18fd57458798b5b01a7ed864a0d6f56e98c", "fox",
+        "pictures of segments, 200 bags", _ANDREWS,
+    ),
+    "tiger": (
+        "Tiger.jld", "98beed698b05ff574707197f11da1689024326970a3868462709f93b080e9bf4", "tiger",
+        "pictures of segments, 200 bags", _ANDREWS,
+    ),
+    "birds": (
+        "BrownCreeper.jld", "cdab25e2bfc45357e8390bd0da60f1a48584ee1fbb369c055c65e5c95a24233a",
+        "birds_browncreeper", "recordings of syllables (brown creeper), 548 bags",
+        "Briggs, Fern & Raich (2012). KDD",
+    ),
+    "mutagenesis1": (
+        "Mutagenesis1.jld", "fe4382bf74595cfee1bceb5cca581d50304cc32c0b295a7654eb09e86c896379",
+        "mutagenesis1", "molecules of bonds, 188 bags",
+        "Srinivasan, Muggleton & King (1995). ILP",
+    ),
+    "newsgroups2": (
+        "Newsgroups2.jld", "be22123a6636f05381e574faa580589f8a9d3281294633a73f9eeb7dc00fd5ef",
+        "newsgroups2", "groups of posts, 100 bags", "Zhou, Sun & Li (2009). ICML",
+    ),
+}  # fmt: skip
+_MNIST_FILES = {
+    ("train", "x"): ("train-images-idx3-ubyte.gz", "md5:f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+    ("train", "y"): ("train-labels-idx1-ubyte.gz", "md5:d53e105ee54ea40749a09fcbcd1e9432"),
+    ("test", "x"): ("t10k-images-idx3-ubyte.gz", "md5:9fb629c4189551a2d022fa330f9573f3"),
+    ("test", "y"): ("t10k-labels-idx1-ubyte.gz", "md5:ec29112dd5afa0611ce80d1b7f02629c"),
+}
+
+
+def names() -> dict[str, str]:
+    """Name -> what it is and whom to cite."""
+    about = {name: f"{what}; {cite}" for name, (*_, what, cite) in _SETS.items()}
+    about["digits"] = "bags of scikit-learn's 8 x 8 digits; positive if they hold a 9"
+    about["mnist"] = "bags of MNIST; positive if they hold a 9; LeCun et al. (1998)"
+    return about
+
+
+def load(name: str, *, folder: str | Path | None = None) -> Bags:
+    """Load a data set.
+
+    Parameters
+    ----------
+    name
+        One of :func:`names`.
+    folder
+        Look for ``mil_benchmarks/NAME.npz`` here first; SMALTI_DATA when left out.
+
+    Returns
+    -------
+    Bags
+        Each bag its own donor.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, the file cannot be had, or its checksum differs.
+    """
+    if name in ("digits", "mnist"):
+        from smalti.datasets.digits import digit_bags, mnist_bags
+
+        return digit_bags() if name == "digits" else mnist_bags()
+    x, lengths, y, _ = _read(name, folder)
+    ids = np.repeat(np.arange(len(lengths)), lengths)
+    return Bags.from_rows({"x": x.astype(np.float32)}, ids, y=y[ids], donor="bag")
+
+
+def folds(name: str, *, folder: str | Path | None = None) -> np.ndarray:
+    """The published folds of a classical set: (5 repeats, 10 folds, n_bags) bool, True: test."""
+    return _read(name, folder)[3]
+
+
+def _read(name: str, folder: str | Path | None) -> tuple[np.ndarray, ...]:
+    """Instances, bag lengths, bag labels and test folds."""
+    if name not in _SETS:
+        raise InputError(f"no data set {name!r}; there are {', '.join(names())}.")
+    file, sha, local, *_ = _SETS[name]
+    root = folder or os.environ.get("SMALTI_DATA")
+    path = Path(root) / "mil_benchmarks" / f"{local}.npz" if root else None
+    if path is not None and path.exists():
+        with np.load(path, allow_pickle=False) as data:
+            y = data["bag_label"].astype(int)
+            tests = np.unpackbits(data["folds_test"], axis=-1, count=len(y)).astype(bool)
+            return data["X"], np.bincount(data["bag_id"], minlength=len(y)), y, tests
+    return _read_julia(fetch(file, f"sha256:{sha}", _MIL))
+
+
+def fetch(file: str, known: str, base: str) -> Path:
+    """Get a file once and keep it in the user's cache.
+
+    Raises
+    ------
+    InputError
+        Without network, with the offline way; or if the checksum differs.
+    """
+    import pooch
+
+    base = os.environ.get("SMALTI_MIRROR") or base
+    cache = Path(os.environ.get("SMALTI_CACHE") or pooch.os_cache("smalti"))
+    try:
+        found = pooch.retrieve(f"{base.rstrip('/')}/{file}", known_hash=known, fname=file, path=cache)
+    except ValueError as error:
+        raise InputError(
+            f"{file} from {base} is not the file that was expected ({error}): delete "
+            f"{cache / file} and try again."
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"{file} cannot be fetched from {base} ({type(error).__name__}). Offline: get it on "
+            f"another machine, put it at {cache / file}, and run again."
+        ) from error
+    return Path(found)
+
+
+def _read_julia(path: Path) -> tuple[np.ndarray, ...]:
+    """Parse the HDF5 that Julia's JLD wrote: references to matrices, packed bits."""
+    import h5py
+
+    def bits(file: Any, value: Any) -> np.ndarray:
+        words = np.asarray(file[value["chunks_"]]).astype("<u8")
+        return np.unpackbits(words.view(np.uint8), bitorder="little")[: value["len_"]].astype(bool)
+
+    try:
+        with h5py.File(path, "r") as file:
+            parts = [np.asarray(file[r]).T for r in file["X"][()]]
+            y = bits(file, file["y"][()]).astype(int)
+            tests = [[bits(file, file[r][()]) for r in file[f][()]] for f in file["folds"][()]]
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error}): delete it and try again.") from error
+    return np.concatenate(parts), np.array([len(p) for p in parts]), y, np.array(tests)
+
+
+def mnist_arrays(split: str, path: str | Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, 28, 28) uint8 and digits (n,) of one part of MNIST."""
+    if split not in ("train", "test"):
+        raise InputError(f"split={split!r} is not 'train' or 'test'.")
+    root = os.environ.get("SMALTI_DATA")
+    if path is None and root and (Path(root) / "mnist" / "mnist.npz").exists():
+        path = Path(root) / "mnist" / "mnist.npz"
+    if path is not None:
+        if not Path(path).exists():
+            raise InputError(f"no file {path}.")
+        with np.load(path, allow_pickle=False) as data:
+            return data[f"x_{split}"], data[f"y_{split}"]
+    arrays = []
+    for part, skip in (("x", 16), ("y", 8)):
+        raw = gzip.decompress(fetch(*_MNIST_FILES[split, part], _MNIST).read_bytes())
+        arrays.append(np.frombuffer(raw, np.uint8, offset=skip))
+    return arrays[0].reshape(-1, 28, 28), arrays[1]

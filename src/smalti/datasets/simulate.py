@@ -1,0 +1,101 @@
+"""Simulated cohorts with a known truth.
+
+The seed of the law (which direction marks a key instance) and the seed of the sample (which
+instances are drawn) are separate, so that training and test cohorts can share one law.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from smalti.bags import Bags
+from smalti.errors import InputError
+from smalti.task import KINDS
+
+
+def planted_bags(
+    n_bags: int = 60,
+    *,
+    mean_length: float = 20.0,
+    n_features: int = 8,
+    witness_rate: float = 0.25,
+    effect: float = 3.0,
+    kind: str = "binary",
+    n_classes: int = 3,
+    bags_per_donor: int = 1,
+    law_seed: int = 0,
+    seed: int = 0,
+) -> Bags:
+    """Gaussian instances; some are shifted along a direction that the target depends on.
+
+    Parameters
+    ----------
+    n_bags
+        Number of bags.
+    mean_length
+        Median number of instances; lengths are log-normal (s.d. 0.5 of the log), at least 1.
+    n_features
+        Width of an instance.
+    witness_rate
+        Share of key instances in a bag that has some; at least one.
+    effect
+        Length of the shift, in standard deviations of the noise.
+    kind
+        "binary": positive bags hold key instances. "multiclass": class c > 0 holds key instances
+        of its own direction. "multilabel": two directions, each there or not. "regression" and
+        "ordinal": the share of key instances is drawn evenly from 0 to twice ``witness_rate``;
+        it is the target, as it is or cut into ``n_classes``.
+    n_classes
+        Classes of a multi-class or ordinal target.
+    bags_per_donor
+        Bags that share a donor, and so their target.
+    law_seed, seed
+        Seeds of the directions and of the sample.
+
+    Returns
+    -------
+    Bags
+        One view "x" (float32), instance column ``key`` (bool: the truth), bag column ``donor``.
+    """
+    if kind not in KINDS:
+        raise InputError(f"kind={kind!r} is not one of {KINDS}.")
+    law, rng = np.random.default_rng(law_seed), np.random.default_rng(seed)
+    axes = np.linalg.qr(law.normal(size=(n_features, n_features)))[0] * effect
+    lengths = np.maximum(1, np.exp(rng.normal(np.log(mean_length), 0.5, n_bags))).astype(int)
+    donor = np.arange(n_bags) // bags_per_donor
+    code = np.arange(donor[-1] + 1)
+    share = np.zeros((n_bags, 2))  # of key instances, along up to two directions
+    direction = np.zeros((n_bags, 2), dtype=int)
+    direction[:, 1] = 1
+    y: np.ndarray
+    if kind == "multilabel":
+        y = np.stack([code % 2, (code // 2) % 2], 1)[donor]
+        share = y * witness_rate
+    elif kind in ("binary", "multiclass"):
+        y = (code % (2 if kind == "binary" else n_classes))[donor]
+        share[:, 0] = (y > 0) * witness_rate
+        direction[:, 0] = np.maximum(y - 1, 0)
+    else:
+        level = rng.permutation((code + 0.5) / len(code))[donor]
+        share[:, 0] = 2 * witness_rate * level
+        y = share[:, 0] if kind == "regression" else (level * n_classes).astype(int)
+    bag_of = np.repeat(np.arange(n_bags), lengths)
+    place = np.arange(len(bag_of)) - np.repeat(lengths.cumsum() - lengths, lengths)
+    x = rng.normal(size=(len(bag_of), n_features))
+    key = np.zeros(len(bag_of), dtype=bool)
+    start = np.zeros(n_bags, dtype=int)
+    for j in range(2):
+        count = np.maximum(np.round(share[:, j] * lengths), share[:, j] > 0).astype(int)
+        marked = (place >= start[bag_of]) & (place < (start + count)[bag_of])
+        x[marked] += axes[direction[bag_of[marked], j]]
+        key |= marked
+        start += np.minimum(count, np.maximum(lengths - 1 - start, 0)) if kind == "multilabel" else 0
+    order = np.lexsort((rng.random(len(bag_of)), bag_of))  # key instances anywhere in their bag
+    table = pd.DataFrame({"donor": donor}, index=pd.Index([f"bag{i}" for i in range(n_bags)]))
+    names = [f"label{j}" for j in range(y.shape[1])] if y.ndim == 2 else "target"
+    table[names] = y
+    return Bags.from_rows(
+        x[order].astype(np.float32), table.index.to_numpy()[bag_of], target=names, kind=kind,
+        donor="donor", bag=table, instance=pd.DataFrame({"key": key[order]}),
+    )  # fmt: skip

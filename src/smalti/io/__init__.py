@@ -1,0 +1,1 @@
+"""Reading users' files into bags, and writing back. Only this room knows AnnData."""

@@ -1,0 +1,68 @@
+"""Writing results back into the user's AnnData."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smalti.errors import InputError
+from smalti.io.files import atomic_folder, atomic_write
+
+
+def write(
+    data: Any,
+    *,
+    obs: Mapping[str, np.ndarray],
+    obsm: Mapping[str, np.ndarray],
+    uns: Mapping[str, Any],
+    out: str | Path | None = None,
+) -> None:
+    """Add columns, matrices and notes.
+
+    Parameters
+    ----------
+    data
+        AnnData, changed in place; or the path of an ``.h5ad`` or ``.zarr``.
+    obs, obsm
+        Name -> one row per cell in the user's own order; NaN for cells in no bag.
+    uns
+        Name -> nested settings.
+    out
+        Where to write; the same path when left out.
+
+    Raises
+    ------
+    InputError
+        If lengths disagree or the folder cannot be written to; then nothing is changed.
+    """
+    from anndata import io
+
+    path = Path(data) if isinstance(data, (str, Path)) else None
+    table = data
+    if path is not None:
+        table = io.read_h5ad(path) if path.suffix == ".h5ad" else io.read_zarr(path)
+    for name, values in [*obs.items(), *obsm.items()]:
+        if len(values) != table.n_obs:
+            raise InputError(f"{name!r} has {len(values)} rows, the table {table.n_obs} cells.")
+    for name, values in obs.items():
+        table.obs[name] = values
+    for name, values in obsm.items():
+        table.obsm[name] = values
+    for name, note in uns.items():
+        table.uns[name] = note
+    target = Path(out) if out is not None else path
+    if target is None:
+        return
+    if target.suffix == ".zarr":
+        with atomic_folder(target) as temporary:
+            shutil.rmtree(temporary)  # zarr makes its own folder
+            table.write_zarr(temporary)
+    elif target.suffix == ".h5ad":
+        with atomic_write(target) as temporary:
+            table.write_h5ad(temporary)
+    else:
+        raise InputError(f"{target} is neither .h5ad nor .zarr.")
