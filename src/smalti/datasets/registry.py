@@ -162,7 +162,8 @@ def _read_julia(path: Path) -> tuple[np.ndarray, ...]:
             tests = [[bits(file, file[r][()]) for r in file[f][()]] for f in file["folds"][()]]
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}): delete it and try again.") from error
-    return np.concatenate(parts), np.array([len(p) for p in parts]), y, np.array(tests)
+    # the file marks the training bags
+    return np.concatenate(parts), np.array([len(p) for p in parts]), y, ~np.array(tests)
 
 
 def mnist_arrays(split: str, path: str | Path | None = None) -> tuple[np.ndarray, np.ndarray]:

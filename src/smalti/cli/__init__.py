@@ -1,0 +1,73 @@
+"""The ``smalti`` command: one file per verb.
+
+Nothing heavy is imported here, so that ``smalti --help`` answers at once. What a user can mend is
+one red line and exit code 2; a bug keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from smalti.cli.compare import compare
+from smalti.cli.demo import demo
+from smalti.cli.doctor import doctor
+from smalti.cli.fit import fit
+from smalti.cli.methods import methods
+from smalti.cli.predict import predict
+from smalti.errors import InputError
+
+
+class _Group(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.showwarning = _note
+            try:
+                return super().invoke(ctx)
+            except InputError as error:
+                typer.secho(f"error: {' '.join(str(error).split())}", fg="red", err=True)
+                raise typer.Exit(2) from error
+
+
+def _note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """A warning as one line for people; those between libraries are not for them."""
+    if issubclass(category, (DeprecationWarning, PendingDeprecationWarning, FutureWarning)):
+        return
+    typer.secho(f"note: {' '.join(str(message).split())}", fg="yellow", err=True)
+
+
+app = typer.Typer(
+    cls=_Group,
+    help="Learn a patient, a slide or a tissue from its pieces, and see which pieces made it so.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _verb in (demo, methods, fit, predict, compare, doctor):
+    app.command()(_verb)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from smalti._version import __version__
+
+        typer.echo(f"smalti {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the ``smalti`` command."""
+    sys.exit(app())

@@ -1,0 +1,64 @@
+"""``smalti doctor``."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+
+_PARTS = (
+    "torch", "lightning-fabric", "numpy", "scipy", "pandas", "scikit-learn", "anndata", "h5py",
+    "safetensors", "joblib", "matplotlib",
+)  # fmt: skip
+_OPTIONAL = {"parquet": ("pyarrow", "attributions written as .parquet"),
+             "docs": ("sphinx", "building the documentation"),
+             "bench": ("torchmil", "speed measured side by side")}  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Version of Python and of each package that results depend on; "missing" if absent."""
+    from smalti._version import __version__
+
+    found = {"smalti": __version__, "python": platform.python_version()}
+    for name in _PARTS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+def devices() -> list[str]:
+    """What this machine can compute on, one line each."""
+    import torch
+
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU only"
+    lines = [f"torch build  {build}", f"CPU          {torch.get_num_threads()} threads"]
+    for i in range(torch.cuda.device_count()):
+        memory = torch.cuda.get_device_properties(i).total_memory / 2**30
+        lines.append(f"GPU {i}        {torch.cuda.get_device_name(i)}, {memory:.0f} GiB")
+    if not torch.cuda.is_available():
+        why = "driver or device not found" if torch.version.cuda else "this torch has no CUDA in it"
+        lines.append(f"GPU          none: {why}")
+    return lines
+
+
+def doctor() -> None:
+    """Say what is installed, what is missing, and what this machine can compute on."""
+    import typer
+
+    found = versions()
+    for name, version in found.items():
+        typer.secho(f"{name:<18}{version}", fg="red" if version == "missing" else None)
+    missing = [name for name, version in found.items() if version == "missing"]
+    if missing:
+        typer.secho(f"\nneeded and missing: pip install {' '.join(missing)}", fg="red")
+    if "torch" not in missing:
+        typer.echo("\n" + "\n".join(devices()))
+    typer.echo("")
+    for extra, (package, use) in _OPTIONAL.items():
+        try:
+            typer.echo(f"{package:<18}{importlib.metadata.version(package)}  ({use})")
+        except importlib.metadata.PackageNotFoundError:
+            typer.echo(f"{package:<18}not installed  ({use}): pip install 'smalti[{extra}]'")
+    if missing:
+        raise typer.Exit(1)

@@ -1,0 +1,67 @@
+"""``smalti fit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smalti.cli import options
+from smalti.errors import InputError
+
+if TYPE_CHECKING:
+    from smalti.method import Method
+
+
+def fit(
+    method: Annotated[str, typer.Argument(help="Name of a method; see `smalti methods`.")],
+    data: options.Data,
+    out: Annotated[Path, typer.Option(help="Folder for the model.")],
+    sample: options.Sample = None,
+    label: options.Label = None,
+    donor: options.Donor = None,
+    x: options.X = None,
+    labels: options.Labels = None,
+    kind: options.Kind = None,
+    epochs: options.Epochs = None,
+    set_: options.Settings = None,
+    seed: options.Seed = 0,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="File to leave and take up the fit at.")
+    ] = None,
+) -> None:
+    """Fit a method on all bags of a table, and save the model."""
+    from smalti.cli.data import open_bags
+
+    settings = options.settings_of(set_) | {"seed": seed}
+    if epochs is not None:
+        settings["epochs"] = epochs
+    model = options.make_method(method, settings)
+    _may_replace(out)
+    bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind)
+    if bags.target is None:
+        raise InputError("nothing to predict: name the column, --label NAME.")
+    typer.echo(repr(bags))
+    for note in bags.notes:
+        typer.secho(f"note: {note}", fg="yellow", err=True)
+    model.fit(bags, checkpoint=checkpoint)
+    model.save(out)
+    typer.echo(_result(model, out))
+
+
+def _result(model: Method, out: Path) -> str:
+    """What the fit came to, without a score: training bags cannot test a model."""
+    import math
+
+    text = f"{model.name}: {model.n_parameters_:,} parameters"
+    losses = model.history_.get("train_loss")
+    if losses is not None and len(losses) and math.isfinite(losses.iloc[-1]):
+        text += f", {len(losses)} epochs, training loss {losses.iloc[-1]:.3f}"
+    return f"{text}\nsaved to {out}"
+
+
+def _may_replace(out: Path) -> None:
+    """A model may take the place of a model, but not of a folder with other things in it."""
+    if out.is_dir() and any(out.iterdir()) and not (out / "model.json").exists():
+        raise InputError(f"{out} is a folder with other files in it: choose a new name for --out.")

@@ -1,0 +1,85 @@
+"""Options that several verbs share, and how their values are read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from smalti.errors import InputError
+
+if TYPE_CHECKING:
+    from smalti.method import Method
+
+Data: TypeAlias = Annotated[
+    Path,
+    typer.Argument(
+        help=".h5ad or .zarr (AnnData), a folder of .h5 feature files, or .npz with x, bag, label "
+        "and donor.",
+        show_default=False,
+    ),
+]
+Sample: TypeAlias = Annotated[
+    str | None, typer.Option(help="Column that says which bag a row belongs to.")
+]
+Label: TypeAlias = Annotated[str | None, typer.Option(help="Column to predict.")]
+Donor: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Column of donors, who must never part; 'bag' if each bag is its own donor."),
+]
+X: TypeAlias = Annotated[
+    str | None, typer.Option("--x", help="Features: X, a key of obsm such as X_pca, or of layers.")
+]
+Labels: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(help="Table (.csv) with one row per bag, for a folder of feature files."),
+]
+Kind: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Kind of target: binary, multiclass, multilabel, ordinal, regression. Inferred."
+    ),
+]
+Settings: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any setting of the method; repeatable."),
+]
+Epochs: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, help="Passes over the training bags, at most.")
+]
+Seed: TypeAlias = Annotated[int, typer.Option(help="Of everything random.")]
+
+
+def settings_of(pairs: list[str] | None) -> dict[str, Any]:
+    """Read ``name=value`` pairs; values are JSON where they can be, text otherwise."""
+    settings: dict[str, Any] = {}
+    for pair in pairs or []:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.strip():
+            raise InputError(f"--set {pair!r} is not of the form name=value.")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = {"True": True, "False": False, "None": None}.get(text, text)
+        settings[name.strip().replace("-", "_")] = value
+    return settings
+
+
+def make_method(name: str, settings: dict[str, Any]) -> Method:
+    """A method of that name; settings of the wrong type are refused here, not deep in a fit."""
+    from smalti.method import make
+
+    defaults = make(name).get_params()
+    for key, value in settings.items():
+        default = defaults.get(key)
+        if isinstance(default, tuple) and isinstance(value, list):
+            settings[key] = tuple(value)
+        number = isinstance(default, (int, float)) and not isinstance(default, bool)
+        if number and not (isinstance(value, (int, float)) and not isinstance(value, bool)):
+            wanted = "a whole number" if isinstance(default, int) else "a number"
+            raise InputError(f"{name}: {key}={value!r} must be {wanted}, such as {default}.")
+        if isinstance(default, bool) and not isinstance(value, bool):
+            raise InputError(f"{name}: {key}={value!r} must be true or false.")
+    return make(name, **settings)

@@ -1,0 +1,87 @@
+"""``smalti predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from smalti.cli import options
+from smalti.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from smalti.bags import Bags
+    from smalti.method import Method
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="Folder that `smalti fit` wrote.")],
+    data: options.Data,
+    out: Annotated[Path, typer.Option(help="Table of predictions (.csv), one row per bag.")],
+    sample: options.Sample = None,
+    x: options.X = None,
+    labels: options.Labels = None,
+    attribution: Annotated[
+        Path | None,
+        typer.Option(help="Table (.csv or .parquet), one row per instance: attention and the like."),
+    ] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="Copy of the .h5ad or .zarr, with the attributions in obs.")
+    ] = None,
+) -> None:
+    """Predict bags with a saved model."""
+    from smalti.cli.data import open_bags
+    from smalti.io.files import atomic_write
+    from smalti.model_files import load
+
+    if attribution is not None and attribution.suffix not in (".csv", ".parquet"):
+        raise InputError(f"--attribution {attribution}: end the name in .csv or .parquet.")
+    if write is not None and data.suffix not in (".h5ad", ".zarr"):
+        raise InputError(f"--write needs AnnData (.h5ad or .zarr) to write into, not {data.name}.")
+    fitted = load(model)
+    origin = fitted.origin_ or {}
+    sample, x = sample or origin.get("sample"), x or origin.get("x")
+    bags = open_bags(data, sample=sample, x=x, labels=labels)
+    typer.echo(repr(bags))
+    with atomic_write(out) as temporary:
+        predictions(fitted, bags).to_csv(temporary, float_format="%.6g")
+    typer.echo(f"predictions of {len(bags)} bags: {out}")
+    if attribution is not None:
+        frame = fitted.attribute(bags)
+        with atomic_write(attribution) as temporary:
+            _write_frame(frame, temporary, attribution.suffix)
+        typer.echo(f"attributions of {len(frame):,} instances: {attribution}")
+    if write is not None:
+        fitted.write(data, out=write)
+        typer.echo(f"annotated copy: {write}")
+
+
+def predictions(model: Method, bags: Bags) -> pd.DataFrame:
+    """Table of predictions: bag, prediction, and one probability column per class."""
+    import pandas as pd
+
+    index = pd.Index(bags.bag.index, name="bag")
+    values = model.predict(bags)
+    if values.ndim == 2:
+        frame = pd.DataFrame(values, index=index, columns=[f"{c}" for c in model.classes_])
+    else:
+        frame = pd.DataFrame({"prediction": values}, index=index)
+    if model.task_.is_classifier:
+        for name, p in zip(model.classes_, model.predict_proba(bags).T, strict=True):
+            frame[f"p_{name}"] = p
+    return frame
+
+
+def _write_frame(frame: pd.DataFrame, path: Path, suffix: str) -> None:
+    if suffix == ".csv":
+        frame.to_csv(path, float_format="%.6g")
+        return
+    try:
+        frame.to_parquet(path)
+    except ImportError as error:
+        raise InputError(
+            "writing .parquet needs pyarrow: pip install 'smalti[parquet]', or write .csv."
+        ) from error

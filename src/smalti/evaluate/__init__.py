@@ -1,0 +1,1 @@
+"""Honest comparison: splits by donor, metrics by name, trivial baselines, corrected tests."""

@@ -1,0 +1,125 @@
+"""Metrics by their full names, all by scikit-learn and SciPy.
+
+NaN policy: a metric that a fold cannot have (an AUROC with one class among the test bags) is NaN
+there and left out of the mean; the number of folds that counted is reported beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+from sklearn import metrics as sk
+
+from smalti.task import Task
+
+LOWER_IS_BETTER = frozenset(
+    {"log_loss", "brier", "mean_absolute_error", "root_mean_squared_error"}
+)
+_CLASSES = ("roc_auc", "average_precision", "accuracy", "balanced_accuracy", "log_loss", "brier")
+METRICS: dict[str, tuple[str, ...]] = {
+    "binary": _CLASSES,
+    "multiclass": _CLASSES,
+    "multilabel": ("roc_auc", "average_precision", "accuracy", "log_loss", "brier"),
+    "ordinal": ("spearman", "quadratic_kappa", "mean_absolute_error", *_CLASSES),
+    "regression": ("r2", "spearman", "pearson", "mean_absolute_error", "root_mean_squared_error"),
+}
+
+
+def score(
+    task: Task, labels: np.ndarray, predicted: np.ndarray, probability: np.ndarray | None
+) -> dict[str, float]:
+    """All metrics of the task's kind.
+
+    Parameters
+    ----------
+    task
+        The task fitted in training.
+    labels, predicted
+        (n,) classes or values; (n, n_labels) for several labels.
+    probability
+        (n, n_classes) in the order of ``task.classes``; None for a regression.
+
+    Returns
+    -------
+    dict
+        roc_auc: one class against the rest, mean over classes (over labels). average_precision:
+        the same. accuracy: share of bags (of single labels, if several) that are right.
+        log_loss: nats per bag, mean over labels if several. brier: mean squared distance of the
+        probabilities to the truth, (p - y)^2 for a binary task, summed over classes otherwise,
+        mean over labels if several. spearman, mean_absolute_error and quadratic_kappa of an
+        ordinal task are of the class's rank (the expected rank for spearman).
+    """
+    if task.kind == "regression":
+        return _regression(np.asarray(labels, float), np.asarray(predicted, float))
+    assert probability is not None
+    if task.kind == "multilabel":
+        truth = np.asarray(labels, int)
+        right = float((truth == predicted).mean())
+    else:
+        truth = (task.encode(labels)[:, None] == np.arange(len(task.classes))).astype(int)
+        right = float((np.asarray(labels) == np.asarray(predicted)).mean())
+    out = {
+        "roc_auc": _by_class(_auc, truth, probability, task),
+        "average_precision": _by_class(_precision, truth, probability, task),
+        "accuracy": right,
+    }
+    p = np.clip(probability, 1e-15, 1)
+    if task.kind == "multilabel":
+        q = np.clip(1 - probability, 1e-15, 1)
+        out["log_loss"] = float(-(truth * np.log(p) + (1 - truth) * np.log(q)).mean())
+        out["brier"] = float(((probability - truth) ** 2).mean())
+        return out
+    out["balanced_accuracy"] = float(np.mean([
+        (np.asarray(predicted)[truth[:, c] == 1] == task.classes[c]).mean()
+        for c in range(truth.shape[1]) if truth[:, c].any()
+    ]))  # fmt: skip
+    out["log_loss"] = float(-np.log(p[truth == 1]).mean())
+    square = ((probability - truth) ** 2).sum(1).mean()
+    out["brier"] = float(square / 2 if task.kind == "binary" else square)
+    if task.kind == "ordinal":
+        rank, guess = task.encode(labels), task.encode(predicted)
+        expected = probability @ np.arange(len(task.classes))
+        out["spearman"] = _correlation(stats.spearmanr, rank, expected)
+        out["mean_absolute_error"] = float(np.abs(rank - guess).mean())
+        varied = len(np.unique(np.concatenate([rank, guess]))) > 1
+        kappa = sk.cohen_kappa_score(rank, guess, weights="quadratic") if varied else np.nan
+        out["quadratic_kappa"] = float(kappa)
+    return {name: out[name] for name in METRICS[task.kind]}
+
+
+def _by_class(
+    metric: Callable[..., float], truth: np.ndarray, p: np.ndarray, task: Task
+) -> float:
+    """Of the second class if binary; else the mean over the classes that can have it."""
+    if task.kind == "binary":
+        return metric(truth[:, 1], p[:, 1])
+    values = [metric(t, q) for t, q in zip(truth.T, p.T, strict=True)]
+    there = [v for v in values if np.isfinite(v)]
+    return float(np.mean(there)) if there else np.nan
+
+
+def _auc(truth: np.ndarray, p: np.ndarray) -> float:
+    return float(sk.roc_auc_score(truth, p)) if 0 < truth.mean() < 1 else np.nan
+
+
+def _precision(truth: np.ndarray, p: np.ndarray) -> float:
+    return float(sk.average_precision_score(truth, p)) if 0 < truth.mean() < 1 else np.nan
+
+
+def _regression(y: np.ndarray, guess: np.ndarray) -> dict[str, float]:
+    return {
+        "r2": float(sk.r2_score(y, guess)) if len(y) > 1 else np.nan,
+        "spearman": _correlation(stats.spearmanr, y, guess),
+        "pearson": _correlation(stats.pearsonr, y, guess),
+        "mean_absolute_error": float(sk.mean_absolute_error(y, guess)),
+        "root_mean_squared_error": float(np.sqrt(sk.mean_squared_error(y, guess))),
+    }
+
+
+def _correlation(function: Callable, a: np.ndarray, b: np.ndarray) -> float:
+    """NaN where a side is constant."""
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) < 1e-12:
+        return np.nan
+    return float(function(a, b)[0])

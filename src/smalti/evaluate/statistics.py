@@ -1,0 +1,44 @@
+"""Paired tests of fold scores that share training data."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+
+def corrected_test(
+    differences: np.ndarray, n_train: float, n_test: float
+) -> dict[str, float]:
+    """Corrected resampled t-test (Nadeau & Bengio 2003; for repeated k-fold Bouckaert & Frank 2004).
+
+    The plain paired t-test takes folds for independent and finds differences that are not there.
+    The variance of the mean of n differences is taken as (1 / n + n_test / n_train) s^2, with
+    n - 1 degrees of freedom.
+
+    Parameters
+    ----------
+    differences
+        (n,) differences of a metric, fold by fold; NaN left out.
+    n_train, n_test
+        Mean numbers of training and test bags of a fold.
+
+    Returns
+    -------
+    dict
+        difference, standard_error, t, p (two-sided), low and high (95 % interval), n.
+    """
+    d = np.asarray(differences, float)
+    d = d[np.isfinite(d)]
+    n = len(d)
+    if n < 2:
+        return dict.fromkeys(
+            ("difference", "standard_error", "t", "p", "low", "high"), np.nan
+        ) | {"n": n}
+    error = float(np.sqrt((1 / n + n_test / n_train) * d.var(ddof=1)))
+    mean = float(d.mean())
+    t = mean / error if error > 0 else np.copysign(np.inf, mean) if mean else 0.0
+    half = float(stats.t.ppf(0.975, n - 1)) * error
+    return {
+        "difference": mean, "standard_error": error, "t": float(t),
+        "p": float(2 * stats.t.sf(abs(t), n - 1)), "low": mean - half, "high": mean + half, "n": n,
+    }  # fmt: skip
