@@ -3,28 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
-import platform
 
-_PARTS = (
-    "torch", "lightning-fabric", "numpy", "scipy", "pandas", "scikit-learn", "anndata", "h5py",
-    "safetensors", "joblib", "matplotlib",
-)  # fmt: skip
 _OPTIONAL = {"parquet": ("pyarrow", "attributions written as .parquet"),
              "docs": ("sphinx", "building the documentation"),
              "bench": ("torchmil", "speed measured side by side")}  # fmt: skip
-
-
-def versions() -> dict[str, str]:
-    """Version of Python and of each package that results depend on; "missing" if absent."""
-    from smalti._version import __version__
-
-    found = {"smalti": __version__, "python": platform.python_version()}
-    for name in _PARTS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "missing"
-    return found
 
 
 def devices() -> list[str]:
@@ -45,6 +27,8 @@ def devices() -> list[str]:
 def doctor() -> None:
     """Say what is installed, what is missing, and what this machine can compute on."""
     import typer
+
+    from smalti.report.versions import versions
 
     found = versions()
     for name, version in found.items():

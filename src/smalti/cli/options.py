@@ -83,3 +83,26 @@ def make_method(name: str, settings: dict[str, Any]) -> Method:
         if isinstance(default, bool) and not isinstance(value, bool):
             raise InputError(f"{name}: {key}={value!r} must be true or false.")
     return make(name, **settings)
+
+
+def make_methods(names: str, settings: dict[str, Any]) -> list[Method]:
+    """Methods of a list with commas; each takes those of the settings that it has.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, or no method has one of the settings.
+    """
+    from smalti.method import make
+
+    chosen, used = [], set()
+    for name in filter(None, (n.strip() for n in names.split(","))):
+        own = {k: v for k, v in settings.items() if k in make(name).get_params()}
+        used |= set(own)
+        chosen.append(make_method(name, own))
+    if not chosen:
+        raise InputError("--methods is empty: give names with commas; see `smalti methods`.")
+    unused = sorted(set(settings) - used)
+    if unused:
+        raise InputError(f"none of {names} has a setting {unused[0]!r}; see `smalti methods`.")
+    return chosen

@@ -197,7 +197,7 @@ def _fit_ordinal(
             loss = (task.loss(raw, y) * weights).sum()
             loss = loss + sum(0.5 * penalty * p[n].square().sum() for n in names)
             grads = torch.autograd.grad(loss, list(p.values()))
-        return float(loss), torch.cat([g.reshape(-1) for g in grads]).numpy()
+        return float(loss.detach()), torch.cat([g.reshape(-1) for g in grads]).numpy()
 
     start = torch.cat([v.reshape(-1) for v in values.values()]).numpy()
     found = scipy.optimize.minimize(

@@ -1,0 +1,49 @@
+"""``smalti compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smalti.cli import options
+from smalti.errors import InputError
+
+
+def compare(
+    data: options.Data,
+    out: Annotated[Path, typer.Option(help="Folder for tables and report.html.")],
+    methods: Annotated[str, typer.Option(help="Names with commas; see `smalti methods`.")] = "abmil",
+    sample: options.Sample = None,
+    label: options.Label = None,
+    donor: options.Donor = None,
+    x: options.X = None,
+    labels: options.Labels = None,
+    kind: options.Kind = None,
+    folds: Annotated[int, typer.Option(min=2, help="Parts of the donors.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Times that donors are dealt anew.")] = 1,
+    epochs: options.Epochs = None,
+    set_: options.Settings = None,
+    seed: options.Seed = 0,
+) -> None:
+    """Compare methods by cross-validation over donors; baselines always take part."""
+    from smalti.cli.data import open_bags
+    from smalti.evaluate.compare import compare as run
+
+    settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
+    chosen = options.make_methods(methods, settings | {"seed": seed})
+    bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind)
+    if bags.donor is None:
+        raise InputError(
+            "samples of one donor on both sides of a split leak: name the column of donors, "
+            "--donor NAME, or say --donor bag if each sample is its own donor."
+        )
+    if bags.target is None:
+        raise InputError("nothing to predict: name the column, --label NAME.")
+    if out.is_dir() and any(out.iterdir()) and not (out / "split.json").exists():
+        raise InputError(f"{out} is a folder with other files in it: choose a new name for --out.")
+    result = run(chosen, bags, folds=folds, repeats=repeats, seed=seed)
+    result.write(out)
+    result.report(out / "report.html", title=f"{bags.target} from {data.name}")
+    typer.echo(f"{result}\n\n{out / 'report.html'}")

@@ -1,0 +1,163 @@
+"""``smalti demo``: from nothing to a report with pictures, without a network.
+
+The digits that scikit-learn ships are put into bags by the rule of the ABMIL paper: a bag is
+positive if it holds a 9. Nobody tells the methods which image it is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from smalti.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from smalti.bags import Bags
+    from smalti.evaluate.compare import Comparison
+    from smalti.method import Method
+
+_SHOWN = 6  # bags in the picture
+_SETTINGS = {"epochs": 40, "batch_size": 4, "lr": 1e-3}
+_NOT = (
+    "Attention says where a network looked, not whether an instance spoke for or against the "
+    "class; among several equal key instances it may choose one. It is not a contribution: see "
+    "the column of that name in attribute()."
+)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for report and pictures.")] = Path("smalti-demo"),
+    dataset: Annotated[
+        str, typer.Option(help="digits (no network needed) or another named set, e.g. musk1.")
+    ] = "digits",
+    bags: Annotated[int, typer.Option(min=20, help="Bags of digits to train on.")] = 200,
+    quick: Annotated[bool, typer.Option("--quick", help="Few bags, few epochs: a trial.")] = False,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+) -> None:
+    """Train on bags of digits, compare methods, look at the attention: report.html."""
+    from smalti.evaluate.compare import compare
+    from smalti.method import make
+
+    if out.is_dir() and any(out.iterdir()) and not (out / "split.json").exists():
+        raise InputError(f"{out} is a folder with other files in it: choose a new name for --out.")
+    train, test = _data(dataset, 60 if quick else bags, seed)
+    settings = _SETTINGS | {"seed": seed} | ({"epochs": 8} if quick else {})
+    chosen = {
+        "gated ABMIL": make("abmil", gated=True, **settings),
+        "mean pooling": make("mean_pooling", **settings),
+        "max pooling": make("max_pooling", **settings),
+    }
+    typer.echo(f"{train!r}\n5-fold comparison, by donor, of {len(chosen)} methods and baselines ...")
+    result = compare(chosen, train, folds=2 if quick else 5, seed=seed)
+    typer.echo(f"\n{result}\n\nfitting on all training bags ...")
+    fitted = {name: method.fit(train) for name, method in chosen.items()}
+    figures, captions, text = _pictures(result, fitted, test, dataset)
+    result.write(out)
+    title = "Which bag of digits holds a 9?" if dataset == "digits" else f"Methods on {dataset}"
+    result.report(out / "report.html", figures=figures, captions=captions, text=text, title=title)
+    if "Attention" in figures:
+        from smalti.io.files import atomic_write
+
+        with atomic_write(out / "attention.png") as temporary:
+            figures["Attention"].savefig(temporary, format="png", dpi=110, facecolor="white")
+    typer.echo("\n".join(["", *text, "", f"report: {out / 'report.html'}"]))
+
+
+def _data(dataset: str, n: int, seed: int) -> tuple[Bags, Bags]:
+    """Training bags and test bags, which share no image and no donor."""
+    from smalti.datasets import digit_bags, load
+
+    if dataset == "digits":
+        return digit_bags(n, split="train", seed=seed), digit_bags(n, split="test", seed=seed + 1)
+    from smalti.evaluate.splits import donor_folds
+
+    whole = load(dataset)
+    parted = donor_folds(whole, folds=5, seed=seed)[0]
+    return whole[parted.train], whole[parted.test]
+
+
+def _pictures(
+    result: Comparison, fitted: dict[str, Method], test: Bags, dataset: str
+) -> tuple[dict[str, Figure], dict[str, str], list[str]]:
+    """Figures, their captions, and the findings in words."""
+    from sklearn.metrics import roc_auc_score
+
+    from smalti.plot import plot_history, plot_roc, plot_scores
+
+    main = next(iter(fitted))
+    predictions = _predict(fitted, test)
+    name = f"p_{test.task.classes[1]}" if test.task else ""
+    areas = {m: roc_auc_score(test.labels, part[name])
+             for m, part in predictions.groupby("method", sort=False)}  # fmt: skip
+    text = [
+        f"On {len(test)} test bags made of "
+        f"{'images' if dataset == 'digits' else 'instances'} that no training bag holds: AUROC "
+        + ", ".join(f"{m} {a:.3f}" for m, a in areas.items()) + ".",
+    ]  # fmt: skip
+    figures: dict[str, Figure] = {"Scores": plot_scores(result)}
+    captions = {
+        "Scores": "Cross-validation inside the training bags.",
+        "ROC curves": "The same methods fitted on all training bags, asked about the test bags.",
+        "Training": "Loss of the training bags; it says nothing about new bags.",
+    }
+    picture, found = _attention(fitted[main], test)
+    text += found
+    figures["Attention"] = picture
+    captions["Attention"] = f"{main} on test bags. {_NOT}"
+    figures["ROC curves"] = plot_roc(predictions)
+    figures["Training"] = plot_history({m: f.history_ for m, f in fitted.items()})
+    return figures, captions, text
+
+
+def _predict(fitted: dict[str, Method], test: Bags) -> Any:
+    import pandas as pd
+
+    from smalti.cli.predict import predictions
+
+    parts = [
+        predictions(model, test).reset_index().assign(method=name, true=test.labels)
+        for name, model in fitted.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _attention(model: Method, test: Bags) -> tuple[Figure, list[str]]:
+    """The picture of some test bags, and how well attention finds the key instances."""
+    import numpy as np
+    from sklearn.metrics import roc_auc_score
+
+    from smalti.plot import plot_attention, plot_bags
+
+    p = model.predict_proba(test)[:, 1]
+    positive = test.labels == model.classes_[1]
+    shown = test[_some(positive)]
+    frame = model.attribute(shown)
+    captions = [f"{'positive' if t else 'negative'}\ncalled so: p = {v:.2f}"
+                for t, v in zip(positive[_some(positive)], p[_some(positive)], strict=True)]  # fmt: skip
+    captions = [c.replace("called so: p", "predicted p") for c in captions]
+    if "key" not in test.instance:
+        return plot_attention(shown, frame, captions=captions), []
+    whole = test[np.flatnonzero(positive)]
+    weight, key = model.attribute(whole)["attention"], whole.instance["key"].to_numpy()
+    area = roc_auc_score(key, weight)
+    found = [
+        f"Attention ranks the 9s above the other images of positive test bags with AUROC "
+        f"{area:.3f}, though no image was ever labelled: instances {len(key):,}, of which "
+        f"{int(key.sum()):,} are 9s.",
+        _NOT,
+    ]
+    title = "Told only which bags hold a 9, attention finds the 9s"
+    return plot_bags(shown, frame, key="key", captions=captions, title=title), found
+
+
+def _some(positive: np.ndarray) -> np.ndarray:
+    """Positions of a few bags, positive ones first; taken in order, not by how well they look."""
+    import numpy as np
+
+    n = _SHOWN - 2
+    return np.concatenate([np.flatnonzero(positive)[:n], np.flatnonzero(~positive)[:2]])

@@ -1,0 +1,111 @@
+"""Curves: losses over training, and receiver operating characteristics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from smalti.errors import InputError
+from smalti.plot.style import COLOURS, GREY, PALE, new, styled
+
+_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+
+
+@styled
+def plot_history(history: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Figure:
+    """Loss of training (and of validation, where some donors were held out) over epochs.
+
+    Parameters
+    ----------
+    history
+        ``model.history_``, or several by name.
+
+    Returns
+    -------
+    Figure
+        Mean loss per bag over epochs; validation dashed.
+
+    Raises
+    ------
+    InputError
+        If no method was trained by gradient.
+    """
+    several = {"training": history} if isinstance(history, pd.DataFrame) else dict(history)
+    several = {k: h for k, h in several.items() if "epoch" in h and h["train_loss"].notna().any()}
+    if not several:
+        raise InputError("no loss to draw: nothing here was trained by gradient.")
+    figure, axes = new(6.8, 3.1)
+    for i, (name, table) in enumerate(several.items()):
+        part = table[table["epoch"].notna() & table["train_loss"].notna()]
+        colour = COLOURS[i % len(COLOURS)]
+        axes.plot(part["epoch"], part["train_loss"], color=colour, label=name,
+                  ls=_DASHES[i % 4] if len(several) > 1 else "-")  # fmt: skip
+        if "val_loss" in part and part["val_loss"].notna().any():
+            axes.plot(part["epoch"], part["val_loss"], color=colour, ls=":", label=f"{name}, held out")
+    axes.set(xlabel="epoch (pass over the training bags)", ylabel="mean loss per bag (nats)")
+    axes.set_ylim(bottom=0)
+    axes.grid(color=PALE, lw=0.7)
+    axes.legend(loc="upper right")
+    last = {k: h["train_loss"].dropna().iloc[-1] for k, h in several.items()}
+    low, high = min(last.values()), max(last.values())
+    end = f"{low:.2g}" if np.isclose(low, high, rtol=0.05) else f"{low:.2g} to {high:.2g}"
+    axes.set_title(f"Training ended at a loss of {end}")
+    return figure
+
+
+@styled
+def plot_roc(predictions: pd.DataFrame, *, title: str | None = None) -> Figure:
+    """Receiver operating characteristic of each method of a binary task.
+
+    Parameters
+    ----------
+    predictions
+        ``comparison.predictions``: columns method, true, p_CLASS (the last column of that form is
+        the positive class), and repeat where there are repeats. Test bags of all folds are pooled
+        within a repeat, and the probability of a bag is averaged over repeats.
+    title
+        Title; says the best method when left out.
+
+    Returns
+    -------
+    Figure
+        Share of positive bags found over share of negative bags falsely called.
+
+    Raises
+    ------
+    InputError
+        If the task is not binary.
+    """
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    columns = [c for c in predictions if str(c).startswith("p_")]
+    if len(columns) != 2 or "true" not in predictions:
+        raise InputError("a ROC curve needs a binary task: columns true and two of p_CLASS.")
+    positive = columns[1].removeprefix("p_")
+    curves = {}
+    for method, part in predictions.groupby("method", sort=False):
+        one = part.groupby("bag", sort=False).agg(true=("true", "first"), p=(columns[1], "mean"))
+        truth = one["true"].astype(str) == positive
+        if truth.nunique() == 2:
+            fall_out, recall, _ = roc_curve(truth, one["p"])
+            curves[method] = (fall_out, recall, roc_auc_score(truth, one["p"]))
+    if not curves:
+        raise InputError("a ROC curve needs test bags of both classes.")
+    figure, axes = new(4.9, 4.3)
+    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=(0, (4, 3)))
+    ranked = sorted(curves.items(), key=lambda c: -c[1][2])
+    for i, (method, (fall_out, recall, area)) in enumerate(ranked):
+        axes.plot(fall_out, recall, color=COLOURS[i % len(COLOURS)], ls=_DASHES[i % 4],
+                  drawstyle="steps-post", label=f"{method}  {area:.3f}")  # fmt: skip
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal",
+             xlabel="share of negative bags called positive",
+             ylabel="share of positive bags found")  # fmt: skip
+    axes.grid(color=PALE, lw=0.7)
+    axes.legend(title="AUROC of the pooled test bags", loc="lower right", alignment="left",
+                title_fontsize=8, fontsize=8)  # fmt: skip
+    name, (_, _, area) = ranked[0]
+    axes.set_title(title or f"{name} ranks best: AUROC {area:.3f}")
+    return figure

@@ -1,0 +1,95 @@
+"""Scores of a comparison."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from smalti.plot.style import COLOURS, GREY, PALE, new, styled
+
+if TYPE_CHECKING:
+    from smalti.evaluate.compare import Comparison
+
+# metric -> how people call it, and what chance gives
+NAMES = {
+    "roc_auc": ("AUROC", 0.5),
+    "average_precision": ("average precision", None),
+    "accuracy": ("accuracy (share of bags)", None),
+    "balanced_accuracy": ("balanced accuracy", None),
+    "log_loss": ("log loss (nats per bag)", None),
+    "brier": ("Brier score", None),
+    "spearman": ("Spearman correlation", 0.0),
+    "pearson": ("Pearson correlation", 0.0),
+    "quadratic_kappa": ("quadratic kappa", 0.0),
+    "r2": ("R² (share of variance)", 0.0),
+    "mean_absolute_error": ("mean absolute error (units of the target)", None),
+    "root_mean_squared_error": ("root mean squared error (units of the target)", None),
+}
+
+
+@styled
+def plot_scores(comparison: Comparison, metric: str | None = None) -> Figure:
+    """One row per method: a dot per fold, the mean and one standard deviation.
+
+    Parameters
+    ----------
+    comparison
+        What :func:`smalti.compare` returned.
+    metric
+        Metric to show; the default one of the task when left out.
+
+    Returns
+    -------
+    Figure
+        Methods by falling score, baselines in grey, the level of chance dashed where there is one.
+    """
+    metric = metric or comparison.metrics[0]
+    label, chance = NAMES.get(metric, (metric, None))
+    table = comparison.summary(metric).query("metric == @metric")
+    figure, axes = new(6.8, 0.36 * len(table) + 1.25)
+    rng = np.random.default_rng(0)
+    for y, row in enumerate(table.itertuples()):
+        values = comparison.folds.query("method == @row.method and metric == @metric")["value"]
+        colour = GREY if row.baseline else COLOURS[0]
+        shift = rng.uniform(-0.14, 0.14, len(values))
+        axes.scatter(values, y + shift, s=14, color=colour, alpha=0.35, lw=0, zorder=2)
+        spread = 0.0 if np.isnan(row.sd_folds) else row.sd_folds
+        axes.plot([row.mean - spread, row.mean + spread], [y, y], color=colour, lw=2, zorder=3,
+                  solid_capstyle="round")  # fmt: skip
+        axes.scatter([row.mean], [y], s=46, color=colour, zorder=4, ec="white", lw=1)
+        axes.text(1.02, y, f"{row.mean:.3f}", transform=axes.get_yaxis_transform(), va="center",
+                  color=colour, fontsize=8.5)  # fmt: skip
+    if chance is not None:
+        axes.axvline(chance, color=GREY, lw=0.8, ls=(0, (4, 3)), zorder=1)
+        axes.text(chance, -0.62, " chance", fontsize=7.5, color=GREY, va="bottom")
+    names = [f"{m}{' (baseline)' * b}" for m, b in zip(table["method"], table["baseline"],
+                                                       strict=True)]  # fmt: skip
+    axes.set_yticks(range(len(table)), names)
+    axes.set_ylim(len(table) - 0.4, -0.7)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x", color=PALE, lw=0.7)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(f"{label} of each test fold; bar: mean ± 1 s.d.")
+    axes.set_title(_message(table), x=-0.0)
+    return figure
+
+
+def _message(table: object) -> str:
+    """What the picture says: who is first, and whether a baseline is as good."""
+    import pandas as pd
+
+    assert isinstance(table, pd.DataFrame)
+    first = table.iloc[0]
+    if first["baseline"]:
+        return f"No method beats the baseline {first['method']}"
+    beaten = table[table["baseline"]]
+    if beaten.empty:
+        return f"{first['method']} comes first"
+    rival = beaten.iloc[0]
+    gap = abs(first["mean"] - rival["mean"])
+    close = gap < max(first["sd_folds"], rival["sd_folds"])
+    verb = "is within one s.d. of" if close else "leads"
+    return f"{first['method']} {verb} the best baseline, {rival['method']}"

@@ -1,0 +1,145 @@
+"""One self-contained HTML page of a comparison: table, pictures, and what was compared how."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from smalti.evaluate.compare import Comparison
+
+_SHOWN = 5  # metrics in the table; more do not fit on paper
+
+
+def write_report(
+    comparison: Comparison,
+    path: str | Path,
+    *,
+    figures: Mapping[str, Figure] | None = None,
+    title: str = "Comparison of methods",
+    text: Sequence[str] = (),
+    captions: Mapping[str, str] | None = None,
+) -> None:
+    """Write a page that can be mailed, printed and opened in ten years.
+
+    Parameters
+    ----------
+    comparison
+        What :func:`smalti.compare` returned.
+    path
+        The .html file; replaced as a whole.
+    figures
+        Heading -> figure, in order; the scores (and ROC curves of a binary task) when left out.
+    title
+        Heading of the page.
+    text
+        Paragraphs below it.
+    captions
+        Heading -> a sentence under its figure.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written to.
+    """
+    from jinja2 import Environment, PackageLoader
+
+    from smalti.io.files import atomic_write
+    from smalti.report.versions import versions
+
+    if figures is None:
+        figures = default_figures(comparison)
+    page = Environment(loader=PackageLoader("smalti.report", "."), autoescape=True,
+                       trim_blocks=True, lstrip_blocks=True).get_template("report.html.j2")  # fmt: skip
+    html = page.render(
+        title=title, text=list(text), about=comparison.about, notes=comparison.notes,
+        figures=[(name, _svg(f), (captions or {}).get(name, "")) for name, f in figures.items()],
+        table=_table(comparison), counts=_counts(comparison), digest=comparison.digest,
+        settings=_settings(comparison), versions=versions(),
+    )  # fmt: skip
+    with atomic_write(path) as temporary:
+        Path(temporary).write_text(html, encoding="utf-8")
+
+
+def default_figures(comparison: Comparison) -> dict[str, Figure]:
+    """The pictures that fit any comparison."""
+    from smalti.plot import plot_roc, plot_scores
+
+    figures = {"Scores": plot_scores(comparison)}
+    if comparison.task.kind == "binary":
+        figures["ROC curves"] = plot_roc(comparison.predictions)
+    return figures
+
+
+def _svg(figure: Figure) -> str:
+    """A figure as a data address: no file beside the page, nothing to run in it."""
+    import matplotlib as mpl
+
+    buffer = io.BytesIO()
+    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "smalti"}):
+        # no date inside: the same comparison gives the same page
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, facecolor="white")
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _table(comparison: Comparison) -> dict[str, Any]:
+    """Header and rows of the table; the best mean of each metric is marked."""
+    from smalti.evaluate.metrics import LOWER_IS_BETTER
+    from smalti.plot.scores import NAMES
+
+    summary = comparison.summary()
+    there = set(summary["metric"])
+    names = [m for m in comparison.metrics if m in there][:_SHOWN]
+    best = {}
+    for m in names:
+        means = summary[summary["metric"] == m]["mean"]
+        best[m] = means.min() if m in LOWER_IS_BETTER else means.max()
+    rows = []
+    for method in summary["method"].drop_duplicates():
+        part = summary[summary["method"] == method].set_index("metric")
+        cells = []
+        for m in names:
+            mean, sd = part.loc[m, "mean"], part.loc[m, "sd_folds"]
+            text = "–" if np.isnan(mean) else f"{mean:.3f}"
+            spread = "" if np.isnan(sd) or np.isnan(mean) else f"± {sd:.3f}"
+            # equal to the digits shown is equally good
+            cells.append((text, spread, bool(text == f"{best[m]:.3f}")))
+        seconds = comparison.folds[comparison.folds["method"] == method]["seconds"].mean()
+        rows.append({"method": method, "baseline": method in comparison.baselines,
+                     "cells": cells, "seconds": f"{seconds:.2g}"})  # fmt: skip
+    head = [(NAMES.get(m, (m, None))[0].split(" (")[0], "↓" if m in LOWER_IS_BETTER else "↑")
+            for m in names]  # fmt: skip
+    return {"head": head, "rows": rows}
+
+
+def _counts(comparison: Comparison) -> dict[str, str]:
+    folds = comparison.folds[["repeat", "fold", "n_train", "n_test"]].drop_duplicates()
+    n_train, n_test = folds["n_train"], folds["n_test"]
+    return {
+        "test bags": f"{comparison.predictions['bag'].nunique():,}",
+        "donors": f"{comparison.predictions['donor'].nunique():,}",
+        "repeats": f"{folds['repeat'].nunique()}",
+        "fits per method": f"{len(folds)}",
+        "bags per fit": f"{n_train.min():,} to train, {n_test.min():,} to test"
+        if n_train.nunique() == n_test.nunique() == 1
+        else f"{n_train.min():,}–{n_train.max():,} to train, {n_test.min():,}–{n_test.max():,} to test",
+    }
+
+
+def _settings(comparison: Comparison) -> dict[str, str]:
+    """Settings of each method as text, those that are None left out."""
+    return {
+        method: ", ".join(f"{k}={_plain(v)}" for k, v in values.items() if v is not None)
+        for method, values in comparison.settings.items()
+    }
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
