@@ -166,6 +166,8 @@ def test_class_weight_balances_the_loss():
     assert even == pytest.approx(0.5, abs=1e-3)
     with pytest.raises(InputError, match="class_weight"):
         mil.Majority(class_weight="heavy").fit(few)
+    mine = mil.Majority(class_weight={1: 0.0}).fit(few).predict_proba(few)[0, 1]
+    assert mine < 0.01
 
 
 def test_a_loss_that_explodes_is_one_clear_error():

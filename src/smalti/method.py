@@ -67,7 +67,7 @@ class Method(BaseEstimator):
     embeds: ClassVar[bool] = True
 
     task: str | None = None  # kind of target; inferred from the labels when None
-    class_weight: str | None = None  # "balanced": every class the same mass in the loss
+    class_weight: Any = None  # "balanced": each class the same mass in the loss; or {class: weight}
     seed: int = 0  # of everything random in a fit
     accelerator: str = "auto"  # "cpu", "cuda"; auto takes a GPU where there is one
     devices: int = 1  # processes, under torchrun or SLURM
@@ -135,12 +135,14 @@ class Method(BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """(n_bags,) classes or values as they stood in training; (n_bags, n_labels) for labels."""
-        return self.task_.decide(self.forward(X)[0])
+        raw = self.forward(X)[0]
+        return self.task_.decide(raw)
 
     @available_if(lambda self: self._is_classifier())
     def predict_proba(self, X: Any) -> np.ndarray:
         """(n_bags, n_classes) probabilities in the order of ``classes_``; or (n_bags, n_labels)."""
-        return self.task_.probabilities(self.forward(X)[0])
+        raw = self.forward(X)[0]
+        return self.task_.probabilities(raw)
 
     @available_if(lambda self: self.embeds)
     def transform(self, X: Any) -> np.ndarray:
@@ -235,8 +237,6 @@ class Method(BaseEstimator):
                 f"{type(self).__name__} cannot learn a {task.kind} target (only "
                 f"{', '.join(self.kinds)})."
             )
-        if self.class_weight not in (None, "balanced"):
-            raise InputError(f"class_weight={self.class_weight!r} is not None or 'balanced'.")
         rng = np.random.default_rng(self.seed)
         train, valid = self._hold_out(part, task, rng)
         self.task_ = task
@@ -245,8 +245,7 @@ class Method(BaseEstimator):
                           dtype=task.encode(part.labels).dtype)  # fmt: skip
         target[members] = task.encode(part.labels)
         weight = np.ones(len(bags), dtype=np.float32)
-        if self.class_weight == "balanced":
-            weight[members] = task.balanced(part.labels)
+        weight[members] = task.weights(part.labels, self.class_weight)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             network = self.network(self.shape_)
@@ -381,7 +380,8 @@ class Method(BaseEstimator):
         tags.target_tags.required = True
         tags.input_tags.sparse = True
         if self.embeds:
-            tags.transformer_tags = TransformerTags()
+            # a network computes in float32, whatever it is given
+            tags.transformer_tags = TransformerTags(preserves_dtype=["float32"])
         if self.task == "regression":
             tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
         else:

@@ -17,6 +17,7 @@ regression      standardised value       squared error / 2                      
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,9 @@ class Task:
             )
         if kind == "regression":
             if not numeric:
-                raise InputError(f"{what} is not numeric, so it cannot be regressed on.")
+                raise InputError(
+                    f"Unknown label type: {what} is not numeric, so it cannot be regressed on."
+                )
             y = series.to_numpy(float)
             return cls(kind=kind, column=column, center=float(y.mean()), scale=float(y.std()))
         if kind == "binary" and len(values) != 2:
@@ -195,11 +198,24 @@ class Task:
             return np.unique(np.asarray(labels, dtype=int), axis=0, return_inverse=True)[1].ravel()
         return self._codes(labels)
 
-    def balanced(self, labels: Any) -> np.ndarray:
-        """(n,) float32 weights that give every class the same mass, mean 1."""
+    def weights(self, labels: Any, classes: Any) -> np.ndarray:
+        """(n,) float32 weights of the bags in the loss.
+
+        ``classes`` is None (all 1), "balanced" (every class the same mass, mean 1), or a mapping
+        from class to weight (1 where it has none).
+        """
+        if classes is None:
+            return np.ones(len(labels), dtype=np.float32)
         if self.kind in ("regression", "multilabel"):
-            raise InputError(f"class_weight='balanced' has no meaning for a {self.kind} target.")
+            raise InputError(f"class_weight has no meaning for a {self.kind} target.")
         codes = self._codes(labels)
+        if isinstance(classes, Mapping):
+            unknown = [c for c in classes if c not in self.classes]
+            if unknown and len(unknown) == len(classes):
+                raise InputError(f"class_weight names {unknown}, the classes are {self.classes}.")
+            return np.array([classes.get(c, 1.0) for c in self.classes], np.float32)[codes]
+        if classes != "balanced":
+            raise InputError(f"class_weight={classes!r} is not None, 'balanced' or a mapping.")
         counts = np.bincount(codes, minlength=len(self.classes))
         return (len(codes) / (np.count_nonzero(counts) * counts[codes])).astype(np.float32)
 

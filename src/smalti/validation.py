@@ -64,15 +64,24 @@ def folds_by_donor(
 
     Fewer folds where a class has few donors; an empty list where it has one.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
     donors = np.arange(len(bags)) if bags.donor is None else bags.donors
     strata = task.strata(bags.labels)
-    smallest = min(len(np.unique(donors[strata == s])) for s in np.unique(strata))
-    n = min(folds, smallest) if task.is_classifier else min(folds, len(np.unique(donors)) // 2)
-    if n < 2:
-        return []
-    split = StratifiedGroupKFold(n, shuffle=True, random_state=int(rng.integers(2**31)))
+    rarest = min(len(np.unique(donors[strata == s])) for s in np.unique(strata))
+    n = min(folds, rarest) if task.is_classifier else min(folds, len(np.unique(donors)) // 2)
+    return k_folds(n, strata, donors, int(rng.integers(2**31))) if n >= 2 else []
+
+
+def k_folds(
+    folds: int, strata: np.ndarray, donors: np.ndarray, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Positions of k folds in which no donor is on both sides, stratified where strata allow it."""
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
+
+    blank = np.zeros((len(strata), 1))
+    if np.bincount(strata).max() < folds:  # e.g. quartiles of a target of few bags
+        return list(GroupKFold(folds, shuffle=True, random_state=seed).split(blank, None, donors))
+    alone = len(np.unique(donors)) == len(donors)
+    kind = StratifiedKFold if alone else StratifiedGroupKFold
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a quartile smaller than the folds is fine
-        return list(split.split(np.zeros((len(bags), 1)), strata, donors))
+        warnings.simplefilter("ignore", UserWarning)  # a rare stratum is missing in some folds
+        return list(kind(folds, shuffle=True, random_state=seed).split(blank, strata, donors))

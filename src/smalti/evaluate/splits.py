@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import warnings
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.validation import k_folds
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,8 +45,6 @@ def donor_folds(bags: Bags, *, folds: int = 5, repeats: int = 1, seed: int = 0) 
     InputError
         If no donor is named, or a class has fewer donors than folds.
     """
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
     donors, task = bags.donors, bags.task
     if task is None:
         raise InputError("these bags have no target: name it (label=, target= or y=).")
@@ -63,14 +61,9 @@ def donor_folds(bags: Bags, *, folds: int = 5, repeats: int = 1, seed: int = 0) 
                     f"class {name!r} has {n} donors, fewer than {folds} folds: use folds={n}"
                     f"{' (or merge classes)' if n < 2 else ''}."
                 )
-    whole = len(np.unique(donors)) == len(bags)
-    kind = StratifiedKFold if whole else StratifiedGroupKFold
     splits = []
     for repeat in range(repeats):
-        split = kind(folds, shuffle=True, random_state=seed + repeat)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # rare label sets, checked above
-            parts = list(split.split(np.zeros((len(bags), 1)), strata, donors))
+        parts = k_folds(folds, strata, donors, seed + repeat)
         splits += [Split(repeat, fold, *part) for fold, part in enumerate(parts)]
     return splits
 
