@@ -93,12 +93,13 @@ class _Total(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, weight, _, index = inputs
-        ctx.save_for_backward(x, weight, index)
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, weight, index = ctx.saved_tensors
+        x, weight, offsets, index = ctx.saved_tensors
+        if not x.is_cuda and len(x) >= _LONG * len(grad):
+            return _total_backward_by_slice(ctx, grad)
         spread = grad.index_select(0, index)  # (n, d)
         grad_weight = (x * spread).sum(1) if ctx.needs_input_grad[1] else None
         grad_x = spread.mul_(weight[:, None]) if ctx.needs_input_grad[0] else None
@@ -113,6 +114,23 @@ class _Total(torch.autograd.Function):
         flat, flat_offsets, flat_index = _flat_stack(x, offsets)
         out = _Total.apply(flat, weight.reshape(-1), flat_offsets, flat_index)
         return out.reshape(size, -1, out.shape[1])[:, :-1], 0
+
+
+_LONG = 64  # rows per slice from which a product per slice beats one pass over a spread copy
+
+
+def _total_backward_by_slice(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """The same gradients without an (n, d) copy of ``grad``: a matrix-vector product per slice."""
+    x, weight, offsets, _ = ctx.saved_tensors
+    grad_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
+    grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+    ends = offsets.tolist()
+    for i, (start, stop) in enumerate(zip(ends, ends[1:], strict=False)):
+        if grad_weight is not None:
+            torch.mv(x[start:stop], grad[i], out=grad_weight[start:stop])
+        if grad_x is not None:
+            torch.outer(weight[start:stop], grad[i], out=grad_x[start:stop])
+    return grad_x, grad_weight, None, None
 
 
 class _Softmax(torch.autograd.Function):

@@ -59,7 +59,7 @@ class Store:
         return torch.as_tensor(part).to(self.device, self.dtype, non_blocking=True)
 
     def batch(self, bags: np.ndarray) -> Batch:
-        """Some bags as one batch."""
+        """Some bags as one batch, in the order given; neighbours on both sides are not copied."""
         rows, lengths = slice_rows(self.offsets, bags), self.lengths[bags]
         slices = np.concatenate([[0], lengths.cumsum()])
         index = np.repeat(np.arange(len(bags)), lengths)

@@ -29,6 +29,7 @@ def compare(
 ) -> None:
     """Compare methods by cross-validation over donors; baselines always take part."""
     from smalti.cli.data import open_bags
+    from smalti.cli.table import show
     from smalti.evaluate.compare import compare as run
 
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
@@ -46,4 +47,5 @@ def compare(
     result = run(chosen, bags, folds=folds, repeats=repeats, seed=seed)
     result.write(out)
     result.report(out / "report.html", title=f"{bags.target} from {data.name}")
-    typer.echo(f"{result}\n\n{out / 'report.html'}")
+    show(result)
+    typer.echo(f"report: {out / 'report.html'}")

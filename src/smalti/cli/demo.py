@@ -40,9 +40,14 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
     """Train on bags of digits, compare methods, look at the attention: report.html."""
+    import torch
+
+    from smalti.cli.table import show
     from smalti.evaluate.compare import compare
     from smalti.method import make
 
+    # networks this small gain nothing from a second thread, and lose much on a busy machine
+    torch.set_num_threads(1)
     if out.is_dir() and any(out.iterdir()) and not (out / "split.json").exists():
         raise InputError(f"{out} is a folder with other files in it: choose a new name for --out.")
     train, test = _data(dataset, 60 if quick else bags, seed)
@@ -53,8 +58,10 @@ def demo(
         "max pooling": make("max_pooling", **settings),
     }
     typer.echo(f"{train!r}\n5-fold comparison, by donor, of {len(chosen)} methods and baselines ...")
-    result = compare(chosen, train, folds=2 if quick else 5, seed=seed)
-    typer.echo(f"\n{result}\n\nfitting on all training bags ...")
+    folds, strategy = (2, "sequential") if quick else (5, "processes")
+    result = compare(chosen, train, folds=folds, seed=seed, strategy=strategy)
+    show(result)
+    typer.echo("fitting on all training bags ...")
     fitted = {name: method.fit(train) for name, method in chosen.items()}
     figures, captions, text = _pictures(result, fitted, test, dataset)
     result.write(out)
@@ -101,7 +108,8 @@ def _pictures(
     ]  # fmt: skip
     figures: dict[str, Figure] = {"Scores": plot_scores(result)}
     captions = {
-        "Scores": "Cross-validation inside the training bags.",
+        "Scores": "Cross-validation inside the training bags"
+        + (", whose bags may share an image; test bags do not." if dataset == "digits" else "."),
         "ROC curves": "The same methods fitted on all training bags, asked about the test bags.",
         "Training": "Loss of the training bags; it says nothing about new bags.",
     }
@@ -137,9 +145,10 @@ def _attention(model: Method, test: Bags) -> tuple[Figure, list[str]]:
     positive = test.labels == model.classes_[1]
     shown = test[_some(positive)]
     frame = model.attribute(shown)
-    captions = [f"{'positive' if t else 'negative'}\ncalled so: p = {v:.2f}"
-                for t, v in zip(positive[_some(positive)], p[_some(positive)], strict=True)]  # fmt: skip
-    captions = [c.replace("called so: p", "predicted p") for c in captions]
+    captions = [
+        f"true: {'positive' if t else 'negative'}\npredicted: {v:.0%} positive"
+        for t, v in zip(positive[_some(positive)], p[_some(positive)], strict=True)
+    ]
     if "key" not in test.instance:
         return plot_attention(shown, frame, captions=captions), []
     whole = test[np.flatnonzero(positive)]

@@ -1,0 +1,47 @@
+"""A comparison on the terminal: as many metrics as a line of 80 characters holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smalti.evaluate.compare import Comparison
+
+_SHOWN = 3
+
+
+def show(comparison: Comparison) -> None:
+    """Print the table, where it comes from, and the notes."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from smalti.evaluate.metrics import LOWER_IS_BETTER
+
+    summary = comparison.summary()
+    names = [m for m in comparison.metrics if m in set(summary["metric"])][:_SHOWN]
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("method")
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    means = summary.pivot_table(index="method", columns="metric", values="mean", sort=False)
+    for method in summary["method"].drop_duplicates():
+        part = summary[summary["method"] == method].set_index("metric")
+        cells = []
+        for m in names:
+            best = means[m].min() if m in LOWER_IS_BETTER else means[m].max()
+            text = f"{part.loc[m, 'mean']:.3f}"
+            bold = text == f"{best:.3f}"
+            text = f"[bold]{text}[/bold]" if bold else text
+            cells.append(f"{text} [dim]± {part.loc[m, 'sd_folds']:.3f}[/dim]")
+        baseline = " [dim]baseline[/dim]" if method in comparison.baselines else ""
+        table.add_row(escape(method) + baseline, *cells)
+    n = comparison.folds[["repeat", "fold"]].drop_duplicates().shape[0]
+    console = Console(highlight=False)
+    console.print()
+    console.print(table)
+    console.print(
+        f"[dim]mean ± s.d. over {n} folds, split by donor; digest {comparison.digest}[/dim]\n"
+    )
+    for note in comparison.notes:
+        console.print(f"[yellow]note: {escape(note)}[/yellow]")
