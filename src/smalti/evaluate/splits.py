@@ -93,6 +93,7 @@ def given_folds(bags: Bags, parts: Iterable[Sequence[np.ndarray] | Split]) -> li
         if len(both):
             bag = bags.bag.index[np.flatnonzero(donors == both[0])[0]]
             name = bag if bags.donor == "bag" else bags.bag[bags.donor].loc[bag]
+            name = name.item() if isinstance(name, np.generic) else name
             raise InputError(
                 f"donor {name!r} is on both sides of split {i}: its samples would leak. Split by "
                 "donor."

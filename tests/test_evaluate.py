@@ -1,0 +1,186 @@
+"""Splits, metrics and comparison: laws, naive oracles, and the leak that donors prevent."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import smalti as sm
+from scipy import stats
+from smalti import mil
+from smalti.bags import Bags
+from smalti.datasets import planted_bags
+from smalti.errors import InputError
+from smalti.evaluate.metrics import METRICS, score
+from smalti.evaluate.splits import donor_folds, given_folds, split_digest
+from smalti.evaluate.statistics import corrected_test
+from smalti.task import Task
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "ordinal", "regression"])
+@pytest.mark.parametrize("per_donor", [1, 3])
+def test_no_donor_on_both_sides_and_each_bag_tested_once(kind, per_donor):
+    bags = planted_bags(60, kind=kind, bags_per_donor=per_donor)
+    splits = donor_folds(bags, folds=4, repeats=3, seed=1)
+    assert len(splits) == 12
+    for s in splits:
+        assert not set(bags.donors[s.train]) & set(bags.donors[s.test])
+        assert sorted([*s.train, *s.test]) == list(range(60))
+    for r in range(3):
+        tested = np.concatenate([s.test for s in splits if s.repeat == r])
+        assert sorted(tested) == list(range(60))
+
+
+def test_folds_are_stratified():
+    bags = planted_bags(60, bags_per_donor=2)
+    for s in donor_folds(bags, folds=5):
+        assert bags.labels[s.test].mean() == pytest.approx(0.5, abs=0.2)
+
+
+def test_digest_is_of_the_split_alone():
+    bags = planted_bags(30)
+    one = split_digest(donor_folds(bags, seed=0), bags)
+    assert one == split_digest(donor_folds(planted_bags(30, effect=9), seed=0), bags)
+    assert one != split_digest(donor_folds(bags, seed=1), bags)
+
+
+def test_split_errors():
+    bags = planted_bags(30)
+    homeless = Bags.from_list([np.ones((2, 2))] * 4, [0, 1] * 2)
+    with pytest.raises(InputError, match="no donor"):
+        donor_folds(homeless, folds=2)
+    with pytest.raises(InputError, match="class 1 has 3 donors, fewer than 5 folds: use folds=3"):
+        donor_folds(bags[np.r_[0:30:2, 1, 3, 5]])
+    with pytest.raises(InputError, match="at least 2"):
+        donor_folds(bags, folds=1)
+    pairs = planted_bags(30, bags_per_donor=2)
+    with pytest.raises(InputError, match="donor 0 is on both sides of split 0"):
+        given_folds(pairs, [(np.arange(0, 30, 2), np.arange(1, 30, 2))])
+    with pytest.raises(InputError, match="empty side"):
+        given_folds(pairs, [(np.arange(30), np.array([], int))])
+
+
+# ---------------------------------------------------------------- metrics
+
+
+def binary(seed=0, n=40):
+    rng = np.random.default_rng(seed)
+    y = np.array(["no", "yes"])[rng.integers(2, size=n)]
+    p = rng.random(n).round(2)  # with ties
+    return y, p, Task.infer(y)
+
+
+def test_binary_metrics_are_their_definitions():
+    y, p, task = binary()
+    t = y == "yes"
+    predicted = np.where(p > 0.5, "yes", "no")
+    got = score(task, y, predicted, np.column_stack([1 - p, p]))
+    pairs = p[t][:, None] - p[~t][None]
+    assert got["roc_auc"] == pytest.approx((pairs > 0).mean() + 0.5 * (pairs == 0).mean())
+    assert got["brier"] == pytest.approx(((p - t) ** 2).mean())
+    q = np.clip(np.where(t, p, 1 - p), 1e-15, 1)
+    assert got["log_loss"] == pytest.approx(-np.log(q).mean())
+    assert got["accuracy"] == pytest.approx(((p > 0.5) == t).mean())
+    recalls = [((p > 0.5) == t)[t == v].mean() for v in (False, True)]
+    assert got["balanced_accuracy"] == pytest.approx(np.mean(recalls))
+    assert tuple(got) == METRICS["binary"]
+
+
+def test_a_fold_of_one_class_has_no_auroc_but_an_accuracy():
+    _, p, task = binary(n=6)
+    got = score(task, np.array(["yes"] * 6), np.array(["yes"] * 6), np.column_stack([1 - p, p]))
+    assert np.isnan(got["roc_auc"])
+    assert got["accuracy"] == 1
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "multilabel", "ordinal", "regression"])
+def test_perfect_predictions_score_perfectly(kind):
+    bags = planted_bags(30, kind=kind)
+    task, y = bags.task, bags.labels
+    p = None
+    if kind == "multilabel":
+        p = y.astype(float)
+    elif kind != "regression":
+        p = np.eye(3)[task.encode(y)]
+    got = score(task, y, y, p)
+    assert tuple(got) == METRICS[kind]
+    for name, value in got.items():
+        zero = name in ("log_loss", "brier", "mean_absolute_error", "root_mean_squared_error")
+        assert value == pytest.approx(0 if zero else 1, abs=1e-9), name
+
+
+def test_corrected_test_by_hand():
+    d = np.array([0.1, 0.0, 0.2, 0.1])
+    got = corrected_test(d, n_train=80, n_test=20)
+    error = np.sqrt((1 / 4 + 20 / 80) * d.var(ddof=1))
+    assert got["standard_error"] == pytest.approx(error)
+    assert got["t"] == pytest.approx(0.1 / error)
+    assert got["p"] == pytest.approx(2 * stats.t.sf(0.1 / error, 3))
+    assert got["standard_error"] > stats.sem(d)  # the plain test is too sure
+    assert np.isnan(corrected_test([0.1, np.nan], 80, 20)["p"])
+
+
+# ---------------------------------------------------------------- compare
+
+
+def test_compare_holds_the_baselines_and_is_tidy(tmp_path):
+    bags = planted_bags(40, bags_per_donor=2, effect=4)
+    short = mil.ABMIL.example().set_params(epochs=3)
+    found = sm.compare([short], bags, folds=4, repeats=2, progress=False)
+    assert set(found.folds["method"]) == {"abmil", "bag_mean", "bag_statistics", "majority"}
+    assert len(found.folds) == 4 * 8 * len(METRICS["binary"])
+    summary = found.summary("roc_auc").set_index("method")
+    values = found.folds.query("method == 'bag_mean' and metric == 'roc_auc'")["value"]
+    assert summary.loc["bag_mean", "mean"] == pytest.approx(values.mean())
+    assert summary.loc["majority", "mean"] == 0.5
+    assert found.digest in str(found)
+    assert "(baseline)" in str(found)
+    tests = found.against("majority").set_index("method")
+    assert tests.loc["bag_mean", "difference"] == pytest.approx(values.mean() - 0.5)
+    found.write(tmp_path / "run")
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {
+        "folds.csv", "summary.csv", "predictions.csv", "split.json",
+    }  # fmt: skip
+    found.save_table(tmp_path / "folds.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "folds.parquet"), found.folds)
+
+
+def test_a_killed_comparison_goes_on_from_its_cache(tmp_path, monkeypatch):
+    bags = planted_bags(24, effect=4)
+    settings = dict(folds=3, progress=False, cache=tmp_path)
+    whole = sm.compare(["mifv"], bags, **settings)
+    assert len(list(tmp_path.iterdir())) == 4
+    import smalti.evaluate.compare as module
+
+    monkeypatch.setattr(module, "fit_many", lambda *_, **__: pytest.fail("fitted again"))
+    again = sm.compare(["mifv"], bags, **settings)
+    pd.testing.assert_frame_equal(again.folds, whole.folds)
+
+
+def test_compare_refuses_without_a_donor_or_target():
+    x = [np.random.default_rng(i).normal(size=(3, 2)) for i in range(12)]
+    with pytest.raises(InputError, match="no donor.*leak"):
+        sm.compare(["bag_mean"], Bags.from_list(x, [0, 1] * 6))
+    with pytest.raises(InputError, match="no target"):
+        sm.compare(["bag_mean"], Bags.from_list(x, donor=range(12)))
+    with pytest.raises(InputError, match="no method 'abmill'; there are abmil"):
+        sm.compare(["abmill"], planted_bags(20))
+
+
+def test_one_failing_method_does_not_lose_the_others():
+    bags = planted_bags(24)
+    found = sm.compare([mil.ABMIL(lr=1e30, optimizer="sgd", epochs=2)], bags, folds=3)
+    assert "abmil" not in set(found.folds["method"])
+    assert any("abmil was left out" in n for n in found.notes)
+
+
+def test_splitting_by_donor_prevents_the_leak():
+    """Donors with a fingerprint and labels at random: only a split by donor sees there is nothing."""
+    rng = np.random.default_rng(0)
+    donor = np.repeat(np.arange(24), 4)
+    finger = rng.normal(size=(24, 30)) * 3
+    y = rng.permutation(np.arange(24) % 2)[donor]
+    x = [finger[d] + rng.normal(size=(5, 30)) for d in donor]
+    honest = sm.compare(["bag_mean"], Bags.from_list(x, y, donor=donor), folds=4, repeats=3)
+    naive = sm.compare(["bag_mean"], Bags.from_list(x, y, donor="bag"), folds=4, repeats=3)
+    auc = [f.summary("roc_auc").set_index("method").loc["bag_mean", "mean"] for f in (honest, naive)]
+    assert auc[0] < 0.7
+    assert auc[1] > 0.95
