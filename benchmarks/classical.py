@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 
 import pandas as pd
+
 import smalti as sm
 
 # Ilse, Tomczak & Welling (2018), table 1: mean accuracy and standard error
@@ -55,10 +56,14 @@ def main() -> None:
                 cell = table.loc[(method, metric)]
                 row[metric] = f"{cell['mean']:.3f} ± {cell['sd_repeats']:.3f}"
             published = PUBLISHED.get(method, {}).get(name)
-            row["published accuracy"] = f"{published[0]:.3f} ± {published[1]:.3f}" if published else ""
+            row["published accuracy"] = (
+                f"{published[0]:.3f} ± {published[1]:.3f}" if published else ""
+            )
             seconds = found.folds.query("method == @method")["seconds"].mean()
             rows.append(row | {"s per fit": f"{seconds:.2f}"})
-        print(pd.DataFrame([r for r in rows if r["set"] == name]).to_string(index=False), flush=True)
+        print(
+            pd.DataFrame([r for r in rows if r["set"] == name]).to_string(index=False), flush=True
+        )
     print("\nmean ± s.d. of the repeats' means (published: ± standard error over folds)")
 
 

@@ -12,8 +12,9 @@ import argparse
 
 import numpy as np
 import pandas as pd
-import smalti as sm
 from sklearn.metrics import roc_auc_score
+
+import smalti as sm
 
 # Ilse, Tomczak & Welling (2018), mean bag length 10
 PUBLISHED = {

@@ -1,4 +1,4 @@
-"""Networks and loops that are not ours, for measuring against: padded, and one bag after another."""
+"""Networks and loops that are not ours, to measure against: padded, and bag after bag."""
 
 from __future__ import annotations
 

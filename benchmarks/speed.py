@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import smalti as sm
 import torch
+
+import smalti as sm
 from peers import Gated, loop_step, padded_step, published_fit, torchmil_step
 from smalti.batch import Shape
 from smalti.stage import Gradient
@@ -26,7 +27,9 @@ from smalti.task import Task
 HIDDEN = 128
 
 
-def log_normal(rng: np.random.Generator, n: int, median: float, sigma: float, top: int) -> np.ndarray:
+def log_normal(
+    rng: np.random.Generator, n: int, median: float, sigma: float, top: int
+) -> np.ndarray:
     return np.clip(np.exp(rng.normal(np.log(median), sigma, n)), 1, top).astype(int)
 
 
@@ -84,7 +87,9 @@ def peer_epoch(step: Callable, net: torch.nn.Module, bags: list[torch.Tensor], y
     return run
 
 
-def compare_epochs(name: str, lengths: np.ndarray, width: int, batch_size: int, repeats: int) -> None:
+def compare_epochs(
+    name: str, lengths: np.ndarray, width: int, batch_size: int, repeats: int
+) -> None:
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal((n, width), dtype=np.float32) for n in lengths]
     labels = np.arange(len(arrays)) % 2

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 import smalti
 
 ROOT = Path(smalti.__file__).parent
@@ -43,7 +44,9 @@ def test_rooms(path):
         assert "lightning_fabric" not in packages
         assert not any(n and n.startswith("torch.optim") for n in names)
     if here in METHOD_ROOMS and path.name != "__init__.py":
-        others = {n for n in names if n and n.startswith(tuple(f"smalti.{r}" for r in METHOD_ROOMS))}
+        others = {
+            n for n in names if n and n.startswith(tuple(f"smalti.{r}" for r in METHOD_ROOMS))
+        }
         assert not others, f"a method imports {others}"
     assert not packages & {"pickle", "dill", "cloudpickle"}
     text = path.read_text(encoding="utf-8")

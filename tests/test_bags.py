@@ -6,6 +6,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from sklearn.model_selection import train_test_split
+
 from smalti.bags import Bags, as_bags
 from smalti.errors import InputError
 from smalti.task import Task
@@ -123,7 +124,9 @@ def test_nan_is_named_by_view_feature_row_and_bag():
     x, ids = rows()
     x[4, 2] = np.inf
     bags = Bags.from_rows({"rna": pd.DataFrame(x, columns=list("wxyz"))}, ids)
-    with pytest.raises(InputError, match=f"'rna'.*NaN or infinity: feature 'y', row 4, bag '{ids[4]}'"):
+    with pytest.raises(
+        InputError, match=f"'rna'.*NaN or infinity: feature 'y', row 4, bag '{ids[4]}'"
+    ):
         bags.check()
 
 

@@ -8,6 +8,7 @@ import threading
 import h5py
 import numpy as np
 import pytest
+
 from smalti import datasets
 from smalti.datasets import digit_bags, mnist_bags, planted_bags, registry
 from smalti.errors import InputError
@@ -43,8 +44,8 @@ def test_train_and_test_share_no_image():
 
 def test_seed_of_law_and_seed_of_sample_are_apart():
     a, b, c = planted_bags(seed=1), planted_bags(seed=2), planted_bags(seed=1, law_seed=1)
-    key = {n: x.table()[x.instance["key"].to_numpy()].mean(0) for n, x in zip("abc", (a, b, c),
-                                                                            strict=True)}  # fmt: skip
+    means = [x.table()[x.instance["key"].to_numpy()].mean(0) for x in (a, b, c)]
+    key = dict(zip("abc", means, strict=True))
     cosine = lambda u, v: u @ v / np.linalg.norm(u) / np.linalg.norm(v)  # noqa: E731
     assert cosine(key["a"], key["b"]) > 0.98
     assert abs(cosine(key["a"], key["c"])) < 0.9

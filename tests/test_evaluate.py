@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-import smalti as sm
 from scipy import stats
+
+import smalti as sm
 from smalti import mil
 from smalti.bags import Bags
 from smalti.datasets import planted_bags
@@ -173,7 +174,7 @@ def test_one_failing_method_does_not_lose_the_others():
 
 
 def test_splitting_by_donor_prevents_the_leak():
-    """Donors with a fingerprint and labels at random: only a split by donor sees there is nothing."""
+    """Donors with a fingerprint and labels at random: only a split by donor sees nothing."""
     rng = np.random.default_rng(0)
     donor = np.repeat(np.arange(24), 4)
     finger = rng.normal(size=(24, 30)) * 3
@@ -181,6 +182,8 @@ def test_splitting_by_donor_prevents_the_leak():
     x = [finger[d] + rng.normal(size=(5, 30)) for d in donor]
     honest = sm.compare(["bag_mean"], Bags.from_list(x, y, donor=donor), folds=4, repeats=3)
     naive = sm.compare(["bag_mean"], Bags.from_list(x, y, donor="bag"), folds=4, repeats=3)
-    auc = [f.summary("roc_auc").set_index("method").loc["bag_mean", "mean"] for f in (honest, naive)]
+    auc = [
+        f.summary("roc_auc").set_index("method").loc["bag_mean", "mean"] for f in (honest, naive)
+    ]
     assert auc[0] < 0.7
     assert auc[1] > 0.95

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+
 import smalti as sm
 from smalti import mil
 from smalti.datasets import planted_bags

@@ -6,8 +6,9 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-import smalti as sm
 from sklearn.linear_model import LogisticRegression, Ridge
+
+import smalti as sm
 from smalti import mil
 from smalti.datasets import digit_bags, planted_bags
 from smalti.errors import InputError

@@ -1,7 +1,10 @@
 """Segment kernels against a naive loop, forward and gradient, alone and under vmap."""
 
+from itertools import pairwise
+
 import pytest
 import torch
+
 from smalti import segment
 from smalti.segment import Segments
 
@@ -9,7 +12,7 @@ LENGTHS = {"short": [3, 1, 5, 2], "one": [7], "long": [200, 90, 130], "empty": [
 
 
 def loop(name, x, offsets):
-    parts = [x[a:b] for a, b in zip(offsets, offsets[1:], strict=False)]
+    parts = [x[a:b] for a, b in pairwise(offsets)]
     zero = torch.zeros_like(x[0])
     if name == "softmax":
         return torch.cat([p.softmax(0) for p in parts])

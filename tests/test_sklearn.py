@@ -5,6 +5,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_score
 from sklearn.utils.estimator_checks import check_estimator
+
 from smalti import mil
 from smalti.datasets import planted_bags
 
@@ -21,7 +22,6 @@ SMALL = dict(widths=(16,), epochs=25, lr=0.05, dropout=0.0, batch_size=32, weigh
         mil.BagMean(task="regression"),
         mil.ABMIL(**SMALL),
         mil.ABMIL(gated=True, task="regression", **SMALL),
-
     ],
     ids=lambda e: f"{e.name}-{e.task}",
 )
@@ -33,8 +33,8 @@ def test_check_estimator(estimator):
 def test_cross_val_score_over_bags():
     bags = planted_bags(40, bags_per_donor=2, effect=4)
     model = mil.BagMean()
-    scores = cross_val_score(model, bags, bags.labels, groups=bags.donors, cv=StratifiedGroupKFold(4),
-                             scoring="roc_auc")  # fmt: skip
+    cv = StratifiedGroupKFold(4)
+    scores = cross_val_score(model, bags, bags.labels, groups=bags.donors, cv=cv, scoring="roc_auc")
     assert scores.shape == (4,)
     assert scores.mean() > 0.8
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from smalti import checkpoint as checkpoints
 from smalti import mil, training
 from smalti.datasets import planted_bags
@@ -25,7 +26,9 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("step", [1, 2, 5, 9, 14])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_killed_at_any_step_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, step, optimizer):
+def test_killed_at_any_step_and_resumed_equals_uninterrupted(
+    tmp_path, monkeypatch, step, optimizer
+):
     bags = planted_bags(30)
     whole = model(optimizer=optimizer).fit(bags)
     path = tmp_path / "fit.safetensors"

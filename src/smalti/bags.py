@@ -45,7 +45,7 @@ class Backed(Protocol):
         ...
 
 
-View: TypeAlias = "np.ndarray | sp.csr_matrix | Backed"
+View: TypeAlias = Any  # np.ndarray, scipy.sparse.csr_matrix or Backed
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -237,8 +237,10 @@ class Bags:
                 )
         ids = np.repeat(np.arange(len(arrays)), [len(a) for a in arrays])
         table = kwargs.pop("bag", None)
-        table = pd.DataFrame(index=pd.RangeIndex(len(arrays), name="bag")) if table is None else (
-            table.reset_index(drop=True)
+        table = (
+            pd.DataFrame(index=pd.RangeIndex(len(arrays), name="bag"))
+            if table is None
+            else (table.reset_index(drop=True))
         )
         target = kwargs.pop("target", None)
         if y is not None:
@@ -484,9 +486,11 @@ def as_bags(x: Any, y: Any = None) -> Bags:
     if ragged or (isinstance(x, np.ndarray) and x.ndim > 2):
         bags = Bags.from_list(x)
     else:
-        names = {"x": tuple(x.columns)} if isinstance(x, pd.DataFrame) and all(
-            isinstance(c, str) for c in x.columns
-        ) else {}
+        names = (
+            {"x": tuple(x.columns)}
+            if isinstance(x, pd.DataFrame) and all(isinstance(c, str) for c in x.columns)
+            else {}
+        )
         table = check_array(x, accept_sparse="csr", dtype="numeric")
         if not sp.issparse(table) and table.dtype.kind not in "fiub":
             table = table.astype(float)
@@ -501,7 +505,7 @@ def slice_rows(offsets: np.ndarray, bags: np.ndarray) -> np.ndarray:
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
 
 
-def read_rows(view: View, start: int, stop: int) -> np.ndarray | sp.csr_matrix:
+def read_rows(view: View, start: int, stop: int) -> Any:
     """Contiguous rows of any view."""
     return view[start:stop] if hasattr(view, "__getitem__") else view.read(start, stop)
 
@@ -542,7 +546,7 @@ def _take(view: View, rows: np.ndarray) -> View:
 def _views(x: Any) -> tuple[dict[str, View], dict[str, tuple[str, ...]]]:
     views: dict[str, View] = {}
     names: dict[str, tuple[str, ...]] = {}
-    for name, value in (x.items() if isinstance(x, Mapping) else [("x", x)]):
+    for name, value in x.items() if isinstance(x, Mapping) else [("x", x)]:
         if isinstance(value, pd.DataFrame):
             names[name] = tuple(map(str, value.columns))
             value = value.to_numpy()

@@ -140,9 +140,7 @@ def _fit_in_worker(jobs: Sequence[Job], bags: Bags) -> list[Method]:
     return _sequential(jobs, bags)
 
 
-def _processes(
-    jobs: Sequence[Job], bags: Bags, n_jobs: int | None, bar: Progress
-) -> list[Method]:
+def _processes(jobs: Sequence[Job], bags: Bags, n_jobs: int | None, bar: Progress) -> list[Method]:
     from joblib import Parallel, delayed
 
     workers = n_jobs or os.cpu_count() or 1
@@ -186,8 +184,12 @@ class Stack:
         """Mean loss of each fit over its bags, (n_fits,)."""
         views, segments = self.store.stack(groups)
         size = max(map(len, groups))
-        target = torch.stack([_filled(t, g, size) for t, g in zip(self.target, groups, strict=True)])
-        weight = torch.stack([_filled(w, g, size) for w, g in zip(self.weight, groups, strict=True)])
+        target = torch.stack(
+            [_filled(t, g, size) for t, g in zip(self.target, groups, strict=True)]
+        )
+        weight = torch.stack(
+            [_filled(w, g, size) for w, g in zip(self.weight, groups, strict=True)]
+        )
         task, base, loss = self.fits[0].task, self.base, self.stage.loss
 
         def one(params: Any, buffers: Any, x: Any, slices: Any, y: Tensor, w: Tensor) -> Tensor:

@@ -341,9 +341,7 @@ class Method(BaseEstimator):
         return dataclasses.replace(bags, x=views, features=features).check()
 
     @torch.inference_mode()
-    def forward(
-        self, X: Any
-    ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def forward(self, X: Any) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Run the network: raw predictions, and its named instance and bag tensors, as arrays.
 
         Bags are packed by a budget of instances; no prediction depends on its neighbours.
@@ -465,7 +463,7 @@ def make(name: str, **settings: Any) -> Method:
     known = methods()
     if name not in known:
         raise InputError(f"no method {name!r}; there are {', '.join(known)}.")
-    fields = {f.name for f in dataclasses.fields(known[name])}  # type: ignore[arg-type]
+    fields = {f.name for f in dataclasses.fields(known[name])}
     wrong = sorted(set(settings) - fields)
     if wrong:
         raise InputError(f"{name} has no setting {wrong[0]!r}; it has {', '.join(sorted(fields))}.")

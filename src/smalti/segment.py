@@ -15,6 +15,7 @@ A bag is a slice of one flat tensor, so every pooling is a reduction over slices
 from __future__ import annotations
 
 import inspect
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -35,7 +36,7 @@ class Segments(NamedTuple):
     """
 
     offsets: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # the field hides tuple.index
 
     @classmethod
     def of(cls, offsets: Tensor, n: int | None = None) -> Segments:
@@ -96,8 +97,8 @@ class _Total(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, weight, offsets, index = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, _, index = ctx.saved_tensors
         if not x.is_cuda and len(x) >= _LONG * len(grad):
             return _total_backward_by_slice(ctx, grad)
         spread = grad.index_select(0, index)  # (n, d)
@@ -106,7 +107,7 @@ class _Total(torch.autograd.Function):
         return grad_x, grad_weight, None, None
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, x: Tensor, weight: Tensor, offsets: Tensor, index: Tensor):  # type: ignore[no-untyped-def] # noqa: E501
+    def vmap(info: Any, in_dims: Any, x: Tensor, weight: Tensor, offsets: Tensor, index: Tensor):  # type: ignore[no-untyped-def]
         size = info.batch_size
         x, weight, offsets = (
             _batched(t, d, size) for t, d in zip((x, weight, offsets), in_dims[:3], strict=True)
@@ -125,7 +126,7 @@ def _total_backward_by_slice(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...
     grad_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
     grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
     ends = offsets.tolist()
-    for i, (start, stop) in enumerate(zip(ends, ends[1:], strict=False)):
+    for i, (start, stop) in enumerate(pairwise(ends)):
         if grad_weight is not None:
             torch.mv(x[start:stop], grad[i], out=grad_weight[start:stop])
         if grad_x is not None:
@@ -148,14 +149,14 @@ class _Softmax(torch.autograd.Function):
         ctx.save_for_backward(output, offsets, index)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         share, offsets, index = ctx.saved_tensors
         flow = share * grad
         mean = _sum(flow, None, offsets).index_select(0, index)
         return flow - share * mean, None, None
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, scores: Tensor, offsets: Tensor, index: Tensor):  # type: ignore[no-untyped-def] # noqa: E501
+    def vmap(info: Any, in_dims: Any, scores: Tensor, offsets: Tensor, index: Tensor):  # type: ignore[no-untyped-def]
         size = info.batch_size
         scores, offsets = _batched(scores, in_dims[0], size), _batched(offsets, in_dims[1], size)
         out = _Softmax.apply(*_flat_stack(scores, offsets))
@@ -174,7 +175,7 @@ class _Peak(torch.autograd.Function):
         ctx.save_for_backward(x, output, offsets, index)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, top, offsets, index = ctx.saved_tensors
         # rows that tie for the peak share its gradient, as torch.amax has it
         winner = (x == top.index_select(0, index)).to(grad.dtype)
@@ -182,7 +183,7 @@ class _Peak(torch.autograd.Function):
         return winner.mul_((grad / count).index_select(0, index)), None, None
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, x: Tensor, offsets: Tensor, index: Tensor):  # type: ignore[no-untyped-def] # noqa: E501
+    def vmap(info: Any, in_dims: Any, x: Tensor, offsets: Tensor, index: Tensor):  # type: ignore[no-untyped-def]
         size = info.batch_size
         x, offsets = _batched(x, in_dims[0], size), _batched(offsets, in_dims[1], size)
         out = _Peak.apply(*_flat_stack(x, offsets))
@@ -191,7 +192,7 @@ class _Peak(torch.autograd.Function):
 
 for _kernel in (_Total, _Softmax, _Peak):
     # autograd.Function.apply asks for the signature at every call; keep it ready
-    _kernel.forward.__signature__ = inspect.signature(_kernel.forward)  # type: ignore[attr-defined]
+    _kernel.forward.__signature__ = inspect.signature(_kernel.forward)  # type: ignore[union-attr]
 
 
 def total(x: Tensor, segments: Segments, weight: Tensor | None = None) -> Tensor:

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from smalti.batch import Output
 from smalti.bags import Bags
+from smalti.batch import Output
 from smalti.checkpoint import Checkpoint
 from smalti.errors import InputError
 from smalti.nn import noise
@@ -86,8 +86,8 @@ def make_fabric(accelerator: str, devices: int, precision: str) -> Any:
         )
     except (ValueError, RuntimeError) as error:
         raise InputError(
-            f"accelerator={accelerator!r}, devices={devices}, precision={precision!r} cannot be had "
-            f"here: {error}. Run `smalti doctor` to see what this machine has."
+            f"accelerator={accelerator!r}, devices={devices}, precision={precision!r} cannot be "
+            f"had here: {error}. Run `smalti doctor` to see what this machine has."
         ) from error
     fabric.launch()
     return fabric
@@ -126,7 +126,9 @@ class Alone:
     def _loss(self, group: np.ndarray) -> Tensor:
         """Weighted sum of the losses of this process's share of the bags."""
         rank, world = self.fabric.global_rank, self.fabric.world_size
-        mine = np.sort(group[rank::world])  # the order inside a step is free; neighbours are not copied
+        mine = np.sort(
+            group[rank::world]
+        )  # the order inside a step is free; neighbours are not copied
         at = torch.from_numpy(mine if len(mine) else group[:1]).to(self.store.device)
         batch = self.store.batch(mine if len(mine) else group[:1])
         if self.stage.augment is not None and self.fit.network.training:

@@ -5,6 +5,7 @@ import sys
 import textwrap
 
 import pytest
+
 import smalti.mil
 from smalti import contract
 from smalti.method import Method, methods

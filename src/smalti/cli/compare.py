@@ -14,7 +14,9 @@ from smalti.errors import InputError
 def compare(
     data: options.Data,
     out: Annotated[Path, typer.Option(help="Folder for tables and report.html.")],
-    methods: Annotated[str, typer.Option(help="Names with commas; see `smalti methods`.")] = "abmil",
+    methods: Annotated[
+        str, typer.Option(help="Names with commas; see `smalti methods`.")
+    ] = "abmil",
     sample: options.Sample = None,
     label: options.Label = None,
     donor: options.Donor = None,

@@ -31,7 +31,9 @@ _NOT = (
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for report and pictures.")] = Path("smalti-demo"),
+    out: Annotated[Path, typer.Option(help="Folder for report and pictures.")] = Path(
+        "smalti-demo"
+    ),
     dataset: Annotated[
         str, typer.Option(help="digits (no network needed) or another named set, e.g. musk1.")
     ] = "digits",
@@ -57,7 +59,9 @@ def demo(
         "mean pooling": make("mean_pooling", **settings),
         "max pooling": make("max_pooling", **settings),
     }
-    typer.echo(f"{train!r}\n5-fold comparison, by donor, of {len(chosen)} methods and baselines ...")
+    typer.echo(
+        f"{train!r}\n5-fold comparison, by donor, of {len(chosen)} methods and baselines ..."
+    )
     folds, strategy = (2, "sequential") if quick else (5, "processes")
     result = compare(chosen, train, folds=folds, seed=seed, strategy=strategy)
     show(result)

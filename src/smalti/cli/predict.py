@@ -26,7 +26,9 @@ def predict(
     labels: options.Labels = None,
     attribution: Annotated[
         Path | None,
-        typer.Option(help="Table (.csv or .parquet), one row per instance: attention and the like."),
+        typer.Option(
+            help="Table (.csv or .parquet), one row per instance: attention and the like."
+        ),
     ] = None,
     write: Annotated[
         Path | None, typer.Option(help="Copy of the .h5ad or .zarr, with the attributions in obs.")

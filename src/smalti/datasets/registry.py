@@ -133,7 +133,9 @@ def fetch(file: str, known: str, base: str) -> Path:
     base = os.environ.get("SMALTI_MIRROR") or base
     cache = Path(os.environ.get("SMALTI_CACHE") or pooch.os_cache("smalti"))
     try:
-        found = pooch.retrieve(f"{base.rstrip('/')}/{file}", known_hash=known, fname=file, path=cache)
+        found = pooch.retrieve(
+            f"{base.rstrip('/')}/{file}", known_hash=known, fname=file, path=cache
+        )
     except ValueError as error:
         raise InputError(
             f"{file} from {base} is not the file that was expected ({error}): delete "

@@ -90,7 +90,9 @@ def planted_bags(
         marked = (place >= start[bag_of]) & (place < (start + count)[bag_of])
         x[marked] += axes[direction[bag_of[marked], j]]
         key |= marked
-        start += np.minimum(count, np.maximum(lengths - 1 - start, 0)) if kind == "multilabel" else 0
+        start += (
+            np.minimum(count, np.maximum(lengths - 1 - start, 0)) if kind == "multilabel" else 0
+        )
     order = np.lexsort((rng.random(len(bag_of)), bag_of))  # key instances anywhere in their bag
     table = pd.DataFrame({"donor": donor}, index=pd.Index([f"bag{i}" for i in range(n_bags)]))
     names = [f"label{j}" for j in range(y.shape[1])] if y.ndim == 2 else "target"

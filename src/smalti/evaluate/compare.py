@@ -82,8 +82,10 @@ class Comparison:
         rank = (sign * table.query("metric == @main").set_index("method")["mean"]).rank()
         order = table["method"].map(rank)
         columns = ["method", "metric", "mean", "sd_folds", "sd_repeats", "n_folds", "baseline"]
-        return table.assign(order=order).sort_values("order", kind="stable")[columns].reset_index(
-            drop=True
+        return (
+            table.assign(order=order)
+            .sort_values("order", kind="stable")[columns]
+            .reset_index(drop=True)
         )
 
     def against(self, reference: str, metric: str | None = None) -> pd.DataFrame:
@@ -191,8 +193,10 @@ def compare(
         raise InputError("these bags have no target: name it (label=, target= or y=).")
     if isinstance(candidates, (str, Method)):
         candidates = [candidates]
-    parts = given_folds(bags, splits) if splits is not None else donor_folds(
-        bags, folds=folds, repeats=repeats, seed=seed
+    parts = (
+        given_folds(bags, splits)
+        if splits is not None
+        else donor_folds(bags, folds=folds, repeats=repeats, seed=seed)
     )
     chosen, notes = _line_up(candidates, bags)
     digest = split_digest(parts, bags)
@@ -260,7 +264,9 @@ def _predict(
     cache: str | Path | None,
 ) -> pd.DataFrame:
     """Predictions of one method on all test folds; from the cache where they are there."""
-    settings = {k: v for k, v in method.get_params().items() if k not in ("progress", "accelerator")}
+    settings = {
+        k: v for k, v in method.get_params().items() if k not in ("progress", "accelerator")
+    }
     key = f"{__version__} {method.name} {sorted(settings.items())} {digest} {bags.digest}"
     file = Path(cache) / f"{method.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv" \
         if cache is not None else None  # fmt: skip

@@ -14,9 +14,7 @@ from sklearn import metrics as sk
 
 from smalti.task import Task
 
-LOWER_IS_BETTER = frozenset(
-    {"log_loss", "brier", "mean_absolute_error", "root_mean_squared_error"}
-)
+LOWER_IS_BETTER = frozenset({"log_loss", "brier", "mean_absolute_error", "root_mean_squared_error"})
 _CLASSES = ("roc_auc", "average_precision", "accuracy", "balanced_accuracy", "log_loss", "brier")
 METRICS: dict[str, tuple[str, ...]] = {
     "binary": _CLASSES,
@@ -89,9 +87,7 @@ def score(
     return {name: out[name] for name in METRICS[task.kind]}
 
 
-def _by_class(
-    metric: Callable[..., float], truth: np.ndarray, p: np.ndarray, task: Task
-) -> float:
+def _by_class(metric: Callable[..., float], truth: np.ndarray, p: np.ndarray, task: Task) -> float:
     """Of the second class if binary; else the mean over the classes that can have it."""
     if task.kind == "binary":
         return metric(truth[:, 1], p[:, 1])

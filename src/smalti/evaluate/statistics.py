@@ -6,10 +6,8 @@ import numpy as np
 from scipy import stats
 
 
-def corrected_test(
-    differences: np.ndarray, n_train: float, n_test: float
-) -> dict[str, float]:
-    """Corrected resampled t-test (Nadeau & Bengio 2003; for repeated k-fold Bouckaert & Frank 2004).
+def corrected_test(differences: np.ndarray, n_train: float, n_test: float) -> dict[str, float]:
+    """Corrected resampled t-test (Nadeau & Bengio 2003; repeated folds: Bouckaert & Frank 2004).
 
     The plain paired t-test takes folds for independent and finds differences that are not there.
     The variance of the mean of n differences is taken as (1 / n + n_test / n_train) s^2, with
@@ -31,9 +29,9 @@ def corrected_test(
     d = d[np.isfinite(d)]
     n = len(d)
     if n < 2:
-        return dict.fromkeys(
-            ("difference", "standard_error", "t", "p", "low", "high"), np.nan
-        ) | {"n": n}
+        return dict.fromkeys(("difference", "standard_error", "t", "p", "low", "high"), np.nan) | {
+            "n": n
+        }
     error = float(np.sqrt((1 / n + n_test / n_train) * d.var(ddof=1)))
     mean = float(d.mean())
     t = mean / error if error > 0 else np.copysign(np.inf, mean) if mean else 0.0

@@ -127,7 +127,7 @@ class _Table:
 
             with h5py.File(self.source, "r") as file:
                 return read_elem(file[key]) if key in file else None
-        except Exception as error:  # noqa: BLE001 - a damaged file fails in any way it likes
+        except Exception as error:
             if isinstance(error, MemoryError):
                 raise
             detail = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
@@ -178,4 +178,3 @@ class _Table:
             return values, None
         var = self._element("var") if self.on_disk else self.source.var
         return values, tuple(map(str, var.index))
-

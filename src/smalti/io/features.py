@@ -62,7 +62,7 @@ def read_features(
     labels: str | Path | pd.DataFrame,
     *,
     label: str | None = None,
-    id: str | None = None,  # noqa: A002 - the column's usual name
+    id: str | None = None,
     sample: str | None = None,
     donor: str | None = None,
     kind: str | None = None,
@@ -109,7 +109,7 @@ def read_features(
     if not files:
         raise InputError(f"no .h5 files in {folder}: give the folder that holds one per slide.")
     table = labels.copy() if isinstance(labels, pd.DataFrame) else read_table(labels)
-    id = id or next((c for c in _IDS if c in table), None)  # noqa: A001
+    id = id or next((c for c in _IDS if c in table), None)
     if id is None or id not in table:
         raise InputError(f"no slide column {id or _IDS} in the labels; there are {list(table)}.")
     for column in (label, sample, donor if donor != "bag" else None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -59,7 +60,7 @@ class _Net(nn.Module):
         widths = [shape.x[0], *method.widths]
         self.layers = nn.ModuleList(
             nn.Sequential(nn.Linear(a, b), nn.ReLU(), Dropout(method.dropout))
-            for a, b in zip(widths, widths[1:], strict=False)
+            for a, b in pairwise(widths)
         )
         self.heads = nn.ModuleList(shape.task.head(w) for w in method.widths)
         self.pool = segment.peak if method.pool == "max" else segment.mean

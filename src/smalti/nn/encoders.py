@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,7 +37,9 @@ def encoder(
         raise InputError(f"encoder={kind!r} is not one of {ENCODERS}.")
     image = len(shape) == 3
     if kind == "auto":
-        kind = "mlp" if not image else "lenet" if shape[0] == 1 and max(shape) <= 32 else "histology"
+        kind = (
+            "mlp" if not image else "lenet" if shape[0] == 1 and max(shape) <= 32 else "histology"
+        )
     if kind == "none" and not image:
         return nn.Identity(), shape[0]
     if (kind in ("lenet", "histology")) != image:
@@ -61,7 +64,8 @@ def _flat(convolutions: nn.Module, shape: tuple[int, ...]) -> int:
 
 def _lenet(shape: tuple[int, ...]) -> nn.Module:
     # 5 x 5 windows need 16 pixels; smaller images (8 x 8 digits) get padded 3 x 3 ones
-    window = {"kernel_size": 5} if min(shape[1:]) >= 16 else {"kernel_size": 3, "padding": 1}
+    small = {"kernel_size": 3, "padding": 1}
+    window: dict[str, Any] = small if min(shape[1:]) < 16 else {"kernel_size": 5}
     convolutions = nn.Sequential(
         nn.Conv2d(shape[0], 20, **window), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(20, 50, **window), nn.ReLU(), nn.MaxPool2d(2),
@@ -83,5 +87,3 @@ def _histology(shape: tuple[int, ...], dropout: float) -> nn.Module:
         nn.Linear(_flat(convolutions, shape), 512), nn.ReLU(), Dropout(dropout),
         nn.Linear(512, 512), nn.ReLU(), Dropout(dropout),
     )  # fmt: skip
-
-

@@ -130,8 +130,8 @@ def fit_head(
     else:
         w, b = _fit_logistic(data, target, share, task, penalty)
     with torch.no_grad():
-        head.weight.copy_(torch.as_tensor(w @ span))
-        head.bias.copy_(torch.as_tensor(b))
+        head.get_parameter("weight").copy_(torch.as_tensor(w @ span))
+        head.get_parameter("bias").copy_(torch.as_tensor(b))
         raw = torch.as_tensor(data @ w.T + b)
         loss = (task.loss(raw, torch.as_tensor(target)) * torch.as_tensor(share)).sum()
     return float(loss) + 0.5 * penalty * float((w**2).sum())

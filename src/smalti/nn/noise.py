@@ -9,7 +9,7 @@ would alone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -26,7 +26,7 @@ class Source:
     """
 
     generators: Sequence[torch.Generator]
-    rows: dict[int, Sequence[int]]
+    rows: Mapping[int, Sequence[int]]
 
 
 _source: ContextVar[Source | None] = ContextVar("smalti_noise", default=None)
@@ -74,7 +74,7 @@ class _Dropout(torch.autograd.Function):
         ctx.save_for_backward(output[1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         return grad * ctx.saved_tensors[0], None
 
     @staticmethod
@@ -83,7 +83,7 @@ class _Dropout(torch.autograd.Function):
             raise RuntimeError("dropout of a tensor that all fits share is not supported.")
         x = x.movedim(in_dims[0], 0)
         source = _source.get()
-        assert source is not None and len(source.generators) == len(x)
+        assert source is not None
         mask = torch.zeros_like(x, memory_format=torch.contiguous_format)
         real = source.rows.get(x.shape[1], [x.shape[1]] * len(x))
         for part, n, stream in zip(mask, real, source.generators, strict=True):

@@ -82,13 +82,9 @@ def plot_bags(
     return figure
 
 
-def _row(
-    axes: Axes, tiles: np.ndarray, values: np.ndarray, marks: np.ndarray, shown: int
-) -> None:
+def _row(axes: Axes, tiles: np.ndarray, values: np.ndarray, marks: np.ndarray, shown: int) -> None:
     light = np.clip(values / max(float(values.max()), 1e-12), 0, 1)
-    for j, (tile, value, bright, mark) in enumerate(
-        zip(tiles, values, light, marks, strict=True)
-    ):
+    for j, (tile, value, bright, mark) in enumerate(zip(tiles, values, light, marks, strict=True)):
         picture = np.moveaxis(tile if len(tile) == 3 else np.repeat(tile, 3, 0), 0, -1)
         faded = picture if len(tile) == 3 else 1 - picture  # dark ink on white paper
         faded = 1 - (1 - faded) * (1 - _SHADE * (1 - bright))
@@ -144,8 +140,10 @@ def plot_attention(
     for i, axes in enumerate(grid[:, 0]):
         rows = slice(bags.offsets[i], bags.offsets[i + 1])
         order = np.argsort(-values[rows], kind="stable")
-        marks = bags.instance[key].to_numpy()[rows][order].astype(bool) if key else (
-            np.zeros(len(order), bool)
+        marks = (
+            bags.instance[key].to_numpy()[rows][order].astype(bool)
+            if key
+            else (np.zeros(len(order), bool))
         )
         colours = np.where(marks, ACCENT, COLOURS[0])
         axes.bar(np.arange(len(order)), 100 * values[rows][order], width=0.9, color=colours)

@@ -44,7 +44,9 @@ def plot_history(history: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Figure:
         axes.plot(part["epoch"], part["train_loss"], color=colour, label=name,
                   ls=_DASHES[i % 4] if len(several) > 1 else "-")  # fmt: skip
         if "val_loss" in part and part["val_loss"].notna().any():
-            axes.plot(part["epoch"], part["val_loss"], color=colour, ls=":", label=f"{name}, held out")
+            axes.plot(
+                part["epoch"], part["val_loss"], color=colour, ls=":", label=f"{name}, held out"
+            )
     axes.set(xlabel="epoch (pass over the training bags)", ylabel="mean loss per bag (nats)")
     axes.set_ylim(bottom=0)
     axes.grid(color=PALE, lw=0.7)
