@@ -177,13 +177,13 @@ def test_splitting_by_donor_prevents_the_leak():
     """Donors with a fingerprint and labels at random: only a split by donor sees nothing."""
     rng = np.random.default_rng(0)
     donor = np.repeat(np.arange(24), 4)
-    finger = rng.normal(size=(24, 30)) * 3
+    finger = rng.normal(size=(24, 60)) * 6
     y = rng.permutation(np.arange(24) % 2)[donor]
-    x = [finger[d] + rng.normal(size=(5, 30)) for d in donor]
-    honest = sm.compare(["bag_mean"], Bags.from_list(x, y, donor=donor), folds=4, repeats=3)
-    naive = sm.compare(["bag_mean"], Bags.from_list(x, y, donor="bag"), folds=4, repeats=3)
+    x = [finger[d] + rng.normal(size=(5, 60)) for d in donor]
+    honest = sm.compare(["bag_mean"], Bags.from_list(x, y, donor=donor), folds=3)
+    naive = sm.compare(["bag_mean"], Bags.from_list(x, y, donor="bag"), folds=3)
     auc = [
         f.summary("roc_auc").set_index("method").loc["bag_mean", "mean"] for f in (honest, naive)
     ]
     assert auc[0] < 0.7
-    assert auc[1] > 0.95
+    assert auc[1] > 0.9

@@ -99,15 +99,18 @@ def check_learns(cls: type[Method]) -> None:
     if cls.name == "majority" or "binary" not in cls.kinds:
         return  # it does not look at the instances
     train, test = planted_bags(60, effect=4.0, seed=1), planted_bags(60, effect=4.0, seed=2)
-    model = _example(cls).fit(train)
-    found = roc_auc_score(test.labels, model.predict_proba(test)[:, 1])
+
+    def auc(model: Method) -> float:
+        return float(roc_auc_score(test.labels, model.predict_proba(test)[:, 1]))
+
+    # the median of three starts: hard maxima have bad local minima
+    found = np.median([auc(_example(cls, seed=s).fit(train)) for s in range(3)])
     assert found > 0.8, f"AUROC {found:.2f} on a planted signal"
     rng = np.random.default_rng(0)
     blind = []
     for seed in range(3):
         wrong = train.with_target(rng.permutation(train.labels))
-        model = _example(cls, seed=seed).fit(wrong)
-        blind.append(roc_auc_score(test.labels, model.predict_proba(test)[:, 1]))
+        blind.append(auc(_example(cls, seed=seed).fit(wrong)))
     assert abs(np.mean(blind) - 0.5) < 0.3, f"AUROC {blind} from shuffled labels"
 
 

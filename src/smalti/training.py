@@ -126,9 +126,7 @@ class Alone:
     def _loss(self, group: np.ndarray) -> Tensor:
         """Weighted sum of the losses of this process's share of the bags."""
         rank, world = self.fabric.global_rank, self.fabric.world_size
-        mine = np.sort(
-            group[rank::world]
-        )  # the order inside a step is free; neighbours are not copied
+        mine = group[rank::world]
         at = torch.from_numpy(mine if len(mine) else group[:1]).to(self.store.device)
         batch = self.store.batch(mine if len(mine) else group[:1])
         if self.stage.augment is not None and self.fit.network.training:
@@ -228,9 +226,7 @@ def descend(
     while place.epoch < stage.epochs and active:
         if place.orders is None:
             place.orders = [fit.order.permutation(fit.train) for fit in active]
-        groups = [
-            pack(o, store.lengths, stage.batch_size, stage.max_instances) for o in place.orders
-        ]
+        groups = [_steps(order, stage, store) for order in place.orders]
         for group in runner.optimizer.param_groups:
             group["lr"] = stage.lr * (stage.schedule(place.epoch) if stage.schedule else 1.0)
         if place.losses is None:
@@ -252,6 +248,12 @@ def descend(
         fit.network.load_state_dict(fit.best_state)
         fit.network.eval()
     runner.close()
+
+
+def _steps(order: np.ndarray, stage: Gradient, store: Store) -> list[np.ndarray]:
+    """Batches of an epoch. The order inside a step is free: sorted, neighbours need no copy."""
+    groups = pack(order, store.lengths, stage.batch_size, stage.max_instances)
+    return [np.sort(g) for g in groups]
 
 
 def _end_epoch(

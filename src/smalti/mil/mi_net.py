@@ -20,7 +20,9 @@ class MiNet(NetworkMethod):
     mean of the instances' probabilities. With several classes the maximum is taken of each
     class's logit. ``score`` is the logit of each instance alone, comparable across bags.
 
-    Not to be confused with MI-Net, which pools embeddings (:class:`MaxPooling`).
+    With the maximum, each bag moves one instance only, so a start that picks the wrong instances
+    may never leave them: compare several seeds. Not to be confused with MI-Net, which pools
+    embeddings (:class:`MaxPooling`).
     """
 
     name: ClassVar[str] = "mi_net"
