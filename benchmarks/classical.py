@@ -32,7 +32,8 @@ def contenders() -> dict[str, sm.Method]:
     return {
         "abmil": mil.ABMIL(), "gated abmil": mil.ABMIL(gated=True),
         "max_pooling": mil.MaxPooling(), "mean_pooling": mil.MeanPooling(),
-        "mi_net": mil.MiNet(), "mi_net_ds": mil.MINetDS(), "mifv": mil.MiFV(),
+        "mi_net": mil.MiNet(),
+        "mi_net mean": mil.MiNet(pool="mean"), "mi_net_ds": mil.MINetDS(), "mifv": mil.MiFV(),
     }  # fmt: skip
 
 
