@@ -17,35 +17,17 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 from smalti.errors import InputError
+from smalti.views import View, as_views, len_, read_rows, slice_rows, take
 
 if TYPE_CHECKING:
     from smalti.task import Task
-
-
-@runtime_checkable
-class Backed(Protocol):
-    """A view whose rows stay on disk until they are needed."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Rows ``start:stop`` as an array."""
-        ...
-
-    def digest(self) -> str:
-        """A digest of what the rows are, cheap to compute."""
-        ...
-
-
-View: TypeAlias = Any  # np.ndarray, scipy.sparse.csr_matrix or Backed
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -141,7 +123,7 @@ class Bags:
         InputError
             If lengths disagree, or a bag has two targets or two donors.
         """
-        views, names = _views(x)
+        views, names = as_views(x)
         names.update({k: tuple(map(str, v)) for k, v in (features or {}).items()})
         n = {len_(v) for v in views.values()}
         ids = np.asarray(bag_id)
@@ -188,7 +170,7 @@ class Bags:
             if column not in table:
                 to_bag(column, _column(obs, column, "instance", table))
         return cls(
-            x={k: _take(v, order) for k, v in views.items()},
+            x={k: take(v, order) for k, v in views.items()},
             offsets=offsets.astype(np.int64),
             instance=obs.iloc[order],
             bag=table,
@@ -306,7 +288,7 @@ class Bags:
         rows = slice_rows(self.offsets, bags)
         return dataclasses.replace(
             self,
-            x={k: _take(v, rows) for k, v in self.x.items()},
+            x={k: take(v, rows) for k, v in self.x.items()},
             offsets=np.concatenate([[0], self.lengths[bags].cumsum()]),
             instance=self.instance.iloc[rows],
             bag=self.bag.iloc[bags],
@@ -496,74 +478,6 @@ def as_bags(x: Any, y: Any = None) -> Bags:
             table = table.astype(float)
         bags = Bags.from_rows(table, np.arange(table.shape[0]), features=names)
     return bags if y is None else bags.with_target(y)
-
-
-def slice_rows(offsets: np.ndarray, bags: np.ndarray) -> np.ndarray:
-    """Rows of some bags, one after another, without a loop."""
-    starts, lengths = offsets[bags], np.diff(offsets)[bags]
-    ends = lengths.cumsum()
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
-
-
-def read_rows(view: View, start: int, stop: int) -> Any:
-    """Contiguous rows of any view."""
-    return view[start:stop] if hasattr(view, "__getitem__") else view.read(start, stop)
-
-
-def len_(view: View) -> int:
-    """Number of rows of any view."""
-    return int(view.shape[0])
-
-
-class _Rows:
-    """Some rows of a backed view, still on disk."""
-
-    def __init__(self, base: Backed, rows: np.ndarray) -> None:
-        self.base, self.rows = base, rows
-        self.shape = (len(rows), *base.shape[1:])
-        self.dtype = base.dtype
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        rows = self.rows[start:stop]
-        if not len(rows):
-            return np.empty((0, *self.shape[1:]), self.dtype)
-        breaks = np.flatnonzero(np.diff(rows) != 1) + 1  # runs of neighbours are one read each
-        runs = np.split(rows, breaks)
-        return np.concatenate([self.base.read(int(r[0]), int(r[-1]) + 1) for r in runs])
-
-    def digest(self) -> str:
-        return self.base.digest() + hashlib.sha256(self.rows.tobytes()).hexdigest()
-
-
-def _take(view: View, rows: np.ndarray) -> View:
-    if hasattr(view, "__getitem__"):
-        return view[rows]
-    if isinstance(view, _Rows):
-        return _Rows(view.base, view.rows[rows])
-    return _Rows(view, np.asarray(rows))
-
-
-def _views(x: Any) -> tuple[dict[str, View], dict[str, tuple[str, ...]]]:
-    views: dict[str, View] = {}
-    names: dict[str, tuple[str, ...]] = {}
-    for name, value in x.items() if isinstance(x, Mapping) else [("x", x)]:
-        if isinstance(value, pd.DataFrame):
-            names[name] = tuple(map(str, value.columns))
-            value = value.to_numpy()
-        if sp.issparse(value):
-            value = sp.csr_matrix(value)
-        elif not (hasattr(value, "read") and hasattr(value, "shape")):
-            value = np.asarray(value)
-            if value.ndim < 2:
-                raise InputError(
-                    f"view {name!r} has shape {value.shape}: expected (instances, features)."
-                )
-        if value.dtype.kind not in "fiub":
-            raise InputError(f"view {name!r} holds {value.dtype}, not numbers.")
-        views[name] = value
-    if len({len_(v) for v in views.values()}) != 1:
-        raise InputError(f"views differ in rows: { {k: len_(v) for k, v in views.items()} }.")
-    return views, names
 
 
 def _column(

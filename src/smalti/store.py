@@ -10,9 +10,10 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from smalti.bags import Bags, View, slice_rows
+from smalti.bags import Bags
 from smalti.batch import Batch
 from smalti.segment import Segments
+from smalti.views import View, slice_rows
 
 RESIDENT = 2**31  # bytes of one dense view that may live on the device as a whole
 

@@ -7,8 +7,9 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
-from smalti.bags import Bags, read_rows
+from smalti.bags import Bags
 from smalti.stage import Sweep, Training
+from smalti.views import read_rows
 
 _CHUNK = 2**24  # numbers read at a time
 

@@ -25,7 +25,7 @@ def plot_bags(
     column: str = "attention",
     key: str | None = None,
     captions: Sequence[str] | None = None,
-    title: str = "The brighter an instance, the more the network looked at it",
+    title: str = "The clearer an instance, the more the network looked at it",
     most: int = 18,
 ) -> Figure:
     """Draw each bag as a row of its image instances; instances without attention fade.
@@ -75,8 +75,8 @@ def plot_bags(
         tiles = (images[rows][order] - low) / max(high - low, 1e-12)
         _row(axes, tiles, values[rows][order], marks.astype(bool), shown)
         axes.text(-0.35, 0.5, captions[i], ha="right", va="center", fontsize=8)
-    note = f"Brightness and number: {column} (share of the bag, %). " * (column == "attention")
-    note += "Bar below: key instance (the truth, unseen in training)." if key else ""
+    note = f"Frame and number: {column} (share of its bag, %). "
+    note += "Orange bar: key instance (the truth, not used in training)." if key else ""
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
     figure.supxlabel(note.strip(), x=0.01, ha="left", fontsize=8, color=GREY)
     return figure

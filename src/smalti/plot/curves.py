@@ -15,13 +15,17 @@ _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
 
 @styled
-def plot_history(history: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Figure:
+def plot_history(
+    history: pd.DataFrame | Mapping[str, pd.DataFrame], *, unit: str = "nats"
+) -> Figure:
     """Loss of training (and of validation, where some donors were held out) over epochs.
 
     Parameters
     ----------
     history
         ``model.history_``, or several by name.
+    unit
+        Unit of the loss: "nats" of a likelihood; a regression has half squared errors.
 
     Returns
     -------
@@ -47,7 +51,7 @@ def plot_history(history: pd.DataFrame | Mapping[str, pd.DataFrame]) -> Figure:
             axes.plot(
                 part["epoch"], part["val_loss"], color=colour, ls=":", label=f"{name}, held out"
             )
-    axes.set(xlabel="epoch (pass over the training bags)", ylabel="mean loss per bag (nats)")
+    axes.set(xlabel="epoch (pass over the training bags)", ylabel=f"mean loss per bag ({unit})")
     axes.set_ylim(bottom=0)
     axes.grid(color=PALE, lw=0.7)
     axes.legend(loc="upper right")
@@ -108,6 +112,9 @@ def plot_roc(predictions: pd.DataFrame, *, title: str | None = None) -> Figure:
     axes.grid(color=PALE, lw=0.7)
     axes.legend(title="AUROC of the pooled test bags", loc="lower right", alignment="left",
                 title_fontsize=8, fontsize=8)  # fmt: skip
-    name, (_, _, area) = ranked[0]
-    axes.set_title(title or f"{name} ranks best: AUROC {area:.3f}")
+    (name, (_, _, high)), (_, (_, _, low)) = ranked[0], ranked[-1]
+    message = f"{name} ranks best: AUROC {high:.3f}"
+    if len(ranked) > 1 and high - low < 0.01:
+        message = f"All rank alike: AUROC {low:.3f} to {high:.3f}"
+    axes.set_title(title or message)
     return figure

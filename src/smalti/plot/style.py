@@ -27,7 +27,7 @@ _RC = {
     "axes.linewidth": 0.7,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    "axes.prop_cycle": mpl.rcsetup.cycler(color=COLOURS),
     "xtick.color": GREY,
     "ytick.color": GREY,
     "xtick.labelcolor": INK,

@@ -56,8 +56,13 @@ def write_report(
 
     if figures is None:
         figures = default_figures(comparison)
-    page = Environment(loader=PackageLoader("smalti.report", "."), autoescape=True,
-                       trim_blocks=True, lstrip_blocks=True).get_template("report.html.j2")  # fmt: skip
+    rules = Environment(
+        loader=PackageLoader("smalti.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = rules.get_template("report.html.j2")
     html = page.render(
         title=title, text=list(text), about=comparison.about, notes=comparison.notes,
         figures=[(name, _svg(f), (captions or {}).get(name, "")) for name, f in figures.items()],
@@ -129,7 +134,8 @@ def _counts(comparison: Comparison) -> dict[str, str]:
         "fits per method": f"{len(folds)}",
         "bags per fit": f"{n_train.min():,} to train, {n_test.min():,} to test"
         if n_train.nunique() == n_test.nunique() == 1
-        else f"{n_train.min():,}–{n_train.max():,} to train, {n_test.min():,}–{n_test.max():,} to test",
+        else f"{n_train.min():,} to {n_train.max():,} to train, "
+        f"{n_test.min():,} to {n_test.max():,} to test",
     }
 
 

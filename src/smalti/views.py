@@ -1,0 +1,102 @@
+"""Tables of instances: in memory, sparse, or on disk; and the rows of some bags in them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from smalti.errors import InputError
+
+
+@runtime_checkable
+class Backed(Protocol):
+    """A view whose rows stay on disk until they are needed."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Rows ``start:stop`` as an array."""
+        ...
+
+    def digest(self) -> str:
+        """A digest of what the rows are, cheap to compute."""
+        ...
+
+
+View: TypeAlias = Any  # np.ndarray, scipy.sparse.csr_matrix or Backed
+
+
+def slice_rows(offsets: np.ndarray, bags: np.ndarray) -> np.ndarray:
+    """Rows of some bags, one after another, without a loop."""
+    starts, lengths = offsets[bags], np.diff(offsets)[bags]
+    ends = lengths.cumsum()
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
+
+
+def read_rows(view: View, start: int, stop: int) -> Any:
+    """Contiguous rows of any view."""
+    return view[start:stop] if hasattr(view, "__getitem__") else view.read(start, stop)
+
+
+def len_(view: View) -> int:
+    """Number of rows of any view."""
+    return int(view.shape[0])
+
+
+class _Rows:
+    """Some rows of a backed view, still on disk."""
+
+    def __init__(self, base: Backed, rows: np.ndarray) -> None:
+        self.base, self.rows = base, rows
+        self.shape = (len(rows), *base.shape[1:])
+        self.dtype = base.dtype
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        rows = self.rows[start:stop]
+        if not len(rows):
+            return np.empty((0, *self.shape[1:]), self.dtype)
+        breaks = np.flatnonzero(np.diff(rows) != 1) + 1  # runs of neighbours are one read each
+        runs = np.split(rows, breaks)
+        return np.concatenate([self.base.read(int(r[0]), int(r[-1]) + 1) for r in runs])
+
+    def digest(self) -> str:
+        return self.base.digest() + hashlib.sha256(self.rows.tobytes()).hexdigest()
+
+
+def take(view: View, rows: np.ndarray) -> View:
+    """Some rows of any view; of a backed one they stay on disk."""
+    if hasattr(view, "__getitem__"):
+        return view[rows]
+    if isinstance(view, _Rows):
+        return _Rows(view.base, view.rows[rows])
+    return _Rows(view, np.asarray(rows))
+
+
+def as_views(x: Any) -> tuple[dict[str, View], dict[str, tuple[str, ...]]]:
+    """Read what a user gives as features: views by name, and the feature names they bring."""
+    views: dict[str, View] = {}
+    names: dict[str, tuple[str, ...]] = {}
+    for name, value in x.items() if isinstance(x, Mapping) else [("x", x)]:
+        if isinstance(value, pd.DataFrame):
+            names[name] = tuple(map(str, value.columns))
+            value = value.to_numpy()
+        if sp.issparse(value):
+            value = sp.csr_matrix(value)
+        elif not (hasattr(value, "read") and hasattr(value, "shape")):
+            value = np.asarray(value)
+            if value.ndim < 2:
+                raise InputError(
+                    f"view {name!r} has shape {value.shape}: expected (instances, features)."
+                )
+        if value.dtype.kind not in "fiub":
+            raise InputError(f"view {name!r} holds {value.dtype}, not numbers.")
+        views[name] = value
+    if len({len_(v) for v in views.values()}) != 1:
+        raise InputError(f"views differ in rows: { {k: len_(v) for k, v in views.items()} }.")
+    return views, names
