@@ -14,7 +14,7 @@ from smalti.method import Method, NetworkMethod, methods
 HERE = Path(__file__).parent
 
 project = "smalti"
-author = copyright = "The smalti developers"  # noqa: A001 - Sphinx wants this name
+author = copyright = "The smalti developers"
 release = version = smalti.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
@@ -42,8 +42,10 @@ def page(cls: type[Method]) -> str:
     said = comments(cls)
     groups: dict[str, list[str]] = {"Its own": [], "Of training by gradient": [], "Of all": []}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        kind = "Of all" if field.name in shared else (
-            "Of training by gradient" if field.name in trained else "Its own"
+        kind = (
+            "Of all"
+            if field.name in shared
+            else ("Of training by gradient" if field.name in trained else "Its own")
         )
         meaning = said.get(field.name, "").replace("|", "\\|")
         groups[kind].append(f"| `{field.name}` | `{field.default!r}` | {meaning} |")
@@ -51,7 +53,14 @@ def page(cls: type[Method]) -> str:
              inspect.cleandoc(cls.__doc__ or ""), "", "## Settings", ""]  # fmt: skip
     for title, rows in groups.items():
         if rows:
-            lines += [f"### {title}", "", "| name | default | meaning |", "|---|---|---|", *rows, ""]
+            lines += [
+                f"### {title}",
+                "",
+                "| name | default | meaning |",
+                "|---|---|---|",
+                *rows,
+                "",
+            ]
     lines += ["## Targets", "", ", ".join(cls.kinds), "", "## Reference", "", cls.reference, "",
               "## In code", "", "```python", f"sm.mil.{cls.__name__}().fit(bags)", "```", ""]  # fmt: skip
     text = "\n".join(lines)

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -27,7 +28,7 @@ _RC = {
     "axes.linewidth": 0.7,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": mpl.rcsetup.cycler(color=COLOURS),
+    "axes.prop_cycle": cycler(color=COLOURS),
     "xtick.color": GREY,
     "ytick.color": GREY,
     "xtick.labelcolor": INK,
