@@ -40,6 +40,9 @@ def page(cls: type[Method]) -> str:
     shared = {f.name for f in dataclasses.fields(Method)}  # type: ignore[arg-type]
     trained = {f.name for f in dataclasses.fields(NetworkMethod)}  # type: ignore[arg-type]
     said = comments(cls)
+    # the docstring is reStructuredText; its roles and literals become plain code
+    doc = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", inspect.cleandoc(cls.__doc__ or ""))
+    doc = doc.replace("``", "`")
     groups: dict[str, list[str]] = {"Its own": [], "Of training by gradient": [], "Of all": []}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         kind = (
@@ -50,7 +53,7 @@ def page(cls: type[Method]) -> str:
         meaning = said.get(field.name, "").replace("|", "\\|")
         groups[kind].append(f"| `{field.name}` | `{field.default!r}` | {meaning} |")
     lines = [f"# {cls.__name__}", "", f"`{cls.name}`" + " (baseline)" * cls.baseline, "",
-             inspect.cleandoc(cls.__doc__ or ""), "", "## Settings", ""]  # fmt: skip
+             doc, "", "## Settings", ""]  # fmt: skip
     for title, rows in groups.items():
         if rows:
             lines += [
@@ -61,11 +64,14 @@ def page(cls: type[Method]) -> str:
                 *rows,
                 "",
             ]
-    lines += ["## Targets", "", ", ".join(cls.kinds), "", "## Reference", "", cls.reference, "",
-              "## In code", "", "```python", f"sm.mil.{cls.__name__}().fit(bags)", "```", ""]  # fmt: skip
-    text = "\n".join(lines)
-    # roles of reStructuredText in the docstring are plain code in Markdown
-    return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`").replace("```p", "```p")
+    code = ["```python", f"sm.mil.{cls.__name__}().fit(bags)", "```"]
+    for title, part in (
+        ("Targets", [", ".join(cls.kinds)]),
+        ("Reference", [cls.reference]),
+        ("In code", code),
+    ):
+        lines += [f"## {title}", "", *part, ""]
+    return "\n".join(lines)
 
 
 def write_pages(*_: Any) -> None:

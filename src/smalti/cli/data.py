@@ -68,6 +68,8 @@ def _folder(
 
 
 def _npz(path: Path, label: str | None, donor: str | None, kind: str | None) -> Bags:
+    import zipfile
+
     import numpy as np
 
     from smalti.bags import Bags
@@ -75,7 +77,7 @@ def _npz(path: Path, label: str | None, donor: str | None, kind: str | None) -> 
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {k: file[k] for k in file.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read ({error}): save it with numpy.savez, as numbers "
                          "and text, not objects.") from error  # fmt: skip
 

@@ -1,0 +1,171 @@
+"""The command line, on small simulated cohorts."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from smalti.cli import app
+from smalti.datasets import planted_bags
+
+TINY = ["--epochs", "3", "--set", "widths=[8]", "--set", "progress=false"]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """Planted bags as .npz: x, bag, label per bag, donor per bag."""
+    bags = planted_bags(24, n_features=4, seed=0)
+    path = tmp_path_factory.mktemp("cli") / "bags.npz"
+    names = bags.bag.index.to_numpy().astype(str)
+    np.savez(path, x=bags.table(), bag=names[bags.index], label=bags.labels,
+             donor=bags.bag["donor"].to_numpy())  # fmt: skip
+    return path
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    import anndata
+
+    bags = planted_bags(16, n_features=4, seed=0)
+    obs = pd.DataFrame({
+        "sample": bags.bag.index.to_numpy()[bags.index],
+        "donor": bags.bag["donor"].to_numpy()[bags.index].astype(str),
+        "disease": np.array(["healthy", "ill"])[bags.labels[bags.index]],
+    }, index=[f"cell{i}" for i in range(bags.n_instances)])  # fmt: skip
+    path = tmp_path_factory.mktemp("cells") / "cells.h5ad"
+    anndata.AnnData(bags.table(), obs=obs).write_h5ad(path)
+    return path
+
+
+def run(*args):
+    return CliRunner().invoke(app, [str(a) for a in args])
+
+
+def fails(*args):
+    """The message of a run that must fail as one line with exit code 2."""
+    result = run(*args)
+    assert result.exit_code == 2, result.output
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("note: ")]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, smalti.cli\n"
+        "from typer.testing import CliRunner\n"
+        "assert CliRunner().invoke(smalti.cli.app, ['--help']).exit_code == 0\n"
+        "print([m for m in ('torch', 'numpy', 'pandas', 'sklearn', 'anndata', 'matplotlib')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_fit_then_predict(table, tmp_path):
+    model, out, looked = tmp_path / "model", tmp_path / "p.csv", tmp_path / "a.csv"
+    fitted = run("fit", "abmil", table, "--out", model, *TINY)
+    assert fitted.exit_code == 0, fitted.output
+    assert "24 bags" in fitted.output
+    settings = json.loads((model / "model.json").read_text())["settings"]
+    assert settings["epochs"] == 3
+    assert settings["widths"] == [8]
+    done = run("predict", model, table, "--out", out, "--attribution", looked)
+    assert done.exit_code == 0, done.output
+    frame = pd.read_csv(out)
+    assert len(frame) == 24
+    np.testing.assert_allclose(frame["p_0"] + frame["p_1"], 1, atol=1e-5)
+    assert (frame["prediction"] == (frame["p_1"] > 0.5)).all()
+    attention = pd.read_csv(looked).groupby("bag")["attention"].sum()
+    np.testing.assert_allclose(attention, 1, atol=1e-4)
+
+
+def test_anndata_is_read_again_by_what_the_model_remembers(cells, tmp_path):
+    import anndata
+
+    model, copy = tmp_path / "model", tmp_path / "copy.h5ad"
+    named = ["--sample", "sample", "--label", "disease", "--donor", "donor"]
+    assert run("fit", "mean_pooling", cells, *named, "--out", model, *TINY).exit_code == 0
+    done = run("predict", model, cells, "--out", tmp_path / "p.csv", "--write", copy)
+    assert done.exit_code == 0, done.output
+    assert set(pd.read_csv(tmp_path / "p.csv")["prediction"]) <= {"healthy", "ill"}
+    assert "mean_pooling_contribution" in anndata.read_h5ad(copy).obs
+
+
+def test_compare_writes_tables_and_report(table, tmp_path):
+    out = tmp_path / "run"
+    names = "mean_pooling,bag_mean"
+    done = run("compare", table, "--methods", names, "--folds", 2, "--out", out, *TINY)
+    assert done.exit_code == 0, done.output
+    assert "majority" in done.output
+    assert {"folds.csv", "report.html", "split.json"} <= {p.name for p in out.iterdir()}
+    methods = set(pd.read_csv(out / "folds.csv")["method"])
+    assert {"mean_pooling", "bag_mean", "majority"} <= methods
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["fit", "nosuch", "DATA", "--out", "OUT"], "no method 'nosuch'"),
+        (["fit", "abmil", "none.h5ad", "--out", "OUT"], "no file or folder none.h5ad"),
+        (["fit", "abmil", "DATA", "--out", "OUT", "--set", "widht=3"], "no setting 'widht'"),
+        (["fit", "abmil", "DATA", "--out", "OUT", "--set", "epochs"], "name=value"),
+        (["fit", "abmil", "DATA", "--out", "OUT", "--set", "lr=fast"], "must be a number"),
+        (["fit", "abmil", "DATA", "--out", "OUT", "--label", "ill"], "no array 'ill'"),
+        (["predict", "nomodel", "DATA", "--out", "p.csv"], "nomodel"),
+        (["compare", "DATA", "--methods", "", "--out", "OUT"], "--methods is empty"),
+    ],
+)
+def test_what_can_be_mended_is_one_line(args, words, table, tmp_path):
+    place = {"DATA": table, "OUT": tmp_path / "out"}
+    assert words in fails(*(place.get(a, a) for a in args))
+    assert not (tmp_path / "out").exists()
+
+
+def test_compare_refuses_without_donors(cells, tmp_path):
+    named = ["--sample", "sample", "--label", "disease"]
+    assert "--donor bag" in fails("compare", cells, *named, "--out", tmp_path / "run")
+
+
+def test_damaged_npz_and_foreign_folder(table, tmp_path):
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(table.read_bytes()[:100])
+    assert "broken.npz" in fails("fit", "abmil", broken, "--out", tmp_path / "m")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years")
+    assert "other files" in fails("fit", "abmil", table, "--out", mine, *TINY)
+    assert (mine / "thesis.txt").read_text() == "years"
+
+
+def test_a_bug_keeps_its_traceback(table, tmp_path, monkeypatch):
+    from smalti.mil.abmil import ABMIL
+
+    def broken(*_, **__):
+        raise KeyError("bug")
+
+    monkeypatch.setattr(ABMIL, "network", broken)
+    result = run("fit", "abmil", table, "--out", tmp_path / "m", *TINY)
+    assert isinstance(result.exception, KeyError)
+
+
+def test_methods_and_doctor():
+    listed = run("methods").output
+    assert "abmil" in listed
+    assert "baseline" in listed
+    told = run("doctor").output
+    assert re.search(r"torch +\d", told)
+    assert "torch build" in told
+
+
+@pytest.mark.slow
+def test_demo(tmp_path):
+    done = run("demo", "--quick", "--out", tmp_path / "demo")
+    assert done.exit_code == 0, done.output
+    assert {"report.html", "attention.png"} <= {p.name for p in (tmp_path / "demo").iterdir()}

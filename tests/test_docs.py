@@ -1,0 +1,57 @@
+"""The tutorials run, and the pages of the house agree with the package."""
+
+import importlib.util
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+
+
+def blocks(path):
+    return re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.S | re.M)
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda p: p.stem)
+def test_tutorial_runs(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks(path):
+        exec(compile(block, str(path), "exec"), names)
+
+
+def test_the_method_of_the_contributing_page_works(tmp_path, monkeypatch):
+    from smalti.datasets import planted_bags
+
+    file = tmp_path / "soft_maximum.py"
+    file.write_text(blocks(ROOT / "CONTRIBUTING.md")[0])
+    spec = importlib.util.spec_from_file_location("soft_maximum", file)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "soft_maximum", module)
+    spec.loader.exec_module(module)
+    bags = planted_bags(30, seed=0)
+    model = module.SoftMaximum.example().set_params(progress=False).fit(bags)
+    assert model.score(planted_bags(30, seed=1)) > 0.7
+
+
+def test_every_dependency_has_its_reason():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *(r for e in project["optional-dependencies"].values() for r in e),
+    ]
+    page = (ROOT / "docs" / "dependencies.md").read_text()
+    for requirement in wanted:
+        name = re.split(r"[<>=~\[; ]", requirement)[0]
+        assert re.search(rf"\b{re.escape(name)}\b", page), f"{name}: say in docs why it is needed"
+
+
+def test_readme_names_every_method():
+    from smalti.method import methods
+
+    page = (ROOT / "README.md").read_text()
+    assert [m for m in methods() if f"`{m}`" not in page] == []

@@ -1,0 +1,129 @@
+"""Pictures and the report."""
+
+import base64
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import smalti as sm
+from smalti import plot
+from smalti.errors import InputError
+from smalti.report import write_report
+
+NASTY = "<script>alert(1)</script> & co"
+
+
+class Page(HTMLParser):
+    """Tags, text and addresses of a page."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.addresses, self.words = [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.addresses += [v for k, v in attributes if k in ("src", "href")]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    bags = sm.datasets.planted_bags(24, n_features=4, seed=0)
+    methods = {NASTY: sm.make("mean_pooling", epochs=2, widths=(8,), progress=False)}
+    return sm.compare(methods, bags, folds=2, strategy="sequential", progress=False)
+
+
+@pytest.fixture(scope="module")
+def page(comparison, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    figures = {
+        "Scores": plot.plot_scores(comparison),
+        "More": plot.plot_roc(comparison.predictions),
+    }
+    write_report(comparison, path, figures=figures, text=[NASTY], captions={"More": NASTY})
+    return path.read_text(encoding="utf-8")
+
+
+def test_report_holds_table_and_figures_and_needs_nothing_else(page, comparison):
+    parsed = Page(page)
+    assert parsed.tags.count("table") == 1
+    rows = comparison.summary()["method"].nunique()
+    assert parsed.tags.count("tr") == rows + 1
+    assert len(parsed.addresses) == 2
+    for address in parsed.addresses:
+        head, data = address.split(",", 1)
+        assert head == "data:image/svg+xml;base64"
+        assert b"<svg" in base64.b64decode(data)
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert comparison.digest in page
+    mean = comparison.summary()["mean"].iloc[0]
+    assert f"{mean:.3f}" in page
+
+
+def test_text_of_users_is_escaped(page):
+    parsed = Page(page)
+    assert "script" not in parsed.tags
+    assert sum(NASTY in words for words in parsed.words) >= 3  # paragraph, caption, method
+
+
+def test_the_best_is_bold_and_ties_share_it(page):
+    first = page.split("<tbody>")[1].split("</tr>")[0]
+    assert "<b>" in first
+
+
+def test_same_comparison_same_page(comparison, tmp_path):
+    for name in ("a", "b"):
+        comparison.report(tmp_path / f"{name}.html")
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_unwritable_folder_is_named(comparison, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file"):
+        comparison.report(tmp_path / "file" / "report.html")
+
+
+def test_scores_draws_every_fold(comparison):
+    axes = plot.plot_scores(comparison).axes[0]
+    dots = sum(len(c.get_offsets()) for c in axes.collections)
+    methods = comparison.summary()["method"].nunique()
+    assert dots == methods * (2 + 1)  # folds, and the mean
+
+
+def test_bags_are_drawn_by_falling_attention():
+    bags = sm.datasets.digit_bags(3, seed=0)
+    attention = pd.DataFrame({"attention": np.linspace(0, 1, bags.n_instances)})
+    figure = plot.plot_bags(bags, attention, key="key")
+    images = figure.axes[0].images
+    assert len(images) == bags.lengths[0]
+    ink = [1 - np.asarray(image.get_array()).min() for image in images]
+    assert ink == sorted(ink, reverse=True)
+    assert len(plot.plot_attention(bags, attention).axes) == 3
+
+
+def test_roc_area_of_a_perfect_and_a_reversed_method():
+    truth = np.array([0, 0, 1, 1])
+    frames = [
+        pd.DataFrame({"method": m, "bag": range(4), "true": truth, "p_0": 1 - p, "p_1": p})
+        for m, p in (("good", truth.astype(float)), ("bad", 1.0 - truth))
+    ]
+    labels = [t.get_text() for t in plot.plot_roc(pd.concat(frames)).axes[0].legend_.get_texts()]
+    assert labels == ["good  1.000", "bad  0.000"]
+
+
+def test_pictures_name_what_is_wrong():
+    bags = sm.datasets.planted_bags(4)
+    with pytest.raises(InputError, match="no images"):
+        plot.plot_bags(bags, pd.DataFrame({"attention": np.zeros(bags.n_instances)}))
+    with pytest.raises(InputError, match="no column 'attention'"):
+        plot.plot_attention(bags, pd.DataFrame({"bag": np.zeros(bags.n_instances)}))
+    with pytest.raises(InputError, match="binary"):
+        plot.plot_roc(pd.DataFrame({"method": ["a"], "true": [1.0]}))
+    with pytest.raises(InputError, match="nothing here was trained"):
+        plot.plot_history(pd.DataFrame({"stage": ["x"]}))
