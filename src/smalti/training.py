@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,28 @@ DTYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torc
 def noise_stream(seed: int, device: torch.device) -> torch.Generator:
     """The stream that a fit's network draws from."""
     return torch.Generator(device=device).manual_seed(seed)
+
+
+_SMALL = 5e8  # floating-point operations in a step below which a second thread gains little
+
+
+@contextmanager
+def few_threads(stage: Gradient, fit: Fit, store: Store) -> Iterator[None]:
+    """One CPU thread while steps are small.
+
+    Threads that wait for one another spin: on a machine that does anything else, a step of a
+    millisecond then takes thirty. A small step loses an eighth without its second thread.
+    """
+    weights = sum(p.numel() for p in fit.network.parameters())
+    rows = float(store.lengths[fit.train].mean()) * stage.batch_size
+    flat = all(len(v.shape) == 2 for v in store.views.values())  # images reuse each weight
+    before = torch.get_num_threads()
+    small = flat and 6 * weights * min(rows, stage.max_instances) < _SMALL
+    try:
+        torch.set_num_threads(1 if small else before)
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 # -------------------------------------------------------------------- stages
@@ -333,5 +356,6 @@ def run(
             sweep(stage, fit, bags, progress)
         else:
             runner = Alone(fabric, stage, store, fit)
-            descend(stage, runner, [fit], checkpoint=checkpoint, progress=progress)
+            with few_threads(stage, fit, store):
+                descend(stage, runner, [fit], checkpoint=checkpoint, progress=progress)
     fit.network.eval()

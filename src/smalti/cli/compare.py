@@ -44,8 +44,7 @@ def compare(
         )
     if bags.target is None:
         raise InputError("nothing to predict: name the column, --label NAME.")
-    if out.is_dir() and any(out.iterdir()) and not (out / "split.json").exists():
-        raise InputError(f"{out} is a folder with other files in it: choose a new name for --out.")
+    options.may_replace(out, "split.json")
     result = run(chosen, bags, folds=folds, repeats=repeats, seed=seed)
     result.write(out)
     result.report(out / "report.html", title=f"{bags.target} from {data.name}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smalti.errors import InputError
+from smalti.cli import options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,12 +46,12 @@ def demo(
 
     from smalti.cli.table import show
     from smalti.evaluate.compare import compare
+    from smalti.io.files import atomic_write
     from smalti.method import make
 
     # networks this small gain nothing from a second thread, and lose much on a busy machine
     torch.set_num_threads(1)
-    if out.is_dir() and any(out.iterdir()) and not (out / "split.json").exists():
-        raise InputError(f"{out} is a folder with other files in it: choose a new name for --out.")
+    options.may_replace(out, "split.json")
     train, test = _data(dataset, 60 if quick else bags, seed)
     settings = _SETTINGS | {"seed": seed} | ({"epochs": 8} if quick else {})
     chosen = {
@@ -71,11 +71,8 @@ def demo(
     result.write(out)
     title = "Which bag of digits holds a 9?" if dataset == "digits" else f"Methods on {dataset}"
     result.report(out / "report.html", figures=figures, captions=captions, text=text, title=title)
-    if "Attention" in figures:
-        from smalti.io.files import atomic_write
-
-        with atomic_write(out / "attention.png") as temporary:
-            figures["Attention"].savefig(temporary, format="png", dpi=110, facecolor="white")
+    with atomic_write(out / "attention.png") as temporary:
+        figures["Attention"].savefig(temporary, format="png", dpi=110, facecolor="white")
     typer.echo("\n".join(["", *text, "", f"report: {out / 'report.html'}"]))
 
 

@@ -38,7 +38,7 @@ def fit(
     if epochs is not None:
         settings["epochs"] = epochs
     model = options.make_method(method, settings)
-    _may_replace(out)
+    options.may_replace(out, "model.json")
     bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind)
     if bags.target is None:
         raise InputError("nothing to predict: name the column, --label NAME.")
@@ -59,9 +59,3 @@ def _result(model: Method, out: Path) -> str:
     if losses is not None and len(losses) and math.isfinite(losses.iloc[-1]):
         text += f", {len(losses)} epochs, training loss {losses.iloc[-1]:.3f}"
     return f"{text}\nsaved to {out}"
-
-
-def _may_replace(out: Path) -> None:
-    """A model may take the place of a model, but not of a folder with other things in it."""
-    if out.is_dir() and any(out.iterdir()) and not (out / "model.json").exists():
-        raise InputError(f"{out} is a folder with other files in it: choose a new name for --out.")

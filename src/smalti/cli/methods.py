@@ -16,6 +16,7 @@ def methods() -> None:
     for name, cls in sorted(known().items(), key=lambda m: (m[1].baseline, m[0])):
         what = (cls.__doc__ or "").strip().splitlines()[0]
         targets = "all" if len(cls.kinds) == 5 else ", ".join(cls.kinds)
+        reference = cls.reference.split(")")[0] + ")" * (")" in cls.reference)  # authors (year)
         note = " [dim](baseline)[/dim]" if cls.baseline else ""
-        table.add_row(f"[bold]{name}[/bold]{note}", what, targets, f"[dim]{cls.reference}[/dim]")
+        table.add_row(f"[bold]{name}[/bold]{note}", what, targets, f"[dim]{reference}[/dim]")
     Console().print(table)

@@ -106,3 +106,9 @@ def make_methods(names: str, settings: dict[str, Any]) -> list[Method]:
     if unused:
         raise InputError(f"none of {names} has a setting {unused[0]!r}; see `smalti methods`.")
     return chosen
+
+
+def may_replace(out: Path, mark: str) -> None:
+    """Refuse an ``--out`` that holds other things than what this verb wrote before (``mark``)."""
+    if out.is_dir() and any(out.iterdir()) and not (out / mark).exists():
+        raise InputError(f"{out} is a folder with other files in it: choose a new name for --out.")

@@ -52,10 +52,9 @@ def predict(
         predictions(fitted, bags).to_csv(temporary, float_format="%.6g")
     typer.echo(f"predictions of {len(bags)} bags: {out}")
     if attribution is not None:
-        frame = fitted.attribute(bags)
         with atomic_write(attribution) as temporary:
-            _write_frame(frame, temporary, attribution.suffix)
-        typer.echo(f"attributions of {len(frame):,} instances: {attribution}")
+            _write_frame(fitted.attribute(bags), temporary, attribution.suffix)
+        typer.echo(f"attributions of {bags.n_instances:,} instances: {attribution}")
     if write is not None:
         fitted.write(data, out=write)
         typer.echo(f"annotated copy: {write}")
