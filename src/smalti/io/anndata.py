@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import scipy.sparse as sp
 
 from smalti.bags import Bags
 from smalti.errors import InputError
@@ -21,10 +22,12 @@ def read(
     data: Any,
     *,
     sample: str,
-    x: str | Sequence[str] = "X",
+    x: str | Sequence[str] | Mapping[str, str] = "X",
     label: str | Sequence[str] | None = None,
     donor: str | None = None,
     kind: str | None = None,
+    columns: Sequence[str] | None = None,
+    bag_columns: Sequence[str] = (),
 ) -> Bags:
     """Read cells as instances and samples as bags.
 
@@ -35,23 +38,29 @@ def read(
     sample
         Column of ``obs`` with the bag of each cell.
     x
-        Features: "X", "layers/NAME", or a key of ``obsm``; several make several views.
+        Features: "X", "layers/NAME", or a key of ``obsm`` ("X_pca" or "obsm/X_pca"); several make
+        several views. A mapping gives the views names of your own.
     label
         Column of ``obs`` to predict, constant in each sample; several columns: multi-label.
     donor
         Column of ``obs``; samples of one donor never part in a split. "bag": each its own donor.
     kind
         Kind of the target; inferred when left out.
+    columns
+        Columns of ``obs`` to keep for the instances, besides those named above; all when left out.
+    bag_columns
+        More columns of ``obs`` that are constant in each sample (age, batch), for the bag table.
 
     Returns
     -------
     Bags
-        With all columns of ``obs`` as instance columns.
+        With the columns of ``obs`` as instance columns.
 
     Raises
     ------
     InputError
-        For a file that is missing or damaged, or a key or column that is not there.
+        For a file that is missing or damaged, a key or column that is not there, cells without
+        sample, samples without label, or a sample with two values of a bag's column.
 
     Warns
     -----
@@ -61,10 +70,34 @@ def read(
     """
     origin = {"sample": sample, "x": x, "label": label, "donor": donor, "kind": kind}
     table = _Table.open(data)
-    obs = table.obs()
     labels = [] if label is None else [label] if isinstance(label, str) else list(label)
-    needed = [sample, *labels, *([donor] if donor not in (None, "bag") else [])]
-    for column in needed:
+    of_donor = [] if donor in (None, "bag") else [str(donor)]
+    obs = _obs(table, sample, [*labels, *of_donor, *bag_columns], columns)
+    _check_labels(table, obs, sample, labels)
+    views, features = _views(table, x)
+    notes = [
+        f"{name} is an embedding: where it was fitted on the whole cohort it has seen the "
+        "test samples, and scores may be too good."
+        for name in views
+        if any(word in name.lower() for word in _FITTED)
+    ]
+    for note in notes:
+        warnings.warn(note, UserWarning, stacklevel=2)
+    bags = Bags.from_rows(
+        views, obs[sample].astype(object).to_numpy(),
+        target=tuple(dict.fromkeys([*labels, *bag_columns])),
+        kind=kind, donor=donor, instance=obs, features=features, notes=notes,
+    )  # fmt: skip
+    target = label if label is None or isinstance(label, str) else tuple(labels)
+    return dataclasses.replace(bags, target=target, origin=origin)
+
+
+def _obs(
+    table: _Table, sample: str, needed: Sequence[str], columns: Sequence[str] | None
+) -> pd.DataFrame:
+    """The columns asked for, all of which must be there; every cell must have a sample."""
+    obs = table.obs()
+    for column in [sample, *needed, *(columns or ())]:
         if column not in obs:
             near = difflib.get_close_matches(str(column), list(map(str, obs.columns)), 3)
             hint = f" Did you mean {', '.join(near)}?" if near else ""
@@ -72,24 +105,50 @@ def read(
                 f"no column {column!r} in obs of {table.name}; there are "
                 f"{', '.join(map(str, obs.columns))}.{hint}"
             )
-    views, features, notes = {}, {}, []
-    for key in [x] if isinstance(x, str) else x:
-        name = key.split("/", 1)[-1]
+    absent = obs[sample].isna()
+    if absent.any():
+        raise InputError(
+            f"{int(absent.sum())} cells of {table.name} have no {sample!r} (first: "
+            f"{obs.index[absent][0]!r}): drop these cells or fill the column in."
+        )
+    return obs if columns is None else obs[list(dict.fromkeys([sample, *needed, *columns]))]
+
+
+def _check_labels(table: _Table, obs: pd.DataFrame, sample: str, labels: Sequence[str]) -> None:
+    for label in labels:
+        absent = obs[label].isna()
+        if absent.any():
+            ids = obs[sample].astype(str)
+            who = ids[absent].unique()
+            raise InputError(
+                f"label {label!r} is missing for {len(who)} of {ids.nunique()} bags of "
+                f"{table.name} (first: {who[0]!r}): drop their cells or fill the column in; to "
+                "read bags without target leave label out."
+            )
+
+
+def _views(
+    table: _Table, x: str | Sequence[str] | Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
+    """Rows and feature names of each view."""
+    if isinstance(x, Mapping):
+        keys = dict(x)
+    else:
+        keys = {}
+        for key in [x] if isinstance(x, str) else x:
+            name = key.split("/", 1)[-1]
+            if name in keys:
+                raise InputError(
+                    f"{keys[name]!r} and {key!r} would both be the view {name!r}: name them, "
+                    f"x={{'one': {keys[name]!r}, 'two': {key!r}}}."
+                )
+            keys[name] = key
+    views, features = {}, {}
+    for name, key in keys.items():
         views[name], columns = table.matrix(key)
         if columns is not None:
             features[name] = columns
-        if any(word in name.lower() for word in _FITTED):
-            notes.append(
-                f"{name} is an embedding: where it was fitted on the whole cohort it has seen the "
-                "test samples, and scores may be too good."
-            )
-            warnings.warn(notes[-1], UserWarning, stacklevel=2)
-    bags = Bags.from_rows(
-        views, obs[sample].astype(object).to_numpy(),
-        target=label if label is None or isinstance(label, str) else tuple(labels),
-        kind=kind, donor=donor, instance=obs, features=features, notes=notes,
-    )  # fmt: skip
-    return dataclasses.replace(bags, origin=origin)
+    return views, features
 
 
 class _Table:
@@ -111,31 +170,38 @@ class _Table:
             raise InputError(f"{path} is neither .h5ad nor .zarr.")
         return cls(str(path), path, on_disk=True)
 
-    def _element(self, key: str) -> Any:
-        """One element, read from disk; any damage becomes one error."""
-        import zlib
-
-        from anndata.io import read_elem
-
+    def _ask(self, key: str, question: Callable[[Any], Any]) -> Any:
+        """Ask the open file something; any damage becomes one error."""
         try:
             if self.source.suffix == ".zarr":
                 import zarr
 
-                group: Any = zarr.open_group(str(self.source), mode="r")
-                return read_elem(group[key]) if key in group else None
+                return question(zarr.open_group(str(self.source), mode="r"))
             import h5py
 
             with h5py.File(self.source, "r") as file:
-                return read_elem(file[key]) if key in file else None
+                return question(file)
+        # a damaged file makes h5py, zarr and anndata raise nearly every kind of error
         except Exception as error:
-            if isinstance(error, MemoryError):
+            if isinstance(error, (MemoryError, ImportError)):
                 raise
             detail = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            wrong = "zlib" if isinstance(error, zlib.error) else type(error).__name__
             raise InputError(
-                f"{self.source} is damaged or not an AnnData file (element {key!r}: {wrong}: "
-                f"{detail}): download or write it again."
+                f"{self.source} is damaged or not an AnnData file (element {key!r}: "
+                f"{type(error).__name__}: {detail}): download or write it again."
             ) from error
+
+    def _element(self, key: str) -> Any:
+        """One element, read from disk; None where there is none."""
+        from anndata.io import read_elem
+
+        def question(group: Any) -> Any:
+            value = read_elem(group[key]) if key in group else None
+            if sp.issparse(value) and value.format in ("csr", "csc"):
+                value.check_format(full_check=True)  # a wild index would end the process later
+            return value
+
+        return self._ask(key, question)
 
     def obs(self) -> pd.DataFrame:
         table = self._element("obs") if self.on_disk else self.source.obs
@@ -146,15 +212,7 @@ class _Table:
     def _keys(self, where: str) -> list[str]:
         if not self.on_disk:
             return list(getattr(self.source, where))
-        if self.source.suffix == ".zarr":
-            import zarr
-
-            group: Any = zarr.open_group(str(self.source), mode="r")
-            return list(group[where]) if where in group else []
-        import h5py
-
-        with h5py.File(self.source, "r") as file:
-            return list(file[where]) if where in file else []
+        return self._ask(where, lambda group: list(group[where]) if where in group else [])
 
     def matrix(self, key: str) -> tuple[Any, tuple[str, ...] | None]:
         """Rows of a key, and the names of its columns where it has any."""
@@ -170,6 +228,7 @@ class _Table:
             values = self._element("X" if where == "X" else f"{where}/{name}")
         else:
             values = self.source.X if where == "X" else getattr(self.source, where)[name]
+            values = _in_memory(values)
         if values is None:
             raise InputError(f"{self.name} has no X: name an obsm key or a layer.")
         if isinstance(values, pd.DataFrame):
@@ -178,3 +237,11 @@ class _Table:
             return values, None
         var = self._element("var") if self.on_disk else self.source.var
         return values, tuple(map(str, var.index))
+
+
+def _in_memory(values: Any) -> Any:
+    """Rows of a backed or a lazy (Dask) AnnData, read now."""
+    for name in ("to_memory", "compute"):
+        if hasattr(values, name):
+            return getattr(values, name)()
+    return values

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +44,11 @@ class H5View:
             low, high = max(start, self.offsets[i]), min(stop, self.offsets[i + 1])
             if low >= stop:
                 break
-            path, key, _ = self.parts[i]
+            path, key, n = self.parts[i]
             with _open(path) as file:
                 data = file[key]
+                if data.shape[-2:] != (n, self.shape[1]):
+                    raise InputError(f"{path} changed since it was first read: read it again.")
                 rows = slice(int(low - self.offsets[i]), int(high - self.offsets[i]))
                 out[low - start : high - start] = data[0, rows] if data.ndim == 3 else data[rows]
         return out
@@ -61,11 +66,12 @@ def read_features(
     folder: str | Path,
     labels: str | Path | pd.DataFrame,
     *,
-    label: str | None = None,
+    label: str | Sequence[str] | None = None,
     id: str | None = None,
     sample: str | None = None,
     donor: str | None = None,
     kind: str | None = None,
+    key: str | None = None,
     in_memory: bool = False,
 ) -> Bags:
     """Read tiles as instances and slides (or samples of several slides) as bags.
@@ -78,7 +84,7 @@ def read_features(
     labels
         Table (.csv, .tsv, .parquet or data frame) with one row per slide.
     label, donor
-        Columns of that table. donor="bag": each bag is its own donor.
+        Columns of that table; several labels: multi-label. donor="bag": each bag is its own donor.
     id
         Its column of slide names, without ending; found when it is called slide_id, slide,
         filename, sample or id.
@@ -86,36 +92,97 @@ def read_features(
         Column that puts several slides into one bag.
     kind
         Kind of the target; inferred when left out.
+    key
+        Name of the data set of features, where it is another one.
     in_memory
         Read all features now. Otherwise they stay on disk and are read bag by bag.
 
     Returns
     -------
     Bags
-        View "features"; instance columns ``slide``, ``x``, ``y`` (pixels, as stored).
+        View "features"; instance columns ``slide``, ``x``, ``y`` (in the unit of the file: pixels
+        at CLAM and TRIDENT) and ``patch_size`` (same unit) where the files tell it. Columns of
+        the labels are bag columns; those that differ between slides of a sample are instance
+        columns.
 
     Raises
     ------
     InputError
-        For a slide without file, a damaged or empty file, or widths that differ.
+        For a slide without file or named twice, a damaged or empty file, or widths that differ.
 
     Warns
     -----
     UserWarning
         For files that the table does not name; they are left out.
     """
-    folder = Path(folder)
-    files = {p.stem: p for p in sorted(folder.glob("*.h5"))}
+    files = {p.stem: p for p in sorted(Path(folder).glob("*.h5"))}
     if not files:
         raise InputError(f"no .h5 files in {folder}: give the folder that holds one per slide.")
-    table = labels.copy() if isinstance(labels, pd.DataFrame) else read_table(labels)
+    of_bag = [] if label is None else [label] if isinstance(label, str) else list(label)
+    of_bag += [] if donor in (None, "bag") else [str(donor)]
+    table = _slides(labels, id, [*of_bag, *([sample] if sample else [])])
+    _match(list(table.index), files, Path(folder))
+    slides = [_inspect(files[name], key) for name in table.index]
+    for slide in slides:
+        if slide.width != slides[0].width:
+            raise InputError(
+                f"{slide.path} has {slide.width} features, the files before {slides[0].width}: "
+                "all must come from one encoder."
+            )
+    view: Any = H5View(
+        [(s.path, s.key, len(s.place)) for s in slides], slides[0].width,
+        np.result_type(*(s.dtype for s in slides)),
+    )  # fmt: skip
+    place = np.concatenate([s.place for s in slides])
+    which = np.repeat(np.arange(len(slides)), [len(s.place) for s in slides])
+    instance = pd.DataFrame(
+        {"slide": table.index.to_numpy()[which], "x": place[:, 0], "y": place[:, 1]}
+    )
+    if any(s.patch_size is not None for s in slides):
+        instance["patch_size"] = np.array([s.patch_size for s in slides], float)[which]
+    bag_of = (table[sample] if sample else table.index).to_numpy()
+    bag, others = _bag_table(table, bag_of, of_bag)
+    for column in others:
+        if column not in instance:
+            instance[column] = table[column].array[which]
+    return Bags.from_rows(
+        {"features": view.read(0, view.shape[0]) if in_memory else view}, bag_of[which],
+        target=label if label is None or isinstance(label, str) else tuple(label),
+        donor=donor, kind=kind, instance=instance, bag=bag,
+    )  # fmt: skip
+
+
+def _slides(labels: str | Path | pd.DataFrame, id: str | None, needed: list[str]) -> pd.DataFrame:
+    """The table of slides, by slide name."""
+    if isinstance(labels, pd.DataFrame):
+        table = labels
+    else:
+        table = read_table(labels, text=_IDS if id is None else [id])
     id = id or next((c for c in _IDS if c in table), None)
     if id is None or id not in table:
         raise InputError(f"no slide column {id or _IDS} in the labels; there are {list(table)}.")
-    for column in (label, sample, donor if donor != "bag" else None):
-        if column is not None and column not in table:
+    for column in needed:
+        if column not in table:
             raise InputError(f"no column {column!r} in the labels; there are {list(table)}.")
+        if column not in (id, "slide") and table[column].isna().any():
+            who = table[id][table[column].isna()].astype(str).tolist()
+            raise InputError(
+                f"{column!r} is missing for {len(who)} of {len(table)} slides: {who[:3]}. Fill it "
+                "in, or drop these rows."
+            )
+    if table[id].isna().any():
+        raise InputError(f"{id!r} is missing in {int(table[id].isna().sum())} rows of the labels.")
     names = table[id].astype(str).str.replace(r"\.(h5|svs|tiff?|ndpi|mrxs)$", "", regex=True)
+    twice = names[names.duplicated()].unique().tolist()
+    if twice:
+        raise InputError(
+            f"slides named twice in column {id!r} of the labels: {twice[:3]}. Keep one row each."
+        )
+    return table.set_index(pd.Index(names, name="slide"), drop=False)
+
+
+def _match(names: list[str], files: dict[str, Path], folder: Path) -> None:
+    """Every slide must have a file; files of no slide are warned of."""
     absent = [n for n in names if n not in files]
     if absent:
         raise InputError(
@@ -125,55 +192,76 @@ def read_features(
     extra = sorted(set(files) - set(names))
     if extra:
         warnings.warn(f"{len(extra)} files have no label and are left out: {extra[:3]}",
-                      UserWarning, stacklevel=2)  # fmt: skip
-    parts, coords, width, dtype = [], [], None, np.dtype(np.float32)
-    for name in names:
-        key, n, w, dtype, xy = _inspect(files[name])
-        if width not in (None, w):
-            raise InputError(f"{files[name]} has {w} features, the files before {width}.")
-        width = w
-        parts.append((files[name], key, n))
-        coords.append(xy)
-    lengths = [n for *_, n in parts]
-    view: Any = H5View(parts, width or 0, dtype)
-    if in_memory:
-        view = view.read(0, view.shape[0])
-    xy = np.concatenate(coords)
-    instance = pd.DataFrame(
-        {"slide": np.repeat(names.to_numpy(), lengths), "x": xy[:, 0], "y": xy[:, 1]}
-    )
-    bag_of = (table[sample] if sample else names).to_numpy()
-    columns = {c: np.repeat(table[c].to_numpy(), lengths) for c in table.columns if c != id}
-    instance = instance.assign(**{k: v for k, v in columns.items() if k not in instance})
-    return Bags.from_rows(
-        {"features": view}, np.repeat(bag_of, lengths), target=label, donor=donor, kind=kind,
-        instance=instance,
-    )  # fmt: skip
+                      UserWarning, stacklevel=3)  # fmt: skip
 
 
-def _open(path: Path) -> Any:
+def _bag_table(
+    table: pd.DataFrame, bag_of: np.ndarray, needed: list[str]
+) -> tuple[pd.DataFrame, list[str]]:
+    """Columns that are constant in each bag as one row per bag, and the names of the others."""
+    kinds = table.groupby(bag_of, sort=False).nunique(dropna=False)
+    others = [c for c in table if (kinds[c] > 1).any()]
+    for column in needed:
+        if column in others:
+            raise InputError(
+                f"bag {kinds.index[kinds[column] > 1][0]!r} has two values of {column!r}: a bag "
+                "has one. Mend the column, or use a sample column that parts them."
+            )
+    first = ~pd.Series(bag_of).duplicated().to_numpy()
+    bag = table.loc[first].drop(columns=others)
+    return bag.set_axis(pd.Index(bag_of[first], name="bag")), others
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """An h5 file; any damage found while it is open becomes one error."""
     import h5py
 
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, KeyError, RuntimeError) as error:
         raise InputError(f"{path} is damaged or not HDF5 ({error}): make it again.") from error
 
 
-def _inspect(path: Path) -> tuple[str, int, int, np.dtype[Any], np.ndarray]:
-    """Data set, rows, width, type and coordinates of a file."""
+@dataclasses.dataclass(frozen=True)
+class _Slide:
+    """What one file holds; ``place`` is (n_tiles, 2), NaN where unknown."""
+
+    path: Path
+    key: str
+    width: int
+    dtype: np.dtype[Any]
+    place: np.ndarray
+    patch_size: float | None
+
+
+def _inspect(path: Path, key: str | None) -> _Slide:
+    """Look into a file without reading its features."""
+    import h5py
+
+    keys = FEATURES if key is None else (key,)
     with _open(path) as file:
-        key = next((k for k in FEATURES if k in file), None)
-        if key is None:
-            raise InputError(f"{path} has none of {FEATURES}; it has {list(file)}.")
-        data = file[key]
+        found = next((k for k in keys if isinstance(file.get(k), h5py.Dataset)), None)
+        if found is None:
+            raise InputError(f"{path} has none of {keys}; it has {list(file)}: name one with key=.")
+        data = file[found]
         shape = data.shape[1:] if data.ndim == 3 and data.shape[0] == 1 else data.shape
-        if len(shape) != 2 or not shape[0]:
-            raise InputError(f"{path}: {key} has shape {data.shape}: expected (tiles, features).")
-        xy = np.full((shape[0], 2), np.nan)
+        if len(shape) != 2 or not shape[0] or data.dtype.kind not in "fiu":
+            raise InputError(
+                f"{path}: {found} has shape {data.shape} of {data.dtype}: expected numbers, "
+                "(tiles, features)."
+            )
+        place, size = np.full((shape[0], 2), np.nan), None
         if "coords" in file:
-            stored = np.asarray(file["coords"]).reshape(-1, file["coords"].shape[-1])[:, :2]
-            if len(stored) != len(xy):
-                raise InputError(f"{path}: {len(stored)} coords for {len(xy)} tiles.")
-            xy[:] = stored
-        return key, shape[0], shape[1], data.dtype, xy
+            stored = np.asarray(file["coords"])
+            stored = stored.reshape(-1, stored.shape[-1] if stored.ndim else 1)
+            if len(stored) != len(place) or stored.shape[1] < 2:
+                raise InputError(f"{path}: coords of shape {stored.shape} for {shape[0]} tiles.")
+            place[:] = stored[:, :2]
+            # coordinates are pixels of the full picture, and so is TRIDENT's second attribute
+            attrs = file["coords"].attrs
+            size = attrs.get("patch_size_level0", attrs.get("patch_size"))
+        return _Slide(
+            path, found, shape[1], data.dtype, place, None if size is None else float(size)
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,8 +13,16 @@ from smalti.io.files import atomic_write
 _PARQUET = 'parquet needs pyarrow: pip install "smalti[parquet]", or name a .csv file.'
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
+def read_table(path: str | Path, *, text: Sequence[str] = ()) -> pd.DataFrame:
     """Read .csv, .tsv or .parquet.
+
+    Parameters
+    ----------
+    path
+        The file.
+    text
+        Columns of names, kept as written: "007" stays "007". Those that are not there are passed
+        over.
 
     Raises
     ------
@@ -27,7 +36,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         if path.suffix in (".csv", ".tsv"):
-            return pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",")
+            sep = "\t" if path.suffix == ".tsv" else ","
+            return pd.read_csv(path, sep=sep, dtype=dict.fromkeys(text, str))
     except ImportError as error:
         raise InputError(_PARQUET) from error
     except (ValueError, OSError) as error:
