@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import http.server
+import os
 import threading
 
 import h5py
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from smalti import datasets
-from smalti.datasets import digit_bags, mnist_bags, planted_bags, registry
+from smalti.datasets import digit_bags, image_bags, mnist_bags, planted_bags, registry
 from smalti.errors import InputError
 
 
@@ -42,6 +43,34 @@ def test_train_and_test_share_no_image():
     assert len(as_rows[0] & as_rows[1]) <= 2  # two pairs of the source are equal to the pixel
 
 
+def test_images_that_cannot_make_bags_are_refused():
+    images, digits = np.zeros((4, 1, 2, 2), "f4"), np.array([1, 2, 9, 9])
+    assert len(image_bags(images, digits, 4)) == 4
+    for other, match in (([1, 2, 3, 4], "must show 9 and other"), ([9] * 4, "show 9"),
+                         ([1, 9], "4 images but 2")):  # fmt: skip
+        with pytest.raises(InputError, match=match):
+            image_bags(images, np.array(other), 4)
+    with pytest.raises(InputError, match="n_bags=0"):
+        digit_bags(0)
+    with pytest.raises(InputError, match="'valid' is not 'train'"):
+        digit_bags(split="valid")
+
+
+def test_mnist_from_arrays_and_from_a_file_is_normalised(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8)
+    y = np.arange(40) % 10
+    np.savez(tmp_path / "mnist.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    bags = mnist_bags(6, images=(x, y))
+    assert mnist_bags(6, path=tmp_path / "mnist.npz").digest == bags.digest
+    assert bags.table().dtype == np.float32
+    known = ((x.astype(float) / 255 - 0.1307) / 0.3081).reshape(40, -1)
+    one = bags.table()[0].reshape(-1)
+    assert np.abs(known - one).max(1).min() < 1e-5
+    (tmp_path / "mnist.npz").write_bytes(b"PK\x03\x04 not an archive")
+    with pytest.raises(InputError, match=r"mnist\.npz is damaged"):
+        mnist_bags(6, path=tmp_path / "mnist.npz")
+
+
 def test_seed_of_law_and_seed_of_sample_are_apart():
     a, b, c = planted_bags(seed=1), planted_bags(seed=2), planted_bags(seed=1, law_seed=1)
     means = [x.table()[x.instance["key"].to_numpy()].mean(0) for x in (a, b, c)]
@@ -65,6 +94,18 @@ def test_planted_targets_are_what_the_instances_say(kind):
         np.testing.assert_array_equal(share > 0, y > 0)
     for d in np.unique(bags.donors):
         assert len(np.unique(y[bags.donors == d], axis=0)) == 1
+
+
+def test_laws_that_no_bag_can_follow_are_refused():
+    for ask, match in (
+        (dict(kind="multiclass", n_features=2, n_classes=6), "needs 5 directions"),
+        (dict(kind="multilabel", n_features=1), "needs 2 directions"),
+        (dict(kind="regression", witness_rate=0.9), "up to 0.5"),
+        (dict(kind="counts"), "not one of"),
+        (dict(n_bags=0), "at least 1"),
+    ):
+        with pytest.raises(InputError, match=match):
+            planted_bags(**ask)
 
 
 # ---------------------------------------------------------------- named sets
@@ -111,7 +152,7 @@ def mirror(tmp_path, monkeypatch):
     server = http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))
     )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setenv("SMALTI_MIRROR", f"http://127.0.0.1:{server.server_port}/")
     monkeypatch.setenv("SMALTI_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SMALTI_DATA", raising=False)
@@ -141,7 +182,46 @@ def test_a_set_is_fetched_checked_and_kept(mirror, monkeypatch):
 
 
 def test_another_file_than_expected_is_refused(mirror, monkeypatch):
-    with pytest.raises(InputError, match=r"Musk1\.jld.*not the file that was expected.*delete"):
+    actual = mirror[2]
+    with pytest.raises(
+        InputError, match=rf"Musk1\.jld.*not the file that was expected.*{actual}.*delete"
+    ):
+        datasets.load("musk1")
+    assert registry._SETS["musk1"][1] != actual
+
+
+def test_a_damaged_file_in_the_cache_is_fetched_anew(mirror, monkeypatch, tmp_path):
+    known(monkeypatch, mirror[2])
+    bags = datasets.load("musk1")
+    (tmp_path / "cache" / "Musk1.jld").write_bytes(b"half")
+    assert datasets.load("musk1").digest == bags.digest
+
+
+def test_base_url_goes_before_the_mirror(mirror, monkeypatch):
+    known(monkeypatch, mirror[2])
+    served = os.environ["SMALTI_MIRROR"]
+    monkeypatch.setenv("SMALTI_MIRROR", "http://127.0.0.1:9/")
+    assert len(datasets.load("musk1", base_url=served)) == 12
+
+
+def test_local_files_go_first_and_damage_is_named(tmp_path):
+    (tmp_path / "mil_benchmarks").mkdir()
+    path = tmp_path / "mil_benchmarks" / "fox.npz"
+    folds = np.eye(3, dtype=bool)[None]
+    np.savez(path, X=np.arange(8.0).reshape(4, 2), bag_id=[0, 1, 0, 2], bag_label=[0, 1, 1],
+             folds_test=np.packbits(folds, axis=-1))  # fmt: skip
+    bags = datasets.load("fox", folder=tmp_path)
+    np.testing.assert_array_equal(bags.table()[:, 0], [0, 4, 2, 6])
+    np.testing.assert_array_equal(datasets.folds("fox", folder=tmp_path), folds)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"fox\.npz is damaged"):
+        datasets.load("fox", folder=tmp_path)
+
+
+def test_a_cache_that_cannot_be_made_is_named(mirror, monkeypatch, tmp_path):
+    (tmp_path / "taken").write_text("")
+    monkeypatch.setenv("SMALTI_CACHE", str(tmp_path / "taken" / "cache"))
+    with pytest.raises(InputError, match="cannot make the folder.*SMALTI_CACHE"):
         datasets.load("musk1")
 
 

@@ -1,6 +1,7 @@
 """Reading AnnData and feature folders, writing back, and every way a file can be wrong."""
 
 import os
+import shutil
 import stat
 
 import anndata
@@ -16,6 +17,7 @@ from smalti.datasets import planted_bags
 from smalti.errors import InputError
 from smalti.io.files import atomic_folder, atomic_write
 from smalti.io.table import read_table, write_table
+from smalti.io.write import write
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*embedding.*")
 
@@ -90,7 +92,10 @@ def test_an_embedding_of_the_whole_cohort_is_warned_of(cells):
         ({"label": "sick"}, "no column 'sick' in obs"),
         ({"donor": "patient"}, "no column 'patient' in obs"),
         ({"x": "X_umap"}, "no features 'X_umap'.*X_pca.*layers/norm"),
+        ({"x": "layers/raw"}, "no features 'layers/raw'.*X_pca.*layers/norm"),
         ({"sample": "donor", "label": "sample"}, "two values of 'sample'"),
+        ({"bag_columns": ["age"]}, "no column 'age'"),
+        ({"x": ["obsm/norm", "layers/norm"]}, "both be the view 'norm'"),
     ],
 )
 def test_wrong_names(cells, change, match):
@@ -98,11 +103,69 @@ def test_wrong_names(cells, change, match):
         sm.read(cells, **(ASK | change))
 
 
+@pytest.mark.parametrize("ending", [".h5ad", ".zarr"])
+def test_only_the_named_parts_of_a_file_are_read(cells, tmp_path, ending):
+    path = tmp_path / f"cells{ending}"
+    cells.write_h5ad(path) if ending == ".h5ad" else cells.write_zarr(path)
+    whole = sm.read(path, x="X_pca", **ASK)
+    if ending == ".h5ad":
+        with h5py.File(path, "r+") as file:
+            for other in ("X", "layers", "var", "obsm/protein"):
+                del file[other]
+    else:
+        for other in ("X", "layers", "var", "obsm/protein"):
+            shutil.rmtree(path / other)
+    np.testing.assert_array_equal(sm.read(path, x="X_pca", **ASK).table(), whole.table())
+
+
+def test_views_and_columns_of_choice(cells):
+    cells.obs["age"] = pd.factorize(cells.obs["sample"])[0] + 20.0
+    bags = sm.read(cells, x={"rna": "layers/norm", "adt": "obsm/protein"}, columns=["grade"],
+                   bag_columns=["age", "donor"], **ASK)  # fmt: skip
+    assert list(bags.x) == ["rna", "adt"]
+    assert bags.features["adt"] == ("CD3", "CD4")
+    assert list(bags.bag) == ["donor", "disease", "age"]
+    assert list(bags.instance) == ["sample", "disease", "donor", "age", "grade"]
+    assert bags.instance["grade"].cat.ordered
+    assert bags.target == "disease"
+    both = sm.read(cells, sample="sample", label=["disease", "age"])
+    assert both.target == ("disease", "age")
+
+
+def test_every_bag_its_own_donor(cells):
+    ask = dict(sample="sample", label="disease")
+    assert len(set(sm.read(cells, donor="bag", **ask).donors)) == 24
+    with pytest.raises(InputError, match="no donor"):
+        sm.read(cells, **ask).donors  # noqa: B018
+
+
+def test_a_backed_anndata_is_read(cells, tmp_path):
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    np.testing.assert_array_equal(sm.read(backed, **ASK).table(), sm.read(cells, **ASK).table())
+
+
+def test_a_wild_index_of_a_sparse_matrix_is_refused(cells, tmp_path):
+    """Read as it stands it would write past the end of an array."""
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    with h5py.File(tmp_path / "cells.h5ad", "r+") as file:
+        file["X/indices"][3] = 10**6
+    with pytest.raises(InputError, match=r"cells\.h5ad is damaged.*'X'"):
+        sm.read(tmp_path / "cells.h5ad", **ASK)
+
+
+def test_cells_without_sample_are_counted(cells):
+    cells.obs.loc[["cell3", "cell5"], "sample"] = None
+    with pytest.raises(InputError, match="2 cells of the AnnData have no 'sample'.*'cell3'"):
+        sm.read(cells, **ASK)
+
+
 def test_missing_labels_are_counted(cells):
     cells.obs["disease"] = cells.obs["disease"].astype(object)
     cells.obs.loc[cells.obs["sample"] == "bag3", "disease"] = None
-    with pytest.raises(InputError, match="missing for 1 of 24 bags"):
-        sm.read(cells, **ASK).task  # noqa: B018
+    with pytest.raises(InputError, match="missing for 1 of 24 bags.*'bag3'"):
+        sm.read(cells, **ASK)
+    assert len(sm.read(cells, sample="sample", donor="donor")) == 24
 
 
 @pytest.mark.parametrize("cut", [0.0, 0.3, 0.9])
@@ -165,6 +228,41 @@ def test_scores_go_back_to_their_cells(cells, tmp_path, ending):
                                1, rtol=1e-5)  # fmt: skip
 
 
+def test_values_are_written_by_position_to_another_file(cells, tmp_path):
+    path, out = tmp_path / "cells.h5ad", tmp_path / "out.zarr"
+    cells.write_h5ad(path)
+    before = path.read_bytes()
+    n = cells.n_obs
+    score = pd.Series(np.r_[np.nan, np.arange(1.0, n)])  # its index is not that of the cells
+    write(path, obs={"score": score}, obsm={"X_new": np.eye(n, 2)}, uns={"a": {"b": 1}}, out=out)
+    back = anndata.read_zarr(out)
+    np.testing.assert_array_equal(back.obs["score"], score)
+    assert back.obsm["X_new"].shape == (n, 2)
+    assert back.uns["a"]["b"] == 1
+    assert path.read_bytes() == before
+
+
+def test_writing_that_cannot_be_changes_nothing(cells, tmp_path):
+    path = tmp_path / "cells.h5ad"
+    cells.write_h5ad(path)
+    before = path.read_bytes()
+    nothing = dict(obsm={}, uns={})
+    with pytest.raises(InputError, match="'score' has 3 rows, the table"):
+        write(path, obs={"score": np.ones(3)}, **nothing)
+    with pytest.raises(InputError, match=r"out\.txt is neither"):
+        write(cells, obs={"score": np.ones(cells.n_obs)}, **nothing, out=tmp_path / "out.txt")
+    assert "score" not in cells.obs
+    with pytest.raises(TypeError):  # in the middle of writing
+        write(path, obs={}, obsm={}, uns={"bad": {1, 2}.__iter__})
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["cells.h5ad"]
+    with pytest.raises(InputError, match="no file"):
+        write(tmp_path / "none.h5ad", obs={}, **nothing)
+    path.write_bytes(before[:1000])
+    with pytest.raises(InputError, match=r"cells\.h5ad is damaged"):
+        write(path, obs={}, **nothing)
+
+
 def test_bags_that_were_not_read_cannot_be_written():
     bags = planted_bags(12)
     with pytest.raises(InputError, match="not read by"):
@@ -183,6 +281,25 @@ def test_atomic_files_leave_nothing_half_written(tmp_path):
     assert (tmp_path / "out.txt").read_text() == "old"
 
 
+def test_a_file_where_a_folder_should_be_is_named(tmp_path):
+    (tmp_path / "taken").write_text("")
+    for opened in (atomic_write, atomic_folder):
+        with pytest.raises(InputError, match="cannot write to folder .*taken"), \
+                opened(tmp_path / "taken" / "x"):  # fmt: skip
+            pass
+    with pytest.raises(InputError, match="is a folder"), atomic_write(tmp_path):
+        pass
+    with pytest.raises(InputError, match="is a file"), atomic_folder(tmp_path / "taken"):
+        pass
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    for name in ("old", "new"):
+        with atomic_folder(tmp_path / "run") as folder:
+            (folder / name).write_text(name)
+    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")] == ["run", "run/new"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_named(tmp_path):
     tmp_path.chmod(stat.S_IREAD | stat.S_IEXEC)
@@ -199,6 +316,21 @@ def test_tables(tmp_path):
         write_table(frame, tmp_path / "t.xlsx")
     with pytest.raises(InputError, match="no file"):
         read_table(tmp_path / "none.csv")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"bad\.parquet cannot be read"):
+        read_table(tmp_path / "bad.parquet")
+    (tmp_path / "ids.csv").write_text("slide,y\n007,1\n")
+    assert read_table(tmp_path / "ids.csv", text=["slide", "other"])["slide"].tolist() == ["007"]
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
+    def absent(self, *_, **__):
+        raise ImportError("pyarrow")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", absent)
+    with pytest.raises(InputError, match=r"pip install .smalti\[parquet\]"):
+        write_table(pd.DataFrame({"a": [1]}), tmp_path / "t.parquet")
+    assert not list(tmp_path.iterdir())
 
 
 # ---------------------------------------------------------------- feature folders
@@ -244,6 +376,55 @@ def test_several_slides_of_a_patient_are_one_bag(slides):
     assert set(bags[[1]].instance["slide"]) == {"s2", "s3"}
 
 
+def test_labels_keep_their_kind_and_coordinates_their_column(slides):
+    """A label may be called x or y, as the coordinates are, and may be an ordered category."""
+    folder, arrays, table = slides
+    grade = pd.Categorical(list("abcabcab"), ["c", "b", "a"], ordered=True)
+    bags = sm.read_features(folder, table.assign(y=grade), label="y", donor="patient")
+    assert (bags.task.kind, bags.task.classes) == ("ordinal", ("c", "b", "a"))
+    assert bags.instance["y"].iloc[1] == 3.0
+    assert bags.bag["patient"].tolist() == table["patient"].tolist()
+    with h5py.File(folder / "s0.h5", "r+") as file:
+        file["coords"].attrs["patch_size"] = 256
+    sizes = sm.read_features(folder, table, label="label").instance["patch_size"]
+    assert sizes[:5].eq(256).all()
+    assert sizes[5:].isna().all()
+    with h5py.File(folder / "s0.h5", "r+") as file:  # TRIDENT: at the pixels of the coordinates
+        file["coords"].attrs["patch_size_level0"] = 512
+    assert sm.read_features(folder, table).instance["patch_size"].iloc[0] == 512
+
+
+def test_slide_names_of_digits_and_types_that_differ(tmp_path):
+    x = np.array([[1e6, 1.0], [2.0, 3.0]])  # 1e6 is infinite as float16
+    for name, dtype in (("007", "f4"), ("008", "f2")):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["mine"] = (x if dtype == "f4" else x[1:]).astype(dtype)
+    (tmp_path / "labels.csv").write_text("slide_id,label\n007,0\n008,1\n")
+    bags = sm.read_features(tmp_path, tmp_path / "labels.csv", label="label", key="mine")
+    assert bags.bag.index.tolist() == ["007", "008"]
+    np.testing.assert_array_equal(bags.table(), [*x, x[1]])
+    assert bags.digest == sm.read_features(tmp_path, tmp_path / "labels.csv", label="label",
+                                           key="mine").digest  # fmt: skip
+    with h5py.File(tmp_path / "008.h5", "w") as file:
+        file["mine"] = x
+    with pytest.raises(InputError, match=r"008\.h5 changed"):
+        bags.table()
+
+
+def test_a_damaged_block_of_features_is_named(slides):
+    folder, _, table = slides
+    x = np.random.default_rng(0).normal(size=(400, 6))
+    with h5py.File(folder / "s3.h5", "w") as file:
+        file.create_dataset("features", data=x, chunks=(100, 6), compression="gzip")
+        at = file["features"].id.get_chunk_info(2).byte_offset + 50
+    with (folder / "s3.h5").open("r+b") as raw:
+        raw.seek(at)
+        raw.write(b"\0" * 50)
+    bags = sm.read_features(folder, table)
+    with pytest.raises(InputError, match=r"s3\.h5 is damaged"):
+        bags.table()
+
+
 def test_feature_folder_errors(slides, tmp_path):
     folder, _, table = slides
     ask = dict(label="label", donor="patient")
@@ -261,12 +442,23 @@ def test_feature_folder_errors(slides, tmp_path):
         ({"embeddings": np.ones((3, 6))}, "has none of.*embeddings"),
         ({"features": np.ones((3, 5))}, "5 features, the files before 6"),
         ({"features": np.ones((0, 6))}, "expected .tiles, features"),
+        ({"features/deep": np.ones((3, 6))}, "has none of.*it has .'features'"),
+        ({"features": np.ones((3, 6)), "coords": np.ones((2, 2))}, "coords of shape"),
     ):
         with h5py.File(folder / "s3.h5", "w") as file:
             for key, value in content.items():
                 file[key] = value
         with pytest.raises(InputError, match=match):
             sm.read_features(folder, table, **ask)
+    for change, match in (
+        (table.assign(label=[None, *table["label"][1:]]), "'label' is missing for 1 of 8.*s0"),
+        (pd.concat([table, table[:1]]), "named twice.*s0"),
+        (table.drop(columns="slide_id"), "no slide column"),
+    ):
+        with pytest.raises(InputError, match=match):
+            sm.read_features(folder, change, **ask)
+    with pytest.raises(InputError, match="bag 1 has two values of 'label'"):
+        sm.read_features(folder, table, label="label", sample="patient")
     with pytest.raises(InputError, match=r"no \.h5 files"):
         sm.read_features(folder / "empty", table, **ask)
 

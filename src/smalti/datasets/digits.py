@@ -49,7 +49,21 @@ def image_bags(
     Bags
         View "image"; instance columns ``digit``, ``key`` (is the target digit); bag column
         ``has_9`` (or another digit), each bag its own donor.
+
+    Raises
+    ------
+    InputError
+        If there are no bags to draw, or the images are not both of the target digit and of others.
     """
+    if n_bags < 1 or std_length < 0:
+        raise InputError(f"n_bags={n_bags} must be at least 1, std_length={std_length} at least 0.")
+    if len(images) != len(digits):
+        raise InputError(f"{len(images)} images but {len(digits)} digits.")
+    if len(np.unique(digits == target)) < 2:
+        raise InputError(
+            f"the images must show {target} and other digits; they show "
+            f"{np.unique(digits).tolist()}."
+        )
     rng = np.random.default_rng(seed)
     lengths = np.maximum(1, rng.normal(mean_length, std_length, n_bags).astype(int))
     positive = np.arange(n_bags) % 2 == 0
@@ -113,6 +127,7 @@ def mnist_bags(
     split: str = "train",
     seed: int = 0,
     path: str | Path | None = None,
+    images: tuple[np.ndarray, np.ndarray] | None = None,
     **kwargs: Any,
 ) -> Bags:
     """Bags of MNIST, normalised as published (mean 0.1307, s.d. 0.3081).
@@ -127,6 +142,8 @@ def mnist_bags(
         Of the draw.
     path
         An npz with x_train, y_train, x_test, y_test; fetched when left out.
+    images
+        Instead: the images of this part, (n, 28, 28) from 0 to 255, and their digits (n,).
     **kwargs
         As in :func:`image_bags`.
 
@@ -137,6 +154,7 @@ def mnist_bags(
     """
     from smalti.datasets.registry import mnist_arrays
 
-    images, digits = mnist_arrays(split, path)
-    scaled = ((images[:, None] / 255.0 - 0.1307) / 0.3081).astype(np.float32)
+    pixels, digits = mnist_arrays(split, path) if images is None else images
+    scaled = np.asarray(pixels, dtype=np.float32)[:, None]
+    scaled = (scaled / np.float32(255) - np.float32(0.1307)) / np.float32(0.3081)
     return image_bags(scaled, digits, n_bags, seed=seed, **kwargs)

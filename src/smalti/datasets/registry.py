@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +73,7 @@ def names() -> dict[str, str]:
     return about
 
 
-def load(name: str, *, folder: str | Path | None = None) -> Bags:
+def load(name: str, *, folder: str | Path | None = None, base_url: str | None = None) -> Bags:
     """Load a data set.
 
     Parameters
@@ -80,6 +82,8 @@ def load(name: str, *, folder: str | Path | None = None) -> Bags:
         One of :func:`names`.
     folder
         Look for ``mil_benchmarks/NAME.npz`` here first; SMALTI_DATA when left out.
+    base_url
+        Fetch from this server instead; SMALTI_MIRROR when left out.
 
     Returns
     -------
@@ -95,17 +99,19 @@ def load(name: str, *, folder: str | Path | None = None) -> Bags:
         from smalti.datasets.digits import digit_bags, mnist_bags
 
         return digit_bags() if name == "digits" else mnist_bags()
-    x, lengths, y, _ = _read(name, folder)
+    x, lengths, y, _ = _read(name, folder, base_url)
     ids = np.repeat(np.arange(len(lengths)), lengths)
     return Bags.from_rows({"x": x.astype(np.float32)}, ids, y=y[ids], donor="bag")
 
 
-def folds(name: str, *, folder: str | Path | None = None) -> np.ndarray:
+def folds(
+    name: str, *, folder: str | Path | None = None, base_url: str | None = None
+) -> np.ndarray:
     """The published folds of a classical set: (5 repeats, 10 folds, n_bags) bool, True: test."""
-    return _read(name, folder)[3]
+    return _read(name, folder, base_url)[3]
 
 
-def _read(name: str, folder: str | Path | None) -> tuple[np.ndarray, ...]:
+def _read(name: str, folder: str | Path | None, base_url: str | None) -> tuple[np.ndarray, ...]:
     """Instances, bag lengths, bag labels and test folds."""
     if name not in _SETS:
         raise InputError(f"no data set {name!r}; there are {', '.join(names())}.")
@@ -113,11 +119,29 @@ def _read(name: str, folder: str | Path | None) -> tuple[np.ndarray, ...]:
     root = folder or os.environ.get("SMALTI_DATA")
     path = Path(root) / "mil_benchmarks" / f"{local}.npz" if root else None
     if path is not None and path.exists():
+        x, bag_id, y, packed = _arrays(path, "X", "bag_id", "bag_label", "folds_test")
+        tests = np.unpackbits(packed, axis=-1, count=len(y)).astype(bool)
+        order = np.argsort(bag_id, kind="stable")
+        return x[order], np.bincount(bag_id, minlength=len(y)), y.astype(int), tests
+    return _read_julia(fetch(file, f"sha256:{sha}", base_url or _mirror() or _MIL))
+
+
+def _mirror() -> str | None:
+    return os.environ.get("SMALTI_MIRROR") or None
+
+
+def _arrays(path: str | Path, *keys: str) -> tuple[np.ndarray, ...]:
+    """Some arrays of an npz."""
+    if not Path(path).exists():
+        raise InputError(f"no file {path}.")
+    try:
         with np.load(path, allow_pickle=False) as data:
-            y = data["bag_label"].astype(int)
-            tests = np.unpackbits(data["folds_test"], axis=-1, count=len(y)).astype(bool)
-            return data["X"], np.bincount(data["bag_id"], minlength=len(y)), y, tests
-    return _read_julia(fetch(file, f"sha256:{sha}", _MIL))
+            return tuple(data[k] for k in keys)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{path} is damaged or not an .npz with {', '.join(keys)} ({error}): download or "
+            "write it again."
+        ) from error
 
 
 def fetch(file: str, known: str, base: str) -> Path:
@@ -130,8 +154,13 @@ def fetch(file: str, known: str, base: str) -> Path:
     """
     import pooch
 
-    base = os.environ.get("SMALTI_MIRROR") or base
     cache = Path(os.environ.get("SMALTI_CACHE") or pooch.os_cache("smalti"))
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot make the folder {cache} ({error.strerror}): name another one in SMALTI_CACHE."
+        ) from error
     try:
         found = pooch.retrieve(
             f"{base.rstrip('/')}/{file}", known_hash=known, fname=file, path=cache
@@ -176,12 +205,10 @@ def mnist_arrays(split: str, path: str | Path | None = None) -> tuple[np.ndarray
     if path is None and root and (Path(root) / "mnist" / "mnist.npz").exists():
         path = Path(root) / "mnist" / "mnist.npz"
     if path is not None:
-        if not Path(path).exists():
-            raise InputError(f"no file {path}.")
-        with np.load(path, allow_pickle=False) as data:
-            return data[f"x_{split}"], data[f"y_{split}"]
+        images, digits = _arrays(path, f"x_{split}", f"y_{split}")
+        return images, digits
     arrays = []
     for part, skip in (("x", 16), ("y", 8)):
-        raw = gzip.decompress(fetch(*_MNIST_FILES[split, part], _MNIST).read_bytes())
+        raw = gzip.decompress(fetch(*_MNIST_FILES[split, part], _mirror() or _MNIST).read_bytes())
         arrays.append(np.frombuffer(raw, np.uint8, offset=skip))
     return arrays[0].reshape(-1, 28, 28), arrays[1]

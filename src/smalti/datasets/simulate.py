@@ -57,9 +57,13 @@ def planted_bags(
     -------
     Bags
         One view "x" (float32), instance column ``key`` (bool: the truth), bag column ``donor``.
+
+    Raises
+    ------
+    InputError
+        For an unknown kind, fewer features than directions, or a rate that no bag can have.
     """
-    if kind not in KINDS:
-        raise InputError(f"kind={kind!r} is not one of {KINDS}.")
+    _check(n_bags, mean_length, n_features, witness_rate, kind, n_classes, bags_per_donor)
     law, rng = np.random.default_rng(law_seed), np.random.default_rng(seed)
     axes = np.linalg.qr(law.normal(size=(n_features, n_features)))[0] * effect
     lengths = np.maximum(1, np.exp(rng.normal(np.log(mean_length), 0.5, n_bags))).astype(int)
@@ -101,3 +105,24 @@ def planted_bags(
         x[order].astype(np.float32), table.index.to_numpy()[bag_of], target=names, kind=kind,
         donor="donor", bag=table, instance=pd.DataFrame({"key": key[order]}),
     )  # fmt: skip
+
+
+def _check(
+    n_bags: int,
+    mean_length: float,
+    n_features: int,
+    witness_rate: float,
+    kind: str,
+    n_classes: int,
+    bags_per_donor: int,
+) -> None:
+    if kind not in KINDS:
+        raise InputError(f"kind={kind!r} is not one of {KINDS}.")
+    n_directions = {"multilabel": 2, "multiclass": n_classes - 1}.get(kind, 1)
+    if n_features < n_directions:
+        raise InputError(f"n_features={n_features}: this target needs {n_directions} directions.")
+    most = 0.5 if kind in ("multilabel", "ordinal", "regression") else 1.0
+    if not 0 < witness_rate <= most:
+        raise InputError(f"witness_rate={witness_rate} is not over 0 and up to {most} ({kind}).")
+    if n_bags < 1 or mean_length <= 0 or bags_per_donor < 1:
+        raise InputError("n_bags and bags_per_donor must be at least 1, mean_length over 0.")

@@ -21,10 +21,13 @@ from smalti.evaluate.metrics import LOWER_IS_BETTER, METRICS, score
 from smalti.evaluate.splits import Split, donor_folds, given_folds, split_digest
 from smalti.evaluate.statistics import corrected_test
 from smalti.io.files import atomic_folder
-from smalti.io.table import read_table, write_table
+from smalti.io.table import write_table
 from smalti.many import fit_many
 from smalti.method import Method, make, methods
 from smalti.task import Task
+
+# What a fit may die of (of numbers, of memory, of a lost worker) without the others.
+FAILURES = (ValueError, RuntimeError, ArithmeticError, MemoryError)
 
 
 @dataclasses.dataclass
@@ -34,7 +37,7 @@ class Comparison:
     Attributes
     ----------
     folds
-        Tidy: method, repeat, fold, metric, value, n_train, n_test.
+        Tidy: method, repeat, fold, metric, value, n_train, n_test, seconds (mean of a fit).
     predictions
         One row per method, repeat, fold and test bag: bag, donor, true, predicted, p_CLASS.
     digest
@@ -68,9 +71,10 @@ class Comparison:
     def summary(self, metric: str | None = None) -> pd.DataFrame:
         """Per method and metric: mean, spread over folds, spread of repeats' means, folds counted.
 
-        Sorted by the metric (default: the task's own), best first.
+        Sorted by the metric (default: the task's own), best first. A method whose metric is NaN in
+        every fold has n_folds = 0.
         """
-        scores = self.folds if metric is None else self.folds.query("metric == @metric")
+        scores = self.folds if metric is None else self._scores(metric)
         by = scores.groupby(["method", "metric"], sort=False)["value"]
         table = by.agg(mean="mean", sd_folds="std", n_folds="count").reset_index()
         each = scores.groupby(["method", "metric", "repeat"])["value"].mean()
@@ -91,8 +95,10 @@ class Comparison:
     def against(self, reference: str, metric: str | None = None) -> pd.DataFrame:
         """Paired differences to a reference, with the corrected resampled t-test."""
         metric = metric or self.metrics[0]
-        scores = self.folds.query("metric == @metric")
-        wide = scores.pivot_table(index=["repeat", "fold"], columns="method", values="value")
+        scores = self._scores(metric)
+        wide = scores.pivot_table(
+            index=["repeat", "fold"], columns="method", values="value", dropna=False
+        )  # a method whose metric is NaN in every fold stays
         if reference not in wide:
             raise InputError(f"no method {reference!r} in this comparison: {list(wide)}.")
         n_train, n_test = scores["n_train"].mean(), scores["n_test"].mean()
@@ -103,17 +109,24 @@ class Comparison:
         ]  # fmt: skip
         return pd.DataFrame(rows)
 
+    def _scores(self, metric: str) -> pd.DataFrame:
+        if metric not in self.metrics:
+            raise InputError(f"no metric {metric!r} here; there are {', '.join(self.metrics)}.")
+        return self.folds[self.folds["metric"] == metric]
+
     def __str__(self) -> str:
         names = [m for m in self.metrics if m in set(self.folds["metric"])][:6]
         table = self.summary()
-        best = {m: (table[table.metric == m].set_index("method")["mean"]
-                    * (-1 if m in LOWER_IS_BETTER else 1)).idxmax() for m in names}  # fmt: skip
+        # a metric may be NaN for every method, as R2 is where folds test one bag
+        known = table.dropna(subset="mean")
+        best = {m: (means * (-1 if m in LOWER_IS_BETTER else 1)).idxmax()
+                for m, means in known.set_index("method").groupby("metric")["mean"]}  # fmt: skip
         rows = []
         for method in table["method"].drop_duplicates():
             cells = table[table.method == method].set_index("metric")
             row = {"method": method + (" (baseline)" if method in self.baselines else "")}
             for m in names:
-                star = "*" if best[m] == method else " "
+                star = "*" if best.get(m) == method else " "
                 row[m] = f"{cells.loc[m, 'mean']:.3f} ± {cells.loc[m, 'sd_folds']:.3f}{star}"
             rows.append(row)
         n = self.folds[["repeat", "fold"]].drop_duplicates().shape[0]
@@ -200,16 +213,20 @@ def compare(
     )
     chosen, notes = _line_up(candidates, bags)
     digest = split_digest(parts, bags)
-    frames = []
+    # a training fold may hold too few values to infer the kind from: it is that of all bags
+    told = dataclasses.replace(bags, kind=bags.task.kind)
+    frames, failure = [], None
     for label, method in chosen.items():
         try:
-            frame = _predict(method, bags, parts, digest, strategy, progress, cache)
-        except InputError as error:
-            notes.append(f"{label} was left out: {error}")
+            frame = _predict(method, told, parts, digest, strategy, progress, cache)
+        except FAILURES as error:
+            what = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            notes.append(f"{label} was left out: {what}{error}")
+            failure = error
             continue
         frames.append(frame.assign(method=label))
     if not frames:
-        raise InputError("no method could be run. " + " ".join(notes))
+        raise InputError("no method could be run. " + " ".join(notes)) from failure
     predictions = pd.concat(frames, ignore_index=True)
     columns = ["method", *(c for c in predictions.columns if c != "method")]
     done = predictions["method"].unique()
@@ -244,14 +261,22 @@ def _line_up(
             raise InputError(f"{label!r} is named twice with the same settings.")
         chosen[label] = method
     for name, cls in methods().items():
-        if cls.baseline and name not in chosen:
-            chosen[name] = cls()
+        if cls.baseline and not isinstance(chosen.setdefault(name, cls()), cls):
+            raise InputError(f"{name!r} is the name of a baseline: choose another label.")
     assert bags.task is not None
     kind, notes = bags.task.kind, []
+    for label in [n for n, m in chosen.items() if m.task and _other_scale(m.task, kind)]:
+        notes.append(f"{label} has task={chosen[label].task!r}, the target is {kind}: left out.")
+        del chosen[label]
     for label in [n for n, m in chosen.items() if kind not in m.kinds]:
         notes.append(f"{label} cannot learn a {kind} target and was left out.")
         del chosen[label]
     return chosen, notes
+
+
+def _other_scale(one: str, two: str) -> bool:
+    """Whether predictions of one kind cannot be scored as the other."""
+    return one != two and bool({one, two} & {"regression", "multilabel"})
 
 
 def _predict(
@@ -271,7 +296,7 @@ def _predict(
     file = Path(cache) / f"{method.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv" \
         if cache is not None else None  # fmt: skip
     if file is not None and file.exists():
-        return read_table(file)
+        return _read_cell(file, bags, splits)
     jobs = [
         (clone(method).set_params(seed=method.seed + 1000 * s.repeat + s.fold), s.train)
         for s in splits
@@ -288,27 +313,54 @@ def _predict(
 
 def _test(model: Method, bags: Bags, split: Split) -> pd.DataFrame:
     """Predictions of one fit on its test bags; a class that training lacked has probability 0."""
-    test = bags[split.test]
-    raw = model.forward(test)[0]
+    frame = _truth(bags, split)
+    raw = model.forward(bags[split.test])[0]
     predicted = model.task_.decide(raw)
-    frame = pd.DataFrame({
-        "repeat": split.repeat, "fold": split.fold, "bag": test.bag.index,
-        "donor": bags.bag.index[split.test] if bags.donor == "bag" else test.bag[bags.donor],
-    }).reset_index(drop=True)  # fmt: skip
-    labels = test.labels
     whole = bags.task
     assert whole is not None
     if whole.kind == "multilabel":
         for j, name in enumerate(whole.classes):
-            frame[f"true_{name}"], frame[f"predicted_{name}"] = labels[:, j], predicted[:, j]
+            frame[f"predicted_{name}"] = predicted[:, j]
     else:
-        frame["true"], frame["predicted"] = labels, predicted
+        frame["predicted"] = predicted
     if whole.kind == "regression":
         return frame
     p = model.task_.probabilities(raw)
     place = {c: i for i, c in enumerate(model.task_.classes)}
     for c in whole.classes:
         frame[f"p_{c}"] = p[:, place[c]] if c in place else 0.0
+    return frame
+
+
+def _truth(bags: Bags, split: Split) -> pd.DataFrame:
+    """The test bags of a split, their donors and what is true of them."""
+    test, task = bags[split.test], bags.task
+    assert task is not None
+    alone = bags.donor == "bag" and "bag" not in bags.bag
+    frame = pd.DataFrame({
+        "repeat": split.repeat, "fold": split.fold, "bag": test.bag.index,
+        "donor": test.bag.index if alone else test.bag[bags.donor],
+    }).reset_index(drop=True)  # fmt: skip
+    several = task.kind == "multilabel"
+    names = [f"true_{c}" for c in task.classes] if several else ["true"]
+    frame[names] = test.labels.reshape(len(test), -1)
+    return frame
+
+
+def _read_cell(file: Path, bags: Bags, splits: list[Split]) -> pd.DataFrame:
+    """Predictions kept by an earlier run; of a text file only what the bags do not say is taken.
+
+    Ids such as "01" and classes such as "None" would come back as something else.
+    """
+    assert bags.task is not None
+    classes = bags.task.is_classifier and bags.task.kind != "multilabel"
+    text = {"predicted": str} if classes else None
+    kept = pd.read_csv(file, converters=text, float_precision="round_trip")
+    frame = pd.concat([_truth(bags, s) for s in splits], ignore_index=True)
+    for name in kept.columns.drop(frame.columns):
+        frame[name] = kept[name]
+    if classes:
+        frame["predicted"] = _as_classes(kept["predicted"].to_numpy(), bags.task)
     return frame
 
 

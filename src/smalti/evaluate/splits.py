@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -51,16 +52,19 @@ def donor_folds(bags: Bags, *, folds: int = 5, repeats: int = 1, seed: int = 0) 
     strata = task.strata(bags.labels)
     if folds < 2:
         raise InputError(f"folds={folds}: at least 2 are needed.")
+    if repeats < 1:
+        raise InputError(f"repeats={repeats}: at least 1 is needed.")
     if len(np.unique(donors)) < folds:
         raise InputError(f"{len(np.unique(donors))} donors cannot fill {folds} folds.")
     if task.kind in ("binary", "multiclass", "ordinal"):
-        for code, name in enumerate(task.classes):
-            n = len(np.unique(donors[strata == code]))
-            if n < folds:
-                raise InputError(
-                    f"class {name!r} has {n} donors, fewer than {folds} folds: use folds={n}"
-                    f"{' (or merge classes)' if n < 2 else ''}."
-                )
+        counts = [len(np.unique(donors[strata == code])) for code in range(len(task.classes))]
+        n = min(counts)  # the rarest class says how many folds there can be
+        if n < folds:
+            name = task.classes[counts.index(n)]
+            mend = f"use folds={n}" if n > 1 else "merge it with another class, or leave it out"
+            raise InputError(
+                f"class {name!r} has {n} donor{'s' * (n > 1)}, fewer than {folds} folds: {mend}."
+            )
     splits = []
     for repeat in range(repeats):
         parts = k_folds(folds, strata, donors, seed + repeat)
@@ -76,19 +80,29 @@ def given_folds(bags: Bags, parts: Iterable[Sequence[np.ndarray] | Split]) -> li
     bags
         With a donor.
     parts
-        Pairs of training and test positions.
+        Pairs of training and test positions (or masks of all bags).
 
     Raises
     ------
     InputError
-        If a donor is on both sides, or a side is empty.
+        If a donor is on both sides, a side is empty, or positions are not those of bags.
     """
     donors = bags.donors
-    splits = []
+    splits: list[Split] = []
     for i, part in enumerate(parts):
-        split = part if isinstance(part, Split) else Split(0, i, *map(np.asarray, part))
+        if isinstance(part, Split):
+            repeat, fold, sides = part.repeat, part.fold, [part.train, part.test]
+        else:
+            repeat, fold, sides = 0, i, list(part)
+        if len(sides) != 2:
+            raise InputError(f"split {i} has {len(sides)} parts, not (training, test).")
+        if any((s.repeat, s.fold) == (repeat, fold) for s in splits):
+            raise InputError(f"split {i} is a second one for repeat {repeat}, fold {fold}.")
+        split = Split(repeat, fold, *(_positions(side, len(bags), i) for side in sides))
         if not len(split.train) or not len(split.test):
             raise InputError(f"split {i} has an empty side.")
+        if len(np.unique(split.test)) < len(split.test):
+            raise InputError(f"split {i} tests a bag twice.")
         both = np.intersect1d(donors[split.train], donors[split.test])
         if len(both):
             bag = bags.bag.index[np.flatnonzero(donors == both[0])[0]]
@@ -99,7 +113,23 @@ def given_folds(bags: Bags, parts: Iterable[Sequence[np.ndarray] | Split]) -> li
                 "donor."
             )
         splits.append(split)
+    if not splits:
+        raise InputError("splits= is empty: give pairs of training and test positions.")
     return splits
+
+
+def _positions(side: Any, n: int, i: int) -> np.ndarray:
+    """Positions of one side, counted from the start."""
+    side = np.asarray(side)
+    if side.dtype == bool:
+        if side.shape != (n,):
+            raise InputError(f"split {i} is a mask of {len(side)} bags, there are {n}.")
+        return np.flatnonzero(side)
+    if len(side) and (side.ndim != 1 or side.dtype.kind not in "iu"):
+        raise InputError(f"split {i} must be whole positions or a mask, not {side.dtype}.")
+    if len(side) and not (side.min() >= 0 and side.max() < n):
+        raise InputError(f"split {i} has positions outside 0 to {n - 1}: there are {n} bags.")
+    return side
 
 
 def split_digest(splits: Sequence[Split], bags: Bags) -> str:

@@ -196,7 +196,7 @@ class _Table:
         from anndata.io import read_elem
 
         def question(group: Any) -> Any:
-            value = read_elem(group[key]) if key in group else None
+            value: Any = read_elem(group[key]) if key in group else None
             if sp.issparse(value) and value.format in ("csr", "csc"):
                 value.check_format(full_check=True)  # a wild index would end the process later
             return value

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,51 +12,10 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.io.h5 import H5View, inspect
 from smalti.io.table import read_table
 
-FEATURES = ("features", "feats", "patch_embeddings")  # CLAM and TRIDENT; STAMP; STAMP 2
 _IDS = ("slide_id", "slide", "filename", "sample", "id")
-
-
-class H5View:
-    """Rows of many h5 files as one table that stays on disk.
-
-    Attributes
-    ----------
-    shape, dtype
-        Of the whole table.
-    """
-
-    def __init__(self, parts: list[tuple[Path, str, int]], width: int, dtype: Any) -> None:
-        self.parts = parts  # file, data set, rows
-        self.offsets = np.concatenate([[0], np.cumsum([n for *_, n in parts])]).astype(np.int64)
-        self.shape = (int(self.offsets[-1]), width)
-        self.dtype = np.dtype(dtype)
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Rows ``start:stop``, (stop - start, width)."""
-        out = np.empty((stop - start, self.shape[1]), self.dtype)
-        first = int(np.searchsorted(self.offsets, start, side="right")) - 1
-        for i in range(first, len(self.parts)):
-            low, high = max(start, self.offsets[i]), min(stop, self.offsets[i + 1])
-            if low >= stop:
-                break
-            path, key, n = self.parts[i]
-            with _open(path) as file:
-                data = file[key]
-                if data.shape[-2:] != (n, self.shape[1]):
-                    raise InputError(f"{path} changed since it was first read: read it again.")
-                rows = slice(int(low - self.offsets[i]), int(high - self.offsets[i]))
-                out[low - start : high - start] = data[0, rows] if data.ndim == 3 else data[rows]
-        return out
-
-    def digest(self) -> str:
-        """Of names, sizes and times of the files; the rows are not read."""
-        sha = hashlib.sha256()
-        for path, key, n in self.parts:
-            stat = path.stat()
-            sha.update(f"{path.name} {key} {n} {stat.st_size} {stat.st_mtime_ns}".encode())
-        return sha.hexdigest()
 
 
 def read_features(
@@ -122,7 +78,7 @@ def read_features(
     of_bag += [] if donor in (None, "bag") else [str(donor)]
     table = _slides(labels, id, [*of_bag, *([sample] if sample else [])])
     _match(list(table.index), files, Path(folder))
-    slides = [_inspect(files[name], key) for name in table.index]
+    slides = [inspect(files[name], key) for name in table.index]
     for slide in slides:
         if slide.width != slides[0].width:
             raise InputError(
@@ -161,17 +117,16 @@ def _slides(labels: str | Path | pd.DataFrame, id: str | None, needed: list[str]
     id = id or next((c for c in _IDS if c in table), None)
     if id is None or id not in table:
         raise InputError(f"no slide column {id or _IDS} in the labels; there are {list(table)}.")
-    for column in needed:
+    for column in [id, *needed]:
         if column not in table:
             raise InputError(f"no column {column!r} in the labels; there are {list(table)}.")
-        if column not in (id, "slide") and table[column].isna().any():
-            who = table[id][table[column].isna()].astype(str).tolist()
+        absent = table[column].isna().to_numpy()
+        if absent.any():
+            who = table[id][absent].astype(str).tolist()
             raise InputError(
                 f"{column!r} is missing for {len(who)} of {len(table)} slides: {who[:3]}. Fill it "
                 "in, or drop these rows."
             )
-    if table[id].isna().any():
-        raise InputError(f"{id!r} is missing in {int(table[id].isna().sum())} rows of the labels.")
     names = table[id].astype(str).str.replace(r"\.(h5|svs|tiff?|ndpi|mrxs)$", "", regex=True)
     twice = names[names.duplicated()].unique().tolist()
     if twice:
@@ -210,58 +165,3 @@ def _bag_table(
     first = ~pd.Series(bag_of).duplicated().to_numpy()
     bag = table.loc[first].drop(columns=others)
     return bag.set_axis(pd.Index(bag_of[first], name="bag")), others
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[Any]:
-    """An h5 file; any damage found while it is open becomes one error."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, KeyError, RuntimeError) as error:
-        raise InputError(f"{path} is damaged or not HDF5 ({error}): make it again.") from error
-
-
-@dataclasses.dataclass(frozen=True)
-class _Slide:
-    """What one file holds; ``place`` is (n_tiles, 2), NaN where unknown."""
-
-    path: Path
-    key: str
-    width: int
-    dtype: np.dtype[Any]
-    place: np.ndarray
-    patch_size: float | None
-
-
-def _inspect(path: Path, key: str | None) -> _Slide:
-    """Look into a file without reading its features."""
-    import h5py
-
-    keys = FEATURES if key is None else (key,)
-    with _open(path) as file:
-        found = next((k for k in keys if isinstance(file.get(k), h5py.Dataset)), None)
-        if found is None:
-            raise InputError(f"{path} has none of {keys}; it has {list(file)}: name one with key=.")
-        data = file[found]
-        shape = data.shape[1:] if data.ndim == 3 and data.shape[0] == 1 else data.shape
-        if len(shape) != 2 or not shape[0] or data.dtype.kind not in "fiu":
-            raise InputError(
-                f"{path}: {found} has shape {data.shape} of {data.dtype}: expected numbers, "
-                "(tiles, features)."
-            )
-        place, size = np.full((shape[0], 2), np.nan), None
-        if "coords" in file:
-            stored = np.asarray(file["coords"])
-            stored = stored.reshape(-1, stored.shape[-1] if stored.ndim else 1)
-            if len(stored) != len(place) or stored.shape[1] < 2:
-                raise InputError(f"{path}: coords of shape {stored.shape} for {shape[0]} tiles.")
-            place[:] = stored[:, :2]
-            # coordinates are pixels of the full picture, and so is TRIDENT's second attribute
-            attrs = file["coords"].attrs
-            size = attrs.get("patch_size_level0", attrs.get("patch_size"))
-        return _Slide(
-            path, found, shape[1], data.dtype, place, None if size is None else float(size)
-        )
