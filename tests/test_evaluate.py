@@ -175,15 +175,143 @@ def test_one_failing_method_does_not_lose_the_others():
 
 def test_splitting_by_donor_prevents_the_leak():
     """Donors with a fingerprint and labels at random: only a split by donor sees nothing."""
+    auc = {"honest": [], "naive": []}
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        donor = np.repeat(np.arange(20), 3)
+        finger = rng.normal(size=(20, 30)) * 6
+        y = rng.permutation(np.arange(20) % 2)[donor]
+        x = [finger[d] + rng.normal(size=(5, 30)) for d in donor]
+        for name, by in (("honest", donor), ("naive", "bag")):
+            bags = Bags.from_list(x, y, donor=by)
+            found = sm.compare(["bag_mean"], bags, folds=3, strategy="sequential", progress=False)
+            summary = found.summary("roc_auc").set_index("method")
+            auc[name].append(summary.loc["bag_mean", "mean"])
+    assert np.mean(auc["honest"]) == pytest.approx(0.5, abs=0.2)
+    assert np.mean(auc["naive"]) > 0.9
+
+
+# ---------------------------------------------------------------- what may go wrong
+
+
+@pytest.fixture
+def majority_alone(monkeypatch):
+    """Only the cheapest baseline, for tests of what is around the fits."""
+    import smalti.evaluate.compare as module
+
+    monkeypatch.setattr(module, "methods", lambda: {"majority": mil.Majority})
+
+
+def small(y, **kwargs):
     rng = np.random.default_rng(0)
-    donor = np.repeat(np.arange(24), 4)
-    finger = rng.normal(size=(24, 60)) * 6
-    y = rng.permutation(np.arange(24) % 2)[donor]
-    x = [finger[d] + rng.normal(size=(5, 60)) for d in donor]
-    honest = sm.compare(["bag_mean"], Bags.from_list(x, y, donor=donor), folds=3)
-    naive = sm.compare(["bag_mean"], Bags.from_list(x, y, donor="bag"), folds=3)
-    auc = [
-        f.summary("roc_auc").set_index("method").loc["bag_mean", "mean"] for f in (honest, naive)
-    ]
-    assert auc[0] < 0.7
-    assert auc[1] > 0.9
+    x = [rng.normal(size=(3, 2)) for _ in y]
+    return Bags.from_list(x, y, donor=np.arange(len(y)), **kwargs)
+
+
+def test_the_kind_of_target_is_that_of_all_bags(majority_alone):
+    """Whole numbers of which a fold holds 20 or fewer stay a regression there."""
+    y = np.arange(24) * 2
+    found = sm.compare(["majority"], small(y), folds=2, progress=False)
+    assert found.task.kind == "regression"
+    for split in donor_folds(small(y), folds=2):
+        mean = y[split.train].mean()
+        part = found.predictions.query("fold == @split.fold")
+        np.testing.assert_allclose(part["predicted"], mean, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "classes", [["None", "NA"], ["01", "02"], [False, True], [1, 2], ["a", "b"]], ids=str
+)
+def test_the_cache_gives_back_what_was_put_in(classes, majority_alone, tmp_path):
+    y = np.array(classes)[np.arange(16) % 2]
+    bags = small(y)
+    ids = [f"{i:02d}" for i in range(16)]
+    bags = Bags.from_rows(bags.table(), np.repeat(ids, 3), target="y", donor="d", bag=pd.DataFrame(
+        {"y": y, "d": ids}, index=ids))  # fmt: skip
+    one, two = (
+        sm.compare(["majority"], bags, folds=2, progress=False, cache=tmp_path) for _ in range(2)
+    )
+    pd.testing.assert_frame_equal(one.predictions, two.predictions)
+    pd.testing.assert_frame_equal(one.folds, two.folds)
+
+
+def test_digest_does_not_know_the_order_of_instances():
+    rng = np.random.default_rng(0)
+    ids, x = np.repeat(np.arange(12), 4), rng.normal(size=(48, 2))
+    table = pd.DataFrame({"y": np.arange(12) % 2, "d": np.arange(12)})
+    digests = set()
+    for order in (np.arange(48), rng.permutation(48)):
+        bags = Bags.from_rows(x[order], ids[order], target="y", donor="d", bag=table)
+        bags = bags[np.argsort(bags.bag.index)]
+        digests.add(split_digest(donor_folds(bags, folds=3), bags))
+    assert len(digests) == 1
+
+
+def test_own_splits_must_be_positions_of_bags():
+    bags = small(np.arange(16) % 2)
+    half = np.arange(16) < 8
+    masks, places = given_folds(bags, [(half, ~half)]), [(np.arange(8), np.arange(8, 16))]
+    assert split_digest(masks, bags) == split_digest(given_folds(bags, places), bags)
+    left, right = places[0]
+    for wrong, message in [
+        ([], "empty"),
+        ([(left, right + 1)], "outside 0 to 15"),
+        ([(left, right - 16)], "outside 0 to 15"),
+        ([(left.astype(float), right)], "not float64"),
+        ([(left, half[:5])], "mask of 5 bags, there are 16"),
+        ([(left, left, right)], "3 parts"),
+        ([(left, np.r_[right, 9])], "tests a bag twice"),
+        ([masks[0], masks[0]], "second one for repeat 0, fold 0"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            given_folds(bags, wrong)
+
+
+def test_the_rarest_class_says_how_many_folds_there_can_be():
+    y = np.array(["a"] * 9 + ["b"] * 4 + ["c"] * 2)
+    with pytest.raises(InputError, match="class 'c' has 2 donors, fewer than 5 folds: use folds=2"):
+        donor_folds(small(y))
+    with pytest.raises(InputError, match="class 'c' has 1 donor, fewer than 5 folds: merge"):
+        donor_folds(small(y[:14]))
+    with pytest.raises(InputError, match="repeats=0"):
+        donor_folds(small(y), folds=2, repeats=0)
+
+
+def test_a_metric_that_no_fold_can_have_is_shown_as_nan(majority_alone):
+    y = np.random.default_rng(0).normal(size=8)
+    leave_one_out = [(np.delete(np.arange(8), i), np.array([i])) for i in range(8)]
+    found = sm.compare(["majority"], small(y), splits=leave_one_out, progress=False)
+    assert found.summary("r2")["n_folds"].tolist() == [0]
+    assert "nan" in str(found)
+    pair = sm.compare([mil.MeanPooling(epochs=1)], small(y), folds=2, progress=False)
+    assert np.isnan(pair.against("majority", "spearman")["p"]).all()  # a mean has no ranks
+    for ask in (pair.summary, lambda m: pair.against("majority", m)):
+        with pytest.raises(InputError, match="no metric 'auroc' here; there are r2"):
+            ask("auroc")
+
+
+class OutOfMemory(mil.Majority):
+    name = "out_of_memory"
+
+    def plan(self, shape):
+        raise RuntimeError("CUDA out of memory")
+
+
+def test_any_failure_of_a_fit_spares_the_others(majority_alone, monkeypatch):
+    bags = small(np.arange(16) % 2)
+    settings = dict(folds=2, progress=False, strategy="sequential")
+    found = sm.compare([OutOfMemory()], bags, **settings)
+    assert set(found.folds["method"]) == {"majority"}
+    assert found.notes == ("out_of_memory was left out: RuntimeError: CUDA out of memory",)
+    monkeypatch.setattr("smalti.evaluate.compare.methods", dict)
+    with pytest.raises(InputError, match="no method could be run.*out of memory") as caught:
+        sm.compare([OutOfMemory()], bags, **settings)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_labels_and_tasks_that_cannot_be(majority_alone):
+    bags = small(np.arange(16) % 2)
+    with pytest.raises(InputError, match="'majority' is the name of a baseline"):
+        sm.compare({"majority": mil.MeanPooling()}, bags, folds=2)
+    found = sm.compare([mil.MeanPooling(task="regression")], bags, folds=2, progress=False)
+    assert found.notes == ("mean_pooling has task='regression', the target is binary: left out.",)

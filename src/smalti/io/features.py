@@ -78,6 +78,8 @@ def read_features(
     of_bag += [] if donor in (None, "bag") else [str(donor)]
     table = _slides(labels, id, [*of_bag, *([sample] if sample else [])])
     _match(list(table.index), files, Path(folder))
+    bag_of = (table[sample] if sample else table.index).to_numpy()
+    bag, others = _bag_table(table, bag_of, of_bag)
     slides = [inspect(files[name], key) for name in table.index]
     for slide in slides:
         if slide.width != slides[0].width:
@@ -96,8 +98,6 @@ def read_features(
     )
     if any(s.patch_size is not None for s in slides):
         instance["patch_size"] = np.array([s.patch_size for s in slides], float)[which]
-    bag_of = (table[sample] if sample else table.index).to_numpy()
-    bag, others = _bag_table(table, bag_of, of_bag)
     for column in others:
         if column not in instance:
             instance[column] = table[column].array[which]
