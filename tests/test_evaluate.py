@@ -173,7 +173,7 @@ def test_one_failing_method_does_not_lose_the_others():
     assert any("abmil was left out" in n for n in found.notes)
 
 
-def test_splitting_by_donor_prevents_the_leak():
+def test_splitting_by_donor_prevents_the_leak(majority_alone):
     """Donors with a fingerprint and labels at random: only a split by donor sees nothing."""
     auc = {"honest": [], "naive": []}
     for seed in range(3):

@@ -217,3 +217,12 @@ def test_fisher_vector_is_the_gradient_of_the_log_likelihood():
     expected = expected / expected.norm()
     got = torch.as_tensor(model.set_params(precision="64-true").transform(bags[[3]])[0])
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_a_small_fold_does_not_change_the_kind_of_the_target():
+    """25 distinct integers are a regression; 15 of them alone would be classes."""
+    rng = np.random.default_rng(0)
+    bags = sm.Bags.from_list([rng.normal(size=(3, 2)) for _ in range(25)], np.arange(25))
+    for strategy in ("sequential", "stacked"):
+        (model,) = sm.fit_many([(mil.BagMean(), np.arange(15))], bags, strategy=strategy)
+        assert model.task_.kind == "regression"

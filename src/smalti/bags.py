@@ -447,8 +447,8 @@ class Bags:
         text = "Bags: " + ", ".join(parts)
         try:
             return text if self.task is None else f"{text}; {self.task.describe(self.labels)}"
-        except InputError:  # a few bags of a larger set may share one label
-            return f"{text}; {self.target}: one value"
+        except InputError as error:  # e.g. a few bags of a larger set, with one label
+            return f"{text}; {str(error).split(':')[0]}"
 
 
 # -------------------------------------------------------------------- helpers
@@ -508,12 +508,12 @@ def _by_bag(column: str, values: Any, codes: np.ndarray, index: pd.Index) -> Any
         bag = codes[wrong[0]]
         both = series.iloc[[first[bag], wrong[0]]].tolist()
         raise InputError(
-            f"bag {index[bag]!r} has two values of {column!r} ({both[0]!r} and {both[1]!r}): a bag "
+            f"bag {index.tolist()[bag]!r} has two values of {column!r} ({both[0]!r} and {both[1]!r}): a bag "
             "has one. Mend the column, or use a bag id that parts them."
         )
     return series.iloc[first].array
 
 
 def _some(names: Any) -> str:
-    names = [repr(n) for n in names]
+    names = [repr(n) for n in pd.Index(names).tolist()]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -16,6 +16,7 @@ Patients are few, so the same small model is trained hundreds of times. Three wa
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Sequence
@@ -74,6 +75,8 @@ def fit_many(
     if strategy not in STRATEGIES:
         raise InputError(f"strategy={strategy!r} is not one of {STRATEGIES}.")
     bags.check()
+    if bags.task is not None:  # a small part may not say of which kind the target is
+        bags = dataclasses.replace(bags, kind=bags.task.kind)
     jobs = [(clone(m).set_params(progress=False), np.asarray(i)) for m, i in jobs]
     if not jobs:
         return []

@@ -207,7 +207,9 @@ class Method(BaseEstimator):
         check_is_fitted(self)
         if self.origin_ is None:
             raise InputError("these bags were not read by smalti.read: use attribute() instead.")
-        bags = read(data, **{k: v for k, v in self.origin_.items() if k not in ("label", "kind")})
+        bags = read(
+            data, **{k: v for k, v in self.origin_.items() if k not in ("label", "kind", "donor")}
+        )
         frame = self.attribute(bags).drop(columns="bag")
         n = len(data.obs) if hasattr(data, "obs") else None
         obs = {f"{self.name}_{c}": bags.scatter(frame[c].to_numpy(), n) for c in frame}

@@ -158,9 +158,10 @@ def _bag_table(
     others = [c for c in table if (kinds[c] > 1).any()]
     for column in needed:
         if column in others:
+            wrong = kinds.index[kinds[column] > 1].tolist()[0]
             raise InputError(
-                f"bag {kinds.index[kinds[column] > 1][0]!r} has two values of {column!r}: a bag "
-                "has one. Mend the column, or use a sample column that parts them."
+                f"bag {wrong!r} has two values of {column!r}: a bag has one. Mend the column, or "
+                "use a sample column that parts them."
             )
     first = ~pd.Series(bag_of).duplicated().to_numpy()
     bag = table.loc[first].drop(columns=others)
