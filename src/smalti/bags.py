@@ -508,7 +508,8 @@ def _by_bag(column: str, values: Any, codes: np.ndarray, index: pd.Index) -> Any
         bag = codes[wrong[0]]
         both = series.iloc[[first[bag], wrong[0]]].tolist()
         raise InputError(
-            f"bag {index.tolist()[bag]!r} has two values of {column!r} ({both[0]!r} and {both[1]!r}): a bag "
+            f"bag {index.tolist()[bag]!r} has two values of {column!r} "
+            f"({both[0]!r} and {both[1]!r}): a bag "
             "has one. Mend the column, or use a bag id that parts them."
         )
     return series.iloc[first].array
