@@ -87,3 +87,170 @@ def test_a_stack_equals_each_alone(name):
         (one,) = torch.autograd.grad(stack[f, : len(alone)], x, seed, retain_graph=True)
         (two,) = torch.autograd.grad(alone, x, seed)
         torch.testing.assert_close(one, two)
+
+
+REDUCTIONS = ["total", "mean", "peak", "logsumexp"]
+
+
+def test_index_and_lengths_follow_from_offsets():
+    segments = Segments.of(torch.tensor([0, 2, 2, 5]))
+    assert segments.index.tolist() == [0, 0, 2, 2, 2]
+    assert segments.lengths.tolist() == [2, 0, 3]
+    padded = Segments.of(torch.tensor([0, 2, 3]), 5)  # rows beyond the last offset
+    assert padded.index.tolist() == [0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("lengths", [[3, 1, 2], [5], [2, 0, 3], [0, 70]], ids=str)
+@pytest.mark.parametrize("name", [*REDUCTIONS, "softmax"])
+def test_gradcheck(name, lengths):
+    x, offsets = make(lengths, width=2, seed=1)
+    segments = Segments.of(offsets)
+    assert torch.autograd.gradcheck(lambda a: getattr(segment, name)(a, segments), x)
+
+
+@pytest.mark.parametrize("lengths", [[2, 0, 3], [130]], ids=["spread", "by_slice"])
+def test_gradcheck_of_the_weighted_total(lengths):
+    """Both ways backward: a spread copy for short slices, a product per slice for long ones."""
+    x, offsets = make(lengths, width=2, seed=2)
+    weight = torch.linspace(-1, 2, len(x), dtype=torch.float64, requires_grad=True)
+    segments = Segments.of(offsets)
+    assert torch.autograd.gradcheck(lambda a, w: segment.total(a, segments, w), (x, weight))
+
+
+@pytest.mark.parametrize("name", ["total", "mean", "peak", "logsumexp", "softmax"])
+def test_an_empty_slice_is_zero_and_disturbs_no_other(name):
+    x, _ = make([5])
+    kernel = getattr(segment, name)
+    full = kernel(x, Segments.of(torch.tensor([0, 2, 5])))
+    holed = kernel(x, Segments.of(torch.tensor([0, 0, 2, 2, 5, 5])))
+    if name == "softmax":
+        torch.testing.assert_close(holed, full)
+    else:
+        torch.testing.assert_close(holed[[1, 3]], full)
+        assert (holed[[0, 2, 4]] == 0).all()
+    (grad,) = torch.autograd.grad(holed.square().sum(), x)
+    assert grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", [*REDUCTIONS, "softmax"])
+def test_one_slice_is_the_plain_reduction(name):
+    x, offsets = make([6])
+    plain = {
+        "total": x.sum(0, keepdim=True),
+        "mean": x.mean(0, keepdim=True),
+        "peak": x.amax(0, keepdim=True),
+        "logsumexp": x.logsumexp(0, keepdim=True),
+        "softmax": x.softmax(0),
+    }[name]
+    torch.testing.assert_close(getattr(segment, name)(x, Segments.of(offsets)), plain)
+
+
+@pytest.mark.parametrize("name", [*REDUCTIONS, "softmax"])
+def test_the_order_within_a_slice_does_not_matter(name):
+    x, offsets = make([4, 1, 6], seed=3)
+    generator = torch.Generator().manual_seed(0)
+    order = torch.cat(
+        [a + torch.randperm(b - a, generator=generator) for a, b in pairwise(offsets.tolist())]
+    )
+    assert (order != torch.arange(len(order))).any()
+    segments, kernel = Segments.of(offsets), getattr(segment, name)
+    before, after = kernel(x, segments), kernel(x[order], segments)
+    torch.testing.assert_close(after, before[order] if name == "softmax" else before)
+
+
+def test_the_order_of_slices_is_the_order_of_results():
+    x, offsets = make([4, 1, 6], seed=4)
+    parts = [x[a:b] for a, b in pairwise(offsets.tolist())]
+    turned = Segments.of(torch.tensor([0, 6, 10, 11]))
+    for name in REDUCTIONS:
+        kernel = getattr(segment, name)
+        torch.testing.assert_close(
+            kernel(torch.cat([parts[i] for i in (2, 0, 1)]), turned),
+            kernel(x, Segments.of(offsets))[[2, 0, 1]],
+        )
+
+
+@pytest.mark.parametrize("shift", [-1e4, 1e4])
+def test_logsumexp_of_far_scores_is_exact(shift):
+    x, offsets = make([3, 4])
+    segments = Segments.of(offsets)
+    torch.testing.assert_close(
+        segment.logsumexp(x + shift, segments), segment.logsumexp(x, segments) + shift
+    )
+
+
+# ---------------------------------------------------------------- stacks
+
+
+@pytest.mark.parametrize("padding", [0.0, 50.0, float("nan")])
+@pytest.mark.parametrize("name", [*REDUCTIONS, "softmax"])
+def test_what_stands_in_the_padding_does_not_matter(name, padding):
+    """As ``Store.stack`` fills up: empty slices at the end, and rows that belong to none."""
+    offsets = torch.tensor([[0, 2, 6, 8], [0, 3, 5, 5], [0, 4, 4, 4]])
+    ends = offsets[:, -1].tolist()
+    index = torch.stack([segment._index(o, 8) for o in offsets])
+    x = torch.randn(3, 8, 2, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    for f, n in enumerate(ends):
+        x[f, n:] = padding
+    kernel = getattr(segment, name)
+    x.requires_grad_()
+    stack = torch.vmap(lambda a, o, i: kernel(a, Segments(o, i)))(x, offsets, index)
+    for f, n in enumerate(ends):
+        alone = kernel(x[f, :n], Segments.of(offsets[f]))
+        torch.testing.assert_close(stack[f, : len(alone)], alone)
+
+
+def test_a_stack_of_weighted_totals_equals_each_alone():
+    offsets = torch.tensor([[0, 3, 4, 9], [0, 2, 5, 6], [0, 1, 1, 7]])
+    index = torch.stack([segment._index(o, 9) for o in offsets])
+    generator = torch.Generator().manual_seed(6)
+    x = torch.randn(3, 9, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight = torch.rand(3, 9, generator=generator, dtype=torch.float64, requires_grad=True)
+    stack = torch.vmap(lambda a, w, o, i: segment.total(a, Segments(o, i), w))(
+        x, weight, offsets, index
+    )
+    alone = torch.stack(
+        [
+            segment.total(x[f, : o[-1]], Segments.of(o), weight[f, : o[-1]])
+            for f, o in enumerate(offsets)
+        ]
+    )
+    torch.testing.assert_close(stack, alone)
+    seed = torch.randn(stack.shape, generator=generator, dtype=torch.float64)
+    ours = torch.autograd.grad(stack, (x, weight), seed)
+    naive = torch.autograd.grad(alone, (x, weight), seed)
+    for a, b in zip(ours, naive, strict=True):
+        torch.testing.assert_close(a, b)
+    for f, o in enumerate(offsets):  # rows of no slice learn nothing
+        assert (ours[0][f, o[-1] :] == 0).all()
+        assert (ours[1][f, o[-1] :] == 0).all()
+
+
+@pytest.mark.parametrize("name", [*REDUCTIONS, "softmax"])
+def test_a_stack_may_share_its_slices_or_its_rows(name):
+    kernel = getattr(segment, name)
+    x, offsets = make([3, 0, 4])
+    segments = Segments.of(offsets)
+    many = torch.stack([x, 2 * x, -x])
+    shared = torch.vmap(lambda a: kernel(a, segments))(many)
+    torch.testing.assert_close(shared, torch.stack([kernel(a, segments) for a in many]))
+    last = torch.vmap(lambda a: kernel(a, segments), in_dims=2)(many.movedim(0, 2))
+    torch.testing.assert_close(last, shared)
+
+    cuts = torch.tensor([[0, 3, 7], [0, 6, 7]])
+    index = torch.stack([segment._index(o, 7) for o in cuts])
+    one = torch.vmap(lambda o, i: kernel(x, Segments(o, i)))(cuts, index)
+    torch.testing.assert_close(one, torch.stack([kernel(x, Segments.of(o)) for o in cuts]))
+
+
+def test_gradcheck_of_a_stack():
+    offsets = torch.tensor([[0, 2, 5], [0, 1, 3]])
+    index = torch.stack([segment._index(o, 5) for o in offsets])
+    x = torch.randn(2, 5, 2, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    x.requires_grad_()
+
+    def pooled(a, o, i):  # attention pooling, as networks write it
+        segments = Segments(o, i)
+        return segment.total(a, segments, segment.softmax(a[:, :1], segments)[:, 0])
+
+    assert torch.autograd.gradcheck(lambda a: torch.vmap(pooled)(a, offsets, index), x)
