@@ -223,7 +223,9 @@ def test_every_bag_may_be_its_own_donor():
 def test_a_target_may_be_a_column_of_instances_or_of_bags():
     x, ids = rows()
     sick = {"a": "no", "b": "yes", "c": "no"}
-    table = pd.DataFrame({"sick": sick}).loc[["c", "a", "b"]]  # in an order of its own
+    seen = list(dict.fromkeys(ids))
+    sick["d"] = "yes"  # the table is in an order of its own and knows a bag that is not there
+    table = pd.DataFrame({"sick": sick}).loc[["d", *seen[::-1]]]
     by_bag = Bags.from_rows(x, ids, target="sick", bag=table)
     by_row = Bags.from_rows(
         x, ids, target="sick", instance=pd.DataFrame({"sick": [sick[i] for i in ids]})
@@ -429,7 +431,17 @@ def test_digest_of_a_backed_view_asks_the_view():
     assert bags.digest == Bags.from_rows(Disk(x), ids).digest
     assert bags.digest != Bags.from_rows(Disk(x, "other"), ids).digest
     assert bags[[0, 1]].digest != bags[[0, 2]].digest
+    assert Bags.from_rows(disk, list("aaaaaaaab")).digest != (  # the same bags of other rows
+        Bags.from_rows(disk, list("aaaaaaaba")).digest
+    )
     assert not disk.reads
+
+
+def test_digest_sees_where_bags_are_cut():
+    x, _ = rows()
+    assert Bags.from_rows(x, list("aabbbbbbb")).digest != (
+        Bags.from_rows(x, list("aaabbbbbb")).digest
+    )
 
 
 @pytest.mark.parametrize(
@@ -902,3 +914,44 @@ def test_strata_group_like_with_like():
     groups = Task.infer(both).strata(both)
     assert groups[0] == groups[2]
     assert len(set(groups.tolist())) == 3
+
+
+GRADES = pd.Categorical(["lo", "hi", "mid"], ["lo", "mid", "hi"], ordered=True)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda y: Bags.from_list([np.ones((2, 1))] * 3, y),
+        lambda y: Bags.from_rows(np.ones((3, 1)), [0, 1, 2], y=y),
+        lambda y: Bags.from_list([np.ones((2, 1))] * 3).with_target(y),
+    ],
+)
+@pytest.mark.parametrize("as_series", [False, True])
+def test_order_of_categories_survives_every_way_in(make, as_series):
+    task = make(pd.Series(GRADES, index=[7, 8, 9]) if as_series else GRADES).task
+    assert (task.kind, task.classes) == ("ordinal", ("lo", "mid", "hi"))
+
+
+def test_scatter_of_repeated_bags_leaves_nan_where_no_bag_is():
+    bags = Bags.from_rows(np.ones((5, 2)), list("aabbc"))[[0, 0, 0, 2]]
+    np.testing.assert_array_equal(bags.scatter(np.ones(7)), [1, 1, np.nan, np.nan, 1])
+
+
+def test_tables_must_fit_the_bags():
+    twice = pd.DataFrame({"t": [0, 1, 1]}, index=["a", "a", "b"])
+    with pytest.raises(InputError, match="several rows for 'a'"):
+        Bags.from_rows(np.ones((3, 1)), list("aab"), bag=twice)
+    with pytest.raises(InputError, match="3 rows for 2 bags"):
+        Bags.from_list([np.ones((1, 1))] * 2, bag=twice)
+    with pytest.raises(InputError, match="donor has 1 values"):
+        Bags.from_list([np.ones((1, 1))] * 2, donor=[1])
+    with pytest.raises(InputError, match="bag has 3 rows, the bags need 1"):
+        Bags({"x": np.ones((2, 1))}, np.array([0, 2]), pd.DataFrame(index=[0, 1]), twice,
+             np.arange(2))  # fmt: skip
+
+
+def test_ordinal_loss_of_a_far_logit():
+    task = Task(kind="ordinal", classes=(0, 1, 2))
+    loss = task.loss(torch.tensor([[60.0, 50.0]]), torch.tensor([0]))
+    assert float(loss) == pytest.approx(60.0)

@@ -150,6 +150,11 @@ class Bags:
                 raise InputError(
                     f"the bag table has no row for {_some(absent)}: add it, or drop these bags."
                 )
+            twice = bag.index[bag.index.duplicated()].intersection(table.index)
+            if len(twice):
+                raise InputError(
+                    f"the bag table has several rows for {_some(twice)}: a bag has one."
+                )
             table = bag.loc[table.index].copy()
 
         def to_bag(column: str, values: Any) -> None:
@@ -224,9 +229,13 @@ class Bags:
             if table is None
             else (table.reset_index(drop=True))
         )
+        if len(table) != len(arrays):
+            raise InputError(f"the bag table has {len(table)} rows for {len(arrays)} bags.")
+        if donor is not None and not isinstance(donor, str) and len(donor) != len(arrays):
+            raise InputError(f"donor has {len(donor)} values for {len(arrays)} bags.")
         target = kwargs.pop("target", None)
         if y is not None:
-            values = np.asarray(y)
+            values = _target(y)
             if len(values) != len(arrays):
                 raise InputError(f"y has {len(values)} values for {len(arrays)} bags.")
             if values.ndim == 2:
@@ -243,6 +252,12 @@ class Bags:
         )
 
     def __post_init__(self) -> None:
+        sizes = {"bag": (len(self.bag), len(self)), "instance": (len(self.instance), None),
+                 "rows": (len(self.rows), None)}  # fmt: skip
+        for name, (has, needs) in sizes.items():
+            needs = self.n_instances if needs is None else needs
+            if has != needs:
+                raise InputError(f"{name} has {has} rows, the bags need {needs}.")
         empty = np.flatnonzero(np.diff(self.offsets) <= 0)
         if len(empty):
             raise InputError(
@@ -320,8 +335,9 @@ class Bags:
         """
         values = np.asarray(values)
         n = int(self.rows.max()) + 1 if n is None else n
-        kind = np.result_type(values.dtype, np.float32) if n > len(values) else values.dtype
-        out = np.full((n, *values.shape[1:]), np.nan if n > len(values) else 0, dtype=kind)
+        gaps = len(np.unique(self.rows)) < n  # bags may be repeated, so len(values) says nothing
+        kind = np.result_type(values.dtype, np.float32) if gaps else values.dtype
+        out = np.full((n, *values.shape[1:]), np.nan if gaps else 0, dtype=kind)
         out[self.rows] = values
         return out
 
@@ -329,7 +345,7 @@ class Bags:
 
     def with_target(self, y: Any, kind: str | None = None) -> Bags:
         """The same bags with another target, one row of ``y`` per bag."""
-        values = np.asarray(y)
+        values = _target(y)
         if len(values) != len(self):
             raise InputError(
                 f"Found input variables with inconsistent numbers of samples: "
@@ -442,10 +458,10 @@ class Bags:
         lengths = self.lengths
         parts = [f"{len(self):,} bags of {lengths.min():,}-{lengths.max():,} instances"]
         parts += [f"{k} {'x'.join(map(str, v.shape[1:]))}" for k, v in self.x.items()]
-        if self.donor is not None:
-            parts.append(f"{len(np.unique(self.donors)):,} donors")
         text = "Bags: " + ", ".join(parts)
         try:
+            if self.donor is not None:
+                text += f", {len(np.unique(self.donors)):,} donors"
             return text if self.task is None else f"{text}; {self.task.describe(self.labels)}"
         except InputError as error:  # e.g. a few bags of a larger set, with one label
             return f"{text}; {str(error).split(':')[0]}"
@@ -489,6 +505,13 @@ def _column(
     return table[column]
 
 
+def _target(y: Any) -> Any:
+    """Values as an array; categories keep their order, which makes a target ordinal."""
+    if isinstance(getattr(y, "dtype", None), pd.CategoricalDtype):
+        return pd.Categorical(y)
+    return np.asarray(y)
+
+
 def _by_bag(column: str, values: Any, codes: np.ndarray, index: pd.Index) -> Any:
     """Reduce a column of the instances to the bags, where each bag has just one value."""
     if isinstance(values, Mapping):
@@ -496,7 +519,7 @@ def _by_bag(column: str, values: Any, codes: np.ndarray, index: pd.Index) -> Any
         if absent:
             raise InputError(f"{column!r} has no value for bag {_some(absent)}.")
         return [values[i] for i in index]
-    series = values if isinstance(values, pd.Series) else pd.Series(np.asarray(values))
+    series = pd.Series(_target(values))
     if len(series) != len(codes):
         raise InputError(f"{column!r} has {len(series)} values for {len(codes)} instances.")
     series = series.reset_index(drop=True)

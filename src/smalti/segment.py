@@ -234,5 +234,6 @@ def softmax(scores: Tensor, segments: Segments) -> Tensor:
 def logsumexp(scores: Tensor, segments: Segments) -> Tensor:
     """Log of the summed exponentials of each slice: (n, d) to (n_segments, d)."""
     top = peak(scores.detach(), segments)
-    mass = total((scores - top[segments.index]).exp(), segments)
+    # rows of no slice may lie above the peak: 0 keeps their exp finite
+    mass = total((scores - top[segments.index]).clamp(max=0.0).exp(), segments)
     return top + mass.clamp(min=1.0).log()  # an empty slice has mass 0; all others at least 1

@@ -288,8 +288,8 @@ class Task:
 
 def _ordinal_log_p(raw: Tensor) -> Tensor:
     """Log probability of each of K ordered classes from K - 1 falling logits of P(y > k)."""
-    above = F.pad(raw, (1, 0), value=40.0)  # P(y > -1) = 1
-    below = F.pad(raw, (0, 1), value=-40.0)  # P(y > K - 1) = 0
+    above = F.pad(raw, (1, 0), value=1e4)  # P(y > -1) = 1
+    below = F.pad(raw, (0, 1), value=-1e4)  # P(y > K - 1) = 0
     # log(s(a) - s(b)) = log s(a) + log s(-b) + log(1 - exp(b - a))
     gap = (above - below).clamp(min=1e-6)
     return F.logsigmoid(above) + F.logsigmoid(-below) + torch.log(-torch.expm1(-gap))
