@@ -26,9 +26,9 @@ class Batch:
     segments
         The bags as slices of those rows.
     instance
-        Columns of the instances that the method asked for: codes (int64) or numbers (float32).
+        "group": (n_instances,) int64 codes of the groups, where the method has asked for them.
     bag
-        The same for the bags, (n_bags, ...).
+        "covariates": (n_bags, n_covariates), where the method has asked for them.
     """
 
     def __init__(
@@ -90,11 +90,17 @@ class Shape:
         The fitted task.
     n_bags
         Training bags.
+    levels
+        Names of the groups of instances (cell types), where the method has asked for them.
+    n_covariates
+        Columns of ``batch.bag["covariates"]``.
     """
 
     views: Mapping[str, tuple[int, ...]]
     task: Task
     n_bags: int
+    levels: tuple[str, ...] = ()
+    n_covariates: int = 0
 
     @property
     def x(self) -> tuple[int, ...]:

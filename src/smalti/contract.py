@@ -72,7 +72,7 @@ def check_bag_of_one(cls: type[Method]) -> None:
     """A single bag of a single instance is predicted and attributed."""
     bags = _data(cls)
     model = _short(cls).fit(bags)
-    one = Bags.from_list([bags.table()[:1]])
+    one = Bags.from_rows(bags.table()[:1], [0], instance=bags.instance[:1])
     assert np.isfinite(model.forward(one)[0]).all(), "not finite"
     assert len(model.attribute(one)) == 1
 
@@ -121,7 +121,7 @@ def check_every_kind(cls: type[Method]) -> None:
         model = _short(cls).fit(bags)
         assert model.task_.kind == kind
         assert model.predict(bags).shape == np.shape(bags.labels), kind
-        if kind == "regression":
+        if kind in ("regression", "binomial"):
             assert not hasattr(model, "predict_proba")
             continue
         p = model.predict_proba(bags)
@@ -174,8 +174,8 @@ def check_attribution(cls: type[Method]) -> None:
     assert (frame["bag"].to_numpy() == bags.bag.index.to_numpy()[bags.index]).all()
     assert np.isfinite(frame.drop(columns="bag").to_numpy(float)).all()
     whole = frame.groupby("bag", sort=False).sum(numeric_only=True)
-    if "attention" in frame:
-        np.testing.assert_allclose(whole["attention"], 1, atol=1e-5)
+    for column in whole.filter(regex="^attention"):
+        np.testing.assert_allclose(whole[column], 1, atol=1e-5)
     if "contribution" in frame:
         constant = model.forward(bags)[0][:, 0] - whole["contribution"].to_numpy()
         np.testing.assert_allclose(constant, constant[0], atol=1e-4,

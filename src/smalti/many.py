@@ -114,7 +114,7 @@ def choose(jobs: Sequence[Job], bags: Bags, n_jobs: int | None = None) -> tuple[
     workers = min(n_jobs or os.cpu_count() or 1, len(rest))
     ends = {"sequential": alone, "processes": 1.1 * alone / workers + _START}
     epochs = getattr(first[0], "epochs", 0)
-    if workers == 1 and alone > 2.0 and epochs >= 20:
+    if workers == 1 and alone > 2.0 and epochs >= 20 and all(m.stackable for m, _ in rest):
         trial = [(clone(m).set_params(epochs=2, patience=None), i) for m, i in rest]
         began = time.perf_counter()
         _stacked(trial, bags)
@@ -169,8 +169,6 @@ class Stack:
 
     def __init__(self, stage: Gradient, store: Store, fits: list[training.Fit]) -> None:
         self.stage, self.store, self.fits = stage, store, list(fits)
-        if stage.augment is not None:
-            raise InputError("a stage that augments its batches cannot be stacked.")
         self.base = fits[0].network
         networks: list[Any] = [f.network for f in fits]
         self.parameters, self.buffers = stack_module_state(networks)
@@ -256,6 +254,8 @@ def _filled(values: Tensor, group: np.ndarray, size: int) -> Tensor:
 
 def _stacked(jobs: Sequence[Job], bags: Bags, bar: Progress | None = None) -> list[Method]:
     """Group fits that can advance together, and run each group's plans in step."""
+    if not all(method.stackable for method, _ in jobs):
+        return _sequential(jobs, bags, bar)
     fabric = training.make_fabric(jobs[0][0].accelerator, 1, jobs[0][0].precision)
     store = Store(bags, fabric.device, jobs[0][0]._dtype)
     fits = [method.prepare(bags, members, fabric.device) for method, members in jobs]

@@ -29,7 +29,9 @@ from torch import nn
 from smalti import training
 from smalti.bags import Bags, as_bags
 from smalti.batch import Shape
+from smalti.columns import Columns
 from smalti.errors import InputError
+from smalti.preprocess import apply_steps, fit_steps, spec_of, steps_of
 from smalti.progress import Progress
 from smalti.stage import Gradient, Stage, task_loss
 from smalti.store import Store, pack
@@ -38,7 +40,10 @@ from smalti.task import KINDS, Task
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from smalti.evaluate.compare import Comparison
+
 _BUDGET = 200_000  # instances in one step of a prediction
+PER_CLASS = ("attention", "contribution", "score")  # attributions that may have a column per class
 
 
 @dataclass_transform(kw_only_default=True)
@@ -58,6 +63,10 @@ class Method(BaseEstimator):
         Whether it is in every comparison, asked for or not.
     embeds
         Whether its network gives one embedding per bag, so that ``transform`` exists.
+    sparse
+        Whether its network takes CSR views as sparse tensors.
+    group_predicts
+        Whether a prediction needs the ``group`` column too, where the method has one.
     """
 
     name: ClassVar[str] = ""
@@ -65,9 +74,12 @@ class Method(BaseEstimator):
     kinds: ClassVar[tuple[str, ...]] = KINDS
     baseline: ClassVar[bool] = False
     embeds: ClassVar[bool] = True
+    sparse: ClassVar[bool] = False
+    group_predicts: ClassVar[bool] = True
 
     task: str | None = None  # kind of target; inferred from the labels when None
     class_weight: Any = None  # "balanced": each class the same mass in the loss; or {class: weight}
+    preprocess: Any = None  # steps fitted on the training bags: "normalize,log1p,genes=2000,pca=50"
     seed: int = 0  # of everything random in a fit
     accelerator: str = "auto"  # "cpu", "cuda"; auto takes a GPU where there is one
     devices: int = 1  # processes, under torchrun or SLURM
@@ -92,6 +104,10 @@ class Method(BaseEstimator):
     def example(cls) -> Method:
         """A tiny instance that learns planted bags in seconds, for the contract suite."""
         return cls()
+
+    def unfit_for(self, bags: Bags) -> str | None:
+        """Why these bags cannot be used, or None. Asked of baselines, which run uncalled."""
+        return None
 
     # ---------------------------------------------------------------- scikit-learn
 
@@ -118,20 +134,21 @@ class Method(BaseEstimator):
         InputError
             If labels are missing or constant, or a feature is NaN or infinite.
         """
-        bags = self._read_training(X, y)
+        raw = self._read_training(X, y)
         fabric = training.make_fabric(self.accelerator, self.devices, self.precision)
-        store = self._store(bags, fabric.device)
+        self.steps_, bags = fit_steps(steps_of(self.preprocess), raw)
         job = self.prepare(bags, np.arange(len(bags)), fabric.device)
+        store = self._store(bags, fabric.device)
         kept = None
         if checkpoint is not None:
             settings = {k: v for k, v in self.get_params().items() if k != "progress"}
-            kept = training.Checkpoint(checkpoint, identity=f"{bags.digest} {settings}")
+            kept = training.Checkpoint(checkpoint, identity=f"{raw.digest} {settings}")
         with Progress(self.progress, self.name) as bar:
             training.run(self.plan(self.shape_), job, bags, store, fabric,
                          checkpoint=kept, progress=bar)  # fmt: skip
         if kept is not None and not fabric.global_rank:
             kept.remove()
-        return self.adopt(job, bags)
+        return self.adopt(job, raw)
 
     def predict(self, X: Any) -> np.ndarray:
         """(n_bags,) classes or values as they stood in training; (n_bags, n_labels) for labels."""
@@ -173,21 +190,32 @@ class Method(BaseEstimator):
             direction) and ``contribution`` (signed, on the raw scale; sums over the bag to the raw
             prediction less its constant).
         """
-        bags = self._read_new(X)
+        bags = as_bags(X)
         _, instance, _ = self.forward(bags)
         frame = pd.DataFrame({"bag": bags.bag.index.to_numpy()[bags.index]},
                              index=bags.instance.index)  # fmt: skip
         for name, values in instance.items():
-            values = values.reshape(len(values), -1)
-            if self.task_.kind == "ordinal":  # one score moves all thresholds alike
-                values = values[:, :1]
-            classes = self.task_.classes
-            names = [name] if values.shape[1] == 1 else [f"{name}_{c}" for c in classes]
-            for column, part in zip(names, values.T, strict=True):
+            values = self._one_score(values)
+            for column, part in zip(self._names(name, values.shape[1]), values.T, strict=True):
                 frame[column] = part
         return frame
 
-    def write(self, data: Any, *, out: str | Path | None = None) -> None:
+    def _one_score(self, values: np.ndarray) -> np.ndarray:
+        """(n, c) values; of an ordinal task (n, 1): one score moves all thresholds alike."""
+        values = values.reshape(len(values), -1)
+        n = self.task_.n_outputs
+        return values[:, :1] if self.task_.kind == "ordinal" and values.shape[1] == n else values
+
+    def _names(self, name: str, width: int) -> list[str]:
+        """Names of the columns of an attribution: of the classes where it has one for each."""
+        if width == 1:
+            return [name]
+        each = name in PER_CLASS and width == len(self.task_.classes)
+        return [f"{name}_{c}" for c in (self.task_.classes if each else range(width))]
+
+    def write(
+        self, data: Any, *, out: str | Path | None = None, scores: Comparison | None = None
+    ) -> None:
         """Write attributions and settings into the table that the training bags were read from.
 
         Parameters
@@ -196,10 +224,16 @@ class Method(BaseEstimator):
             AnnData, changed in place; or the path of an .h5ad or .zarr, replaced as a whole.
         out
             Write to this path instead.
+        scores
+            A comparison that this method took part in; its fold scores are noted.
 
         Notes
         -----
-        Scores of the patients that the method was fitted on describe the fit, they do not test it.
+        ``obs[NAME_COLUMN]`` holds what is one number per cell; where it is one per class,
+        ``obsm[NAME_COLUMN]`` holds all of them and ``obs`` that of the class that the cell's sample
+        is predicted to be. ``uns[NAME]`` has settings (the seed among them), target, digest of the
+        training data and fold scores. Scores of the patients that the method was fitted on describe
+        the fit, they do not test it.
         """
         from smalti.io.anndata import read
         from smalti.io.write import write
@@ -207,17 +241,88 @@ class Method(BaseEstimator):
         check_is_fitted(self)
         if self.origin_ is None:
             raise InputError("these bags were not read by smalti.read: use attribute() instead.")
-        bags = read(
-            data, **{k: v for k, v in self.origin_.items() if k not in ("label", "kind", "donor")}
-        )
-        frame = self.attribute(bags).drop(columns="bag")
+        source = {k: v for k, v in self.origin_.items() if k not in ("label", "kind", "donor")}
+        bags = read(data, **source)
+        raw, instance, _ = self.forward(bags)
         n = len(data.obs) if hasattr(data, "obs") else None
-        obs = {f"{self.name}_{c}": bags.scatter(frame[c].to_numpy(), n) for c in frame}
-        settings = {k: v for k, v in self.get_params().items() if v is not None}
-        settings = {k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}
-        note = {"settings": settings, "training_digest": self.digest_, "target": str(
+        obs, obsm = {}, {}
+        for name, values in instance.items():
+            key, values = f"{self.name}_{name}", self._one_score(values)
+            names = self._names(name, values.shape[1])
+            if len(names) == 1:
+                obs[key] = bags.scatter(values[:, 0], n)
+                continue
+            columns = [c.removeprefix(f"{name}_") for c in names]
+            obsm[key] = pd.DataFrame(bags.scatter(values, n), columns=columns)
+            if self.task_.kind == "multiclass" and len(names) == len(self.task_.classes):
+                own = values[np.arange(len(values)), raw.argmax(1)[bags.index]]
+                obs[key] = bags.scatter(own, n)
+        note = {"settings": self._plain_settings(), "training_digest": self.digest_, "target": str(
             self.task_.column), "reference": self.reference}  # fmt: skip
-        write(data, obs=obs, obsm={}, uns={self.name: note}, out=out)
+        if scores is not None:
+            note["scores"] = scores.of(self.name)
+        write(data, obs=obs, obsm=obsm, uns={self.name: note}, out=out)
+
+    def samples(self, X: Any, *, group: str | None = None) -> Any:
+        """One row per bag, as AnnData: ready for a plot of patients, or as input of another method.
+
+        Parameters
+        ----------
+        X
+            Bags.
+        group
+            Column of the instances (cell type); then attention and contribution are summed over
+            each group, ``obsm["attention_by_group"]``. The method's own where it has one.
+
+        Returns
+        -------
+        AnnData
+            ``X`` the embedding (raw predictions where a method has none), ``obs`` the bag table
+            with ``prediction`` and ``p_CLASS``, ``uns`` as in :meth:`write`.
+        """
+        from smalti.io.write import samples
+
+        check_is_fitted(self)
+        bags = as_bags(X)
+        raw, instance, bag = self.forward(bags)
+        obs = bags.bag.copy()
+        guess = self.task_.decide(raw)
+        for name, column in zip(
+            self.task_.classes if guess.ndim == 2 else [""], guess.reshape(len(bags), -1).T,
+            strict=True,
+        ):  # fmt: skip
+            obs[f"prediction_{name}" if name else "prediction"] = column
+        if self.task_.is_classifier:
+            for name, p in zip(self.task_.classes, self.task_.probabilities(raw).T, strict=True):
+                obs[f"p_{name}"] = p
+        obs["n_instances"] = bags.lengths
+        obsm = {k: v for k, v in bag.items() if k != "embedding" and v.ndim == 2}
+        group = group or getattr(self, "group", None)
+        if group is not None and group in bags.instance:
+            for name, values in instance.items():
+                if name in PER_CLASS:
+                    obsm |= self._by_group(name, self._one_score(values), bags, group)
+        note = {"settings": self._plain_settings(), "training_digest": self.digest_,
+                "target": str(self.task_.column), "reference": self.reference}  # fmt: skip
+        return samples(bag.get("embedding", raw), obs, obsm, {self.name: note})
+
+    def _by_group(
+        self, name: str, values: np.ndarray, bags: Bags, group: str
+    ) -> dict[str, pd.DataFrame]:
+        """Sums over the groups of each bag, one table per class."""
+        kinds = bags.instance[group].astype(str).to_numpy()
+        tables = {}
+        for column, part in zip(self._names(name, values.shape[1]), values.T, strict=True):
+            sums = pd.Series(part).groupby([bags.index, kinds]).sum().unstack(fill_value=0.0)
+            tables[f"{column}_by_group"] = sums.set_axis(bags.bag.index.astype(str))
+        return tables
+
+    def _plain_settings(self) -> dict[str, Any]:
+        """Settings as AnnData can hold them."""
+        settings = {k: v for k, v in self.get_params(deep=False).items() if v is not None}
+        settings["preprocess"] = spec_of(self.steps_)
+        return {k: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, dict) else v
+                for k, v in settings.items()}  # fmt: skip
 
     def save(self, folder: str | Path) -> None:
         """Write ``weights.safetensors`` and ``model.json`` into a folder, whole or not at all."""
@@ -242,7 +347,12 @@ class Method(BaseEstimator):
         rng = np.random.default_rng(self.seed)
         train, valid = self._hold_out(part, task, rng)
         self.task_ = task
-        self.shape_ = Shape({k: v.shape[1:] for k, v in bags.x.items()}, task, len(train))
+        covariates = getattr(self, "covariates", ())
+        self.columns_ = Columns.fit(part, getattr(self, "group", None), covariates)
+        self.shape_ = Shape(
+            {k: v.shape[1:] for k, v in bags.x.items()}, task, len(train), self.columns_.levels,
+            self.columns_.n_covariates,
+        )  # fmt: skip
         target = np.zeros((len(bags), *task.encode(part.labels).shape[1:]),
                           dtype=task.encode(part.labels).dtype)  # fmt: skip
         target[members] = task.encode(part.labels)
@@ -259,11 +369,14 @@ class Method(BaseEstimator):
 
     def adopt(self, job: training.Fit, bags: Bags) -> Self:
         """Take over the result of a fit."""
+        if not hasattr(self, "steps_"):
+            self.steps_ = []
         self.network_ = job.network.cpu() if self.accelerator == "cpu" else job.network
         self.history_ = pd.DataFrame(job.history)
         self.digest_ = bags.digest
         self.origin_ = bags.origin
         self.features_ = {k: bags.features.get(k) for k in bags.x}
+        self.inputs_ = {k: tuple(v.shape[1:]) for k, v in bags.x.items()}
         name, view = bags.view()
         self.n_features_in_ = int(view.shape[1])
         if bags.features.get(name):
@@ -285,8 +398,14 @@ class Method(BaseEstimator):
     def _dtype(self) -> torch.dtype:
         return training.DTYPES.get(self.precision, torch.float32)
 
+    @property
+    def stackable(self) -> bool:
+        """Whether fits of this method can advance together on one store of bags."""
+        own = (self.preprocess, getattr(self, "group", None), getattr(self, "covariates", None))
+        return not self.sparse and not any(own)
+
     def _store(self, bags: Bags, device: torch.device) -> Store:
-        return Store(bags, device, self._dtype)
+        return Store(bags, device, self._dtype, self.columns_, sparse=self.sparse)
 
     def _read_training(self, X: Any, y: Any) -> Bags:
         if y is None and not isinstance(X, Bags):
@@ -332,15 +451,16 @@ class Method(BaseEstimator):
                 place = {n: i for i, n in enumerate(there)}
                 table = bags.table(other) if not hasattr(view, "__getitem__") else view
                 view = table[:, [place[n] for n in names]]
-            if view.shape[1:] != self.shape_.views[name]:
+            if tuple(view.shape[1:]) != self.inputs_[name]:
                 raise InputError(
                     f"X has {view.shape[1]} features, but {type(self).__name__} is expecting "
-                    f"{self.shape_.views[name][0]} features as input (view {other!r}: "
-                    f"{view.shape[1:]} against {self.shape_.views[name]})."
+                    f"{self.inputs_[name][0]} features as input (view {other!r}: "
+                    f"{view.shape[1:]} against {self.inputs_[name]})."
                 )
             views[name] = view
         features = {k: v for k, v in self.features_.items() if v}
-        return dataclasses.replace(bags, x=views, features=features).check()
+        bags = dataclasses.replace(bags, x=views, features=features).check()
+        return apply_steps(self.steps_, bags)
 
     @torch.inference_mode()
     def forward(self, X: Any) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -351,7 +471,10 @@ class Method(BaseEstimator):
         bags = self._read_new(X)
         network = self.network_.eval().to(self._dtype)
         device = next((t.device for t in network.state_dict().values()), torch.device("cpu"))
-        store = self._store(bags, device)
+        columns = self.columns_
+        if not self.group_predicts:
+            columns = dataclasses.replace(columns, group=None)
+        store = Store(bags, device, self._dtype, columns, sparse=self.sparse)
         groups = pack(np.arange(len(bags)), bags.lengths, 4096, _BUDGET)
         raw: list[np.ndarray] = []
         instance: dict[str, list[np.ndarray]] = {}
@@ -368,7 +491,9 @@ class Method(BaseEstimator):
 
     def _is_classifier(self) -> bool:
         task = getattr(self, "task_", None)
-        return self.task != "regression" if task is None else task.is_classifier
+        if task is None:
+            return self.task not in ("regression", "binomial")
+        return task.is_classifier
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")
@@ -382,7 +507,7 @@ class Method(BaseEstimator):
         if self.embeds:
             # a network computes in float32, whatever it is given
             tags.transformer_tags = TransformerTags(preserves_dtype=["float32"])
-        if self.task == "regression":
+        if not self._is_classifier():
             tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
         else:
             tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -14,13 +15,16 @@ import torch
 from smalti._version import __version__
 from smalti.batch import Shape
 from smalti.checkpoint import read_tensors
+from smalti.columns import Columns
 from smalti.errors import InputError
+from smalti.preprocess import from_state, names_of, spec_of, state_of
 from smalti.task import Task
 
 if TYPE_CHECKING:
     from smalti.method import Method
 
 WEIGHTS, NOTE = "weights.safetensors", "model.json"
+_STEPS = "preprocess/"  # prefix of the tensors of the preprocessing steps
 
 
 def save(method: Method, folder: Path) -> None:
@@ -34,14 +38,21 @@ def save(method: Method, folder: Path) -> None:
     with atomic_folder(folder) as temporary:
         weights = Path(temporary) / WEIGHTS
         state = {k: v.detach().cpu().contiguous() for k, v in method.network_.state_dict().items()}
+        steps = state_of(method.steps_)
+        state |= {f"{_STEPS}{k}": torch.as_tensor(np.ascontiguousarray(v)) for k, v in steps.items()}
         save_file(state, str(weights))
         note = {
             "smalti": __version__,
             "method": method.name,
-            "settings": method.get_params(),
+            "settings": method.get_params(deep=False) | (
+                {"preprocess": spec_of(method.steps_)} if method.steps_ else {}
+            ),
+            "preprocess": names_of(method.steps_),
+            "columns": dataclasses.asdict(method.columns_),
             "task": {k: getattr(method.task_, k) for k in ("kind", "column", "classes", "center",
-                                                           "scale")},
+                                                           "scale", "trials")},
             "shape": {"views": dict(method.shape_.views), "n_bags": method.shape_.n_bags},
+            "inputs": method.inputs_,
             "features": method.features_,
             "training_digest": method.digest_,
             "origin": None if method.origin_ is None else dict(method.origin_),
@@ -98,7 +109,16 @@ def _rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Method:
     note["task"] |= {"column": tuple(column) if isinstance(column, list) else column}
     method.task_ = Task(**(note["task"] | {"classes": classes}))
     views = {k: tuple(v) for k, v in note["shape"]["views"].items()}
-    method.shape_ = Shape(views, method.task_, note["shape"]["n_bags"])
+    known = note["columns"]
+    method.columns_ = Columns(
+        known["group"], tuple(known["levels"]), tuple(known["covariates"])
+    )
+    method.shape_ = Shape(views, method.task_, note["shape"]["n_bags"], method.columns_.levels,
+                          method.columns_.n_covariates)  # fmt: skip
+    arrays = {k.removeprefix(_STEPS): tensors.pop(k).numpy() for k in list(tensors)
+              if k.startswith(_STEPS)}  # fmt: skip
+    method.steps_ = from_state(settings.get("preprocess"), arrays, note["preprocess"])
+    method.inputs_ = {k: tuple(v) for k, v in note["inputs"].items()}
     with torch.random.fork_rng(devices=[]):
         method.network_ = method.network(method.shape_)
     if any(t.dtype == torch.float64 for t in tensors.values()):
@@ -107,7 +127,7 @@ def _rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Method:
     method.network_.eval()
     method.features_ = {k: tuple(v) if v else None for k, v in note["features"].items()}
     names = next(iter(method.features_.values()))
-    method.n_features_in_ = next(iter(views.values()))[0]
+    method.n_features_in_ = next(iter(method.inputs_.values()))[0]
     if names:
         method.feature_names_in_ = np.asarray(names, dtype=object)
     if method.task_.is_classifier:

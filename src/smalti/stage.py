@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from torch import Tensor, nn
@@ -18,14 +18,45 @@ from smalti.task import Task
 
 if TYPE_CHECKING:
     from smalti.bags import Bags
+    from smalti.store import Store
 
-Loss: TypeAlias = Callable[[Task, Output, Tensor], Tensor]
+Loss: TypeAlias = Callable[[Task, Output, Any], Tensor]
 """(task, output, encoded target) -> loss of each unit, (n_units,)."""
 
 
 def task_loss(task: Task, output: Output, target: Tensor) -> Tensor:
     """Score ``output.raw`` by the task's own loss."""
     return task.loss(output.raw, target)
+
+
+class Sampler(Protocol):
+    """Makes what a gradient stage trains on: draws of cells, mixtures of two bags.
+
+    A unit is a row of integers, all that its batch is made from, so that an epoch can be left and
+    taken up again. Validation and prediction see whole bags, never units.
+    """
+
+    def epoch(
+        self, train: np.ndarray, target: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Units of one epoch in random order, (n_units, k) int64.
+
+        ``train`` are positions of bags; ``target`` and ``lengths`` have one row per bag of the
+        store.
+        """
+        ...
+
+    def weight(self, units: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """(n_units,) weight of each unit in the loss, from the weights of the bags."""
+        ...
+
+    def target(self, units: np.ndarray, target: Tensor) -> Any:
+        """What the loss gets as target, from the encoded targets of the bags."""
+        ...
+
+    def batch(self, store: Store, units: np.ndarray) -> Batch:
+        """Units as a batch."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +76,7 @@ class Gradient:
     weight_decay
         L2 penalty (adam, sgd) or decoupled decay (adamw).
     batch_size
-        Bags in a step, at most.
+        Bags (or units of the sampler) in a step, at most.
     max_instances
         Instances in a step, at most; a bag with more is a step of its own.
     patience
@@ -56,8 +87,11 @@ class Gradient:
         Loss of each unit; validation uses it too.
     moves
         Prefixes of the names of the parameters that may move; all when empty.
-    augment
-        Changes a training batch; draws from the generator it is given.
+    sampler
+        Makes the units of an epoch out of the bags, where they are not the bags themselves.
+    cache
+        Computes tensors of the instances that stay the same in this stage, once; they are then
+        among the views of each batch.
     name
         For the history and the progress bar.
     """
@@ -73,7 +107,8 @@ class Gradient:
     schedule: Callable[[int], float] | None = None
     loss: Loss = task_loss
     moves: tuple[str, ...] = ()
-    augment: Callable[[Batch], Batch] | None = None
+    sampler: Sampler | None = None
+    cache: Callable[[nn.Module, Batch], dict[str, Tensor]] | None = None
     name: str = "gradient"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from smalti.bags import Bags
 from smalti.batch import Batch
+from smalti.columns import Columns
 from smalti.segment import Segments
 from smalti.views import View, slice_rows
 
@@ -29,15 +31,34 @@ class Store:
         Where batches go.
     dtype
         Floating type of the features; integer views (image bytes) are converted batch by batch.
+    columns
+        Columns of instances and bags that the method asked for.
+    sparse
+        Give CSR views as sparse tensors; otherwise each batch of them is made dense.
     """
 
-    def __init__(self, bags: Bags, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        bags: Bags,
+        device: torch.device,
+        dtype: torch.dtype,
+        columns: Columns | None = None,
+        *,
+        sparse: bool = False,
+    ) -> None:
+        self.sparse = sparse
         self.offsets, self.lengths = bags.offsets, bags.lengths
         self.device, self.dtype = device, dtype
         self.views: dict[str, Tensor | View] = {
             name: self._resident(view) for name, view in bags.x.items()
         }
         self.streams = any(not isinstance(v, Tensor) for v in self.views.values())
+        self.instance: dict[str, Tensor] = {}
+        self.bag: dict[str, Tensor] = {}
+        if columns is not None and columns.group is not None:
+            self.instance["group"] = self._ints(columns.codes(bags))
+        if columns is not None and columns.covariates:
+            self.bag["covariates"] = torch.as_tensor(columns.table(bags)).to(device, dtype)
 
     def _resident(self, view: View) -> Tensor | View:
         if not isinstance(view, np.ndarray) or view.nbytes > RESIDENT:
@@ -51,6 +72,8 @@ class Store:
                 return view[int(rows[0]) : int(rows[-1]) + 1].to(self.dtype)
             at = torch.from_numpy(rows).to(self.device)
             return view.index_select(0, at).to(self.dtype)
+        if sp.issparse(view) and self.sparse:
+            return _csr(view[rows]).to(self.device, self.dtype)
         if sp.issparse(view):
             part = view[rows].toarray()
         elif isinstance(view, np.ndarray):
@@ -61,13 +84,21 @@ class Store:
 
     def batch(self, bags: np.ndarray) -> Batch:
         """Some bags as one batch, in the order given; neighbours on both sides are not copied."""
-        rows, lengths = slice_rows(self.offsets, bags), self.lengths[bags]
+        lengths = self.lengths[bags]
+        rows = slice_rows(self.offsets, bags)
         slices = np.concatenate([[0], lengths.cumsum()])
         index = np.repeat(np.arange(len(bags)), lengths)
+        at, of = self._ints(rows), self._ints(bags)
         return Batch(
-            {name: self._gather(view, rows) for name, view in self.views.items()},
+            self.rows(rows),
             Segments(self._ints(slices), self._ints(index)),
+            {name: column.index_select(0, at) for name, column in self.instance.items()},
+            {name: column.index_select(0, of) for name, column in self.bag.items()},
         )
+
+    def rows(self, rows: np.ndarray) -> dict[str, Tensor]:
+        """Any rows of all views."""
+        return {name: self._gather(view, rows) for name, view in self.views.items()}
 
     def stack(self, groups: Sequence[np.ndarray]) -> tuple[dict[str, Tensor], Segments]:
         """One batch for each of F fits, with a leading dimension of F.
@@ -107,6 +138,16 @@ class Store:
                 ready, ahead = ahead.result(), pool.submit(self.batch, group)
                 yield ready
             yield ahead.result()
+
+
+def _csr(part: sp.csr_matrix) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # PyTorch calls its sparse tensors a beta
+        return torch.sparse_csr_tensor(
+            torch.as_tensor(part.indptr.astype(np.int64)),
+            torch.as_tensor(part.indices.astype(np.int64)),
+            torch.as_tensor(part.data), part.shape,
+        )  # fmt: skip
 
 
 def _read(view: View, rows: np.ndarray) -> np.ndarray:

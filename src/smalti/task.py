@@ -10,6 +10,7 @@ binary          logit of the 2nd class   Bernoulli negative log likelihood      
 multiclass      logit of each class      categorical negative log likelihood          roc_auc
 multilabel      logit of each label      Bernoulli negative log likelihood, summed    roc_auc
 ordinal         logits of P(y > k)       cumulative-logit negative log likelihood     spearman
+binomial        logit of each count      binomial negative log likelihood, summed     spearman
 regression      standardised value       squared error / 2                            r2
 ==============  =======================  ===========================================  ============
 """
@@ -28,9 +29,9 @@ from torch import Tensor, nn
 
 from smalti.errors import InputError
 
-KINDS = ("binary", "multiclass", "multilabel", "ordinal", "regression")
+KINDS = ("binary", "multiclass", "multilabel", "ordinal", "binomial", "regression")
 _SCORE = {"binary": "roc_auc", "multiclass": "roc_auc", "multilabel": "roc_auc",
-          "ordinal": "spearman", "regression": "r2"}  # fmt: skip
+          "ordinal": "spearman", "binomial": "spearman", "regression": "r2"}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,13 +41,16 @@ class Task:
     Attributes
     ----------
     kind
-        One of "binary", "multiclass", "multilabel", "ordinal", "regression".
+        One of "binary", "multiclass", "multilabel", "ordinal", "binomial", "regression".
     column
-        Where the target stands; several columns for multi-label.
+        Where the target stands; several columns for multi-label and, if wanted, binomial.
     classes
-        The classes in order (binary, multi-class, ordinal) or the label names (multi-label).
+        The classes in order (binary, multi-class, ordinal) or the names of the columns
+        (multi-label, binomial).
     center, scale
         Mean and standard deviation of a regression target in the training bags.
+    trials
+        n of a binomial target: each value counts successes among n, e.g. 2 for a genotype dosage.
     """
 
     kind: str
@@ -54,6 +58,7 @@ class Task:
     classes: tuple[Any, ...] = ()
     center: float = 0.0
     scale: float = 1.0
+    trials: int = 1
 
     @classmethod
     def infer(
@@ -63,7 +68,8 @@ class Task:
 
         Two distinct values make a binary task, an ordered categorical an ordinal one, real numbers
         a regression (so do more than 20 distinct integers), several columns a multi-label one, all
-        else a multi-class one.
+        else a multi-class one. A binomial task is never inferred; its number of trials is the
+        largest value, at least 2.
 
         Raises
         ------
@@ -73,6 +79,8 @@ class Task:
         if kind is not None and kind not in KINDS:
             raise InputError(f"kind={kind!r} is not one of {KINDS}.")
         what = f"target {column!r}"
+        if kind == "binomial":
+            return cls._binomial(labels, column)
         if np.ndim(labels) == 2:
             if kind not in (None, "multilabel"):
                 raise InputError(f"{what} has several columns: kind must be 'multilabel'.")
@@ -131,6 +139,26 @@ class Task:
                 raise InputError(f"label {name!r} is constant in all bags: leave it out.")
         return cls(kind="multilabel", column=column, classes=names)
 
+    @classmethod
+    def _binomial(cls, labels: Any, column: str | tuple[str, ...]) -> Task:
+        y = np.asarray(labels)
+        try:
+            y = y.reshape(len(y), -1).astype(float)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"target {column!r} is not numeric: binomial needs counts.") from error
+        if isinstance(column, tuple):
+            names = column
+        else:
+            names = (column,) if y.shape[1] == 1 else tuple(map(str, range(y.shape[1])))
+        for name, values in zip(names, y.T, strict=True):
+            if np.isnan(values).any():
+                raise InputError(f"target {name!r} is missing for some bags: drop them.")
+            if (values < 0).any() or (values != values.round()).any():
+                raise InputError(f"target {name!r} must be whole numbers from 0: binomial counts.")
+            if len(np.unique(values)) < 2:
+                raise InputError(f"target {name!r} is constant in all bags: leave it out.")
+        return cls(kind="binomial", column=column, classes=names, trials=max(2, int(y.max())))
+
     # ---------------------------------------------------------------- shape
 
     @property
@@ -139,13 +167,19 @@ class Task:
         return {
             "multiclass": len(self.classes),
             "multilabel": len(self.classes),
+            "binomial": len(self.classes),
             "ordinal": len(self.classes) - 1,
         }.get(self.kind, 1)
 
     @property
     def is_classifier(self) -> bool:
         """Whether the target is a class (or ordered class, or several labels)."""
-        return self.kind != "regression"
+        return self.kind not in ("regression", "binomial")
+
+    @property
+    def several(self) -> bool:
+        """Whether a bag has several values, one per column."""
+        return self.kind == "multilabel" or (self.kind == "binomial" and len(self.classes) > 1)
 
     @property
     def metric(self) -> str:
@@ -158,6 +192,8 @@ class Task:
         if self.kind == "regression":
             values = np.asarray(labels, dtype=float)
             return f"{name}: regression ({values.min():.3g} to {values.max():.3g})"
+        if self.kind == "binomial":
+            return f"{name}: binomial ({len(self.classes)} x 0 to {self.trials})"
         if self.kind == "multilabel":
             counts = np.asarray(labels, dtype=int).sum(0)
         else:
@@ -181,8 +217,11 @@ class Task:
     def encode(self, labels: Any) -> np.ndarray:
         """Labels as numbers for :meth:`loss`.
 
-        Class codes (n,) int64; labels (n, n_labels) float32; standardised values (n,) float32.
+        Class codes (n,) int64; labels or counts (n, n_labels) float32; standardised values (n,)
+        float32.
         """
+        if self.kind == "binomial":
+            return np.asarray(labels, dtype=np.float32).reshape(-1, len(self.classes))
         if self.kind == "regression":
             return ((np.asarray(labels, dtype=float) - self.center) / self.scale).astype(np.float32)
         if self.kind == "multilabel":
@@ -191,8 +230,8 @@ class Task:
 
     def strata(self, labels: Any) -> np.ndarray:
         """(n,) groups that a stratified split should keep in proportion."""
-        if self.kind == "regression":
-            values = np.asarray(labels, dtype=float)
+        if self.kind in ("regression", "binomial"):
+            values = np.asarray(labels, dtype=float).reshape(len(labels), -1).sum(1)
             return np.searchsorted(np.quantile(values, [0.25, 0.5, 0.75]), values)
         if self.kind == "multilabel":
             return np.unique(np.asarray(labels, dtype=int), axis=0, return_inverse=True)[1].ravel()
@@ -206,7 +245,7 @@ class Task:
         """
         if classes is None:
             return np.ones(len(labels), dtype=np.float32)
-        if self.kind in ("regression", "multilabel"):
+        if self.kind in ("regression", "multilabel", "binomial"):
             raise InputError(f"class_weight has no meaning for a {self.kind} target.")
         codes = self._codes(labels)
         if isinstance(classes, Mapping):
@@ -238,6 +277,9 @@ class Task:
             return F.binary_cross_entropy_with_logits(
                 raw, target.to(raw.dtype), reduction="none"
             ).sum(1)
+        if self.kind == "binomial":  # without the binomial coefficient, which no weight changes
+            y = target.to(raw.dtype)
+            return -(y * F.logsigmoid(raw) + (self.trials - y) * F.logsigmoid(-raw)).sum(1)
         if self.kind == "ordinal":
             # p(y = k) = s(raw_{k-1}) - s(raw_k); the logs are taken without cancelling
             return -_ordinal_log_p(raw).gather(1, target[:, None])[:, 0]
@@ -265,8 +307,8 @@ class Task:
 
     def probabilities(self, raw: np.ndarray) -> np.ndarray:
         """(n, n_classes) probabilities from raw; (n, n_labels) for a multi-label task."""
-        if self.kind == "regression":
-            raise AttributeError("a regression has no probabilities: use predict.")
+        if not self.is_classifier:
+            raise AttributeError(f"a {self.kind} task has no probabilities: use predict.")
         tensor = torch.as_tensor(np.asarray(raw, dtype=np.float64))
         if self.kind == "ordinal":
             return _ordinal_log_p(tensor).exp().numpy()
@@ -277,6 +319,9 @@ class Task:
         """Predicted classes, labels (n, n_labels) or values, as the user wrote them."""
         if self.kind == "regression":
             return np.asarray(raw, dtype=float)[:, 0] * self.scale + self.center
+        if self.kind == "binomial":  # the expected count
+            p = torch.as_tensor(np.asarray(raw, dtype=np.float64)).sigmoid().numpy() * self.trials
+            return p if self.several else p[:, 0]
         if self.kind == "multilabel":
             return (np.asarray(raw) > 0).astype(int)
         if self.kind == "binary":

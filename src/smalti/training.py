@@ -140,9 +140,25 @@ class Alone:
         self.module, self.optimizer = fabric.setup(fit.network, make_optimizer(moving, stage))
         self.target = torch.as_tensor(fit.target, device=store.device)
         self.weight = torch.as_tensor(fit.weight, device=store.device, dtype=store.dtype)
+        self.cached = self._cache()
+
+    @torch.no_grad()
+    def _cache(self) -> list[str]:
+        """Compute what stays the same in this stage; returns the names of the new views."""
+        if self.stage.cache is None:
+            return []
+        everything = np.arange(len(self.store.lengths))
+        groups = pack(everything, self.store.lengths, 4096, self.stage.max_instances)
+        self.fit.network.eval()
+        parts = [self.stage.cache(self.fit.network, b) for b in self.store.stream(groups)]
+        for name in parts[0]:
+            self.store.views[name] = torch.cat([p[name] for p in parts])
+        return list(parts[0])
 
     def close(self) -> None:
-        """Give back parameters that the stage froze."""
+        """Give back parameters that the stage froze, and what it had computed in advance."""
+        for name in self.cached:
+            del self.store.views[name]
         for name, parameter in self.fit.network.named_parameters():
             parameter.requires_grad_(self.frozen[name])
 
@@ -150,21 +166,25 @@ class Alone:
         """Weighted sum of the losses of this process's share of the bags."""
         rank, world = self.fabric.global_rank, self.fabric.world_size
         mine = group[rank::world]
-        at = torch.from_numpy(mine if len(mine) else group[:1]).to(self.store.device)
-        batch = self.store.batch(mine if len(mine) else group[:1])
-        if self.stage.augment is not None and self.fit.network.training:
-            batch = self.stage.augment(batch)
+        units = mine if len(mine) else group[:1]  # every process must take part in the step
+        sampler = self.stage.sampler if self.fit.network.training else None
+        if sampler is None:
+            at = torch.from_numpy(units).to(self.store.device)
+            batch, target, weight = self.store.batch(units), self.target[at], self.weight[at]
+        else:
+            batch, target = sampler.batch(self.store, units), sampler.target(units, self.target)
+            weight = torch.as_tensor(sampler.weight(units, self.fit.weight)).to(self.weight)
         output: Output = self.module(batch)
         output.raw = output.raw.to(self.store.dtype)
-        losses = self.stage.loss(self.fit.task, output, self.target[at])
-        weight = self.weight[at] if len(mine) else torch.zeros_like(losses)
-        return (losses * weight).sum()
+        losses = self.stage.loss(self.fit.task, output, target)
+        return (losses * weight).sum() * (len(mine) > 0)
 
     def step(self, groups: list[np.ndarray]) -> Tensor:
         """One step down the gradient; the loss before it, (1,)."""
         self.fit.network.train()
-        world = self.fabric.world_size
-        share = world / float(self.fit.weight[groups[0]].sum())
+        world, sampler, weight = self.fabric.world_size, self.stage.sampler, self.fit.weight
+        mass = weight[groups[0]] if sampler is None else sampler.weight(groups[0], weight)
+        share = world / float(mass.sum())
         with noise.drawn_from(noise.Source([self.fit.noise], {})):
             loss = self._loss(groups[0]) * share  # DDP averages over the processes
         self.optimizer.zero_grad(set_to_none=True)
@@ -248,7 +268,7 @@ def descend(
     progress.start(stage.name, stage.epochs)
     while place.epoch < stage.epochs and active:
         if place.orders is None:
-            place.orders = [fit.order.permutation(fit.train) for fit in active]
+            place.orders = [_order(fit, stage, store) for fit in active]
         groups = [_steps(order, stage, store) for order in place.orders]
         for group in runner.optimizer.param_groups:
             group["lr"] = stage.lr * (stage.schedule(place.epoch) if stage.schedule else 1.0)
@@ -273,8 +293,17 @@ def descend(
     runner.close()
 
 
+def _order(fit: Fit, stage: Gradient, store: Store) -> np.ndarray:
+    """What an epoch goes through: the training bags, or the units made of them."""
+    if stage.sampler is None:
+        return fit.order.permutation(fit.train)
+    return stage.sampler.epoch(fit.train, fit.target, store.lengths, fit.order)
+
+
 def _steps(order: np.ndarray, stage: Gradient, store: Store) -> list[np.ndarray]:
     """Batches of an epoch. The order inside a step is free: sorted, neighbours need no copy."""
+    if stage.sampler is not None:
+        return [order[i : i + stage.batch_size] for i in range(0, len(order), stage.batch_size)]
     groups = pack(order, store.lengths, stage.batch_size, stage.max_instances)
     return [np.sort(g) for g in groups]
 
@@ -284,7 +313,8 @@ def _end_epoch(
 ) -> list[Fit]:
     """Validate, note, keep the best weights, and say which fits go on."""
     assert place.losses is not None
-    losses = (place.losses.cpu().numpy() / [len(f.train) for f in active]).tolist()
+    assert place.orders is not None
+    losses = (place.losses.cpu().numpy() / [len(order) for order in place.orders]).tolist()
     if not np.isfinite(losses).all():
         raise InputError(
             f"the training loss of stage {stage.name!r} became {losses[0]} in epoch "

@@ -67,7 +67,7 @@ def predictions(model: Method, bags: Bags) -> pd.DataFrame:
     index = pd.Index(bags.bag.index, name="bag")
     values = model.predict(bags)
     if values.ndim == 2:
-        frame = pd.DataFrame(values, index=index, columns=[f"{c}" for c in model.classes_])
+        frame = pd.DataFrame(values, index=index, columns=[f"{c}" for c in model.task_.classes])
     else:
         frame = pd.DataFrame({"prediction": values}, index=index)
     if model.task_.is_classifier:

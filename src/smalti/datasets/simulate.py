@@ -45,7 +45,7 @@ def planted_bags(
         "binary": positive bags hold key instances. "multiclass": class c > 0 holds key instances
         of its own direction. "multilabel": two directions, each there or not. "regression" and
         "ordinal": the share of key instances is drawn evenly from 0 to twice ``witness_rate``;
-        it is the target, as it is or cut into ``n_classes``.
+        it is the target, as it is or cut into ``n_classes``. "binomial": cut into 0, 1, 2.
     n_classes
         Classes of a multi-class or ordinal target.
     bags_per_donor
@@ -56,7 +56,8 @@ def planted_bags(
     Returns
     -------
     Bags
-        One view "x" (float32), instance column ``key`` (bool: the truth), bag column ``donor``.
+        One view "x" (float32), instance columns ``key`` (bool: the truth) and ``cell_type`` (all
+        key instances are of type "c", one in ten of the others), bag column ``donor``.
 
     Raises
     ------
@@ -83,7 +84,8 @@ def planted_bags(
     else:
         level = rng.permutation((code + 0.5) / len(code))[donor]
         share[:, 0] = 2 * witness_rate * level
-        y = share[:, 0] if kind == "regression" else (level * n_classes).astype(int)
+        cuts = 3 if kind == "binomial" else n_classes
+        y = share[:, 0] if kind == "regression" else (level * cuts).astype(int)
     bag_of = np.repeat(np.arange(n_bags), lengths)
     place = np.arange(len(bag_of)) - np.repeat(lengths.cumsum() - lengths, lengths)
     x = rng.normal(size=(len(bag_of), n_features))
@@ -97,13 +99,16 @@ def planted_bags(
         start += (
             np.minimum(count, np.maximum(lengths - 1 - start, 0)) if kind == "multilabel" else 0
         )
+    other = np.random.default_rng([seed, 1]).choice(["a", "b", "c"], len(key), p=[0.45, 0.45, 0.1])
+    types = np.where(key, "c", other)
     order = np.lexsort((rng.random(len(bag_of)), bag_of))  # key instances anywhere in their bag
     table = pd.DataFrame({"donor": donor}, index=pd.Index([f"bag{i}" for i in range(n_bags)]))
     names = [f"label{j}" for j in range(y.shape[1])] if y.ndim == 2 else "target"
     table[names] = y
     return Bags.from_rows(
         x[order].astype(np.float32), table.index.to_numpy()[bag_of], target=names, kind=kind,
-        donor="donor", bag=table, instance=pd.DataFrame({"key": key[order]}),
+        donor="donor", bag=table,
+        instance=pd.DataFrame({"key": key[order], "cell_type": types[order]}),
     )  # fmt: skip
 
 
@@ -121,7 +126,7 @@ def _check(
     n_directions = {"multilabel": 2, "multiclass": n_classes - 1}.get(kind, 1)
     if n_features < n_directions:
         raise InputError(f"n_features={n_features}: this target needs {n_directions} directions.")
-    most = 0.5 if kind in ("multilabel", "ordinal", "regression") else 1.0
+    most = 0.5 if kind in ("multilabel", "ordinal", "binomial", "regression") else 1.0
     if not 0 < witness_rate <= most:
         raise InputError(f"witness_rate={witness_rate} is not over 0 and up to {most} ({kind}).")
     if n_bags < 1 or mean_length <= 0 or bags_per_donor < 1:

@@ -109,6 +109,17 @@ class Comparison:
         ]  # fmt: skip
         return pd.DataFrame(rows)
 
+    def of(self, method: str) -> dict[str, dict[str, Any]]:
+        """Scores of one method, as AnnData can hold them: metric -> mean, sd_folds, folds."""
+        table = self.folds[self.folds["method"] == method]
+        if table.empty:
+            there = ", ".join(self.folds["method"].unique())
+            raise InputError(f"no method {method!r} in this comparison; there are {there}.")
+        return {
+            str(m): {"mean": float(v.mean()), "sd_folds": float(v.std()), "folds": v.to_numpy()}
+            for m, v in table.groupby("metric", sort=False)["value"]
+        }
+
     def _scores(self, metric: str) -> pd.DataFrame:
         if metric not in self.metrics:
             raise InputError(f"no metric {metric!r} here; there are {', '.join(self.metrics)}.")
@@ -276,7 +287,7 @@ def _line_up(
 
 def _other_scale(one: str, two: str) -> bool:
     """Whether predictions of one kind cannot be scored as the other."""
-    return one != two and bool({one, two} & {"regression", "multilabel"})
+    return one != two and bool({one, two} & {"regression", "multilabel", "binomial"})
 
 
 def _predict(
@@ -318,12 +329,12 @@ def _test(model: Method, bags: Bags, split: Split) -> pd.DataFrame:
     predicted = model.task_.decide(raw)
     whole = bags.task
     assert whole is not None
-    if whole.kind == "multilabel":
+    if whole.several:
         for j, name in enumerate(whole.classes):
             frame[f"predicted_{name}"] = predicted[:, j]
     else:
         frame["predicted"] = predicted
-    if whole.kind == "regression":
+    if not whole.is_classifier:
         return frame
     p = model.task_.probabilities(raw)
     place = {c: i for i, c in enumerate(model.task_.classes)}
@@ -341,7 +352,7 @@ def _truth(bags: Bags, split: Split) -> pd.DataFrame:
         "repeat": split.repeat, "fold": split.fold, "bag": test.bag.index,
         "donor": test.bag.index if alone else test.bag[bags.donor],
     }).reset_index(drop=True)  # fmt: skip
-    several = task.kind == "multilabel"
+    several = task.several
     names = [f"true_{c}" for c in task.classes] if several else ["true"]
     frame[names] = test.labels.reshape(len(test), -1)
     return frame
@@ -370,13 +381,13 @@ def _score(predictions: pd.DataFrame, task: Task, splits: list[Split]) -> pd.Dat
     rows = []
     for (method, repeat, fold), part in predictions.groupby(["method", "repeat", "fold"],
                                                             sort=False):  # fmt: skip
-        several = task.kind == "multilabel"
+        several = task.several
         truth, guess = (
             part[[f"{w}_{c}" for c in task.classes]].to_numpy() if several
             else _as_classes(part[w].to_numpy(), task)
             for w in ("true", "predicted")
         )  # fmt: skip
-        p = None if task.kind == "regression" else part[[f"p_{c}" for c in task.classes]].to_numpy()
+        p = None if not task.is_classifier else part[[f"p_{c}" for c in task.classes]].to_numpy()
         n_train, n_test = sizes[repeat, fold]
         rows += [
             {"method": method, "repeat": repeat, "fold": fold, "metric": name, "value": value,

@@ -21,6 +21,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "multiclass": _CLASSES,
     "multilabel": ("roc_auc", "average_precision", "accuracy", "log_loss", "brier"),
     "ordinal": ("spearman", "quadratic_kappa", "mean_absolute_error", *_CLASSES),
+    "binomial": ("spearman", "r2", "pearson", "mean_absolute_error", "root_mean_squared_error"),
     "regression": ("r2", "spearman", "pearson", "mean_absolute_error", "root_mean_squared_error"),
 }
 
@@ -35,9 +36,9 @@ def score(
     task
         The task fitted in training.
     labels, predicted
-        (n,) classes or values; (n, n_labels) for several labels.
+        (n,) classes or values; (n, n_labels) for several labels or counts.
     probability
-        (n, n_classes) in the order of ``task.classes``; None for a regression.
+        (n, n_classes) in the order of ``task.classes``; None for a regression or binomial.
 
     Returns
     -------
@@ -47,10 +48,15 @@ def score(
         log_loss: nats per bag, mean over labels if several. brier: mean squared distance of the
         probabilities to the truth, (p - y)^2 for a binary task, summed over classes otherwise,
         mean over labels if several. spearman, mean_absolute_error and quadratic_kappa of an
-        ordinal task are of the class's rank (the expected rank for spearman).
+        ordinal task are of the class's rank (the expected rank for spearman). Those of a binomial
+        task are of the expected count, mean over its columns.
     """
     if task.kind == "regression":
         return _regression(np.asarray(labels, float), np.asarray(predicted, float))
+    if task.kind == "binomial":
+        pairs = [np.asarray(v, float).reshape(len(v), -1).T for v in (labels, predicted)]
+        each = [_regression(y, guess) for y, guess in zip(*pairs, strict=True)]
+        return {m: float(np.mean([e[m] for e in each])) for m in METRICS["binomial"]}
     assert probability is not None
     if task.kind == "multilabel":
         truth = np.asarray(labels, int)

@@ -18,7 +18,7 @@ def write(
     data: Any,
     *,
     obs: Mapping[str, np.ndarray | pd.Series],
-    obsm: Mapping[str, np.ndarray],
+    obsm: Mapping[str, np.ndarray | pd.DataFrame],
     uns: Mapping[str, Any],
     out: str | Path | None = None,
 ) -> None:
@@ -53,7 +53,8 @@ def write(
         # by position: the index of a Series would be matched with the names of the cells
         table.obs[name] = values.array if isinstance(values, pd.Series) else values
     for name, values in obsm.items():
-        table.obsm[name] = values
+        framed = isinstance(values, pd.DataFrame)
+        table.obsm[name] = values.set_axis(table.obs_names) if framed else values
     for name, note in uns.items():
         table.uns[name] = note
     if target is None:
@@ -65,6 +66,16 @@ def write(
     else:
         with atomic_write(target) as temporary:
             table.write_h5ad(temporary)
+
+
+def samples(
+    x: np.ndarray, obs: pd.DataFrame, obsm: Mapping[str, Any], uns: Mapping[str, Any]
+) -> Any:
+    """AnnData with one row per bag."""
+    from anndata import AnnData
+
+    obs = obs.set_axis(obs.index.astype(str))
+    return AnnData(np.asarray(x), obs=obs, obsm=dict(obsm), uns=dict(uns))
 
 
 def _whole(path: Path) -> Any:

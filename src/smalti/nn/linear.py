@@ -146,11 +146,18 @@ def _fit_logistic(
 
     w = np.zeros((task.n_outputs, data.shape[1]))
     b = np.full(task.n_outputs, -30.0)  # a class that the bags at hand lack
-    labels = target.T if task.kind == "multilabel" else [target]
+    several = task.kind in ("multilabel", "binomial")
+    labels = target.T if several else [target]
+    rows, mass = data, share
     for j, y in enumerate(labels):
+        if task.kind == "binomial":  # y successes and n - y failures, as rows of that weight
+            rows = np.concatenate([data, data])
+            mass = np.concatenate([share * y, share * (task.trials - y)])
+            y = np.repeat([1, 0], len(data))[mass > 0]
+            rows, mass = rows[mass > 0], mass[mass > 0]
         there = np.unique(y).astype(int)
         if len(there) == 1:
-            at = j if task.kind == "multilabel" else 0
+            at = j if several else 0
             b[there if task.kind == "multiclass" else at] = 30.0 if there[0] else -30.0
             if task.kind == "multiclass":
                 b[there] = 0.0
@@ -159,7 +166,7 @@ def _fit_logistic(
         model = LogisticRegression(C=1 / penalty, solver=solver, max_iter=200)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a weak penalty on separable data
-            model.fit(data, y, sample_weight=share)
+            model.fit(rows, y, sample_weight=mass)
         if task.kind == "multiclass" and len(there) == 2:  # two logits that differ by one
             w[there] = np.stack([-model.coef_[0], model.coef_[0]]) / 2
             b[there] = np.array([-model.intercept_[0], model.intercept_[0]]) / 2

@@ -1,0 +1,154 @@
+"""Columns of the instances and of the bags as numbers: cell types as codes, covariates scaled.
+
+Both are fitted on the training bags and kept with the model, so that a prediction reads the same
+column in the same way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from smalti.bags import Bags
+from smalti.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """How a method reads the columns that it asked for.
+
+    Attributes
+    ----------
+    group
+        Column of the instances (cell type, tissue region), or None.
+    levels
+        Its values in the training bags, in order.
+    covariates
+        One dict per column of the bags: ``name`` and either ``center`` and ``scale`` (a number) or
+        ``levels`` (a category).
+    """
+
+    group: str | None = None
+    levels: tuple[str, ...] = ()
+    covariates: tuple[dict[str, Any], ...] = ()
+
+    @classmethod
+    def fit(cls, bags: Bags, group: str | None, covariates: tuple[str, ...]) -> Columns:
+        """Learn levels, means and standard deviations.
+
+        Raises
+        ------
+        InputError
+            If a column is not there, or a value is missing.
+        """
+        levels: tuple[str, ...] = ()
+        if group is not None:
+            column = _group(bags, group)
+            ordered = isinstance(column.dtype, pd.CategoricalDtype)
+            there = set(column.astype(str))
+            names = map(str, column.cat.categories) if ordered else sorted(there)
+            levels = tuple(n for n in names if n in there)
+        if isinstance(covariates, str):
+            covariates = (covariates,)
+        fitted = tuple(_fit_covariate(_covariate(bags, c), c) for c in covariates)
+        return cls(group, levels, fitted)
+
+    @property
+    def n_covariates(self) -> int:
+        """Width of :meth:`table`."""
+        return sum(len(c["levels"]) - 1 if "levels" in c else 1 for c in self.covariates)
+
+    def codes(self, bags: Bags) -> np.ndarray:
+        """(n_instances,) int64 position of each instance's group in ``levels``.
+
+        A group that training lacked is ``len(levels)``, with a warning that names it.
+        """
+        assert self.group is not None
+        column = _group(bags, self.group).astype(str)
+        place = {name: i for i, name in enumerate(self.levels)}
+        codes = column.map(place).fillna(len(self.levels)).to_numpy().astype(np.int64)
+        new = codes == len(self.levels)
+        if new.any():
+            names = sorted(set(column[new]))
+            warnings.warn(
+                f"{int(new.sum())} instances of {len(np.unique(bags.index[new]))} bags are of "
+                f"{self.group} {', '.join(map(repr, names[:5]))}"
+                f"{', ...' if len(names) > 5 else ''}, which no training bag holds: they are "
+                "taken together as a type of their own.", UserWarning, stacklevel=2,
+            )  # fmt: skip
+        return codes
+
+    def table(self, bags: Bags) -> np.ndarray:
+        """(n_bags, n_covariates) float32: standardised numbers, and one column per further level.
+
+        A level that training lacked reads as the first one, with a warning.
+        """
+        parts = []
+        for known in self.covariates:
+            values = _covariate(bags, known["name"])
+            if "levels" not in known:
+                if not pd.api.types.is_numeric_dtype(values):
+                    raise InputError(
+                        f"covariate {known['name']!r} was a number in training and is text here."
+                    )
+                parts.append(((values.to_numpy(float) - known["center"]) / known["scale"])[:, None])
+                continue
+            text = values.astype(str)
+            new = sorted(set(text) - set(known["levels"]))
+            if new:
+                warnings.warn(
+                    f"covariate {known['name']!r} is {new[0]!r} in {int(text.isin(new).sum())} "
+                    f"bags, which no training bag is: read as {known['levels'][0]!r}.",
+                    UserWarning, stacklevel=2,
+                )  # fmt: skip
+            parts.append(np.stack([text == level for level in known["levels"][1:]], axis=1))
+        return np.concatenate([np.zeros((len(bags), 0)), *parts], axis=1).astype(np.float32)
+
+
+def _group(bags: Bags, name: str) -> pd.Series:
+    if name not in bags.instance:
+        there = ", ".join(map(str, bags.instance.columns)) or "none"
+        raise InputError(
+            f"no instance column {name!r}, which says the type of each instance; there are {there}."
+            " Name one with group=..."
+        )
+    column = bags.instance[name]
+    absent = column.isna().to_numpy()
+    if absent.any():
+        raise InputError(
+            f"{name!r} is missing for {int(absent.sum())} instances (first: "
+            f"{bags.instance.index[absent][0]!r}): give them a type, such as 'unknown', or drop "
+            "them."
+        )
+    return column
+
+
+def _covariate(bags: Bags, name: str) -> pd.Series:
+    if name not in bags.bag:
+        inside = name in bags.instance
+        hint = f" It is an instance column: read it with bag_columns=[{name!r}]." if inside else ""
+        there = ", ".join(map(str, bags.bag.columns))
+        raise InputError(f"no covariate {name!r} in the bag table; there are {there}.{hint}")
+    if name == bags.target or (isinstance(bags.target, tuple) and name in bags.target):
+        raise InputError(f"covariate {name!r} is the target itself: leave it out.")
+    column = bags.bag[name]
+    absent = column.isna().to_numpy()
+    if absent.any():
+        raise InputError(
+            f"covariate {name!r} is missing for {int(absent.sum())} of {len(bags)} bags (first: "
+            f"{bags.bag.index[absent][0]!r}): fill it in, drop these bags, or leave it out."
+        )
+    return column
+
+
+def _fit_covariate(values: pd.Series, name: str) -> dict[str, Any]:
+    if pd.api.types.is_numeric_dtype(values) and values.dtype != bool:
+        number = values.to_numpy(float)
+        if not np.isfinite(number).all():
+            raise InputError(f"covariate {name!r} contains infinity: mend it, or leave it out.")
+        return {"name": name, "center": float(number.mean()), "scale": float(number.std()) or 1.0}
+    return {"name": name, "levels": sorted(set(values.astype(str)))}
