@@ -292,7 +292,7 @@ def _run_group(
     for stages in zip(*(m.plan(m.shape_) for m in methods), strict=True):
         if isinstance(stages[0], Sweep):
             for stage, fit in zip(stages, fits, strict=True):
-                training.sweep(stage, fit, bags, quiet)
+                training.sweep(stage, fit, bags, store, quiet)
         else:
             training.descend(stages[0], Stack(stages[0], store, fits), fits, progress=quiet)
     for fit in fits:

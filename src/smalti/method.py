@@ -67,6 +67,8 @@ class Method(BaseEstimator):
         Whether its network takes CSR views as sparse tensors.
     group_predicts
         Whether a prediction needs the ``group`` column too, where the method has one.
+    stacks
+        Whether many of its fits can be stacked: not where it trains on units of a sampler.
     """
 
     name: ClassVar[str] = ""
@@ -76,6 +78,7 @@ class Method(BaseEstimator):
     embeds: ClassVar[bool] = True
     sparse: ClassVar[bool] = False
     group_predicts: ClassVar[bool] = True
+    stacks: ClassVar[bool] = True
 
     task: str | None = None  # kind of target; inferred from the labels when None
     class_weight: Any = None  # "balanced": each class the same mass in the loss; or {class: weight}
@@ -313,7 +316,7 @@ class Method(BaseEstimator):
         kinds = bags.instance[group].astype(str).to_numpy()
         tables = {}
         for column, part in zip(self._names(name, values.shape[1]), values.T, strict=True):
-            sums = pd.Series(part).groupby([bags.index, kinds]).sum().unstack(fill_value=0.0)
+            sums = pd.crosstab(bags.index, kinds, values=part, aggfunc="sum").fillna(0.0)
             tables[f"{column}_by_group"] = sums.set_axis(bags.bag.index.astype(str))
         return tables
 
@@ -402,7 +405,7 @@ class Method(BaseEstimator):
     def stackable(self) -> bool:
         """Whether fits of this method can advance together on one store of bags."""
         own = (self.preprocess, getattr(self, "group", None), getattr(self, "covariates", None))
-        return not self.sparse and not any(own)
+        return self.stacks and not self.sparse and not any(own)
 
     def _store(self, bags: Bags, device: torch.device) -> Store:
         return Store(bags, device, self._dtype, self.columns_, sparse=self.sparse)

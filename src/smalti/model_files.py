@@ -39,7 +39,8 @@ def save(method: Method, folder: Path) -> None:
         weights = Path(temporary) / WEIGHTS
         state = {k: v.detach().cpu().contiguous() for k, v in method.network_.state_dict().items()}
         steps = state_of(method.steps_)
-        state |= {f"{_STEPS}{k}": torch.as_tensor(np.ascontiguousarray(v)) for k, v in steps.items()}
+        for name, values in steps.items():
+            state[f"{_STEPS}{name}"] = torch.as_tensor(np.ascontiguousarray(values))
         save_file(state, str(weights))
         note = {
             "smalti": __version__,

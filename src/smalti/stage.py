@@ -7,7 +7,7 @@ validation and checkpoints belong to :mod:`smalti.training`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -128,6 +128,8 @@ class Training:
         The fitted task.
     rng
         The fit's own source of randomness.
+    store, members
+        The same bags as tensors: positions in a store.
     """
 
     bags: Bags
@@ -135,6 +137,20 @@ class Training:
     weight: np.ndarray
     task: Task
     rng: np.random.Generator
+    store: Store
+    members: np.ndarray
+
+    def batches(self, network: nn.Module, max_instances: int = 200_000) -> Iterator[Batch]:
+        """The bags in order, in batches, in the precision of the network."""
+        from smalti.store import pack
+
+        dtype = next(t.dtype for t in network.state_dict().values() if t.is_floating_point())
+        for batch in self.store.stream(
+            pack(self.members, self.store.lengths, 4096, max_instances)
+        ):
+            for part in (batch.views, batch.bag):
+                part.update({name: value.to(dtype) for name, value in part.items()})
+            yield batch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -343,11 +343,11 @@ def _end_epoch(
     return [active[f] for f in keep]
 
 
-def sweep(stage: Sweep, fit: Fit, bags: Bags, progress: Progress) -> None:
+def sweep(stage: Sweep, fit: Fit, bags: Bags, store: Store, progress: Progress) -> None:
     """Run a sweep stage for one fit."""
     training = Training(
         bags=bags[fit.train], target=fit.target[fit.train], weight=fit.weight[fit.train],
-        task=fit.task, rng=fit.order,
+        task=fit.task, rng=fit.order, store=store, members=fit.train,
     )  # fmt: skip
     before = math.inf
     progress.start(stage.name, stage.rounds)
@@ -383,7 +383,7 @@ def run(
         if checkpoint is not None:
             checkpoint.save_stage(i, fit)
         if isinstance(stage, Sweep):
-            sweep(stage, fit, bags, progress)
+            sweep(stage, fit, bags, store, progress)
         else:
             runner = Alone(fabric, stage, store, fit)
             with few_threads(stage, fit, store):

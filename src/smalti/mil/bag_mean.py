@@ -9,10 +9,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from smalti import segment
-from smalti.batch import Shape
+from smalti.batch import Batch, Shape
 from smalti.method import Method
 from smalti.nn.linear import BagLinear, linear_sweep
-from smalti.segment import Segments
 from smalti.stage import Stage
 
 
@@ -20,7 +19,8 @@ class BagMean(Method):
     """Mean of the instances, then logistic regression (or ridge, ordinal logit) with L2 penalty.
 
     With gene expression this is the pseudobulk baseline. The penalty is chosen among powers of
-    ten in folds of the training donors.
+    ten in folds of the training donors. ``contribution`` of an instance is its share of the
+    logit, w'x_i / n.
     """
 
     name: ClassVar[str] = "bag_mean"
@@ -42,5 +42,8 @@ class BagMean(Method):
 
 
 class _Net(BagLinear):
-    def features(self, x: Tensor, segments: Segments) -> Tensor:
-        return segment.mean(x, segments)
+    def features(self, batch: Batch) -> Tensor:
+        return segment.mean(batch.x.flatten(1), batch.segments)
+
+    def shares(self, batch: Batch, z: Tensor) -> Tensor:
+        return batch.x.flatten(1) / batch.segments.lengths[batch.segments.index][:, None]

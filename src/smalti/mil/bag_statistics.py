@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from smalti import segment
-from smalti.batch import Shape
+from smalti.batch import Batch, Shape
 from smalti.method import Method
 from smalti.nn.linear import BagLinear, linear_sweep
-from smalti.segment import Segments
 from smalti.stage import Stage
 
 
@@ -46,6 +45,7 @@ class BagStatistics(Method):
 
 
 class _Net(BagLinear):
-    def features(self, x: Tensor, segments: Segments) -> Tensor:
+    def features(self, batch: Batch) -> Tensor:
+        x, segments = batch.x.flatten(1), batch.segments
         top, bottom = segment.peak(x, segments), -segment.peak(-x, segments)
         return torch.cat([segment.mean(x, segments), top, bottom], dim=1)

@@ -7,10 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from smalti.batch import Shape
+from smalti.batch import Batch, Shape
 from smalti.method import Method
 from smalti.nn.linear import BagLinear, linear_sweep
-from smalti.segment import Segments
 from smalti.stage import Stage
 
 
@@ -37,5 +36,5 @@ class Majority(Method):
 
 
 class _Net(BagLinear):
-    def features(self, x: Tensor, segments: Segments) -> Tensor:
-        return x.new_zeros(len(segments.lengths), 1)
+    def features(self, batch: Batch) -> Tensor:
+        return self.center.new_zeros(len(batch.segments.lengths), 1)

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from smalti import segment
-from smalti.batch import Shape
+from smalti.batch import Batch, Shape
 from smalti.method import Method
 from smalti.nn.linear import BagLinear, linear_sweep
-from smalti.segment import Segments
 from smalti.stage import Stage, Sweep, Training
 
 
@@ -103,7 +102,8 @@ class _Net(BagLinear):
         self.means[: len(weights), : means.shape[1]] = means
         self.variances[: len(weights), : means.shape[1]] = variances
 
-    def features(self, x: Tensor, segments: Segments) -> Tensor:
+    def features(self, batch: Batch) -> Tensor:
+        x, segments = batch.x.flatten(1), batch.segments
         z = (x - self.mean) @ self.axes  # (n, width)
         sd = self.variances.sqrt()
         log_p = -0.5 * (((z[:, None] - self.means) / sd) ** 2).sum(2) - sd.log().sum(1)

@@ -16,9 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
-from smalti.segment import Segments
 from smalti.stage import Sweep, Training
-from smalti.store import Store, pack
 from smalti.task import Task
 from smalti.validation import folds_by_donor
 
@@ -38,14 +36,26 @@ class BagLinear(nn.Module):
         self.head = shape.task.head(width)
         self.task = shape.task
 
-    def features(self, x: Tensor, segments: Segments) -> Tensor:
-        """(n, ...) instances to (n_bags, width)."""
+    def features(self, batch: Batch) -> Tensor:
+        """(n_bags, width) features of each bag."""
         raise TypeError("a subclass must say what the features of a bag are.")
 
     def forward(self, batch: Batch) -> Output:
         """Raw predictions, and the bag features as embedding."""
-        z = self.features(batch.x.flatten(1), batch.segments)
-        return Output(self.head((z - self.center) / self.scale), bag={"embedding": z})
+        z = self.features(batch)
+        raw = self.head((z - self.center) / self.scale)
+        share = None if self.training else self.shares(batch, z)
+        instance = {} if share is None else {"contribution": share @ self.slopes()}
+        return Output(raw, instance=instance, bag={"embedding": z})
+
+    def shares(self, batch: Batch, z: Tensor) -> Tensor | None:
+        """(n, width) share of each instance in the features; None where they are no sum."""
+        return None
+
+    def slopes(self) -> Tensor:
+        """(width, n_outputs) change of raw with each feature."""
+        eye = torch.diag(1 / self.scale)
+        return self.head(eye) - self.head(torch.zeros_like(eye[:1]))
 
 
 def linear_sweep(penalties: Sequence[float] = PENALTIES, folds: int = 5) -> Sweep:
@@ -70,9 +80,7 @@ def linear_sweep(penalties: Sequence[float] = PENALTIES, folds: int = 5) -> Swee
 
 def bag_features(network: BagLinear, training: Training) -> np.ndarray:
     """(n_bags, width) float64 features of the training bags."""
-    store = Store(training.bags, network.center.device, network.center.dtype)
-    groups = pack(np.arange(len(training.bags)), training.bags.lengths, 4096, 200_000)
-    parts = [network.features(b.x.flatten(1), b.segments) for b in store.stream(groups)]
+    parts = [network.features(batch) for batch in training.batches(network)]
     return torch.cat(parts).double().cpu().numpy()
 
 

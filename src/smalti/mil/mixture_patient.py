@@ -1,0 +1,91 @@
+"""Mixture (patient): one Gaussian mixture per training sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from smalti.batch import Batch, Output, Shape
+from smalti.method import Method
+from smalti.nn.mixture import MixtureNet, bag_cells, choose_centers, fit_gaussians, scale_cells
+from smalti.stage import Stage, Sweep, Training
+
+
+class MixturePatient(Method):
+    """One full-covariance mixture per training sample; a new sample is like the likeliest of them.
+
+    L_m = sum over the cells of log p_m(x); p(c) is proportional to the sum over the training
+    samples m of class c of exp(L_m). It is a rule of the nearest sample by likelihood, with the
+    frequency of the classes as prior. The number of components, at most the number of cells, is
+    chosen by accuracy in folds of the training donors.
+
+    ``score`` of a cell is sum_m q_m log p_m(x) for each class, q_m the share of sample m in its
+    class for the cell's own sample, against the mean of the other classes. Probabilities are
+    scores, not calibrated.
+    """
+
+    name: ClassVar[str] = "mixture_patient"
+    reference: ClassVar[str] = (
+        "Mixture (patient) of He et al. (2022). CloudPred. PSB. arXiv:2110.07069"
+    )
+    kinds: ClassVar[tuple[str, ...]] = ("binary", "multiclass", "ordinal")
+    embeds: ClassVar[bool] = False
+    stacks: ClassVar[bool] = False
+
+    centers: int | tuple[int, ...] = (5, 10, 15, 20, 25)  # components; several: chosen in folds
+    folds: int = 5  # of the training donors, for that choice
+    ridge: float = 1e-4  # added to variances, in units of the largest
+    temper: str = "squash"  # inverse hyperbolic sine of the difference; "mean": per cell
+    max_cells: int = 5_000  # cells of a sample that its mixture sees, drawn at random
+
+    def network(self, shape: Shape) -> nn.Module:
+        """A mixture per training sample."""
+        return _Net(self, shape)
+
+    def plan(self, shape: Shape) -> Iterator[Stage]:
+        """Scale, choose the number of components, fit."""
+        yield scale_cells()
+        yield Sweep(step=self._fit, name="mixtures")
+
+    def _fit(self, network: nn.Module, training: Training) -> None:
+        assert isinstance(network, _Net)
+        everything = np.arange(len(training.bags))
+        best = choose_centers(network, training, self.centers, self.folds, self._place)
+        self._place(network, training, everything, best)
+
+    def _place(self, network: MixtureNet, training: Training, bags: np.ndarray, k: int) -> None:
+        assert isinstance(network, _Net)
+        network.label.fill_(-1)  # samples that are not asked are of no class
+        for m in bags:
+            cells = bag_cells(network, training, np.array([m]), self.max_cells)
+            network.mixtures.place(int(m), fit_gaussians(cells, k, self.ridge, training.rng))
+            network.label[m] = int(training.target[m])
+
+    @classmethod
+    def example(cls) -> MixturePatient:
+        """Few components."""
+        return cls(centers=(1, 2), folds=2, ridge=0.1)
+
+
+class _Net(MixtureNet):
+    label: Tensor
+
+    def __init__(self, method: MixturePatient, shape: Shape) -> None:
+        super().__init__(shape, shape.n_bags, method.centers, method.temper)
+        self.register_buffer("label", torch.full((shape.n_bags,), -1))
+
+    def forward(self, batch: Batch) -> Output:
+        log_p = self.mixtures(self.cells(batch.x))  # (n, n_training_samples)
+        whole = self.sums(log_p, batch)  # (n_bags, n_training_samples)
+        likelihood, cell = [], []
+        for c in range(self.n_classes):
+            own = whole.masked_fill(self.label != c, -torch.inf)
+            top = own.logsumexp(1)
+            likelihood.append(top.nan_to_num(neginf=-1e30))  # a class without sample
+            share = (own - top[:, None]).exp().nan_to_num(0.0).to(log_p.dtype)
+            cell.append((share[batch.segments.index] * log_p).sum(1))
+        return self.output(torch.stack(likelihood, 1), torch.stack(cell, 1), batch)
