@@ -69,6 +69,8 @@ class Method(BaseEstimator):
         Whether a prediction needs the ``group`` column too, where the method has one.
     stacks
         Whether many of its fits can be stacked: not where it trains on units of a sampler.
+    counts
+        Whether it takes raw counts only; a comparison then gives it no preprocessing.
     """
 
     name: ClassVar[str] = ""
@@ -79,6 +81,7 @@ class Method(BaseEstimator):
     sparse: ClassVar[bool] = False
     group_predicts: ClassVar[bool] = True
     stacks: ClassVar[bool] = True
+    counts: ClassVar[bool] = False
 
     task: str | None = None  # kind of target; inferred from the labels when None
     class_weight: Any = None  # "balanced": each class the same mass in the loss; or {class: weight}
@@ -244,8 +247,10 @@ class Method(BaseEstimator):
         check_is_fitted(self)
         if self.origin_ is None:
             raise InputError("these bags were not read by smalti.read: use attribute() instead.")
-        source = {k: v for k, v in self.origin_.items() if k not in ("label", "kind", "donor")}
-        bags = read(data, **source)
+        source = {k: self.origin_[k] for k in ("sample", "x")}
+        if self.columns_.group == "cell_type" and self.group_predicts:
+            source["cell_type"] = self.origin_.get("cell_type")
+        bags = read(data, **source, bag_columns=[c["name"] for c in self.columns_.covariates])
         raw, instance, _ = self.forward(bags)
         n = len(data.obs) if hasattr(data, "obs") else None
         obs, obsm = {}, {}
@@ -478,7 +483,7 @@ class Method(BaseEstimator):
         if not self.group_predicts:
             columns = dataclasses.replace(columns, group=None)
         store = Store(bags, device, self._dtype, columns, sparse=self.sparse)
-        groups = pack(np.arange(len(bags)), bags.lengths, 4096, _BUDGET)
+        groups = pack(np.arange(len(bags)), bags.lengths, 4096, store.most(_BUDGET))
         raw: list[np.ndarray] = []
         instance: dict[str, list[np.ndarray]] = {}
         bag: dict[str, list[np.ndarray]] = {}

@@ -111,9 +111,7 @@ def _rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Method:
     method.task_ = Task(**(note["task"] | {"classes": classes}))
     views = {k: tuple(v) for k, v in note["shape"]["views"].items()}
     known = note["columns"]
-    method.columns_ = Columns(
-        known["group"], tuple(known["levels"]), tuple(known["covariates"])
-    )
+    method.columns_ = Columns(known["group"], tuple(known["levels"]), tuple(known["covariates"]))
     method.shape_ = Shape(views, method.task_, note["shape"]["n_bags"], method.columns_.levels,
                           method.columns_.n_covariates)  # fmt: skip
     arrays = {k.removeprefix(_STEPS): tensors.pop(k).numpy() for k in list(tensors)

@@ -146,7 +146,7 @@ class Training:
 
         dtype = next(t.dtype for t in network.state_dict().values() if t.is_floating_point())
         for batch in self.store.stream(
-            pack(self.members, self.store.lengths, 4096, max_instances)
+            pack(self.members, self.store.lengths, 4096, self.store.most(max_instances))
         ):
             for part in (batch.views, batch.bag):
                 part.update({name: value.to(dtype) for name, value in part.items()})

@@ -18,6 +18,7 @@ from smalti.segment import Segments
 from smalti.views import View, slice_rows
 
 RESIDENT = 2**31  # bytes of one dense view that may live on the device as a whole
+_NUMBERS = 2**27  # of a view in one batch: half a gigabyte
 
 
 class Store:
@@ -95,6 +96,11 @@ class Store:
             {name: column.index_select(0, at) for name, column in self.instance.items()},
             {name: column.index_select(0, of) for name, column in self.bag.items()},
         )
+
+    def most(self, max_instances: int) -> int:
+        """Instances of a batch: so many, but no more than memory has room for when dense."""
+        width = max(int(np.prod(v.shape[1:])) for v in self.views.values())
+        return max(1, min(max_instances, _NUMBERS // max(width, 1)))
 
     def rows(self, rows: np.ndarray) -> dict[str, Tensor]:
         """Any rows of all views."""

@@ -148,7 +148,9 @@ class Alone:
         if self.stage.cache is None:
             return []
         everything = np.arange(len(self.store.lengths))
-        groups = pack(everything, self.store.lengths, 4096, self.stage.max_instances)
+        groups = pack(
+            everything, self.store.lengths, 4096, self.store.most(self.stage.max_instances)
+        )
         self.fit.network.eval()
         parts = [self.stage.cache(self.fit.network, b) for b in self.store.stream(groups)]
         for name in parts[0]:
@@ -198,7 +200,7 @@ class Alone:
         self.fit.network.eval()
         groups = pack(
             self.fit.valid, self.store.lengths, max(64, self.stage.batch_size),
-            self.stage.max_instances,
+            self.store.most(self.stage.max_instances),
         )  # fmt: skip
         total = sum(self._loss(g).double() for g in groups)
         if self.fabric.world_size > 1:
@@ -304,7 +306,8 @@ def _steps(order: np.ndarray, stage: Gradient, store: Store) -> list[np.ndarray]
     """Batches of an epoch. The order inside a step is free: sorted, neighbours need no copy."""
     if stage.sampler is not None:
         return [order[i : i + stage.batch_size] for i in range(0, len(order), stage.batch_size)]
-    groups = pack(order, store.lengths, stage.batch_size, stage.max_instances)
+    most = store.most(stage.max_instances)
+    groups = pack(order, store.lengths, stage.batch_size, most)
     return [np.sort(g) for g in groups]
 
 

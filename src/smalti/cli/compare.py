@@ -23,6 +23,9 @@ def compare(
     x: options.X = None,
     labels: options.Labels = None,
     kind: options.Kind = None,
+    cell_type: options.CellType = None,
+    covariates: options.Covariates = None,
+    preprocess: options.Preprocess = None,
     folds: Annotated[int, typer.Option(min=2, help="Parts of the donors.")] = 5,
     repeats: Annotated[int, typer.Option(min=1, help="Times that donors are dealt anew.")] = 1,
     epochs: options.Epochs = None,
@@ -35,8 +38,11 @@ def compare(
     from smalti.evaluate.compare import compare as run
 
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
+    if covariates:
+        settings["covariates"] = tuple(covariates)
     chosen = options.make_methods(methods, settings | {"seed": seed})
-    bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind)
+    bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
+                     cell_type=cell_type, covariates=covariates)  # fmt: skip
     if bags.donor is None:
         raise InputError(
             "samples of one donor on both sides of a split leak: name the column of donors, "
@@ -45,7 +51,7 @@ def compare(
     if bags.target is None:
         raise InputError("nothing to predict: name the column, --label NAME.")
     options.may_replace(out, "split.json")
-    result = run(chosen, bags, folds=folds, repeats=repeats, seed=seed)
+    result = run(chosen, bags, folds=folds, repeats=repeats, seed=seed, preprocess=preprocess)
     result.write(out)
     result.report(out / "report.html", title=f"{bags.target} from {data.name}")
     show(result)

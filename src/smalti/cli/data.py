@@ -20,6 +20,8 @@ def open_bags(
     x: str | None = None,
     labels: Path | None = None,
     kind: str | None = None,
+    cell_type: str | None = None,
+    covariates: list[str] | None = None,
 ) -> Bags:
     """Read bags from AnnData on disk, a folder of feature files, or an .npz.
 
@@ -35,7 +37,10 @@ def open_bags(
 
         if sample is None:
             raise InputError(f"{path.name}: name the column that holds the samples, --sample NAME.")
-        return read(path, sample=sample, label=label, donor=donor, x=x or "X", kind=kind)
+        return read(path, sample=sample, label=label, donor=donor, x=x or "X", kind=kind,
+                    cell_type=cell_type, bag_columns=covariates or ())  # fmt: skip
+    if cell_type is not None:
+        raise InputError(f"--cell-type is a column of .h5ad or .zarr, not of {path.name}.")
     if path.suffix == ".npz":
         return _npz(path, label, donor, kind)
     if path.is_dir():

@@ -24,6 +24,9 @@ def fit(
     x: options.X = None,
     labels: options.Labels = None,
     kind: options.Kind = None,
+    cell_type: options.CellType = None,
+    covariates: options.Covariates = None,
+    preprocess: options.Preprocess = None,
     epochs: options.Epochs = None,
     set_: options.Settings = None,
     seed: options.Seed = 0,
@@ -37,9 +40,14 @@ def fit(
     settings = options.settings_of(set_) | {"seed": seed}
     if epochs is not None:
         settings["epochs"] = epochs
+    if covariates:
+        settings["covariates"] = tuple(covariates)
+    if preprocess is not None:
+        settings["preprocess"] = preprocess
     model = options.make_method(method, settings)
     options.may_replace(out, "model.json")
-    bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind)
+    bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
+                     cell_type=cell_type, covariates=covariates)  # fmt: skip
     if bags.target is None:
         raise InputError("nothing to predict: name the column, --label NAME.")
     typer.echo(repr(bags))

@@ -36,10 +36,24 @@ Labels: TypeAlias = Annotated[
     Path | None,
     typer.Option(help="Table (.csv) with one row per bag, for a folder of feature files."),
 ]
+CellType: TypeAlias = Annotated[
+    str | None, typer.Option(help="Column with the type of each cell; 'cell_type' if there is one.")
+]
+Covariates: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--covariate", help="Column of the patient, such as age; repeatable."),
+]
+Preprocess: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Steps fitted in the training donors: normalize,log1p,genes=2000,scale,pca=50."
+    ),
+]
 Kind: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Kind of target: binary, multiclass, multilabel, ordinal, regression. Inferred."
+        help="Kind of target: binary, multiclass, multilabel, ordinal, binomial, regression. "
+        "Inferred (not binomial)."
     ),
 ]
 Settings: TypeAlias = Annotated[

@@ -8,11 +8,12 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 
 from smalti._version import __version__
 from smalti.bags import Bags
@@ -24,7 +25,10 @@ from smalti.io.files import atomic_folder
 from smalti.io.table import write_table
 from smalti.many import fit_many
 from smalti.method import Method, make, methods
+from smalti.preprocess import spec_of, steps_of
 from smalti.task import Task
+
+Candidate: TypeAlias = str | Method | Pipeline
 
 # What a fit may die of (of numbers, of memory, of a lost worker) without the others.
 FAILURES = (ValueError, RuntimeError, ArithmeticError, MemoryError)
@@ -172,13 +176,14 @@ class Comparison:
 
 
 def compare(
-    candidates: Iterable[str | Method] | Mapping[str, str | Method],
+    candidates: Iterable[Candidate] | Mapping[str, Candidate],
     bags: Bags,
     *,
     folds: int = 5,
     repeats: int = 1,
     seed: int = 0,
     splits: Sequence[Any] | None = None,
+    preprocess: Any = None,
     strategy: str = "auto",
     progress: bool | None = None,
     cache: str | Path | None = None,
@@ -188,14 +193,19 @@ def compare(
     Parameters
     ----------
     candidates
-        Names or instances of methods; a mapping gives them labels of your own. The baselines
-        (majority, bag mean, bag statistics) always run too.
+        Names or instances of methods, or scikit-learn pipelines that end in one; a mapping gives
+        them labels of your own. The baselines (majority, bag mean, bag statistics; pseudobulk
+        where the features are counts, type means and composition where there is a cell type)
+        always run too.
     bags
         With a target and a donor.
     folds, repeats, seed
         Repeated stratified k-fold grouped by donor. Each fit gets its own seed.
     splits
         Your own pairs of training and test positions instead.
+    preprocess
+        Steps for all methods that have none of their own, fitted on the training donors of each
+        fold: "normalize,log1p,genes=2000,scale,pca=50" (see :mod:`smalti.preprocess`).
     strategy
         How to run the fits (see :func:`smalti.fit_many`).
     progress
@@ -215,14 +225,14 @@ def compare(
     """
     if bags.task is None:
         raise InputError("these bags have no target: name it (label=, target= or y=).")
-    if isinstance(candidates, (str, Method)):
+    if isinstance(candidates, (str, Method, Pipeline)):
         candidates = [candidates]
     parts = (
         given_folds(bags, splits)
         if splits is not None
         else donor_folds(bags, folds=folds, repeats=repeats, seed=seed)
     )
-    chosen, notes = _line_up(candidates, bags)
+    chosen, notes = _line_up(candidates, bags, preprocess)
     digest = split_digest(parts, bags)
     # a training fold may hold too few values to infer the kind from: it is that of all bags
     told = dataclasses.replace(bags, kind=bags.task.kind)
@@ -244,23 +254,25 @@ def compare(
     return Comparison(
         folds=_score(predictions, bags.task, parts), predictions=predictions[columns],
         digest=digest, task=bags.task, notes=tuple([*bags.notes, *notes]), about=repr(bags),
-        settings={m: {k: v for k, v in chosen[m].get_params().items() if k != "progress"}
-                  for m in done},
+        settings={m: chosen[m].get_params(deep=False)
+                  | {"preprocess": spec_of(steps_of(chosen[m].preprocess))} for m in done},
         baselines=tuple(m for m in done if chosen[m].baseline),
     )  # fmt: skip
 
 
 def _line_up(
-    candidates: Iterable[str | Method] | Mapping[str, str | Method], bags: Bags
+    candidates: Iterable[Candidate] | Mapping[str, Candidate], bags: Bags, preprocess: Any
 ) -> tuple[dict[str, Method], list[str]]:
     """Label -> method, with the baselines; and notes on those that cannot learn this target."""
-    given: list[tuple[str | None, str | Method]] = (
+    given: list[tuple[str | None, Candidate]] = (
         list(candidates.items()) if isinstance(candidates, Mapping)
         else [(None, c) for c in candidates]
     )  # fmt: skip
     chosen: dict[str, Method] = {}
     for label, candidate in given:
         method = make(candidate) if isinstance(candidate, str) else candidate
+        if isinstance(method, Pipeline):
+            method = _whole(method)
         if not isinstance(method, Method):
             raise InputError(f"{candidate!r} is neither the name of a method nor a method.")
         label = label or method.name
@@ -271,11 +283,19 @@ def _line_up(
         if label in chosen:
             raise InputError(f"{label!r} is named twice with the same settings.")
         chosen[label] = method
+    notes = []
     for name, cls in methods().items():
-        if cls.baseline and not isinstance(chosen.setdefault(name, cls()), cls):
+        reason = cls().unfit_for(bags) if cls.baseline and name not in chosen else None
+        if reason:
+            if len(bags.instance.columns):
+                notes.append(f"baseline {name} was left out: {reason}.")
+        elif cls.baseline and not isinstance(chosen.setdefault(name, cls()), cls):
             raise InputError(f"{name!r} is the name of a baseline: choose another label.")
     assert bags.task is not None
-    kind, notes = bags.task.kind, []
+    kind = bags.task.kind
+    for label, method in chosen.items():
+        if preprocess is not None and method.preprocess is None and not method.counts:
+            chosen[label] = clone(method).set_params(preprocess=preprocess)
     for label in [n for n, m in chosen.items() if m.task and _other_scale(m.task, kind)]:
         notes.append(f"{label} has task={chosen[label].task!r}, the target is {kind}: left out.")
         del chosen[label]
@@ -283,6 +303,16 @@ def _line_up(
         notes.append(f"{label} cannot learn a {kind} target and was left out.")
         del chosen[label]
     return chosen, notes
+
+
+def _whole(pipeline: Pipeline) -> Method:
+    """A pipeline as a method with the steps before it."""
+    *steps, (_, method) = pipeline.steps
+    if not isinstance(method, Method):
+        raise InputError(f"the last step of a pipeline must be a method, not {method!r}.")
+    if method.preprocess is not None:
+        raise InputError("the pipeline's method has a preprocess of its own: name one of them.")
+    return clone(method).set_params(preprocess=tuple(step for _, step in steps))
 
 
 def _other_scale(one: str, two: str) -> bool:
@@ -301,8 +331,10 @@ def _predict(
 ) -> pd.DataFrame:
     """Predictions of one method on all test folds; from the cache where they are there."""
     settings = {
-        k: v for k, v in method.get_params().items() if k not in ("progress", "accelerator")
-    }
+        k: v for k, v in method.get_params(deep=False).items()
+        if k not in ("progress", "accelerator", "preprocess")
+    }  # fmt: skip
+    settings["preprocess"] = spec_of(steps_of(method.preprocess))
     key = f"{__version__} {method.name} {sorted(settings.items())} {digest} {bags.digest}"
     file = Path(cache) / f"{method.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv" \
         if cache is not None else None  # fmt: skip

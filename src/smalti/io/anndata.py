@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.preprocess import cells_per_bag_note
 
 _FITTED = ("pca", "umap", "tsne", "scvi", "harmony", "scanvi", "mofa", "totalvi", "umint", "lsi")
 
@@ -26,6 +27,7 @@ def read(
     label: str | Sequence[str] | None = None,
     donor: str | None = None,
     kind: str | None = None,
+    cell_type: str | None = None,
     columns: Sequence[str] | None = None,
     bag_columns: Sequence[str] = (),
 ) -> Bags:
@@ -46,6 +48,9 @@ def read(
         Column of ``obs``; samples of one donor never part in a split. "bag": each its own donor.
     kind
         Kind of the target; inferred when left out.
+    cell_type
+        Column of ``obs`` with the type of each cell (or its cluster, or region), where it has
+        another name than "cell_type", the column that methods look for.
     columns
         Columns of ``obs`` to keep for the instances, besides those named above; all when left out.
     bag_columns
@@ -66,13 +71,17 @@ def read(
     -----
     UserWarning
         Where ``x`` is an embedding that may have been fitted on the whole cohort, test samples
-        included.
+        included; where samples have fewer than 10 cells.
     """
-    origin = {"sample": sample, "x": x, "label": label, "donor": donor, "kind": kind}
+    origin = {"sample": sample, "x": x, "label": label, "donor": donor, "kind": kind,
+              "cell_type": cell_type, "bag_columns": list(bag_columns)}  # fmt: skip
     table = _Table.open(data)
     labels = [] if label is None else [label] if isinstance(label, str) else list(label)
     of_donor = [] if donor in (None, "bag") else [str(donor)]
-    obs = _obs(table, sample, [*labels, *of_donor, *bag_columns], columns)
+    of_type = [] if cell_type is None else [cell_type]
+    obs = _obs(table, sample, [*labels, *of_donor, *of_type, *bag_columns], columns)
+    if cell_type is not None:
+        obs = obs.assign(cell_type=obs[cell_type])
     _check_labels(table, obs, sample, labels)
     views, features = _views(table, x)
     notes = [
@@ -81,15 +90,17 @@ def read(
         for name in views
         if any(word in name.lower() for word in _FITTED)
     ]
-    for note in notes:
-        warnings.warn(note, UserWarning, stacklevel=2)
     bags = Bags.from_rows(
         views, obs[sample].astype(object).to_numpy(),
         target=tuple(dict.fromkeys([*labels, *bag_columns])),
         kind=kind, donor=donor, instance=obs, features=features, notes=notes,
     )  # fmt: skip
     target = label if label is None or isinstance(label, str) else tuple(labels)
-    return dataclasses.replace(bags, target=target, origin=origin)
+    tiny = cells_per_bag_note(bags)
+    notes += [tiny] if tiny else []
+    for note in notes:
+        warnings.warn(note, UserWarning, stacklevel=2)
+    return dataclasses.replace(bags, target=target, origin=origin, notes=tuple(notes))
 
 
 def _obs(

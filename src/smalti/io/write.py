@@ -53,8 +53,9 @@ def write(
         # by position: the index of a Series would be matched with the names of the cells
         table.obs[name] = values.array if isinstance(values, pd.Series) else values
     for name, values in obsm.items():
-        framed = isinstance(values, pd.DataFrame)
-        table.obsm[name] = values.set_axis(table.obs_names) if framed else values
+        if isinstance(values, pd.DataFrame):
+            values = values.set_axis(table.obs_names)
+        table.obsm[name] = values
     for name, note in uns.items():
         table.uns[name] = note
     if target is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -189,6 +189,9 @@ class _Net(BagLinear):
         )  # fmt: skip
 
 
+Splits = Sequence[tuple[np.ndarray, np.ndarray]]
+
+
 class _Cells:
     """The sweeps that look at single cells: the choice of the number of clusters, and EM."""
 
@@ -208,7 +211,11 @@ class _Cells:
         network.used[:] = torch.arange(len(network.used), device=network.used.device) < best
 
     def _loss(
-        self, network: _Net, training: Training, k: int, splits: list[tuple[np.ndarray, ...]]
+        self,
+        network: _Net,
+        training: Training,
+        k: int,
+        splits: Sequence[tuple[np.ndarray, np.ndarray]],
     ) -> float:
         """Held-out loss of the polynomial with k clusters, at its best penalty."""
         losses = np.zeros(len(PENALTIES))
@@ -271,9 +278,7 @@ def fit_mixture(
     return mixture
 
 
-def em_round(
-    x: Tensor, weights: Tensor, means: Tensor, variances: Tensor
-) -> tuple[Mixture, float]:
+def em_round(x: Tensor, weights: Tensor, means: Tensor, variances: Tensor) -> tuple[Mixture, float]:
     """One round of expectation and maximisation; and the mean negative log likelihood before it."""
     precision = 1 / variances
     scaled = precision * means

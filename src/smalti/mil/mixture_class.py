@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
 from smalti.method import Method
@@ -57,6 +57,7 @@ class MixtureClass(Method):
         self._place(network, training, everything, best)
 
     def _place(self, network: MixtureNet, training: Training, bags: np.ndarray, k: int) -> None:
+        assert isinstance(network, _Net)
         labels = training.target[bags]
         for c in range(network.n_classes):
             own = bags[labels == c]
@@ -72,6 +73,8 @@ class MixtureClass(Method):
 
 
 class _Net(MixtureNet):
+    log_prior: Tensor
+
     def __init__(self, method: MixtureClass, shape: Shape) -> None:
         super().__init__(shape, len(shape.task.classes), method.centers, method.temper)
         self.register_buffer("log_prior", torch.zeros(self.n_classes))

@@ -60,12 +60,13 @@ class TypePseudobulk(Method):
 
 def _typical(network: nn.Module, training: Training) -> None:
     assert isinstance(network, _Net)
-    total, count = torch.zeros_like(network.typical), 0
+    total = torch.zeros_like(network.typical)
+    count = total.new_zeros(len(total))
     for batch in training.batches(network):
         means, there = network.means(batch)
         total += (means * there[:, :, None]).sum(0)
         count = count + there.sum(0)
-    network.typical.copy_(total / torch.as_tensor(count).clamp(min=1)[:, None])
+    network.typical.copy_(total / count.clamp(min=1)[:, None])
 
 
 class _Net(BagLinear):

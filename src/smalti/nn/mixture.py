@@ -107,7 +107,9 @@ class MixtureNet(nn.Module):
         raw = raw_of(likelihood, batch.segments.lengths, self.task, self.temper)
         others = (cell.sum(1, keepdim=True) - cell) / (self.n_classes - 1)
         score = cell - others
-        return Output(raw.to(cell.dtype), instance={"score": score[:, 1] if self.n_classes == 2 else score})
+        if self.n_classes == 2:
+            score = score[:, 1]
+        return Output(raw.to(cell.dtype), instance={"score": score})
 
 
 def as_choices(centers: int | tuple[int, ...]) -> tuple[int, ...]:
@@ -134,9 +136,7 @@ def scale_cells() -> Sweep:
     return Sweep(step=step, name="scale")
 
 
-def bag_cells(
-    network: nn.Module, training: Training, bags: np.ndarray, most: int
-) -> np.ndarray:
+def bag_cells(network: nn.Module, training: Training, bags: np.ndarray, most: int) -> np.ndarray:
     """Scaled cells of some bags, at most so many, (n, d) float64."""
     rows = slice_rows(training.bags.offsets, bags)
     if len(rows) > most:
