@@ -126,8 +126,9 @@ def test_compare_holds_the_baselines_and_is_tidy(tmp_path):
     bags = planted_bags(40, bags_per_donor=2, effect=4)
     short = mil.ABMIL.example().set_params(epochs=3)
     found = sm.compare([short], bags, folds=4, repeats=2, progress=False)
-    assert set(found.folds["method"]) == {"abmil", "bag_mean", "bag_statistics", "majority"}
-    assert len(found.folds) == 4 * 8 * len(METRICS["binary"])
+    baselines = {"bag_mean", "bag_statistics", "majority", "type_composition", "type_pseudobulk"}
+    assert set(found.folds["method"]) == {"abmil", *baselines}
+    assert len(found.folds) == 6 * 8 * len(METRICS["binary"])
     summary = found.summary("roc_auc").set_index("method")
     values = found.folds.query("method == 'bag_mean' and metric == 'roc_auc'")["value"]
     assert summary.loc["bag_mean", "mean"] == pytest.approx(values.mean())
@@ -148,7 +149,7 @@ def test_a_killed_comparison_goes_on_from_its_cache(tmp_path, monkeypatch):
     bags = planted_bags(24, effect=4)
     settings = dict(folds=3, progress=False, cache=tmp_path)
     whole = sm.compare(["mifv"], bags, **settings)
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 6  # the method and five baselines
     import smalti.evaluate.compare as module
 
     monkeypatch.setattr(module, "fit_many", lambda *_, **__: pytest.fail("fitted again"))

@@ -47,7 +47,7 @@ def key_groups(
         One row per group (and class, if there are more than two): ``difference`` (or
         ``correlation``), ``p`` = (1 + c) / (1 + n) with c permutations at least as extreme
         (two-sided), ``q`` the false discovery rate (Benjamini-Hochberg), ``n_bags`` that have the
-        group. Sorted by p.
+        group. Sorted by p, then by size.
 
     Raises
     ------
@@ -93,7 +93,8 @@ def key_groups(
         rows.append(part)
     table = pd.concat(rows, ignore_index=True)
     table["q"] = false_discovery_control(table["p"])
-    return table.sort_values("p", kind="stable", ignore_index=True)
+    by_size = table[name].abs().sort_values(ascending=False, kind="stable").index
+    return table.loc[by_size].sort_values("p", kind="stable", ignore_index=True)
 
 
 def _targets(task: Any, labels: np.ndarray, columns: list[str]) -> np.ndarray:

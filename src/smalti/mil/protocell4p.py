@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -231,40 +233,21 @@ class _Net(nn.Module):
                 self.type_by_relevance = _linear(p * self.n_classes, len(shape.levels))
 
     def forward(self, batch: Batch) -> Output:
-        similarity, distance = batch.views.get(_CACHED), None
-        latent = None
         # in the first stage the scorer does not move, and nobody asks for its predictions
         scored = not self.training or next(self.scorer.parameters()).requires_grad
-        readers = [self.encoder] if similarity is None else []
-        if scored and isinstance(self.scorer, _Perceptron):
-            readers.append(self.scorer)
-        hidden = self._first(batch.x, readers)
-        if similarity is None:
-            latent = self._encoded(hidden[0])
-            distance = self.distance(latent)
-            similarity = 1 / (distance + 0.5)  # (n, P)
-
-        def prototype_loss() -> Tensor:
-            assert latent is not None
-            assert distance is not None
-            return self.prototype_loss(batch, latent, distance)
-
-        if not scored:
-            raw = similarity.new_zeros(len(batch.segments.offsets) - 1, self.task.n_outputs)
-            return Output(raw, extra={"prototypes": prototype_loss})
-        relevance = None
-        if isinstance(self.scorer, _Perceptron):
-            relevance = self.scorer.after_first(hidden[-1]).sigmoid()  # (n, P * C)
-            parts = similarity.repeat_interleave(self.n_classes, 1) * relevance  # (n, P * C)
-            embedding = segment.mean(parts, batch.segments)
-        else:
-            parts = similarity
-            embedding = segment.mean(parts, batch.segments)
-        raw = self.head(self._outputs(embedding))
-        extra: dict[str, Callable[[], Tensor]] = {
-            "prototypes": prototype_loss,
-            "types": lambda: self.type_loss(batch, relevance),
+        latent, similarity, relevance = self._read(batch, scored)
+        extra = {
+            "prototypes": partial(self.prototype_loss, batch, latent),
+            "types": partial(self.type_loss, batch, relevance),
         }
+        if not scored:
+            n_bags = len(batch.segments.offsets) - 1
+            return Output(similarity.new_zeros(n_bags, self.task.n_outputs), extra=extra)
+        parts = similarity
+        if relevance is not None:
+            parts = similarity.repeat_interleave(self.n_classes, 1) * relevance  # (n, P * C)
+        embedding = segment.mean(parts, batch.segments)
+        raw = self.head(self._outputs(embedding))
         if self.training:
             return Output(raw, extra=extra)
         part = self._outputs(parts)
@@ -280,17 +263,34 @@ class _Net(nn.Module):
 
     def similarity(self, batch: Batch) -> Tensor:
         """(n, P) similarity of each cell to each prototype."""
-        return 1 / (self.distance(self._encoded(self._first(batch.x, [self.encoder])[0])) + 0.5)
+        return self._read(batch, scored=False)[1]
+
+    def _read(self, batch: Batch, scored: bool) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        """Latent cells (not where similarities are cached), similarities (n, P), relevances."""
+        similarity, latent, relevance = batch.views.get(_CACHED), None, None
+        readers = [self.encoder] if similarity is None else []
+        gate = self.scorer if scored and isinstance(self.scorer, _Perceptron) else None
+        readers += [gate] if gate is not None else []
+        hidden = self._first(batch.x, readers)
+        if similarity is None:
+            latent = nn.functional.leaky_relu(self.encoder.after_first(hidden[0]))
+            similarity = 1 / (self.distance(latent) + 0.5)
+        if gate is not None:
+            relevance = gate.after_first(hidden[-1]).sigmoid()  # (n, P * C)
+        return latent, similarity, relevance
 
     def distance(self, z: Tensor) -> Tensor:
         """(n, P) squared distance of latent cells to the prototypes."""
         p = self.prototypes
+        z = z.to(p.dtype)
         with torch.autocast(z.device.type, enabled=False):  # a difference of near numbers
             square = z.square().sum(1, keepdim=True) + p.square().sum(1) - 2 * z @ p.t()
         return square.clamp(min=0)
 
-    def prototype_loss(self, batch: Batch, z: Tensor, distance: Tensor) -> Tensor:
+    def prototype_loss(self, batch: Batch, z: Tensor | None) -> Tensor:
         """What the first stage minimises, (n_bags,)."""
+        assert z is not None
+        z, distance = z.to(self.prototypes.dtype), self.distance(z)
         l1, l2, l3, l4, l5, _ = self.lambdas
         kind = batch.instance.get("group")
         cells = l2 * distance.min(1).values
@@ -304,9 +304,9 @@ class _Net(nn.Module):
 
     def reconstruction(self, x: Tensor, z: Tensor) -> Tensor:
         """(n,) mean squared error over the features of each cell."""
-        last = self.decoder.layers[-1]
-        h = self.decoder.until_last(z)
-        center, sd = (self.scale.mean, self.scale.sd) if self.scale else (None, None)
+        last = self.decoder.last
+        h = self.decoder.before_last(self.decoder.first(z))
+        center, sd = (None, None) if self.scale is None else (self.scale.mean, self.scale.sd)
         error = squared_error(h, last.weight, last.bias, x, relu=not bool(self.signed),
                               center=center, scale=sd)  # fmt: skip
         return error / x.shape[1]
@@ -330,11 +330,11 @@ class _Net(nn.Module):
             return self.prototypes.new_zeros(())
         return (self.d_min - nn.functional.pdist(self.prototypes)).relu().square().mean()
 
-    def type_loss(self, batch: Batch, relevance: Tensor | None) -> Tensor | float:
-        """Cross-entropy of the cell type from the relevances, mean of each bag, (n_bags,)."""
+    def type_loss(self, batch: Batch, relevance: Tensor | None) -> Tensor:
+        """What the second stage adds to the loss of the bags, (n_bags,) or 0."""
         kind = batch.instance.get("group")
         if relevance is None or kind is None or not self.lambdas[5]:
-            return 0.0
+            return self.prototypes.new_zeros(())
         weight = self.type_by_relevance.weight
         loss = self.types.loss(self.type_by_relevance(relevance.to(weight.dtype)), kind)
         return self.lambdas[5] * segment.mean(loss[:, None], batch.segments)[:, 0]
@@ -343,19 +343,13 @@ class _Net(nn.Module):
         """The first layers of perceptrons that read the same cells, as one product."""
         if not readers:
             return ()
-        firsts = [r.layers[0] for r in readers]
-        weight, bias = firsts[0].weight, firsts[0].bias
-        if len(firsts) > 1:
-            weight = torch.cat([f.weight for f in firsts])
-            bias = torch.cat([f.bias for f in firsts])
-        if self.scale:  # into the layer, not the cells: sparse cells stay sparse
+        firsts = [r.first for r in readers]
+        weight = torch.cat([f.weight for f in firsts])
+        bias = torch.cat([f.bias for f in firsts])
+        if self.scale is not None:  # into the layer, not the cells: sparse cells stay sparse
             weight = weight / self.scale.sd
             bias = bias - weight @ self.scale.mean
         return linear(x, weight, bias).split([f.out_features for f in firsts], dim=1)
-
-    def _encoded(self, hidden: Tensor) -> Tensor:
-        z = self.encoder.after_first(hidden)
-        return nn.functional.leaky_relu(z).to(self.prototypes.dtype)
 
     def _outputs(self, parts: Tensor) -> Tensor:
         """Logits of the classes, or the differences of each two, from the last layer's input."""
@@ -371,21 +365,20 @@ class _Perceptron(nn.Module):
 
     def __init__(self, widths: Sequence[int], dropout: float = 0.0) -> None:
         super().__init__()
-        pairs = zip(widths, widths[1:], strict=False)
-        self.layers = nn.ModuleList(_linear(before, after) for before, after in pairs)
+        first, *middle, last = itertools.pairwise(widths)
+        self.first, self.last = _linear(*first), _linear(*last)
+        self.middle = nn.ModuleList(_linear(*m) for m in middle)
         self.dropout = Dropout(dropout)
 
     def after_first(self, hidden: Tensor) -> Tensor:
         """Go on from the output of the first layer."""
-        for layer in self.layers[1:]:
-            hidden = layer(self.dropout(nn.functional.leaky_relu(hidden)))
-        return hidden
+        return self.last(self.before_last(hidden))
 
-    def until_last(self, x: Tensor) -> Tensor:
-        """Input of the last layer."""
-        for layer in self.layers[:-1]:
-            x = self.dropout(nn.functional.leaky_relu(layer(x)))
-        return x
+    def before_last(self, hidden: Tensor) -> Tensor:
+        """Input of the last layer, from the output of the first."""
+        for layer in self.middle:
+            hidden = layer(self.dropout(nn.functional.leaky_relu(hidden)))
+        return self.dropout(nn.functional.leaky_relu(hidden))
 
 
 def _linear(before: int, after: int, bias: bool = True) -> nn.Linear:
