@@ -43,6 +43,7 @@ class CloudPred(NetworkMethod):
     -----
     Scaled as published: the training mean is subtracted and all features are divided by the
     largest standard deviation among them, so that principal components keep their relative size.
+    Features in several units need ``standardize=True``.
     Published: 1,000 joint epochs, the best by validation; without validation donors (the default,
     see ``validation``) there is nothing to choose by, and 100 are run. Mixture weights are a
     softmax here and cannot turn negative.
@@ -55,6 +56,7 @@ class CloudPred(NetworkMethod):
     )
     stacks: ClassVar[bool] = False
 
+    standardize: bool = False  # each feature to s.d. 1; False: all by the largest, for PCs
     centers: int | tuple[int, ...] = (5, 10, 15, 20, 25)  # clusters; several: chosen in folds
     folds: int = 5  # of the training donors, for that choice
     em_rounds: int = 100  # of expectation maximisation, at most
@@ -74,7 +76,7 @@ class CloudPred(NetworkMethod):
 
     def plan(self, shape: Shape) -> Iterator[Stage]:
         """Scale, choose, mixture, polynomial, both."""
-        yield scale_cells()
+        yield scale_cells(each=self.standardize)
         cells = _Cells(self)
         yield Sweep(step=cells.choose, name="centers")
         yield Sweep(step=cells.em, rounds=self.em_rounds, tolerance=1e-5, name="mixture")

@@ -120,16 +120,19 @@ def as_choices(centers: int | tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(set(choices)))
 
 
-def scale_cells() -> Sweep:
+def scale_cells(*, each: bool = False) -> Sweep:
     """A stage that centres ``network.cells`` and divides all features by the largest s.d.
 
-    Principal components keep their relative size.
+    Principal components keep their relative size. With ``each`` every feature has its own s.d.
     """
 
     def step(network: nn.Module, training: Training) -> None:
-        mean, var = moments(training.bags)
         scale = network.cells
         assert isinstance(scale, Standardize)
+        if each:
+            scale.fit(training.bags)
+            return
+        mean, var = moments(training.bags)
         scale.mean.copy_(torch.as_tensor(mean))
         scale.sd.fill_(max(float(np.sqrt(var.max())), 1e-12))
 
