@@ -11,7 +11,7 @@ import smalti
 
 ROOT = Path(smalti.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-GROUND = {"segment", "bags", "views", "task", "batch", "errors", "_version"}
+GROUND = {"segment", "bags", "views", "columns", "task", "batch", "errors", "_version"}
 METHOD_ROOMS = {"mil", "integrate", "expression"}
 
 

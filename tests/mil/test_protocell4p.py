@@ -65,6 +65,9 @@ def opened(model, bags):
     return model.network_.double().eval(), store.batch(np.arange(len(bags)))
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse")  # PyTorch calls its CSR a beta
+
+
 # -------------------------------------------------------------------- sparse rows
 
 
@@ -186,7 +189,7 @@ def test_terms_of_the_first_stage(term):
         per_bag = np.full(len(bags), np.mean(gaps))
     else:
         layer = net.type_by_similarity
-        logits = (1 / (distance + 0.5)) @ layer.weight.t() + layer.bias
+        logits = ((1 / (distance + 0.5)) @ layer.weight.t() + layer.bias).detach()
         cells = [float(-logits[i].log_softmax(0)["abc".index(kind[i])]) for i in range(n)]
     if per_bag is None:
         per_bag = pd.Series(cells).groupby(bags.index).mean()
@@ -208,6 +211,21 @@ def test_prototype_to_cell_without_types_and_with_blocking():
     only = torch.rand(1, 4, dtype=torch.float64)  # all of a prototype may be blocked
     with noise.drawn_from(noise.Source([torch.Generator().manual_seed(5)], {})):
         assert float(net.to_cells(only, None)) == pytest.approx(float(only.mean()))
+
+
+def test_a_batch_may_lack_a_type():
+    bags = typed_bags(6)
+    bags.instance.loc[bags.index > 1, "cell_type"] = "a"
+    model = tiny(batch_size=1).fit(bags)
+    net, _ = opened(model, bags)
+    assert np.isfinite(model.forward(bags)[0]).all()
+    distance = torch.rand(5, 4, dtype=torch.float64, requires_grad=True)
+    found = net.to_cells(distance, torch.tensor([2, 0, 2, 0, 0]))
+    means = torch.stack([distance[[1, 3, 4]].mean(0), distance[[0, 2]].mean(0)])
+    naive = means.min(0).values.mean()
+    torch.testing.assert_close(found, naive)
+    for one, two in zip(*(torch.autograd.grad(v, distance) for v in (found, naive)), strict=True):
+        torch.testing.assert_close(one, two)
 
 
 def test_type_loss_of_the_second_stage():

@@ -33,11 +33,17 @@ class _Group(TyperGroup):
                 raise typer.Exit(2) from error
 
 
+_told: set[str] = set()
+
+
 def _note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     """A warning as one line for people; those between libraries are not for them."""
     if issubclass(category, (DeprecationWarning, PendingDeprecationWarning, FutureWarning)):
         return
-    typer.secho(f"note: {' '.join(str(message).split())}", fg="yellow", err=True)
+    text = " ".join(str(message).split())
+    if text not in _told:  # one warning per fold and method is one too many
+        _told.add(text)
+        typer.secho(f"note: {text}", fg="yellow", err=True)
 
 
 app = typer.Typer(

@@ -13,15 +13,26 @@ if TYPE_CHECKING:
     from smalti.mil.abmil import ABMIL
     from smalti.mil.bag_mean import BagMean
     from smalti.mil.bag_statistics import BagStatistics
+    from smalti.mil.cloudpred import CloudPred
+    from smalti.mil.hier_mil import HierMIL
     from smalti.mil.majority import Majority
     from smalti.mil.mi_net import MiNet
     from smalti.mil.mi_net_ds import MINetDS
     from smalti.mil.mifv import MiFV
+    from smalti.mil.mixmil import MixMIL
+    from smalti.mil.mixture_class import MixtureClass
+    from smalti.mil.mixture_patient import MixturePatient
     from smalti.mil.pooling import MaxPooling, MeanPooling
+    from smalti.mil.protocell4p import ProtoCell4P
+    from smalti.mil.pseudobulk import Pseudobulk
+    from smalti.mil.scrat import ScRAT
+    from smalti.mil.type_composition import TypeComposition
+    from smalti.mil.type_pseudobulk import TypePseudobulk
 
     __all__ = [
-        "ABMIL", "BagMean", "BagStatistics", "MINetDS", "Majority", "MaxPooling", "MeanPooling",
-        "MiFV", "MiNet",
+        "ABMIL", "BagMean", "BagStatistics", "CloudPred", "HierMIL", "MINetDS", "Majority",
+        "MaxPooling", "MeanPooling", "MiFV", "MiNet", "MixMIL", "MixtureClass", "MixturePatient",
+        "ProtoCell4P", "Pseudobulk", "ScRAT", "TypeComposition", "TypePseudobulk",
     ]  # fmt: skip
 
 

@@ -315,8 +315,8 @@ class _Net(nn.Module):
         """Mean over the prototypes of the distance to the nearest type, or cell."""
         if kind is not None:
             member = nn.functional.one_hot(kind, len(self.types.classes)).to(distance.dtype)
-            count = member.sum(0)
-            distance = ((member.t() @ distance) / count[:, None])[count > 0]  # (n_present, P)
+            member = member[:, member.any(0)]  # a type that no cell here is has no mean
+            distance = (member.t() @ distance) / member.sum(0)[:, None]  # (n_present, P)
         if self.training:
             drawn = torch.rand(distance.shape, generator=noise.generator(), device=distance.device)
             blocked = drawn < _BLOCKED
