@@ -6,16 +6,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smalti.datasets.cohorts import driver_cohort, proportion_cohort
     from smalti.datasets.digits import digit_bags, image_bags, mnist_bags
+    from smalti.datasets.mixmil_simulation import mixmil_bags
     from smalti.datasets.registry import folds, load, names
     from smalti.datasets.simulate import planted_bags
 
 _NAMES = {
     "digit_bags": "digits", "image_bags": "digits", "mnist_bags": "digits",
-    "planted_bags": "simulate",
+    "planted_bags": "simulate", "driver_cohort": "cohorts", "proportion_cohort": "cohorts",
+    "mixmil_bags": "mixmil_simulation",
     "load": "registry", "names": "registry", "folds": "registry",
 }  # fmt: skip
-__all__ = ["digit_bags", "folds", "image_bags", "load", "mnist_bags", "names", "planted_bags"]
+__all__ = [
+    "digit_bags", "driver_cohort", "folds", "image_bags", "load", "mixmil_bags", "mnist_bags",
+    "names", "planted_bags", "proportion_cohort",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,8 @@ from smalti.validation import folds_by_donor
 if TYPE_CHECKING:
     from smalti.bags import Bags
 
+_TRIAL = 20_000  # cells by which mixtures are chosen
+
 _FLOOR = 1e-5  # of a variance, as published
 
 
@@ -32,8 +34,8 @@ class CloudPred(NetworkMethod):
 
     Three stages: expectation maximisation of a diagonal mixture on the training cells; the
     polynomial alone, a convex problem that is solved exactly; then means, variances, weights and
-    polynomial together by gradient. The number of clusters is chosen in folds of the training
-    donors by the loss of the second stage.
+    polynomial together by gradient. The mixture, and so the number of clusters, is chosen in folds
+    of the training donors by the loss of the second stage.
 
     ``contribution`` of cell i is (1 / n) sum_k r_ik (a_k + b_k pi_k), r the responsibilities:
     signed, summing to the logit less its constant. ``cluster`` is the most responsible cluster.
@@ -58,6 +60,7 @@ class CloudPred(NetworkMethod):
 
     standardize: bool = False  # each feature to s.d. 1; False: all by the largest, for PCs
     centers: int | tuple[int, ...] = (5, 10, 15, 20, 25)  # clusters; several: chosen in folds
+    starts: int = 3  # mixtures fitted for each number of clusters, of which the best is kept
     folds: int = 5  # of the training donors, for that choice
     em_rounds: int = 100  # of expectation maximisation, at most
     max_cells: int = 100_000  # cells that the mixture sees, drawn at random
@@ -191,7 +194,8 @@ class _Net(BagLinear):
         )  # fmt: skip
 
 
-Splits = Sequence[tuple[np.ndarray, np.ndarray]]
+Splits: TypeAlias = Sequence[tuple[np.ndarray, np.ndarray]]
+Mixture: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
 
 class _Cells:
@@ -200,34 +204,41 @@ class _Cells:
     def __init__(self, method: CloudPred) -> None:
         self.method = method
         self.x: Tensor | None = None
+        self.mixture: Mixture
 
     def choose(self, network: nn.Module, training: Training) -> None:
-        """Set the number of clusters by the loss in folds of the training donors."""
-        assert isinstance(network, _Net)
-        choices = as_choices(self.method.centers)
-        splits = []
-        if len(choices) > 1:
-            splits = folds_by_donor(training.bags, training.task, self.method.folds, training.rng)
-        best = choices[len(choices) // 2] if not splits else choices[int(np.argmin(
-            [self._loss(network, training, k, splits) for k in choices]))]  # fmt: skip
-        network.used[:] = torch.arange(len(network.used), device=network.used.device) < best
+        """Fit mixtures to a part of the cells; keep the one with the least held-out loss.
 
-    def _loss(
-        self,
-        network: _Net,
-        training: Training,
-        k: int,
-        splits: Sequence[tuple[np.ndarray, np.ndarray]],
-    ) -> float:
-        """Held-out loss of the polynomial with k clusters, at its best penalty."""
+        Mixtures see all training donors, but no label; the polynomial is fitted and tested in
+        folds of them. A mixture of few clusters has many local optima that merge different types,
+        so the winner itself goes on, not its number of clusters alone.
+        """
+        assert isinstance(network, _Net)
+        everything = np.arange(len(training.bags))
+        cells = bag_cells(network, training, everything, min(self.method.max_cells, _TRIAL))
+        x, choices = torch.as_tensor(cells), as_choices(self.method.centers)
+        splits: Splits = []
+        if len(choices) * self.method.starts > 1:
+            splits = folds_by_donor(training.bags, training.task, self.method.folds, training.rng)
+        if not splits and len(choices) > 1:
+            choices = (choices[len(choices) // 2],)
+        best = np.inf
+        for k in choices:
+            for _ in range(self.method.starts):
+                mixture, unlikely = fit_mixture(x, k, 50, 1e-4, training.rng)
+                network.place(*mixture)
+                loss = self._loss(network, training, splits) if splits else unlikely
+                if loss < best:
+                    best, self.mixture = loss, mixture
+        network.place(*self.mixture)
+
+    def _loss(self, network: _Net, training: Training, splits: Splits) -> float:
+        """Held-out loss of the polynomial on the shares of a mixture, at its best penalty."""
         losses = np.zeros(len(PENALTIES))
-        most = min(self.method.max_cells, 20_000)
+        features = bag_features(network, training)
         for train, test in splits:
-            x = torch.as_tensor(bag_cells(network, training, train, most))
-            network.place(*fit_mixture(x, k, 30, 1e-4, training.rng))
-            z = bag_features(network, training)
-            center, scale = z[train].mean(0), z[train].std(0)
-            z = (z - center) / np.where(scale > 1e-9, scale, 1.0)
+            center, scale = features[train].mean(0), features[train].std(0)
+            z = (features - center) / np.where(scale > 1e-9, scale, 1.0)
             head = training.task.head(z.shape[1]).double()
             for i in reversed(range(len(PENALTIES))):
                 fit_head(head, z[train], training.target[train], training.weight[train],
@@ -238,19 +249,15 @@ class _Cells:
         return float(losses.min())
 
     def em(self, network: nn.Module, training: Training) -> float:
-        """One round; the first also draws the cells and starts from k-means."""
+        """One round on all cells, from the mixture that was chosen."""
         assert isinstance(network, _Net)
         if self.x is None:
             everything = np.arange(len(training.bags))
             cells = bag_cells(network, training, everything, self.method.max_cells)
             self.x = torch.as_tensor(cells)
-            self.mixture = start(self.x, int(network.used.sum()), training.rng)
         self.mixture, objective = em_round(self.x, *self.mixture)
         network.place(*self.mixture)
         return objective
-
-
-Mixture = tuple[Tensor, Tensor, Tensor]
 
 
 def start(x: Tensor, k: int, rng: np.random.Generator) -> Mixture:
@@ -269,15 +276,15 @@ def start(x: Tensor, k: int, rng: np.random.Generator) -> Mixture:
 
 def fit_mixture(
     x: Tensor, k: int, rounds: int, tolerance: float, rng: np.random.Generator
-) -> Mixture:
-    """Expectation maximisation of a diagonal mixture, (n, d) cells."""
+) -> tuple[Mixture, float]:
+    """Expectation maximisation of a diagonal mixture of (n, d) cells; and its last objective."""
     mixture, before = start(x, k, rng), np.inf
     for _ in range(rounds):
         mixture, objective = em_round(x, *mixture)
         if before - objective < tolerance * abs(before):
             break
         before = objective
-    return mixture
+    return mixture, objective
 
 
 def em_round(x: Tensor, weights: Tensor, means: Tensor, variances: Tensor) -> tuple[Mixture, float]:
