@@ -37,6 +37,7 @@ def counts(n_bags=20, n_genes=60, seed=0):
     lengths = rng.integers(5, 30, n_bags)
     level = rng.gamma(0.7, 1.0, n_genes) * rng.choice([0.05, 1.0], n_genes)
     y = np.arange(n_bags) % 2
+    level[0] = 2.0
     rate = level * np.exp(rng.normal(size=(lengths.sum(), n_genes)) * 0.5)
     rate[:, 0] *= 1 + 6 * np.repeat(y, lengths)
     x = rng.poisson(rate).astype(np.float32)

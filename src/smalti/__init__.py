@@ -40,7 +40,8 @@ _ROOMS = ("datasets", "evaluate", "explain", "mil", "plot")
 
 __all__ = [
     "Bags", "Comparison", "InputError", "Method", "Task", "__version__", "compare", "datasets",
-    "evaluate", "explain", "fit_many", "load", "make", "methods", "mil", "plot", "read", "read_features",
+    "evaluate", "explain", "fit_many", "load", "make", "methods", "mil", "plot", "read",
+    "read_features",
 ]  # fmt: skip
 
 

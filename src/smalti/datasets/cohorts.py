@@ -203,7 +203,7 @@ def driver_cohort(
     donor = np.repeat(np.arange(n_donors), samples_per_donor)
     n = len(donor)
     if kind == "regression":
-        y = rng.permutation((np.arange(n_donors) + 0.5) / n_donors)[donor] * driver_rate
+        y: np.ndarray = rng.permutation((np.arange(n_donors) + 0.5) / n_donors)[donor] * driver_rate
         rate, level = y, y / driver_rate * np.sqrt(12) - np.sqrt(3)
     else:
         y = (np.arange(n_donors) % (2 if kind == "binary" else n_classes))[donor]
@@ -211,7 +211,7 @@ def driver_cohort(
     noise = rng.normal(size=n_donors)[donor]
     trait = confounder * level + np.sqrt(1 - confounder**2) * noise
     batch = rng.permutation(np.arange(n_donors) % batches)[donor]
-    lengths = np.exp(rng.uniform(*np.log(cells), n)).round().astype(int)
+    lengths = np.exp(rng.uniform(np.log(cells[0]), np.log(cells[1]), n)).round().astype(int)
 
     types, keys, rows = [], [], []
     for i in range(n):
