@@ -81,7 +81,8 @@ def check_bag_of_one(cls: type[Method]) -> None:
     """A single bag of a single instance is predicted and attributed."""
     bags = _data(cls)
     model = _short(cls).fit(bags)
-    one = Bags.from_rows(bags.table()[:1], [0], instance=bags.instance[:1])
+    one = Bags.from_rows(bags.table()[:1], [0], instance=bags.instance[:1],
+                         bag=bags.bag[:1].set_axis([0]))  # fmt: skip
     assert np.isfinite(model.forward(one)[0]).all(), "not finite"
     assert len(model.attribute(one)) == 1
 

@@ -57,7 +57,8 @@ def planted_bags(
     -------
     Bags
         One view "x" (float32), instance columns ``key`` (bool: the truth) and ``cell_type`` (all
-        key instances are of type "c", one in ten of the others), bag column ``donor``.
+        key instances are of type "c", one in ten of the others); bag columns ``donor`` and
+        ``trait``, a number that goes with the target (of the first label).
 
     Raises
     ------
@@ -102,7 +103,12 @@ def planted_bags(
     other = np.random.default_rng([seed, 1]).choice(["a", "b", "c"], len(key), p=[0.45, 0.45, 0.1])
     types = np.where(key, "c", other)
     order = np.lexsort((rng.random(len(bag_of)), bag_of))  # key instances anywhere in their bag
-    table = pd.DataFrame({"donor": donor}, index=pd.Index([f"bag{i}" for i in range(n_bags)]))
+    level = y.reshape(n_bags, -1)[:, 0].astype(float)
+    trait = level / max(level.std(), 1e-9) + 0.5 * np.random.default_rng([seed, 2]).normal(
+        size=donor[-1] + 1)[donor]  # fmt: skip
+    table = pd.DataFrame(
+        {"donor": donor, "trait": trait}, index=pd.Index([f"bag{i}" for i in range(n_bags)])
+    )
     names = [f"label{j}" for j in range(y.shape[1])] if y.ndim == 2 else "target"
     table[names] = y
     return Bags.from_rows(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from smalti.mil.bag_mean import BagMean
     from smalti.mil.bag_statistics import BagStatistics
     from smalti.mil.cloudpred import CloudPred
+    from smalti.mil.covariates import Covariates
     from smalti.mil.hier_mil import HierMIL
     from smalti.mil.majority import Majority
     from smalti.mil.mi_net import MiNet
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from smalti.mil.type_pseudobulk import TypePseudobulk
 
     __all__ = [
-        "ABMIL", "BagMean", "BagStatistics", "CloudPred", "HierMIL", "MINetDS", "Majority",
-        "MaxPooling", "MeanPooling", "MiFV", "MiNet", "MixMIL", "MixtureClass", "MixturePatient",
+        "ABMIL", "BagMean", "BagStatistics", "CloudPred", "Covariates", "HierMIL", "MINetDS",
+        "Majority", "MaxPooling", "MeanPooling", "MiFV", "MiNet", "MixMIL", "MixtureClass", "MixturePatient",
         "ProtoCell4P", "Pseudobulk", "ScRAT", "TypeComposition", "TypePseudobulk",
     ]  # fmt: skip
 

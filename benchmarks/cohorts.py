@@ -1,0 +1,114 @@
+"""Three real cohorts: all patient methods and baselines, repeated folds grouped by patient.
+
+    SMALTI_DATA=... python benchmarks/cohorts.py --set covid --repeats 5 --cache runs/
+
+One set of settings per method for all three, none chosen by their scores: the methods' defaults,
+but for fewer epochs, mixtures and draws where a fit would take minutes (see METHODS). Killed runs
+go on from the cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+from pathlib import Path
+
+import anndata
+import pandas as pd
+
+import smalti as sm
+from smalti.mil import (
+    ABMIL,
+    CloudPred,
+    Covariates,
+    HierMIL,
+    MixMIL,
+    MixtureClass,
+    MixturePatient,
+    ProtoCell4P,
+    ScRAT,
+)
+
+METHODS = {
+    "abmil": ABMIL(gated=True, widths=(64,)),
+    "hier_mil HA": HierMIL(),
+    "hier_mil CTA": HierMIL(cell_attention=False),
+    "scrat": ScRAT(epochs=10, augment=50, predict_draws=10),  # as the authors' stored log
+    "protocell4p": ProtoCell4P(group="cell_type"),
+    "cloudpred": CloudPred(epochs=50),
+    "mixture_class": MixtureClass(centers=(5, 10)),
+    "mixture_patient": MixturePatient(centers=(1, 2, 5)),
+    "mixmil": MixMIL(epochs=500),
+}
+SETS = {
+    # name: file, arguments of read, folds, preprocessing
+    "covid": ("covid_gloscope_pca.h5ad", dict(sample="patient", donor="patient",
+              label="phenotype", x={"X_pca": "X"}), 4, None),
+    "kidney": ("kidney_igan_glomeruli.h5ad", dict(sample="sampleID", donor="sampleID",
+               label="status", cell_type="Cell_type", bag_columns=["sex", "Age"]), 5, "scale"),
+    "melanoma": ("melanoma_scfeatures.h5ad", dict(sample="patient", donor="patient", label="condition"), 5, "genes=1000,scale,pca=20"),
+}  # fmt: skip
+
+
+def read(name):
+    """Bags of a cohort."""
+    root = os.environ.get("SMALTI_DATA")
+    if not root:
+        raise SystemExit("SMALTI_DATA is not set: it names the folder of the real data.")
+    file, settings, folds, preprocess = SETS[name]
+    adata = anndata.read_h5ad(Path(root) / "cohorts" / file)
+    if name == "kidney":
+        order = pd.CategoricalDtype(["<30", "30-60", ">60"], ordered=True)
+        adata.obs["status"] = adata.obs["status"].astype(str).astype(order)
+        adata.obs["Cell_type"] = adata.obs["Cell_type"].astype(str)
+    return sm.read(adata, **settings), folds, preprocess
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--set", choices=[*SETS], required=True)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--methods", help="with commas; all when left out")
+    parser.add_argument("--cache", type=Path)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    bags, folds, preprocess = read(args.set)
+    chosen = METHODS
+    if args.set == "kidney":
+        both = dict(covariates=("sex", "Age"))
+        chosen = chosen | {
+            "covariates": Covariates(**both),
+            "hier_mil HA + covariates": HierMIL(**both),
+            "mixmil + covariates": MixMIL(epochs=500, **both),
+        }
+    if args.methods:
+        chosen = {k: v for k, v in chosen.items() if k in args.methods.split(",")}
+    table = sm.compare(chosen, bags, folds=folds, repeats=args.repeats, preprocess=preprocess,
+                       cache=args.cache, progress=False)  # fmt: skip
+    show(table, args.repeats)
+
+
+def show(table, repeats):
+    """Print markdown: mean, s.d. over the folds, s.d. of the repeats' means."""
+    print(f"\n{table.about}\n")
+    metrics = [m for m in table.metrics if m not in ("brier", "log_loss")][:6]
+    summary = table.summary()
+    print(f"| method | {' | '.join(metrics)} | s.d. of repeats ({metrics[0]}) | s a fit |")
+    print("|---" * (len(metrics) + 3) + "|")
+    seconds = table.folds.groupby("method")["seconds"].mean()
+    for method in summary["method"].drop_duplicates():
+        part = summary[summary.method == method].set_index("metric")
+        cells = [f"{part.loc[m, 'mean']:.3f} ± {part.loc[m, 'sd_folds']:.3f}" for m in metrics]
+        name = f"`{method}`" + (" (baseline)" if method in table.baselines else "")
+        spread = f"{part.loc[metrics[0], 'sd_repeats']:.3f}" if repeats > 1 else ""
+        print(f"| {name} | {' | '.join(cells)} | {spread} | {seconds[method]:.1f} |")
+    best = summary.iloc[0]
+    print(f"\nFirst by {metrics[0]}: {best['method']}"
+          f"{', a baseline' if best['baseline'] else ''}.")  # fmt: skip
+    for note in table.notes:
+        print(f"Note: {note}")
+
+
+if __name__ == "__main__":
+    main()
