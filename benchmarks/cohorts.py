@@ -47,7 +47,8 @@ SETS = {
               label="phenotype", x={"X_pca": "X"}), 4, None),
     "kidney": ("kidney_igan_glomeruli.h5ad", dict(sample="sampleID", donor="sampleID",
                label="status", cell_type="Cell_type", bag_columns=["sex", "Age"]), 5, "scale"),
-    "melanoma": ("melanoma_scfeatures.h5ad", dict(sample="patient", donor="patient", label="condition"), 5, "genes=1000,scale,pca=20"),
+    "melanoma": ("melanoma_scfeatures.h5ad", dict(sample="patient", donor="patient",
+                 label="condition"), 5, "genes=1000,scale,pca=20"),
 }  # fmt: skip
 
 

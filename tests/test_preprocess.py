@@ -73,9 +73,9 @@ def test_sparse_dense_and_disk_agree(text):
     before = bags.table().copy()
     whole = fit_steps(steps_of(text), bags)[1]
     sparse = fit_steps(steps_of(text), as_sparse(bags))[1]
-    disk = fit_steps(
-        steps_of(text), dataclasses.replace(bags, x={"counts": OnDisk(bags.table())})
-    )[1]
+    disk = fit_steps(steps_of(text), dataclasses.replace(bags, x={"counts": OnDisk(bags.table())}))[
+        1
+    ]
     np.testing.assert_allclose(sparse.table(), whole.table(), atol=2e-4)
     np.testing.assert_allclose(disk.table(), whole.table(), atol=1e-5)
     assert sparse.features == whole.features
@@ -101,9 +101,7 @@ def test_pca_is_that_of_scikit_learn():
     signs = np.sign((step.axes_.T * other.components_).sum(1))
     np.testing.assert_allclose(step.axes_.T, other.components_ * signs[:, None], atol=1e-5)
     np.testing.assert_allclose(step.variance_, other.explained_variance_, rtol=1e-5)
-    np.testing.assert_allclose(
-        step.transform(bags).table(), other.transform(x) * signs, atol=2e-3
-    )
+    np.testing.assert_allclose(step.transform(bags).table(), other.transform(x) * signs, atol=2e-3)
     assert step.transform(bags).features == {"x": ("PC1", "PC2", "PC3", "PC4", "PC5")}
     assert (step.axes_[np.abs(step.axes_).argmax(0), np.arange(5)] > 0).all()
 

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
     __all__ = [
         "ABMIL", "BagMean", "BagStatistics", "CloudPred", "Covariates", "HierMIL", "MINetDS",
-        "Majority", "MaxPooling", "MeanPooling", "MiFV", "MiNet", "MixMIL", "MixtureClass", "MixturePatient",
-        "ProtoCell4P", "Pseudobulk", "ScRAT", "TypeComposition", "TypePseudobulk",
+        "Majority", "MaxPooling", "MeanPooling", "MiFV", "MiNet", "MixMIL", "MixtureClass",
+        "MixturePatient", "ProtoCell4P", "Pseudobulk", "ScRAT", "TypeComposition",
+        "TypePseudobulk",
     ]  # fmt: skip
 
 

@@ -1,6 +1,6 @@
-"""Dropout that draws from the fit's own source of randomness.
+"""Dropout and normal noise, drawn from the fit's own source of randomness.
 
-PyTorch's layer draws from one global stream, so a fit inside a stack could never equal the same
+PyTorch's layers draw from one global stream, so a fit inside a stack could never equal the same
 fit alone, and a resumed fit would need the global state. Here the training loop says whose stream
 it is; in a stack of F fits each draws its own masks, of the same size and in the same order as it
 would alone.
@@ -34,7 +34,7 @@ _source: ContextVar[Source | None] = ContextVar("smalti_noise", default=None)
 
 @contextmanager
 def drawn_from(source: Source) -> Iterator[None]:
-    """Let every :class:`Dropout` inside draw from ``source``."""
+    """Let every :class:`Dropout` and :func:`normal` inside draw from ``source``."""
     token = _source.set(source)
     try:
         yield
@@ -89,6 +89,39 @@ class _Dropout(torch.autograd.Function):
         for part, n, stream in zip(mask, real, source.generators, strict=True):
             _fill(part[:n], p, stream)
         return (x * mask, mask), (0, 0)
+
+
+class _Normal(torch.autograd.Function):
+    @staticmethod
+    def forward(like: Tensor) -> Tensor:
+        drawn = torch.empty_like(like, memory_format=torch.contiguous_format)
+        return drawn.normal_(generator=generator())
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def backward(ctx: Any, _: Tensor) -> None:
+        return None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, like: Tensor):  # type: ignore[no-untyped-def]
+        like = like.movedim(in_dims[0], 0)
+        source = _source.get()
+        assert source is not None
+        drawn = torch.empty_like(like, memory_format=torch.contiguous_format)
+        for part, stream in zip(drawn, source.generators, strict=True):
+            part.normal_(generator=stream)
+        return drawn, 0
+
+
+def normal(like: Tensor) -> Tensor:
+    """Standard normal numbers of the shape, type and device of ``like``, without a gradient.
+
+    In a stack, ``like`` must be each fit's own (made from its weights), with no padded rows.
+    """
+    return _Normal.apply(like)
 
 
 class Dropout(nn.Module):
