@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from smalti._version import __version__
 
 if TYPE_CHECKING:
-    from smalti import datasets, explain, mil, plot
+    from smalti import datasets, explain, mil, plot, preprocess
     from smalti.bags import Bags
     from smalti.errors import InputError
     from smalti.evaluate.compare import Comparison, compare
@@ -36,12 +36,12 @@ _NAMES = {
     "read": "smalti.io.anndata",
     "read_features": "smalti.io.features",
 }
-_ROOMS = ("datasets", "evaluate", "explain", "mil", "plot")
+_ROOMS = ("datasets", "evaluate", "explain", "mil", "plot", "preprocess")
 
 __all__ = [
     "Bags", "Comparison", "InputError", "Method", "Task", "__version__", "compare", "datasets",
-    "evaluate", "explain", "fit_many", "load", "make", "methods", "mil", "plot", "read",
-    "read_features",
+    "evaluate", "explain", "fit_many", "load", "make", "methods", "mil", "plot", "preprocess",
+    "read", "read_features",
 ]  # fmt: skip
 
 
