@@ -36,6 +36,8 @@ def cells(tmp_path_factory):
         "sample": bags.bag.index.to_numpy()[bags.index],
         "donor": bags.bag["donor"].to_numpy()[bags.index].astype(str),
         "disease": np.array(["healthy", "ill"])[bags.labels[bags.index]],
+        "leiden": bags.instance["cell_type"].to_numpy(),
+        "age": np.arange(16.0)[bags.index],
     }, index=[f"cell{i}" for i in range(bags.n_instances)])  # fmt: skip
     path = tmp_path_factory.mktemp("cells") / "cells.h5ad"
     anndata.AnnData(bags.table(), obs=obs).write_h5ad(path)
@@ -107,6 +109,56 @@ def test_compare_writes_tables_and_report(table, tmp_path):
     assert {"folds.csv", "report.html", "split.json"} <= {p.name for p in out.iterdir()}
     methods = set(pd.read_csv(out / "folds.csv")["method"])
     assert {"mean_pooling", "bag_mean", "majority"} <= methods
+
+
+def test_cell_types_covariates_and_steps_go_all_the_way(cells, tmp_path):
+    asked = ["--sample", "sample", "--donor", "donor", "--label", "disease", "--cell-type",
+             "leiden", "--covariate", "age", "--preprocess", "scale,pca=3"]  # fmt: skip
+    result = run("compare", cells, "--methods", "hier_mil", *asked, *TINY, "--folds", 2,
+                 "--out", tmp_path / "run")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "run" / "summary.csv")
+    assert {"hier_mil", "type_composition", "type_pseudobulk"} <= set(table["method"])
+    note = json.loads((tmp_path / "run" / "split.json").read_text())
+    assert note["settings"]["hier_mil"]["covariates"] == ["age"]
+    assert note["settings"]["bag_mean"]["preprocess"] == "scale,pca=3"
+    result = run("fit", "hier_mil", cells, *asked, *TINY, "--out", tmp_path / "model")
+    assert result.exit_code == 0, result.output
+    result = run("predict", tmp_path / "model", cells, "--out", tmp_path / "p.csv",
+                 "--samples", tmp_path / "s.h5ad", "--write", tmp_path / "w.h5ad")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    import anndata
+
+    rows = anndata.read_h5ad(tmp_path / "s.h5ad")
+    assert rows.shape == (16, 8)
+    assert {"prediction", "p_ill", "n_instances", "age"} <= set(rows.obs)
+    np.testing.assert_allclose(rows.obsm["attention_by_group"].sum(axis=1), 1, rtol=1e-4)
+    back = anndata.read_h5ad(tmp_path / "w.h5ad")
+    assert {"hier_mil_attention", "hier_mil_contribution"} <= set(back.obs)
+    assert back.uns["hier_mil"]["settings"]["preprocess"] == "scale,pca=3"
+    p = pd.read_csv(tmp_path / "p.csv", index_col=0)
+    np.testing.assert_allclose(p["p_ill"], rows.obs["p_ill"], atol=1e-5)
+
+
+def test_wrong_columns_and_steps(cells, tmp_path):
+    asked = [
+        "--sample",
+        "sample",
+        "--donor",
+        "donor",
+        "--label",
+        "disease",
+        "--out",
+        tmp_path / "o",
+    ]
+    fit = ["fit", "hier_mil", cells, *asked, *TINY]
+    assert "no instance column 'cell_type'" in fails(*fit)
+    assert "no column 'leidn' in obs" in fails(*fit, "--cell-type", "leidn")
+    assert "no step 'logg'" in fails(*fit, "--cell-type", "leiden", "--preprocess", "logg")
+    assert "normalize needs raw counts: there are negative values" in fails(
+        *fit, "--cell-type", "leiden", "--preprocess", "normalize"
+    )
+    assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize(

@@ -224,6 +224,48 @@ def test_scores_go_back_to_their_cells(cells, tmp_path, ending):
                                1, rtol=1e-5)  # fmt: skip
 
 
+@pytest.mark.parametrize("ending", [None, ".h5ad"])
+def test_scores_per_class_go_to_obsm(cells, tmp_path, ending):
+    cells.obs["stage"] = (
+        cells.obs["sample"]
+        .astype(str)
+        .map({s: "abc"[i % 3] for i, s in enumerate(cells.obs["sample"].astype(str).unique())})
+    )
+    bags = sm.read(cells, x="X_pca", sample="sample", label="stage", donor="bag")
+    model = mil.ABMIL.example().set_params(epochs=2, progress=False).fit(bags)
+    scores = sm.compare([model], bags, folds=2, progress=False)
+    back = cells
+    if ending is None:
+        model.write(cells, scores=scores)
+    else:
+        cells.write_h5ad(tmp_path / "cells.h5ad")
+        model.write(tmp_path / "cells.h5ad", scores=scores)
+        back = anndata.read_h5ad(tmp_path / "cells.h5ad")
+    each = back.obsm["abmil_contribution"]
+    assert list(each.columns) == ["a", "b", "c"]
+    raw, instance, _ = model.forward(bags)
+    np.testing.assert_allclose(each, bags.scatter(instance["contribution"]), rtol=1e-5)
+    own = instance["contribution"][np.arange(len(bags.index)), raw.argmax(1)[bags.index]]
+    np.testing.assert_allclose(back.obs["abmil_contribution"], bags.scatter(own), rtol=1e-5)
+    kept = back.uns["abmil"]["scores"]["accuracy"]
+    assert kept["mean"] == pytest.approx(scores.summary("accuracy").set_index("method").loc[
+        "abmil", "mean"])  # fmt: skip
+    assert len(kept["folds"]) == 2
+    with pytest.raises(InputError, match="no method 'mifv' in this comparison"):
+        scores.of("mifv")
+
+
+def test_cell_types_by_another_name_and_tiny_samples(cells):
+    cells.obs["leiden"] = np.where(np.arange(cells.n_obs) % 2, "0", "1")
+    with pytest.warns(UserWarning, match="fewer than 10 instances: "):
+        bags = sm.read(cells, x="X_pca", sample="sample", cell_type="leiden")
+    assert (bags.instance["cell_type"] == bags.instance["leiden"]).all()
+    assert any("whole cohort" in n for n in bags.notes)
+    assert any("fewer than 10" in n for n in bags.notes)
+    with pytest.raises(InputError, match="no column 'louvain' in obs"):
+        sm.read(cells, x="X_pca", sample="sample", cell_type="louvain")
+
+
 def test_values_are_written_by_position_to_another_file(cells, tmp_path):
     path, out = tmp_path / "cells.h5ad", tmp_path / "out.zarr"
     cells.write_h5ad(path)

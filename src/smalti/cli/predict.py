@@ -30,6 +30,10 @@ def predict(
             help="Table (.csv or .parquet), one row per instance: attention and the like."
         ),
     ] = None,
+    samples: Annotated[
+        Path | None,
+        typer.Option(help="AnnData (.h5ad) with one row per bag: embedding, prediction."),
+    ] = None,
     write: Annotated[
         Path | None, typer.Option(help="Copy of the .h5ad or .zarr, with the attributions in obs.")
     ] = None,
@@ -41,12 +45,18 @@ def predict(
 
     if attribution is not None and attribution.suffix not in (".csv", ".parquet"):
         raise InputError(f"--attribution {attribution}: end the name in .csv or .parquet.")
+    if samples is not None and samples.suffix != ".h5ad":
+        raise InputError(f"--samples {samples}: end the name in .h5ad.")
     if write is not None and data.suffix not in (".h5ad", ".zarr"):
         raise InputError(f"--write needs AnnData (.h5ad or .zarr) to write into, not {data.name}.")
     fitted = load(model)
     origin = fitted.origin_ or {}
     sample, x = sample or origin.get("sample"), x or origin.get("x")
-    bags = open_bags(data, sample=sample, x=x, labels=labels)
+    known = fitted.columns_
+    cell_type = origin.get("cell_type") if known.group and fitted.group_predicts else None
+    covariates = [c["name"] for c in known.covariates]
+    bags = open_bags(data, sample=sample, x=x, labels=labels, cell_type=cell_type,
+                     covariates=covariates)  # fmt: skip
     typer.echo(repr(bags))
     with atomic_write(out) as temporary:
         predictions(fitted, bags).to_csv(temporary, float_format="%.6g")
@@ -55,6 +65,10 @@ def predict(
         with atomic_write(attribution) as temporary:
             _write_frame(fitted.attribute(bags), temporary, attribution.suffix)
         typer.echo(f"attributions of {bags.n_instances:,} instances: {attribution}")
+    if samples is not None:
+        with atomic_write(samples) as temporary:
+            fitted.samples(bags).write_h5ad(temporary)
+        typer.echo(f"one row per bag: {samples}")
     if write is not None:
         fitted.write(data, out=write)
         typer.echo(f"annotated copy: {write}")
