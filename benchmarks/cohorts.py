@@ -84,7 +84,10 @@ def main():
             "mixmil + covariates": MixMIL(epochs=500, **both),
         }
     if args.methods:
-        chosen = {k: v for k, v in chosen.items() if k in args.methods.split(",")}
+        asked = args.methods.split(",")
+        if absent := [n for n in asked if n not in chosen]:
+            print(f"No settings for {', '.join(absent)} (there are {', '.join(chosen)}): left out.")
+        chosen = {k: v for k, v in chosen.items() if k in asked}
     table = sm.compare(chosen, bags, folds=folds, repeats=args.repeats, preprocess=preprocess,
                        cache=args.cache, progress=False)  # fmt: skip
     show(table, args.repeats)

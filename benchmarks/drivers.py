@@ -81,6 +81,11 @@ def main():
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     names = args.methods.split(",") if args.methods else list(METHODS)
+    if absent := [n for n in names if n not in METHODS]:
+        print(f"No settings for {', '.join(absent)} (there are {', '.join(METHODS)}): left out.")
+        names = [n for n in names if n in METHODS]
+    if not names:
+        return
     done = pd.read_csv(args.out) if args.out.exists() else pd.DataFrame()
     keys = ["method", "rarity", "effect", "seed"]
     there = set(map(tuple, done[keys].to_numpy(object))) if len(done) else set()
@@ -109,7 +114,8 @@ def show(done):
             cells = []
             for r, e in columns:
                 v = part[(part.rarity == r) & (part.effect == e)][value]
-                cells.append("-" if v.isna().all() else f"{v.mean():.2f} ± {v.std():.2f}")
+                spread = f" ± {v.std():.2f}" if len(v) > 1 else ""
+                cells.append("-" if v.isna().all() else f"{v.mean():.2f}{spread}")
             print(f"| `{name}` | " + " | ".join(cells) + " |")
 
 

@@ -13,9 +13,10 @@ def shares(bags):
     return bags.bag.filter(like="share_").to_numpy()
 
 
-def test_a_line_fails_on_the_signature_and_squares_do_not():
-    train = proportion_cohort("signature", 1000, cells=1, seed=0)
-    test = proportion_cohort("signature", 1000, cells=1, seed=1)
+@pytest.mark.parametrize(("margin", "reached"), [(0, 0.9), (20, 0.95)])
+def test_a_line_fails_on_the_signature_and_squares_do_not(margin, reached):
+    train = proportion_cohort("signature", 1000, cells=1, margin=margin, seed=0)
+    test = proportion_cohort("signature", 1000, cells=1, margin=margin, seed=1)
 
     def auc(features):
         line = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
@@ -23,7 +24,7 @@ def test_a_line_fails_on_the_signature_and_squares_do_not():
         return roc_auc_score(test.labels, line.predict_proba(features(test))[:, 1])
 
     assert auc(shares) < 0.65
-    assert auc(lambda b: np.hstack([shares(b), shares(b) ** 2])) > 0.9
+    assert auc(lambda b: np.hstack([shares(b), shares(b) ** 2])) > reached
 
 
 def test_ranges_of_the_published_simulations():
@@ -91,8 +92,52 @@ def test_kinds_and_laws():
     real = driver_cohort(9, kind="regression", driver_rate=0.3, cells=(500, 600))
     found = np.bincount(real.index, real.instance["key"]) / real.lengths
     np.testing.assert_allclose(found, real.labels, atol=0.01)
-    one, two = (driver_cohort(2, law_seed=7, seed=s).table() for s in (0, 1))
-    assert one.shape != two.shape or not np.allclose(one, two)
+
+
+def test_one_law_many_samples():
+    def shift(law_seed, seed):
+        bags = driver_cohort(20, n_types=1, driver_rate=0.5, effect=4.0, cells=(400, 400),
+                             law_seed=law_seed, seed=seed)  # fmt: skip
+        x, key = bags.table(), bags.instance["key"].to_numpy()
+        return x[key].mean(0) - x[~key].mean(0), x
+
+    (one, a), (two, b), (other, _) = shift(7, 0), shift(7, 1), shift(8, 0)
+    np.testing.assert_allclose(one, two, atol=0.15)  # 4,000 drivers each: s.e. 0.02
+    assert np.linalg.norm(one) == pytest.approx(4.0, abs=0.1)
+    assert abs(one @ other) < 12  # of 16: another direction
+    assert len(np.unique(np.concatenate([a, b]), axis=0)) == len(a) + len(b)  # no cell twice
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("rate", [0.05, 0.4])
+def test_composition_does_not_tell_where_drivers_are_of_one_type(kind, rate):
+    bags = driver_cohort(600, kind=kind, driver_rate=rate, driver_type="T2", cells=(200, 200))
+    key = bags.instance["key"].to_numpy()
+    assert set(bags.instance["cell_type"][key]) == {"T2"}
+    share = np.bincount(bags.index, bags.instance["cell_type"] == "T2") / bags.lengths
+    assert share.min() >= rate
+    assert abs(np.corrcoef(share, bags.labels)[0, 1]) < 0.12  # 3 / sqrt(600)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
+def test_batch_and_confounder_shift_all_cells(kind):
+    plain, shifted = (
+        driver_cohort(60, cells=(200, 200), kind=kind, batches=2, batch_effect=length)
+        for length in (0.0, 5.0)
+    )
+    moved = shifted.table() - plain.table()
+    np.testing.assert_allclose(np.linalg.norm(moved, axis=1), 5.0, rtol=1e-4)
+    assert len(np.unique(moved.round(3), axis=0)) == 2  # one shift for each batch
+    many = driver_cohort(
+        3000, cells=(2, 2), kind=kind, confounder=0.9, n_types=1, n_features=4, effect=0.0
+    )
+    trait = many.bag["confounder"].to_numpy()
+    assert trait.std() == pytest.approx(1.0, abs=0.05)
+    truth = many.labels if kind == "regression" else many.labels > 0
+    assert np.corrcoef(trait, truth)[0, 1] == pytest.approx(0.9, abs=0.02)
+    x = many.table() - many.table().mean(0)
+    slope = trait[many.index] @ x / (2 * trait @ trait)
+    assert np.linalg.norm(slope) == pytest.approx(1.0, abs=0.1)
 
 
 def test_mixmil_truth():
@@ -115,6 +160,13 @@ def test_mixmil_truth():
     (driver_cohort, dict(cells=(9, 3)), "least"),
     (driver_cohort, dict(driver_type="X"), "driver_type='X' is not one of"),
     (driver_cohort, dict(n_features=1), "needs 2 directions"),
+    (driver_cohort, dict(cells=200), "the least and the most"),
+    (driver_cohort, dict(n_donors=2.5), "n_donors=2.5 must be a whole"),
+    (driver_cohort, dict(n_types=float("nan")), "n_types=nan must be a whole"),
+    (driver_cohort, dict(effect=float("nan")), "finite"),
+    (driver_cohort, dict(kind="multiclass", n_classes=1), "n_classes=1"),
+    (driver_cohort, dict(kind="regression", background_rate=0.1), "background_rate"),
+    (proportion_cohort, dict(separation=0), "separation=0"),
     (mixmil_bags, dict(n_bags=1), "at least 2"),
 ])  # fmt: skip
 def test_numbers_that_make_no_cohort(make, settings, match):

@@ -8,11 +8,15 @@ from torch.distributions import Bernoulli, Binomial, Categorical, MultivariateNo
 from torch.distributions import kl_divergence as kl
 
 import smalti as sm
+from smalti.batch import Batch
 from smalti.datasets import mixmil_bags, planted_bags
 from smalti.errors import InputError
+from smalti.many import fit_many
 from smalti.mil import MixMIL
-from smalti.mil.mixmil import _loss
+from smalti.mil.mixmil import _loss, _moments
 from smalti.nn import noise
+from smalti.nn.linear import PENALTIES
+from smalti.segment import Segments
 
 
 def fitted(bags, **settings):
@@ -38,15 +42,20 @@ def test_divergence_is_that_of_torch(posterior):
     assert net.divergence().item() == pytest.approx(want.item(), rel=1e-4)
 
 
+def draws_of(net, seeds=(0,)):
+    source = noise.Source([torch.Generator().manual_seed(s) for s in seeds], {})
+    with noise.drawn_from(source), torch.no_grad():
+        return net.draw()
+
+
 @pytest.mark.parametrize("posterior", ["full", "mean_field"])
 def test_draws_have_the_posterior_mean_and_covariance(posterior):
     net = fitted(planted_bags(20), posterior=posterior).network_
     net.n_draws = 20_000
     if net.lower is not None:
         net.lower.data += 0.2 * torch.randn(net.lower.shape, generator=torch.Generator())
-    with noise.drawn_from(noise.Source([torch.Generator().manual_seed(0)], {})), torch.no_grad():
-        draws = net.draw()[:, 0]
-        factor = net.factor()[0]
+    draws = draws_of(net)[:, 0]
+    factor = net.factor()[0].detach()
     factor = torch.diag(factor) if factor.ndim == 1 else factor
     np.testing.assert_allclose(draws.mean(0), net.mean[0].detach(), atol=0.03)
     np.testing.assert_allclose(draws.T.cov(), factor @ factor.T, atol=0.05)
@@ -85,7 +94,8 @@ def test_likelihoods_are_those_of_torch():
     def loss(kind, raw, target, **extra):
         task = sm.Task(kind=kind, classes=tuple(range(raw.shape[-1])),
                        trials=extra.pop("trials", 1))  # fmt: skip
-        told = {"penalty": torch.zeros(()), "log_noise": None, "samples": raw} | extra
+        told = {"penalty": torch.zeros(()), "share": torch.ones(()), "log_noise": None,
+                "samples": raw} | extra  # fmt: skip
         return _loss(task, Output(raw.mean(1), extra=told), target)
 
     raw = torch.randn(5, 4, 3)  # bags, draws, outputs
@@ -167,16 +177,179 @@ def test_bad_settings(settings, match):
         fitted(planted_bags(20), **settings)
 
 
+def test_normal_noise_in_a_stack_is_that_of_each_fit():
+    like = torch.zeros(3, 5, 7)
+
+    def streams():
+        return [torch.Generator().manual_seed(s) for s in range(3)]
+
+    with noise.drawn_from(noise.Source(streams(), {})):
+        together = torch.vmap(noise.normal)(like)
+    for drawn, stream in zip(together, streams(), strict=True):
+        with noise.drawn_from(noise.Source([stream], {})):
+            assert torch.equal(noise.normal(like[0]), drawn)
+            assert not torch.equal(noise.normal(like[0]), drawn)  # the stream went on
+    x = torch.ones(4, requires_grad=True)
+    assert not noise.normal(x).requires_grad
+
+
+def test_the_gradient_reaches_mean_and_factor():
+    """d/dm E[sum w] = 1; d/dL of w_i = L e is e."""
+    net = fitted(planted_bags(20)).network_
+    net.zero_grad()
+    with noise.drawn_from(noise.Source([torch.Generator().manual_seed(1)], {})):
+        net.draw()[0, 0].sum().backward()
+    with noise.drawn_from(noise.Source([torch.Generator().manual_seed(1)], {})):
+        eps = noise.normal(net.mean.detach().expand(net.n_draws, -1, -1))[0, 0]
+    torch.testing.assert_close(net.mean.grad[0], torch.ones_like(eps))
+    torch.testing.assert_close(net.lower.grad[0], eps.expand(len(eps), -1).tril(-1))
+    torch.testing.assert_close(net.log_sd.grad[0], eps * net.log_sd[0].detach().exp())
+
+
+def test_a_step_equals_a_loop_over_draws_outputs_and_bags():
+    bags = planted_bags(12, kind="multilabel")
+    net = fitted(bags, draws=3).network_.train()
+    batch = Batch({"x": torch.as_tensor(bags.table())}, Segments.of(torch.as_tensor(bags.offsets)))
+    source = noise.Source([torch.Generator().manual_seed(5)], {})
+    with noise.drawn_from(source), torch.no_grad():
+        samples = net(batch).extra["samples"]
+    x, q = net.scale(batch.x) / bags.shape[1] ** 0.5, bags.shape[1]
+    for s, weights in enumerate(draws_of(net, seeds=(5,))):
+        for p in range(2):
+            u = torch.stack([
+                own @ (weights[p, q:] / weights[p, q:].square().mean().sqrt())
+                @ (own @ weights[p, :q]).softmax(0)
+                for own in x.split(bags.lengths.tolist())
+            ])  # fmt: skip
+            want = (u - u.mean()) / u.std() * weights[p, q:].square().mean().sqrt()
+            want = (want + net.intercept[p]).detach()
+            torch.testing.assert_close(samples[:, s, p], want, atol=1e-4, rtol=1e-4)
+
+
+def test_empty_bags_of_a_stack_do_not_count():
+    u = torch.randn(5, 3)
+    padded, there = torch.cat([u, u.new_zeros(2, 3)]), torch.tensor([1.0] * 5 + [0.0] * 2)[:, None]
+    center, spread = _moments(padded, there)
+    torch.testing.assert_close(center, u.mean(0))
+    torch.testing.assert_close(spread, u.std(0))
+
+
+@pytest.mark.parametrize("kind", ["binary", "ordinal", "regression"])
+def test_a_stack_equals_each_fit_alone(kind):
+    """With validation, noise of its own, and bags that another fit of the stack lacks."""
+    bags = planted_bags(30, kind=kind)
+    method = MixMIL.example().set_params(epochs=8, validation=0.25, accelerator="cpu")
+    jobs = [(method.set_params(seed=s), np.arange(s, 30 - s)) for s in range(2)]
+    assert all(m.stackable for m, _ in jobs)
+    alone = fit_many(jobs, bags, strategy="sequential")
+    for one, two in zip(alone, fit_many(jobs, bags, strategy="stacked"), strict=True):
+        np.testing.assert_allclose(one.forward(bags)[0], two.forward(bags)[0], atol=1e-3)
+        np.testing.assert_allclose(
+            one.history_["val_loss"].dropna(), two.history_["val_loss"].dropna(), rtol=1e-3
+        )
+
+
+def test_a_last_mini_batch_of_two_counts_by_its_size():
+    def pull(bags):
+        """Gradient of the intercept, which does not depend on how u is standardised."""
+        x = torch.as_tensor(bags.table())
+        batch = Batch({"x": x}, Segments.of(torch.as_tensor(bags.offsets)))
+        net.zero_grad()
+        with noise.drawn_from(noise.Source([torch.Generator().manual_seed(0)], {})):
+            output = net(batch)
+        loss = _loss(model.task_, output, torch.as_tensor(model.task_.encode(bags.labels)))
+        loss.mean().backward()
+        raw = output.extra["samples"][:, :, 0].sigmoid().detach().mean(1)
+        return net.intercept.grad.item(), (raw - torch.as_tensor(bags.labels)).mean().item()
+
+    bags = planted_bags(34)
+    model = fitted(bags, batch_size=16)
+    net = model.network_.train()
+    full, want = pull(bags[:16])
+    assert full == pytest.approx(want, abs=1e-5)
+    small, want = pull(bags[:2])
+    assert small == pytest.approx(want * 2 / 16, abs=1e-5)
+
+
+def test_the_start_is_the_laplace_approximation():
+    """One feature: the curvature of a logistic regression is p (1 - p) z^2 and the penalty."""
+    bags = planted_bags(60, n_features=1, effect=1.0)
+    for posterior in ("full", "mean_field"):
+        net = fitted(bags, epochs=0, posterior=posterior).network_
+        mean = np.array([b.table().mean() for b in bags])
+        z = (mean - mean.mean()) / mean.std()
+        unit = z.std(ddof=1)  # b is the s.d. of u, which is the slope times this
+        logit = net.mean[0, 1].item() / unit * z + net.intercept.item()
+        p = 1 / (1 + np.exp(-logit))
+        found = net.log_sd[0, 1].exp().item() / unit
+        sds = [1 / np.sqrt((p * (1 - p) * z**2).sum() + 60 * a) for a in PENALTIES]
+        assert min(abs(found - sd) / sd for sd in sds) < 1e-3
+
+
+def test_regression_learns_its_noise():
+    bags = planted_bags(80, kind="regression", effect=4.0)
+    model = MixMIL(epochs=300, lr=0.01, batch_size=80).fit(bags)
+    left = (model.predict(bags) - bags.labels) / model.task_.scale
+    assert model.network_.log_noise.exp().item() == pytest.approx(left.std(), rel=0.35)
+    assert model.score(bags) > 0.8
+
+
+def test_unscaled_instances():
+    bags = planted_bags(20)
+    model = fitted(bags, standardize=False)
+    x = model.network_.inputs(Batch({"x": torch.ones(1, 8)}, Segments.of(torch.tensor([0, 1]))))
+    torch.testing.assert_close(x, torch.full((1, 8), 8**-0.5))
+    assert "standardize" not in set(model.history_["stage"])
+
+
+def test_wide_instances_need_a_mean_field():
+    rng = np.random.default_rng(0)
+    bags = sm.Bags.from_list(
+        [rng.normal(size=(3, 6000)).astype(np.float32) for _ in range(6)], [0, 1] * 3
+    )
+    with pytest.raises(InputError, match="mean_field"):
+        MixMIL(epochs=1).fit(bags)
+    assert MixMIL(epochs=1, posterior="mean_field").fit(bags).predict(bags).shape == (6,)
+
+
+def test_the_simulation_is_of_its_seeds():
+    one, two = (mixmil_bags(2000, n_outputs=2, seed=s) for s in range(2))
+    assert not np.allclose(one.table()[:10], two.table()[:10])
+    model = MixMIL(epochs=0).fit(one)  # what holds in one sample of a law holds in another
+    for j in range(2):
+        found = spearmanr(model.forward(two)[2]["embedding"][:, j], two.bag[f"u_{j}"])[0]
+        assert found > 0.5
+        key = two.instance[f"key_{j}"]
+        assert key.mean() == pytest.approx(0.1, abs=1e-3)
+        weight = two.instance[f"weight_{j}"]
+        assert weight[key].min() > weight[~key].max()
+    assert mixmil_bags(20, seed=1).digest == mixmil_bags(20, seed=1).digest
+    assert mixmil_bags(20, seed=1).digest != mixmil_bags(20, seed=1, law_seed=1).digest
+
+
 def test_against_the_authors_package():
     """Optional: the package needs a compiled extension."""
     mixmil = pytest.importorskip("mixmil")
     bags = mixmil_bags(200, n_outputs=2, n_features=8, length=10)
     model = fitted(bags)
     net = model.network_
-    theirs = mixmil.MixMIL(8, 2, 1, "binomial")
-    x = net.scale(torch.as_tensor(bags.table())).view(200, 10, 8) / 8**0.5
-    mean = net.mean.detach()  # (p, 2q): b_u, then b_z
-    theirs.posterior.q_mu.data = mean.clone()
-    w = theirs.get_weights(x).detach().numpy()
-    ours = model.forward(bags)[1]["attention"].reshape(200, 10, 2)
-    np.testing.assert_allclose(np.moveaxis(w, -1, 2).reshape(200, 10, 2), ours, atol=1e-4)
+    theirs = mixmil.MixMIL(8, 1, 2, "binomial")
+    sigma = net.log_prior.detach().T / 2
+    for name, value in (("log_sigma_u", sigma[:1]), ("log_sigma_z", sigma[1:]),
+                        ("alpha", net.intercept.detach()[None]),
+                        ("posterior.mu", net.mean.detach())):  # fmt: skip
+        theirs.get_parameter(name).data = value.clone()
+    theirs.posterior.cov_factor.data = net.factor().detach().clone()
+    theirs.posterior.cov_logdiag.fill_(-30.0)  # it adds a fixed diagonal
+    x = net.inputs(Batch({"x": torch.as_tensor(bags.table())}, None)).view(200, 10, 8)
+    raw, instance, bag = model.forward(bags)
+    w = theirs.get_weights(x)[0].flatten(0, 1)
+    np.testing.assert_allclose(instance["attention"], w, atol=1e-5)
+    np.testing.assert_allclose(bag["embedding"], theirs.predict(x), atol=1e-4)
+    y = torch.as_tensor(bags.labels).float()
+    u = theirs(x, n_samples=None, predict=True)
+    _, parts = theirs.loss(u, torch.ones(200, 1), y, return_dict=True)
+    assert parts["kld"] == pytest.approx(net.divergence().item() / 200, rel=1e-3)
+    constant = np.log(2) * (bags.labels == 1).sum() / 200  # the binomial coefficient
+    ours = model.task_.loss(torch.as_tensor(raw), y).mean().item() - constant
+    assert -parts["ll"] == pytest.approx(ours, abs=1e-4)

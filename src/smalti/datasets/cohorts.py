@@ -77,7 +77,9 @@ def proportion_cohort(
     """
     if kind not in ("signature", "interaction"):
         raise InputError(f"kind={kind!r} is not 'signature' or 'interaction'.")
-    _positive(n_patients=n_patients, cells=cells, n_features=n_features, separation=separation)
+    _counts(n_patients=n_patients, cells=cells, n_features=n_features)
+    if not 0 < separation < np.inf:
+        raise InputError(f"separation={separation} must be over 0 and finite.")
     if not 0 <= split <= 1:
         raise InputError(f"split={split} must be from 0 to 1.")
     if not 0 <= margin < 30:
@@ -150,14 +152,15 @@ def driver_cohort(
     effect
         Length of their shift, in standard deviations within a type, along a direction of the law.
     driver_type
-        Type that all drivers are of (the sample then has at least that many cells of it); any when
-        left out.
+        Type that all drivers are of; any when left out. Every sample, of either class, then has at
+        least as many cells of it as the highest rate asks, so that composition tells nothing.
     background_rate
-        Share of drivers in negative samples.
+        Share of drivers in negative samples; not for "regression", whose rate is the target.
     batches, batch_effect
         Batches that donors are dealt to, and the length of the shift of all cells of a batch.
     confounder
-        Correlation, from 0 to 1, of a trait of the donor (``confounder``, s.d. 1) with the label.
+        Correlation, from 0 to 1, of a trait of the donor (``confounder``, s.d. 1) with the label;
+        of "multiclass" with being of a class over 0.
         It shifts all cells of the donor by itself along a direction of its own.
     kind
         "binary"; "multiclass": class c > 0 has drivers along a direction of its own; "regression":
@@ -180,12 +183,21 @@ def driver_cohort(
     """
     if kind not in ("binary", "multiclass", "regression"):
         raise InputError(f"kind={kind!r} is not 'binary', 'multiclass' or 'regression'.")
-    _positive(n_donors=n_donors, samples_per_donor=samples_per_donor, n_types=n_types,
-              n_features=n_features, batches=batches, least=cells[0])  # fmt: skip
+    if np.shape(cells) != (2,):
+        raise InputError(f"cells={cells}: give the least and the most, (200, 2000).")
+    _counts(n_donors=n_donors, samples_per_donor=samples_per_donor, n_types=n_types,
+            n_features=n_features, batches=batches, least=cells[0], most=cells[1],
+            n_classes=n_classes)  # fmt: skip
     if cells[1] < cells[0]:
         raise InputError(f"cells={cells}: the least comes first.")
+    if kind == "multiclass" and n_classes < 2:
+        raise InputError(f"n_classes={n_classes}: a multi-class target has at least 2.")
+    if not np.isfinite([effect, batch_effect]).all():
+        raise InputError(f"effect={effect} and batch_effect={batch_effect} must be finite.")
     if not 0 < driver_rate <= 1 or not 0 <= background_rate <= 1:
         raise InputError("driver_rate must be over 0 and up to 1, background_rate from 0 to 1.")
+    if kind == "regression" and background_rate:
+        raise InputError("background_rate is of negative samples, a regression has none: leave it.")
     if not 0 <= confounder <= 1:
         raise InputError(f"confounder={confounder} is a correlation: from 0 to 1.")
     names = [f"T{i}" for i in range(n_types)]
@@ -207,7 +219,9 @@ def driver_cohort(
         rate, level = y, y / driver_rate * np.sqrt(12) - np.sqrt(3)
     else:
         y = (np.arange(n_donors) % (2 if kind == "binary" else n_classes))[donor]
-        rate, level = np.where(y > 0, driver_rate, background_rate), np.where(y > 0, 1.0, -1.0)
+        rate = np.where(y > 0, driver_rate, background_rate)
+        odds = n_classes - 1 if kind == "multiclass" else 1  # of being ill; keeps the s.d. at 1
+        level = np.where(y > 0, odds**-0.5, -(odds**0.5))
     noise = rng.normal(size=n_donors)[donor]
     trait = confounder * level + np.sqrt(1 - confounder**2) * noise
     batch = rng.permutation(np.arange(n_donors) % batches)[donor]
@@ -220,7 +234,9 @@ def driver_cohort(
         key = np.zeros(lengths[i], dtype=bool)
         key[:count] = True
         if driver_type is not None:
-            own[:count] = names.index(driver_type)
+            kin = names.index(driver_type)
+            own = own[np.argsort(own != kin, kind="stable")]  # the type first: there drivers lie
+            own[: max(round(max(driver_rate, background_rate) * lengths[i]), 1)] = kin
         x = centers[own] + rng.normal(size=(lengths[i], n_features))
         x[:count] += effect * axes[max(int(y[i]) - 1, 0) if kind == "multiclass" else 0]
         x += of_batch[batch[i]] + (trait[i] * axes[-1] if confounder else 0.0)
@@ -241,7 +257,7 @@ def driver_cohort(
     )  # fmt: skip
 
 
-def _positive(**numbers: float) -> None:
+def _counts(**numbers: float) -> None:
     for name, value in numbers.items():
-        if value <= 0:
-            raise InputError(f"{name}={value} must be over 0.")
+        if not value >= 1 or value % 1:  # NaN is neither
+            raise InputError(f"{name}={value} must be a whole number, at least 1.")

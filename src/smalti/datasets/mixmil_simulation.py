@@ -42,12 +42,14 @@ def mixmil_bags(
     attention_variance, effect_variance, intercept
         As above; the defaults are the authors'.
     law_seed, seed
-        Seeds of the weights, and of instances and targets.
+        Seeds of the weights, and of instances and targets. Instances and u are standardised over
+        the sample, as published: cut one sample for training and test bags on one exact scale.
 
     Returns
     -------
     Bags
-        Kind "binomial". Truth: bag columns ``u_0``, ..., instance columns ``weight_0``, ....
+        Kind "binomial". Truth: bag columns ``u_0``, ... (the effects), instance columns
+        ``weight_0``, ... (the attention) and ``key_0``, ... (bool: in the top tenth of it).
 
     Raises
     ------
@@ -74,9 +76,9 @@ def mixmil_bags(
     names = [f"target_{j}" for j in range(n_outputs)]
     table = pd.DataFrame(y, columns=names)
     table[[f"u_{j}" for j in range(n_outputs)]] = u
-    truth = pd.DataFrame(
-        weight.reshape(-1, n_outputs), columns=[f"weight_{j}" for j in range(n_outputs)]
-    )
+    weight = weight.reshape(-1, n_outputs)
+    truth = pd.DataFrame(weight, columns=[f"weight_{j}" for j in range(n_outputs)])
+    truth[[f"key_{j}" for j in range(n_outputs)]] = weight > np.quantile(weight, 0.9, axis=0)
     return Bags.from_rows(
         x.astype(np.float32), np.repeat(np.arange(n_bags), length), bag=table, instance=truth,
         target=names, kind="binomial", donor="bag",

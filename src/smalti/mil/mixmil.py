@@ -20,6 +20,8 @@ from smalti.stage import Gradient, Stage, Sweep, Training
 from smalti.task import Task
 
 POSTERIORS = ("full", "mean_field")
+_MOST = 2**27  # numbers in the covariance factors of all outputs: half a gigabyte
+_FREE = 10.0  # covariates of the mean model times this: a hundredth of the penalty falls on them
 
 
 class MixMIL(NetworkMethod):
@@ -29,7 +31,7 @@ class MixMIL(NetworkMethod):
     b = rms(b_z); the bag's effect is u = sum_i w_i t_i, standardised over the bags, times b; and
     logit = f' alpha + u for the covariates f of the bag and an intercept. Each output has its own
     2 Q weights (b_u, b_z), with priors N(0, s_u^2) and N(0, s_z^2) whose s is learned, and a
-    Gaussian posterior. The objective is the mean log likelihood over the bags, by ``draws``
+    Gaussian posterior. The objective is the mean log likelihood over the bags, by ``draws`` draws
     of the weights, less the Kullback-Leibler divergence over the number of bags, in closed form.
 
     Likelihoods by the kind of target: Bernoulli (binary; multi-label: one output each), binomial,
@@ -42,9 +44,11 @@ class MixMIL(NetworkMethod):
 
     Notes
     -----
-    Starts from the mean model: a penalised linear model of the bags' means gives b_z, its standard
-    errors by Laplace's approximation, and alpha (the authors use variational Bayes of statsmodels,
-    or cross-validated logistic regression); attention starts uniform.
+    Starts from the mean model: a penalised linear model of the bags' means gives b_z, its
+    covariance by Laplace's approximation, and alpha (the authors use variational Bayes of
+    statsmodels, or cross-validated logistic regression); attention starts uniform.
+    While training, u is standardised over the mini-batch, as published; a last mini-batch with few
+    bags counts in proportion to its size.
     """
 
     name: ClassVar[str] = "mixmil"
@@ -52,7 +56,6 @@ class MixMIL(NetworkMethod):
         "Engelmann, Palma, Tomczak, Theis & Casale (2024). Mixed models with multiple instance "
         "learning. AISTATS. arXiv:2311.02455"
     )
-    stacks: ClassVar[bool] = False
 
     covariates: tuple[str, ...] = ()  # columns of the bags: fixed effects, beside an intercept
     posterior: str = "full"  # covariance of the weights; "mean_field": none
@@ -69,19 +72,27 @@ class MixMIL(NetworkMethod):
             raise InputError(f"posterior={self.posterior!r} is not one of {POSTERIORS}.")
         if self.draws < 1 or self.batch_size < 2:
             raise InputError("draws must be at least 1, batch_size 2: u is standardised over it.")
+        if self.posterior == "full" and _n_effects(shape.task) * (2 * shape.x[0]) ** 2 > _MOST:
+            raise InputError(
+                f"posterior='full' of {shape.x[0]} features and {_n_effects(shape.task)} outputs "
+                "does not fit into memory: use fewer features (preprocess='pca=50'), or "
+                "posterior='mean_field'."
+            )
         return _Net(self, shape)
 
     def plan(self, shape: Shape) -> Iterator[Stage]:
         """Scale, mean model, variational inference, scale of u."""
-        yield standardize_sweep()
+        if self.standardize:
+            yield standardize_sweep()
         yield Sweep(step=_mean_model, name="mean model")
         if self.epochs:
             yield Gradient(
                 epochs=self.epochs, lr=self.lr, optimizer=self.optimizer, momentum=self.momentum,
                 weight_decay=self.weight_decay, batch_size=self.batch_size, loss=_loss,
-                max_instances=self.max_instances, patience=self.patience, name="train",
+                max_instances=self.max_instances, patience=self.patience, moves=_MOVES,
+                name="train",
             )  # fmt: skip
-        yield Sweep(step=_effects, name="effects")
+        yield Sweep(step=_scale_effects, name="effects")
 
     @classmethod
     def example(cls) -> MixMIL:
@@ -89,27 +100,34 @@ class MixMIL(NetworkMethod):
         return cls(epochs=60, lr=0.02, batch_size=16, draws=4)
 
 
+# all but the slope of an ordinal head, which b already is
+_MOVES = ("mean", "log_sd", "lower", "log_prior", "fixed", "intercept", "log_noise", "head.first",
+          "head.steps")  # fmt: skip
+
+
 class _Net(nn.Module):
     center: Tensor
     spread: Tensor
+    n_bags: Tensor
 
     def __init__(self, method: MixMIL, shape: Shape) -> None:
         super().__init__()
-        self.task, self.n_draws, self.n_bags = shape.task, method.draws, shape.n_bags
-        self.scale = Standardize(shape.x)
-        q = shape.x[0]
-        p = 1 if shape.task.kind == "ordinal" else shape.task.n_outputs
+        self.n_draws, self.tracks = method.draws, method.validation > 0
+        self.full_batch = min(method.batch_size, shape.n_bags)
+        self.scale = Standardize(shape.x) if method.standardize else nn.Identity()
+        q, p, task = shape.x[0], _n_effects(shape.task), shape.task
         self.mean = nn.Parameter(torch.zeros(p, 2 * q))  # of b_u, then of b_z
         self.log_sd = nn.Parameter(torch.zeros(p, 2 * q))  # diagonal of the Cholesky factor
         full = method.posterior == "full"
         self.lower = nn.Parameter(torch.zeros(p, 2 * q, 2 * q)) if full else None
         self.log_prior = nn.Parameter(torch.full((p, 2), float(np.log(0.5))))  # log s_u^2, s_z^2
         self.fixed = nn.Linear(shape.n_covariates, p, bias=False) if shape.n_covariates else None
-        self.head = shape.task.head(1) if shape.task.kind == "ordinal" else None
+        self.head = task.head(1) if task.kind == "ordinal" else None
         self.intercept = nn.Parameter(torch.zeros(p)) if self.head is None else None
-        self.log_noise = nn.Parameter(torch.zeros(())) if shape.task.kind == "regression" else None
-        self.register_buffer("center", torch.zeros(p))
+        self.log_noise = nn.Parameter(torch.zeros(())) if task.kind == "regression" else None
+        self.register_buffer("center", torch.zeros(p))  # of u, over the training bags
         self.register_buffer("spread", torch.ones(p))
+        self.register_buffer("n_bags", torch.tensor(float(shape.n_bags)))  # own, in a stack of fits
 
     # ---------------------------------------------------------------- posterior
 
@@ -119,9 +137,8 @@ class _Net(nn.Module):
         return sd if self.lower is None else self.lower.tril(-1) + torch.diag_embed(sd)
 
     def draw(self) -> Tensor:
-        """(samples, p, 2q) weights."""
-        eps = torch.empty(self.n_draws, *self.mean.shape, device=self.mean.device)
-        eps = eps.normal_(generator=noise.generator()).to(self.mean.dtype)
+        """(draws, p, 2q) weights."""
+        eps = noise.normal(self.mean.detach().expand(self.n_draws, -1, -1))
         factor = self.factor()
         if self.lower is None:
             return self.mean + factor * eps
@@ -132,82 +149,106 @@ class _Net(nn.Module):
         q = self.mean.shape[1] // 2
         factor = self.factor()
         var = factor.square() if self.lower is None else factor.square().sum(2)  # (p, 2q)
-        log_prior = self.log_prior.repeat_interleave(q, dim=1)
-        each = (var + self.mean.square()) / log_prior.exp() - 1 + log_prior - 2 * self.log_sd
-        return 0.5 * each.sum()
+        square = (var + self.mean.square()).unflatten(1, (2, q)).sum(2)  # (p, 2)
+        each = square / self.log_prior.exp() + q * (self.log_prior - 1)
+        return 0.5 * each.sum() - self.log_sd.sum()
 
     # ---------------------------------------------------------------- model
 
+    def inputs(self, batch: Batch) -> Tensor:
+        """Instances, standardised and divided by the root of their width."""
+        return self.scale(batch.x) / batch.x.shape[1] ** 0.5
+
     def effects(self, x: Tensor, weights: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Attention and values (n, s * p), and effects of the bags (n_bags, s * p), not scaled."""
-        q = x.shape[1]
-        b_u, b_z = weights.reshape(-1, 2 * q).split(q, dim=1)  # (s p, q)
-        eta = b_z / _rms(b_z)[:, None]
-        both = x @ torch.cat([b_u, eta]).T  # one product for all outputs and samples
+        b_u, b_z = weights.reshape(-1, weights.shape[-1]).chunk(2, dim=1)  # (s p, q)
+        both = x @ torch.cat([b_u, b_z / _rms(b_z)[:, None]]).T  # all outputs and draws at once
         score, value = both.chunk(2, dim=1)
         share = segment.softmax(score.contiguous(), batch.segments)
         return share, value, segment.total(share * value, batch.segments)
-
-    def inputs(self, batch: Batch) -> Tensor:
-        """Cells, standardised and divided by the root of their width."""
-        return self.scale(batch.x) / batch.x.shape[1] ** 0.5
 
     def finish(self, effect: Tensor, batch: Batch) -> Tensor:
         """Raw predictions from scaled effects (n_bags, ..., p): fixed effects are added."""
         if self.fixed is not None:
             side = self.fixed(batch.bag["covariates"])
             effect = effect + (side if effect.ndim == 2 else side[:, None])
-        if self.intercept is not None:
-            return effect + self.intercept
-        assert self.head is not None
-        return self.head(effect)
+        if self.head is not None:
+            return self.head(effect)
+        assert self.intercept is not None
+        return effect + self.intercept
 
     def forward(self, batch: Batch) -> Output:
-        x = self.inputs(batch)
-        if self.training:
-            return self._train(x, batch)
-        share, value, u = self.effects(x, self.mean, batch)
-        size = _rms(self.mean[:, self.mean.shape[1] // 2 :]) / self.spread
+        # effects are small differences of large sums: never in half precision
+        with torch.autocast(batch.x.device.type, enabled=False):
+            return self._train(batch) if self.training else self._predict(batch)
+
+    def _predict(self, batch: Batch) -> Output:
+        share, value, u = self.effects(self.inputs(batch), self.mean, batch)
+        size = _rms(self.mean.chunk(2, dim=1)[1]) / self.spread
         effect = (u - self.center) * size
-        part = share * (value - self.center) * size
-        if self.head is not None:
-            part = self.head(part) - self.head(torch.zeros_like(part[:1]))
+        raw = self.finish(effect, batch)
+        part = (share * (value - self.center) * size).expand(-1, raw.shape[1])
         return Output(
-            self.finish(effect, batch), instance={"attention": share, "contribution": part},
-            bag={"embedding": effect}, extra=self._extra(),
+            raw, instance={"attention": share, "contribution": part}, bag={"embedding": effect},
+            extra={"log_noise": self.log_noise},
         )  # fmt: skip
 
-    def _train(self, x: Tensor, batch: Batch) -> Output:
-        weights = self.draw()  # (s, p, 2q)
+    def _train(self, batch: Batch) -> Output:
+        x, weights = self.inputs(batch), self.draw()
         u = self.effects(x, weights, batch)[2]
-        center = u.mean(0)
-        spread = u.std(0) if len(u) > 1 else torch.ones_like(center)
-        spread = spread.clamp(min=1e-6)
-        effect = (u - center) / spread * _rms(weights[:, :, x.shape[1] :]).flatten()
+        there = (batch.segments.lengths > 0).to(u.dtype)[:, None]  # a stack of fits has empty bags
+        center, spread = _moments(u, there)
+        effect = (u - center) / spread * _rms(weights.chunk(2, dim=2)[1]).flatten()
         samples = self.finish(effect.unflatten(1, (self.n_draws, -1)), batch)
-        with torch.no_grad():  # for validation; the last stage computes them exactly
-            for kept, now in ((self.center, center), (self.spread, spread)):
-                kept.lerp_(now.view(self.n_draws, -1).mean(0).to(kept), 0.1)
-        return Output(samples.mean(1), extra={"samples": samples, **self._extra()})
+        if self.tracks:  # a validation needs them before the last stage, which is exact
+            with torch.no_grad():
+                now = _moments(self.effects(x, self.mean, batch)[2], there)
+                for kept, value in zip((self.center, self.spread), now, strict=True):
+                    kept.copy_(torch.lerp(kept, value.to(kept.dtype), 0.1))
+        share = (there.sum() / self.full_batch).clamp(max=1.0)
+        return Output(samples.mean(1), extra={
+            "samples": samples, "penalty": self.divergence() / self.n_bags, "share": share,
+            "log_noise": self.log_noise,
+        })  # fmt: skip
 
-    def _extra(self) -> dict[str, Tensor | None]:
-        return {"penalty": self.divergence() / self.n_bags, "log_noise": self.log_noise}
+
+def _n_effects(task: Task) -> int:
+    """Effects of a bag: one for each output; ordered classes share one."""
+    return 1 if task.kind == "ordinal" else task.n_outputs
 
 
 def _rms(weights: Tensor) -> Tensor:
-    return weights.square().mean(-1).sqrt().clamp(min=1e-12)
+    return weights.square().mean(-1).clamp(min=1e-24).sqrt()
+
+
+def _moments(u: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the columns over the bags that are there."""
+    n = there.sum()
+    center = (u * there).sum(0) / n
+    var = ((u - center).square() * there).sum(0) / (n - 1).clamp(min=1.0)
+    return center, var.clamp(min=1e-12).sqrt()
 
 
 def _loss(task: Task, output: Output, target: Tensor) -> Tensor:
-    """Negative log likelihood of each bag, mean over the draws, and its share of the divergence."""
-    raw = output.extra.get("samples")
-    raw = output.raw[:, None] if raw is None else raw
-    flat, each = raw.flatten(0, 1), target.repeat_interleave(raw.shape[1], dim=0)
-    loss = task.loss(flat, each)
+    """Negative log likelihood of each bag; in training the mean over the draws, with the penalty.
+
+    The gradient, not the value, is scaled down for a mini-batch that is not full.
+    """
+    training = "samples" in output.extra
+    raw = output.extra["samples"] if training else output.raw[:, None]  # (n, s, n_outputs)
+    each = target.unsqueeze(1).expand(len(target), raw.shape[1], *target.shape[1:])
+    loss = task.loss(raw.flatten(0, 1), each.flatten(0, 1)).view(len(raw), -1)
     log_noise = output.extra["log_noise"]
     if log_noise is not None:  # the task's loss is half the squared error
         loss = loss * (-2 * log_noise).exp() + log_noise
-    return loss.view(len(raw), -1).mean(1) + output.extra["penalty"]
+    loss = loss.mean(1)
+    if not training:
+        return loss
+    loss = loss + output.extra["penalty"]
+    return torch.lerp(loss.detach(), loss, output.extra["share"])
+
+
+# -------------------------------------------------------------------- sweeps
 
 
 def _mean_model(network: nn.Module, training: Training) -> None:
@@ -219,58 +260,81 @@ def _mean_model(network: nn.Module, training: Training) -> None:
         sides.append(batch.bag.get("covariates", means[-1][:, :0]))
     x = torch.cat(means).double().cpu().numpy()
     f = torch.cat(sides).double().cpu().numpy()
-    scale = x.std(0)
-    scale[scale <= 1e-9] = 1.0
-    z = np.concatenate([(x - x.mean(0)) / scale, f], axis=1)
-    penalty = choose_penalty(z, training, PENALTIES, folds=5)
-    head = training.task.head(z.shape[1]).double()
-    fit_head(head, z, training.target, training.weight, training.task, penalty)
-    weight = next(p for p in head.parameters() if p.ndim == 2).detach().numpy()  # (p, q + k)
-    q = x.shape[1]
-    coef = weight[:, :q] / scale
-    size = np.maximum((x @ coef.T).std(0), 1e-3)  # b is the s.d. of u
-    turn = size / np.maximum(np.sqrt((coef**2).mean(1)), 1e-12)
-    b_z = torch.as_tensor(coef * turn[:, None])
+    center, scale = x.mean(0), x.std(0)
+    scale[scale <= 1e-6 * np.maximum(np.abs(center), 1e-30)] = 1.0
+    z = (x - center) / scale
+    design = np.concatenate([z, _FREE * f], axis=1)
+    penalty = choose_penalty(design, training, PENALTIES, folds=5)
+    head = training.task.head(design.shape[1]).double()
+    fit_head(head, design, training.target, training.weight, training.task, penalty)
+    slopes = next(p for p in head.parameters() if p.ndim == 2).detach().numpy()  # (p, q + k)
+    q, raw = x.shape[1], head(torch.as_tensor(design))
+    coef = slopes[:, :q] / scale
+    size = np.maximum((x @ coef.T).std(0, ddof=1), 1e-3)  # b is the s.d. of u
+    turn = size / np.maximum(np.sqrt((coef**2).mean(1)), 1e-12)  # (p,)
     network.mean.zero_()
-    network.mean[:, q:] = b_z
-    raw = head(torch.as_tensor(z))
-    curve = _curvature(training.task, raw).numpy()  # mean second derivative of the loss, (p,)
-    sd = 1 / np.sqrt(len(z) * (curve[:, None] + penalty)) / scale * turn[:, None]
+    network.mean[:, q:] = torch.as_tensor(coef * turn[:, None])
+    curve = _curvature(training, raw)
+    if network.log_noise is not None:
+        left = max(float((raw[:, 0].numpy() - training.target).std()), 1e-3)
+        network.log_noise.fill_(float(np.log(left)))
+        curve, penalty = curve / left**2, penalty / left**2
     network.log_sd[:, :q] = 0.5 * float(np.log(0.1))
-    network.log_sd[:, q:] = torch.as_tensor(np.log(np.clip(sd, 1e-3, 1.0)))
+    for j in range(len(curve.T)):
+        _laplace(network, j, z, curve[:, j], penalty, turn[j] / scale)
+    var = network.factor().square()
+    var = (var if network.lower is None else var.sum(2))[:, q:]
+    network.log_prior[:, 1] = (network.mean[:, q:].square() + var).mean(1).log()
     if network.fixed is not None:
-        network.fixed.weight.copy_(torch.as_tensor(weight[:, q:]))
+        network.fixed.weight.copy_(torch.as_tensor(slopes[:, q:] * _FREE))
     if network.intercept is not None:
         network.intercept.copy_(head.get_parameter("bias"))
     else:
         assert network.head is not None
-        state = {k: v.float() for k, v in head.state_dict().items() if v.ndim < 2}
-        network.head.load_state_dict(
-            state | {k: torch.ones_like(v) for k, v in network.head.state_dict().items()
-                     if v.ndim == 2}
-        )  # fmt: skip
-    if network.log_noise is not None:
-        left = float((raw[:, 0] - torch.as_tensor(training.target)).std())
-        network.log_noise.fill_(float(np.log(max(left, 1e-3))))
-    _effects(network, training)
+        for name, value in network.head.named_parameters():
+            value.copy_(torch.ones_like(value) if value.ndim == 2 else head.get_parameter(name))
+    _scale_effects(network, training)
 
 
-def _curvature(task: Task, raw: Tensor) -> Tensor:
-    """Mean second derivative of the loss with respect to each output; 1 for a regression."""
-    if task.kind == "regression":
-        return torch.ones(1)
-    p = task.values(raw)
-    trials = task.trials if task.kind == "binomial" else 1
-    curve = trials * (p * (1 - p)).mean(0)
-    return curve.mean(0, keepdim=True) if task.kind == "ordinal" else curve
+def _laplace(
+    network: _Net, j: int, z: np.ndarray, curve: np.ndarray, penalty: float, unit: np.ndarray
+) -> None:
+    """Covariance of b_z of output j: the inverse curvature at the mean model, in units of b_z.
+
+    A mean field takes the inverse of the curvature's diagonal, which is its optimum.
+    """
+    q = z.shape[1]
+    if network.lower is None:
+        sd = 1 / np.sqrt(curve @ z**2 + len(z) * penalty) * unit
+        network.log_sd[j, q:] = torch.as_tensor(np.log(np.clip(sd, 1e-3, 1.0)))
+        return
+    precision = (z * curve[:, None]).T @ z + len(z) * penalty * np.eye(q)
+    factor = np.linalg.cholesky(np.linalg.inv(precision)) * unit[:, None]
+    sd = np.sqrt((factor**2).sum(1, keepdims=True))
+    factor *= np.clip(sd, 1e-3, 1.0) / sd
+    network.lower[j, q:, q:] = torch.as_tensor(np.tril(factor, -1))
+    network.log_sd[j, q:] = torch.as_tensor(np.log(np.diag(factor)))
 
 
-def _effects(network: nn.Module, training: Training) -> None:
+def _curvature(training: Training, raw: Tensor) -> np.ndarray:
+    """(n_bags, p) second derivative of each bag's weighted loss with respect to its effects."""
+    with torch.enable_grad():
+        shift = torch.zeros(len(raw), _n_effects(training.task), dtype=raw.dtype)
+        shift.requires_grad_()
+        loss = training.task.loss(raw + shift, torch.as_tensor(training.target))
+        (slope,) = torch.autograd.grad(loss.sum(), shift, create_graph=True)
+        curve = [torch.autograd.grad(s.sum(), shift, retain_graph=True)[0][:, j]
+                 for j, s in enumerate(slope.T)]  # fmt: skip
+    return torch.stack(curve, dim=1).numpy() * training.weight[:, None]
+
+
+def _scale_effects(network: nn.Module, training: Training) -> None:
     """Keep mean and s.d. of u over the training bags, at the posterior mean."""
     assert isinstance(network, _Net)
     u = torch.cat([
         network.effects(network.inputs(batch), network.mean, batch)[2]
         for batch in training.batches(network)
     ])  # fmt: skip
-    network.center.copy_(u.mean(0))
-    network.spread.copy_(u.std(0).clamp(min=1e-6))
+    for kept, value in zip((network.center, network.spread), _moments(u, torch.ones_like(u[:, :1])),
+                           strict=True):  # fmt: skip
+        kept.copy_(value)
