@@ -254,3 +254,19 @@ def test_gradcheck_of_a_stack():
         return segment.total(a, segments, segment.softmax(a[:, :1], segments)[:, 0])
 
     assert torch.autograd.gradcheck(lambda a: torch.vmap(pooled)(a, offsets, index), x)
+
+
+def test_attend_is_the_weighted_mean_forward_and_backward():
+    torch.manual_seed(0)
+    offsets = torch.tensor([0, 3, 4, 4, 9])
+    parts = Segments.of(offsets)
+    for width in (1, 3, 20):
+        inputs = [torch.randn(9, width, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+        found = segment.attend(*inputs, parts)
+        want = segment.total(segment.softmax(inputs[0], parts) * inputs[1], parts)
+        torch.testing.assert_close(found, want)
+        assert torch.autograd.gradcheck(lambda s, v: segment.attend(s, v, parts), inputs)
+    stack = [torch.randn(4, 9, 2) for _ in range(2)]
+    found = torch.vmap(lambda s, v: segment.attend(s, v, parts))(*stack)
+    each = [segment.attend(s, v, parts) for s, v in zip(*stack, strict=True)]
+    torch.testing.assert_close(found, torch.stack(each))

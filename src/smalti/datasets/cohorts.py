@@ -84,7 +84,8 @@ def proportion_cohort(
         raise InputError(f"split={split} must be from 0 to 1.")
     if not 0 <= margin < 30:
         raise InputError(f"margin={margin} must be at least 0 and less than 30.")
-    law, rng = np.random.default_rng(law_seed), np.random.default_rng(seed)
+    # a stream of its own for the law, also where both seeds are equal
+    law, rng = np.random.default_rng([law_seed, 1]), np.random.default_rng(seed)
     centers = law.normal(size=(len(_RANGES), n_features)) * separation / np.sqrt(n_features)
     y = np.arange(n_patients) % 2
     low, high = np.array(list(_RANGES.values()), dtype=float).T
@@ -206,7 +207,8 @@ def driver_cohort(
     n_drivers = n_classes - 1 if kind == "multiclass" else 1
     if n_features < n_drivers + 1:
         raise InputError(f"n_features={n_features}: this cohort needs {n_drivers + 1} directions.")
-    law, rng = np.random.default_rng(law_seed), np.random.default_rng(seed)
+    # a stream of its own for the law, also where both seeds are equal
+    law, rng = np.random.default_rng([law_seed, 1]), np.random.default_rng(seed)
     centers = law.normal(size=(n_types, n_features)) * 3 / np.sqrt(n_features)
     axes = np.linalg.qr(law.normal(size=(n_features, n_features)))[0].T
     of_batch = law.normal(size=(batches, n_features))

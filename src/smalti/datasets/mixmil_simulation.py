@@ -62,7 +62,8 @@ def mixmil_bags(
     """
     if min(n_bags - 1, n_outputs, n_features, length, trials) < 1:
         raise InputError("n_bags must be at least 2; outputs, features, length and trials 1.")
-    law, rng = np.random.default_rng(law_seed), np.random.default_rng(seed)
+    # a stream of its own for the law, also where both seeds are equal
+    law, rng = np.random.default_rng([law_seed, 1]), np.random.default_rng(seed)
     gamma, beta = law.normal(size=(2, n_features, n_outputs))
     x = rng.normal(size=(n_bags * length, n_features))
     x = (x - x.mean(0)) / x.std(0) / np.sqrt(n_features)

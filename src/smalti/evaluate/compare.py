@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
@@ -287,7 +288,8 @@ def _line_up(
     for name, cls in methods().items():
         reason = cls().unfit_for(bags) if cls.baseline and name not in chosen else None
         if reason:
-            if len(bags.instance.columns):
+            told = [c for c in bags.instance if not is_numeric_dtype(bags.instance[c])]
+            if told or "cell_type" not in reason:  # nothing that could be a type: nothing is amiss
                 notes.append(f"baseline {name} was left out: {reason}.")
         elif cls.baseline and not isinstance(chosen.setdefault(name, cls()), cls):
             raise InputError(f"{name!r} is the name of a baseline: choose another label.")

@@ -159,13 +159,14 @@ class _Net(nn.Module):
         """Instances, standardised and divided by the root of their width."""
         return self.scale(batch.x) / batch.x.shape[1] ** 0.5
 
-    def effects(self, x: Tensor, weights: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Attention and values (n, s * p), and effects of the bags (n_bags, s * p), not scaled."""
+    def scores(self, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of the attention, and values, of all outputs and draws at once, (n, s * p)."""
         b_u, b_z = weights.reshape(-1, weights.shape[-1]).chunk(2, dim=1)  # (s p, q)
-        both = x @ torch.cat([b_u, b_z / _rms(b_z)[:, None]]).T  # all outputs and draws at once
-        score, value = both.chunk(2, dim=1)
-        share = segment.softmax(score.contiguous(), batch.segments)
-        return share, value, segment.total(share * value, batch.segments)
+        return x @ b_u.T, x @ (b_z / _rms(b_z)[:, None]).T
+
+    def effects(self, x: Tensor, weights: Tensor, batch: Batch) -> Tensor:
+        """Effects of the bags, (n_bags, s * p), not scaled."""
+        return segment.attend(*self.scores(x, weights), batch.segments)
 
     def finish(self, effect: Tensor, batch: Batch) -> Tensor:
         """Raw predictions from scaled effects (n_bags, ..., p): fixed effects are added."""
@@ -183,7 +184,9 @@ class _Net(nn.Module):
             return self._train(batch) if self.training else self._predict(batch)
 
     def _predict(self, batch: Batch) -> Output:
-        share, value, u = self.effects(self.inputs(batch), self.mean, batch)
+        score, value = self.scores(self.inputs(batch), self.mean)
+        share = segment.softmax(score, batch.segments)
+        u = segment.total(share * value, batch.segments)
         size = _rms(self.mean.chunk(2, dim=1)[1]) / self.spread
         effect = (u - self.center) * size
         raw = self.finish(effect, batch)
@@ -195,14 +198,14 @@ class _Net(nn.Module):
 
     def _train(self, batch: Batch) -> Output:
         x, weights = self.inputs(batch), self.draw()
-        u = self.effects(x, weights, batch)[2]
+        u = self.effects(x, weights, batch)
         there = (batch.segments.lengths > 0).to(u.dtype)[:, None]  # a stack of fits has empty bags
         center, spread = _moments(u, there)
         effect = (u - center) / spread * _rms(weights.chunk(2, dim=2)[1]).flatten()
         samples = self.finish(effect.unflatten(1, (self.n_draws, -1)), batch)
         if self.tracks:  # a validation needs them before the last stage, which is exact
             with torch.no_grad():
-                now = _moments(self.effects(x, self.mean, batch)[2], there)
+                now = _moments(self.effects(x, self.mean, batch), there)
                 for kept, value in zip((self.center, self.spread), now, strict=True):
                     kept.copy_(torch.lerp(kept, value.to(kept.dtype), 0.1))
         share = (there.sum() / self.full_batch).clamp(max=1.0)
@@ -332,7 +335,7 @@ def _scale_effects(network: nn.Module, training: Training) -> None:
     """Keep mean and s.d. of u over the training bags, at the posterior mean."""
     assert isinstance(network, _Net)
     u = torch.cat([
-        network.effects(network.inputs(batch), network.mean, batch)[2]
+        network.effects(network.inputs(batch), network.mean, batch)
         for batch in training.batches(network)
     ])  # fmt: skip
     for kept, value in zip((network.center, network.spread), _moments(u, torch.ones_like(u[:, :1])),

@@ -34,7 +34,8 @@ class Pseudobulk(Method):
 
     def unfit_for(self, bags: Bags) -> str | None:
         """It needs counts."""
-        return count_problem(bags.view()[1])
+        view = bags.view()[1]
+        return "not a table of counts" if len(view.shape) != 2 else count_problem(view)
 
     def network(self, shape: Shape) -> nn.Module:
         """Sum, normalise, log, linear head."""
