@@ -297,8 +297,10 @@ def test_regression_learns_its_noise():
 def test_unscaled_instances():
     bags = planted_bags(20)
     model = fitted(bags, standardize=False)
-    x = model.network_.inputs(Batch({"x": torch.ones(1, 8)}, Segments.of(torch.tensor([0, 1]))))
-    torch.testing.assert_close(x, torch.full((1, 8), 8**-0.5))
+    b_u = model.network_.mean[0, :8].detach().numpy()
+    score = np.exp(bags.table() @ b_u / 8**0.5)
+    share = score / np.bincount(bags.index, score)[bags.index]
+    np.testing.assert_allclose(model.forward(bags)[1]["attention"][:, 0], share, atol=1e-5)
     assert "standardize" not in set(model.history_["stage"])
 
 
@@ -341,7 +343,7 @@ def test_against_the_authors_package():
         theirs.get_parameter(name).data = value.clone()
     theirs.posterior.cov_factor.data = net.factor().detach().clone()
     theirs.posterior.cov_logdiag.fill_(-30.0)  # it adds a fixed diagonal
-    x = net.inputs(Batch({"x": torch.as_tensor(bags.table())}, None)).view(200, 10, 8)
+    x = (net.scale(torch.as_tensor(bags.table())) / 8**0.5).view(200, 10, 8)
     raw, instance, bag = model.forward(bags)
     w = theirs.get_weights(x)[0].flatten(0, 1)
     np.testing.assert_allclose(instance["attention"], w, atol=1e-5)

@@ -155,14 +155,23 @@ class _Net(nn.Module):
 
     # ---------------------------------------------------------------- model
 
-    def inputs(self, batch: Batch) -> Tensor:
-        """Instances, standardised and divided by the root of their width."""
-        return self.scale(batch.x) / batch.x.shape[1] ** 0.5
+    def centred(self, batch: Batch) -> Tensor:
+        """Instances less the mean. Their scale is put on the weights, of which there are fewer."""
+        return batch.x - self.scale.mean if isinstance(self.scale, Standardize) else batch.x
+
+    @property
+    def unit(self) -> Tensor | float:
+        """Standard deviation of each feature times the root of their number."""
+        root = (self.mean.shape[1] // 2) ** 0.5
+        return self.scale.sd * root if isinstance(self.scale, Standardize) else root
 
     def scores(self, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores of the attention, and values, of all outputs and draws at once, (n, s * p)."""
+        """Scores of the attention, and values, of all outputs and draws at once, (n, s * p).
+
+        ``x`` is :meth:`centred`.
+        """
         b_u, b_z = weights.reshape(-1, weights.shape[-1]).chunk(2, dim=1)  # (s p, q)
-        return x @ b_u.T, x @ (b_z / _rms(b_z)[:, None]).T
+        return x @ (b_u / self.unit).T, x @ (b_z / _rms(b_z)[:, None] / self.unit).T
 
     def effects(self, x: Tensor, weights: Tensor, batch: Batch) -> Tensor:
         """Effects of the bags, (n_bags, s * p), not scaled."""
@@ -184,7 +193,7 @@ class _Net(nn.Module):
             return self._train(batch) if self.training else self._predict(batch)
 
     def _predict(self, batch: Batch) -> Output:
-        score, value = self.scores(self.inputs(batch), self.mean)
+        score, value = self.scores(self.centred(batch), self.mean)
         share = segment.softmax(score, batch.segments)
         u = segment.total(share * value, batch.segments)
         size = _rms(self.mean.chunk(2, dim=1)[1]) / self.spread
@@ -197,7 +206,7 @@ class _Net(nn.Module):
         )  # fmt: skip
 
     def _train(self, batch: Batch) -> Output:
-        x, weights = self.inputs(batch), self.draw()
+        x, weights = self.centred(batch), self.draw()
         u = self.effects(x, weights, batch)
         there = (batch.segments.lengths > 0).to(u.dtype)[:, None]  # a stack of fits has empty bags
         center, spread = _moments(u, there)
@@ -259,7 +268,7 @@ def _mean_model(network: nn.Module, training: Training) -> None:
     assert isinstance(network, _Net)
     means, sides = [], []
     for batch in training.batches(network):
-        means.append(segment.mean(network.inputs(batch), batch.segments))
+        means.append(segment.mean(network.centred(batch), batch.segments) / network.unit)
         sides.append(batch.bag.get("covariates", means[-1][:, :0]))
     x = torch.cat(means).double().cpu().numpy()
     f = torch.cat(sides).double().cpu().numpy()
@@ -335,7 +344,7 @@ def _scale_effects(network: nn.Module, training: Training) -> None:
     """Keep mean and s.d. of u over the training bags, at the posterior mean."""
     assert isinstance(network, _Net)
     u = torch.cat([
-        network.effects(network.inputs(batch), network.mean, batch)
+        network.effects(network.centred(batch), network.mean, batch)
         for batch in training.batches(network)
     ])  # fmt: skip
     for kept, value in zip((network.center, network.spread), _moments(u, torch.ones_like(u[:, :1])),

@@ -63,7 +63,7 @@ def plot_history(
 
 
 @styled
-def plot_roc(predictions: pd.DataFrame, *, title: str | None = None) -> Figure:
+def plot_roc(predictions: pd.DataFrame, *, title: str | None = None, most: int = 6) -> Figure:
     """Receiver operating characteristic of each method of a binary task.
 
     Parameters
@@ -74,6 +74,8 @@ def plot_roc(predictions: pd.DataFrame, *, title: str | None = None) -> Figure:
         within a repeat, and the probability of a bag is averaged over repeats.
     title
         Title; says the best method when left out.
+    most
+        Methods to draw, the best ones; more cannot be told apart.
 
     Returns
     -------
@@ -100,17 +102,20 @@ def plot_roc(predictions: pd.DataFrame, *, title: str | None = None) -> Figure:
             curves[method] = (fall_out, recall, roc_auc_score(truth, one["p"]))
     if not curves:
         raise InputError("a ROC curve needs test bags of both classes.")
-    figure, axes = new(4.9, 4.3)
+    figure, axes = new(7.0, 4.3)
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=(0, (4, 3)))
     ranked = sorted(curves.items(), key=lambda c: -c[1][2])
-    for i, (method, (fall_out, recall, area)) in enumerate(ranked):
+    for i, (method, (fall_out, recall, area)) in enumerate(ranked[:most]):
         axes.plot(fall_out, recall, color=COLOURS[i % len(COLOURS)], ls=_DASHES[i % 4],
                   drawstyle="steps-post", label=f"{method}  {area:.3f}")  # fmt: skip
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal",
              xlabel="share of negative bags called positive",
              ylabel="share of positive bags found")  # fmt: skip
     axes.grid(color=PALE, lw=0.7)
-    axes.legend(title="AUROC of the pooled test bags", loc="lower right", alignment="left",
+    head = "AUROC of the pooled test bags"
+    if len(ranked) > most:
+        head += f"\n(best {most} of {len(ranked)})"
+    axes.legend(title=head, loc="upper left", bbox_to_anchor=(1.02, 1.0), alignment="left",
                 title_fontsize=8, fontsize=8)  # fmt: skip
     (name, (_, _, high)), (_, (_, _, low)) = ranked[0], ranked[-1]
     message = f"{name} ranks best: AUROC {high:.3f}"

@@ -73,7 +73,8 @@ def plot_scores(comparison: Comparison, metric: str | None = None) -> Figure:
     axes.grid(axis="x", color=PALE, lw=0.7)
     axes.set_axisbelow(True)
     axes.set_xlabel(f"{label} of each test fold; bar: mean ± 1 s.d.")
-    axes.set_title(_message(table), x=-0.0)
+    # over the whole figure: names of methods may leave the axes too narrow for it
+    figure.suptitle(_message(table), x=0.01, ha="left", fontweight="bold", fontsize=10.5)
     return figure
 
 
