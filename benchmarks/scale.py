@@ -87,6 +87,8 @@ def growth(path, names):
                 continue
             row = dict(method=name, n=n) | apart("fit_one", name, n, METHODS[name])
             print(row, flush=True)
+            if "error" in row:  # not kept, so that the next run tries again
+                continue
             done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)
             done.to_csv(path, index=False)
     sizes = " | ".join(f"{n:,}" for n in SIZES)
@@ -95,6 +97,9 @@ def growth(path, names):
     print("|---" * 9 + "|")
     for name in names:
         part = done[done["method"] == name].set_index("n")
+        if not set(SIZES) <= set(part.index):
+            print(f"| `{name}` | failed at some size, see above |")
+            continue
         fit = [part["fit"].get(n, np.nan) for n in SIZES]
         power = np.log(fit[2] / fit[1]) / np.log(SIZES[2] / SIZES[1])
         said = ", ".join(f"{k}={v}" for k, v in METHODS[name].items())
@@ -264,7 +269,11 @@ def main():
             args.versus
         ]()
     else:
-        growth(args.out, args.methods.split(",") if args.methods else list(METHODS))
+        names = args.methods.split(",") if args.methods else list(METHODS)
+        unknown = sorted(set(names) - set(METHODS))
+        if unknown:
+            raise SystemExit(f"no method {unknown[0]!r} here; there are {', '.join(METHODS)}.")
+        growth(args.out, names)
 
 
 if __name__ == "__main__":
