@@ -61,6 +61,7 @@ def fit_one(name, n, settings):
     warnings.simplefilter("ignore")
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
     bags, model = cohort(n), sm.make(name, accelerator="cpu", progress=False, **settings)
+    sm.make(name, **settings, progress=False).fit(cohort(2000))  # libraries load at first use
     held, began = peak(), time.perf_counter()
     model.fit(bags)
     fitted = time.perf_counter()
