@@ -26,12 +26,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from smalti import training
+from smalti import results, training
 from smalti.bags import Bags, as_bags
 from smalti.batch import Shape
 from smalti.columns import Columns
 from smalti.errors import InputError
-from smalti.preprocess import apply_steps, fit_steps, spec_of, steps_of
+from smalti.preprocess import apply_steps, fit_steps, steps_of
 from smalti.progress import Progress
 from smalti.stage import Gradient, Stage, task_loss
 from smalti.store import Store, pack
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from smalti.evaluate.compare import Comparison
 
 _BUDGET = 200_000  # instances in one step of a prediction
-PER_CLASS = ("attention", "contribution", "score")  # attributions that may have a column per class
 
 
 @dataclass_transform(kw_only_default=True)
@@ -196,28 +195,7 @@ class Method(BaseEstimator):
             direction) and ``contribution`` (signed, on the raw scale; sums over the bag to the raw
             prediction less its constant).
         """
-        bags = as_bags(X)
-        _, instance, _ = self.forward(bags)
-        frame = pd.DataFrame({"bag": bags.bag.index.to_numpy()[bags.index]},
-                             index=bags.instance.index)  # fmt: skip
-        for name, values in instance.items():
-            values = self._one_score(values)
-            for column, part in zip(self._names(name, values.shape[1]), values.T, strict=True):
-                frame[column] = part
-        return frame
-
-    def _one_score(self, values: np.ndarray) -> np.ndarray:
-        """(n, c) values; of an ordinal task (n, 1): one score moves all thresholds alike."""
-        values = values.reshape(len(values), -1)
-        n = self.task_.n_outputs
-        return values[:, :1] if self.task_.kind == "ordinal" and values.shape[1] == n else values
-
-    def _names(self, name: str, width: int) -> list[str]:
-        """Names of the columns of an attribution: of the classes where it has one for each."""
-        if width == 1:
-            return [name]
-        each = name in PER_CLASS and width == len(self.task_.classes)
-        return [f"{name}_{c}" for c in (self.task_.classes if each else range(width))]
+        return results.instance_frame(self, as_bags(X))
 
     def write(
         self, data: Any, *, out: str | Path | None = None, scores: Comparison | None = None
@@ -251,25 +229,8 @@ class Method(BaseEstimator):
         if self.columns_.group == "cell_type" and self.group_predicts:
             source["cell_type"] = self.origin_.get("cell_type")
         bags = read(data, **source, bag_columns=[c["name"] for c in self.columns_.covariates])
-        raw, instance, _ = self.forward(bags)
-        n = len(data.obs) if hasattr(data, "obs") else None
-        obs, obsm = {}, {}
-        for name, values in instance.items():
-            key, values = f"{self.name}_{name}", self._one_score(values)
-            names = self._names(name, values.shape[1])
-            if len(names) == 1:
-                obs[key] = bags.scatter(values[:, 0], n)
-                continue
-            columns = [c.removeprefix(f"{name}_") for c in names]
-            obsm[key] = pd.DataFrame(bags.scatter(values, n), columns=columns)
-            if self.task_.kind == "multiclass" and len(names) == len(self.task_.classes):
-                own = values[np.arange(len(values)), raw.argmax(1)[bags.index]]
-                obs[key] = bags.scatter(own, n)
-        note = {"settings": self._plain_settings(), "training_digest": self.digest_, "target": str(
-            self.task_.column), "reference": self.reference}  # fmt: skip
-        if scores is not None:
-            note["scores"] = scores.of(self.name)
-        write(data, obs=obs, obsm=obsm, uns={self.name: note}, out=out)
+        obs, obsm = results.cell_tables(self, bags, len(data.obs) if hasattr(data, "obs") else None)
+        write(data, obs=obs, obsm=obsm, uns={self.name: results.note(self, scores)}, out=out)
 
     def samples(self, X: Any, *, group: str | None = None) -> Any:
         """One row per bag, as AnnData: ready for a plot of patients, or as input of another method.
@@ -291,46 +252,8 @@ class Method(BaseEstimator):
         from smalti.io.write import samples
 
         check_is_fitted(self)
-        bags = as_bags(X)
-        raw, instance, bag = self.forward(bags)
-        obs = bags.bag.copy()
-        guess = self.task_.decide(raw)
-        for name, column in zip(
-            self.task_.classes if guess.ndim == 2 else [""], guess.reshape(len(bags), -1).T,
-            strict=True,
-        ):  # fmt: skip
-            obs[f"prediction_{name}" if name else "prediction"] = column
-        if self.task_.is_classifier:
-            for name, p in zip(self.task_.classes, self.task_.probabilities(raw).T, strict=True):
-                obs[f"p_{name}"] = p
-        obs["n_instances"] = bags.lengths
-        obsm = {k: v for k, v in bag.items() if k != "embedding" and v.ndim == 2}
-        group = group or getattr(self, "group", None)
-        if group is not None and group in bags.instance:
-            for name, values in instance.items():
-                if name in PER_CLASS:
-                    obsm |= self._by_group(name, self._one_score(values), bags, group)
-        note = {"settings": self._plain_settings(), "training_digest": self.digest_,
-                "target": str(self.task_.column), "reference": self.reference}  # fmt: skip
-        return samples(bag.get("embedding", raw), obs, obsm, {self.name: note})
-
-    def _by_group(
-        self, name: str, values: np.ndarray, bags: Bags, group: str
-    ) -> dict[str, pd.DataFrame]:
-        """Sums over the groups of each bag, one table per class."""
-        kinds = bags.instance[group].astype(str).to_numpy()
-        tables = {}
-        for column, part in zip(self._names(name, values.shape[1]), values.T, strict=True):
-            sums = pd.crosstab(bags.index, kinds, values=part, aggfunc="sum").fillna(0.0)
-            tables[f"{column}_by_group"] = sums.set_axis(bags.bag.index.astype(str))
-        return tables
-
-    def _plain_settings(self) -> dict[str, Any]:
-        """Settings as AnnData can hold them."""
-        settings = {k: v for k, v in self.get_params(deep=False).items() if v is not None}
-        settings["preprocess"] = spec_of(self.steps_)
-        return {k: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, dict) else v
-                for k, v in settings.items()}  # fmt: skip
+        x, obs, obsm = results.bag_tables(self, as_bags(X), group)
+        return samples(x, obs, obsm, {self.name: results.note(self)})
 
     def save(self, folder: str | Path) -> None:
         """Write ``weights.safetensors`` and ``model.json`` into a folder, whole or not at all."""
