@@ -20,6 +20,7 @@ import pandas as pd
 import smalti as sm
 from smalti.mil import (
     ABMIL,
+    BagMean,
     CloudPred,
     Covariates,
     HierMIL,
@@ -80,6 +81,7 @@ def main():
         both = dict(covariates=("sex", "Age"))
         chosen = chosen | {
             "covariates": Covariates(**both),
+            "bag_mean + covariates": BagMean(**both),
             "hier_mil HA + covariates": HierMIL(**both),
             "mixmil + covariates": MixMIL(epochs=500, **both),
         }

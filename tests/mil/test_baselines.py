@@ -141,3 +141,25 @@ def test_types_reach_the_samples_table():
     raw = torch.as_tensor(model.forward(bags)[0])
     constant = raw[:, 0] - table.obsm["contribution_by_group"].to_numpy().sum(1)
     np.testing.assert_allclose(constant, constant[0], atol=1e-4)
+
+
+def test_means_and_covariates_side_by_side():
+    bags = planted_bags(40)
+    model = BagMean(covariates=("trait",)).fit(bags)
+    z = model.transform(bags)
+    assert z.shape == (40, 9)
+    trait = bags.bag["trait"]
+    np.testing.assert_allclose(z[:, 8], (trait - trait.mean()) / trait.std(ddof=0), atol=1e-5)
+    both = model.attribute(bags).groupby("bag", sort=False)["contribution"].sum()
+    side = z[:, 8] * model.network_.slopes()[8].item()
+    constant = model.forward(bags)[0][:, 0] - both.to_numpy() - side
+    np.testing.assert_allclose(constant, constant[0], atol=1e-4)
+
+
+def test_who_reads_covariates_meets_a_baseline_that_does():
+    bags = planted_bags(24)
+    model = sm.mil.HierMIL.example().set_params(covariates=("trait",), epochs=2)
+    table = sm.compare([model], bags, folds=2, progress=False)
+    assert "bag_mean + covariates" in table.baselines
+    assert table.settings["bag_mean + covariates"]["covariates"] == ("trait",)
+    assert table.settings["bag_mean"]["covariates"] == ()

@@ -197,7 +197,7 @@ def compare(
         Names or instances of methods, or scikit-learn pipelines that end in one; a mapping gives
         them labels of your own. The baselines (majority, bag mean, bag statistics; pseudobulk
         where the features are counts, type means and composition where there is a cell type)
-        always run too.
+        always run too, and one with the covariates that any of the methods reads.
     bags
         With a target and a donor.
     folds, repeats, seed
@@ -293,6 +293,12 @@ def _line_up(
                 notes.append(f"baseline {name} was left out: {reason}.")
         elif cls.baseline and not isinstance(chosen.setdefault(name, cls()), cls):
             raise InputError(f"{name!r} is the name of a baseline: choose another label.")
+    # whoever reads covariates must beat a baseline that reads them too
+    read = {c for m in chosen.values() for c in getattr(m, "covariates", ())}
+    for name, cls in methods().items():
+        if read and cls.baseline and "covariates" in cls().get_params():
+            told = cls().set_params(covariates=tuple(sorted(read)))
+            chosen.setdefault(f"{name} + covariates", told)
     assert bags.task is not None
     kind = bags.task.kind
     for label, method in chosen.items():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from smalti import segment
@@ -27,9 +28,11 @@ class BagMean(Method):
     reference: ClassVar[str] = "Baseline: pseudobulk and penalised linear model"
     baseline: ClassVar[bool] = True
 
+    covariates: tuple[str, ...] = ()  # columns of the bags, beside the means
+
     def network(self, shape: Shape) -> nn.Module:
         """Mean, scale, linear head."""
-        return _Net(int(np.prod(shape.x)), shape)
+        return _Net(int(np.prod(shape.x)) + shape.n_covariates, shape)
 
     def plan(self, shape: Shape) -> Iterator[Stage]:
         """One convex fit."""
@@ -43,7 +46,9 @@ class BagMean(Method):
 
 class _Net(BagLinear):
     def features(self, batch: Batch) -> Tensor:
-        return segment.mean(batch.x.flatten(1), batch.segments)
+        means = segment.mean(batch.x.flatten(1), batch.segments)
+        return torch.cat([means, batch.bag.get("covariates", means[:, :0])], dim=1)
 
     def shares(self, batch: Batch, z: Tensor) -> Tensor:
-        return batch.x.flatten(1) / batch.segments.lengths[batch.segments.index][:, None]
+        part = batch.x.flatten(1) / batch.segments.lengths[batch.segments.index][:, None]
+        return nn.functional.pad(part, (0, z.shape[1] - part.shape[1]))  # covariates are no sum
