@@ -157,10 +157,10 @@ class _Net(BagLinear):
         """
         precision = (-self.log_variances).exp().clamp(max=1 / _FLOOR)
         scaled = precision * self.means
-        square = (x * x) @ precision.T - 2 * x @ scaled.T + (scaled * self.means).sum(1)
         logs = precision.log().sum(1) - x.shape[1] * float(np.log(2 * np.pi))
         weights = self.log_weights.masked_fill(~self.used, -torch.inf).log_softmax(0)
-        return weights + 0.5 * (logs - square)
+        constant = weights + 0.5 * (logs - (scaled * self.means).sum(1))
+        return torch.addmm(torch.addmm(constant, x * x, -0.5 * precision.T), x, scaled.T)
 
     def place(self, weights: Tensor, means: Tensor, variances: Tensor) -> None:
         """Take over a mixture; the clusters left over stay unused."""
