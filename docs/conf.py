@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import smalti
-from smalti.method import Method, NetworkMethod, methods
+from smalti.method import Method, NetworkMethod
+from smalti.registry import methods
 
 HERE = Path(__file__).parent
 

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 from smalti._version import __version__
 
 if TYPE_CHECKING:
-    from smalti import datasets, explain, mil, plot, preprocess
+    from smalti import datasets, explain, integrate, mil, plot, preprocess
     from smalti.bags import Bags
     from smalti.errors import InputError
     from smalti.evaluate.compare import Comparison, compare
     from smalti.io.anndata import read
     from smalti.io.features import read_features
     from smalti.many import fit_many
-    from smalti.method import Method, make, methods
+    from smalti.method import Method
     from smalti.model_files import load
+    from smalti.registry import make, methods
     from smalti.task import Task
 
 _NAMES = {
@@ -31,16 +32,16 @@ _NAMES = {
     "compare": "smalti.evaluate.compare",
     "fit_many": "smalti.many",
     "load": "smalti.model_files",
-    "make": "smalti.method",
-    "methods": "smalti.method",
+    "make": "smalti.registry",
+    "methods": "smalti.registry",
     "read": "smalti.io.anndata",
     "read_features": "smalti.io.features",
 }
-_ROOMS = ("datasets", "evaluate", "explain", "mil", "plot", "preprocess")
+_ROOMS = ("datasets", "evaluate", "explain", "integrate", "mil", "plot", "preprocess")
 
 __all__ = [
     "Bags", "Comparison", "InputError", "Method", "Task", "__version__", "compare", "datasets",
-    "evaluate", "explain", "fit_many", "load", "make", "methods", "mil", "plot", "preprocess",
+    "evaluate", "explain", "fit_many", "integrate", "load", "make", "methods", "mil", "plot", "preprocess",
     "read", "read_features",
 ]  # fmt: skip
 

@@ -62,6 +62,9 @@ class Bags:
     origin
         The arguments that :func:`smalti.read` was given, so that a fitted method can read the
         same table again when it writes back.
+    present
+        View name -> (n_instances,) bool: which instances were measured in it. The rows of the
+        others hold zeros that mean nothing. A view that is not named was measured in all.
     """
 
     x: Mapping[str, View]
@@ -75,6 +78,7 @@ class Bags:
     donor: str | None = None
     notes: tuple[str, ...] = ()
     origin: Mapping[str, Any] | None = None
+    present: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     # ---------------------------------------------------------------- making
 
@@ -92,6 +96,7 @@ class Bags:
         bag: pd.DataFrame | None = None,
         features: Mapping[str, Sequence[str]] | None = None,
         notes: Sequence[str] = (),
+        present: Mapping[str, Any] | None = None,
     ) -> Bags:
         """Build from one row per instance, in any order.
 
@@ -117,6 +122,8 @@ class Bags:
             View name -> feature names.
         notes
             Warnings to keep with the data.
+        present
+            View name -> (n_instances,) bool, for views that not all instances were measured in.
 
         Raises
         ------
@@ -185,6 +192,7 @@ class Bags:
             kind=kind,
             donor=donor,
             notes=tuple(notes),
+            present={k: np.asarray(v, dtype=bool)[order] for k, v in (present or {}).items()},
         )
 
     @classmethod
@@ -263,6 +271,9 @@ class Bags:
             raise InputError(
                 f"bag {self.bag.index[empty[0]]!r} is empty: drop it, or give it an instance."
             )
+        for name, there in self.present.items():
+            if name not in self.x or there.shape != (self.n_instances,):
+                raise InputError(f"present[{name!r}] must be a view's, one value per instance.")
         for name, view in self.x.items():
             if len_(view) != self.offsets[-1]:
                 raise InputError(
@@ -308,6 +319,7 @@ class Bags:
             instance=self.instance.iloc[rows],
             bag=self.bag.iloc[bags],
             rows=self.rows[rows],
+            present={k: v[rows] for k, v in self.present.items()},
         )
 
     def __iter__(self) -> Iterator[Bags]:
@@ -440,8 +452,15 @@ class Bags:
     @cached_property
     def digest(self) -> str:
         """SHA-256 (16 hexadecimal digits) of features, slices and bag table."""
-        sha = hashlib.sha256()
+        sha = hashlib.sha256(self.rows_digest.encode())
         sha.update(np.ascontiguousarray(self.offsets).tobytes())
+        sha.update(self.bag.to_csv().encode())
+        return sha.hexdigest()[:16]
+
+    @cached_property
+    def rows_digest(self) -> str:
+        """SHA-256 of the features alone: of which instances, in which order."""
+        sha = hashlib.sha256()
         for name, view in sorted(self.x.items()):
             sha.update(f"{name}{view.shape}{view.dtype}".encode())
             if sp.issparse(view):
@@ -451,13 +470,18 @@ class Bags:
                 sha.update(np.ascontiguousarray(view).tobytes())
             else:
                 sha.update(view.digest().encode())
-        sha.update(self.bag.to_csv().encode())
-        return sha.hexdigest()[:16]
+        for name, there in sorted(self.present.items()):
+            sha.update(name.encode() + np.packbits(there).tobytes())
+        return sha.hexdigest()
 
     def __repr__(self) -> str:
         lengths = self.lengths
         parts = [f"{len(self):,} bags of {lengths.min():,}-{lengths.max():,} instances"]
-        parts += [f"{k} {'x'.join(map(str, v.shape[1:]))}" for k, v in self.x.items()]
+        if len(self) > 1 and lengths.max() == 1:
+            parts = [f"{len(self):,} bags of one instance"]
+        for name, view in self.x.items():
+            gaps = f" ({self.present[name].sum():,} measured)" if name in self.present else ""
+            parts.append(f"{name} {'x'.join(map(str, view.shape[1:]))}{gaps}")
         text = "Bags: " + ", ".join(parts)
         try:
             if self.donor is not None:

@@ -27,6 +27,8 @@ class Batch:
         The bags as slices of those rows.
     instance
         "group": (n_instances,) int64 codes of the groups, where the method has asked for them.
+        "present": (n_instances, n_views) 1 where an instance was measured in a view and 0 where
+        not, where that is not everywhere.
     bag
         "covariates": (n_bags, n_covariates), where the method has asked for them.
     """

@@ -1,38 +1,35 @@
 """``Method``: a scikit-learn estimator that is its settings, a network and a plan of stages.
 
-Design:
+Bags to phenotype; what it shares with other methods is in :mod:`smalti.estimator`. Design:
 
 - The fields of a method *are* its hyper-parameters, written once; a subclass becomes a
   keyword-only data class by itself. ``fit`` computes, fitted names end in ``_``.
 - A subclass says ``network(shape)`` and ``plan(shape)``, and ``example()`` for the contract suite.
   ``fit``, ``predict``, ``predict_proba``, ``transform``, ``attribute``, ``save`` and ``load`` live
   here and are overridden by none.
-- Methods are found by class: any subclass in a module of ``smalti.mil`` is one.
+- Methods are found by class: any subclass in a module of ``smalti.mil`` is one
+  (:mod:`smalti.registry`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import pkgutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
 from smalti import results, training
 from smalti.bags import Bags, as_bags
 from smalti.batch import Shape
 from smalti.columns import Columns
 from smalti.errors import InputError
-from smalti.preprocess import apply_steps, fit_steps, steps_of
-from smalti.progress import Progress
+from smalti.estimator import Estimator
+from smalti.preprocess import apply_steps
 from smalti.stage import Gradient, Stage, task_loss
 from smalti.store import Store, pack
 from smalti.task import KINDS, Task
@@ -45,25 +42,15 @@ if TYPE_CHECKING:
 _BUDGET = 200_000  # instances in one step of a prediction
 
 
-@dataclass_transform(kw_only_default=True)
-@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
-class Method(BaseEstimator):
-    """What all methods share.
+class Method(Estimator):
+    """Bags to phenotype: what all such methods share.
 
     Attributes
     ----------
-    name
-        How the command line and tables call it.
-    reference
-        Where it comes from.
     kinds
         Kinds of target it can learn.
-    baseline
-        Whether it is in every comparison, asked for or not.
     embeds
         Whether its network gives one embedding per bag, so that ``transform`` exists.
-    sparse
-        Whether its network takes CSR views as sparse tensors.
     group_predicts
         Whether a prediction needs the ``group`` column too, where the method has one.
     stacks
@@ -72,43 +59,14 @@ class Method(BaseEstimator):
         Whether it takes raw counts only; a comparison then gives it no preprocessing.
     """
 
-    name: ClassVar[str] = ""
-    reference: ClassVar[str] = ""
     kinds: ClassVar[tuple[str, ...]] = KINDS
-    baseline: ClassVar[bool] = False
     embeds: ClassVar[bool] = True
-    sparse: ClassVar[bool] = False
     group_predicts: ClassVar[bool] = True
     stacks: ClassVar[bool] = True
     counts: ClassVar[bool] = False
 
     task: str | None = None  # kind of target; inferred from the labels when None
     class_weight: Any = None  # "balanced": each class the same mass in the loss; or {class: weight}
-    preprocess: Any = None  # steps fitted on the training bags: "normalize,log1p,genes=2000,pca=50"
-    seed: int = 0  # of everything random in a fit
-    accelerator: str = "auto"  # "cpu", "cuda"; auto takes a GPU where there is one
-    devices: int = 1  # processes, under torchrun or SLURM
-    precision: str = "32-true"  # as Lightning Fabric names it: "bf16-mixed", "64-true", ...
-    progress: bool | None = None  # show a bar; None: on a terminal only
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
-
-    # ---------------------------------------------------------------- said by each method
-
-    def network(self, shape: Shape) -> nn.Module:
-        """Build the network: ``forward(batch) -> Output``."""
-        raise TypeError(f"{type(self).__name__} must define network(shape).")
-
-    def plan(self, shape: Shape) -> Iterator[Stage]:
-        """Yield the stages of training."""
-        raise TypeError(f"{type(self).__name__} must define plan(shape).")
-
-    @classmethod
-    def example(cls) -> Method:
-        """A tiny instance that learns planted bags in seconds, for the contract suite."""
-        return cls()
 
     def unfit_for(self, bags: Bags) -> str | None:
         """Why these bags cannot be used, or None. Asked of baselines, which run uncalled."""
@@ -139,21 +97,7 @@ class Method(BaseEstimator):
         InputError
             If labels are missing or constant, or a feature is NaN or infinite.
         """
-        raw = self._read_training(X, y)
-        fabric = training.make_fabric(self.accelerator, self.devices, self.precision)
-        self.steps_, bags = fit_steps(steps_of(self.preprocess), raw)
-        job = self.prepare(bags, np.arange(len(bags)), fabric.device)
-        store = self._store(bags, fabric.device)
-        kept = None
-        if checkpoint is not None:
-            settings = {k: v for k, v in self.get_params().items() if k != "progress"}
-            kept = training.Checkpoint(checkpoint, identity=f"{raw.digest} {settings}")
-        with Progress(self.progress, self.name) as bar:
-            training.run(self.plan(self.shape_), job, bags, store, fabric,
-                         checkpoint=kept, progress=bar)  # fmt: skip
-        if kept is not None and not fabric.global_rank:
-            kept.remove()
-        return self.adopt(job, raw)
+        return self._train(self._read_training(X, y), self.preprocess, checkpoint)
 
     def predict(self, X: Any) -> np.ndarray:
         """(n_bags,) classes or values as they stood in training; (n_bags, n_labels) for labels."""
@@ -255,12 +199,6 @@ class Method(BaseEstimator):
         x, obs, obsm = results.bag_tables(self, as_bags(X), group)
         return samples(x, obs, obsm, {self.name: results.note(self)})
 
-    def save(self, folder: str | Path) -> None:
-        """Write ``weights.safetensors`` and ``model.json`` into a folder, whole or not at all."""
-        from smalti.model_files import save
-
-        save(self, Path(folder))
-
     # ---------------------------------------------------------------- for training and io
 
     def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> training.Fit:
@@ -300,23 +238,9 @@ class Method(BaseEstimator):
 
     def adopt(self, job: training.Fit, bags: Bags) -> Self:
         """Take over the result of a fit."""
-        if not hasattr(self, "steps_"):
-            self.steps_ = []
-        self.network_ = job.network.cpu() if self.accelerator == "cpu" else job.network
-        self.history_ = pd.DataFrame(job.history)
-        self.digest_ = bags.digest
-        self.origin_ = bags.origin
-        self.features_ = {k: bags.features.get(k) for k in bags.x}
-        self.inputs_ = {k: tuple(v.shape[1:]) for k, v in bags.x.items()}
-        name, view = bags.view()
-        self.n_features_in_ = int(view.shape[1])
-        if bags.features.get(name):
-            self.feature_names_in_ = np.asarray(bags.features[name], dtype=object)
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        super().adopt(job, bags)
         if self.task_.is_classifier:
             self.classes_ = np.asarray(self.task_.classes)
-        self.n_parameters_ = sum(p.numel() for p in job.network.parameters())
         return self
 
     def _hold_out(
@@ -326,17 +250,10 @@ class Method(BaseEstimator):
         return np.arange(len(bags)), np.empty(0, dtype=np.int64)
 
     @property
-    def _dtype(self) -> torch.dtype:
-        return training.DTYPES.get(self.precision, torch.float32)
-
-    @property
     def stackable(self) -> bool:
         """Whether fits of this method can advance together on one store of bags."""
         own = (self.preprocess, getattr(self, "group", None), getattr(self, "covariates", None))
         return self.stacks and not self.sparse and not any(own)
-
-    def _store(self, bags: Bags, device: torch.device) -> Store:
-        return Store(bags, device, self._dtype, self.columns_, sparse=self.sparse)
 
     def _read_training(self, X: Any, y: Any) -> Bags:
         if y is None and not isinstance(X, Bags):
@@ -357,41 +274,12 @@ class Method(BaseEstimator):
 
             if not isinstance(X, Bags):
                 check_classification_targets(y)
-        return bags.check()
+        return self._check_present(bags.check())
 
     def _read_new(self, X: Any) -> Bags:
         """Bags to predict: the same views, the same features in the same order, or an error."""
         check_is_fitted(self)
-        bags = as_bags(X)
-        views = {}
-        for name, names in self.features_.items():
-            if len(self.features_) == len(bags.x) == 1:
-                other = next(iter(bags.x))  # one view: its name does not matter
-            else:
-                other = bags.view(name)[0]
-            view = bags.x[other]
-            there = bags.features.get(other)
-            if names and there and names != there:
-                absent = [n for n in names if n not in set(there)]
-                if absent:
-                    raise InputError(
-                        f"{len(absent)} of the {len(names)} features of the training data are "
-                        f"missing in view {other!r}: {', '.join(absent[:5])}"
-                        f"{', ...' if len(absent) > 5 else ''}. Add them, or fit without them."
-                    )
-                place = {n: i for i, n in enumerate(there)}
-                table = bags.table(other) if not hasattr(view, "__getitem__") else view
-                view = table[:, [place[n] for n in names]]
-            if tuple(view.shape[1:]) != self.inputs_[name]:
-                raise InputError(
-                    f"X has {view.shape[1]} features, but {type(self).__name__} is expecting "
-                    f"{self.inputs_[name][0]} features as input (view {other!r}: "
-                    f"{view.shape[1:]} against {self.inputs_[name]})."
-                )
-            views[name] = view
-        features = {k: v for k, v in self.features_.items() if v}
-        bags = dataclasses.replace(bags, x=views, features=features).check()
-        return apply_steps(self.steps_, bags)
+        return apply_steps(self.steps_, self._check_present(self._same_views(as_bags(X))))
 
     @torch.inference_mode()
     def forward(self, X: Any) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -425,9 +313,6 @@ class Method(BaseEstimator):
         if task is None:
             return self.task not in ("regression", "binomial")
         return task.is_classifier
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "network_")
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import ClassifierTags, RegressorTags, TransformerTags
@@ -489,43 +374,3 @@ class NetworkMethod(Method):
         from smalti.validation import hold_out
 
         return hold_out(bags, task, self.validation, rng)
-
-
-# -------------------------------------------------------------------- finding methods
-
-
-def methods() -> dict[str, type[Method]]:
-    """All methods by name: the subclasses of ``Method`` in the modules of ``smalti.mil``."""
-    import smalti.mil
-
-    for module in pkgutil.iter_modules(smalti.mil.__path__):
-        importlib.import_module(f"smalti.mil.{module.name}")
-    found: dict[str, type[Method]] = {}
-    waiting = [Method]
-    while waiting:
-        cls = waiting.pop()
-        waiting += cls.__subclasses__()
-        if cls.name and cls.__module__.startswith("smalti.mil."):
-            found[cls.name] = cls
-    return dict(sorted(found.items()))
-
-
-def make(name: str, **settings: Any) -> Method:
-    """Build a method by name.
-
-    Raises
-    ------
-    InputError
-        If no method or no setting is called so.
-    """
-    known = methods()
-    if name not in known:
-        raise InputError(f"no method {name!r}; there are {', '.join(known)}.")
-    fields = {f.name for f in dataclasses.fields(known[name])}
-    wrong = sorted(set(settings) - fields)
-    if wrong:
-        raise InputError(f"{name} has no setting {wrong[0]!r}; it has {', '.join(sorted(fields))}.")
-    return known[name](**settings)
-
-
-__all__ = ["Method", "NetworkMethod", "make", "methods"]

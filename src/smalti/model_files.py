@@ -21,13 +21,13 @@ from smalti.preprocess import from_state, names_of, spec_of, state_of
 from smalti.task import Task
 
 if TYPE_CHECKING:
-    from smalti.method import Method
+    from smalti.estimator import Estimator
 
 WEIGHTS, NOTE = "weights.safetensors", "model.json"
 _STEPS = "preprocess/"  # prefix of the tensors of the preprocessing steps
 
 
-def save(method: Method, folder: Path) -> None:
+def save(method: Estimator, folder: Path) -> None:
     """Write a fitted method; a folder that exists is replaced as a whole."""
     from safetensors.torch import save_file
     from sklearn.utils.validation import check_is_fitted
@@ -35,37 +35,44 @@ def save(method: Method, folder: Path) -> None:
     from smalti.io.files import atomic_folder
 
     check_is_fitted(method)
+    note, tensors = describe(method)
     with atomic_folder(folder) as temporary:
         weights = Path(temporary) / WEIGHTS
-        state = {k: v.detach().cpu().contiguous() for k, v in method.network_.state_dict().items()}
-        steps = state_of(method.steps_)
-        for name, values in steps.items():
-            state[f"{_STEPS}{name}"] = torch.as_tensor(np.ascontiguousarray(values))
-        save_file(state, str(weights))
-        note = {
-            "smalti": __version__,
-            "method": method.name,
-            "settings": method.get_params(deep=False) | (
-                {"preprocess": spec_of(method.steps_)} if method.steps_ else {}
-            ),
-            "preprocess": names_of(method.steps_),
-            "columns": dataclasses.asdict(method.columns_),
-            "task": {k: getattr(method.task_, k) for k in ("kind", "column", "classes", "center",
-                                                           "scale", "trials")},
-            "shape": {"views": dict(method.shape_.views), "n_bags": method.shape_.n_bags},
-            "inputs": method.inputs_,
-            "features": method.features_,
-            "training_digest": method.digest_,
-            "origin": None if method.origin_ is None else dict(method.origin_),
-            "history": method.history_.to_dict("records"),
-            "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        }  # fmt: skip
+        save_file(tensors, str(weights))
+        note["weights_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
         note["note_sha256"] = _digest(note)
         text = json.dumps(note, indent=1, default=_plain)
         (Path(temporary) / NOTE).write_text(text, encoding="utf-8")
 
 
-def load(folder: str | Path) -> Method:
+def describe(method: Estimator) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """All that a fitted method is: a note that JSON can hold, and tensors by name."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in method.network_.state_dict().items()}
+    for name, values in state_of(method.steps_).items():
+        tensors[f"{_STEPS}{name}"] = torch.as_tensor(np.ascontiguousarray(values))
+    note = {
+        "smalti": __version__,
+        "method": method.name,
+        "settings": method.get_params(deep=False) | (
+            {"preprocess": spec_of(method.steps_)} if method.steps_ else {}
+        ),
+        "preprocess": names_of(method.steps_),
+        "columns": dataclasses.asdict(method.columns_),
+        "task": {k: getattr(method.task_, k) for k in ("kind", "column", "classes", "center",
+                                                       "scale", "trials")},
+        "shape": {"views": dict(method.shape_.views), "n_bags": method.shape_.n_bags},
+        "inputs": method.inputs_,
+        "features": method.features_,
+        "cells": getattr(method, "cells_", None),
+        "decoded": getattr(method, "decoded_", None),
+        "training_digest": method.digest_,
+        "origin": None if method.origin_ is None else dict(method.origin_),
+        "history": method.history_.to_dict("records"),
+    }  # fmt: skip
+    return json.loads(json.dumps(note, default=_plain)), tensors
+
+
+def load(folder: str | Path) -> Any:
     """Read a model that :meth:`Method.save` wrote.
 
     Raises
@@ -81,7 +88,7 @@ def load(folder: str | Path) -> Method:
     if hashlib.sha256(weights.read_bytes()).hexdigest() != note["weights_sha256"]:
         raise InputError(f"{weights} is damaged (its checksum differs): save the model again.")
     tensors, _ = read_tensors(weights, "model file")
-    return _rebuild(note, tensors)
+    return rebuild(note, tensors)
 
 
 def _read_note(folder: Path) -> dict[str, Any]:
@@ -101,14 +108,16 @@ def _read_note(folder: Path) -> dict[str, Any]:
     return note
 
 
-def _rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Method:
-    from smalti.method import make
+def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
+    """The method that :func:`describe` described."""
+    from smalti.registry import make
 
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in note["settings"].items()}
+    settings = {k: tuple(v) if isinstance(v, list) and k != "preprocess" else v
+                for k, v in note["settings"].items()}  # fmt: skip
     method = make(note["method"], **settings)
     column, classes = note["task"]["column"], tuple(note["task"]["classes"])
-    note["task"] |= {"column": tuple(column) if isinstance(column, list) else column}
-    method.task_ = Task(**(note["task"] | {"classes": classes}))
+    column = tuple(column) if isinstance(column, list) else column
+    method.task_ = Task(**(note["task"] | {"classes": classes, "column": column}))
     views = {k: tuple(v) for k, v in note["shape"]["views"].items()}
     known = note["columns"]
     method.columns_ = Columns(known["group"], tuple(known["levels"]), tuple(known["covariates"]))
@@ -125,6 +134,9 @@ def _rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Method:
     method.network_.load_state_dict(tensors)
     method.network_.eval()
     method.features_ = {k: tuple(v) if v else None for k, v in note["features"].items()}
+    if note["decoded"] is not None:
+        method.cells_ = note["cells"]
+        method.decoded_ = {k: tuple(v) for k, v in note["decoded"].items()}
     names = next(iter(method.features_.values()))
     method.n_features_in_ = next(iter(method.inputs_.values()))[0]
     if names:

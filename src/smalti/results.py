@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
-from smalti.preprocess import spec_of
+from smalti.preprocess import spec_text
 
 if TYPE_CHECKING:
     from smalti.evaluate.compare import Comparison
@@ -75,7 +75,7 @@ def bag_tables(
 def note(model: Method, scores: Comparison | None = None) -> dict[str, Any]:
     """Settings, target, digest and scores, as AnnData can hold them."""
     settings = {k: v for k, v in model.get_params(deep=False).items() if v is not None}
-    settings["preprocess"] = spec_of(model.steps_)
+    settings["preprocess"] = spec_text(model.steps_)
     told = {
         "settings": {k: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, dict) else v
                      for k, v in settings.items()},

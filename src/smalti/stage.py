@@ -7,6 +7,7 @@ validation and checkpoints belong to :mod:`smalti.training`.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -75,6 +76,8 @@ class Gradient:
         Of "sgd".
     weight_decay
         L2 penalty (adam, sgd) or decoupled decay (adamw).
+    epsilon
+        Of Adam: added to the root of the second moment.
     batch_size
         Bags (or units of the sampler) in a step, at most.
     max_instances
@@ -82,7 +85,7 @@ class Gradient:
     patience
         Epochs without a better validation loss before stopping; None never stops.
     schedule
-        Epoch (from 0) -> factor of the learning rate.
+        Epoch, with its fraction from step to step, -> factor of the learning rate.
     loss
         Loss of each unit; validation uses it too.
     moves
@@ -101,15 +104,28 @@ class Gradient:
     optimizer: str = "adam"
     momentum: float = 0.9
     weight_decay: float = 0.0
+    epsilon: float = 1e-8
     batch_size: int = 16
     max_instances: int = 200_000
     patience: int | None = None
-    schedule: Callable[[int], float] | None = None
+    schedule: Callable[[float], float] | None = None
     loss: Loss = task_loss
     moves: tuple[str, ...] = ()
     sampler: Sampler | None = None
     cache: Callable[[nn.Module, Batch], dict[str, Tensor]] | None = None
     name: str = "gradient"
+
+
+def warm_cosine(epochs: int) -> Callable[[float], float]:
+    """Factor of the learning rate: up over the first tenth, then down to 0 as a cosine."""
+    warm = max(0.1 * epochs, 1e-9)
+
+    def factor(epoch: float) -> float:
+        if epoch < warm:
+            return max(epoch / warm, 0.02)
+        return 0.5 * (1 + math.cos(math.pi * (epoch - warm) / max(epochs - warm, 1e-9)))
+
+    return factor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

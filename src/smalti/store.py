@@ -56,6 +56,10 @@ class Store:
         self.streams = any(not isinstance(v, Tensor) for v in self.views.values())
         self.instance: dict[str, Tensor] = {}
         self.bag: dict[str, Tensor] = {}
+        if bags.present:
+            all_ = np.ones(bags.n_instances, dtype=bool)
+            there = np.stack([bags.present.get(name, all_) for name in bags.x], axis=1)
+            self.instance["present"] = torch.as_tensor(there).to(device, dtype)
         if columns is not None and columns.group is not None:
             self.instance["group"] = self._ints(columns.codes(bags))
         if columns is not None and columns.covariates:
@@ -105,6 +109,14 @@ class Store:
     def rows(self, rows: np.ndarray) -> dict[str, Tensor]:
         """Any rows of all views."""
         return {name: self._gather(view, rows) for name, view in self.views.items()}
+
+    def instances(self, rows: np.ndarray) -> Batch:
+        """Some instances as a batch of bags of one each."""
+        at, ends = self._ints(rows), self._ints(np.arange(len(rows) + 1))
+        return Batch(
+            self.rows(rows), Segments(ends, ends[:-1]),
+            {name: column.index_select(0, at) for name, column in self.instance.items()},
+        )  # fmt: skip
 
     def stack(self, groups: Sequence[np.ndarray]) -> tuple[dict[str, Tensor], Segments]:
         """One batch for each of F fits, with a leading dimension of F.

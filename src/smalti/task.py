@@ -174,7 +174,7 @@ class Task:
     @property
     def is_classifier(self) -> bool:
         """Whether the target is a class (or ordered class, or several labels)."""
-        return self.kind not in ("regression", "binomial")
+        return self.kind not in ("regression", "binomial", "none")
 
     @property
     def several(self) -> bool:
@@ -352,3 +352,7 @@ class _Ordered(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         steps = F.pad(F.softplus(self.steps).cumsum(0), (1, 0))
         return self.score(z) + self.first - steps
+
+
+NOTHING = Task(kind="none", column="")
+"""The task of a method that learns without a target."""

@@ -71,7 +71,9 @@ def make_optimizer(parameters: Sequence[Tensor], stage: Gradient) -> torch.optim
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     if stage.optimizer not in kinds:
         raise InputError(f"optimizer={stage.optimizer!r} is not one of ['adam', 'adamw', 'sgd'].")
-    return kinds[stage.optimizer](parameters, lr=stage.lr, weight_decay=decay, fused=True)
+    return kinds[stage.optimizer](
+        parameters, lr=stage.lr, weight_decay=decay, eps=stage.epsilon, fused=True
+    )
 
 
 def make_fabric(accelerator: str, devices: int, precision: str) -> Any:
@@ -272,13 +274,15 @@ def descend(
         if place.orders is None:
             place.orders = [_order(fit, stage, store) for fit in active]
         groups = [_steps(order, stage, store) for order in place.orders]
-        for group in runner.optimizer.param_groups:
-            group["lr"] = stage.lr * (stage.schedule(place.epoch) if stage.schedule else 1.0)
         if place.losses is None:
             place.losses = torch.zeros(len(active), dtype=torch.float64, device=store.device)
         while place.step < len(groups[0]):
             now = [g[place.step] for g in groups]
             sizes = torch.tensor([len(g) for g in now], device=store.device)
+            if stage.schedule is not None or place.step == 0:
+                at = place.epoch + place.step / len(groups[0])
+                for group in runner.optimizer.param_groups:
+                    group["lr"] = stage.lr * (stage.schedule(at) if stage.schedule else 1.0)
             place.losses += runner.step(now) * sizes
             place.step += 1
             if checkpoint is not None:

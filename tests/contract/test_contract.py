@@ -8,7 +8,8 @@ import pytest
 
 import smalti.mil
 from smalti import contract
-from smalti.method import Method, methods
+from smalti.method import Method
+from smalti.registry import methods
 
 
 @pytest.mark.parametrize("check", contract.checks(), ids=lambda c: c.__name__)

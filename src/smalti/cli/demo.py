@@ -47,7 +47,7 @@ def demo(
     from smalti.cli.table import show
     from smalti.evaluate.compare import compare
     from smalti.io.files import atomic_write
-    from smalti.method import make
+    from smalti.registry import make
 
     # networks this small gain nothing from a second thread, and lose much on a busy machine
     torch.set_num_threads(1)

@@ -8,7 +8,7 @@ def methods() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from smalti.method import methods as known
+    from smalti.registry import methods as known
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("name", "what", "targets", "reference"):

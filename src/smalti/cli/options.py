@@ -83,7 +83,7 @@ def settings_of(pairs: list[str] | None) -> dict[str, Any]:
 
 def make_method(name: str, settings: dict[str, Any]) -> Method:
     """A method of that name; settings of the wrong type are refused here, not deep in a fit."""
-    from smalti.method import make
+    from smalti.registry import make
 
     defaults = make(name).get_params()
     for key, value in settings.items():
@@ -107,7 +107,7 @@ def make_methods(names: str, settings: dict[str, Any]) -> list[Method]:
     InputError
         If a name is unknown, or no method has one of the settings.
     """
-    from smalti.method import make
+    from smalti.registry import make
 
     chosen, used = [], set()
     for name in filter(None, (n.strip() for n in names.split(","))):

@@ -25,8 +25,9 @@ from smalti.evaluate.statistics import corrected_test
 from smalti.io.files import atomic_folder
 from smalti.io.table import write_table
 from smalti.many import fit_many
-from smalti.method import Method, make, methods
-from smalti.preprocess import spec_of, steps_of
+from smalti.method import Method
+from smalti.preprocess import spec_text, steps_of
+from smalti.registry import make, methods
 from smalti.task import Task
 
 Candidate: TypeAlias = str | Method | Pipeline
@@ -256,7 +257,7 @@ def compare(
         folds=_score(predictions, bags.task, parts), predictions=predictions[columns],
         digest=digest, task=bags.task, notes=tuple([*bags.notes, *notes]), about=repr(bags),
         settings={m: chosen[m].get_params(deep=False)
-                  | {"preprocess": spec_of(steps_of(chosen[m].preprocess))} for m in done},
+                  | {"preprocess": spec_text(steps_of(chosen[m].preprocess))} for m in done},
         baselines=tuple(m for m in done if chosen[m].baseline),
     )  # fmt: skip
 

@@ -5,8 +5,6 @@ Nothing is listed here. ``smalti.mil.ABMIL`` looks through the files of the fold
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,17 +39,12 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(name)
-    from smalti.method import Method
+    from smalti.registry import find
 
-    for found in pkgutil.iter_modules(__path__):
-        module = importlib.import_module(f"smalti.mil.{found.name}")
-        value = vars(module).get(name)
-        if isinstance(value, type) and issubclass(value, Method):
-            return value
-    raise AttributeError(f"no method class {name!r} in smalti.mil; see smalti.methods().")
+    return find("mil", name)
 
 
 def __dir__() -> list[str]:
-    from smalti.method import methods
+    from smalti.registry import methods
 
-    return sorted(cls.__name__ for cls in methods().values())
+    return sorted(cls.__name__ for cls in methods("mil").values())

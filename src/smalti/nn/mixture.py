@@ -132,7 +132,7 @@ def scale_cells(*, each: bool = False) -> Sweep:
         if each:
             scale.fit(training.bags)
             return
-        mean, var = moments(training.bags)
+        mean, var = moments(training.bags.view()[1])
         scale.mean.copy_(torch.as_tensor(mean))
         scale.sd.fill_(max(float(np.sqrt(var.max())), 1e-12))
 

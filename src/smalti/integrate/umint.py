@@ -1,0 +1,152 @@
+"""UMINT: an encoder per modality, one shared code, a decoder per modality."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from smalti.batch import Batch, Output, Shape
+from smalti.errors import InputError
+from smalti.integration import Cells, Integration, own_loss
+from smalti.nn.modalities import (
+    Blocks,
+    blocks_sweep,
+    drop_modalities,
+    gaps_share,
+    glorot_uniform,
+    he_uniform,
+    squared_errors,
+)
+from smalti.stage import Gradient, Stage, warm_cosine
+
+
+class UMINT(Integration):
+    """Separate encoders, one shared code that is never negative, separate decoders.
+
+    h_i = relu(E_i x_i), z = relu(sum_i C_i h_i), g_i = relu(G_i z), x̂_i = O_i g_i, with
+    loss sum_i lambda_i mean((x_i - x̂_i)^2) + l1 sum |h, z, g| + l2 sum W^2, the mean over features
+    and cells, activations as a mean over cells, W the weights of all but the output layers. That is
+    the authors' code; their paper sums over features instead of taking the mean, so that a wide
+    modality would outweigh a narrow one.
+
+    A cell that lacks a modality is encoded from the mean of the C_i h_i that it has, times the
+    number of modalities, and the error is taken over what was measured.
+    """
+
+    name: ClassVar[str] = "umint"
+    reference: ClassVar[str] = "Maitra, Seal, Das & De (2023), Front. Mol. Biosci. 10:1184748"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "fast": {"batch_size": 256, "lr": 4e-3, "epochs": 8, "anneal": True},
+    }
+
+    widths: tuple[int, ...] | None = None  # of h_i; None: 128, or 10 below 100 features
+    width: int = 64  # of the shared code
+    weights: tuple[float, ...] | None = None  # lambda_i; None: all 1
+    l1: float = 1e-4  # on activations
+    l2: float = 1e-3  # on weights
+    epochs: int = 25  # passes over the cells
+    batch_size: int = 16  # cells in a step
+    lr: float = 1e-3  # learning rate of Adam
+    anneal: bool = False  # lr up over the first tenth of the epochs, then down to 0 as a cosine
+    clip: float | None = 10.0  # standardised values beyond it are cut
+    drop: float = 0.0  # probability of hiding a modality from the encoder, to learn to impute it
+    unit_code: bool = False  # code of length sqrt(width), so that depth does not scale it
+
+    def network(self, shape: Shape) -> nn.Module:
+        """Blocks, encoders, code and decoders."""
+        return UMINTNet(self, shape)
+
+    def plan(self, shape: Shape) -> Iterator[Stage]:
+        """Standardise, then follow the gradient over cells."""
+        yield blocks_sweep()
+        yield Gradient(
+            epochs=self.epochs, lr=self.lr, batch_size=self.batch_size, sampler=Cells(),
+            loss=own_loss, schedule=warm_cosine(self.epochs) if self.anneal else None,
+            epsilon=1e-7, name="train",
+        )  # fmt: skip
+
+    @classmethod
+    def example(cls) -> UMINT:
+        """Small and quick."""
+        return cls(widths=None, width=16, epochs=12, batch_size=32, lr=3e-3)
+
+    def parameter_count(self) -> dict[str, int]:
+        """Parameters of the fitted network, of an autoencoder whose first layer is as wide, and
+        what the separate encoders and decoders save: 2 sum_i n_i sum_{j != i} d_j.
+        """  # noqa: D205
+        network: Any = self.network_
+        own = sum(p.numel() for p in network.parameters())
+        d, n = network.blocks.sizes, network.widths
+        saved = 2 * sum(w * (sum(d) - size) for w, size in zip(n, d, strict=True))
+        return {"umint": own, "autoencoder": own + saved, "saving": saved}
+
+
+class UMINTNet(nn.Module):
+    """The network of :class:`UMINT`."""
+
+    def __init__(self, method: UMINT, shape: Shape) -> None:
+        super().__init__()
+        self.blocks = Blocks(shape.views, clip=method.clip)
+        d, m = self.blocks.sizes, len(self.blocks.sizes)
+        self.widths = _per_view("widths", method.widths, [_width(k) for k in d])
+        self.weights = _per_view("weights", method.weights, [1.0] * m)
+        n = self.widths
+        self.l1, self.l2, self.drop, self.unit = method.l1, method.l2, method.drop, method.unit_code
+        self.encoders = nn.ModuleList(
+            he_uniform(nn.Linear(a, b)) for a, b in zip(d, n, strict=True)
+        )
+        self.code = he_uniform(nn.Linear(sum(n), method.width))
+        self.decoders = nn.ModuleList(he_uniform(nn.Linear(method.width, b)) for b in n)
+        self.outputs = nn.ModuleList(
+            glorot_uniform(nn.Linear(b, a)) for a, b in zip(d, n, strict=True)
+        )
+
+    def forward(self, batch: Batch) -> Output:
+        """Code of each cell as ``raw``; in training its loss as ``extra["loss"]``."""
+        x, present = self.blocks(batch)
+        seen = present
+        if self.training and self.drop:
+            seen = drop_modalities(present, len(x[0]), len(x), self.drop, x[0])
+        hidden = [F.relu(layer(part)) for layer, part in zip(self.encoders, x, strict=True)]
+        if seen is not None:
+            hidden = [h * seen[:, i, None] for i, h in enumerate(hidden)]
+        total = F.linear(torch.cat(hidden, dim=1), self.code.weight) * gaps_share(seen)
+        z = F.relu(total + self.code.bias)
+        if self.unit:
+            z = F.normalize(z, dim=1) * z.shape[1] ** 0.5
+        if not self.training:
+            return Output(z)
+        inner = [F.relu(layer(z)) for layer in self.decoders]
+        out = [layer(g) for layer, g in zip(self.outputs, inner, strict=True)]
+        loss = squared_errors(x, out, present, self.weights, "modality")
+        active = torch.stack([a.sum(1) for a in (*hidden, z, *inner)]).sum(0)  # none is negative
+        penalty = sum(w.square().sum() for w in self.kernels())
+        return Output(z, extra={"loss": loss + self.l1 * active + self.l2 * penalty})
+
+    def kernels(self) -> Iterator[Tensor]:
+        """Weights that are kept small: of all layers but the outputs."""
+        yield from (layer.weight for layer in self.encoders)
+        yield self.code.weight
+        yield from (layer.weight for layer in self.decoders)
+
+    def decode(self, z: Tensor) -> dict[str, Tensor]:
+        """Each view from the code."""
+        inner = [F.relu(layer(z)) for layer in self.decoders]
+        return self.blocks.undo([o(g) for o, g in zip(self.outputs, inner, strict=True)])
+
+
+def _width(features: int) -> int:
+    """The authors' widths: 128 for genes and peaks, 10 for 10 to 87 proteins."""
+    return 128 if features >= 100 else min(10, features)
+
+
+def _per_view(name: str, given: Any, default: list[Any]) -> list[Any]:
+    if given is None:
+        return default
+    if len(given) != len(default):
+        raise InputError(f"{name}={given!r} needs one value for each of {len(default)} modalities.")
+    return list(given)

@@ -1,0 +1,335 @@
+"""``Integration``: several modalities of the same cells to one embedding.
+
+What it shares with other methods is in :mod:`smalti.estimator`. Design:
+
+- The unit is the instance: a cell with one row in each view. Bags do not matter to it, so bags of
+  patients and loose cells (bags of one) are integrated alike, and what comes out is a view of the
+  same bags.
+- A subclass says ``network(shape)``, ``plan(shape)`` and ``example()``, as every method does. Its
+  network's ``forward(batch)`` returns the embedding as ``Output.raw``; where it can,
+  ``decode(z)`` returns each view from the embedding, in the units that it was given.
+- A cell that was not measured in a view has a row of zeros there and 0 in
+  ``batch.instance["present"]``.
+- Methods are found by class: any subclass in a module of ``smalti.integrate`` is one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from smalti import training
+from smalti.bags import Bags, as_bags
+from smalti.batch import Batch, Output, Shape
+from smalti.columns import Columns
+from smalti.errors import InputError
+from smalti.estimator import Estimator
+from smalti.preprocess import apply_steps, guess_steps, spec_text
+from smalti.store import Store
+from smalti.task import NOTHING, Task
+
+_ROWS = 8192  # cells in one step of an embedding
+
+
+class Integration(Estimator):
+    """Modalities to an embedding: what all such methods share.
+
+    Attributes
+    ----------
+    reconstructs
+        Whether its network can decode, so that ``reconstruct`` and ``impute`` exist.
+    transductive
+        Whether it embeds the cells that it was fitted on, and no others.
+    """
+
+    reconstructs: ClassVar[bool] = True
+    transductive: ClassVar[bool] = False
+    missing: ClassVar[bool] = True
+
+    preprocess: Any = "auto"  # {"rna": "normalize,log1p,genes=2000", "protein": "clr"}; auto: by name
+
+    @classmethod
+    def steps_for(cls, bags: Bags) -> Any:
+        """What ``preprocess="auto"`` means for these bags."""
+        return guess_steps(bags)
+
+    # ---------------------------------------------------------------- scikit-learn
+
+    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+        """Learn from cells; no labels are looked at.
+
+        Parameters
+        ----------
+        X
+            :class:`~smalti.Bags` with one view per modality; or MuData, AnnData or the path of a
+            file, read by :func:`smalti.read`; or a mapping from modality to an
+            (n_cells, n_features) array; or one such array.
+        y
+            Not used.
+        checkpoint
+            A file to leave and take up the fit at; removed when the fit ends.
+
+        Returns
+        -------
+        Integration
+            Itself, fitted: ``network_``, ``steps_``, ``history_``, ``n_parameters_``, ``digest_``.
+
+        Raises
+        ------
+        InputError
+            If a feature is NaN or infinite, a step does not fit the values of its view, or a view
+            was not measured in some cells and the method takes no gaps.
+        """
+        raw = self._check_present(as_cells(X).check())
+        steps = self.steps_for(raw) if self.preprocess == "auto" else self.preprocess
+        self.cells_ = raw.rows_digest
+        return self._train(raw, steps, checkpoint)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """(n_cells, width) embedding, float32, in the order of the bags' instances.
+
+        Modalities that ``X`` lacks altogether count as not measured, where the method takes gaps.
+        """
+        return self.forward(X)[0]
+
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """Fit, then embed the same cells."""
+        return self.fit(X, y).transform(X)
+
+    @available_if(lambda self: self.reconstructs)
+    def reconstruct(self, X: Any) -> dict[str, np.ndarray]:
+        """View -> (n_cells, n_features) float32, decoded from the embedding.
+
+        In the units that preprocessing gives (log counts, centred log ratios), of the features
+        that it keeps: see ``decoded_``.
+        """
+        return self.forward(X, decode=True)[1]
+
+    @available_if(lambda self: self.reconstructs)
+    def impute(self, X: Any) -> dict[str, np.ndarray]:
+        """As :meth:`reconstruct`, but where a cell was measured it keeps its own values."""
+        bags = self._read_new(X)
+        out = self.forward(X, decode=True)[1]
+        for name, values in out.items():
+            there = bags.present.get(name, np.ones(bags.n_instances, dtype=bool))
+            values[there] = _dense(bags.x[name][there])
+        return out
+
+    def inputs(self, X: Any) -> dict[str, Any]:
+        """View -> rows after preprocessing: what :meth:`reconstruct` reconstructs."""
+        return dict(self._read_new(X).x)
+
+    def embed(self, X: Any) -> Bags:
+        """The same bags with the embedding as their only view, ``X_NAME``: input of any method.
+
+        Notes
+        -----
+        The embedding has seen the cells that it was fitted on. To fit it inside each fold of a
+        comparison, put ``preprocess=smalti.preprocess.Embed(method)`` on the method that reads it.
+        """
+        bags = as_cells(X)
+        key = f"X_{self.name}"
+        z = self.transform(bags)
+        origin = None if bags.origin is None else {**bags.origin, "x": {key: f"obsm/{key}"}}
+        seen = f"{key} was fitted before any split: where test samples were among its cells, " \
+               "scores may be too good."  # fmt: skip
+        return dataclasses.replace(
+            bags, x={key: z}, features={key: tuple(f"{self.name}_{i}" for i in range(z.shape[1]))},
+            present={}, origin=origin, notes=(*bags.notes, seen),
+        )  # fmt: skip
+
+    def write(self, data: Any, *, out: str | Path | None = None, layers: bool = False) -> None:
+        """Write the embedding into the user's data: ``obsm["X_NAME"]`` and ``uns["NAME"]``.
+
+        Parameters
+        ----------
+        data
+            MuData or AnnData, changed in place; or the path of an .h5mu, .h5ad or .zarr, replaced
+            as a whole. It must be what the method was fitted on, or hold the same modalities.
+        out
+            Write to this path instead.
+        layers
+            Write reconstructions too, float32: ``layers["NAME"]`` of a modality (NaN in features
+            that preprocessing dropped), or ``obsm["NAME_MODALITY"]`` where the modality itself is
+            a key of ``obsm``.
+        """
+        from smalti.io.anndata import read
+        from smalti.io.write import write
+
+        check_is_fitted(self)
+        where = {} if self.origin_ is None else {
+            k: self.origin_[k] for k in ("x", "cells") if k in self.origin_}  # fmt: skip
+        bags = read(data, **where)
+        n = len(data.obs) if hasattr(data, "obs") else None
+        z = self.transform(bags)
+        tables = {}
+        if layers and self.reconstructs:
+            names = self.decoded_
+            tables = {k: (bags.scatter(v, n), names.get(k))
+                      for k, v in self.reconstruct(bags).items()}  # fmt: skip
+        write(data, obs={}, obsm={f"X_{self.name}": bags.scatter(z, n)}, layers=tables,
+              uns={self.name: self._note()}, origin=bags.origin, out=out)  # fmt: skip
+
+    def _note(self) -> dict[str, Any]:
+        settings = {k: v for k, v in self.get_params(deep=False).items() if v is not None}
+        settings["preprocess"] = spec_text(self.steps_)
+        return {
+            "settings": {k: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, dict)
+                         else v for k, v in settings.items()},
+            "training_digest": self.digest_, "reference": self.reference,
+        }  # fmt: skip
+
+    # ---------------------------------------------------------------- for training and io
+
+    def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> training.Fit:
+        """Set up a fit on some of the bags."""
+        self.task_: Task = NOTHING
+        self.columns_ = Columns()
+        self.shape_ = Shape({k: v.shape[1:] for k, v in bags.x.items()}, NOTHING, len(members))
+        self.decoded_ = {k: bags.features[k] for k in bags.x if k in bags.features}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = self.network(self.shape_)
+        return training.Fit(
+            network=network.to(device), task=NOTHING, train=members,
+            valid=np.empty(0, dtype=np.int64), target=np.zeros(len(bags), dtype=np.float32),
+            weight=np.ones(len(bags), dtype=np.float32), order=np.random.default_rng(self.seed),
+            noise=training.noise_stream(self.seed, device),
+        )  # fmt: skip
+
+    def _read_new(self, X: Any) -> Bags:
+        """Cells to embed: the views of the training data, those that are lacking as gaps."""
+        check_is_fitted(self)
+        bags = as_cells(X)
+        if len(self.features_) > 1:
+            bags = self._with_gaps(bags)
+        bags = self._check_present(self._same_views(bags))
+        return apply_steps(self.steps_, bags)
+
+    def _with_gaps(self, bags: Bags) -> Bags:
+        """Views that the data lack altogether, as rows of zeros that were not measured."""
+        lacking = [k for k in self.features_ if k not in bags.x]
+        if not lacking or not self.missing or len(lacking) == len(self.features_):
+            return bags
+        n = bags.n_instances
+        views = {k: sp.csr_matrix((n, self.inputs_[k][0]), dtype=np.float32) for k in lacking}
+        gaps = {k: np.zeros(n, dtype=bool) for k in lacking}
+        features = {k: self.features_[k] for k in lacking if self.features_[k]}
+        return dataclasses.replace(
+            bags, x={**bags.x, **views}, features={**bags.features, **features},
+            present={**bags.present, **gaps},
+        )  # fmt: skip
+
+    @torch.inference_mode()
+    def forward(self, X: Any, *, decode: bool = False) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Embedding, and the decoded views if asked for, cell by cell; no cell sees another."""
+        if self.transductive:
+            return self._known(as_cells(X)), {}
+        bags = self._read_new(X)
+        network: Any = self.network_.eval().to(self._dtype)
+        device = next((t.device for t in network.state_dict().values()), torch.device("cpu"))
+        store = Store(bags, device, self._dtype, self.columns_, sparse=self.sparse)
+        codes: list[np.ndarray] = []
+        views: dict[str, list[np.ndarray]] = {}
+        step = store.most(_ROWS)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
+            for start in range(0, bags.n_instances, step):
+                rows = np.arange(start, min(start + step, bags.n_instances))
+                z = network(store.instances(rows)).raw
+                codes.append(_array(z))
+                for name, part in (network.decode(z) if decode else {}).items():
+                    views.setdefault(name, []).append(_array(part))
+        return np.concatenate(codes), {k: np.concatenate(v) for k, v in views.items()}
+
+    def _known(self, bags: Bags) -> np.ndarray:
+        """The embedding of the cells that were fitted, which must be these."""
+        check_is_fitted(self)
+        if bags.rows_digest != self.cells_:
+            raise InputError(
+                f"{type(self).__name__} embeds the cells that it was fitted on, and these are "
+                "others: fit it on all cells at once, or choose a method that takes new ones, such "
+                "as umint."
+            )
+        return self.network_.codes.cpu().numpy()
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import TransformerTags
+
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = "transformer"
+        tags.target_tags.required = False
+        tags.input_tags.sparse = True
+        tags.transformer_tags = TransformerTags(preserves_dtype=["float32"])
+        return tags
+
+
+class Cells:
+    """Units of an epoch: the cells themselves, in random order (see :class:`smalti.stage.Sampler`).
+
+    Sorted within a batch, so that rows on disk are read in few pieces.
+    """
+
+    def epoch(
+        self, train: np.ndarray, target: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """(n_cells, 1) positions of instances."""
+        if len(train) == len(lengths):
+            return rng.permutation(int(lengths.sum()))[:, None]
+        starts = np.concatenate([[0], lengths.cumsum()])
+        rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in train])
+        return rng.permutation(rows)[:, None]
+
+    def weight(self, units: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Every cell counts the same."""
+        return np.ones(len(units), dtype=np.float32)
+
+    def target(self, units: np.ndarray, target: Any) -> None:
+        """No labels."""
+
+    def batch(self, store: Store, units: np.ndarray) -> Batch:
+        """These cells."""
+        return store.instances(np.sort(units[:, 0]))
+
+
+def own_loss(task: Task, output: Output, target: Any) -> torch.Tensor:
+    """Take the loss of each cell that the network has computed, ``output.extra["loss"]``."""
+    return output.extra["loss"]
+
+
+def as_cells(x: Any) -> Bags:
+    """Read what a user may pass to an integration as bags.
+
+    ``Bags`` stay; AnnData, MuData and paths are read; arrays and mappings of arrays are loose
+    cells, each a bag of one.
+    """
+    if isinstance(x, Bags):
+        return x
+    if isinstance(x, (str, Path)) or hasattr(x, "obsm"):
+        from smalti.io.anndata import read
+
+        return read(x)
+    if isinstance(x, Mapping):
+        first = next(iter(x.values()), None)
+        if first is None:
+            raise InputError("no modalities: the mapping is empty.")
+        return Bags.from_rows(x, np.arange(first.shape[0]))
+    return as_bags(x)
+
+
+def _dense(view: Any) -> np.ndarray:
+    return view.toarray() if sp.issparse(view) else np.asarray(view)
+
+
+def _array(values: torch.Tensor) -> np.ndarray:
+    return values.float().cpu().numpy() if values.dtype == torch.bfloat16 else values.cpu().numpy()
+
+
+__all__ = ["Cells", "Integration", "as_cells", "own_loss"]

@@ -1,0 +1,33 @@
+"""Steps before a method, fitted on the training bags: normalise, log, genes, scale, PCA.
+
+Each step is a scikit-learn transformer that takes ``Bags`` and gives ``Bags``, so that it may stand
+in a ``Pipeline``; or in a method's own ``preprocess``, where it is saved with the model. Fitted
+inside a fold, it never sees a test patient.
+
+A short text names a sequence of them, ``"normalize,log1p,genes=2000,scale,pca=50"``; a mapping
+gives each view its own, ``{"rna": "normalize,log1p,genes=2000", "protein": "clr"}``.
+"""
+
+from smalti.preprocess.components import PCA, Scale
+from smalti.preprocess.genes import Log1p, MinCells, Normalize, SelectGenes
+from smalti.preprocess.omics import CLR, TFIDF, Top
+from smalti.preprocess.sequence import (
+    Embed,
+    On,
+    apply_steps,
+    fit_steps,
+    from_state,
+    guess_steps,
+    names_of,
+    spec_of,
+    spec_text,
+    state_of,
+    steps_of,
+)
+from smalti.preprocess.step import Step, cells_per_bag_note, count_problem
+
+__all__ = [
+    "CLR", "PCA", "TFIDF", "Embed", "Log1p", "MinCells", "Normalize", "On", "Scale", "SelectGenes",
+    "Step", "Top", "apply_steps", "cells_per_bag_note", "count_problem", "fit_steps", "from_state",
+    "guess_steps", "names_of", "spec_of", "spec_text", "state_of", "steps_of",
+]  # fmt: skip

@@ -1,0 +1,101 @@
+"""Scale and principal components of the training cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+
+from smalti.bags import Bags
+from smalti.errors import InputError
+from smalti.preprocess.step import Step, dense, pieces, placed
+from smalti.views import View
+
+
+class Scale(Step):
+    """Each feature to mean 0 and standard deviation 1 of the training cells.
+
+    A sparse table becomes dense (float32): select genes first.
+
+    Parameters
+    ----------
+    max_value
+        Values beyond it are cut, on both sides; None: never.
+    """
+
+    name: ClassVar[str] = "scale"
+    state: ClassVar[tuple[str, ...]] = ("mean_", "sd_")
+
+    def __init__(self, max_value: float | None = None) -> None:
+        self.max_value = max_value
+
+    def _learn(self, view: View, bags: Bags) -> None:
+        from smalti.nn.scale import center_and_spread
+
+        self.mean_, self.sd_ = center_and_spread(view)
+
+    def _apply(self, view: Any, bags: Bags) -> Any:
+        out = np.empty(view.shape, dtype=np.float32)
+        for start, part in placed(view):
+            z = (dense(part) - self.mean_) / self.sd_
+            if self.max_value is not None:
+                z = np.clip(z, -self.max_value, self.max_value)
+            out[start : start + len(z)] = z
+        return out
+
+
+class PCA(Step):
+    """Principal components of the training cells.
+
+    From the covariance of the features, summed up piece by piece in float64: a sparse table is
+    never dense as a whole. The loading of largest size of each component is positive.
+
+    Parameters
+    ----------
+    n
+        Components; fewer where there are fewer features or cells.
+    """
+
+    name: ClassVar[str] = "pca"
+    state: ClassVar[tuple[str, ...]] = ("mean_", "axes_", "variance_")
+
+    def __init__(self, n: int = 50) -> None:
+        self.n = n
+
+    def _learn(self, view: View, bags: Bags) -> None:
+        count, width = (int(s) for s in view.shape)
+        if width > 20_000:
+            raise InputError(f"pca of {width} features: select genes first (genes=2000).")
+        total, gram = np.zeros(width), np.zeros((width, width))
+        shift = np.asarray(next(pieces(view)).mean(0), dtype=np.float64).reshape(-1)
+        for part in pieces(view):
+            if sp.issparse(part):
+                wide = part.astype(np.float64)
+                sums = np.asarray(wide.sum(0)).reshape(-1)
+                cross = np.outer(sums, shift)
+                gram += np.asarray((wide.T @ wide).todense()) - cross - cross.T
+                gram += part.shape[0] * np.outer(shift, shift)
+                total += sums - part.shape[0] * shift
+            else:
+                centred = part.astype(np.float64) - shift  # near 0, so that no digits are lost
+                gram += centred.T @ centred
+                total += centred.sum(0)
+        keep = min(self.n, width, max(count - 1, 1))
+        cov = (gram - np.outer(total, total) / count) / max(count - 1, 1)
+        values, vectors = scipy.linalg.eigh(cov, subset_by_index=(width - keep, width - 1))
+        vectors = vectors[:, ::-1]
+        signs = np.sign(vectors[np.abs(vectors).argmax(0), np.arange(keep)])
+        self.mean_, self.variance_ = shift + total / count, np.maximum(values[::-1], 0)
+        self.axes_ = vectors * signs
+
+    def _apply(self, view: Any, bags: Bags) -> Any:
+        offset = self.mean_ @ self.axes_
+        parts = [np.asarray(part @ self.axes_ - offset, dtype=np.float32)
+                 for part in pieces(view)]  # fmt: skip
+        return np.concatenate(parts)
+
+    def _names(self, names: Sequence[str] | None) -> tuple[str, ...] | None:
+        return tuple(f"PC{i + 1}" for i in range(self.axes_.shape[1]))
