@@ -453,7 +453,7 @@ def test_digest_sees_where_bags_are_cut():
         ),
         (
             lambda: Bags.from_rows({"pca": np.ones((2, 3)), "img": np.ones((2, 1, 4, 4))}, [0, 1]),
-            "Bags: 2 bags of 1-1 instances, pca 3, img 1x4x4",
+            "Bags: 2 bags of one instance, pca 3, img 1x4x4",
         ),
         (
             lambda: Bags.from_list([np.ones((2, 3))] * 3, [0.5, 1.25, 3]),

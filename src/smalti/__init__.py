@@ -41,8 +41,8 @@ _ROOMS = ("datasets", "evaluate", "explain", "integrate", "mil", "plot", "prepro
 
 __all__ = [
     "Bags", "Comparison", "InputError", "Method", "Task", "__version__", "compare", "datasets",
-    "evaluate", "explain", "fit_many", "integrate", "load", "make", "methods", "mil", "plot", "preprocess",
-    "read", "read_features",
+    "evaluate", "explain", "fit_many", "integrate", "load", "make", "methods", "mil", "plot",
+    "preprocess", "read", "read_features",
 ]  # fmt: skip
 
 

@@ -16,7 +16,7 @@ What it shares with other methods is in :mod:`smalti.estimator`. Design:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -33,6 +33,7 @@ from smalti.columns import Columns
 from smalti.errors import InputError
 from smalti.estimator import Estimator
 from smalti.preprocess import apply_steps, guess_steps, spec_text
+from smalti.stage import Gradient, Stage, warm_cosine
 from smalti.store import Store
 from smalti.task import NOTHING, Task
 
@@ -54,12 +55,17 @@ class Integration(Estimator):
     transductive: ClassVar[bool] = False
     missing: ClassVar[bool] = True
 
-    preprocess: Any = "auto"  # {"rna": "normalize,log1p,genes=2000", "protein": "clr"}; auto: by name
+    preprocess: Any = "auto"  # or by view: {"rna": "normalize,log1p", "protein": "clr"}
 
     @classmethod
     def steps_for(cls, bags: Bags) -> Any:
         """What ``preprocess="auto"`` means for these bags."""
         return guess_steps(bags)
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Why it cannot run here (a package that is not installed), or None."""
+        return None
 
     # ---------------------------------------------------------------- scikit-learn
 
@@ -271,6 +277,34 @@ class Integration(Estimator):
         return tags
 
 
+class NetworkIntegration(Integration):
+    """An integration trained by gradient: the settings that all of these share, and their plan."""
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "fast": {"batch_size": 256, "lr": 4e-3, "epochs": 8, "anneal": True},
+    }
+
+    width: int = 64  # of the code
+    l1: float = 1e-4  # on activations
+    l2: float = 1e-3  # on weights
+    epochs: int = 25  # passes over the cells
+    batch_size: int = 16  # cells in a step
+    lr: float = 1e-3  # learning rate of Adam
+    anneal: bool = False  # lr up over the first tenth of the epochs, then down to 0 as a cosine
+    clip: float | None = 10.0  # standardised values beyond it are cut
+
+    def plan(self, shape: Shape) -> Iterator[Stage]:
+        """Standardise, then follow the gradient over cells."""
+        from smalti.nn.modalities import blocks_sweep
+
+        yield blocks_sweep()
+        yield Gradient(
+            epochs=self.epochs, lr=self.lr, batch_size=self.batch_size, sampler=Cells(),
+            loss=own_loss, schedule=warm_cosine(self.epochs) if self.anneal else None,
+            epsilon=1e-7, name="train",
+        )  # fmt: skip
+
+
 class Cells:
     """Units of an epoch: the cells themselves, in random order (see :class:`smalti.stage.Sampler`).
 
@@ -332,4 +366,4 @@ def _array(values: torch.Tensor) -> np.ndarray:
     return values.float().cpu().numpy() if values.dtype == torch.bfloat16 else values.cpu().numpy()
 
 
-__all__ = ["Cells", "Integration", "as_cells", "own_loss"]
+__all__ = ["Cells", "Integration", "NetworkIntegration", "as_cells", "own_loss"]

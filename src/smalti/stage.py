@@ -168,6 +168,18 @@ class Training:
                 part.update({name: value.to(dtype) for name, value in part.items()})
             yield batch
 
+    def instances(self, network: nn.Module, step: int = 8192) -> Iterator[Batch]:
+        """The instances of the bags in pieces of equal size, in the precision of the network."""
+        from smalti.views import slice_rows
+
+        dtype = next(t.dtype for t in network.state_dict().values() if t.is_floating_point())
+        rows = slice_rows(self.store.offsets, self.members)
+        step = self.store.most(step)
+        for start in range(0, len(rows), step):
+            batch = self.store.instances(rows[start : start + step])
+            batch.views.update({name: value.to(dtype) for name, value in batch.views.items()})
+            yield batch
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sweep:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from smalti.evaluate.compare import Comparison
+    from smalti.evaluate.scores import Scores
 
 _SHOWN = 3
 
 
-def show(comparison: Comparison) -> None:
+def show(comparison: Scores) -> None:
     """Print the table, where it comes from, and the notes."""
     from rich.console import Console
     from rich.markup import escape
@@ -36,12 +36,12 @@ def show(comparison: Comparison) -> None:
             cells.append(f"{text} [dim]± {part.loc[m, 'sd_folds']:.3f}[/dim]")
         baseline = " [dim]baseline[/dim]" if method in comparison.baselines else ""
         table.add_row(escape(method) + baseline, *cells)
-    n = comparison.folds[["repeat", "fold"]].drop_duplicates().shape[0]
     console = Console(highlight=False)
     console.print()
     console.print(table)
     console.print(
-        f"[dim]mean ± s.d. over {n} folds, split by donor; digest {comparison.digest}[/dim]\n"
+        f"[dim]mean ± s.d. over {comparison.n_fits} {comparison.unit}; digest {comparison.digest}"
+        "[/dim]\n"
     )
     for note in comparison.notes:
         console.print(f"[yellow]note: {escape(note)}[/yellow]")

@@ -9,18 +9,19 @@ if TYPE_CHECKING:
     from smalti.datasets.cohorts import driver_cohort, proportion_cohort
     from smalti.datasets.digits import digit_bags, image_bags, mnist_bags
     from smalti.datasets.mixmil_simulation import mixmil_bags
+    from smalti.datasets.modalities import planted_modalities
     from smalti.datasets.registry import folds, load, names
     from smalti.datasets.simulate import planted_bags
 
 _NAMES = {
     "digit_bags": "digits", "image_bags": "digits", "mnist_bags": "digits",
     "planted_bags": "simulate", "driver_cohort": "cohorts", "proportion_cohort": "cohorts",
-    "mixmil_bags": "mixmil_simulation",
+    "mixmil_bags": "mixmil_simulation", "planted_modalities": "modalities",
     "load": "registry", "names": "registry", "folds": "registry",
 }  # fmt: skip
 __all__ = [
     "digit_bags", "driver_cohort", "folds", "image_bags", "load", "mixmil_bags", "mnist_bags",
-    "names", "planted_bags", "proportion_cohort",
+    "names", "planted_bags", "planted_modalities", "proportion_cohort",
 ]  # fmt: skip
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -19,16 +18,19 @@ from sklearn.pipeline import Pipeline
 from smalti._version import __version__
 from smalti.bags import Bags
 from smalti.errors import InputError
-from smalti.evaluate.metrics import LOWER_IS_BETTER, METRICS, score
+from smalti.evaluate.metrics import METRICS, score
+from smalti.evaluate.scores import Scores
 from smalti.evaluate.splits import Split, donor_folds, given_folds, split_digest
 from smalti.evaluate.statistics import corrected_test
-from smalti.io.files import atomic_folder
 from smalti.io.table import write_table
 from smalti.many import fit_many
 from smalti.method import Method
 from smalti.preprocess import spec_text, steps_of
 from smalti.registry import make, methods
 from smalti.task import Task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Candidate: TypeAlias = str | Method | Pipeline
 
@@ -37,66 +39,28 @@ FAILURES = (ValueError, RuntimeError, ArithmeticError, MemoryError)
 
 
 @dataclasses.dataclass
-class Comparison:
-    """Scores of several methods on the same splits.
+class Comparison(Scores):
+    """Scores of several methods on the same splits of the donors.
 
     Attributes
     ----------
-    folds
-        Tidy: method, repeat, fold, metric, value, n_train, n_test, seconds (mean of a fit).
+    folds, digest, settings, baselines, notes, about
+        As in :class:`~smalti.evaluate.scores.Scores`.
     predictions
         One row per method, repeat, fold and test bag: bag, donor, true, predicted, p_CLASS.
-    digest
-        Of the splits; two comparisons with one digest can be set side by side.
     task
         The task of the whole set.
-    settings
-        Method -> its hyper-parameters.
-    baselines
-        Names of the methods that are baselines.
-    notes
-        Warnings of the data, and methods that could not be run.
-    about
-        The bags in one line.
     """
 
-    folds: pd.DataFrame
+    unit: ClassVar[str] = "test folds, split by donor"
+
     predictions: pd.DataFrame
-    digest: str
     task: Task
-    settings: dict[str, dict[str, Any]]
-    baselines: tuple[str, ...]
-    notes: tuple[str, ...]
-    about: str
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Metrics of this kind of task, the default one first."""
         return METRICS[self.task.kind]
-
-    def summary(self, metric: str | None = None) -> pd.DataFrame:
-        """Per method and metric: mean, spread over folds, spread of repeats' means, folds counted.
-
-        Sorted by the metric (default: the task's own), best first. A method whose metric is NaN in
-        every fold has n_folds = 0.
-        """
-        scores = self.folds if metric is None else self._scores(metric)
-        by = scores.groupby(["method", "metric"], sort=False)["value"]
-        table = by.agg(mean="mean", sd_folds="std", n_folds="count").reset_index()
-        each = scores.groupby(["method", "metric", "repeat"])["value"].mean()
-        spread = each.groupby(["method", "metric"]).std().rename("sd_repeats").reset_index()
-        table = table.merge(spread, on=["method", "metric"])
-        table["baseline"] = table["method"].isin(self.baselines)
-        main = metric or self.metrics[0]
-        sign = 1 if main in LOWER_IS_BETTER else -1
-        rank = (sign * table.query("metric == @main").set_index("method")["mean"]).rank()
-        order = table["method"].map(rank)
-        columns = ["method", "metric", "mean", "sd_folds", "sd_repeats", "n_folds", "baseline"]
-        return (
-            table.assign(order=order)
-            .sort_values("order", kind="stable")[columns]
-            .reset_index(drop=True)
-        )
 
     def against(self, reference: str, metric: str | None = None) -> pd.DataFrame:
         """Paired differences to a reference, with the corrected resampled t-test."""
@@ -115,66 +79,33 @@ class Comparison:
         ]  # fmt: skip
         return pd.DataFrame(rows)
 
-    def of(self, method: str) -> dict[str, dict[str, Any]]:
-        """Scores of one method, as AnnData can hold them: metric -> mean, sd_folds, folds."""
-        table = self.folds[self.folds["method"] == method]
-        if table.empty:
-            there = ", ".join(self.folds["method"].unique())
-            raise InputError(f"no method {method!r} in this comparison; there are {there}.")
+    def _write_into(self, folder: Path) -> None:
+        super()._write_into(folder)
+        write_table(self.predictions, folder / "predictions.csv")
+
+    def counts(self) -> dict[str, str]:
+        """Bags, donors, repeats and the sizes of the folds."""
+        folds = self.folds[["repeat", "fold", "n_train", "n_test"]].drop_duplicates()
+        n_train, n_test = folds["n_train"], folds["n_test"]
         return {
-            str(m): {"mean": float(v.mean()), "sd_folds": float(v.std()), "folds": v.to_numpy()}
-            for m, v in table.groupby("metric", sort=False)["value"]
+            "test bags": f"{self.predictions['bag'].nunique():,}",
+            "donors": f"{self.predictions['donor'].nunique():,}",
+            "repeats": f"{folds['repeat'].nunique()}",
+            "fits per method": f"{len(folds)}",
+            "bags per fit": f"{n_train.min():,} to train, {n_test.min():,} to test"
+            if n_train.nunique() == n_test.nunique() == 1
+            else f"{n_train.min():,} to {n_train.max():,} to train, "
+            f"{n_test.min():,} to {n_test.max():,} to test",
         }
 
-    def _scores(self, metric: str) -> pd.DataFrame:
-        if metric not in self.metrics:
-            raise InputError(f"no metric {metric!r} here; there are {', '.join(self.metrics)}.")
-        return self.folds[self.folds["metric"] == metric]
+    def figures(self) -> dict[str, Figure]:
+        """Scores, and the ROC curves of a binary task."""
+        from smalti.plot import plot_roc
 
-    def __str__(self) -> str:
-        names = [m for m in self.metrics if m in set(self.folds["metric"])][:6]
-        table = self.summary()
-        # a metric may be NaN for every method, as R2 is where folds test one bag
-        known = table.dropna(subset="mean")
-        best = {m: (means * (-1 if m in LOWER_IS_BETTER else 1)).idxmax()
-                for m, means in known.set_index("method").groupby("metric")["mean"]}  # fmt: skip
-        rows = []
-        for method in table["method"].drop_duplicates():
-            cells = table[table.method == method].set_index("metric")
-            row = {"method": method + (" (baseline)" if method in self.baselines else "")}
-            for m in names:
-                star = "*" if best.get(m) == method else " "
-                row[m] = f"{cells.loc[m, 'mean']:.3f} ± {cells.loc[m, 'sd_folds']:.3f}{star}"
-            rows.append(row)
-        n = self.folds[["repeat", "fold"]].drop_duplicates().shape[0]
-        text = pd.DataFrame(rows).to_string(index=False)
-        tail = f"mean ± s.d. over {n} folds; * best. Splits by donor, digest {self.digest}."
-        return "\n".join([self.about, "", text, "", tail, *(f"Note: {x}" for x in self.notes)])
-
-    def save_table(self, path: str | Path) -> None:
-        """Write the tidy table of folds as .csv or .parquet."""
-        write_table(self.folds, path)
-
-    def write(self, folder: str | Path) -> None:
-        """Write folds.csv, summary.csv, predictions.csv and split.json into a folder, whole."""
-        with atomic_folder(folder) as temporary:
-            self._write_into(Path(temporary))
-
-    def _write_into(self, folder: Path) -> None:
-        write_table(self.folds, folder / "folds.csv")
-        write_table(self.summary(), folder / "summary.csv")
-        write_table(self.predictions, folder / "predictions.csv")
-        note = {
-            "smalti": __version__, "digest": self.digest, "data": self.about,
-            "settings": self.settings, "notes": self.notes,
-        }  # fmt: skip
-        (folder / "split.json").write_text(json.dumps(note, indent=1, default=str))
-
-    def report(self, path: str | Path, **kwargs: Any) -> None:
-        """Write a one-page HTML report (see :func:`smalti.report.write_report`)."""
-        from smalti.report import write_report
-
-        write_report(self, path, **kwargs)
+        figures = super().figures()
+        if self.task.kind == "binary":
+            figures["ROC curves"] = plot_roc(self.predictions)
+        return figures
 
 
 def compare(
@@ -343,7 +274,7 @@ def _predict(
         k: v for k, v in method.get_params(deep=False).items()
         if k not in ("progress", "accelerator", "preprocess")
     }  # fmt: skip
-    settings["preprocess"] = spec_of(steps_of(method.preprocess))
+    settings["preprocess"] = spec_text(steps_of(method.preprocess))
     key = f"{__version__} {method.name} {sorted(settings.items())} {digest} {bags.digest}"
     file = Path(cache) / f"{method.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.csv" \
         if cache is not None else None  # fmt: skip

@@ -14,7 +14,9 @@ from sklearn import metrics as sk
 
 from smalti.task import Task
 
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "mean_absolute_error", "root_mean_squared_error"})
+LOWER_IS_BETTER = frozenset({
+    "log_loss", "brier", "mean_absolute_error", "root_mean_squared_error", "davies_bouldin",
+})  # fmt: skip
 _CLASSES = ("roc_auc", "average_precision", "accuracy", "balanced_accuracy", "log_loss", "brier")
 METRICS: dict[str, tuple[str, ...]] = {
     "binary": _CLASSES,

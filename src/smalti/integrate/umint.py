@@ -11,20 +11,18 @@ from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
-from smalti.integration import Cells, Integration, own_loss
+from smalti.integration import NetworkIntegration
 from smalti.nn.modalities import (
     Blocks,
-    blocks_sweep,
     drop_modalities,
     gaps_share,
     glorot_uniform,
     he_uniform,
     squared_errors,
 )
-from smalti.stage import Gradient, Stage, warm_cosine
 
 
-class UMINT(Integration):
+class UMINT(NetworkIntegration):
     """Separate encoders, one shared code that is never negative, separate decoders.
 
     h_i = relu(E_i x_i), z = relu(sum_i C_i h_i), g_i = relu(G_i z), x̂_i = O_i g_i, with
@@ -39,20 +37,8 @@ class UMINT(Integration):
 
     name: ClassVar[str] = "umint"
     reference: ClassVar[str] = "Maitra, Seal, Das & De (2023), Front. Mol. Biosci. 10:1184748"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "fast": {"batch_size": 256, "lr": 4e-3, "epochs": 8, "anneal": True},
-    }
-
     widths: tuple[int, ...] | None = None  # of h_i; None: 128, or 10 below 100 features
-    width: int = 64  # of the shared code
     weights: tuple[float, ...] | None = None  # lambda_i; None: all 1
-    l1: float = 1e-4  # on activations
-    l2: float = 1e-3  # on weights
-    epochs: int = 25  # passes over the cells
-    batch_size: int = 16  # cells in a step
-    lr: float = 1e-3  # learning rate of Adam
-    anneal: bool = False  # lr up over the first tenth of the epochs, then down to 0 as a cosine
-    clip: float | None = 10.0  # standardised values beyond it are cut
     drop: float = 0.0  # probability of hiding a modality from the encoder, to learn to impute it
     unit_code: bool = False  # code of length sqrt(width), so that depth does not scale it
 
@@ -60,24 +46,21 @@ class UMINT(Integration):
         """Blocks, encoders, code and decoders."""
         return UMINTNet(self, shape)
 
-    def plan(self, shape: Shape) -> Iterator[Stage]:
-        """Standardise, then follow the gradient over cells."""
-        yield blocks_sweep()
-        yield Gradient(
-            epochs=self.epochs, lr=self.lr, batch_size=self.batch_size, sampler=Cells(),
-            loss=own_loss, schedule=warm_cosine(self.epochs) if self.anneal else None,
-            epsilon=1e-7, name="train",
-        )  # fmt: skip
-
     @classmethod
     def example(cls) -> UMINT:
         """Small and quick."""
         return cls(widths=None, width=16, epochs=12, batch_size=32, lr=3e-3)
 
     def parameter_count(self) -> dict[str, int]:
-        """Parameters of the fitted network, of an autoencoder whose first layer is as wide, and
-        what the separate encoders and decoders save: 2 sum_i n_i sum_{j != i} d_j.
-        """  # noqa: D205
+        """Parameters of the fitted network beside those of an autoencoder of the same widths.
+
+        The separate encoders and decoders save 2 sum_i n_i sum_{j != i} d_j.
+
+        Returns
+        -------
+        dict
+            "umint", "autoencoder", "saving": numbers of parameters.
+        """
         network: Any = self.network_
         own = sum(p.numel() for p in network.parameters())
         d, n = network.blocks.sizes, network.widths

@@ -1,17 +1,23 @@
-"""Writing results back into the user's AnnData."""
+"""Writing results back into the user's AnnData or MuData."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from smalti.errors import InputError
+from smalti.io.anndata import holds_mudata
 from smalti.io.files import atomic_folder, atomic_write
+from smalti.io.mudata import rows_of
+
+_MOST = 2**32  # bytes of reconstructions, which are dense
+
+Layers: TypeAlias = Mapping[str, tuple[np.ndarray, tuple[str, ...] | None]]
 
 
 def write(
@@ -21,34 +27,57 @@ def write(
     obsm: Mapping[str, np.ndarray | pd.DataFrame],
     uns: Mapping[str, Any],
     out: str | Path | None = None,
+    layers: Layers | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> None:
-    """Add columns, matrices and notes.
+    """Add columns, matrices, reconstructions and notes.
 
     Parameters
     ----------
     data
-        AnnData, changed in place; or the path of an ``.h5ad`` or ``.zarr``.
+        AnnData or MuData, changed in place; or the path of an ``.h5ad``, ``.h5mu`` or ``.zarr``.
     obs, obsm
-        Name -> one row per cell in the user's own order; NaN for cells in no bag.
+        Name -> one row per cell in the user's own order; NaN for cells in no bag. Of MuData, the
+        global ones.
     uns
         Name -> nested settings.
     out
         Where to write; the same path when left out.
+    layers
+        View name -> (n_cells, n_features) floats in the user's own order, and feature names or
+        None. Written as float32 under the one name of ``uns``: into ``layers[NAME]`` where the view
+        came from X or a layer (of its modality), NaN in features that are not among the names;
+        into ``obsm["NAME_VIEW"]`` where it came from ``obsm`` or has other features than X. A
+        modality gets the rows of its own cells.
+    origin
+        ``Bags.origin``, which says where each view came from. Arrays that end before the last cell,
+        as ``Bags.scatter`` gives them where the last cells are in no bag, are then filled up with
+        NaN.
 
     Raises
     ------
     InputError
-        If the file is missing or damaged, lengths disagree, or the folder cannot be written to;
-        no file is then changed.
+        If the file is missing or damaged, lengths disagree, the folder cannot be written to, or
+        reconstructions take more than 4 GiB; no file is then changed.
     """
     path = Path(data) if isinstance(data, (str, Path)) else None
     target = Path(out) if out is not None else path
-    if target is not None and target.suffix not in (".h5ad", ".zarr"):
-        raise InputError(f"{target} is neither .h5ad nor .zarr.")
-    table = data if path is None else _whole(path)
-    for name, values in [*obs.items(), *obsm.items()]:
+    if target is not None and target.suffix not in (".h5ad", ".h5mu", ".zarr"):
+        raise InputError(f"{target} is neither .h5ad nor .zarr nor .h5mu.")
+    many = hasattr(data, "mod") if path is None else holds_mudata(path)
+    if target is not None and target.suffix != ".zarr" and (target.suffix == ".h5mu") != many:
+        own = ("MuData", ".h5mu") if many else ("AnnData", ".h5ad")
+        raise InputError(f"{target} cannot hold {own[0]}: name it {own[1]} or .zarr.")
+    table = data if path is None else _whole(path, many)
+    if origin is not None:
+        obsm = {k: _padded(v, table.n_obs) for k, v in obsm.items()}
+        layers = {k: (_padded(v, table.n_obs), names) for k, (v, names) in (layers or {}).items()}
+    tables = {k: v for k, (v, _) in (layers or {}).items()}
+    for name, values in [*obs.items(), *obsm.items(), *tables.items()]:
         if len(values) != table.n_obs:
             raise InputError(f"{name!r} has {len(values)} rows, the table {table.n_obs} cells.")
+    plan = list(_plan(table, layers or {}, origin or {}, many))
+    _check_size(plan)
     for name, values in obs.items():
         # by position: the index of a Series would be matched with the names of the cells
         table.obs[name] = values.array if isinstance(values, pd.Series) else values
@@ -56,6 +85,7 @@ def write(
         if isinstance(values, pd.DataFrame):
             values = values.set_axis(table.obs_names)
         table.obsm[name] = values
+    _add_layers(table, plan, layers or {}, list(uns))
     for name, note in uns.items():
         table.uns[name] = note
     if target is None:
@@ -66,7 +96,7 @@ def write(
             table.write_zarr(temporary)
     else:
         with atomic_write(target) as temporary:
-            table.write_h5ad(temporary)
+            (table.write_h5mu if many else table.write_h5ad)(temporary)
 
 
 def samples(
@@ -79,18 +109,123 @@ def samples(
     return AnnData(np.asarray(x), obs=obs, obsm=dict(obsm), uns=dict(uns))
 
 
-def _whole(path: Path) -> Any:
-    """A whole AnnData."""
-    from anndata import io
+# ---------------------------------------------------------------- reconstructions
 
-    if not path.exists():
-        raise InputError(f"no file {path}.")
-    if path.suffix not in (".h5ad", ".zarr"):
-        raise InputError(f"{path} is neither .h5ad nor .zarr.")
-    try:
-        return io.read_h5ad(path) if path.suffix == ".h5ad" else io.read_zarr(path)
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+
+def _plan(
+    table: Any, layers: Layers, origin: Mapping[str, Any], many: bool
+) -> Iterator[tuple[str, Any, np.ndarray | None, int]]:
+    """View, the AnnData whose layer it becomes or None, its columns there, and bytes."""
+    for view, (values, names) in layers.items():
+        key = _key(view, origin.get("x"), many)
+        first, _, rest = key.partition("/")
+        part, at = None, None
+        if many and first in table.mod and rest.partition("/")[0] in ("", "X", "layers"):
+            part = table.mod[first]
+        elif not many and first in ("X", "layers"):
+            part = table
+        if part is not None:
+            at = _columns(part, values.shape[1], names)
+        if part is None or at is None:
+            yield view, None, None, 4 * values.size
+        else:
+            yield view, part, at, 4 * part.n_obs * part.n_vars
+
+
+def _key(view: str, x: Any, many: bool) -> str:
+    """Where a view was read from."""
+    if isinstance(x, Mapping):
+        return str(x.get(view, view))
+    if many:
+        return view
+    for key in [x] if isinstance(x, str) else x or ():
+        if key.split("/", 1)[-1] == view:
+            return str(key)
+    return "X" if x is None and view == "rna" else view
+
+
+def _columns(part: Any, width: int, names: tuple[str, ...] | None) -> np.ndarray | None:
+    """(width,) column of each feature in X; None where X has not all of them."""
+    there = part.var_names.astype(str)
+    if names is None or names == tuple(there):
+        return np.arange(width) if width == len(there) else None
+    if not there.is_unique:
+        twice = there[there.duplicated()][0]
+        raise InputError(f"several features are named {twice!r}: call var_names_make_unique().")
+    at = there.get_indexer(list(names))
+    return None if (at < 0).any() else at
+
+
+def _check_size(plan: list[tuple[str, Any, np.ndarray | None, int]]) -> None:
+    size = sum(bytes_ for *_, bytes_ in plan)
+    if size > _MOST:
+        worst = max(plan, key=lambda p: p[-1])[0]
         raise InputError(
-            f"{path} is damaged or not an AnnData file ({type(error).__name__}): download or "
-            "write it again."
+            f"reconstructions of all features would take {size / 2**30:.1f} GiB (the most: "
+            f"{worst!r}), more than {_MOST / 2**30:.0f}: select genes before, or call "
+            "reconstruct() and keep what you need."
+        )
+
+
+def _add_layers(
+    table: Any, plan: list[tuple[str, Any, np.ndarray | None, int]], layers: Layers, uns: list[str]
+) -> None:
+    if plan and len(uns) != 1:
+        raise InputError(f"layers go under one name of uns, not {uns}.")
+    taken = set()
+    for view, part, at, _ in plan:
+        values, names = layers[view]
+        values = values.astype(np.float32, copy=False)
+        long = f"{uns[0]}_{view.replace('/', '_')}"  # a slash would nest it in the file
+        if part is None:
+            table.obsm[long] = (
+                values
+                if names is None
+                else pd.DataFrame(values, index=table.obs_names, columns=list(names))
+            )
+            continue
+        rows = np.arange(table.n_obs)
+        if part is not table:
+            modality = next(k for k, v in table.mod.items() if v is part)
+            rows = rows_of(table.obs_names, part.obs_names, modality)
+        out = np.full(part.shape, np.nan, dtype=np.float32)
+        out[:, at] = values[rows]
+        name = long if (id(part), uns[0]) in taken else uns[0]  # X and a layer of one table
+        taken.add((id(part), name))
+        part.layers[name] = out
+
+
+def _padded(values: Any, n: int) -> Any:
+    """An array filled up with rows of NaN."""
+    if not isinstance(values, np.ndarray) or len(values) >= n:
+        return values
+    kind = np.result_type(values.dtype, np.float32)
+    return np.concatenate([values, np.full((n - len(values), *values.shape[1:]), np.nan, kind)])
+
+
+def _whole(path: Path, many: bool) -> Any:
+    """A whole AnnData or MuData."""
+    try:
+        if many:
+            return _mudata(path)
+        from anndata import io
+
+        return io.read_h5ad(path) if path.suffix == ".h5ad" else io.read_zarr(path)
+    # damage makes h5py, zarr, anndata and mudata raise nearly every kind of error
+    except Exception as error:
+        if isinstance(error, (InputError, MemoryError, ImportError)):
+            raise
+        raise InputError(
+            f"{path} is damaged or not {'a MuData' if many else 'an AnnData'} file "
+            f"({type(error).__name__}): download or write it again."
         ) from error
+
+
+def _mudata(path: Path) -> Any:
+    try:
+        import mudata
+    except ImportError as error:
+        raise InputError(f"{path} needs mudata: pip install mudata.") from error
+    # so that columns of modalities are not copied into the global obs, and no warning says so
+    with mudata.set_options(pull_on_update=False):
+        return mudata.read_h5mu(path) if path.suffix == ".h5mu" else mudata.read_zarr(path)

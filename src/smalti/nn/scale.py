@@ -74,9 +74,7 @@ def moments(view: View, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.
     return mean, square / max(count, 1)
 
 
-def center_and_spread(
-    view: View, rows: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def center_and_spread(view: View, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation, the latter 1 where a feature is constant up to rounding."""
     mean, var = moments(view, rows)
     sd = np.sqrt(var)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from smalti.plot.style import COLOURS, GREY, PALE, new, styled
 
 if TYPE_CHECKING:
-    from smalti.evaluate.compare import Comparison
+    from smalti.evaluate.scores import Scores
 
 # metric -> how people call it, and what chance gives
 NAMES = {
@@ -25,18 +25,32 @@ NAMES = {
     "quadratic_kappa": ("quadratic kappa", 0.0),
     "r2": ("R² (share of variance)", 0.0),
     "mean_absolute_error": ("mean absolute error (units of the target)", None),
+    "ari_kmeans": ("adjusted Rand index, k-means", 0.0),
+    "ari_ward": ("adjusted Rand index, Ward", 0.0),
+    "ari_leiden": ("adjusted Rand index, Leiden", 0.0),
+    "fmi_kmeans": ("Fowlkes-Mallows index, k-means", None),
+    "nmi_kmeans": ("normalised mutual information, k-means", 0.0),
+    "silhouette": ("silhouette of k-means clusters", None),
+    "davies_bouldin": ("Davies-Bouldin index", None),
+    "silhouette_labels": ("silhouette of the labels", None),
+    "ors": ("overall reconstruction score", None),
+    "transfer_accuracy": ("accuracy of transferred labels", None),
+    "transfer_f1": ("macro F1 of transferred labels", None),
+    "ilisi": ("iLISI", None),
+    "kbet": ("kBET", None),
+    "graph_connectivity": ("graph connectivity", None),
     "root_mean_squared_error": ("root mean squared error (units of the target)", None),
 }
 
 
 @styled
-def plot_scores(comparison: Comparison, metric: str | None = None) -> Figure:
+def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
     """One row per method: a dot per fold, the mean and one standard deviation.
 
     Parameters
     ----------
     comparison
-        What :func:`smalti.compare` returned.
+        What :func:`smalti.compare` or :func:`smalti.compare_integration` returned.
     metric
         Metric to show; the default one of the task when left out.
 
@@ -72,7 +86,7 @@ def plot_scores(comparison: Comparison, metric: str | None = None) -> Figure:
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color=PALE, lw=0.7)
     axes.set_axisbelow(True)
-    axes.set_xlabel(f"{label} of each test fold; bar: mean ± 1 s.d.")
+    axes.set_xlabel(f"{label}; dots: {comparison.unit}; bar: mean ± 1 s.d.")
     # over the whole figure: names of methods may leave the axes too narrow for it
     figure.suptitle(_message(table), x=0.01, ha="left", fontweight="bold", fontsize=10.5)
     return figure

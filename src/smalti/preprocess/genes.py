@@ -130,13 +130,7 @@ class SelectGenes(Select):
         width, count = int(view.shape[1]), int(view.shape[0])
         total, square = np.zeros(width), np.zeros(width)
         for part in pieces(view):
-            values = part.data if sp.issparse(part) else part
-            if values.size and values.min() < 0:
-                raise InputError(
-                    "genes: there are negative values; select genes after log1p and before scale."
-                )
-            raw = sp.csr_matrix(part, dtype=np.float64).expm1() if sp.issparse(part) else np.expm1(
-                part.astype(np.float64))  # fmt: skip
+            raw = self._normalised(part)
             total += np.asarray(raw.sum(0)).reshape(-1)
             power = raw.multiply(raw) if sp.issparse(raw) else raw * raw
             square += np.asarray(power.sum(0)).reshape(-1)
@@ -145,6 +139,49 @@ class SelectGenes(Select):
         score = _dispersion(mean, var)
         # the order of features stays; ties go to the first
         self.kept_ = np.sort(np.argsort(-score, kind="stable")[: self.n])
+
+    def _normalised(self, part: Any) -> Any:
+        """Normalised counts of a piece of the table, float64."""
+        values = part.data if sp.issparse(part) else part
+        if values.size and values.min() < 0:
+            raise InputError(
+                "genes: there are negative values; select genes after log1p and before scale."
+            )
+        if sp.issparse(part):
+            return sp.csr_matrix(part, dtype=np.float64).expm1()
+        return np.expm1(part.astype(np.float64))
+
+
+class GenesOfCounts(SelectGenes):
+    """The genes that :class:`SelectGenes` would keep after ``normalize,log1p``, as raw counts.
+
+    For methods that model the counts themselves.
+
+    Parameters
+    ----------
+    n
+        Genes to keep; all where there are fewer.
+
+    Raises
+    ------
+    InputError
+        If the values are not counts.
+    """
+
+    name: ClassVar[str] = "count_genes"
+
+    def _learn(self, view: View, bags: Bags) -> None:
+        problem = count_problem(view)
+        if problem is not None:
+            raise InputError(f"count_genes needs raw counts: {problem}.")
+        super()._learn(view, bags)
+
+    def _normalised(self, part: Any) -> Any:
+        total = np.asarray(part.sum(1), dtype=np.float64).reshape(-1)
+        factor = np.divide(1e4, total, out=np.zeros_like(total), where=total > 0)
+        if sp.issparse(part):
+            return sp.csr_matrix(sp.diags(factor) @ part.astype(np.float64))
+        return part * factor[:, None]
 
 
 def _dispersion(mean: np.ndarray, var: np.ndarray, bins: int = 20) -> np.ndarray:

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.preprocess.components import PCA, Scale
-from smalti.preprocess.genes import Log1p, MinCells, Normalize, SelectGenes
+from smalti.preprocess.genes import GenesOfCounts, Log1p, MinCells, Normalize, SelectGenes
 from smalti.preprocess.omics import CLR, TFIDF, Top
 from smalti.preprocess.step import Step, count_problem
 from smalti.views import take
@@ -27,6 +27,7 @@ _STEPS: dict[str, tuple[type[Step], str | None, type]] = {
     "min_cells": (MinCells, "n", int), "genes": (SelectGenes, "n", int),
     "scale": (Scale, "max_value", float), "pca": (PCA, "n", int),
     "clr": (CLR, "of", str), "tfidf": (TFIDF, "scale_factor", float), "top": (Top, "n", int),
+    "count_genes": (GenesOfCounts, "n", int),
 }  # fmt: skip
 
 
@@ -223,7 +224,11 @@ def spec_of(steps: Sequence[Step]) -> Any:
 
             method = make(step.method) if isinstance(step.method, str) else step.method
             settings = method.get_params(deep=False)
-            settings["preprocess"] = spec_of(steps_of(_resolved(step, settings["preprocess"])))
+            fitted = getattr(step, "method_", None)
+            if fitted is not None:  # what "auto" came to
+                settings["preprocess"] = spec_of(fitted.steps_)
+            elif settings["preprocess"] != "auto":
+                settings["preprocess"] = spec_of(steps_of(settings["preprocess"]))
             parts.append({"embed": method.name, "settings": settings})
         elif parts and isinstance(parts[-1], str):
             parts[-1] += f",{_word(step)}"
@@ -238,12 +243,6 @@ def spec_text(steps: Sequence[Step]) -> str:
     """:func:`spec_of` as a text, for tables and AnnData."""
     spec = spec_of(steps)
     return spec if isinstance(spec, str) else json.dumps(spec, default=str)
-
-
-def _resolved(step: Embed, spec: Any) -> Any:
-    """What "auto" came to, once fitted."""
-    fitted = getattr(step, "method_", None)
-    return spec if spec != "auto" else fitted.steps_ if fitted is not None else None
 
 
 def _word(step: Step) -> str:

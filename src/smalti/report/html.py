@@ -13,13 +13,13 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from smalti.evaluate.compare import Comparison
+    from smalti.evaluate.scores import Scores
 
 _SHOWN = 5  # metrics in the table; more do not fit on paper
 
 
 def write_report(
-    comparison: Comparison,
+    comparison: Scores,
     path: str | Path,
     *,
     figures: Mapping[str, Figure] | None = None,
@@ -32,11 +32,11 @@ def write_report(
     Parameters
     ----------
     comparison
-        What :func:`smalti.compare` returned.
+        What :func:`smalti.compare` or :func:`smalti.compare_integration` returned.
     path
         The .html file; replaced as a whole.
     figures
-        Heading -> figure, in order; the scores (and ROC curves of a binary task) when left out.
+        Heading -> figure, in order; those of the comparison when left out.
     title
         Heading of the page.
     text
@@ -55,7 +55,7 @@ def write_report(
     from smalti.report.versions import versions
 
     if figures is None:
-        figures = default_figures(comparison)
+        figures = comparison.figures()
     rules = Environment(
         loader=PackageLoader("smalti.report", "."),
         autoescape=True,
@@ -66,21 +66,11 @@ def write_report(
     html = page.render(
         title=title, text=list(text), about=comparison.about, notes=comparison.notes,
         figures=[(name, _svg(f), (captions or {}).get(name, "")) for name, f in figures.items()],
-        table=_table(comparison), counts=_counts(comparison), digest=comparison.digest,
-        settings=_settings(comparison), versions=versions(),
+        table=_table(comparison), counts=comparison.counts(), unit=comparison.unit,
+        digest=comparison.digest, settings=_settings(comparison), versions=versions(),
     )  # fmt: skip
     with atomic_write(path) as temporary:
         Path(temporary).write_text(html, encoding="utf-8")
-
-
-def default_figures(comparison: Comparison) -> dict[str, Figure]:
-    """The pictures that fit any comparison."""
-    from smalti.plot import plot_roc, plot_scores
-
-    figures = {"Scores": plot_scores(comparison)}
-    if comparison.task.kind == "binary":
-        figures["ROC curves"] = plot_roc(comparison.predictions)
-    return figures
 
 
 def _svg(figure: Figure) -> str:
@@ -94,7 +84,7 @@ def _svg(figure: Figure) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _table(comparison: Comparison) -> dict[str, Any]:
+def _table(comparison: Scores) -> dict[str, Any]:
     """Header and rows of the table; the best mean of each metric is marked."""
     from smalti.evaluate.metrics import LOWER_IS_BETTER
     from smalti.plot.scores import NAMES
@@ -124,22 +114,7 @@ def _table(comparison: Comparison) -> dict[str, Any]:
     return {"head": head, "rows": rows}
 
 
-def _counts(comparison: Comparison) -> dict[str, str]:
-    folds = comparison.folds[["repeat", "fold", "n_train", "n_test"]].drop_duplicates()
-    n_train, n_test = folds["n_train"], folds["n_test"]
-    return {
-        "test bags": f"{comparison.predictions['bag'].nunique():,}",
-        "donors": f"{comparison.predictions['donor'].nunique():,}",
-        "repeats": f"{folds['repeat'].nunique()}",
-        "fits per method": f"{len(folds)}",
-        "bags per fit": f"{n_train.min():,} to train, {n_test.min():,} to test"
-        if n_train.nunique() == n_test.nunique() == 1
-        else f"{n_train.min():,} to {n_train.max():,} to train, "
-        f"{n_test.min():,} to {n_test.max():,} to test",
-    }
-
-
-def _settings(comparison: Comparison) -> dict[str, str]:
+def _settings(comparison: Scores) -> dict[str, str]:
     """Settings of each method as text, those that are None left out."""
     return {
         method: ", ".join(f"{k}={_plain(v)}" for k, v in values.items() if v is not None)

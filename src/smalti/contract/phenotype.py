@@ -1,14 +1,9 @@
-"""What every method must keep, as checks that anyone can run on a method of their own.
-
-``for check in checks(): check(MyMethod)``. A check raises ``AssertionError`` with the reason. The
-method's ``example()`` says the settings.
-"""
+"""Checks of methods that learn a phenotype from bags."""
 
 from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +19,6 @@ from smalti.many import fit_many
 from smalti.method import Method
 from smalti.model_files import load
 from smalti.stage import Sweep
-
-Check = Callable[[type[Method]], None]
 
 
 def _example(cls: type[Method], **settings: object) -> Method:
@@ -258,8 +251,3 @@ def check_clone(cls: type[Method]) -> None:
     assert cls.name, "a method needs a name"
     assert cls.reference, "a method needs a reference"
     assert (cls.__doc__ or "").strip(), "a method needs a docstring"
-
-
-def checks() -> list[Check]:
-    """All checks, in order."""
-    return [value for name, value in globals().items() if name.startswith("check_")]

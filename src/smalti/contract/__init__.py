@@ -1,0 +1,20 @@
+"""What every method must keep, as checks that anyone can run on a method of their own.
+
+``for check in checks(): check(MyMethod)``. A check raises ``AssertionError`` with the reason. The
+method's ``example()`` says the settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Check = Callable[[type[Any]], None]
+
+
+def checks(room: str = "mil") -> list[Check]:
+    """All checks in order, for methods of ``smalti.mil`` or of ``smalti.integrate``."""
+    from smalti.contract import integration, phenotype
+
+    module = {"mil": phenotype, "integrate": integration}[room]
+    return [value for name, value in vars(module).items() if name.startswith("check_")]

@@ -1,0 +1,237 @@
+"""MOFA+: factors of several modalities by variational inference, fitted by mofapy2."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from smalti.batch import Batch, Output, Shape
+from smalti.errors import InputError
+from smalti.extras import absent, global_numpy_seed, need
+from smalti.integration import Integration
+from smalti.nn.modalities import Blocks
+from smalti.stage import Stage, Sweep, Training
+
+_MOST = 8e9  # bytes of all views as dense float64, which is what mofapy2 takes
+
+
+class MOFA(Integration):
+    """Group factor analysis with sparse weights: x_i = W_i z + b_i + noise of each feature.
+
+    mofapy2 fits q(W), q(tau) and q(z) on the standardised views (Gaussian likelihoods, a
+    spike-and-slab prior with automatic relevance determination on W, one group). A cell, old or
+    new, is then embedded by the mean of q(z) given q(W) and q(tau), the fixed point of mofapy2's
+    own update of z (Argelaguet et al. 2020, supplementary methods):
+    z = (I + sum_i E[W_i' T_i W_i])^-1 sum_i E[W_i]' T_i (x_i - b_i), T_i = diag E[tau_i], over
+    the views i in which the cell was measured. Factors that mofapy2 drops stay as columns of
+    zeros.
+
+    Raises
+    ------
+    InputError
+        In ``fit``: if mofapy2 is not installed; if the views as dense float64, which is what it
+        takes, would be over 8 GB (it makes several copies of them); if factors are not fewer than
+        cells.
+    """
+
+    name: ClassVar[str] = "mofa"
+    reference: ClassVar[str] = "Argelaguet et al. (2020), Genome Biol. 21:111 (MOFA+)"
+    missing: ClassVar[bool] = True
+
+    width: int = 15  # factors
+    scale_views: bool = False  # each view to overall variance 1, once its features are
+    convergence: str = "fast"  # or "medium", "slow": when the evidence bound has come to rest
+    iterations: int = 1000  # of variational inference, at most
+    clip: float | None = 10.0  # standardised values beyond it are cut
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Why it cannot run here (mofapy2 is not installed), or None."""
+        return absent("mofapy2")
+
+    def network(self, shape: Shape) -> nn.Module:
+        """Weights, precisions and intercepts, filled by the fit."""
+        return MOFANet(shape, width=self.width, clip=self.clip)
+
+    def plan(self, shape: Shape) -> Iterator[Stage]:
+        """One call of the library."""
+        yield Sweep(step=self._fit, name="mofapy2")
+
+    @classmethod
+    def example(cls) -> MOFA:
+        """Small and quick."""
+        return cls(width=5, iterations=60)
+
+    def _fit(self, network: nn.Module, training: Training) -> float:
+        assert isinstance(network, MOFANet)
+        entry_point = need("mofapy2.run.entry_point").entry_point
+        n, total = training.bags.n_instances, sum(network.blocks.sizes)
+        if 8.0 * n * total > _MOST:
+            raise InputError(
+                f"mofa needs the views as one dense float64 table, here {n:,} cells by {total:,} "
+                f"features or {8e-9 * n * total:.1f} GB, over its limit of {_MOST / 1e9:.0f} GB: "
+                "select fewer features (genes=2000, top=5000), or take fewer cells."
+            )
+        if self.width >= n:
+            raise InputError(f"mofa: width={self.width} factors need more than {n} cells.")
+        if self.convergence not in ("fast", "medium", "slow"):  # mofapy2 would exit Python
+            raise InputError(
+                f"convergence={self.convergence!r} is not one of 'fast', 'medium', 'slow'."
+            )
+        network.blocks.fit(training)
+        tables, rows = _tables(network, training)
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),  # it prints a banner and each iteration
+            global_numpy_seed(self.seed),
+        ):
+            warnings.simplefilter("ignore")
+            model = entry_point()
+            model.set_data_options(scale_views=False)  # scaled already, if at all
+            scales = [_spread(t) if self.scale_views else 1.0 for t in tables]
+            model.set_data_matrix(
+                [[t / s] for t, s in zip(tables, scales, strict=True)],
+                likelihoods=["gaussian"] * len(tables),
+                views_names=[f"view{i}" for i in range(len(tables))], groups_names=["cells"],
+                samples_names=[[str(i) for i in range(n)]],
+                features_names=[[f"view{i}_{j}" for j in range(t.shape[1])]
+                                for i, t in enumerate(tables)],
+            )  # fmt: skip
+            model.set_model_options(factors=self.width, spikeslab_weights=True, ard_weights=True)
+            model.set_train_options(
+                iter=self.iterations, convergence_mode=self.convergence, seed=self.seed, quiet=True
+            )
+            model.build()
+            model.run()
+        nodes = model.model.getNodes()
+        weights, tau = nodes["W"].getExpectations(), nodes["Tau"].getNodes()
+        for i, (w, t, scale) in enumerate(zip(weights, tau, scales, strict=True)):
+            precision = t.getExpectations(expand=False)["E"][0]
+            network.set_view(i, rows[i], w["E"], w["E2"], precision, model.intercepts[i][0], scale)
+        bound = model.model.getTrainingStats()["elbo"]
+        return -float(bound[np.isfinite(bound)][-1])
+
+
+def _tables(network: MOFANet, training: Training) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Each view as mofapy2 takes it, (n_cells, d) float64 with NaN where a cell was not measured,
+    of the features that vary; and the positions of these.
+    """  # noqa: D205
+    parts: list[list[np.ndarray]] = [[] for _ in network.blocks.sizes]
+    for batch in training.instances(network):
+        rows, present = network.blocks(batch)
+        for i, x in enumerate(rows):
+            part = x.cpu().numpy().astype(np.float64)
+            if present is not None:
+                part[present[:, i].cpu().numpy() == 0] = np.nan
+            parts[i].append(part)
+    tables = [np.concatenate(p) for p in parts]
+    vary = [np.flatnonzero(np.nanmax(t, axis=0) > np.nanmin(t, axis=0)) for t in tables]
+    for name, kept in zip(network.blocks.names, vary, strict=True):
+        if not len(kept):
+            raise InputError(f"mofa: no feature of view {name!r} varies; leave the view out.")
+    return [t[:, v] for t, v in zip(tables, vary, strict=True)], vary
+
+
+def _spread(table: np.ndarray) -> float:
+    """Standard deviation of a whole view about the means of its features, as mofapy2 scales it."""
+    return float(np.nanstd(table - np.nanmean(table, axis=0)))
+
+
+class MOFANet(nn.Module):
+    """The posterior means of :class:`MOFA` in closed form.
+
+    Parameters
+    ----------
+    shape
+        Of the views.
+    width
+        Factors.
+    clip
+        Standardised values beyond it are cut.
+    """
+
+    def __init__(self, shape: Shape, *, width: int, clip: float | None) -> None:
+        super().__init__()
+        self.blocks = Blocks(shape.views, clip=clip)
+        for i, d in enumerate(self.blocks.sizes):
+            self.register_buffer(f"weight_{i}", torch.zeros(d, width))  # E[W] in units of the view
+            self.register_buffer(f"intercept_{i}", torch.zeros(d))
+            self.register_buffer(f"project_{i}", torch.zeros(d, width))  # E[tau] E[W]
+            self.register_buffer(f"gram_{i}", torch.zeros(width, width))  # E[W' T W]
+
+    def set_view(
+        self, i: int, features: np.ndarray, mean: np.ndarray, square: np.ndarray,
+        precision: np.ndarray, intercept: np.ndarray, scale: float,
+    ) -> None:  # fmt: skip
+        """Take what mofapy2 found for view i.
+
+        Parameters
+        ----------
+        i
+            Position of the view.
+        features
+            (d,) positions of the features that mofapy2 saw.
+        mean, square
+            (d, k) E[W] and E[W^2]; k may be below the width.
+        precision
+            (d,) E[tau].
+        intercept
+            (d,) mean of each feature.
+        scale
+            What the view was divided by.
+        """
+        k = mean.shape[1]
+        cross = mean.T @ (precision[:, None] * mean)
+        np.fill_diagonal(cross, precision @ square)  # weights are independent in q
+        weight, project = getattr(self, f"weight_{i}"), getattr(self, f"project_{i}")
+        at = torch.as_tensor(features, device=weight.device)
+        for buffer, values in (
+            (weight, mean * scale),
+            (project, precision[:, None] * mean / scale),
+        ):
+            buffer.zero_()
+            buffer[at, :k] = torch.as_tensor(values).to(buffer)
+        gram = getattr(self, f"gram_{i}")
+        gram.zero_()
+        gram[:k, :k] = torch.as_tensor(cross).to(gram)
+        offset = getattr(self, f"intercept_{i}")
+        offset.zero_()
+        offset[at] = torch.as_tensor(intercept * scale).to(offset)
+
+    def forward(self, batch: Batch) -> Output:
+        """Posterior mean of the factors of each cell, (n, width), as ``raw``."""
+        x, present = self.blocks(batch)
+        width = self.gram_0.shape[0]
+        # k is small: in float64, so that factors that resemble one another lose no digits
+        right = torch.zeros(len(x[0]), width, dtype=torch.float64, device=x[0].device)
+        precision = torch.eye(width, dtype=torch.float64, device=x[0].device)
+        for i, rows in enumerate(x):
+            offset, project = getattr(self, f"intercept_{i}"), getattr(self, f"project_{i}")
+            seen = (rows - offset).double() @ project.double()
+            gram = getattr(self, f"gram_{i}").double()
+            if present is None:
+                right, precision = right + seen, precision + gram
+            else:
+                there = present[:, i].double()
+                right = right + seen * there[:, None]
+                precision = precision + gram * there[:, None, None]
+        z = torch.linalg.solve(precision, right[..., None])[..., 0]
+        return Output(z.to(x[0].dtype))
+
+    def decode(self, z: Tensor) -> dict[str, Tensor]:
+        """Each view from the factors, in the units that it was given."""
+        rows = [
+            torch.addmm(getattr(self, f"intercept_{i}"), z, getattr(self, f"weight_{i}").T)
+            for i in range(len(self.blocks.sizes))
+        ]
+        return self.blocks.undo(rows)
+
+
+__all__ = ["MOFA", "MOFANet"]

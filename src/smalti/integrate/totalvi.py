@@ -1,0 +1,269 @@
+"""totalVI: a variational autoencoder of RNA and protein counts, trained by scvi-tools."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor, nn
+
+from smalti.bags import Bags
+from smalti.batch import Batch, Output, Shape
+from smalti.errors import InputError
+from smalti.extras import absent, global_numpy_seed, need
+from smalti.integration import Integration
+from smalti.preprocess.step import count_problem
+from smalti.stage import Stage, Sweep, Training
+
+_PROTEIN = ("prot", "adt", "antibod")
+
+
+class TotalVI(Integration):
+    """Negative binomial RNA and a two-part mixture of protein background and foreground.
+
+    scvi-tools builds, starts and trains the model on raw counts (one batch, its own
+    architecture, 90 % of the cells for training and 10 % to stop by). The embedding is the mean of
+    q(z | x, y). ``reconstruct`` gives expected counts: RNA of a cell whose library is the median of
+    the training cells, as the code does not hold the library size; proteins with their
+    background, the mean over the background's log-normal law (Gayoso et al. 2021, equations 3 to
+    10).
+
+    ``preprocess="auto"`` keeps the ``genes`` genes that vary most after normalisation and log, as
+    raw counts; all proteins are kept.
+
+    Raises
+    ------
+    InputError
+        In ``fit``: if scvi-tools is not installed; if there are not exactly two views, or their
+        names do not tell which is which; if a view does not hold raw counts.
+    """
+
+    name: ClassVar[str] = "totalvi"
+    reference: ClassVar[str] = "Gayoso et al. (2021), Nat. Methods 18:272-282"
+    missing: ClassVar[bool] = False
+    counts: ClassVar[bool] = True  # raw counts only
+
+    rna: str | None = None  # view; None: the other one
+    protein: str | None = None  # view; None: the first named like a protein ("prot", "adt", ...)
+    genes: int = 2000  # kept by preprocess="auto"
+    width: int = 20  # of the code
+    epochs: int | None = None  # passes over the cells; None: 20,000 / cells * 400, at most 400
+    early_stopping: bool = True  # after 45 epochs without a better bound in validation
+    batch_size: int = 256  # cells in a step
+    lr: float = 4e-3  # learning rate of Adam
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Why it cannot run here (scvi-tools is not installed), or None."""
+        reason = absent("scvi")
+        return reason and reason.replace("scvi is", "scvi-tools is")
+
+    def steps_for(self, bags: Bags) -> Any:  # type: ignore[override]
+        """What ``preprocess="auto"`` means: some genes, as raw counts."""
+        names = self.views_of(bags.x)
+        _check_counts(bags, names)
+        return {names[0]: f"count_genes={self.genes}"}
+
+    def views_of(self, views: Mapping[str, Any]) -> tuple[str, str]:
+        """Names of the RNA view and of the protein view.
+
+        Raises
+        ------
+        InputError
+            If there are not two views, or the settings and the names do not tell them apart.
+        """
+        names = list(views)
+        if len(names) != 2:
+            raise InputError(f"totalvi takes two views, RNA and protein; there are {names}.")
+        for setting, given in (("rna", self.rna), ("protein", self.protein)):
+            if given is not None and given not in names:
+                raise InputError(f"{setting}={given!r} is no view; there are {names}.")
+        protein = self.protein
+        if protein is None and self.rna is not None:
+            protein = next(n for n in names if n != self.rna)
+        elif protein is None:
+            protein = next((n for n in names if any(w in n.lower() for w in _PROTEIN)), None)
+        if protein is None:
+            raise InputError(f"which of {names} is the protein? Say protein={names[1]!r}.")
+        rna = next(n for n in names if n != protein)
+        if self.rna not in (None, rna):
+            raise InputError(f"rna and protein are both {protein!r}: name two views.")
+        return rna, protein
+
+    def network(self, shape: Shape) -> nn.Module:
+        """scvi-tools' module, as its model builds it for one batch."""
+        rna, protein = self.views_of(shape.views)
+        sizes = (int(shape.views[rna][0]), int(shape.views[protein][0]))
+        return TotalVINet((rna, protein), sizes, width=self.width)
+
+    def plan(self, shape: Shape) -> Iterator[Stage]:
+        """One call of the library."""
+        yield Sweep(step=self._fit, name="scvi-tools")
+
+    @classmethod
+    def example(cls) -> TotalVI:
+        """Small and quick."""
+        return cls(width=8, epochs=40, batch_size=64)
+
+    def _read_new(self, X: Any) -> Bags:
+        bags = super()._read_new(X)
+        _check_counts(bags, self.views_of(bags.x))  # scaled values would be embedded as nonsense
+        return bags
+
+    def _fit(self, network: nn.Module, training: Training) -> None:
+        assert isinstance(network, TotalVINet)
+        scvi, anndata = need("scvi"), need("anndata")
+        bags, (rna, protein) = training.bags, network.names
+        _check_counts(bags, network.names)
+        counts = sp.csr_matrix(_whole(bags, rna), dtype=np.float32)
+        surface = _whole(bags, protein)
+        surface = surface.toarray() if sp.issparse(surface) else np.asarray(surface)
+        library = np.asarray(counts.sum(1)).reshape(-1)
+        network.library.fill_(float(np.median(library)))
+        n, device = len(library), network.library.device
+        # batch normalisation cannot take a batch of one cell
+        alone = int(np.ceil(0.9 * n)) % self.batch_size == 1
+        show = bool(self.progress)
+        with _quiet(), _seeded(scvi, self.seed), tempfile.TemporaryDirectory() as folder:
+            data = anndata.AnnData(counts)
+            data.obs_names = [str(i) for i in range(n)]
+            data.obsm["protein"] = surface.astype(np.float32)
+            scvi.model.TOTALVI.setup_anndata(data, protein_expression_obsm_key="protein")
+            with torch.enable_grad():
+                model = scvi.model.TOTALVI(
+                    data, n_latent=self.width, override_missing_proteins=True
+                )
+                model.train(
+                    max_epochs=self.epochs, lr=self.lr, batch_size=self.batch_size,
+                    early_stopping=self.early_stopping,
+                    accelerator="gpu" if device.type == "cuda" else "cpu",
+                    devices=[device.index or 0] if device.type == "cuda" else 1,
+                    datasplitter_kwargs={"drop_last": alone},
+                    enable_progress_bar=show, logger=False, enable_checkpointing=False,
+                    default_root_dir=folder,
+                )  # fmt: skip
+            network.module.load_state_dict(model.module.state_dict())
+            model.deregister_manager(data)  # the class would keep the data alive
+        network.eval()
+
+
+def _whole(bags: Bags, name: str) -> Any:
+    """A view in memory, sparse where it is."""
+    view = bags.x[name]
+    return view if sp.issparse(view) else bags.table(name)
+
+
+def _check_counts(bags: Bags, names: tuple[str, str]) -> None:
+    for name in names:
+        problem = count_problem(bags.x[name])
+        if problem is not None:
+            raise InputError(
+                f"totalvi models raw counts, and view {name!r} holds none: {problem}. Scaled or "
+                "log values were given: pass the raw counts (a layer, or .raw), and no "
+                "preprocessing but 'count_genes'."
+            )
+
+
+@contextmanager
+def _seeded(scvi: Any, seed: int) -> Iterator[None]:
+    """Seed all that scvi-tools draws from, and put it back; PyTorch's stream is forked outside."""
+    before, names = random.getstate(), ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+    env = {k: os.environ.get(k) for k in names}
+    settings, old = scvi.settings, scvi.settings.seed
+    devices = list(range(torch.cuda.device_count()))
+    try:
+        with global_numpy_seed(seed), torch.random.fork_rng(devices=devices):
+            settings.seed = seed
+            yield
+    finally:
+        settings._seed = old  # its setter would seed everything once more
+        random.setstate(before)
+        for name, value in env.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No logs and no warnings from scvi-tools and Lightning."""
+    loggers = [logging.getLogger(n) for n in ("scvi", "lightning.pytorch", "lightning.fabric",
+                                              "pytorch_lightning", "lightning_fabric")]  # fmt: skip
+    levels = [log.level for log in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for log in loggers:
+            log.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for log, level in zip(loggers, levels, strict=True):
+                log.setLevel(level)
+
+
+class TotalVINet(nn.Module):
+    """scvi-tools' TOTALVAE, used without sampling.
+
+    Parameters
+    ----------
+    names
+        The RNA view and the protein view.
+    sizes
+        Genes and proteins.
+    width
+        Of the code.
+    """
+
+    library: Tensor
+
+    def __init__(self, names: tuple[str, str], sizes: tuple[int, int], *, width: int) -> None:
+        super().__init__()
+        module = need("scvi.module").TOTALVAE
+        self.names = names
+        self.module = module(
+            n_input_genes=sizes[0], n_input_proteins=sizes[1], n_batch=1, n_latent=width, n_panel=1
+        )
+        self.register_buffer("library", torch.ones(()))  # median RNA counts of the training cells
+
+    def forward(self, batch: Batch) -> Output:
+        """Mean of q(z | x, y) of each cell, (n, width), as ``raw``."""
+        parts = [batch.views[name] for name in self.names]
+        x = torch.cat([torch.log1p(v / (1 + v.mean(1, keepdim=True))) for v in parts], dim=1)
+        encoder = self.module.encoder
+        return Output(encoder.z_mean_encoder(encoder.encoder(x, _batch(x))))
+
+    def decode(self, z: Tensor) -> dict[str, Tensor]:
+        """Expected counts: RNA at the median library of training, proteins with background."""
+        net, b = self.module.decoder, _batch(z)
+        scale = net.px_scale_decoder(torch.cat([net.px_decoder(z, b), z], dim=1), b)
+        back = torch.cat([net.py_back_decoder(z, b), z], dim=1)
+        alpha = net.py_back_mean_log_alpha(back, b)
+        beta = net.activation_function_bg(net.py_back_mean_log_beta(back, b)) + 1e-8
+        fore = torch.cat([net.py_fore_decoder(z, b), z], dim=1)
+        times = net.py_fore_scale_decoder(fore, b) + 1 + 1e-8  # foreground over background
+        mixing = net.py_background_decoder(torch.cat([net.sigmoid_decoder(z, b), z], dim=1), b)
+        share = torch.sigmoid(mixing)  # probability of background
+        rate = torch.exp(alpha + beta.square() / 2 + self.module.log_per_batch_efficiency[:, 0])
+        rna, protein = self.names
+        return {
+            rna: self.library * net.px_scale_activation(scale),
+            protein: rate * (share + (1 - share) * times),
+        }
+
+
+def _batch(x: Tensor) -> Tensor:
+    """(n, 1) the one batch that there is."""
+    return torch.zeros(len(x), 1, dtype=torch.long, device=x.device)
+
+
+__all__ = ["TotalVI", "TotalVINet"]
