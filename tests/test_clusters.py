@@ -195,9 +195,9 @@ def test_batches_that_mix_score_higher():
     mixed, apart = batch_mixing(x, batch, truth), batch_mixing(shifted, batch, truth)
     assert set(mixed) == {"ilisi", "kbet", "graph_connectivity"}
     assert mixed["ilisi"] > 0.7 > 0.1 > apart["ilisi"]
-    assert mixed["kbet"] > apart["kbet"] == 0
-    assert mixed["graph_connectivity"] == 1
-    assert apart["graph_connectivity"] == pytest.approx(0.5, abs=0.1)
+    assert mixed["kbet"] > 0.5 > 0.2 > apart["kbet"]
+    assert mixed["graph_connectivity"] > 0.95
+    assert apart["graph_connectivity"] == pytest.approx(0.5, abs=0.15)
     plain = batch_mixing(x, np.where(batch, "new", "old"))
     assert np.isnan(plain["graph_connectivity"])
     assert plain["ilisi"] == pytest.approx(mixed["ilisi"])

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from smalti.bags import Bags
     from smalti.errors import InputError
     from smalti.evaluate.compare import Comparison, compare
+    from smalti.evaluate.integration import IntegrationComparison, compare_integration
+    from smalti.integration import Integration
     from smalti.io.anndata import read
     from smalti.io.features import read_features
     from smalti.many import fit_many
@@ -27,9 +29,12 @@ _NAMES = {
     "Bags": "smalti.bags",
     "Comparison": "smalti.evaluate.compare",
     "InputError": "smalti.errors",
+    "Integration": "smalti.integration",
+    "IntegrationComparison": "smalti.evaluate.integration",
     "Method": "smalti.method",
     "Task": "smalti.task",
     "compare": "smalti.evaluate.compare",
+    "compare_integration": "smalti.evaluate.integration",
     "fit_many": "smalti.many",
     "load": "smalti.model_files",
     "make": "smalti.registry",
@@ -40,9 +45,9 @@ _NAMES = {
 _ROOMS = ("datasets", "evaluate", "explain", "integrate", "mil", "plot", "preprocess")
 
 __all__ = [
-    "Bags", "Comparison", "InputError", "Method", "Task", "__version__", "compare", "datasets",
-    "evaluate", "explain", "fit_many", "integrate", "load", "make", "methods", "mil", "plot",
-    "preprocess", "read", "read_features",
+    "Bags", "Comparison", "InputError", "Integration", "IntegrationComparison", "Method", "Task",
+    "__version__", "compare", "compare_integration", "datasets", "evaluate", "explain", "fit_many",
+    "integrate", "load", "make", "methods", "mil", "plot", "preprocess", "read", "read_features",
 ]  # fmt: skip
 
 

@@ -91,7 +91,7 @@ class Shape:
     task
         The fitted task.
     n_bags
-        Training bags.
+        Training bags; training cells of an integration.
     levels
         Names of the groups of instances (cell types), where the method has asked for them.
     n_covariates

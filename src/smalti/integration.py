@@ -16,6 +16,7 @@ What it shares with other methods is in :mod:`smalti.estimator`. Design:
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -199,7 +200,8 @@ class Integration(Estimator):
         """Set up a fit on some of the bags."""
         self.task_: Task = NOTHING
         self.columns_ = Columns()
-        self.shape_ = Shape({k: v.shape[1:] for k, v in bags.x.items()}, NOTHING, len(members))
+        n_cells = int(bags.lengths[members].sum())
+        self.shape_ = Shape({k: v.shape[1:] for k, v in bags.x.items()}, NOTHING, n_cells)
         self.decoded_ = {k: bags.features[k] for k in bags.x if k in bags.features}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -281,13 +283,14 @@ class NetworkIntegration(Integration):
     """An integration trained by gradient: the settings that all of these share, and their plan."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "fast": {"batch_size": 256, "lr": 4e-3, "epochs": 8, "anneal": True},
+        "fast": {"batch_size": 256, "lr": 4e-3, "epochs": 8, "min_steps": 200, "anneal": True},
     }
 
     width: int = 64  # of the code
     l1: float = 1e-4  # on activations
     l2: float = 1e-3  # on weights
     epochs: int = 25  # passes over the cells
+    min_steps: int = 0  # more passes where these make fewer steps than this
     batch_size: int = 16  # cells in a step
     lr: float = 1e-3  # learning rate of Adam
     anneal: bool = False  # lr up over the first tenth of the epochs, then down to 0 as a cosine
@@ -298,9 +301,11 @@ class NetworkIntegration(Integration):
         from smalti.nn.modalities import blocks_sweep
 
         yield blocks_sweep()
+        of_an_epoch = math.ceil(shape.n_bags / self.batch_size)
+        epochs = max(self.epochs, math.ceil(self.min_steps / of_an_epoch))
         yield Gradient(
-            epochs=self.epochs, lr=self.lr, batch_size=self.batch_size, sampler=Cells(),
-            loss=own_loss, schedule=warm_cosine(self.epochs) if self.anneal else None,
+            epochs=epochs, lr=self.lr, batch_size=self.batch_size, sampler=Cells(),
+            loss=own_loss, schedule=warm_cosine(epochs) if self.anneal else None,
             epsilon=1e-7, name="train",
         )  # fmt: skip
 

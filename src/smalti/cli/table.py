@@ -12,6 +12,7 @@ _SHOWN = 3
 
 def show(comparison: Scores) -> None:
     """Print the table, where it comes from, and the notes."""
+    import pandas as pd
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -29,6 +30,9 @@ def show(comparison: Scores) -> None:
         part = summary[summary["method"] == method].set_index("metric")
         cells = []
         for m in names:
+            if pd.isna(part.loc[m, "mean"]):
+                cells.append("–")
+                continue
             best = means[m].min() if m in LOWER_IS_BETTER else means[m].max()
             text = f"{part.loc[m, 'mean']:.3f}"
             bold = text == f"{best:.3f}"

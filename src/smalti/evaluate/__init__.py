@@ -1,6 +1,6 @@
 """Honest comparison: splits by donor, metrics by name, trivial baselines, corrected tests.
 
-``compare`` itself is ``smalti.compare``: here the name is that of its file.
+``compare`` and ``compare_integration`` are names of :mod:`smalti` itself.
 """
 
 from __future__ import annotations
@@ -9,24 +9,41 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smalti.evaluate.clusters import cluster, cluster_scores, label_transfer, shape_scores
     from smalti.evaluate.compare import Comparison
+    from smalti.evaluate.integration import IntegrationComparison
     from smalti.evaluate.metrics import METRICS, score
+    from smalti.evaluate.mixing import batch_mixing
+    from smalti.evaluate.reconstruction import (
+        overall_reconstruction_score,
+        reconstruction_score,
+    )
     from smalti.evaluate.splits import Split, donor_folds, given_folds, split_digest
     from smalti.evaluate.statistics import corrected_test
 
 _NAMES = {
     "METRICS": "metrics",
     "Comparison": "compare",
+    "IntegrationComparison": "integration",
     "Split": "splits",
+    "batch_mixing": "mixing",
+    "cluster": "clusters",
+    "cluster_scores": "clusters",
     "corrected_test": "statistics",
     "donor_folds": "splits",
     "given_folds": "splits",
+    "label_transfer": "clusters",
+    "overall_reconstruction_score": "reconstruction",
+    "reconstruction_score": "reconstruction",
     "score": "metrics",
+    "shape_scores": "clusters",
     "split_digest": "splits",
 }
 
 __all__ = [
-    "METRICS", "Comparison", "Split", "corrected_test", "donor_folds", "given_folds", "score",
+    "METRICS", "Comparison", "IntegrationComparison", "Split", "batch_mixing", "cluster",
+    "cluster_scores", "corrected_test", "donor_folds", "given_folds", "label_transfer",
+    "overall_reconstruction_score", "reconstruction_score", "score", "shape_scores",
     "split_digest",
 ]  # fmt: skip
 

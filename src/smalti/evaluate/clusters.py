@@ -284,9 +284,8 @@ def _symmetric(graph: Any, n: int | None) -> sparse.csr_matrix:
         raise InputError(f"graph has shape {given.shape}: give one row and one column a cell.")
     if not np.isfinite(given.data).all() or (given.data < 0).any():
         raise InputError("graph has weights that are negative or not finite: larger is nearer.")
-    both = given.maximum(given.T).tolil()
-    both.setdiag(0)
-    out = both.tocsr()
+    both = given.maximum(given.T)
+    out = (both - sparse.diags(both.diagonal())).tocsr()
     out.eliminate_zeros()
     return out
 

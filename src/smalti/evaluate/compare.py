@@ -19,7 +19,7 @@ from smalti._version import __version__
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.evaluate.metrics import METRICS, score
-from smalti.evaluate.scores import Scores
+from smalti.evaluate.scores import Scores, new_label
 from smalti.evaluate.splits import Split, donor_folds, given_folds, split_digest
 from smalti.evaluate.statistics import corrected_test
 from smalti.io.table import write_table
@@ -208,14 +208,7 @@ def _line_up(
             method = _whole(method)
         if not isinstance(method, Method):
             raise InputError(f"{candidate!r} is neither the name of a method nor a method.")
-        label = label or method.name
-        if label in chosen:  # the same method twice: say what differs
-            changed = {k: v for k, v in method.get_params().items()
-                       if v != chosen[label].get_params().get(k)}  # fmt: skip
-            label = f"{label} {' '.join(f'{k}={v}' for k, v in changed.items())}".strip()
-        if label in chosen:
-            raise InputError(f"{label!r} is named twice with the same settings.")
-        chosen[label] = method
+        chosen[new_label(label, method, chosen)] = method
     notes = []
     for name, cls in methods().items():
         reason = cls().unfit_for(bags) if cls.baseline and name not in chosen else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -111,7 +112,8 @@ class Scores:
             row = {"method": method + (" (baseline)" if method in self.baselines else "")}
             for m in names:
                 star = "*" if best.get(m) == method else " "
-                row[m] = f"{cells.loc[m, 'mean']:.3f} ± {cells.loc[m, 'sd_folds']:.3f}{star}"
+                mean, sd = cells.loc[m, ["mean", "sd_folds"]]
+                row[m] = "–" if pd.isna(mean) else f"{mean:.3f} ± {sd:.3f}{star}"
             rows.append(row)
         text = pd.DataFrame(rows).to_string(index=False)
         tail = f"mean ± s.d. over {self.n_fits} {self.unit}; * best. Digest {self.digest}."
@@ -150,3 +152,21 @@ class Scores:
         from smalti.report import write_report
 
         write_report(self, path, **kwargs)
+
+
+def new_label(label: str | None, method: Any, chosen: Mapping[str, Any]) -> str:
+    """Name a method of a comparison: its own, with the settings that tell it from a namesake.
+
+    Raises
+    ------
+    InputError
+        If there is one of that name with the same settings.
+    """
+    label = label or method.name
+    if label in chosen:  # the same method twice: say what differs
+        changed = {k: v for k, v in method.get_params().items()
+                   if v != chosen[label].get_params().get(k)}  # fmt: skip
+        label = f"{label} {' '.join(f'{k}={v}' for k, v in changed.items())}".strip()
+    if label in chosen:
+        raise InputError(f"{label!r} is named twice with the same settings.")
+    return label

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.linalg
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
-from smalti.integration import Integration
+from smalti.integration import Integration, as_cells
 from smalti.nn.modalities import Blocks, blocks_sweep
 from smalti.stage import Stage, Sweep, Training
 
@@ -37,6 +39,26 @@ class BlockPCA(Integration):
 
     width: int = 64  # components
     clip: float | None = 10.0  # standardised values beyond it are cut
+    modality: str | None = None  # PCA of this one alone, the control of every integration
+
+    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+        """Learn from cells (see :meth:`Integration.fit`); of one modality alone if so set."""
+        if self.modality is None:
+            return super().fit(X, y, checkpoint=checkpoint)
+        bags = as_cells(X)
+        name, view = bags.view(self.modality)
+        alone = dataclasses.replace(
+            bags, x={name: view},
+            features={k: v for k, v in bags.features.items() if k == name},
+            present={k: v for k, v in bags.present.items() if k == name},
+        )  # fmt: skip
+        steps = self.preprocess
+        if isinstance(steps, Mapping):
+            self.preprocess = {k: v for k, v in steps.items() if k == name}
+        try:
+            return super().fit(alone, y, checkpoint=checkpoint)
+        finally:
+            self.preprocess = steps
 
     def network(self, shape: Shape) -> nn.Module:
         """Means, axes and variances as buffers."""

@@ -1,0 +1,445 @@
+"""``compare_integration``: embeddings of the same cells, with the same clusters and seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from sklearn.base import clone
+
+from smalti._version import __version__
+from smalti.bags import Bags
+from smalti.errors import InputError
+from smalti.evaluate.clusters import cluster, cluster_scores, label_transfer, shape_scores
+from smalti.evaluate.compare import FAILURES
+from smalti.evaluate.mixing import batch_mixing
+from smalti.evaluate.reconstruction import overall_reconstruction_score
+from smalti.evaluate.scores import Scores, new_label
+from smalti.extras import absent
+from smalti.integrate.block_pca import BlockPCA
+from smalti.integration import Integration, as_cells
+from smalti.io.files import atomic_write
+from smalti.io.table import write_table
+from smalti.nn.scale import center_and_spread
+from smalti.preprocess import apply_steps, fit_steps, guess_steps, spec_text, steps_of
+from smalti.progress import Progress
+from smalti.registry import make
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Candidate: TypeAlias = str | Integration
+
+CLIP = 10.0  # s.d. at which standardised inputs are cut before distances are compared
+_DONORS = 5  # from so many on, training and held-out cells come from different ones
+_METRICS = (
+    "ari_kmeans", "silhouette", "ors", "transfer_accuracy", "davies_bouldin", "ari_ward",
+    "ari_leiden", "fmi_kmeans", "fmi_ward", "fmi_leiden", "nmi_kmeans", "nmi_ward", "nmi_leiden",
+    "silhouette_labels", "transfer_f1", "ilisi", "kbet", "graph_connectivity",
+)  # fmt: skip
+
+
+@dataclasses.dataclass
+class IntegrationComparison(Scores):
+    """Scores of embeddings of the same cells.
+
+    Attributes
+    ----------
+    folds, digest, settings, baselines, notes, about
+        As in :class:`~smalti.evaluate.scores.Scores`; ``repeat`` is the seed.
+    embeddings
+        Method -> (n_scored, width) float32, of the first seed.
+    labels
+        (n_scored,) the label of each scored cell.
+    cells
+        (n_scored,) positions of the scored cells among all instances.
+    """
+
+    unit: ClassVar[str] = "seeds"
+
+    embeddings: dict[str, np.ndarray]
+    labels: np.ndarray
+    cells: np.ndarray
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics that some method has, the adjusted Rand index of k-means first."""
+        there = set(self.folds.dropna(subset="value")["metric"])
+        return tuple(m for m in _METRICS if m in there)
+
+    def counts(self) -> dict[str, str]:
+        """Cells, labels, seeds."""
+        n_train, n_test = self.folds["n_train"].min(), self.folds["n_test"].max()
+        return {
+            "cells scored": f"{len(self.cells):,}",
+            "labels": f"{len(np.unique(self.labels)):,}",
+            "seeds": f"{self.n_fits}",
+            "cells per fit": f"{n_train:,} to train, {n_test:,} held out",
+        }
+
+    def figures(self) -> dict[str, Figure]:
+        """Scores of each metric, and maps of the cells."""
+        from smalti.plot import plot_embeddings, plot_scores
+
+        shown = [m for m in ("ari_kmeans", "ari_leiden", "ors", "transfer_f1") if m in self.metrics]
+        figures = {_TITLES[m]: plot_scores(self, m) for m in shown}
+        if absent("umap") is None:
+            figures["Maps of the cells (first seed)"] = plot_embeddings(
+                self.embeddings, self.labels
+            )
+        return figures
+
+    def _write_into(self, folder: Path) -> None:
+        super()._write_into(folder)
+        write_table(pd.DataFrame({"cell": self.cells, "label": self.labels}), folder / "cells.csv")
+
+
+_TITLES = {
+    "ari_kmeans": "Clusters by k-means against the labels",
+    "ari_leiden": "Clusters by Leiden against the labels",
+    "ors": "Distances kept by the reconstruction",
+    "transfer_f1": "Labels carried over to held-out cells",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Question:
+    """What every embedding is asked."""
+
+    labels: np.ndarray  # (n_cells,) codes, -1 where unknown
+    batch: np.ndarray | None
+    n_clusters: int
+    by: tuple[str, ...]
+
+
+def compare_integration(
+    candidates: Iterable[Candidate] | Mapping[str, Candidate],
+    bags: Any,
+    *,
+    label: str = "cell_type",
+    batch: str | None = None,
+    n_clusters: int | None = None,
+    by: Sequence[str] = ("kmeans", "ward", "leiden"),
+    seeds: int | Sequence[int] = 10,
+    leave_out: Sequence[str] = ("unknown", "Unknown", "doublet"),
+    n_jobs: int = 1,
+    progress: bool | None = None,
+    cache: str | Path | None = None,
+) -> IntegrationComparison:
+    """Embed the same cells by several methods, and score the embeddings alike.
+
+    For each seed every method is fitted on the same 80 % of the cells (of the donors, where there
+    are five or more) and embeds all; methods that know no new cells (WNN) are fitted on all. No
+    method sees a label.
+
+    Parameters
+    ----------
+    candidates
+        Names ("umint", "umint:fast") or instances of methods of :mod:`smalti.integrate`; a mapping
+        gives them labels of your own. Block-scaled PCA and the PCA of each modality alone always
+        run too.
+    bags
+        :class:`~smalti.Bags` with two or more views, or what :func:`smalti.read` reads as such.
+    label
+        Instance column of the known groups; cells without one are embedded and not scored.
+    batch
+        Instance column of the batches; adds iLISI, kBET and graph connectivity.
+    n_clusters
+        Clusters for all embeddings; the number of labels when left out.
+    by
+        Algorithms: kmeans, ward, leiden (see :func:`smalti.evaluate.cluster`). WNN's own graph is
+        what Leiden sees of it.
+    seeds
+        How many, or which.
+    leave_out
+        Labels that are no group: their cells are embedded and not scored.
+    n_jobs
+        Worker processes of one thread each.
+    progress
+        Show a bar; None: on a terminal only.
+    cache
+        Folder that keeps the scores of each fit as it is done; a comparison that was killed goes
+        on from it.
+
+    Returns
+    -------
+    IntegrationComparison
+        Metrics: ari, fmi and nmi of each algorithm's clusters against the labels; silhouette and
+        davies_bouldin of the k-means clusters, which depend on the scale and the width of an
+        embedding and so rank methods with care; silhouette_labels; ors, the overall reconstruction
+        score of the held-out cells, standardised and cut at 10 s.d. (counts after the log or the
+        centred log ratio); transfer_accuracy and transfer_f1 of held-out cells labelled by their 15
+        nearest training cells.
+
+    Raises
+    ------
+    InputError
+        If there is one view only, a column is missing, there are fewer than two labels, or every
+        method fails.
+    """
+    bags = as_cells(bags).check()
+    if len(bags.x) < 2:
+        raise InputError(f"integration needs two views or more; there is {next(iter(bags.x))!r}.")
+    if isinstance(candidates, (str, Integration)):
+        candidates = [candidates]
+    codes, names = _groups(bags, label, leave_out)
+    question = _Question(
+        labels=codes, batch=None if batch is None else _column(bags, batch).astype(str).to_numpy(),
+        n_clusters=n_clusters or len(names), by=tuple(by),
+    )  # fmt: skip
+    chosen = dict(_line_up(candidates, bags))
+    numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    groups, notes = _split_by(bags)
+    cells, notes = _loose(bags), [*bags.notes, *notes]
+    digest = hashlib.sha256(
+        f"{bags.digest} {label} {names} {question.n_clusters} {question.by}".encode()
+        + codes.tobytes()
+        + ("" if question.batch is None else "\0".join(question.batch)).encode()
+    ).hexdigest()[:16]
+    jobs = []
+    for name, method in chosen.items():
+        for number in numbers:
+            file = None if cache is None else _file(Path(cache), name, method, number, digest)
+            ready = clone(method).set_params(seed=number, progress=False)
+            jobs.append((name, number, ready, _split(groups, number), file, number == numbers[0]))
+    rows, embeddings, failed = [], {}, {}
+    with Progress(progress, "integrations") as bar:
+        bar.start("", len(jobs))
+        for name, number, answer in _run(jobs, cells, question, n_jobs):
+            bar.advance()
+            if isinstance(answer, str):
+                failed.setdefault(name, answer)
+                continue
+            scores, embedding = answer
+            rows += [{"method": name, "repeat": number, "fold": 0, "metric": m, "value": v,
+                      **scores["about"]} for m, v in scores["metrics"].items()]  # fmt: skip
+            if embedding is not None:
+                embeddings[name] = embedding
+    notes += [f"{name} was left out: {why}" for name, why in failed.items()]
+    if not rows:
+        raise InputError("no method could be run. " + " ".join(notes))
+    folds = pd.DataFrame(rows)
+    order = {name: i for i, name in enumerate(chosen)}
+    folds = folds.sort_values(["method", "repeat"], kind="stable", key=lambda c: c.map(order)
+                              if c.name == "method" else c).reset_index(drop=True)  # fmt: skip
+    done = list(folds["method"].unique())
+    if any(chosen[m].transductive for m in done):
+        known = ", ".join(m for m in done if chosen[m].transductive)
+        notes.append(f"{known} knows no new cells: fitted on all cells, held-out ones included.")
+    scored = np.flatnonzero(codes >= 0)
+    return IntegrationComparison(
+        folds=folds, digest=digest, notes=tuple(notes), about=repr(bags),
+        settings={m: chosen[m].get_params(deep=False) | {"preprocess": _steps(chosen[m])}
+                  for m in done},
+        baselines=tuple(m for m in done if chosen[m].baseline),
+        embeddings={m: embeddings[m] for m in done if m in embeddings},
+        labels=np.asarray(names, dtype=object)[codes[scored]], cells=scored,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- what is compared on what
+
+
+def _line_up(
+    candidates: Iterable[Candidate] | Mapping[str, Candidate], bags: Bags
+) -> Iterator[tuple[str, Integration]]:
+    """Label -> method, with the linear baselines."""
+    given: list[tuple[str | None, Candidate]] = (
+        list(candidates.items()) if isinstance(candidates, Mapping)
+        else [(c if isinstance(c, str) else None, c) for c in candidates]
+    )  # fmt: skip
+    chosen: dict[str, Integration] = {}
+    for label, candidate in given:
+        method = make(candidate) if isinstance(candidate, str) else candidate
+        if not isinstance(method, Integration):
+            raise InputError(f"{candidate!r} is no method of smalti.integrate.")
+        chosen[new_label(label, method, chosen)] = method
+    # steps of the candidates' own go for the controls too, where all agree
+    own = {spec_text(steps_of(m.preprocess)): m.preprocess for m in chosen.values()
+           if m.preprocess != "auto"}  # fmt: skip
+    steps = next(iter(own.values())) if len(own) == 1 else "auto"
+    chosen.setdefault("block_pca", BlockPCA(preprocess=steps))
+    for view in bags.x:
+        chosen.setdefault(f"{view} alone", BlockPCA(modality=view, preprocess=steps))
+    yield from chosen.items()
+
+
+def _steps(method: Integration) -> str:
+    return "auto" if method.preprocess == "auto" else spec_text(steps_of(method.preprocess))
+
+
+def _column(bags: Bags, name: str) -> pd.Series:
+    if name not in bags.instance:
+        there = ", ".join(map(str, bags.instance.columns)) or "none"
+        raise InputError(f"no column {name!r} of the cells; there are {there}.")
+    return bags.instance[name].reset_index(drop=True)
+
+
+def _groups(bags: Bags, label: str, leave_out: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """(n_cells,) code of each cell's label, -1 where it has none; and the labels."""
+    column = _column(bags, label)
+    names = column.astype(str).where(column.notna())
+    names = names.where(~names.isin(list(leave_out)))
+    codes, known = pd.factorize(names, sort=True)
+    if len(known) < 2:
+        raise InputError(f"column {label!r} has {len(known)} labels: at least two are needed.")
+    return codes, [str(k) for k in known]
+
+
+def _split_by(bags: Bags) -> tuple[np.ndarray, list[str]]:
+    """(n_cells,) group of each cell, none of which is split; and a note."""
+    lone = len(bags) == bags.n_instances
+    donors = np.arange(len(bags)) if bags.donor is None else bags.donors
+    n = len(np.unique(donors))
+    if lone and n == len(bags):
+        return np.arange(len(bags)), []
+    if n >= _DONORS:
+        return np.unique(donors, return_inverse=True)[1][bags.index], []
+    return np.arange(bags.n_instances), [
+        f"{n} donors are too few to hold some out: held-out cells are of the donors in training."
+    ]
+
+
+def _split(groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of 80 % of the cells to train on, and of the rest."""
+    rng = np.random.default_rng([seed, 20])
+    order = rng.permutation(int(groups.max()) + 1)
+    held = np.isin(groups, order[: max(1, len(order) // 5)])
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _loose(bags: Bags) -> Bags:
+    """The same cells, each a bag of its own."""
+    n = bags.n_instances
+    if len(bags) == n:
+        return dataclasses.replace(bags, target=None, kind=None, donor=None)
+    return Bags.from_rows(
+        bags.x, np.arange(n), features=bags.features, present=bags.present
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- one fit
+
+
+def _run(
+    jobs: list[Any], cells: Bags, question: _Question, n_jobs: int
+) -> Iterator[tuple[str, int, Any]]:
+    if n_jobs == 1:
+        for job in jobs:
+            yield _one(job, cells, question)
+        return
+    from joblib import Parallel, delayed
+
+    pool = Parallel(n_jobs=n_jobs, return_as="generator_unordered", inner_max_num_threads=1)
+    yield from pool(delayed(_one_thread)(job, cells, question) for job in jobs)
+
+
+def _one_thread(job: Any, cells: Bags, question: _Question) -> tuple[str, int, Any]:
+    import torch
+
+    torch.set_num_threads(1)
+    return _one(job, cells, question)
+
+
+def _one(job: Any, cells: Bags, question: _Question) -> tuple[str, int, Any]:
+    """Scores of one fit, and its embedding if it is the first; or why it failed."""
+    name, seed, method, (train, held), file, first = job
+    if file is not None and file.exists() and (not first or file.with_suffix(".npy").exists()):
+        kept = json.loads(file.read_text())
+        return name, seed, (kept, np.load(file.with_suffix(".npy")) if first else None)
+    reason = method.unavailable()
+    if reason is not None:
+        return name, seed, reason
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scores, embedding = _scores(method, cells, train, held, question, seed)
+    except FAILURES as error:
+        what = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+        return name, seed, f"{what}{error}"
+    embedding = embedding[question.labels >= 0] if first else None
+    if file is not None:
+        if embedding is not None:
+            with atomic_write(file.with_suffix(".npy")) as temporary, temporary.open("wb") as out:
+                np.save(out, embedding)
+        with atomic_write(file) as temporary:
+            temporary.write_text(json.dumps(scores))
+    return name, seed, (scores, embedding)
+
+
+def _file(folder: Path, name: str, method: Integration, seed: int, digest: str) -> Path:
+    settings = {k: v for k, v in method.get_params(deep=False).items()
+                if k not in ("progress", "accelerator", "seed", "preprocess")}  # fmt: skip
+    key = f"{__version__} {method.name} {sorted(settings.items())} {_steps(method)} {seed} {digest}"
+    return folder / f"{method.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+
+
+def _scores(
+    method: Integration,
+    cells: Bags,
+    train: np.ndarray,
+    held: np.ndarray,
+    question: _Question,
+    seed: int,
+) -> tuple[dict[str, Any], np.ndarray]:
+    began = time.perf_counter()
+    model = method.fit(cells if method.transductive else cells[train])
+    z = model.transform(cells)
+    seconds = time.perf_counter() - began
+    known = question.labels >= 0
+    truth, part = question.labels[known], z[known]
+    graph = getattr(model, "graph_", None)
+    out: dict[str, float] = {}
+    for by in question.by:
+        own = graph[known][:, known] if graph is not None and by == "leiden" else None
+        found = cluster(part, question.n_clusters, by=by, seed=seed, graph=own)  # type: ignore[arg-type]
+        out |= {f"{m}_{by}": v for m, v in cluster_scores(truth, found).items()}
+        if by == "kmeans":
+            out |= shape_scores(part, found, seed=seed)
+    out["silhouette_labels"] = shape_scores(part, truth, seed=seed)["silhouette"]
+    out["ors"] = _reconstruction(model, cells[held])
+    a, b = (rows[question.labels[rows] >= 0] for rows in (train, held))
+    if len(a) >= 15 and len(b):
+        out |= label_transfer(z[a], question.labels[a], z[b], question.labels[b])
+    if question.batch is not None:
+        out |= batch_mixing(part, question.batch[known], truth)
+    about = {"n_train": len(cells if method.transductive else train), "n_test": len(held),
+             "seconds": round(seconds, 3)}  # fmt: skip
+    return {"metrics": out, "about": about}, z.astype(np.float32, copy=False)
+
+
+def _reconstruction(model: Integration, held: Bags) -> float:
+    """Overall reconstruction score of held-out cells; NaN where not every modality comes back."""
+    if not model.reconstructs:
+        return float("nan")
+    x, y = model.inputs(held), model.reconstruct(held)
+    if set(y) != set(held.x):
+        return float("nan")
+    if getattr(model, "counts", False):  # distances of counts would be those of library sizes
+        before = Bags.from_rows(x, np.arange(held.n_instances))
+        steps, after = fit_steps(steps_of(guess_steps(before)), before)
+        x, y = dict(after.x), dict(apply_steps(steps, dataclasses.replace(before, x=y)).x)
+    inputs, outputs = {}, {}
+    for name, values in x.items():
+        mean, sd = center_and_spread(values, held.present.get(name))
+        inputs[name], outputs[name] = _scaled(values, mean, sd), np.asarray(y[name]) / sd
+    return overall_reconstruction_score(inputs, outputs, held.present or None)["ors"]
+
+
+def _scaled(values: Any, mean: np.ndarray, sd: np.ndarray) -> Any:
+    """Values over their s.d., cut at so many above the mean; sparse stays sparse."""
+    if not sp.issparse(values):
+        return np.clip(values / sd, mean / sd - CLIP, mean / sd + CLIP)
+    out = sp.csr_matrix(values, copy=True)
+    top = mean / sd + CLIP  # values that are not stored are 0 and lie far above the lower cut
+    out.data = np.minimum(out.data / sd[out.indices], top[out.indices]).astype(np.float32)
+    return out

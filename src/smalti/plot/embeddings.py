@@ -1,0 +1,86 @@
+"""Maps of cells: embeddings in two dimensions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from smalti.errors import InputError
+from smalti.extras import need
+from smalti.plot.style import COLOURS, PALE, bare, styled
+
+# more than the six of the house: Okabe & Ito's, then their shades
+_MANY = (*COLOURS, "#F0E442", "#7A3B00", "#003F66", "#7F2E5C", "#3D3D3D", "#9AD9C0", "#B8B8B8")
+
+
+@styled
+def plot_embeddings(
+    embeddings: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    *,
+    most: int = 3000,
+    seed: int = 0,
+) -> Figure:
+    """UMAP of each embedding, a dot per cell in the colour of its label.
+
+    Parameters
+    ----------
+    embeddings
+        Name -> (n_cells, width) of the same cells.
+    labels
+        (n_cells,) what to colour by.
+    most
+        Cells to show, drawn by ``seed``; maps of more are no clearer.
+    seed
+        Of the draw and of UMAP.
+
+    Returns
+    -------
+    Figure
+        One panel per embedding. Distances between groups in such a map mean little.
+
+    Raises
+    ------
+    InputError
+        If umap-learn is not installed, or lengths disagree.
+    """
+    umap = need("umap")
+    labels = np.asarray(labels)
+    if not embeddings:
+        raise InputError("no embeddings to show.")
+    for name, z in embeddings.items():
+        if len(z) != len(labels):
+            raise InputError(f"{name!r} has {len(z)} cells, labels {len(labels)}: give the same.")
+    rng = np.random.default_rng(seed)
+    shown = rng.permutation(len(labels))[:most]  # in random order: none is drawn over the others
+    names = list(pd.Series(labels).value_counts().index)
+    colour = {name: _MANY[i % len(_MANY)] for i, name in enumerate(names)}
+    dots = [colour[v] for v in labels[shown]]
+    across = min(4, len(embeddings))
+    down = -(-len(embeddings) // across)
+    rows = -(-len(names) // 4)
+    figure = Figure(figsize=(2.1 * across + 0.2, 2.25 * down + 0.22 * rows + 0.2),
+                    layout="constrained")  # fmt: skip
+    grid = figure.subplots(down, across, squeeze=False).ravel()
+    for axes, (name, z) in zip(grid, embeddings.items(), strict=False):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a seed means one thread
+            at = umap.UMAP(random_state=seed).fit_transform(z[shown])
+        axes.scatter(*at.T, s=3, c=dots, lw=0, alpha=0.8, rasterized=True)
+        axes.set_title(name, fontsize=9)
+        bare(axes)
+        for spine in axes.spines.values():
+            spine.set(visible=True, color=PALE)
+    for axes in grid[len(embeddings) :]:
+        axes.set_visible(False)
+    keys = [Line2D([], [], ls="", marker="o", ms=5, color=colour[n], label=str(n)) for n in names]
+    figure.legend(handles=keys, loc="outside lower center", ncols=4, fontsize=8)
+    return figure
+
+
+__all__ = ["plot_embeddings"]
