@@ -230,7 +230,7 @@ class Integration(Estimator):
         n = bags.n_instances
         views = {k: sp.csr_matrix((n, self.inputs_[k][0]), dtype=np.float32) for k in lacking}
         gaps = {k: np.zeros(n, dtype=bool) for k in lacking}
-        features = {k: self.features_[k] for k in lacking if self.features_[k]}
+        features = {k: names for k in lacking if (names := self.features_[k])}
         return dataclasses.replace(
             bags, x={**bags.x, **views}, features={**bags.features, **features},
             present={**bags.present, **gaps},
@@ -266,7 +266,8 @@ class Integration(Estimator):
                 "others: fit it on all cells at once, or choose a method that takes new ones, such "
                 "as umint."
             )
-        return self.network_.codes.cpu().numpy()
+        network: Any = self.network_
+        return network.codes.cpu().numpy()
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import TransformerTags

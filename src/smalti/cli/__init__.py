@@ -17,6 +17,7 @@ from smalti.cli.compare import compare
 from smalti.cli.demo import demo
 from smalti.cli.doctor import doctor
 from smalti.cli.fit import fit
+from smalti.cli.integrate import integrate
 from smalti.cli.methods import methods
 from smalti.cli.predict import predict
 from smalti.errors import InputError
@@ -53,7 +54,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _verb in (demo, methods, fit, predict, compare, doctor):
+for _verb in (demo, methods, fit, predict, integrate, compare, doctor):
     app.command()(_verb)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from smalti.cli import options
+from smalti.cli.integrate import Cells, compare_integrations
 from smalti.errors import InputError
 
 
@@ -15,8 +16,12 @@ def compare(
     data: options.Data,
     out: Annotated[Path, typer.Option(help="Folder for tables and report.html.")],
     methods: Annotated[
-        str, typer.Option(help="Names with commas; see `smalti methods`.")
-    ] = "abmil",
+        str,
+        typer.Option(
+            help="Names with commas; see `smalti methods`. Where left out: abmil, or umint:fast "
+            "with --integrate."
+        ),
+    ] = "",
     sample: options.Sample = None,
     label: options.Label = None,
     donor: options.Donor = None,
@@ -28,19 +33,41 @@ def compare(
     preprocess: options.Preprocess = None,
     folds: Annotated[int, typer.Option(min=2, help="Parts of the donors.")] = 5,
     repeats: Annotated[int, typer.Option(min=1, help="Times that donors are dealt anew.")] = 1,
+    integrate: Annotated[
+        bool, typer.Option("--integrate", help="Compare integrations of modalities instead.")
+    ] = False,
+    cells: Cells = None,
+    batch: Annotated[
+        str | None, typer.Option(help="With --integrate: column of batches, to score their mixing.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="With --integrate: fits of each method.")] = 10,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder that keeps finished fits, to go on from.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="With --integrate: processes.")] = 1,
     epochs: options.Epochs = None,
     set_: options.Settings = None,
     seed: options.Seed = 0,
 ) -> None:
-    """Compare methods by cross-validation over donors; baselines always take part."""
+    """Compare methods by cross-validation over donors; baselines always take part.
+
+    With --integrate: embeddings of cells of several modalities, scored by the groups in --label.
+    """
     from smalti.cli.data import open_bags
     from smalti.cli.table import show
     from smalti.evaluate.compare import compare as run
 
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
+    if integrate:
+        compare_integrations(
+            data, out, methods or "umint:fast", label=label, batch=batch, x=x, cells=cells,
+            sample=sample, donor=donor, seeds=seeds, preprocess=preprocess, settings=settings,
+            cache=cache, n_jobs=jobs,
+        )  # fmt: skip
+        return
     if covariates:
         settings["covariates"] = tuple(covariates)
-    chosen = options.make_methods(methods, settings | {"seed": seed})
+    chosen = options.make_methods(methods or "abmil", settings | {"seed": seed})
     bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
                      cell_type=cell_type, covariates=covariates)  # fmt: skip
     if bags.donor is None:
@@ -51,7 +78,8 @@ def compare(
     if bags.target is None:
         raise InputError("nothing to predict: name the column, --label NAME.")
     options.may_replace(out, "split.json")
-    result = run(chosen, bags, folds=folds, repeats=repeats, seed=seed, preprocess=preprocess)
+    result = run(chosen, bags, folds=folds, repeats=repeats, seed=seed, preprocess=preprocess,
+                 cache=cache)  # fmt: skip
     result.write(out)
     result.report(out / "report.html", title=f"{bags.target} from {data.name}")
     show(result)

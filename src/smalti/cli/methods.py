@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def methods() -> None:
     """List the methods."""
     from rich.console import Console
-    from rich.table import Table
 
     from smalti.registry import methods as known
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("name", "what", "targets", "reference"):
-        table.add_column(column, overflow="fold", no_wrap=column == "name")
-    for name, cls in sorted(known().items(), key=lambda m: (m[1].baseline, m[0])):
-        what = (cls.__doc__ or "").strip().splitlines()[0]
+    console = Console()
+    console.print("[bold]Bags to phenotype[/bold]  (smalti fit, smalti compare)")
+    table = _table("targets")
+    for name, cls in _sorted(known("mil")):
         targets = "all" if len(cls.kinds) == 5 else ", ".join(cls.kinds)
-        reference = cls.reference.split(")")[0] + ")" * (")" in cls.reference)  # authors (year)
-        note = " [dim](baseline)[/dim]" if cls.baseline else ""
-        table.add_row(f"[bold]{name}[/bold]{note}", what, targets, f"[dim]{reference}[/dim]")
-    Console().print(table)
+        table.add_row(*_start(name, cls), targets, _reference(cls))
+    console.print(table)
+    head = "[bold]Modalities to embedding[/bold]  (smalti integrate, smalti compare --integrate)"
+    console.print(f"\n{head}")
+    table = _table("notes")
+    for name, cls in _sorted(known("integrate")):
+        notes = [f"{name}:{preset}" for preset in cls.presets if preset == "fast"]
+        notes += ["" if cls.missing else "no gaps", "no new cells" if cls.transductive else ""]
+        notes += [cls.unavailable() or ""]
+        table.add_row(*_start(name, cls), ", ".join(filter(None, notes)), _reference(cls))
+    console.print(table)
+
+
+def _table(third: str) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("name", "what", third, "reference"):
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
+    return table
+
+
+def _sorted(classes: dict[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(classes.items(), key=lambda m: (m[1].baseline, m[0]))
+
+
+def _start(name: str, cls: Any) -> tuple[str, str]:
+    from rich.markup import escape
+
+    note = " [dim](baseline)[/dim]" if cls.baseline else ""
+    return f"[bold]{name}[/bold]{note}", escape((cls.__doc__ or "").strip().splitlines()[0])
+
+
+def _reference(cls: Any) -> str:
+    """Authors (year)."""
+    return f"[dim]{cls.reference.split(')')[0]}{')' * (')' in cls.reference)}[/dim]"

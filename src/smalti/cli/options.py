@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from smalti.errors import InputError
-
-if TYPE_CHECKING:
-    from smalti.method import Method
 
 Data: TypeAlias = Annotated[
     Path,
@@ -81,14 +78,14 @@ def settings_of(pairs: list[str] | None) -> dict[str, Any]:
     return settings
 
 
-def make_method(name: str, settings: dict[str, Any]) -> Method:
+def make_method(name: str, settings: dict[str, Any]) -> Any:
     """A method of that name; settings of the wrong type are refused here, not deep in a fit."""
     from smalti.registry import make
 
     defaults = make(name).get_params()
     for key, value in settings.items():
         default = defaults.get(key)
-        if isinstance(default, tuple) and isinstance(value, list):
+        if isinstance(default, (tuple, type(None))) and isinstance(value, list):
             settings[key] = tuple(value)
         number = isinstance(default, (int, float)) and not isinstance(default, bool)
         if number and not (isinstance(value, (int, float)) and not isinstance(value, bool)):
@@ -99,7 +96,7 @@ def make_method(name: str, settings: dict[str, Any]) -> Method:
     return make(name, **settings)
 
 
-def make_methods(names: str, settings: dict[str, Any]) -> list[Method]:
+def make_methods(names: str, settings: dict[str, Any]) -> list[Any]:
     """Methods of a list with commas; each takes those of the settings that it has.
 
     Raises

@@ -211,7 +211,9 @@ def compare_integration(
             file = None if cache is None else _file(Path(cache), name, method, number, digest)
             ready = clone(method).set_params(seed=number, progress=False)
             jobs.append((name, number, ready, _split(groups, number), file, number == numbers[0]))
-    rows, embeddings, failed = [], {}, {}
+    rows: list[dict[str, Any]] = []
+    embeddings: dict[str, np.ndarray] = {}
+    failed: dict[str, str] = {}
     with Progress(progress, "integrations") as bar:
         bar.start("", len(jobs))
         for name, number, answer in _run(jobs, cells, question, n_jobs):
@@ -362,11 +364,11 @@ def _one(job: Any, cells: Bags, question: _Question) -> tuple[str, int, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            scores, embedding = _scores(method, cells, train, held, question, seed)
+            scores, z = _scores(method, cells, train, held, question, seed)
     except FAILURES as error:
         what = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         return name, seed, f"{what}{error}"
-    embedding = embedding[question.labels >= 0] if first else None
+    embedding = z[question.labels >= 0] if first else None
     if file is not None:
         if embedding is not None:
             with atomic_write(file.with_suffix(".npy")) as temporary, temporary.open("wb") as out:

@@ -22,10 +22,11 @@ _WIDEST = 25_000  # features: the covariance of more would not fit
 
 
 class BlockPCA(Integration):
-    """PCA of [x_i / sqrt(d_i)], the linear optimum of UMINT's error; no settings, no luck.
+    """Principal components of all modalities, each scaled to the same total variance.
 
-    Standardised features are divided by the root of their number, so that every modality has the
-    variance 1 in all. No linear code of the same width has a lower sum of the modalities' mean
+    PCA of the table [x_i / sqrt(d_i)]: standardised features are divided by the root of their
+    number, so that every modality has the variance 1 in all. It is the linear optimum of UMINT's
+    error, without settings to tune and without luck. No linear code of the same width has a lower sum of the modalities' mean
     squared errors (without penalties). Closed form: the covariance is summed up in pieces.
 
     Covariances are taken over the cells that were measured in both features. A cell that lacks a
@@ -79,6 +80,7 @@ class BlockPCANet(nn.Module):
     """The linear map of :class:`BlockPCA`."""
 
     axes: Tensor
+    center: Tensor
     residual: Tensor
     variance: Tensor
 
@@ -158,6 +160,7 @@ def components(network: nn.Module, training: Training) -> None:
     vectors, values = vectors[:, ::-1], np.maximum(values[::-1], 0)
     signs = np.sign(vectors[np.abs(vectors).argmax(0), np.arange(keep)])
     left = max(np.trace(cov) - values.sum(), 0) / max(d - keep, 1)
-    for buffer, value in ((network.axes, vectors * signs), (network.variance, values),
-                          (network.residual, left), (network.center, own)):  # fmt: skip
-        buffer.copy_(torch.as_tensor(value.copy() if isinstance(value, np.ndarray) else value))
+    network.axes.copy_(torch.as_tensor(vectors * signs))
+    network.variance.copy_(torch.as_tensor(values.copy()))
+    network.residual.fill_(float(left))
+    network.center.copy_(torch.as_tensor(own))

@@ -43,9 +43,9 @@ class SAE(NetworkIntegration):
         return Autoencoder(
             shape.views, hidden=self.hidden, width=self.width, per=self.per, l1=self.l1,
             l2=self.l2, clip=self.clip, activation=torch.sigmoid,
-            penalty=lambda layers: self.beta / features * sum(
-                kl_divergence(self.rho, a.mean(0)).sum() for a in layers
-            ),
+            penalty=lambda layers: self.beta / features * torch.stack(
+                [kl_divergence(self.rho, a.mean(0)).sum() for a in layers]
+            ).sum(),
         )  # fmt: skip
 
     @classmethod

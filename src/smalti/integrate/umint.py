@@ -112,9 +112,9 @@ class UMINTNet(nn.Module):
 
     def kernels(self) -> Iterator[Tensor]:
         """Weights that are kept small: of all layers but the outputs."""
-        yield from (layer.weight for layer in self.encoders)
+        yield from (layer.get_parameter("weight") for layer in self.encoders)
         yield self.code.weight
-        yield from (layer.weight for layer in self.decoders)
+        yield from (layer.get_parameter("weight") for layer in self.decoders)
 
     def decode(self, z: Tensor) -> dict[str, Tensor]:
         """Each view from the code."""

@@ -170,7 +170,7 @@ class ScRAT(NetworkMethod):
                    lr=0.01, batch_size=8, dropout=0.1)  # fmt: skip
 
 
-def _halved(epoch: int) -> float:
+def _halved(epoch: float) -> float:
     return 0.5 ** (epoch // 50)
 
 

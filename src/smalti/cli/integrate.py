@@ -1,0 +1,184 @@
+"""``smalti integrate``, and ``smalti compare --integrate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from smalti.cli import options
+from smalti.errors import InputError
+
+if TYPE_CHECKING:
+    from smalti.bags import Bags
+
+_FILES = (".h5mu", ".h5ad", ".zarr")
+_TABLES = (".csv", ".tsv", ".parquet")
+
+Views = Annotated[
+    str | None,
+    typer.Option(
+        "--x",
+        help="Modalities, with commas: rna,protein of MuData; X,obsm/protein of AnnData. All where "
+        "left out.",
+    ),
+]
+Cells = Annotated[
+    str | None,
+    typer.Option(
+        help="Where modalities hold different cells: intersection, or union (some cells then lack "
+        "a modality)."
+    ),
+]
+
+
+def integrate(
+    method: Annotated[
+        str, typer.Argument(help="Name of a method, such as umint:fast; see `smalti methods`.")
+    ],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help=".h5mu or .zarr (MuData), or .h5ad with proteins in obsm.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Copy of the data with the embedding in obsm (may be the data itself); or a table "
+            "(.csv, .tsv, .parquet) of the embedding alone."
+        ),
+    ],
+    x: Views = None,
+    cells: Cells = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Write reconstructions too, as layers.")
+    ] = False,
+    model: Annotated[Path | None, typer.Option(help="Folder to save the model in.")] = None,
+    preprocess: Annotated[
+        str | None,
+        typer.Option(help='Steps of each modality: {"rna": "normalize,log1p", "protein": "clr"}.'),
+    ] = None,
+    epochs: options.Epochs = None,
+    set_: options.Settings = None,
+    seed: options.Seed = 0,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="File to leave and take up the fit at.")
+    ] = None,
+) -> None:
+    """Embed cells of several modalities, and write the embedding back."""
+    from smalti.integration import Integration
+
+    settings = options.settings_of(set_) | {"seed": seed}
+    if epochs is not None:
+        settings["epochs"] = epochs
+    if preprocess is not None:
+        settings["preprocess"] = steps_by_view(preprocess)
+    chosen: Any = options.make_method(method, settings)
+    if not isinstance(chosen, Integration):
+        raise InputError(f"{method} does not integrate modalities; see `smalti methods`.")
+    reason = chosen.unavailable()
+    if reason is not None:
+        raise InputError(f"{reason}.")
+    if layers and not chosen.reconstructs:
+        raise InputError(f"{method} reconstructs nothing: leave --layers out.")
+    if out.suffix not in (*_FILES, *_TABLES):
+        raise InputError(f"--out {out} is none of {', '.join((*_FILES, *_TABLES))}.")
+    if out.suffix in _TABLES and layers:
+        raise InputError("--layers needs a copy of the data: give --out the ending of the data.")
+    if out.suffix in _FILES and out.suffix != data.suffix != ".zarr" and out.suffix != ".zarr":
+        raise InputError(f"--out {out.name} must end as the data does, {data.suffix}, or in .zarr.")
+    if model is not None:
+        options.may_replace(model, "model.json")
+    bags = read_views(data, x, cells)
+    typer.echo(repr(bags))
+    chosen.fit(bags, checkpoint=checkpoint)
+    if model is not None:
+        chosen.save(model)
+    if out.suffix in _TABLES:
+        _write_table(chosen, bags, out)
+    else:
+        chosen.write(data, out=out, layers=layers)
+    typer.echo(f"{method}: {chosen.n_parameters_:,} parameters\nwritten to {out}")
+
+
+def compare_integrations(
+    data: Path,
+    out: Path,
+    methods: str,
+    *,
+    label: str | None,
+    batch: str | None,
+    x: str | None,
+    cells: str | None,
+    sample: str | None,
+    donor: str | None,
+    seeds: int,
+    preprocess: str | None,
+    settings: dict[str, Any],
+    cache: Path | None,
+    n_jobs: int,
+) -> None:
+    """Run ``smalti compare --integrate``."""
+    from smalti.cli.table import show
+    from smalti.evaluate.integration import compare_integration
+
+    if label is None:
+        raise InputError("name the column of known groups to score by, --label NAME.")
+    if preprocess is not None:
+        settings["preprocess"] = steps_by_view(preprocess)
+    names = [n.strip() for n in methods.split(",") if n.strip()]
+    chosen = dict(zip(names, options.make_methods(methods, settings), strict=True))
+    options.may_replace(out, "split.json")
+    bags = read_views(data, x, cells, sample=sample, donor=donor)
+    result = compare_integration(
+        chosen, bags, label=label, batch=batch, seeds=seeds, cache=cache, n_jobs=n_jobs
+    )
+    result.write(out)
+    result.report(out / "report.html", title=f"Integration of {data.name}")
+    show(result)
+    typer.echo(f"report: {out / 'report.html'}")
+
+
+def read_views(
+    data: Path,
+    x: str | None,
+    cells: str | None,
+    *,
+    sample: str | None = None,
+    donor: str | None = None,
+) -> Bags:
+    """Cells of several modalities from a file."""
+    from smalti.io.anndata import read
+
+    if data.suffix not in _FILES:
+        raise InputError(f"{data} is none of {', '.join(_FILES)}.")
+    keys = None if x is None else [k.strip() for k in x.split(",") if k.strip()]
+    return read(data, x=keys, cells=cells, sample=sample, donor=donor)
+
+
+def steps_by_view(text: str) -> Any:
+    """``{"rna": "normalize,log1p"}`` as a mapping; anything else is one sequence of steps."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f'--preprocess {text!r} is no JSON ({error.msg}): write {{"rna": "normalize,log1p"}}, '
+            "in quotes for the shell."
+        ) from error
+
+
+def _write_table(chosen: Any, bags: Bags, out: Path) -> None:
+    import pandas as pd
+
+    from smalti.io.table import write_table
+
+    z = chosen.transform(bags)
+    names = [f"{chosen.name}_{i}" for i in range(z.shape[1])]
+    table = pd.DataFrame(z, columns=names)
+    table.insert(0, "cell", bags.instance.index.astype(str))
+    write_table(table, out)
