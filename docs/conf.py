@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import smalti
+from smalti.estimator import Estimator
+from smalti.integration import Integration, NetworkIntegration
 from smalti.method import Method, NetworkMethod
-from smalti.registry import methods
+from smalti.registry import ROOMS, methods
 
 HERE = Path(__file__).parent
 
@@ -28,7 +30,7 @@ def comments(cls: type) -> dict[str, str]:
     """Field -> its line comment, which is where a setting is explained."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
-        if issubclass(base, Method):
+        if issubclass(base, Estimator):
             for line in inspect.getsource(base).splitlines():
                 match = re.match(r"    (\w+): .*?=.*?#\s*(.*)", line)
                 if match and not match[2].startswith(("noqa", "type:")):
@@ -36,10 +38,15 @@ def comments(cls: type) -> dict[str, str]:
     return found
 
 
-def page(cls: type[Method]) -> str:
+def fields(*classes: type) -> set[str]:
+    """Names of the settings of any of these."""
+    return {f.name for cls in classes for f in dataclasses.fields(cls)}
+
+
+def page(cls: type[Any], room: str) -> str:
     """One method as Markdown: what, settings, reference."""
-    shared = {f.name for f in dataclasses.fields(Method)}  # type: ignore[arg-type]
-    trained = {f.name for f in dataclasses.fields(NetworkMethod)}  # type: ignore[arg-type]
+    shared = fields(Method if issubclass(cls, Method) else Integration)
+    trained = fields(NetworkMethod if issubclass(cls, Method) else NetworkIntegration)
     said = comments(cls)
     # the docstring is reStructuredText; its roles and literals become plain code
     doc = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", inspect.cleandoc(cls.__doc__ or ""))
@@ -65,14 +72,27 @@ def page(cls: type[Method]) -> str:
                 *rows,
                 "",
             ]
-    code = ["```python", f"sm.mil.{cls.__name__}().fit(bags)", "```"]
-    for title, part in (
-        ("Targets", [", ".join(cls.kinds)]),
-        ("Reference", [cls.reference]),
-        ("In code", code),
-    ):
+    if cls.presets:
+        lines += ["## Presets", ""]
+        lines += [f"- `{cls.name}:{name}`: " + ", ".join(f"`{k}={v!r}`" for k, v in own.items())
+                  for name, own in cls.presets.items()]  # fmt: skip
+        lines += [""]
+    parts = {"Targets": [", ".join(cls.kinds)]} if room == "mil" else {"Cells": [_cells(cls)]}
+    parts["Reference"] = [cls.reference]
+    parts["In code"] = ["```python", f"sm.{room}.{cls.__name__}().fit(bags)", "```"]
+    for title, part in parts.items():
         lines += [f"## {title}", "", *part, ""]
     return "\n".join(lines)
+
+
+def _cells(cls: type[Integration]) -> str:
+    """What an integration can do."""
+    new = (
+        "Embeds the cells that it was fitted on only." if cls.transductive else "Embeds new cells."
+    )
+    gaps = "Takes cells that lack a modality." if cls.missing else "Needs every modality of a cell."
+    back = "Reconstructs the modalities." if cls.reconstructs else "Reconstructs nothing."
+    return f"{new} {gaps} {back}"
 
 
 def write_pages(*_: Any) -> None:
@@ -81,8 +101,9 @@ def write_pages(*_: Any) -> None:
     folder.mkdir(exist_ok=True)
     for old in folder.glob("*.md"):
         old.unlink()
-    for name, cls in methods().items():
-        (folder / f"{name}.md").write_text(page(cls), encoding="utf-8")
+    for room in ROOMS:
+        for name, cls in methods(room).items():
+            (folder / f"{name}.md").write_text(page(cls, room), encoding="utf-8")
 
 
 def setup(app: Any) -> None:

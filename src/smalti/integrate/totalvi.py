@@ -148,7 +148,7 @@ class TotalVI(Integration):
                     accelerator="gpu" if device.type == "cuda" else "cpu",
                     devices=[device.index or 0] if device.type == "cuda" else 1,
                     datasplitter_kwargs={"drop_last": alone},
-                    enable_progress_bar=show, logger=False, enable_checkpointing=False,
+                    enable_progress_bar=show, enable_checkpointing=False,
                     default_root_dir=folder,
                 )  # fmt: skip
             network.module.load_state_dict(model.module.state_dict())
