@@ -149,7 +149,8 @@ class Method(Estimator):
         Parameters
         ----------
         data
-            AnnData, changed in place; or the path of an .h5ad or .zarr, replaced as a whole.
+            AnnData or MuData, changed in place; or the path of an .h5ad, .h5mu or .zarr, replaced
+            as a whole.
         out
             Write to this path instead.
         scores
@@ -169,7 +170,7 @@ class Method(Estimator):
         check_is_fitted(self)
         if self.origin_ is None:
             raise InputError("these bags were not read by smalti.read: use attribute() instead.")
-        source = {k: self.origin_[k] for k in ("sample", "x")}
+        source = {k: self.origin_[k] for k in ("sample", "x", "cells") if k in self.origin_}
         if self.columns_.group == "cell_type" and self.group_predicts:
             source["cell_type"] = self.origin_.get("cell_type")
         bags = read(data, **source, bag_columns=[c["name"] for c in self.columns_.covariates])

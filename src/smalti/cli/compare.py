@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from smalti.cli import options
-from smalti.cli.integrate import Cells, compare_integrations
+from smalti.cli.integrate import compare_integrations
 from smalti.errors import InputError
 
 
@@ -16,12 +16,12 @@ def compare(
     data: options.Data,
     out: Annotated[Path, typer.Option(help="Folder for tables and report.html.")],
     methods: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Names with commas; see `smalti methods`. Where left out: abmil, or umint:fast "
             "with --integrate."
         ),
-    ] = "",
+    ] = None,
     sample: options.Sample = None,
     label: options.Label = None,
     donor: options.Donor = None,
@@ -36,7 +36,7 @@ def compare(
     integrate: Annotated[
         bool, typer.Option("--integrate", help="Compare integrations of modalities instead.")
     ] = False,
-    cells: Cells = None,
+    cells: options.Cells = None,
     batch: Annotated[
         str | None, typer.Option(help="With --integrate: column of batches, to score their mixing.")
     ] = None,
@@ -60,16 +60,18 @@ def compare(
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     if integrate:
         compare_integrations(
-            data, out, methods or "umint:fast", label=label, batch=batch, x=x, cells=cells,
+            data, out, "umint:fast" if methods is None else methods, label=label, batch=batch, x=x, cells=cells,
             sample=sample, donor=donor, seeds=seeds, preprocess=preprocess, settings=settings,
             cache=cache, n_jobs=jobs,
         )  # fmt: skip
         return
     if covariates:
         settings["covariates"] = tuple(covariates)
-    chosen = options.make_methods(methods or "abmil", settings | {"seed": seed})
+    chosen = options.make_methods(
+        "abmil" if methods is None else methods, settings | {"seed": seed}
+    )
     bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
-                     cell_type=cell_type, covariates=covariates)  # fmt: skip
+                     cell_type=cell_type, covariates=covariates, cells=cells)  # fmt: skip
     if bags.donor is None:
         raise InputError(
             "samples of one donor on both sides of a split leak: name the column of donors, "

@@ -17,13 +17,14 @@ def open_bags(
     sample: str | None = None,
     label: str | None = None,
     donor: str | None = None,
-    x: str | None = None,
+    x: Any = None,
     labels: Path | None = None,
     kind: str | None = None,
     cell_type: str | None = None,
     covariates: list[str] | None = None,
+    cells: str | None = None,
 ) -> Bags:
-    """Read bags from AnnData on disk, a folder of feature files, or an .npz.
+    """Read bags from AnnData or MuData on disk, a folder of feature files, or an .npz.
 
     Raises
     ------
@@ -32,21 +33,23 @@ def open_bags(
     """
     if not path.exists():
         raise InputError(f"no file or folder {path}: check the path.")
-    if path.suffix in (".h5ad", ".zarr"):
+    if path.suffix in (".h5ad", ".h5mu", ".zarr"):
+        from smalti.cli.options import views_of
         from smalti.io.anndata import read
 
         if sample is None:
             raise InputError(f"{path.name}: name the column that holds the samples, --sample NAME.")
-        return read(path, sample=sample, label=label, donor=donor, x=x or "X", kind=kind,
-                    cell_type=cell_type, bag_columns=covariates or ())  # fmt: skip
+        return read(path, sample=sample, label=label, donor=donor, x=views_of(x), kind=kind,
+                    cell_type=cell_type, bag_columns=covariates or (), cells=cells)  # fmt: skip
     if cell_type is not None:
-        raise InputError(f"--cell-type is a column of .h5ad or .zarr, not of {path.name}.")
+        raise InputError(f"--cell-type is a column of .h5ad, .h5mu or .zarr, not of {path.name}.")
     if path.suffix == ".npz":
         return _npz(path, label, donor, kind)
     if path.is_dir():
         return _folder(path, labels, label, donor, sample, kind)
     raise InputError(
-        f"{path} is not .h5ad, .zarr, .npz or a folder of .h5 feature files: convert it first."
+        f"{path} is not .h5ad, .h5mu, .zarr, .npz or a folder of .h5 feature files: convert it "
+        "first."
     )
 
 

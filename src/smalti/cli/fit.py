@@ -22,6 +22,7 @@ def fit(
     label: options.Label = None,
     donor: options.Donor = None,
     x: options.X = None,
+    cells: options.Cells = None,
     labels: options.Labels = None,
     kind: options.Kind = None,
     cell_type: options.CellType = None,
@@ -47,7 +48,7 @@ def fit(
     model = options.make_method(method, settings)
     options.may_replace(out, "model.json")
     bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
-                     cell_type=cell_type, covariates=covariates)  # fmt: skip
+                     cell_type=cell_type, covariates=covariates, cells=cells)  # fmt: skip
     if bags.target is None:
         raise InputError("nothing to predict: name the column, --label NAME.")
     typer.echo(repr(bags))

@@ -17,26 +17,14 @@ if TYPE_CHECKING:
 _FILES = (".h5mu", ".h5ad", ".zarr")
 _TABLES = (".csv", ".tsv", ".parquet")
 
-Views = Annotated[
-    str | None,
-    typer.Option(
-        "--x",
-        help="Modalities, with commas: rna,protein of MuData; X,obsm/protein of AnnData. All where "
-        "left out.",
-    ),
-]
-Cells = Annotated[
-    str | None,
-    typer.Option(
-        help="Where modalities hold different cells: intersection, or union (some cells then lack "
-        "a modality)."
-    ),
-]
-
 
 def integrate(
     method: Annotated[
-        str, typer.Argument(help="Name of a method, such as umint:fast; see `smalti methods`.")
+        str,
+        typer.Argument(
+            help="Name of a method, such as umint:fast (see `smalti methods`); or the folder of a "
+            "fitted model, which then embeds new cells."
+        ),
     ],
     data: Annotated[
         Path,
@@ -51,8 +39,8 @@ def integrate(
             "(.csv, .tsv, .parquet) of the embedding alone."
         ),
     ],
-    x: Views = None,
-    cells: Cells = None,
+    x: options.X = None,
+    cells: options.Cells = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Write reconstructions too, as layers.")
     ] = False,
@@ -69,19 +57,13 @@ def integrate(
     ] = None,
 ) -> None:
     """Embed cells of several modalities, and write the embedding back."""
-    from smalti.integration import Integration
-
-    settings = options.settings_of(set_) | {"seed": seed}
-    if epochs is not None:
-        settings["epochs"] = epochs
+    settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     if preprocess is not None:
         settings["preprocess"] = steps_by_view(preprocess)
-    chosen: Any = options.make_method(method, settings)
-    if not isinstance(chosen, Integration):
-        raise InputError(f"{method} does not integrate modalities; see `smalti methods`.")
-    reason = chosen.unavailable()
-    if reason is not None:
-        raise InputError(f"{reason}.")
+    fitted = Path(method).is_dir()
+    if fitted and (settings or model or checkpoint):
+        raise InputError(f"{method} is fitted already: it takes no settings.")
+    chosen = _model(method) if fitted else _method(method, settings | {"seed": seed})
     if layers and not chosen.reconstructs:
         raise InputError(f"{method} reconstructs nothing: leave --layers out.")
     if out.suffix not in (*_FILES, *_TABLES):
@@ -94,14 +76,39 @@ def integrate(
         options.may_replace(model, "model.json")
     bags = read_views(data, x, cells)
     typer.echo(repr(bags))
-    chosen.fit(bags, checkpoint=checkpoint)
+    if not fitted:
+        chosen.fit(bags, checkpoint=checkpoint)
     if model is not None:
         chosen.save(model)
     if out.suffix in _TABLES:
         _write_table(chosen, bags, out)
     else:
         chosen.write(data, out=out, layers=layers)
-    typer.echo(f"{method}: {chosen.n_parameters_:,} parameters\nwritten to {out}")
+    typer.echo(f"{chosen.name}: {chosen.n_parameters_:,} parameters\nwritten to {out}")
+
+
+def _method(name: str, settings: dict[str, Any]) -> Any:
+    """A method of integration that can run here."""
+    from smalti.integration import Integration
+
+    chosen = options.make_method(name, settings)
+    if not isinstance(chosen, Integration):
+        raise InputError(f"{name} does not integrate modalities; see `smalti methods`.")
+    reason = chosen.unavailable()
+    if reason is not None:
+        raise InputError(f"{reason}.")
+    return chosen
+
+
+def _model(folder: str) -> Any:
+    """A fitted integration."""
+    from smalti.integration import Integration
+    from smalti.model_files import load
+
+    chosen = load(folder)
+    if not isinstance(chosen, Integration):
+        raise InputError(f"{folder} holds {chosen.name}: smalti predict {folder} ...")
+    return chosen
 
 
 def compare_integrations(
@@ -155,8 +162,7 @@ def read_views(
 
     if data.suffix not in _FILES:
         raise InputError(f"{data} is none of {', '.join(_FILES)}.")
-    keys = None if x is None else [k.strip() for k in x.split(",") if k.strip()]
-    return read(data, x=keys, cells=cells, sample=sample, donor=donor)
+    return read(data, x=options.views_of(x), cells=cells, sample=sample, donor=donor)
 
 
 def steps_by_view(text: str) -> Any:

@@ -13,8 +13,8 @@ from smalti.errors import InputError
 Data: TypeAlias = Annotated[
     Path,
     typer.Argument(
-        help=".h5ad or .zarr (AnnData), a folder of .h5 feature files, or .npz with x, bag, label "
-        "and donor.",
+        help=".h5ad or .zarr (AnnData), .h5mu or .zarr (MuData), a folder of .h5 feature files, or "
+        ".npz with x, bag, label and donor.",
         show_default=False,
     ),
 ]
@@ -27,7 +27,19 @@ Donor: TypeAlias = Annotated[
     typer.Option(help="Column of donors, who must never part; 'bag' if each bag is its own donor."),
 ]
 X: TypeAlias = Annotated[
-    str | None, typer.Option("--x", help="Features: X, a key of obsm such as X_pca, or of layers.")
+    str | None,
+    typer.Option(
+        "--x",
+        help="Features: X, a key of obsm such as X_pca, or layers/NAME; of MuData rna or rna/X_pca; "
+        "several views with commas.",
+    ),
+]
+Cells: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Where modalities hold different cells: intersection, or union (some cells then lack "
+        "a modality)."
+    ),
 ]
 Labels: TypeAlias = Annotated[
     Path | None,
@@ -61,6 +73,14 @@ Epochs: TypeAlias = Annotated[
     int | None, typer.Option(min=1, help="Passes over the training bags, at most.")
 ]
 Seed: TypeAlias = Annotated[int, typer.Option(help="Of everything random.")]
+
+
+def views_of(x: Any) -> Any:
+    """Keys of ``--x``, one or several with commas; what a model has kept stays as it is."""
+    if not isinstance(x, str):
+        return x
+    keys = [k.strip() for k in x.split(",") if k.strip()]
+    return keys[0] if len(keys) == 1 else keys or None
 
 
 def settings_of(pairs: list[str] | None) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def predict(
         typer.Option(help="AnnData (.h5ad) with one row per bag: embedding, prediction."),
     ] = None,
     write: Annotated[
-        Path | None, typer.Option(help="Copy of the .h5ad or .zarr, with the attributions in obs.")
+        Path | None,
+        typer.Option(help="Copy of the .h5ad, .h5mu or .zarr, with the attributions in obs."),
     ] = None,
 ) -> None:
     """Predict bags with a saved model."""
@@ -47,16 +48,18 @@ def predict(
         raise InputError(f"--attribution {attribution}: end the name in .csv or .parquet.")
     if samples is not None and samples.suffix != ".h5ad":
         raise InputError(f"--samples {samples}: end the name in .h5ad.")
-    if write is not None and data.suffix not in (".h5ad", ".zarr"):
-        raise InputError(f"--write needs AnnData (.h5ad or .zarr) to write into, not {data.name}.")
+    if write is not None and data.suffix not in (".h5ad", ".h5mu", ".zarr"):
+        raise InputError(f"--write needs AnnData or MuData to write into, not {data.name}.")
     fitted = load(model)
+    if not hasattr(fitted, "predict"):
+        raise InputError(f"{model} holds {fitted.name}, an embedding: smalti integrate {model} ...")
     origin = fitted.origin_ or {}
     sample, x = sample or origin.get("sample"), x or origin.get("x")
     known = fitted.columns_
     cell_type = origin.get("cell_type") if known.group and fitted.group_predicts else None
     covariates = [c["name"] for c in known.covariates]
     bags = open_bags(data, sample=sample, x=x, labels=labels, cell_type=cell_type,
-                     covariates=covariates)  # fmt: skip
+                     covariates=covariates, cells=origin.get("cells"))  # fmt: skip
     typer.echo(repr(bags))
     with atomic_write(out) as temporary:
         predictions(fitted, bags).to_csv(temporary, float_format="%.6g")

@@ -73,8 +73,8 @@ class IntegrationComparison(Scores):
     @property
     def metrics(self) -> tuple[str, ...]:
         """Metrics that some method has, the adjusted Rand index of k-means first."""
-        there = set(self.folds.dropna(subset="value")["metric"])
-        return tuple(m for m in _METRICS if m in there)
+        there = dict.fromkeys(self.folds.dropna(subset="value")["metric"])
+        return (*(m for m in _METRICS if m in there), *(m for m in there if m not in _METRICS))
 
     def counts(self) -> dict[str, str]:
         """Cells, labels, seeds."""
@@ -177,7 +177,7 @@ def compare_integration(
         davies_bouldin of the k-means clusters, which depend on the scale and the width of an
         embedding and so rank methods with care; silhouette_labels; ors, the overall reconstruction
         score of the held-out cells, standardised and cut at 10 s.d. (counts after the log or the
-        centred log ratio); transfer_accuracy and transfer_f1 of held-out cells labelled by their 15
+        centred log ratio), and ors_VIEW of each modality; transfer_accuracy and transfer_f1 of held-out cells labelled by their 15
         nearest training cells.
 
     Raises
@@ -408,7 +408,7 @@ def _scores(
         if by == "kmeans":
             out |= shape_scores(part, found, seed=seed)
     out["silhouette_labels"] = shape_scores(part, truth, seed=seed)["silhouette"]
-    out["ors"] = _reconstruction(model, cells[held])
+    out |= _reconstruction(model, cells[held])
     a, b = (rows[question.labels[rows] >= 0] for rows in (train, held))
     if len(a) >= 15 and len(b):
         out |= label_transfer(z[a], question.labels[a], z[b], question.labels[b])
@@ -419,13 +419,11 @@ def _scores(
     return {"metrics": out, "about": about}, z.astype(np.float32, copy=False)
 
 
-def _reconstruction(model: Integration, held: Bags) -> float:
-    """Overall reconstruction score of held-out cells; NaN where not every modality comes back."""
+def _reconstruction(model: Integration, held: Bags) -> dict[str, float]:
+    """Reconstruction scores of held-out cells; NaN overall where not every modality comes back."""
     if not model.reconstructs:
-        return float("nan")
+        return {"ors": float("nan")}
     x, y = model.inputs(held), model.reconstruct(held)
-    if set(y) != set(held.x):
-        return float("nan")
     if getattr(model, "counts", False):  # distances of counts would be those of library sizes
         before = Bags.from_rows(x, np.arange(held.n_instances))
         steps, after = fit_steps(steps_of(guess_steps(before)), before)
@@ -434,7 +432,10 @@ def _reconstruction(model: Integration, held: Bags) -> float:
     for name, values in x.items():
         mean, sd = center_and_spread(values, held.present.get(name))
         inputs[name], outputs[name] = _scaled(values, mean, sd), np.asarray(y[name]) / sd
-    return overall_reconstruction_score(inputs, outputs, held.present or None)["ors"]
+    present = {name: there for name, there in held.present.items() if name in inputs}
+    found = overall_reconstruction_score(inputs, outputs, present)
+    whole = found.pop("ors") if set(y) == set(held.x) else float("nan")
+    return {"ors": whole} | {f"ors_{name}": value for name, value in found.items()}
 
 
 def _scaled(values: Any, mean: np.ndarray, sd: np.ndarray) -> Any:

@@ -114,7 +114,7 @@ class BlockPCANet(nn.Module):
         for p, pattern in enumerate(patterns):
             at = which == p
             seen = pattern.repeat_interleave(sizes, output_size=x.shape[1]) > 0
-            z[at] = self._partial((x[at] - self.center)[:, seen], self.axes[seen])
+            z[at] = self._partial((x[at] - self.center)[:, seen], self.axes[seen]).to(z.dtype)
         return Output(z)
 
     def _partial(self, x: Tensor, axes: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class BlockPCANet(nn.Module):
         noise = self.residual.clamp(min=1e-12)
         gram = axes.t() @ axes
         prior = noise / self.variance.clamp(min=1e-12)
-        return torch.linalg.solve(gram + prior.diag(), axes.t() @ x.t()).t()
+        return torch.linalg.solve((gram + prior.diag()).double(), (axes.t() @ x.t()).double()).t()
 
     def decode(self, z: Tensor) -> dict[str, Tensor]:
         """Each view from the scores."""
@@ -141,7 +141,7 @@ def components(network: nn.Module, training: Training) -> None:
     edges = np.concatenate([[0], np.cumsum(network.blocks.sizes)])
     for batch in training.instances(network):
         x, present = network.rows(batch)
-        there = x.new_ones(len(x), m) if present is None else present
+        there = x.new_ones(len(x), m) if present is None else present.to(x.dtype)
         # pieces in the network's precision, their sum in float64; rows not measured are 0
         gram += (x.t() @ x).numpy(force=True)
         total += (there.t() @ x).numpy(force=True)  # of each feature, where modality j is there

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from smalti.bags import Bags
 from smalti.errors import InputError
-from smalti.preprocess import cells_per_bag_note, count_problem
+from smalti.io.tables import Table, all_nan, open_table, rows_at
+from smalti.preprocess import cells_per_bag_note
 
 if TYPE_CHECKING:
     from smalti.io.mudata import MuTable
 
+AnyTable: TypeAlias = "Table | MuTable"
+
 _FITTED = ("pca", "umap", "tsne", "scvi", "harmony", "scanvi", "mofa", "totalvi", "umint", "lsi")
-_PROTEINS = ("prot", "adt", "antibod")
 
 
 def read(
@@ -112,8 +110,7 @@ def read(
         table.find(column)
     keys = table.defaults(sample) if x is None else _keys(x, table.view_name)
     keep, views, features, present, gaps = _views(table, keys, cells)
-    wanted = None if columns is None else list(dict.fromkeys([*needed, *columns]))
-    obs = table.columns(keep, wanted)
+    obs = table.columns(keep, needed, columns)
     if cell_type is not None:
         obs = obs.assign(cell_type=obs[cell_type])
     ids = _bag_ids(table, obs, sample)
@@ -133,12 +130,14 @@ def read(
     notes += [*gaps, *([tiny] if tiny else [])]
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=2)
+    if isinstance(x, Mapping) or keys == {"X": "X"}:  # so that no sample= means the same again
+        origin["x"] = keys
     return dataclasses.replace(
         bags, target=target, origin=origin, notes=tuple(notes), rows=keep[bags.rows]
     )
 
 
-def _bag_ids(table: Table | MuTable, obs: pd.DataFrame, sample: str | None) -> np.ndarray:
+def _bag_ids(table: AnyTable, obs: pd.DataFrame, sample: str | None) -> np.ndarray:
     """The bag of each cell; every cell must have one."""
     if sample is None:
         twice = obs.index.duplicated()
@@ -159,8 +158,9 @@ def _bag_ids(table: Table | MuTable, obs: pd.DataFrame, sample: str | None) -> n
 
 
 def _check_labels(
-    table: Table | MuTable, obs: pd.DataFrame, ids: np.ndarray, labels: Sequence[str]
+    table: AnyTable, obs: pd.DataFrame, ids: np.ndarray, labels: Sequence[str]
 ) -> None:
+    """Every bag must have every label."""
     for label in labels:
         absent = obs[label].isna().to_numpy()
         if absent.any():
@@ -177,10 +177,13 @@ def _keys(
     x: str | Sequence[str] | Mapping[str, str], view_name: Callable[[str], str]
 ) -> dict[str, str]:
     """View name -> key."""
+    each = [x] if isinstance(x, str) else list(x.values() if isinstance(x, Mapping) else x)
+    if not each or not all(isinstance(key, str) for key in each):
+        raise InputError(f"x={x!r} must name features: a key, several, or name -> key.")
     if isinstance(x, Mapping):
         return dict(x)
     keys: dict[str, str] = {}
-    for key in [x] if isinstance(x, str) else x:
+    for key in each:
         name = view_name(key)
         if name in keys:
             raise InputError(
@@ -195,7 +198,7 @@ def _keys(
 
 
 def _views(
-    table: Table | MuTable, keys: Mapping[str, str], cells: str | None
+    table: AnyTable, keys: Mapping[str, str], cells: str | None
 ) -> tuple[
     np.ndarray, dict[str, Any], dict[str, tuple[str, ...]], dict[str, np.ndarray], list[str]
 ]:
@@ -216,8 +219,8 @@ def _views(
                 "write it again."
             )
         at = place[name][keep]
-        values, present[name] = _rows(values, at), at >= 0
-        gone = _all_nan(values)
+        values, present[name] = rows_at(values, at), at >= 0
+        gone = all_nan(values) if len(keys) > 1 else None  # one view: NaN is an error, not a gap
         if gone is not None:
             values = np.where(gone[:, None], values.dtype.type(0), values)
             present[name] &= ~gone
@@ -227,21 +230,21 @@ def _views(
                     "these cells count as not measured in it."
                 )
         views[name] = values
-    if cells == "intersection":
-        both = np.logical_and.reduce(list(present.values()))
-        if not both.any():
-            raise InputError(
-                f"no cell of {table.name} is measured in all of {', '.join(map(repr, keys))}: do "
-                "their obs names agree?"
-            )
-        if not both.all():
-            keep, views = keep[both], {k: v[both] for k, v in views.items()}
-        present = {}
+    measured = np.stack(list(present.values()))
+    stay = measured.all(0) if cells == "intersection" else measured.any(0)
+    if not stay.all():
+        if not stay.any():
+            raise _nothing(table, keys, cells)
+        if cells != "intersection":
+            notes.append(f"{int((~stay).sum()):,} cells are measured in none of {_list(keys)}: "
+                         "they are left out.")  # fmt: skip
+        keep, views = keep[stay], {k: v[stay] for k, v in views.items()}
+        present = {k: v[stay] for k, v in present.items()}
     return keep, views, features, {k: v for k, v in present.items() if not v.all()}, notes
 
 
 def _kept(
-    table: Table | MuTable,
+    table: AnyTable,
     keys: Mapping[str, str],
     place: Mapping[str, np.ndarray],
     cells: str | None,
@@ -259,236 +262,24 @@ def _kept(
             f"cells='intersection' to keep the {n - len(odd):,} that all have, or cells='union' to "
             "keep all, which umint, ae, mofa and block_pca can embed."
         )
+    keep = every if cells == "intersection" else some
+    if not keep.any():
+        raise _nothing(table, keys, cells)
     notes = []
-    if not some.any():
-        raise InputError(f"{table.name} has no cells in {', '.join(map(repr, keys))}.")
     if not some.all():
-        notes.append(
-            f"{int((~some).sum()):,} of {len(some):,} cells are in none of "
-            f"{', '.join(map(repr, keys))}: they are left out."
-        )
-    keep = every if cells == "intersection" and every.any() else some
+        notes.append(f"{int((~some).sum()):,} of {there.shape[1]:,} cells are in none of "
+                     f"{_list(keys)}: they are left out.")  # fmt: skip
     return np.flatnonzero(keep), notes
 
 
-def _rows(values: Any, at: np.ndarray) -> Any:
-    """Rows ``at`` of a view, zeros where it says -1; a sparse one becomes CSR and stays sparse."""
-    if sp.issparse(values):
-        values = sp.csr_matrix(values)
-    if len(at) == values.shape[0] and (at == np.arange(len(at))).all():
-        return values
-    there = at >= 0
-    some = values[at[there]]
-    if there.all():
-        return some
-    if sp.issparse(some):
-        lengths = np.zeros(len(at), dtype=some.indptr.dtype)
-        lengths[there] = np.diff(some.indptr)
-        indptr = np.concatenate([[0], lengths.cumsum()])
-        return sp.csr_matrix((some.data, some.indices, indptr), shape=(len(at), values.shape[1]))
-    out = np.zeros((len(at), *values.shape[1:]), dtype=values.dtype)
-    out[there] = some
-    return out
+def _nothing(table: AnyTable, keys: Mapping[str, str], cells: str | None) -> InputError:
+    """The error of a table without a cell to read."""
+    if cells != "intersection":
+        return InputError(f"no cell of {table.name} is measured in {_list(keys)}: is it empty?")
+    return InputError(
+        f"no cell of {table.name} is measured in all of {_list(keys)}: do their obs names agree?"
+    )
 
 
-def _all_nan(values: Any) -> np.ndarray | None:
-    """(n,) bool: rows of a dense view that are NaN throughout; None where there are none."""
-    if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.ndim != 2:
-        return None
-    if not values.shape[1]:
-        return None
-    gone = np.isnan(values[:, 0])  # most rows are told by their first value
-    gone[gone] = np.isnan(values[gone]).all(1)
-    return gone if gone.any() else None
-
-
-# ---------------------------------------------------------------- tables
-
-
-def open_table(data: Any) -> Table | MuTable:
-    """The parts of an AnnData or MuData, in memory or on disk."""
-    from smalti.io.mudata import MuTable
-
-    if not isinstance(data, (str, Path)):
-        if hasattr(data, "mod"):
-            return MuTable(Table("the MuData", data))
-        if not hasattr(data, "obsm"):
-            raise InputError(f"expected AnnData, MuData or a path, got {type(data).__name__}.")
-        return Table("the AnnData", data)
-    path = Path(data)
-    if holds_mudata(path):
-        return MuTable(Table(str(path), path, kind="a MuData"))
-    return Table(str(path), path)
-
-
-def holds_mudata(path: Path) -> bool:
-    """Whether a file is MuData rather than AnnData; one that is missing or neither is an error."""
-    if not path.exists():
-        raise InputError(f"no file {path}.")
-    if path.suffix not in (".h5ad", ".h5mu", ".zarr"):
-        raise InputError(f"{path} is neither .h5ad nor .zarr nor .h5mu.")
-    if path.suffix != ".zarr":
-        return path.suffix == ".h5mu"
-    kind = Table(str(path), path).ask("attributes", lambda g: g.attrs.get("encoding-type"))
-    return kind == "MuData"
-
-
-def no_column(name: str, column: str, there: Iterable[Any]) -> InputError:
-    """The error of a column that is not there."""
-    known = list(map(str, there))
-    near = difflib.get_close_matches(str(column), known, 3)
-    hint = f" Did you mean {', '.join(near)}?" if near else ""
-    return InputError(f"no column {column!r} in obs of {name}; there are {', '.join(known)}.{hint}")
-
-
-class Table:
-    """The parts of an AnnData, wherever it is.
-
-    Parameters
-    ----------
-    name
-        What errors call it.
-    source
-        AnnData, or a path.
-    root
-        Where in the file it is: "mod/rna/" of a MuData.
-    kind
-        What the file is, for errors.
-    """
-
-    def __init__(self, name: str, source: Any, root: str = "", kind: str = "an AnnData") -> None:
-        self.name, self.source, self.root, self.kind = name, source, root, kind
-        self.on_disk = isinstance(source, Path)
-
-    def ask(self, key: str, question: Callable[[Any], Any]) -> Any:
-        """Ask the open file something; any damage becomes one error."""
-        try:
-            if self.source.suffix == ".zarr":
-                import zarr
-
-                return question(zarr.open_group(str(self.source), mode="r"))
-            import h5py
-
-            with h5py.File(self.source, "r") as file:
-                return question(file)
-        # a damaged file makes h5py, zarr and anndata raise nearly every kind of error
-        except Exception as error:
-            if isinstance(error, (MemoryError, ImportError)):
-                raise
-            detail = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            raise InputError(
-                f"{self.source} is damaged or not {self.kind} file (element {key!r}: "
-                f"{type(error).__name__}: {detail}): download or write it again."
-            ) from error
-
-    def _element(self, key: str) -> Any:
-        """One element, read from disk; None where there is none."""
-        from anndata.io import read_elem
-
-        key = self.root + key
-
-        def question(group: Any) -> Any:
-            value: Any = read_elem(group[key]) if key in group else None
-            if sp.issparse(value) and value.format in ("csr", "csc"):
-                value.check_format(full_check=True)  # a wild index would end the process later
-            return value
-
-        return self.ask(key, question)
-
-    @cached_property
-    def obs(self) -> pd.DataFrame:
-        """One row per cell."""
-        table = self._element("obs") if self.on_disk else self.source.obs
-        if table is None:
-            raise InputError(f"{self.name} has no obs: it is not {self.kind} file.")
-        return table
-
-    @property
-    def names(self) -> pd.Index:
-        """Names of the cells."""
-        return self.obs.index
-
-    def find(self, column: str) -> None:
-        """Raise InputError where ``obs`` has no such column."""
-        if column not in self.obs:
-            raise no_column(self.name, column, self.obs.columns)
-
-    def columns(self, keep: np.ndarray, wanted: Sequence[str] | None) -> pd.DataFrame:
-        """Columns of some cells; all columns when none are named."""
-        obs = self.obs if wanted is None else self.obs[list(wanted)]
-        return obs if len(keep) == len(obs) else obs.iloc[keep]
-
-    def keys(self, where: str) -> list[str]:
-        """Names in ``obsm`` or ``layers``."""
-        if not self.on_disk:
-            return list(getattr(self.source, where))
-        at = self.root + where
-        return self.ask(at, lambda group: list(group[at]) if at in group else [])
-
-    def view_name(self, key: str) -> str:
-        """What the view of a key is called: "layers/norm" is "norm"."""
-        return key.split("/", 1)[-1]
-
-    def defaults(self, sample: str | None) -> dict[str, str]:
-        """What ``x=None`` means: X, and for loose cells their proteins too."""
-        if sample is not None:
-            return {"X": "X"}
-        found = [k for k in self.keys("obsm")
-                 if any(w in k.lower() for w in _PROTEINS) and not k.startswith("X_")]  # fmt: skip
-        # "umint_protein" was made from "protein"
-        found = [k for k in found if not any(k.endswith(f"_{other}") for other in found)]
-        if len(found) > 1:
-            found = [k for k in found if self._counts(k)] or found
-        if len(found) > 1:
-            raise InputError(
-                f"{self.name} has several tables of proteins ({', '.join(found)}): name one, "
-                f"x={{'rna': 'X', 'protein': {f'obsm/{found[0]}'!r}}}."
-            )
-        return {"rna": "X", found[0]: f"obsm/{found[0]}"} if found else {"X": "X"}
-
-    def _counts(self, key: str) -> bool:
-        values = self.matrix(f"obsm/{key}")[0]
-        return count_problem(values if sp.issparse(values) else np.nan_to_num(values)) is None
-
-    def place(self, key: str) -> np.ndarray:
-        """(n_cells,) row of each cell in a view: all views of AnnData have all cells."""
-        return np.arange(len(self.obs))
-
-    def matrix(self, key: str) -> tuple[Any, tuple[str, ...] | None]:
-        """Rows of a key, and the names of its columns where it has any."""
-        where, _, name = key.partition("/") if "/" in key else ("", "", key)
-        if key == "X":
-            where = "X"
-        elif not where:
-            where = "obsm"
-        if where not in ("X", "obsm", "layers") or (where != "X" and name not in self.keys(where)):
-            raise InputError(
-                f"no features {key!r} in {self.name}; there are {', '.join(self.there())}."
-            )
-        if self.on_disk:
-            values = self._element("X" if where == "X" else f"{where}/{name}")
-        else:
-            values = self.source.X if where == "X" else getattr(self.source, where)[name]
-            values = _in_memory(values)
-        if values is None:
-            raise InputError(f"{self.name} has no X: name an obsm key or a layer.")
-        if isinstance(values, pd.DataFrame):
-            return values.to_numpy(), tuple(map(str, values.columns))
-        if where == "obsm":
-            return values, None
-        var = self._element("var") if self.on_disk else self.source.var
-        if var is None:
-            raise InputError(f"{self.name} has no var: write it again.")
-        return values, tuple(map(str, var.index))
-
-    def there(self) -> list[str]:
-        """Keys that ``x`` may name."""
-        return ["X", *self.keys("obsm"), *(f"layers/{k}" for k in self.keys("layers"))]
-
-
-def _in_memory(values: Any) -> Any:
-    """Rows of a backed or a lazy (Dask) AnnData, read now."""
-    for name in ("to_memory", "compute"):
-        if hasattr(values, name):
-            return getattr(values, name)()
-    return values
+def _list(keys: Mapping[str, str]) -> str:
+    return ", ".join(map(repr, keys))

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from smalti.errors import InputError
-from smalti.io.anndata import Table, no_column
+from smalti.io.tables import Table, no_column
 
 
 class MuTable:
-    """The parts of a MuData, wherever it is; as :class:`smalti.io.anndata.Table` has them.
+    """The parts of a MuData, wherever it is; as :class:`smalti.io.tables.Table` has them.
 
     Parameters
     ----------
@@ -24,16 +24,16 @@ class MuTable:
 
     def __init__(self, top: Table) -> None:
         self.top, self.name = top, top.name
-        if not top.on_disk:
-            parts = {k: Table(f"{top.name}, modality {k!r},", a) for k, a in top.source.mod.items()}
+        if top.on_disk:
+            inside = {k: (top.source, f"mod/{k}/") for k in top.ask("mod", _modalities)}
         else:
-            parts = {
-                k: Table(f"{top.name}, modality {k!r},", top.source, f"mod/{k}/", top.kind)
-                for k in top.ask("mod", _modalities)
-            }
-        if not parts:
+            inside = {k: (part, "") for k, part in top.source.mod.items()}
+        if not inside:
             raise InputError(f"{self.name} has no modalities: it is not MuData.")
-        self.parts = parts
+        self.parts = {
+            k: Table(f"modality {k!r} of {top.name}", source, root, top.kind)
+            for k, (source, root) in inside.items()
+        }
 
     @property
     def names(self) -> pd.Index:
@@ -91,11 +91,12 @@ class MuTable:
         InputError
             If there is no such column, or several modalities have it.
         """
+        # before the global obs, where mudata leaves copies in memory that may be out of date
+        prefix, _, rest = str(column).partition(":")
+        if prefix in self.parts and rest in self.parts[prefix].obs:
+            return prefix, rest
         if column in self.top.obs:
             return None, column
-        prefix, _, rest = str(column).partition(":")
-        if rest and prefix in self.parts and rest in self.parts[prefix].obs:
-            return prefix, rest
         owners = [m for m, part in self.parts.items() if column in part.obs]
         if len(owners) > 1:
             raise InputError(
@@ -117,9 +118,12 @@ class MuTable:
             names.append(column if own else long)
         return list(dict.fromkeys(names))
 
-    def columns(self, keep: np.ndarray, wanted: Sequence[str] | None) -> pd.DataFrame:
-        """Columns of some cells; all columns when none are named."""
-        out = {c: self._column(c, keep) for c in (self._all() if wanted is None else wanted)}
+    def columns(
+        self, keep: np.ndarray, needed: Sequence[str], more: Sequence[str] | None
+    ) -> pd.DataFrame:
+        """Columns of some cells: those needed, as they were named, and ``more``, or all."""
+        names = [*self._all(), *needed] if more is None else [*needed, *more]
+        out = {c: self._column(c, keep) for c in dict.fromkeys(names)}
         return pd.DataFrame(out, index=self.names[keep])
 
     def _column(self, column: str, keep: np.ndarray) -> Any:

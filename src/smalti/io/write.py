@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,13 +12,15 @@ import numpy as np
 import pandas as pd
 
 from smalti.errors import InputError
-from smalti.io.anndata import holds_mudata
 from smalti.io.files import atomic_folder, atomic_write
 from smalti.io.mudata import rows_of
+from smalti.io.tables import holds_mudata
 
 _MOST = 2**32  # bytes of reconstructions, which are dense
 
 Layers: TypeAlias = Mapping[str, tuple[np.ndarray, tuple[str, ...] | None]]
+# view; modality whose layer it becomes (None: of AnnData); its columns (None: obsm); bytes
+Place: TypeAlias = tuple[str, str | None, np.ndarray | None, int]
 
 
 def write(
@@ -93,9 +96,10 @@ def write(
     if target.suffix == ".zarr":
         with atomic_folder(target) as temporary:
             shutil.rmtree(temporary)  # zarr makes its own folder
-            table.write_zarr(temporary)
+            with _as_it_is(many):
+                table.write_zarr(temporary)
     else:
-        with atomic_write(target) as temporary:
+        with atomic_write(target) as temporary, _as_it_is(many):
             (table.write_h5mu if many else table.write_h5ad)(temporary)
 
 
@@ -112,10 +116,8 @@ def samples(
 # ---------------------------------------------------------------- reconstructions
 
 
-def _plan(
-    table: Any, layers: Layers, origin: Mapping[str, Any], many: bool
-) -> Iterator[tuple[str, Any, np.ndarray | None, int]]:
-    """View, the AnnData whose layer it becomes or None, its columns there, and bytes."""
+def _plan(table: Any, layers: Layers, origin: Mapping[str, Any], many: bool) -> Iterator[Place]:
+    """Where each view goes."""
     for view, (values, names) in layers.items():
         key = _key(view, origin.get("x"), many)
         first, _, rest = key.partition("/")
@@ -129,7 +131,7 @@ def _plan(
         if part is None or at is None:
             yield view, None, None, 4 * values.size
         else:
-            yield view, part, at, 4 * part.n_obs * part.n_vars
+            yield view, first if many else None, at, 4 * part.n_obs * part.n_vars
 
 
 def _key(view: str, x: Any, many: bool) -> str:
@@ -156,7 +158,7 @@ def _columns(part: Any, width: int, names: tuple[str, ...] | None) -> np.ndarray
     return None if (at < 0).any() else at
 
 
-def _check_size(plan: list[tuple[str, Any, np.ndarray | None, int]]) -> None:
+def _check_size(plan: list[Place]) -> None:
     size = sum(bytes_ for *_, bytes_ in plan)
     if size > _MOST:
         worst = max(plan, key=lambda p: p[-1])[0]
@@ -167,31 +169,29 @@ def _check_size(plan: list[tuple[str, Any, np.ndarray | None, int]]) -> None:
         )
 
 
-def _add_layers(
-    table: Any, plan: list[tuple[str, Any, np.ndarray | None, int]], layers: Layers, uns: list[str]
-) -> None:
+def _add_layers(table: Any, plan: list[Place], layers: Layers, uns: list[str]) -> None:
     if plan and len(uns) != 1:
         raise InputError(f"layers go under one name of uns, not {uns}.")
     taken = set()
-    for view, part, at, _ in plan:
+    for view, modality, at, _ in plan:
         values, names = layers[view]
         values = values.astype(np.float32, copy=False)
         long = f"{uns[0]}_{view.replace('/', '_')}"  # a slash would nest it in the file
-        if part is None:
+        if at is None:
             table.obsm[long] = (
                 values
                 if names is None
                 else pd.DataFrame(values, index=table.obs_names, columns=list(names))
             )
             continue
-        rows = np.arange(table.n_obs)
-        if part is not table:
-            modality = next(k for k, v in table.mod.items() if v is part)
+        part, rows = table, np.arange(table.n_obs)
+        if modality is not None:
+            part = table.mod[modality]
             rows = rows_of(table.obs_names, part.obs_names, modality)
         out = np.full(part.shape, np.nan, dtype=np.float32)
         out[:, at] = values[rows]
-        name = long if (id(part), uns[0]) in taken else uns[0]  # X and a layer of one table
-        taken.add((id(part), name))
+        name = long if modality in taken else uns[0]  # X and a layer of one table
+        taken.add(modality)
         part.layers[name] = out
 
 
@@ -226,6 +226,14 @@ def _mudata(path: Path) -> Any:
         import mudata
     except ImportError as error:
         raise InputError(f"{path} needs mudata: pip install mudata.") from error
-    # so that columns of modalities are not copied into the global obs, and no warning says so
-    with mudata.set_options(pull_on_update=False):
+    with _as_it_is(True):
         return mudata.read_h5mu(path) if path.suffix == ".h5mu" else mudata.read_zarr(path)
+
+
+def _as_it_is(many: bool) -> Any:
+    """Keep mudata from copying columns of modalities into the global obs, and warning of it."""
+    if not many:
+        return nullcontext()
+    import mudata
+
+    return mudata.set_options(pull_on_update=False)
