@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import io
+import logging
+import os
+import random
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import Any
 
 from smalti.errors import InputError
+
+_PROJECTS = {"scvi": "scvi-tools"}  # where the package to install is not called as imported
 
 
 def absent(package: str, extra: str = "integrate") -> str | None:
@@ -22,11 +29,9 @@ def absent(package: str, extra: str = "integrate") -> str | None:
         The extra of smalti that brings it.
     """
     root = package.partition(".")[0]
-    try:
-        found = importlib.util.find_spec(root) is not None
-    except (ImportError, ValueError):
-        found = False
-    return None if found else f'{root} is not installed: pip install "smalti[{extra}]"'
+    if importlib.util.find_spec(root) is not None:
+        return None
+    return f'{_PROJECTS.get(root, root)} is not installed: pip install "smalti[{extra}]"'
 
 
 def need(package: str, extra: str = "integrate") -> Any:
@@ -37,13 +42,15 @@ def need(package: str, extra: str = "integrate") -> Any:
     InputError
         If it is not installed, or cannot be imported; with the install command.
     """
+    reason = absent(package, extra)
+    if reason is not None:
+        raise InputError(f"{reason}.")
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        reason = absent(package, extra)
-        if reason is None:
-            reason = f'{package} cannot be imported ({error}): pip install -U "smalti[{extra}]"'
-        raise InputError(f"{reason}.") from error
+        raise InputError(
+            f'{package} cannot be imported ({error}): pip install -U "smalti[{extra}]".'
+        ) from error
 
 
 @contextmanager
@@ -57,3 +64,45 @@ def global_numpy_seed(seed: int) -> Iterator[None]:
         yield
     finally:
         np.random.set_state(before)  # noqa: NPY002
+
+
+@contextmanager
+def seeded_scvi(seed: int) -> Iterator[None]:
+    """Seed all that scvi-tools draws from (PyTorch, NumPy, Python), and put it back after."""
+    import torch
+
+    settings = need("scvi").settings
+    before, names = random.getstate(), ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+    env = {k: os.environ.get(k) for k in names}
+    old = settings.seed
+    devices = list(range(torch.cuda.device_count()))
+    try:
+        with global_numpy_seed(seed), torch.random.fork_rng(devices=devices):
+            settings.seed = seed
+            yield
+    finally:
+        settings._seed = old  # its setter would seed everything once more
+        random.setstate(before)
+        for name, value in env.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def quiet(*, prints: bool = False) -> Iterator[None]:
+    """No warnings, no logs of scvi-tools and Lightning, and nothing printed unless ``prints``."""
+    loggers = [logging.getLogger(n) for n in ("scvi", "lightning.pytorch", "lightning.fabric",
+                                              "pytorch_lightning", "lightning_fabric")]  # fmt: skip
+    levels = [log.level for log in loggers]
+    out = nullcontext() if prints else redirect_stdout(io.StringIO())
+    with warnings.catch_warnings(), out:
+        warnings.simplefilter("ignore")
+        for log in loggers:
+            log.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for log, level in zip(loggers, levels, strict=True):
+                log.setLevel(level)

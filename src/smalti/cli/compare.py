@@ -60,9 +60,9 @@ def compare(
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     if integrate:
         compare_integrations(
-            data, out, "umint:fast" if methods is None else methods, label=label, batch=batch, x=x, cells=cells,
-            sample=sample, donor=donor, seeds=seeds, preprocess=preprocess, settings=settings,
-            cache=cache, n_jobs=jobs,
+            data, out, "umint:fast" if methods is None else methods, label=label, batch=batch,
+            x=x, cells=cells, sample=sample, donor=donor, seeds=seeds, preprocess=preprocess,
+            settings=settings, cache=cache, n_jobs=jobs,
         )  # fmt: skip
         return
     if covariates:

@@ -30,8 +30,8 @@ X: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--x",
-        help="Features: X, a key of obsm such as X_pca, or layers/NAME; of MuData rna or rna/X_pca; "
-        "several views with commas.",
+        help="Features: X, a key of obsm such as X_pca, or layers/NAME; of MuData rna or "
+        "rna/X_pca; several views with commas.",
     ),
 ]
 Cells: TypeAlias = Annotated[

@@ -177,8 +177,9 @@ def compare_integration(
         davies_bouldin of the k-means clusters, which depend on the scale and the width of an
         embedding and so rank methods with care; silhouette_labels; ors, the overall reconstruction
         score of the held-out cells, standardised and cut at 10 s.d. (counts after the log or the
-        centred log ratio), and ors_VIEW of each modality; transfer_accuracy and transfer_f1 of held-out cells labelled by their 15
-        nearest training cells.
+        centred log ratio), and ors_VIEW of each modality; transfer_accuracy and transfer_f1 of
+        held-out cells labelled by their 15 nearest training cells; with batches, iLISI, kBET and
+        graph connectivity.
 
     Raises
     ------

@@ -26,8 +26,8 @@ class BlockPCA(Integration):
 
     PCA of the table [x_i / sqrt(d_i)]: standardised features are divided by the root of their
     number, so that every modality has the variance 1 in all. It is the linear optimum of UMINT's
-    error, without settings to tune and without luck. No linear code of the same width has a lower sum of the modalities' mean
-    squared errors (without penalties). Closed form: the covariance is summed up in pieces.
+    error, without settings to tune and without luck: no linear code of the same width has a
+    lower sum of the modalities' mean squared errors. The covariance is summed up in pieces.
 
     Covariances are taken over the cells that were measured in both features. A cell that lacks a
     modality is embedded by the posterior mean of probabilistic PCA (Tipping & Bishop 1999): the

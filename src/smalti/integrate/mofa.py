@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -14,7 +11,7 @@ from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
-from smalti.extras import absent, global_numpy_seed, need
+from smalti.extras import absent, global_numpy_seed, need, quiet
 from smalti.integration import Integration
 from smalti.nn.modalities import Blocks
 from smalti.stage import Stage, Sweep, Training
@@ -30,8 +27,7 @@ class MOFA(Integration):
     new, is then embedded by the mean of q(z) given q(W) and q(tau), the fixed point of mofapy2's
     own update of z (Argelaguet et al. 2020, supplementary methods):
     z = (I + sum_i E[W_i' T_i W_i])^-1 sum_i E[W_i]' T_i (x_i - b_i), T_i = diag E[tau_i], over
-    the views i in which the cell was measured. Factors that mofapy2 drops stay as columns of
-    zeros.
+    the views i in which the cell was measured. Factors that are not needed shrink to 0.
 
     Raises
     ------
@@ -87,12 +83,7 @@ class MOFA(Integration):
             )
         network.blocks.fit(training)
         tables, rows = _tables(network, training)
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),  # it prints a banner and each iteration
-            global_numpy_seed(self.seed),
-        ):
-            warnings.simplefilter("ignore")
+        with quiet(), global_numpy_seed(self.seed):  # it prints a banner and each iteration
             model = entry_point()
             model.set_data_options(scale_views=False)  # scaled already, if at all
             scales = [_spread(t) if self.scale_views else 1.0 for t in tables]
@@ -152,25 +143,30 @@ class MOFANet(nn.Module):
     shape
         Of the views.
     width
-        Factors.
+        Factors, k.
     clip
         Standardised values beyond it are cut.
     """
 
+    weight: Tensor  # (d, k) E[W] of all views one below the other, in units of the scaled rows
+    intercept: Tensor  # (d,)
+    project: Tensor  # (d, k) E[tau] E[W]
+    gram: Tensor  # (n_views, k, k) E[W' T W]
+
     def __init__(self, shape: Shape, *, width: int, clip: float | None) -> None:
         super().__init__()
         self.blocks = Blocks(shape.views, clip=clip)
-        for i, d in enumerate(self.blocks.sizes):
-            self.register_buffer(f"weight_{i}", torch.zeros(d, width))  # E[W] in units of the view
-            self.register_buffer(f"intercept_{i}", torch.zeros(d))
-            self.register_buffer(f"project_{i}", torch.zeros(d, width))  # E[tau] E[W]
-            self.register_buffer(f"gram_{i}", torch.zeros(width, width))  # E[W' T W]
+        sizes = self.blocks.sizes
+        self.register_buffer("weight", torch.zeros(sum(sizes), width))
+        self.register_buffer("intercept", torch.zeros(sum(sizes)))
+        self.register_buffer("project", torch.zeros(sum(sizes), width))
+        self.register_buffer("gram", torch.zeros(len(sizes), width, width))
 
     def set_view(
         self, i: int, features: np.ndarray, mean: np.ndarray, square: np.ndarray,
         precision: np.ndarray, intercept: np.ndarray, scale: float,
     ) -> None:  # fmt: skip
-        """Take what mofapy2 found for view i.
+        """Take what mofapy2 found for view i, into buffers that are still zero.
 
         Parameters
         ----------
@@ -188,50 +184,39 @@ class MOFANet(nn.Module):
             What the view was divided by.
         """
         k = mean.shape[1]
-        cross = mean.T @ (precision[:, None] * mean)
-        np.fill_diagonal(cross, precision @ square)  # weights are independent in q
-        weight, project = getattr(self, f"weight_{i}"), getattr(self, f"project_{i}")
-        at = torch.as_tensor(features, device=weight.device)
-        for buffer, values in (
-            (weight, mean * scale),
-            (project, precision[:, None] * mean / scale),
-        ):
-            buffer.zero_()
-            buffer[at, :k] = torch.as_tensor(values).to(buffer)
-        gram = getattr(self, f"gram_{i}")
-        gram.zero_()
-        gram[:k, :k] = torch.as_tensor(cross).to(gram)
-        offset = getattr(self, f"intercept_{i}")
-        offset.zero_()
-        offset[at] = torch.as_tensor(intercept * scale).to(offset)
+        projected = precision[:, None] * mean
+        gram = mean.T @ projected
+        np.fill_diagonal(gram, precision @ square)  # weights are independent in q
+        at = torch.as_tensor(features + sum(self.blocks.sizes[:i]), device=self.weight.device)
+        self.weight[at, :k] = torch.as_tensor(mean * scale).to(self.weight)
+        self.project[at, :k] = torch.as_tensor(projected / scale).to(self.weight)
+        self.intercept[at] = torch.as_tensor(intercept * scale).to(self.weight)
+        self.gram[i, :k, :k] = torch.as_tensor(gram).to(self.weight)
 
     def forward(self, batch: Batch) -> Output:
         """Posterior mean of the factors of each cell, (n, width), as ``raw``."""
         x, present = self.blocks(batch)
-        width = self.gram_0.shape[0]
+        sizes, k = list(self.blocks.sizes), self.gram.shape[1]
         # k is small: in float64, so that factors that resemble one another lose no digits
-        right = torch.zeros(len(x[0]), width, dtype=torch.float64, device=x[0].device)
-        precision = torch.eye(width, dtype=torch.float64, device=x[0].device)
-        for i, rows in enumerate(x):
-            offset, project = getattr(self, f"intercept_{i}"), getattr(self, f"project_{i}")
-            seen = (rows - offset).double() @ project.double()
-            gram = getattr(self, f"gram_{i}").double()
-            if present is None:
-                right, precision = right + seen, precision + gram
-            else:
-                there = present[:, i].double()
-                right = right + seen * there[:, None]
-                precision = precision + gram * there[:, None, None]
-        z = torch.linalg.solve(precision, right[..., None])[..., 0]
+        seen = torch.stack([
+            (rows - offset).double() @ project.double()
+            for rows, offset, project in zip(
+                x, self.intercept.split(sizes), self.project.split(sizes), strict=True
+            )
+        ])  # fmt: skip
+        gram, prior = self.gram.double(), torch.eye(k, dtype=torch.float64, device=seen.device)
+        if present is None:
+            z = torch.linalg.solve(prior + gram.sum(0), seen.sum(0).t()).t()
+        else:
+            there = present.double()
+            right = torch.einsum("nm,mnk->nk", there, seen)
+            z = torch.linalg.solve(prior + torch.einsum("nm,mkl->nkl", there, gram), right)
         return Output(z.to(x[0].dtype))
 
     def decode(self, z: Tensor) -> dict[str, Tensor]:
         """Each view from the factors, in the units that it was given."""
-        rows = [
-            torch.addmm(getattr(self, f"intercept_{i}"), z, getattr(self, f"weight_{i}").T)
-            for i in range(len(self.blocks.sizes))
-        ]
-        return self.blocks.undo(rows)
+        rows = torch.addmm(self.intercept, z, self.weight.t())
+        return self.blocks.undo(rows.split(self.blocks.sizes, dim=1))
 
 
 __all__ = ["MOFA", "MOFANet"]

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import random
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +14,7 @@ from torch import Tensor, nn
 from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
-from smalti.extras import absent, global_numpy_seed, need
+from smalti.extras import absent, need, quiet, seeded_scvi
 from smalti.integration import Integration
 from smalti.preprocess.step import count_problem
 from smalti.stage import Stage, Sweep, Training
@@ -64,8 +59,7 @@ class TotalVI(Integration):
     @classmethod
     def unavailable(cls) -> str | None:
         """Why it cannot run here (scvi-tools is not installed), or None."""
-        reason = absent("scvi")
-        return reason and reason.replace("scvi is", "scvi-tools is")
+        return absent("scvi")
 
     def steps_for(self, bags: Bags) -> Any:  # type: ignore[override]
         """What ``preprocess="auto"`` means: some genes, as raw counts."""
@@ -133,7 +127,7 @@ class TotalVI(Integration):
         # batch normalisation cannot take a batch of one cell
         alone = int(np.ceil(0.9 * n)) % self.batch_size == 1
         show = bool(self.progress)
-        with _quiet(), _seeded(scvi, self.seed), tempfile.TemporaryDirectory() as folder:
+        with quiet(prints=show), seeded_scvi(self.seed), tempfile.TemporaryDirectory() as folder:
             data = anndata.AnnData(counts)
             data.obs_names = [str(i) for i in range(n)]
             data.obsm["protein"] = surface.astype(np.float32)
@@ -171,44 +165,6 @@ def _check_counts(bags: Bags, names: tuple[str, str]) -> None:
                 "log values were given: pass the raw counts (a layer, or .raw), and no "
                 "preprocessing but 'count_genes'."
             )
-
-
-@contextmanager
-def _seeded(scvi: Any, seed: int) -> Iterator[None]:
-    """Seed all that scvi-tools draws from, and put it back; PyTorch's stream is forked outside."""
-    before, names = random.getstate(), ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
-    env = {k: os.environ.get(k) for k in names}
-    settings, old = scvi.settings, scvi.settings.seed
-    devices = list(range(torch.cuda.device_count()))
-    try:
-        with global_numpy_seed(seed), torch.random.fork_rng(devices=devices):
-            settings.seed = seed
-            yield
-    finally:
-        settings._seed = old  # its setter would seed everything once more
-        random.setstate(before)
-        for name, value in env.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No logs and no warnings from scvi-tools and Lightning."""
-    loggers = [logging.getLogger(n) for n in ("scvi", "lightning.pytorch", "lightning.fabric",
-                                              "pytorch_lightning", "lightning_fabric")]  # fmt: skip
-    levels = [log.level for log in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for log in loggers:
-            log.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for log, level in zip(loggers, levels, strict=True):
-                log.setLevel(level)
 
 
 class TotalVINet(nn.Module):

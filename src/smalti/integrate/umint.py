@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
@@ -61,6 +63,7 @@ class UMINT(NetworkIntegration):
         dict
             "umint", "autoencoder", "saving": numbers of parameters.
         """
+        check_is_fitted(self)
         network: Any = self.network_
         own = sum(p.numel() for p in network.parameters())
         d, n = network.blocks.sizes, network.widths
@@ -130,6 +133,6 @@ def _width(features: int) -> int:
 def _per_view(name: str, given: Any, default: list[Any]) -> list[Any]:
     if given is None:
         return default
-    if len(given) != len(default):
+    if np.ndim(given) != 1 or len(given) != len(default):
         raise InputError(f"{name}={given!r} needs one value for each of {len(default)} modalities.")
     return list(given)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -19,7 +16,7 @@ from torch import Tensor, nn
 
 from smalti.batch import Shape
 from smalti.errors import InputError
-from smalti.extras import absent, global_numpy_seed, need
+from smalti.extras import absent, global_numpy_seed, need, quiet
 from smalti.integration import Integration
 from smalti.nn.modalities import Blocks
 from smalti.stage import Stage, Sweep, Training
@@ -41,7 +38,8 @@ class WNN(Integration):
     their sums), from which UMAP starts too, here times their eigenvalue and the root of the
     number of cells, so that noisy directions count less in distances.
 
-    It embeds the cells that it was fitted on and no others.
+    It embeds the cells that it was fitted on and no others. muon compiles its distance anew in
+    every fit, which takes some 15 s however few the cells.
 
     Attributes
     ----------
@@ -82,8 +80,8 @@ class WNN(Integration):
 
     @classmethod
     def example(cls) -> WNN:
-        """Few eigenvectors: as many as tell four kinds apart."""
-        return cls(components=10, width=4)
+        """Few components, and wide neighbourhoods that a few hundred cells can tell apart by."""
+        return cls(components=10, neighbors=60, width=8)
 
     @property
     def graph_(self) -> sp.csr_matrix:
@@ -155,13 +153,8 @@ def weighted_graph(
     tuple
         (n, n) connectivities and (n, n_views) weights of the views, rows sum to 1.
     """
-    muon, anndata, scanpy = need("muon"), need("anndata"), need("scanpy")
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        global_numpy_seed(seed),
-    ):
-        warnings.simplefilter("ignore")
+    with quiet(), global_numpy_seed(seed):  # muon warns when it is imported, too
+        muon, anndata, scanpy = need("muon"), need("anndata"), need("scanpy")
         tables = {}
         for i, rows in enumerate(points.values()):
             data = anndata.AnnData(rows.astype(np.float32))
