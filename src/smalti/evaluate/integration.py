@@ -195,7 +195,7 @@ def compare_integration(
     codes, names = _groups(bags, label, leave_out)
     question = _Question(
         labels=codes, batch=None if batch is None else _column(bags, batch).astype(str).to_numpy(),
-        n_clusters=n_clusters or len(names), by=tuple(by),
+        n_clusters=n_clusters or len(names), by=(by,) if isinstance(by, str) else tuple(by),
     )  # fmt: skip
     chosen = dict(_line_up(candidates, bags))
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
@@ -435,8 +435,8 @@ def _reconstruction(model: Integration, held: Bags) -> dict[str, float]:
         inputs[name], outputs[name] = _scaled(values, mean, sd), np.asarray(y[name]) / sd
     present = {name: there for name, there in held.present.items() if name in inputs}
     found = overall_reconstruction_score(inputs, outputs, present)
-    whole = found.pop("ors") if set(y) == set(held.x) else float("nan")
-    return {"ors": whole} | {f"ors_{name}": value for name, value in found.items()}
+    whole = found.pop("ors")
+    return {"ors": whole if set(y) == set(held.x) else float("nan")} | {f"ors_{name}": value for name, value in found.items()}
 
 
 def _scaled(values: Any, mean: np.ndarray, sd: np.ndarray) -> Any:
