@@ -29,5 +29,6 @@ from smalti.preprocess.step import Step, cells_per_bag_note, count_problem
 __all__ = [
     "CLR", "PCA", "TFIDF", "Embed", "GenesOfCounts", "Log1p", "MinCells", "Normalize", "On",
     "Scale", "SelectGenes", "Step", "Top", "apply_steps", "cells_per_bag_note", "count_problem",
-    "fit_steps", "from_state", "guess_steps", "names_of", "spec_of", "spec_text", "state_of", "steps_of",
+    "fit_steps", "from_state", "guess_steps", "names_of", "spec_of", "spec_text",
+    "state_of", "steps_of",
 ]  # fmt: skip
