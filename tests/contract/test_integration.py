@@ -5,9 +5,19 @@ import pytest
 from smalti import contract
 from smalti.registry import methods
 
+# muon compiles its distance in every fit, some 15 s: of its checks these are not slow
+QUICK = {"check_clone", "check_save_and_load", "check_gaps", "check_errors"}
 
-@pytest.mark.parametrize("check", contract.checks("integrate"), ids=lambda c: c.__name__)
-@pytest.mark.parametrize("cls", methods("integrate").values(), ids=lambda c: c.name)
+
+def cases():
+    for cls in methods("integrate").values():
+        for check in contract.checks("integrate"):
+            slow = cls.name == "wnn" and check.__name__ not in QUICK
+            marks = [pytest.mark.slow] if slow else []
+            yield pytest.param(cls, check, id=f"{cls.name}-{check.__name__}", marks=marks)
+
+
+@pytest.mark.parametrize(("cls", "check"), cases())
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_contract(cls, check):
     reason = cls.unavailable()

@@ -436,7 +436,8 @@ def _reconstruction(model: Integration, held: Bags) -> dict[str, float]:
     present = {name: there for name, there in held.present.items() if name in inputs}
     found = overall_reconstruction_score(inputs, outputs, present)
     whole = found.pop("ors")
-    return {"ors": whole if set(y) == set(held.x) else float("nan")} | {f"ors_{name}": value for name, value in found.items()}
+    whole = whole if set(y) == set(held.x) else float("nan")
+    return {"ors": whole} | {f"ors_{name}": value for name, value in found.items()}
 
 
 def _scaled(values: Any, mean: np.ndarray, sd: np.ndarray) -> Any:
