@@ -175,7 +175,6 @@ def test_the_embedding_as_bags_of_a_phenotype_method():
     assert not any("before any split" in n for n in result.notes)
 
 
-@pytest.mark.xfail(strict=True, raises=InputError, reason="gaps are refused before the steps")
 def test_gaps_reach_the_embedding():
     bags = cohort(missing=0.4)
     model = BagMean(preprocess=Embed(umint()), accelerator="cpu", progress=False).fit(bags)

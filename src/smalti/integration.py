@@ -95,10 +95,26 @@ class Integration(Estimator):
             If a feature is NaN or infinite, a step does not fit the values of its view, or a view
             was not measured in some cells and the method takes no gaps.
         """
+        self._check_settings()
         raw = self._check_present(as_cells(X).check())
+        for name, view in raw.x.items():
+            if len(view.shape) != 2:
+                raise InputError(f"view {name!r} holds images: integration takes tables.")
         steps = self.steps_for(raw) if self.preprocess == "auto" else self.preprocess
         self.cells_ = raw.rows_digest
         return self._train(raw, steps, checkpoint)
+
+    def _check_settings(self) -> None:
+        """Refuse numbers that no fit could use."""
+        for name in ("width", "hidden", "batch_size", "epochs"):
+            value = getattr(self, name, None)
+            if value is not None and value < 1:
+                raise InputError(f"{self.name}: {name}={value!r} must be 1 or more.")
+        clip, drop = getattr(self, "clip", None), getattr(self, "drop", 0.0)
+        if clip is not None and clip <= 0:
+            raise InputError(f"{self.name}: clip={clip!r} must be over 0, or None.")
+        if not 0 <= drop < 1:
+            raise InputError(f"{self.name}: drop={drop!r} must be 0 or more, and below 1.")
 
     def transform(self, X: Any) -> np.ndarray:
         """(n_cells, width) embedding, float32, in the order of the bags' instances.
@@ -127,12 +143,13 @@ class Integration(Estimator):
         out = self.forward(X, decode=True)[1]
         for name, values in out.items():
             there = bags.present.get(name, np.ones(bags.n_instances, dtype=bool))
-            values[there] = _dense(bags.x[name][there])
+            values[there] = bags.table(name)[there]
         return out
 
     def inputs(self, X: Any) -> dict[str, Any]:
         """View -> rows after preprocessing: what :meth:`reconstruct` reconstructs."""
-        return dict(self._read_new(X).x)
+        bags = self._read_new(X)
+        return {k: v if sp.issparse(v) else bags.table(k) for k, v in bags.x.items()}
 
     def embed(self, X: Any) -> Bags:
         """The same bags with the embedding as their only view, ``X_NAME``: input of any method.
@@ -363,10 +380,6 @@ def as_cells(x: Any) -> Bags:
             raise InputError("no modalities: the mapping is empty.")
         return Bags.from_rows(x, np.arange(first.shape[0]))
     return as_bags(x)
-
-
-def _dense(view: Any) -> np.ndarray:
-    return view.toarray() if sp.issparse(view) else np.asarray(view)
 
 
 def _array(values: torch.Tensor) -> np.ndarray:

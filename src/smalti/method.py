@@ -204,6 +204,7 @@ class Method(Estimator):
 
     def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> training.Fit:
         """Set up a fit on some of the bags: its task, its validation split, its network."""
+        self._check_present(bags)  # after the steps: an embedding may have filled the gaps
         part = bags if len(members) == len(bags) else bags[members]
         task = Task.infer(
             part.bag[part.target] if isinstance(part.target, str) else part.labels,
@@ -275,12 +276,12 @@ class Method(Estimator):
 
             if not isinstance(X, Bags):
                 check_classification_targets(y)
-        return self._check_present(bags.check())
+        return bags.check()
 
     def _read_new(self, X: Any) -> Bags:
         """Bags to predict: the same views, the same features in the same order, or an error."""
         check_is_fitted(self)
-        return apply_steps(self.steps_, self._check_present(self._same_views(as_bags(X))))
+        return self._check_present(apply_steps(self.steps_, self._same_views(as_bags(X))))
 
     @torch.inference_mode()
     def forward(self, X: Any) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -61,8 +61,8 @@ def compare(
     if integrate:
         compare_integrations(
             data, out, "umint:fast" if methods is None else methods, label=label, batch=batch,
-            x=x, cells=cells, sample=sample, donor=donor, seeds=seeds, preprocess=preprocess,
-            settings=settings, cache=cache, n_jobs=jobs,
+            x=x, cells=cells, sample=sample, donor=donor, seeds=range(seed, seed + seeds),
+            preprocess=preprocess, settings=settings, cache=cache, n_jobs=jobs,
         )  # fmt: skip
         return
     if covariates:

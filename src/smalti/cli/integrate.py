@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,6 +58,8 @@ def integrate(
     ] = None,
 ) -> None:
     """Embed cells of several modalities, and write the embedding back."""
+    from smalti.io.tables import holds_mudata
+
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     if preprocess is not None:
         settings["preprocess"] = steps_by_view(preprocess)
@@ -70,10 +73,11 @@ def integrate(
         raise InputError(f"--out {out} is none of {', '.join((*_FILES, *_TABLES))}.")
     if out.suffix in _TABLES and layers:
         raise InputError("--layers needs a copy of the data: give --out the ending of the data.")
-    if out.suffix in _FILES and out.suffix != data.suffix != ".zarr" and out.suffix != ".zarr":
-        raise InputError(f"--out {out.name} must end as the data does, {data.suffix}, or in .zarr.")
+    own = ".h5mu" if holds_mudata(data) else ".h5ad"
+    if out.suffix not in (*_TABLES, own, ".zarr"):
+        raise InputError(f"--out {out.name} must end in {own} or .zarr, as the data does.")
     if model is not None:
-        options.may_replace(model, "model.json")
+        options.may_replace(model, "model.json", option="--model")
     bags = read_views(data, x, cells)
     typer.echo(repr(bags))
     if not fitted:
@@ -122,7 +126,7 @@ def compare_integrations(
     cells: str | None,
     sample: str | None,
     donor: str | None,
-    seeds: int,
+    seeds: Sequence[int],
     preprocess: str | None,
     settings: dict[str, Any],
     cache: Path | None,
@@ -137,6 +141,8 @@ def compare_integrations(
     if preprocess is not None:
         settings["preprocess"] = steps_by_view(preprocess)
     names = [n.strip() for n in methods.split(",") if n.strip()]
+    if len(set(names)) < len(names):
+        raise InputError(f"--methods {methods} names a method twice.")
     chosen = dict(zip(names, options.make_methods(methods, settings), strict=True))
     options.may_replace(out, "split.json")
     bags = read_views(data, x, cells, sample=sample, donor=donor)

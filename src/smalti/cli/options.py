@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -103,8 +104,11 @@ def make_method(name: str, settings: dict[str, Any]) -> Any:
     from smalti.registry import make
 
     defaults = make(name).get_params()
+    optional = {f.name for f in dataclasses.fields(type(make(name))) if "None" in str(f.type)}
     for key, value in settings.items():
         default = defaults.get(key)
+        if value is None and key in optional:
+            continue
         if isinstance(default, (tuple, type(None))) and isinstance(value, list):
             settings[key] = tuple(value)
         number = isinstance(default, (int, float)) and not isinstance(default, bool)
@@ -139,7 +143,9 @@ def make_methods(names: str, settings: dict[str, Any]) -> list[Any]:
     return chosen
 
 
-def may_replace(out: Path, mark: str) -> None:
-    """Refuse an ``--out`` that holds other things than what this verb wrote before (``mark``)."""
+def may_replace(out: Path, mark: str, option: str = "--out") -> None:
+    """Refuse a folder that holds other things than what this verb wrote before (``mark``)."""
     if out.is_dir() and any(out.iterdir()) and not (out / mark).exists():
-        raise InputError(f"{out} is a folder with other files in it: choose a new name for --out.")
+        raise InputError(
+            f"{out} is a folder with other files in it: choose a new name for {option}."
+        )

@@ -37,7 +37,8 @@ def show(comparison: Scores) -> None:
             text = f"{part.loc[m, 'mean']:.3f}"
             bold = text == f"{best:.3f}"
             text = f"[bold]{text}[/bold]" if bold else text
-            cells.append(f"{text} [dim]± {part.loc[m, 'sd_folds']:.3f}[/dim]")
+            sd = part.loc[m, "sd_folds"]
+            cells.append(text if pd.isna(sd) else f"{text} [dim]± {sd:.3f}[/dim]")
         baseline = " [dim]baseline[/dim]" if method in comparison.baselines else ""
         table.add_row(escape(method) + baseline, *cells)
     console = Console(highlight=False)

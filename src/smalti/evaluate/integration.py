@@ -199,6 +199,14 @@ def compare_integration(
     )  # fmt: skip
     chosen = dict(_line_up(candidates, bags))
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not numbers:
+        raise InputError("seeds=0: at least one fit of each method is needed.")
+    wrong = [a for a in question.by if a not in ("kmeans", "ward", "leiden")]
+    if wrong or not 2 <= question.n_clusters <= (codes >= 0).sum():
+        raise InputError(
+            f"by={question.by}, n_clusters={question.n_clusters}: there are kmeans, ward and leiden, "
+            f"into 2 to {int((codes >= 0).sum()):,} clusters."
+        )
     groups, notes = _split_by(bags)
     cells, notes = _loose(bags), [*bags.notes, *notes]
     digest = hashlib.sha256(
@@ -426,8 +434,13 @@ def _reconstruction(model: Integration, held: Bags) -> dict[str, float]:
         return {"ors": float("nan")}
     x, y = model.inputs(held), model.reconstruct(held)
     if getattr(model, "counts", False):  # distances of counts would be those of library sizes
+        words = guess_steps(Bags.from_rows(x, np.arange(held.n_instances)))
+        # expected counts are no whole numbers, which the step "normalize" refuses
+        deep = [k for k, word in words.items() if word.startswith("normalize,")]
+        x, y = ({k: _same_depth(v) if k in deep else v for k, v in part.items()} for part in (x, y))
         before = Bags.from_rows(x, np.arange(held.n_instances))
-        steps, after = fit_steps(steps_of(guess_steps(before)), before)
+        words = {k: word.removeprefix("normalize,") for k, word in words.items()}
+        steps, after = fit_steps(steps_of(words), before)
         x, y = dict(after.x), dict(apply_steps(steps, dataclasses.replace(before, x=y)).x)
     inputs, outputs = {}, {}
     for name, values in x.items():
@@ -438,6 +451,15 @@ def _reconstruction(model: Integration, held: Bags) -> dict[str, float]:
     whole = found.pop("ors")
     whole = whole if set(y) == set(held.x) else float("nan")
     return {"ors": whole} | {f"ors_{name}": value for name, value in found.items()}
+
+
+def _same_depth(counts: Any) -> Any:
+    """Counts of each cell to a sum of 10,000."""
+    total = np.asarray(counts.sum(1), dtype=np.float64).reshape(-1)
+    factor = np.divide(1e4, total, out=np.zeros_like(total), where=total > 0).astype(np.float32)
+    if sp.issparse(counts):
+        return sp.csr_matrix(sp.diags(factor) @ counts)
+    return counts * factor[:, None]
 
 
 def _scaled(values: Any, mean: np.ndarray, sd: np.ndarray) -> Any:

@@ -113,7 +113,8 @@ class Scores:
             for m in names:
                 star = "*" if best.get(m) == method else " "
                 mean, sd = cells.loc[m, ["mean", "sd_folds"]]
-                row[m] = "–" if pd.isna(mean) else f"{mean:.3f} ± {sd:.3f}{star}"
+                spread = "" if pd.isna(sd) else f" ± {sd:.3f}"
+                row[m] = "–" if pd.isna(mean) else f"{mean:.3f}{spread}{star}"
             rows.append(row)
         text = pd.DataFrame(rows).to_string(index=False)
         tail = f"mean ± s.d. over {self.n_fits} {self.unit}; * best. Digest {self.digest}."

@@ -30,8 +30,9 @@ class BlockPCA(Integration):
     lower sum of the modalities' mean squared errors. The covariance is summed up in pieces.
 
     Covariances are taken over the cells that were measured in both features. A cell that lacks a
-    modality is embedded by the posterior mean of probabilistic PCA (Tipping & Bishop 1999): the
-    least squares of what it has, drawn towards 0 where that says little.
+    modality is embedded by a posterior mean in the manner of probabilistic PCA (Tipping & Bishop
+    1999): the least squares of what it has, drawn towards 0 where that says little. The prior
+    variance of a score is that of the scores of complete cells, which are not drawn at all.
     """
 
     name: ClassVar[str] = "block_pca"

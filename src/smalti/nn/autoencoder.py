@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output
+from smalti.errors import InputError
 from smalti.nn import noise
 from smalti.nn.modalities import Blocks, gaps_share, glorot_uniform, he_uniform, squared_errors
 
@@ -59,6 +60,8 @@ class Autoencoder(nn.Module):
         penalty: Callable[[list[Tensor]], Tensor] | None = None,
     ) -> None:
         super().__init__()
+        if per not in ("feature", "modality"):
+            raise InputError(f"per={per!r}: there are 'feature' and 'modality'.")
         self.blocks = Blocks(views, clip=clip)
         d = self.blocks.sizes
         self.weights = [1.0] * len(d) if weights is None else list(weights)

@@ -129,6 +129,11 @@ class Embed(Step):
         from smalti.registry import make
 
         method = make(self.method) if isinstance(self.method, str) else clone(self.method)
+        if method.transductive:
+            raise InputError(
+                f"{method.name} embeds only the cells that it was fitted on, and a step must embed "
+                "new ones: choose another, such as umint."
+            )
         self.method_ = method.fit(X)
         return self
 
