@@ -212,7 +212,7 @@ def test_methods_lists_both_rooms():
         (["umint", "x.loom", "--out", "z.csv"], "x.loom is none of .h5mu, .h5ad, .zarr"),
         (["umint", "none.h5mu", "--out", "z.csv"], "none.h5mu"),
         (["umint", "DATA", "--out", "z.csv", "--layers"], "--layers needs a copy of the data"),
-        (["umint", "DATA", "--out", "z.h5ad"], "must end as the data does, .h5mu"),
+        (["umint", "DATA", "--out", "z.h5ad"], "must end in .h5mu or .zarr"),
         (["abmil", "DATA", "--out", "z.csv"], "abmil does not integrate modalities"),
         (["umnt", "DATA", "--out", "z.csv"], "no method 'umnt'"),
         (["umint:slow", "DATA", "--out", "z.csv"], "umint has no preset 'slow'"),

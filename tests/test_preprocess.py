@@ -182,7 +182,8 @@ def test_a_text_goes_there_and_back(spec):
 
 @pytest.mark.parametrize(("spec", "match"), [
     ("normalise", "no step 'normalise'; .*Did you mean 'normalize'"), ("pca=many", "pca needs n"),
-    ("log1p=2", "log1p takes no number"), ("genes=0", "genes needs n over 0"), ([3], "a text, steps of"),
+    ("log1p=2", "log1p takes no number"), ("genes=0", "genes needs n over 0"),
+    ([3], "a text, steps of"),
 ])  # fmt: skip
 def test_texts_that_say_nothing(spec, match):
     with pytest.raises(InputError, match=match):

@@ -73,6 +73,8 @@ def integrate(
         raise InputError(f"--out {out} is none of {', '.join((*_FILES, *_TABLES))}.")
     if out.suffix in _TABLES and layers:
         raise InputError("--layers needs a copy of the data: give --out the ending of the data.")
+    if data.suffix not in _FILES:
+        raise InputError(f"{data} is none of {', '.join(_FILES)}.")
     own = ".h5mu" if holds_mudata(data) else ".h5ad"
     if out.suffix not in (*_TABLES, own, ".zarr"):
         raise InputError(f"--out {out.name} must end in {own} or .zarr, as the data does.")

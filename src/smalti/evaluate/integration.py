@@ -204,8 +204,8 @@ def compare_integration(
     wrong = [a for a in question.by if a not in ("kmeans", "ward", "leiden")]
     if wrong or not 2 <= question.n_clusters <= (codes >= 0).sum():
         raise InputError(
-            f"by={question.by}, n_clusters={question.n_clusters}: there are kmeans, ward and leiden, "
-            f"into 2 to {int((codes >= 0).sum()):,} clusters."
+            f"by={question.by}, n_clusters={question.n_clusters}: there are kmeans, ward and "
+            f"leiden, into 2 to {int((codes >= 0).sum()):,} clusters."
         )
     groups, notes = _split_by(bags)
     cells, notes = _loose(bags), [*bags.notes, *notes]
