@@ -57,11 +57,12 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
     Returns
     -------
     Figure
-        Methods by falling score, baselines in grey, the level of chance dashed where there is one.
+        Methods that have the metric by falling score, baselines in grey, the level of chance dashed
+        where there is one.
     """
     metric = metric or comparison.metrics[0]
     label, chance = NAMES.get(metric, (metric, None))
-    table = comparison.summary(metric).query("metric == @metric")
+    table = comparison.summary(metric).query("metric == @metric and n_folds > 0")
     figure, axes = new(6.8, 0.36 * len(table) + 1.25)
     rng = np.random.default_rng(0)
     for y, row in enumerate(table.itertuples()):
