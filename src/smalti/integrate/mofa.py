@@ -13,7 +13,7 @@ from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
 from smalti.extras import absent, global_numpy_seed, need, quiet
 from smalti.integration import Integration
-from smalti.nn.modalities import Blocks
+from smalti.nn.modalities import Blocks, whole_views
 from smalti.stage import Stage, Sweep, Training
 
 _MOST = 8e9  # bytes of all views as dense float64, which is what mofapy2 takes
@@ -111,18 +111,18 @@ class MOFA(Integration):
 
 
 def _tables(network: MOFANet, training: Training) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Each view as mofapy2 takes it, (n_cells, d) float64 with NaN where a cell was not measured,
-    of the features that vary; and the positions of these.
-    """  # noqa: D205
-    parts: list[list[np.ndarray]] = [[] for _ in network.blocks.sizes]
-    for batch in training.instances(network):
-        rows, present = network.blocks(batch)
-        for i, x in enumerate(rows):
-            part = x.cpu().numpy().astype(np.float64)
-            if present is not None:
-                part[present[:, i].cpu().numpy() == 0] = np.nan
-            parts[i].append(part)
-    tables = [np.concatenate(p) for p in parts]
+    """Each view as mofapy2 takes it, and the positions of its features that vary.
+
+    (n_cells, d) float64, NaN where a cell was not measured.
+    """
+
+    def rows(batch: Batch) -> list[Tensor]:
+        x, present = network.blocks(batch)
+        if present is None:
+            return x
+        return [part.masked_fill(present[:, i, None] == 0, np.nan) for i, part in enumerate(x)]
+
+    tables = [t.astype(np.float64) for t in whole_views(network, training, rows)]
     vary = [np.flatnonzero(np.nanmax(t, axis=0) > np.nanmin(t, axis=0)) for t in tables]
     for name, kept in zip(network.blocks.names, vary, strict=True):
         if not len(kept):

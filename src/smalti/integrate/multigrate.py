@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
 from smalti.extras import absent, need, quiet, seeded_scvi
 from smalti.integration import Integration
+from smalti.nn.modalities import whole_views
 from smalti.stage import Stage, Sweep, Training
 
 
@@ -84,7 +84,7 @@ class Multigrate(Integration):
         show = bool(self.progress)
         with quiet(prints=show), seeded_scvi(self.seed), tempfile.TemporaryDirectory() as folder:
             tables = []
-            for i, rows in enumerate(_tables(network, training)):
+            for i, rows in enumerate(whole_views(network, training, network.rows)):
                 table = anndata.AnnData(rows)
                 table.obs_names = [str(j) for j in range(len(rows))]
                 table.var_names = [f"{i}_{j}" for j in range(rows.shape[1])]
@@ -108,14 +108,6 @@ class Multigrate(Integration):
             network.module.load_state_dict(model.module.state_dict())
             model.deregister_manager(data)  # the class would keep the data alive
         network.eval()
-
-
-def _tables(network: MultigrateNet, training: Training) -> list[np.ndarray]:
-    parts: list[list[np.ndarray]] = [[] for _ in network.sizes]
-    for batch in training.instances(network):
-        for i, rows in enumerate(network.rows(batch)):
-            parts[i].append(rows.float().cpu().numpy())
-    return [np.concatenate(p) for p in parts]
 
 
 class MultigrateNet(nn.Module):

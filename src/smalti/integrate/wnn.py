@@ -18,7 +18,7 @@ from smalti.batch import Shape
 from smalti.errors import InputError
 from smalti.extras import absent, global_numpy_seed, need, quiet
 from smalti.integration import Integration
-from smalti.nn.modalities import Blocks
+from smalti.nn.modalities import Blocks, whole_views
 from smalti.stage import Stage, Sweep, Training
 
 _CANDIDATES = 200  # neighbours in each modality among which the joint ones are sought (Seurat's)
@@ -107,8 +107,8 @@ class WNN(Integration):
         if n < self.neighbors + 3:
             raise InputError(f"wnn: neighbors={self.neighbors} need more than {n} cells.")
         network.blocks.fit(training)
-        points = [unit_components(t, self.components, self.seed)
-                  for t in _tables(network, training)]  # fmt: skip
+        tables = whole_views(network, training, lambda batch: network.blocks(batch)[0])
+        points = [unit_components(t, self.components, self.seed) for t in tables]
         graph, weights = weighted_graph(
             dict(zip(names, points, strict=True)), self.neighbors, self.seed
         )
@@ -117,14 +117,6 @@ class WNN(Integration):
             network.register_buffer(key, torch.as_tensor(value.copy()).to(getattr(network, key)))
         network.graph_indices = torch.as_tensor(graph.indices.astype(np.int64))
         network.graph_indptr = torch.as_tensor(graph.indptr.astype(np.int64))
-
-
-def _tables(network: WNNNet, training: Training) -> list[np.ndarray]:
-    parts: list[list[np.ndarray]] = [[] for _ in network.blocks.sizes]
-    for batch in training.instances(network):
-        for i, rows in enumerate(network.blocks(batch)[0]):
-            parts[i].append(rows.cpu().numpy())
-    return [np.concatenate(p) for p in parts]
 
 
 def unit_components(table: np.ndarray, components: int, seed: int) -> np.ndarray:

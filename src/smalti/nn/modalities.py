@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -78,6 +78,15 @@ def blocks_sweep() -> Sweep:
         blocks.fit(training)
 
     return Sweep(step=step, name="standardize")
+
+
+def whole_views(
+    network: nn.Module, training: Training, rows: Callable[[Batch], Sequence[Tensor]]
+) -> list[np.ndarray]:
+    """Rows of all cells as one array per view, which is how other packages take them."""
+    pieces = [[part.float().numpy(force=True) for part in rows(batch)]
+              for batch in training.instances(network)]  # fmt: skip
+    return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
 
 
 def gaps_share(present: Tensor | None) -> Tensor | float:
