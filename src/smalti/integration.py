@@ -110,7 +110,7 @@ class Integration(Estimator):
             value = getattr(self, name, None)
             if value is not None and value < 1:
                 raise InputError(f"{self.name}: {name}={value!r} must be 1 or more.")
-        clip, drop = getattr(self, "clip", None), getattr(self, "drop", 0.0)
+        clip, drop = getattr(self, "clip", None), getattr(self, "drop", None) or 0.0
         if clip is not None and clip <= 0:
             raise InputError(f"{self.name}: clip={clip!r} must be over 0, or None.")
         if not 0 <= drop < 1:
@@ -138,7 +138,11 @@ class Integration(Estimator):
 
     @available_if(lambda self: self.reconstructs)
     def impute(self, X: Any) -> dict[str, np.ndarray]:
-        """As :meth:`reconstruct`, but where a cell was measured it keeps its own values."""
+        """As :meth:`reconstruct`, but where a cell was measured it keeps its own values.
+
+        A network that saw whole cells only has never had to guess: train UMINT with ``drop=0.3``
+        where the training cells have no gaps.
+        """
         bags = self._read_new(X)
         out = self.forward(X, decode=True)[1]
         for name, values in out.items():
@@ -376,8 +380,8 @@ def as_cells(x: Any) -> Bags:
         return read(x)
     if isinstance(x, Mapping):
         first = next(iter(x.values()), None)
-        if first is None:
-            raise InputError("no modalities: the mapping is empty.")
+        if not hasattr(first, "shape"):
+            raise InputError("expected a mapping from modality to an (n_cells, n_features) array.")
         return Bags.from_rows(x, np.arange(first.shape[0]))
     return as_bags(x)
 

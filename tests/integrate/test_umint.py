@@ -115,7 +115,7 @@ def test_equals_a_dense_autoencoder_without_the_blocks_between_modalities():
 @pytest.mark.parametrize("gaps", [False, True])
 def test_code_and_loss_by_hand(unit, gaps):
     method = UMINT(width=6, widths=WIDTHS, weights=(2.0, 0.5), l1=0.03, l2=0.07, clip=None,
-                   unit_code=unit)  # fmt: skip
+                   unit_code=unit, drop=0.0)  # fmt: skip
     net, seen = net_of(method), np.ones((20, 2))
     if gaps:
         seen[:6, 0] = seen[6:11, 1] = 0
@@ -135,7 +135,8 @@ def test_code_and_loss_by_hand(unit, gaps):
 def test_three_modalities_with_gaps_by_hand():
     sizes, seen = {"a": 7, "b": 4, "c": 1}, np.ones((20, 3))
     seen[:5, 1] = seen[3:8, 2] = seen[9, :2] = 0
-    net = net_of(UMINT(width=6, widths=(5, 3, 1), l1=0.03, l2=0.07, clip=None), sizes)
+    method = UMINT(width=6, widths=(5, 3, 1), l1=0.03, l2=0.07, clip=None, drop=0.0)
+    net = net_of(method, sizes)
     batch = cells(sizes, present=seen)
     x = [v.numpy() * seen[:, [i]] for i, v in enumerate(batch.views.values())]
     z, _, loss = by_hand(net, x, seen, (1, 1, 1), 0.03, 0.07)
@@ -171,6 +172,16 @@ def test_the_code_is_never_negative_and_may_have_unit_length():
     unit = quick(unit_code=True).fit(bags).transform(bags)
     assert unit.min() >= 0
     np.testing.assert_allclose(np.linalg.norm(unit, axis=1), np.sqrt(16), rtol=1e-5)
+
+
+def test_hides_modalities_in_training_where_cells_lack_one():
+    batch, gaps = cells(), cells(present=np.ones((20, 2)))
+    net = net_of(UMINT(width=6, widths=WIDTHS)).train()
+    whole = net(batch).raw
+    assert torch.equal(net(batch).raw, whole)  # no gaps: as published
+    assert not torch.allclose(net(gaps).raw, whole)
+    never = net_of(UMINT(width=6, widths=WIDTHS, drop=0.0)).train()
+    torch.testing.assert_close(never(gaps).raw, whole)
 
 
 def tied(n=400, missing=0.0, seed=0):

@@ -18,6 +18,7 @@ from smalti.integration import Integration, as_cells
 from smalti.nn.modalities import Blocks, blocks_sweep
 from smalti.stage import Stage, Sweep, Training
 
+_LEAST = 0.01  # residual variance, of a feature's mean variance
 _WIDEST = 25_000  # features: the covariance of more would not fit
 
 
@@ -161,6 +162,8 @@ def components(network: nn.Module, training: Training) -> None:
     vectors, values = vectors[:, ::-1], np.maximum(values[::-1], 0)
     signs = np.sign(vectors[np.abs(vectors).argmax(0), np.arange(keep)])
     left = max(np.trace(cov) - values.sum(), 0) / max(d - keep, 1)
+    # with nearly all components none is left, and gaps would be filled by dividing by rounding
+    left = max(left, _LEAST * np.trace(cov) / d)
     network.axes.copy_(torch.as_tensor(vectors * signs))
     network.variance.copy_(torch.as_tensor(values.copy()))
     network.residual.fill_(float(left))

@@ -24,6 +24,9 @@ from smalti.nn.modalities import (
 )
 
 
+_DROP = 0.3  # where cells lack a modality
+
+
 class UMINT(NetworkIntegration):
     """Separate encoders, one shared code that is never negative, separate decoders.
 
@@ -34,14 +37,17 @@ class UMINT(NetworkIntegration):
     modality would outweigh a narrow one.
 
     A cell that lacks a modality is encoded from the mean of the C_i h_i that it has, times the
-    number of modalities, and the error is taken over what was measured.
+    number of modalities, and the error is taken over what was measured. So that codes of such
+    cells lie where those of whole cells do, each modality is hidden from the encoder, but not from
+    the error, with probability ``drop`` in training; None: 0.3 where cells lack one, else never, as
+    published.
     """
 
     name: ClassVar[str] = "umint"
     reference: ClassVar[str] = "Maitra, Seal, Das & De (2023), Front. Mol. Biosci. 10:1184748"
     widths: tuple[int, ...] | None = None  # of h_i; None: 128, or 10 below 100 features
     weights: tuple[float, ...] | None = None  # lambda_i; None: all 1
-    drop: float = 0.0  # probability of hiding a modality from the encoder, to learn to impute it
+    drop: float | None = None  # probability of hiding a modality from the encoder (see above)
     unit_code: bool = False  # code of length sqrt(width), so that depth does not scale it
 
     def network(self, shape: Shape) -> nn.Module:
@@ -95,8 +101,9 @@ class UMINTNet(nn.Module):
         """Code of each cell as ``raw``; in training its loss as ``extra["loss"]``."""
         x, present = self.blocks(batch)
         seen = present
-        if self.training and self.drop:
-            seen = drop_modalities(present, len(x[0]), len(x), self.drop, x[0])
+        drop = (0.0 if present is None else _DROP) if self.drop is None else self.drop
+        if self.training and drop:
+            seen = drop_modalities(present, len(x[0]), len(x), drop, x[0])
         hidden = [F.relu(layer(part)) for layer, part in zip(self.encoders, x, strict=True)]
         if seen is not None:
             hidden = [h * seen[:, i, None] for i, h in enumerate(hidden)]
