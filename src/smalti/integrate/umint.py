@@ -23,7 +23,6 @@ from smalti.nn.modalities import (
     squared_errors,
 )
 
-
 _DROP = 0.3  # where cells lack a modality
 
 
