@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,24 +12,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 from sklearn.base import clone
 
 from smalti._version import __version__
 from smalti.bags import Bags
 from smalti.errors import InputError
-from smalti.evaluate.clusters import cluster, cluster_scores, label_transfer, shape_scores
 from smalti.evaluate.compare import FAILURES
-from smalti.evaluate.mixing import batch_mixing
-from smalti.evaluate.reconstruction import overall_reconstruction_score
+from smalti.evaluate.embedding import Question, fit_and_score
 from smalti.evaluate.scores import Scores, new_label
 from smalti.extras import absent
 from smalti.integrate.block_pca import BlockPCA
 from smalti.integration import Integration, as_cells
 from smalti.io.files import atomic_write
 from smalti.io.table import write_table
-from smalti.nn.scale import center_and_spread
-from smalti.preprocess import apply_steps, fit_steps, guess_steps, spec_text, steps_of
+from smalti.preprocess import spec_text, steps_of
 from smalti.progress import Progress
 from smalti.registry import make
 
@@ -39,7 +34,6 @@ if TYPE_CHECKING:
 
 Candidate: TypeAlias = str | Integration
 
-CLIP = 10.0  # s.d. at which standardised inputs are cut before distances are compared
 _DONORS = 5  # from so many on, training and held-out cells come from different ones
 _METRICS = (
     "ari_kmeans", "ari_leiden", "ors", "ari_ward", "transfer_f1", "transfer_accuracy", "ilisi",
@@ -109,16 +103,6 @@ _TITLES = {
     "ors": "Distances kept by the reconstruction",
     "transfer_f1": "Labels carried over to held-out cells",
 }
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Question:
-    """What every embedding is asked."""
-
-    labels: np.ndarray  # (n_cells,) codes, -1 where unknown
-    batch: np.ndarray | None
-    n_clusters: int
-    by: tuple[str, ...]
 
 
 def compare_integration(
@@ -193,7 +177,7 @@ def compare_integration(
     if isinstance(candidates, (str, Integration)):
         candidates = [candidates]
     codes, names = _groups(bags, label, leave_out)
-    question = _Question(
+    question = Question(
         labels=codes, batch=None if batch is None else _column(bags, batch).astype(str).to_numpy(),
         n_clusters=n_clusters or len(names), by=(by,) if isinstance(by, str) else tuple(by),
     )  # fmt: skip
@@ -342,7 +326,7 @@ def _loose(bags: Bags) -> Bags:
 
 
 def _run(
-    jobs: list[Any], cells: Bags, question: _Question, n_jobs: int
+    jobs: list[Any], cells: Bags, question: Question, n_jobs: int
 ) -> Iterator[tuple[str, int, Any]]:
     if n_jobs == 1:
         for job in jobs:
@@ -354,14 +338,14 @@ def _run(
     yield from pool(delayed(_one_thread)(job, cells, question) for job in jobs)
 
 
-def _one_thread(job: Any, cells: Bags, question: _Question) -> tuple[str, int, Any]:
+def _one_thread(job: Any, cells: Bags, question: Question) -> tuple[str, int, Any]:
     import torch
 
     torch.set_num_threads(1)
     return _one(job, cells, question)
 
 
-def _one(job: Any, cells: Bags, question: _Question) -> tuple[str, int, Any]:
+def _one(job: Any, cells: Bags, question: Question) -> tuple[str, int, Any]:
     """Scores of one fit, and its embedding if it is the first; or why it failed."""
     name, seed, method, (train, held), file, first = job
     if file is not None and file.exists() and (not first or file.with_suffix(".npy").exists()):
@@ -373,7 +357,7 @@ def _one(job: Any, cells: Bags, question: _Question) -> tuple[str, int, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            scores, z = _scores(method, cells, train, held, question, seed)
+            scores, z = fit_and_score(method, cells, train, held, question, seed)
     except FAILURES as error:
         what = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         return name, seed, f"{what}{error}"
@@ -392,81 +376,3 @@ def _file(folder: Path, name: str, method: Integration, seed: int, digest: str) 
                 if k not in ("progress", "accelerator", "seed", "preprocess")}  # fmt: skip
     key = f"{__version__} {method.name} {sorted(settings.items())} {_steps(method)} {seed} {digest}"
     return folder / f"{method.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-
-
-def _scores(
-    method: Integration,
-    cells: Bags,
-    train: np.ndarray,
-    held: np.ndarray,
-    question: _Question,
-    seed: int,
-) -> tuple[dict[str, Any], np.ndarray]:
-    began = time.perf_counter()
-    model = method.fit(cells if method.transductive else cells[train])
-    z = model.transform(cells)
-    seconds = time.perf_counter() - began
-    known = question.labels >= 0
-    truth, part = question.labels[known], z[known]
-    graph = getattr(model, "graph_", None)
-    out: dict[str, float] = {}
-    for by in question.by:
-        own = graph[known][:, known] if graph is not None and by == "leiden" else None
-        found = cluster(part, question.n_clusters, by=by, seed=seed, graph=own)  # type: ignore[arg-type]
-        out |= {f"{m}_{by}": v for m, v in cluster_scores(truth, found).items()}
-        if by == "kmeans":
-            out |= shape_scores(part, found, seed=seed)
-    out["silhouette_labels"] = shape_scores(part, truth, seed=seed)["silhouette"]
-    out |= _reconstruction(model, cells[held])
-    a, b = (rows[question.labels[rows] >= 0] for rows in (train, held))
-    if len(a) >= 15 and len(b):
-        out |= label_transfer(z[a], question.labels[a], z[b], question.labels[b])
-    if question.batch is not None:
-        out |= batch_mixing(part, question.batch[known], truth)
-    about = {"n_train": len(cells if method.transductive else train), "n_test": len(held),
-             "seconds": round(seconds, 3)}  # fmt: skip
-    return {"metrics": out, "about": about}, z.astype(np.float32, copy=False)
-
-
-def _reconstruction(model: Integration, held: Bags) -> dict[str, float]:
-    """Reconstruction scores of held-out cells; NaN overall where not every modality comes back."""
-    if not model.reconstructs:
-        return {"ors": float("nan")}
-    x, y = model.inputs(held), model.reconstruct(held)
-    if getattr(model, "counts", False):  # distances of counts would be those of library sizes
-        words = guess_steps(Bags.from_rows(x, np.arange(held.n_instances)))
-        # expected counts are no whole numbers, which the step "normalize" refuses
-        deep = [k for k, word in words.items() if word.startswith("normalize,")]
-        x, y = ({k: _same_depth(v) if k in deep else v for k, v in part.items()} for part in (x, y))
-        before = Bags.from_rows(x, np.arange(held.n_instances))
-        words = {k: word.removeprefix("normalize,") for k, word in words.items()}
-        steps, after = fit_steps(steps_of(words), before)
-        x, y = dict(after.x), dict(apply_steps(steps, dataclasses.replace(before, x=y)).x)
-    inputs, outputs = {}, {}
-    for name, values in x.items():
-        mean, sd = center_and_spread(values, held.present.get(name))
-        inputs[name], outputs[name] = _scaled(values, mean, sd), np.asarray(y[name]) / sd
-    present = {name: there for name, there in held.present.items() if name in inputs}
-    found = overall_reconstruction_score(inputs, outputs, present)
-    whole = found.pop("ors")
-    whole = whole if set(y) == set(held.x) else float("nan")
-    return {"ors": whole} | {f"ors_{name}": value for name, value in found.items()}
-
-
-def _same_depth(counts: Any) -> Any:
-    """Counts of each cell to a sum of 10,000."""
-    total = np.asarray(counts.sum(1), dtype=np.float64).reshape(-1)
-    factor = np.divide(1e4, total, out=np.zeros_like(total), where=total > 0).astype(np.float32)
-    if sp.issparse(counts):
-        return sp.csr_matrix(sp.diags(factor) @ counts)
-    return counts * factor[:, None]
-
-
-def _scaled(values: Any, mean: np.ndarray, sd: np.ndarray) -> Any:
-    """Values over their s.d., cut at so many above the mean; sparse stays sparse."""
-    if not sp.issparse(values):
-        return np.clip(values / sd, mean / sd - CLIP, mean / sd + CLIP)
-    out = sp.csr_matrix(values, copy=True)
-    top = mean / sd + CLIP  # values that are not stored are 0 and lie far above the lower cut
-    out.data = np.minimum(out.data / sd[out.indices], top[out.indices]).astype(np.float32)
-    return out
