@@ -379,7 +379,7 @@ def as_cells(x: Any) -> Bags:
 
         return read(x)
     if isinstance(x, Mapping):
-        first = next(iter(x.values()), None)
+        first: Any = next(iter(x.values()), None)
         if not hasattr(first, "shape"):
             raise InputError("expected a mapping from modality to an (n_cells, n_features) array.")
         return Bags.from_rows(x, np.arange(first.shape[0]))
