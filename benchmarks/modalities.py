@@ -41,6 +41,11 @@ GROUPS = {
         "umint:fast, width 32": umint(width=32),
         "umint:fast, no penalties": umint(l1=0.0, l2=0.0),
     },
+    "widths": {
+        "block_pca, width 15": sm.make("block_pca", width=15),
+        "umint:fast, width 15": umint(width=15),
+        "mofa, width 64": sm.make("mofa", width=64),
+    },
     "adapters": {name: name for name in ("mofa", "wnn")},
     "totalvi": {"totalvi": "totalvi"},
 }
