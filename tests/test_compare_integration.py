@@ -449,3 +449,12 @@ def test_reads_what_read_reads():
         run(bags=mapping)
     table = Bags.from_rows(mapping, np.arange(80), instance=bags.instance, features=bags.features)
     same_numbers(run({"mine": pca()}, table), run({"mine": pca()}, bags))
+
+
+def test_runs_without_the_extra(monkeypatch):
+    monkeypatch.setattr("smalti.evaluate.integration.absent", lambda name: f"{name} is not there")
+    result = sm.compare_integration({"pca": "block_pca"}, data(150), label="kind", seeds=1)
+    assert {"ari_kmeans", "ari_ward"} <= set(result.metrics)
+    assert "ari_leiden" not in result.metrics
+    assert any("Leiden were left out: igraph is not there" in n for n in result.notes)
+    assert not any("Maps" in name for name in result.figures())

@@ -112,7 +112,7 @@ def compare_integration(
     label: str = "cell_type",
     batch: str | None = None,
     n_clusters: int | None = None,
-    by: Sequence[str] = ("kmeans", "ward", "leiden"),
+    by: str | Sequence[str] | None = None,
     seeds: int | Sequence[int] = 10,
     leave_out: Sequence[str] = ("unknown", "Unknown", "doublet"),
     n_jobs: int = 1,
@@ -140,8 +140,8 @@ def compare_integration(
     n_clusters
         Clusters for all embeddings; the number of labels when left out.
     by
-        Algorithms: kmeans, ward, leiden (see :func:`smalti.evaluate.cluster`). WNN's own graph is
-        what Leiden sees of it.
+        Algorithms: kmeans, ward, leiden (see :func:`smalti.evaluate.cluster`); None: all, Leiden
+        where igraph is installed. WNN's own graph is what Leiden sees of it.
     seeds
         How many, or which.
     leave_out
@@ -177,9 +177,10 @@ def compare_integration(
     if isinstance(candidates, (str, Integration)):
         candidates = [candidates]
     codes, names = _groups(bags, label, leave_out)
+    chosen_by, lacking = _algorithms(by)
     question = Question(
         labels=codes, batch=None if batch is None else _column(bags, batch).astype(str).to_numpy(),
-        n_clusters=n_clusters or len(names), by=(by,) if isinstance(by, str) else tuple(by),
+        n_clusters=n_clusters or len(names), by=chosen_by,
     )  # fmt: skip
     chosen = dict(_line_up(candidates, bags))
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
@@ -192,7 +193,7 @@ def compare_integration(
             f"leiden, into 2 to {int((codes >= 0).sum()):,} clusters."
         )
     groups, notes = _split_by(bags)
-    cells, notes = _loose(bags), [*bags.notes, *notes]
+    cells, notes = _loose(bags), [*bags.notes, *notes, *lacking]
     digest = hashlib.sha256(
         f"{bags.digest} {label} {names} {question.n_clusters} {question.by}".encode()
         + codes.tobytes()
@@ -206,20 +207,22 @@ def compare_integration(
             jobs.append((name, number, ready, _split(groups, number), file, number == numbers[0]))
     rows: list[dict[str, Any]] = []
     embeddings: dict[str, np.ndarray] = {}
-    failed: dict[str, str] = {}
+    failed: dict[str, list[str]] = {}
     with Progress(progress, "integrations") as bar:
         bar.start("", len(jobs))
         for name, number, answer in _run(jobs, cells, question, n_jobs):
             bar.advance()
             if isinstance(answer, str):
-                failed.setdefault(name, answer)
+                failed.setdefault(name, []).append(answer)
                 continue
             scores, embedding = answer
             rows += [{"method": name, "repeat": number, "fold": 0, "metric": m, "value": v,
                       **scores["about"]} for m, v in scores["metrics"].items()]  # fmt: skip
             if embedding is not None:
                 embeddings[name] = embedding
-    notes += [f"{name} was left out: {why}" for name, why in failed.items()]
+    for name, reasons in failed.items():
+        whole = "was left out" if len(reasons) == len(numbers) else f"failed {len(reasons)} times"
+        notes.append(f"{name} {whole}: {reasons[0]}")
     if not rows:
         raise InputError("no method could be run. " + " ".join(notes))
     folds = pd.DataFrame(rows)
@@ -266,6 +269,16 @@ def _line_up(
     for view in bags.x:
         chosen.setdefault(f"{view} alone", BlockPCA(modality=view, preprocess=steps))
     yield from chosen.items()
+
+
+def _algorithms(by: str | Sequence[str] | None) -> tuple[tuple[str, ...], list[str]]:
+    """The algorithms to cluster by, and notes on what is not installed."""
+    if by is not None:
+        return ((by,) if isinstance(by, str) else tuple(by)), []
+    reason = absent("igraph")
+    if reason is None:
+        return ("kmeans", "ward", "leiden"), []
+    return ("kmeans", "ward"), [f"clusters by Leiden were left out: {reason}."]
 
 
 def _steps(method: Integration) -> str:
