@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 
-_OPTIONAL = {"parquet": ("pyarrow", "attributions written as .parquet"),
-             "docs": ("sphinx", "building the documentation"),
-             "bench": ("torchmil", "speed measured side by side")}  # fmt: skip
+_OPTIONAL = {"pyarrow": ("parquet", "attributions written as .parquet"),
+             "muon": ("integrate", "WNN"), "mofapy2": ("integrate", "MOFA+"),
+             "scvi-tools": ("integrate", "totalVI"), "igraph": ("integrate", "Leiden clusters"),
+             "umap-learn": ("integrate", "maps of cells"),
+             "scib-metrics": ("batch", "how well batches mix"),
+             "sphinx": ("docs", "building the documentation"),
+             "torchmil": ("bench", "speed measured side by side")}  # fmt: skip
 
 
 def devices() -> list[str]:
@@ -39,7 +43,7 @@ def doctor() -> None:
     if "torch" not in missing:
         typer.echo("\n" + "\n".join(devices()))
     typer.echo("")
-    for extra, (package, use) in _OPTIONAL.items():
+    for package, (extra, use) in _OPTIONAL.items():
         try:
             typer.echo(f"{package:<18}{importlib.metadata.version(package)}  ({use})")
         except importlib.metadata.PackageNotFoundError:

@@ -67,7 +67,7 @@ def write_report(
         title=title, text=list(text), about=comparison.about, notes=comparison.notes,
         figures=[(name, _svg(f), (captions or {}).get(name, "")) for name, f in figures.items()],
         table=_table(comparison), counts=comparison.counts(), unit=comparison.unit,
-        digest=comparison.digest, settings=_settings(comparison), versions=versions(),
+        digest=comparison.digest, settings=_settings(comparison), versions=versions(extras=True),
     )  # fmt: skip
     with atomic_write(path) as temporary:
         Path(temporary).write_text(html, encoding="utf-8")
