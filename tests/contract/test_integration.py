@@ -17,7 +17,7 @@ def cases():
             yield pytest.param(cls, check, id=f"{cls.name}-{check.__name__}", marks=marks)
 
 
-@pytest.mark.parametrize(("cls", "check"), cases())
+@pytest.mark.parametrize(("cls", "check"), list(cases()))
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_contract(cls, check):
     reason = cls.unavailable()
