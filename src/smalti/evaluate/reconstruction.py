@@ -21,8 +21,8 @@ from scipy import sparse
 
 from smalti.errors import InputError
 
-# numbers of both sides held dense at a time: 32 MiB in single precision, 64 MiB in double
-CHUNK_VALUES = 2**23
+# numbers of both sides held dense at a time: 128 MiB in single precision, 256 MiB in double
+CHUNK_VALUES = 2**25
 
 
 def reconstruction_score(x: Any, y: Any) -> float:
@@ -53,7 +53,7 @@ def reconstruction_score(x: Any, y: Any) -> float:
     Notes
     -----
     n (d + e)^2 operations, or n^2 (d + e) where there are fewer cells than columns. Memory of
-    the first: one d x e matrix, the larger of d and e squared at most.
+    the first: three matrices in double precision, d x d, e x e and d x e.
     """
     x, y = _matrix(x, "x"), _matrix(y, "y")
     if x.shape[0] != y.shape[0]:
@@ -64,9 +64,9 @@ def reconstruction_score(x: Any, y: Any) -> float:
     dtype = np.dtype(np.float32 if x.dtype == y.dtype == np.float32 else np.float64)
     rows = max(1, CHUNK_VALUES // max(width, 1))
     a, b = _Centred(x, "x", rows, dtype), _Centred(y, "y", rows, dtype)
+    xx, yy, xy = _by_rows(a, b) if n < width else _by_columns(a, b)
     if not a.spread.any() or not b.spread.any():
         return float("nan")
-    xx, yy, xy = _by_rows(a, b) if n < width else _by_columns(a, b)
     r, s = a.spread - a.spread.mean(), b.spread - b.spread.mean()
     covariance = 2 * n * (r @ s) + 4 * xy
     # each root apart: the product of the two variances may overflow
@@ -131,7 +131,7 @@ def overall_reconstruction_score(
 class _Centred:
     """(n, d) matrix less its column means, dense by chunks of rows.
 
-    ``spread``: (n,) squared lengths of the centred rows, double precision.
+    ``spread``: (n,) squared lengths of the centred rows, double precision, of chunks measured.
     """
 
     def __init__(self, x: Any, name: str, rows: int, dtype: np.dtype) -> None:
@@ -144,13 +144,17 @@ class _Centred:
             raise InputError(
                 f"{name} holds NaN, infinite or overflowing values: mend or drop them."
             )
-        self.spread = np.concatenate(
-            [np.einsum("ij,ij->i", c, c, dtype=np.float64) for c in self]
-        )  # fmt: skip
+        self.spread = np.zeros(x.shape[0])
 
     def chunk(self, start: int) -> np.ndarray:
         c = np.subtract(_dense(self.x[start : start + self.rows]), self.first, dtype=self.dtype)
         c -= self.mean
+        return c
+
+    def measured(self, start: int) -> np.ndarray:
+        """A chunk, whose squared lengths are noted."""
+        c = self.chunk(start)
+        self.spread[start : start + self.rows] = np.einsum("ij,ij->i", c, c, dtype=np.float64)
         return c
 
     def starts(self) -> range:
@@ -161,24 +165,23 @@ class _Centred:
 
 
 def _by_columns(a: _Centred, b: _Centred) -> tuple[float, float, float]:
-    """|X^T X|_F^2, |Y^T Y|_F^2 and |X^T Y|_F^2, one product of columns held at a time."""
-
-    def square(left: _Centred, right: _Centred) -> float:
-        total = np.zeros((left.x.shape[1], right.x.shape[1]))
-        for start in left.starts():
-            c = left.chunk(start)
-            # c with itself: NumPy sees it and computes half of the symmetric product
-            total += c.T @ (c if left is right else right.chunk(start))
-        return float(np.vdot(total, total))
-
-    return square(a, a), square(b, b), square(a, b)
+    """|X^T X|_F^2, |Y^T Y|_F^2 and |X^T Y|_F^2, from one pass over the rows."""
+    d, e = a.x.shape[1], b.x.shape[1]
+    xx, yy, xy = np.zeros((d, d)), np.zeros((e, e)), np.zeros((d, e))
+    for start in a.starts():
+        c, g = a.measured(start), b.measured(start)
+        # c with itself: NumPy sees it and computes half of the symmetric product
+        xx += c.T @ c
+        yy += g.T @ g
+        xy += c.T @ g
+    return float(np.vdot(xx, xx)), float(np.vdot(yy, yy)), float(np.vdot(xy, xy))
 
 
 def _by_rows(a: _Centred, b: _Centred) -> tuple[float, float, float]:
     """The same three numbers, as sums over blocks of the products of rows X X^T and Y Y^T."""
     total = np.zeros(3)
     for i in a.starts():
-        x, y = a.chunk(i), b.chunk(i)
+        x, y = a.measured(i), b.measured(i)
         for j in range(i, a.x.shape[0], a.rows):
             g, h = (x @ x.T, y @ y.T) if i == j else (x @ a.chunk(j).T, y @ b.chunk(j).T)
             sums = [np.einsum("ij,ij->", p, q, dtype=np.float64) for p, q in

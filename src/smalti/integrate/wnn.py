@@ -152,7 +152,9 @@ def weighted_graph(
             data = anndata.AnnData(rows.astype(np.float32))
             data.obs_names = [str(j) for j in range(len(rows))]
             data.var_names = [f"{i}_{j}" for j in range(rows.shape[1])]
-            scanpy.pp.neighbors(data, n_neighbors=neighbors, use_rep="X", random_state=seed)
+            # exact: scanpy 1.11 fails on what the approximate search of pynndescent 0.7 returns
+            scanpy.pp.neighbors(data, n_neighbors=neighbors, use_rep="X", random_state=seed,
+                                transformer="sklearn")  # fmt: skip
             tables[f"view{i}"] = data  # muon joins names by ":", which a view's may hold
         cells = muon.MuData(tables)
         muon.pp.neighbors(
