@@ -91,8 +91,11 @@ def seeded_scvi(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def quiet(*, prints: bool = False) -> Iterator[None]:
-    """No warnings, no logs of scvi-tools and Lightning, and nothing printed unless ``prints``."""
+def calling(package: str, *, prints: bool = False) -> Iterator[None]:
+    """Call another package quietly; whatever it dies of is one RuntimeError that names it.
+
+    No warnings, no logs of scvi-tools and Lightning, and nothing printed unless ``prints``.
+    """
     loggers = [logging.getLogger(n) for n in ("scvi", "lightning.pytorch", "lightning.fabric",
                                               "pytorch_lightning", "lightning_fabric")]  # fmt: skip
     levels = [log.level for log in loggers]
@@ -103,6 +106,13 @@ def quiet(*, prints: bool = False) -> Iterator[None]:
             log.setLevel(logging.ERROR)
         try:
             yield
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:
+            raise RuntimeError(
+                f"{package} failed ({type(error).__name__}: {error}); its version may not fit "
+                "those of what it stands on: see smalti doctor."
+            ) from error
         finally:
             for log, level in zip(loggers, levels, strict=True):
                 log.setLevel(level)

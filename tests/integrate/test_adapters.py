@@ -10,6 +10,7 @@ import torch
 import smalti
 from smalti.datasets.modalities import planted_modalities
 from smalti.errors import InputError
+from smalti.extras import calling
 from smalti.integrate import MOFA, WNN, Multigrate, TotalVI
 from smalti.integrate.wnn import spectral, unit_components
 from smalti.model_files import load
@@ -301,3 +302,11 @@ def test_an_absent_package_is_asked_for_by_its_command(
 
 def test_adapters_are_found_by_name():
     assert {"mofa", "totalvi", "wnn", "multigrate"} <= set(smalti.methods("integrate"))
+
+
+def test_a_package_that_dies_is_named():
+    with pytest.raises(RuntimeError, match=r"muon failed \(AttributeError: no getnnz\)"), \
+         calling("muon"):  # fmt: skip
+        raise AttributeError("no getnnz")
+    with pytest.raises(InputError, match="mend this"), calling("muon"):
+        raise InputError("mend this")

@@ -371,7 +371,7 @@ def _one(job: Any, cells: Bags, question: Question) -> tuple[str, int, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             scores, z = fit_and_score(method, cells, train, held, question, seed)
-    except (*FAILURES, AttributeError, TypeError, LookupError) as error:  # of other packages
+    except FAILURES as error:
         what = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
         return name, seed, f"{what}{error}"
     embedding = z[question.labels >= 0] if first else None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
-from smalti.extras import absent, global_numpy_seed, need, quiet
+from smalti.extras import absent, calling, global_numpy_seed, need
 from smalti.integration import Integration
 from smalti.nn.modalities import Blocks, whole_views
 from smalti.stage import Stage, Sweep, Training
@@ -83,7 +83,10 @@ class MOFA(Integration):
             )
         network.blocks.fit(training)
         tables, rows = _tables(network, training)
-        with quiet(), global_numpy_seed(self.seed):  # it prints a banner and each iteration
+        with (
+            calling("mofapy2"),
+            global_numpy_seed(self.seed),
+        ):  # it prints a banner and each iteration
             model = entry_point()
             model.set_data_options(scale_views=False)  # scaled already, if at all
             scales = [_spread(t) if self.scale_views else 1.0 for t in tables]

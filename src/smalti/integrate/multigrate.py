@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
-from smalti.extras import absent, need, quiet, seeded_scvi
+from smalti.extras import absent, calling, need, seeded_scvi
 from smalti.integration import Integration
 from smalti.nn.modalities import whole_views
 from smalti.stage import Stage, Sweep, Training
@@ -82,7 +82,11 @@ class Multigrate(Integration):
         network.set_lowest(training)
         device = network.lowest.device
         show = bool(self.progress)
-        with quiet(prints=show), seeded_scvi(self.seed), tempfile.TemporaryDirectory() as folder:
+        with (
+            calling("multigrate", prints=show),
+            seeded_scvi(self.seed),
+            tempfile.TemporaryDirectory() as folder,
+        ):
             tables = []
             for i, rows in enumerate(whole_views(network, training, network.rows)):
                 table = anndata.AnnData(rows)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
-from smalti.extras import absent, need, quiet, seeded_scvi
+from smalti.extras import absent, calling, need, seeded_scvi
 from smalti.integration import Integration
 from smalti.preprocess.step import count_problem
 from smalti.stage import Stage, Sweep, Training
@@ -127,7 +127,11 @@ class TotalVI(Integration):
         # batch normalisation cannot take a batch of one cell
         alone = int(np.ceil(0.9 * n)) % self.batch_size == 1
         show = bool(self.progress)
-        with quiet(prints=show), seeded_scvi(self.seed), tempfile.TemporaryDirectory() as folder:
+        with (
+            calling("scvi-tools", prints=show),
+            seeded_scvi(self.seed),
+            tempfile.TemporaryDirectory() as folder,
+        ):
             data = anndata.AnnData(counts)
             data.obs_names = [str(i) for i in range(n)]
             data.obsm["protein"] = surface.astype(np.float32)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from smalti.batch import Shape
 from smalti.errors import InputError
-from smalti.extras import absent, global_numpy_seed, need, quiet
+from smalti.extras import absent, calling, global_numpy_seed, need
 from smalti.integration import Integration
 from smalti.nn.modalities import Blocks, whole_views
 from smalti.stage import Stage, Sweep, Training
@@ -145,7 +145,7 @@ def weighted_graph(
     tuple
         (n, n) connectivities and (n, n_views) weights of the views, rows sum to 1.
     """
-    with quiet(), global_numpy_seed(seed):  # muon warns when it is imported, too
+    with calling("muon"), global_numpy_seed(seed):  # muon warns when it is imported, too
         muon, anndata, scanpy = need("muon"), need("anndata"), need("scanpy")
         tables = {}
         for i, rows in enumerate(points.values()):
