@@ -139,7 +139,8 @@ class Embed(Step):
 
     def transform(self, X: Bags) -> Bags:
         """Bags with the embedding as their only view."""
-        return self.method_.embed(X)
+        # fitted inside the fold: the note that embed() adds does not apply
+        return dataclasses.replace(self.method_.embed(X), notes=X.notes)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Weights of the fitted method."""
