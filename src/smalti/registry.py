@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
+import sys
 from typing import Any
 
 from smalti.errors import InputError
@@ -36,7 +37,9 @@ def methods(room: str = "mil") -> dict[str, type[Any]]:
     while waiting:
         cls = waiting.pop()
         waiting += cls.__subclasses__()
-        if cls.name and cls.__module__.startswith(f"smalti.{room}."):
+        # a class whose module was unloaded lives on until it is collected
+        alive = getattr(sys.modules.get(cls.__module__), cls.__name__, None) is cls
+        if cls.name and alive and cls.__module__.startswith(f"smalti.{room}."):
             found[cls.name] = cls
     return dict(sorted(found.items()))
 
