@@ -4,8 +4,8 @@
     SMALTI_DATA=... python benchmarks/modalities.py --set snare --gaps 0.5
     python benchmarks/modalities.py --set three
 
-One group of methods at a time with --group; killed runs go on from the cache. No setting was chosen
-by the labels: the variants of UMINT are compared by their reconstruction of held-out cells.
+One group of methods at a time with --group; killed runs go on from the cache. The
+variants of UMINT are to be compared by their reconstruction of held-out cells, without labels.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from typing import Any
 
 from smalti.errors import InputError
 
-_PROJECTS = {"scvi": "scvi-tools"}  # where the package to install is not called as imported
+# where the package to install is not called as imported
+_PROJECTS = {"scvi": "scvi-tools", "scib_metrics": "scib-metrics", "umap": "umap-learn"}
 
 
 def absent(package: str, extra: str = "integrate") -> str | None:

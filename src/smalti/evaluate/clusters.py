@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 import warnings
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.neighbors import KNeighborsClassifier, kneighbors_graph
 
 from smalti.errors import InputError
+from smalti.extras import need
 
 # cells up to which Ward sees all pairs: 2 x 0.6 GB of distances there, growing as the square
 WARD_EXACT = 12_000
@@ -220,7 +220,7 @@ def _ward(x: np.ndarray, n_clusters: int) -> np.ndarray:
 
 
 def _leiden(weights: sparse.csr_matrix, n_clusters: int, seed: int) -> np.ndarray:
-    igraph = _igraph()
+    igraph = need("igraph")
     n_pieces, pieces = connected_components(weights, directed=False)
     if n_pieces >= n_clusters:  # no cluster spans two pieces: these are the fewest there can be
         return _nearest(pieces.astype(np.int64), n_clusters)
@@ -288,15 +288,6 @@ def _symmetric(graph: Any, n: int | None) -> sparse.csr_matrix:
     out = (both - sparse.diags(both.diagonal())).tocsr()
     out.eliminate_zeros()
     return out
-
-
-def _igraph() -> Any:
-    try:
-        return importlib.import_module("igraph")
-    except ImportError as error:
-        raise InputError(
-            'Leiden needs igraph: pip install "smalti[integrate]", or cluster by kmeans or ward.'
-        ) from error
 
 
 @contextmanager

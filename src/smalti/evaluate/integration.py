@@ -202,7 +202,7 @@ def compare_integration(
     jobs = []
     for name, method in chosen.items():
         for number in numbers:
-            file = None if cache is None else _file(Path(cache), name, method, number, digest)
+            file = None if cache is None else _file(Path(cache), method, number, digest)
             ready = clone(method).set_params(seed=number, progress=False)
             jobs.append((name, number, ready, _split(groups, number), file, number == numbers[0]))
     rows: list[dict[str, Any]] = []
@@ -384,7 +384,7 @@ def _one(job: Any, cells: Bags, question: Question) -> tuple[str, int, Any]:
     return name, seed, (scores, embedding)
 
 
-def _file(folder: Path, name: str, method: Integration, seed: int, digest: str) -> Path:
+def _file(folder: Path, method: Integration, seed: int, digest: str) -> Path:
     settings = {k: v for k, v in method.get_params(deep=False).items()
                 if k not in ("progress", "accelerator", "seed", "preprocess")}  # fmt: skip
     key = f"{__version__} {method.name} {sorted(settings.items())} {_steps(method)} {seed} {digest}"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import warnings
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.neighbors import NearestNeighbors
 
 from smalti.errors import InputError
+from smalti.extras import need
 
 
 def batch_mixing(
@@ -46,7 +45,7 @@ def batch_mixing(
     InputError
         If scib-metrics is missing, there is one batch only, or sizes do not fit.
     """
-    scib = _scib_metrics()
+    scib = need("scib_metrics", "batch")
     x = np.asarray(embedding)
     if x.ndim != 2 or not np.isfinite(x).all():
         raise InputError(f"embedding of shape {x.shape}: give a finite (n, d) matrix.")
@@ -69,15 +68,6 @@ def batch_mixing(
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
         kbet = float(scib.kbet_per_label(near, batches, types))
     return out | {"kbet": kbet, "graph_connectivity": float(scib.graph_connectivity(near, types))}
-
-
-def _scib_metrics() -> Any:
-    try:
-        return importlib.import_module("scib_metrics")
-    except ImportError as error:
-        raise InputError(
-            'batch mixing needs scib-metrics: pip install "smalti[batch]".'
-        ) from error  # fmt: skip
 
 
 def _codes(values: np.ndarray, name: str, n: int) -> np.ndarray:

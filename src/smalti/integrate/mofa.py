@@ -83,10 +83,7 @@ class MOFA(Integration):
             )
         network.blocks.fit(training)
         tables, rows = _tables(network, training)
-        with (
-            calling("mofapy2"),
-            global_numpy_seed(self.seed),
-        ):  # it prints a banner and each iteration
+        with calling("mofapy2"), global_numpy_seed(self.seed):
             model = entry_point()
             model.set_data_options(scale_views=False)  # scaled already, if at all
             scales = [_spread(t) if self.scale_views else 1.0 for t in tables]
