@@ -100,9 +100,12 @@ class Integration(Estimator):
         for name, view in raw.x.items():
             if len(view.shape) != 2:
                 raise InputError(f"view {name!r} holds images: integration takes tables.")
-        steps = self.steps_for(raw) if self.preprocess == "auto" else self.preprocess
         self.cells_ = raw.rows_digest
-        return self._train(raw, steps, checkpoint)
+        return self._train(raw, self._steps(raw), checkpoint)
+
+    def _steps(self, bags: Bags) -> Any:
+        """What ``preprocess`` means for these bags."""
+        return self.steps_for(bags) if self.preprocess == "auto" else self.preprocess
 
     def _check_settings(self) -> None:
         """Refuse numbers that no fit could use."""

@@ -12,6 +12,7 @@ import scipy.linalg
 import torch
 from torch import Tensor, nn
 
+from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
 from smalti.integration import Integration, as_cells
@@ -55,13 +56,13 @@ class BlockPCA(Integration):
             features={k: v for k, v in bags.features.items() if k == name},
             present={k: v for k, v in bags.present.items() if k == name},
         )  # fmt: skip
-        steps = self.preprocess
-        if isinstance(steps, Mapping):
-            self.preprocess = {k: v for k, v in steps.items() if k == name}
-        try:
-            return super().fit(alone, y, checkpoint=checkpoint)
-        finally:
-            self.preprocess = steps
+        return super().fit(alone, y, checkpoint=checkpoint)
+
+    def _steps(self, bags: Bags) -> Any:
+        steps = super()._steps(bags)
+        if self.modality is None or not isinstance(steps, Mapping):
+            return steps
+        return {k: v for k, v in steps.items() if k in bags.x}  # those of the others are not needed
 
     def network(self, shape: Shape) -> nn.Module:
         """Means, axes and variances as buffers."""

@@ -14,6 +14,7 @@ from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
 from smalti.extras import absent, calling, need, seeded_scvi
 from smalti.integration import Integration
+from smalti.io.tables import plain_anndata
 from smalti.nn.modalities import whole_views
 from smalti.stage import Stage, Sweep, Training
 
@@ -78,7 +79,7 @@ class Multigrate(Integration):
 
     def _fit(self, network: nn.Module, training: Training) -> None:
         assert isinstance(network, MultigrateNet)
-        package, anndata = need("multigrate"), need("anndata")
+        package = need("multigrate")
         network.set_lowest(training)
         device = network.lowest.device
         show = bool(self.progress)
@@ -89,10 +90,7 @@ class Multigrate(Integration):
         ):
             tables = []
             for i, rows in enumerate(whole_views(network, training, network.rows)):
-                table = anndata.AnnData(rows)
-                table.obs_names = [str(j) for j in range(len(rows))]
-                table.var_names = [f"{i}_{j}" for j in range(rows.shape[1])]
-                tables.append([table])
+                tables.append([plain_anndata(rows, f"{i}_")])
             data = package.data.organize_multimodal_anndatas(tables)
             data.obs["size"] = 1.0  # asked for, but used by losses of counts only
             package.model.MultiVAE.setup_anndata(data, size_factor_key="size")

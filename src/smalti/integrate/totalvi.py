@@ -16,6 +16,7 @@ from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
 from smalti.extras import absent, calling, need, seeded_scvi
 from smalti.integration import Integration
+from smalti.io.tables import plain_anndata
 from smalti.preprocess.step import count_problem
 from smalti.stage import Stage, Sweep, Training
 
@@ -115,7 +116,7 @@ class TotalVI(Integration):
 
     def _fit(self, network: nn.Module, training: Training) -> None:
         assert isinstance(network, TotalVINet)
-        scvi, anndata = need("scvi"), need("anndata")
+        scvi = need("scvi")
         bags, (rna, protein) = training.bags, network.names
         _check_counts(bags, network.names)
         counts = sp.csr_matrix(_whole(bags, rna), dtype=np.float32)
@@ -132,8 +133,7 @@ class TotalVI(Integration):
             seeded_scvi(self.seed),
             tempfile.TemporaryDirectory() as folder,
         ):
-            data = anndata.AnnData(counts)
-            data.obs_names = [str(i) for i in range(n)]
+            data = plain_anndata(counts)
             data.obsm["protein"] = surface.astype(np.float32)
             scvi.model.TOTALVI.setup_anndata(data, protein_expression_obsm_key="protein")
             with torch.enable_grad():

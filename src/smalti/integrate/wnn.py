@@ -18,6 +18,7 @@ from smalti.batch import Shape
 from smalti.errors import InputError
 from smalti.extras import absent, calling, global_numpy_seed, need
 from smalti.integration import Integration
+from smalti.io.tables import plain_anndata
 from smalti.nn.modalities import Blocks, whole_views
 from smalti.stage import Stage, Sweep, Training
 
@@ -146,12 +147,10 @@ def weighted_graph(
         (n, n) connectivities and (n, n_views) weights of the views, rows sum to 1.
     """
     with calling("muon"), global_numpy_seed(seed):  # muon warns when it is imported, too
-        muon, anndata, scanpy = need("muon"), need("anndata"), need("scanpy")
+        muon, scanpy = need("muon"), need("scanpy")
         tables = {}
         for i, rows in enumerate(points.values()):
-            data = anndata.AnnData(rows.astype(np.float32))
-            data.obs_names = [str(j) for j in range(len(rows))]
-            data.var_names = [f"{i}_{j}" for j in range(rows.shape[1])]
+            data = plain_anndata(rows.astype(np.float32), f"{i}_")
             # exact: scanpy 1.11 fails on what the approximate search of pynndescent 0.7 returns
             scanpy.pp.neighbors(data, n_neighbors=neighbors, use_rep="X", random_state=seed,
                                 transformer="sklearn")  # fmt: skip

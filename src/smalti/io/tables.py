@@ -245,3 +245,13 @@ def all_nan(values: Any) -> np.ndarray | None:
     gone = np.isnan(values[:, 0])  # most rows are told by their first value
     gone[gone] = np.isnan(values[gone]).all(1)
     return gone if gone.any() else None
+
+
+def plain_anndata(rows: Any, prefix: str = "") -> Any:
+    """AnnData of an (n, d) table as another package takes it: names are positions."""
+    from anndata import AnnData
+
+    data = AnnData(rows)
+    data.obs_names = [str(i) for i in range(rows.shape[0])]
+    data.var_names = [f"{prefix}{j}" for j in range(rows.shape[1])]
+    return data
