@@ -59,6 +59,11 @@ def compare(
 
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     if integrate:
+        idle = {"--cell-type": cell_type, "--covariate": covariates, "--labels": labels,
+                "--kind": kind}  # fmt: skip
+        given = [name for name, value in idle.items() if value]
+        if given:
+            raise InputError(f"--integrate does not use {', '.join(given)}: leave it out.")
         compare_integrations(
             data, out, "umint:fast" if methods is None else methods, label=label, batch=batch,
             x=x, cells=cells, sample=sample, donor=donor, seeds=range(seed, seed + seeds),
