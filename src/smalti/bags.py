@@ -322,6 +322,21 @@ class Bags:
             present={k: v[rows] for k, v in self.present.items()},
         )
 
+    def keep(self, instances: Any) -> Bags:
+        """The same bags with some of their instances: positions or a mask; empty bags are gone."""
+        rows = np.unique(np.arange(self.n_instances)[instances])
+        lengths = np.bincount(self.index[rows], minlength=len(self))
+        bags = np.flatnonzero(lengths)
+        return dataclasses.replace(
+            self,
+            x={k: take(v, rows) for k, v in self.x.items()},
+            offsets=np.concatenate([[0], lengths[bags].cumsum()]),
+            instance=self.instance.iloc[rows],
+            bag=self.bag.iloc[bags],
+            rows=self.rows[rows],
+            present={k: v[rows] for k, v in self.present.items()},
+        )
+
     def __iter__(self) -> Iterator[Bags]:
         return (self[[i]] for i in range(len(self)))
 

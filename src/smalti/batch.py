@@ -91,11 +91,13 @@ class Shape:
     task
         The fitted task.
     n_bags
-        Training bags; training cells of an integration.
+        Training bags; training cells of an integration, training tiles of an expression method.
     levels
         Names of the groups of instances (cell types), where the method has asked for them.
     n_covariates
         Columns of ``batch.bag["covariates"]``.
+    outputs, groups
+        Names of the genes to predict, and the group of each, where a method predicts expression.
     """
 
     views: Mapping[str, tuple[int, ...]]
@@ -103,6 +105,8 @@ class Shape:
     n_bags: int
     levels: tuple[str, ...] = ()
     n_covariates: int = 0
+    outputs: tuple[str, ...] = ()
+    groups: tuple[int, ...] = ()
 
     @property
     def x(self) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.base import BaseEstimator
 
 from smalti._version import __version__
 from smalti.batch import Shape
@@ -60,7 +61,8 @@ def describe(method: Estimator) -> tuple[dict[str, Any], dict[str, torch.Tensor]
         "columns": dataclasses.asdict(method.columns_),
         "task": {k: getattr(method.task_, k) for k in ("kind", "column", "classes", "center",
                                                        "scale", "trials")},
-        "shape": {"views": dict(method.shape_.views), "n_bags": method.shape_.n_bags},
+        "shape": {"views": dict(method.shape_.views), "n_bags": method.shape_.n_bags,
+                  "outputs": method.shape_.outputs, "groups": method.shape_.groups},
         "inputs": method.inputs_,
         "features": method.features_,
         "cells": getattr(method, "cells_", None),
@@ -122,7 +124,10 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
     known = note["columns"]
     method.columns_ = Columns(known["group"], tuple(known["levels"]), tuple(known["covariates"]))
     method.shape_ = Shape(views, method.task_, note["shape"]["n_bags"], method.columns_.levels,
-                          method.columns_.n_covariates)  # fmt: skip
+                          method.columns_.n_covariates, tuple(note["shape"].get("outputs", ())),
+                          tuple(note["shape"].get("groups", ())))  # fmt: skip
+    if method.shape_.outputs:
+        method.genes_ = method.shape_.outputs
     arrays = {k.removeprefix(_STEPS): tensors.pop(k).numpy() for k in list(tensors)
               if k.startswith(_STEPS)}  # fmt: skip
     method.steps_ = from_state(settings.get("preprocess"), arrays, note["preprocess"])
@@ -150,7 +155,9 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy numbers as JSON has them."""
+    """NumPy numbers as JSON has them; a method that is a setting of another, by its settings."""
+    if isinstance(value, BaseEstimator):
+        return {"method": getattr(value, "name", "")} | value.get_params(deep=False)
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{value!r} cannot be written to {NOTE}.")

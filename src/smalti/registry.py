@@ -1,4 +1,4 @@
-"""Methods by name: the classes in the files of ``smalti.mil`` and ``smalti.integrate``."""
+"""Methods by name: the classes in the files of the rooms that :data:`ROOMS` names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from smalti.errors import InputError
 from smalti.estimator import Estimator
 
-ROOMS = ("mil", "integrate")
+ROOMS = ("mil", "integrate", "expression")
 
 
 def methods(room: str = "mil") -> dict[str, type[Any]]:
@@ -20,7 +20,8 @@ def methods(room: str = "mil") -> dict[str, type[Any]]:
     Parameters
     ----------
     room
-        "mil" (bags to phenotype) or "integrate" (modalities to embedding).
+        "mil" (bags to phenotype), "integrate" (modalities to embedding) or "expression" (tiles to
+        genes).
 
     Returns
     -------

@@ -95,6 +95,9 @@ class Gradient:
     cache
         Computes tensors of the instances that stay the same in this stage, once; they are then
         among the views of each batch.
+    accumulate
+        Pieces in which the gradient of a step is computed, where memory is short. A loss that
+        compares the units of a step sees those of a piece only.
     name
         For the history and the progress bar.
     """
@@ -113,6 +116,7 @@ class Gradient:
     moves: tuple[str, ...] = ()
     sampler: Sampler | None = None
     cache: Callable[[nn.Module, Batch], dict[str, Tensor]] | None = None
+    accumulate: int = 1
     name: str = "gradient"
 
 

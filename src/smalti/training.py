@@ -32,6 +32,7 @@ from smalti.progress import Progress
 from smalti.stage import Gradient, Sweep, Training
 from smalti.store import Store, pack
 from smalti.task import Task
+from smalti.views import slice_rows
 
 
 @dataclasses.dataclass
@@ -39,7 +40,7 @@ class Fit:
     """One fit: its network, its bags, its randomness, and how far it has come.
 
     ``train``, ``valid`` are positions of bags in the store; ``target`` and ``weight`` have one row
-    per bag of the store.
+    per bag of the store; with ``per_instance``, ``target`` has one per instance.
     """
 
     network: nn.Module
@@ -50,6 +51,7 @@ class Fit:
     weight: np.ndarray
     order: np.random.Generator
     noise: torch.Generator
+    per_instance: bool = False
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     best: float = math.inf
     stale: int = 0
@@ -188,13 +190,17 @@ class Alone:
         self.fit.network.train()
         world, sampler, weight = self.fabric.world_size, self.stage.sampler, self.fit.weight
         mass = weight[groups[0]] if sampler is None else sampler.weight(groups[0], weight)
-        share = world / float(mass.sum())
-        with noise.drawn_from(noise.Source([self.fit.noise], {})):
-            loss = self._loss(groups[0]) * share  # DDP averages over the processes
+        share = world / float(mass.sum())  # DDP averages over the processes
         self.optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(loss)
+        pieces = min(self.stage.accumulate, len(groups[0]))
+        total = torch.zeros((), device=self.store.device)
+        with noise.drawn_from(noise.Source([self.fit.noise], {})):
+            for piece in np.array_split(groups[0], pieces):
+                loss = self._loss(piece) * share
+                self.fabric.backward(loss)
+                total = total + loss.detach()
         self.optimizer.step()
-        return loss.detach()[None]
+        return total[None]
 
     @torch.no_grad()
     def evaluate(self) -> list[float]:
@@ -352,8 +358,9 @@ def _end_epoch(
 
 def sweep(stage: Sweep, fit: Fit, bags: Bags, store: Store, progress: Progress) -> None:
     """Run a sweep stage for one fit."""
+    units = slice_rows(store.offsets, fit.train) if fit.per_instance else fit.train
     training = Training(
-        bags=bags[fit.train], target=fit.target[fit.train], weight=fit.weight[fit.train],
+        bags=bags[fit.train], target=fit.target[units], weight=fit.weight[fit.train],
         task=fit.task, rng=fit.order, store=store, members=fit.train,
     )  # fmt: skip
     before = math.inf

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from smalti.cli.compare import compare
 from smalti.cli.demo import demo
 from smalti.cli.doctor import doctor
+from smalti.cli.expression import app as expression
 from smalti.cli.fit import fit
 from smalti.cli.integrate import integrate
 from smalti.cli.methods import methods
@@ -56,6 +57,7 @@ app = typer.Typer(
 )
 for _verb in (demo, methods, fit, predict, integrate, compare, doctor):
     app.command()(_verb)
+app.add_typer(expression, name="expression")
 
 
 def _version(value: bool) -> None:

@@ -9,6 +9,10 @@ _OPTIONAL = {"pyarrow": ("parquet", "attributions written as .parquet"),
              "scvi-tools": ("integrate", "totalVI"), "igraph": ("integrate", "Leiden clusters"),
              "umap-learn": ("integrate", "maps of cells"),
              "scib-metrics": ("batch", "how well batches mix"),
+             "scikit-image": ("slides", "tiles: nuclei, stains, texture"),
+             "timm": ("vision", "backbones"), "captum": ("vision", "Grad-CAM"),
+             "openslide-python": ("wsi", "whole-slide formats"),
+             "spatialdata": ("spatialdata", "SpatialData"), "goatools": ("go", "GO terms"),
              "sphinx": ("docs", "building the documentation"),
              "torchmil": ("bench", "speed measured side by side")}  # fmt: skip
 

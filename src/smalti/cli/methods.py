@@ -27,6 +27,14 @@ def methods() -> None:
         notes += [cls.unavailable() or ""]
         table.add_row(*_start(name, cls), ", ".join(filter(None, notes)), _reference(cls))
     console.print(table)
+    head = "[bold]Tiles to genes[/bold]  (smalti expression fit, smalti expression compare)"
+    console.print(f"\n{head}")
+    table = _table("notes")
+    for name, cls in _sorted(known("expression")):
+        notes = [f"{name}:{preset}" for preset in cls.presets]
+        notes += ["reads tiles" if cls.images else "", "oracle" if cls.oracle else ""]
+        table.add_row(*_start(name, cls), ", ".join(filter(None, notes)), _reference(cls))
+    console.print(table)
 
 
 def _table(third: str) -> Any:

@@ -13,8 +13,8 @@ Check = Callable[[type[Any]], None]
 
 
 def checks(room: str = "mil") -> list[Check]:
-    """All checks in order, for methods of ``smalti.mil`` or of ``smalti.integrate``."""
-    from smalti.contract import integration, phenotype
+    """All checks in order, for the methods of a room: "mil", "integrate" or "expression"."""
+    from smalti.contract import expression, integration, phenotype
 
-    module = {"mil": phenotype, "integrate": integration}[room]
+    module = {"mil": phenotype, "integrate": integration, "expression": expression}[room]
     return [value for name, value in vars(module).items() if name.startswith("check_")]

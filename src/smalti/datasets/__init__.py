@@ -12,16 +12,18 @@ if TYPE_CHECKING:
     from smalti.datasets.modalities import planted_modalities
     from smalti.datasets.registry import folds, load, names
     from smalti.datasets.simulate import planted_bags
+    from smalti.datasets.slides import planted_slides
 
 _NAMES = {
     "digit_bags": "digits", "image_bags": "digits", "mnist_bags": "digits",
     "planted_bags": "simulate", "driver_cohort": "cohorts", "proportion_cohort": "cohorts",
     "mixmil_bags": "mixmil_simulation", "planted_modalities": "modalities",
+    "planted_slides": "slides",
     "load": "registry", "names": "registry", "folds": "registry",
 }  # fmt: skip
 __all__ = [
     "digit_bags", "driver_cohort", "folds", "image_bags", "load", "mixmil_bags", "mnist_bags",
-    "names", "planted_bags", "planted_modalities", "proportion_cohort",
+    "names", "planted_bags", "planted_modalities", "planted_slides", "proportion_cohort",
 ]  # fmt: skip
 
 

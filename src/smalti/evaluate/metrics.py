@@ -16,6 +16,7 @@ from smalti.task import Task
 
 LOWER_IS_BETTER = frozenset({
     "log_loss", "brier", "mean_absolute_error", "root_mean_squared_error", "davies_bouldin",
+    "mse", "mae", "gene_correlation_error", "n_constant",
 })  # fmt: skip
 _CLASSES = ("roc_auc", "average_precision", "accuracy", "balanced_accuracy", "log_loss", "brier")
 METRICS: dict[str, tuple[str, ...]] = {

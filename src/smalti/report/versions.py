@@ -10,7 +10,8 @@ _PARTS = (
     "torch", "lightning-fabric", "numpy", "scipy", "pandas", "scikit-learn", "anndata", "mudata",
     "h5py", "safetensors", "joblib", "matplotlib",
 )  # fmt: skip
-_EXTRAS = ("mofapy2", "muon", "scvi-tools", "igraph", "umap-learn", "scib-metrics", "multigrate")
+_EXTRAS = ("mofapy2", "muon", "scvi-tools", "igraph", "umap-learn", "scib-metrics", "multigrate",
+           "pillow", "scikit-image", "timm", "torchvision", "captum", "spatialdata")  # fmt: skip
 
 
 def versions(*, extras: bool = False) -> dict[str, str]:

@@ -1,0 +1,226 @@
+"""``smalti expression fit``, ``predict`` and ``compare``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from smalti.cli import options
+from smalti.errors import InputError
+
+if TYPE_CHECKING:
+    from smalti.bags import Bags
+
+app = typer.Typer(no_args_is_help=True, help="Expression of genes from tiles of slides.")
+
+Slides: TypeAlias = Annotated[
+    Path,
+    typer.Argument(
+        help="Slides: .h5ad of spots with pixel positions, Space Ranger folder, SpatialData .zarr, "
+        "or a folder of images; or a table .csv of ready tiles.",
+        show_default=False,
+    ),
+]
+Images: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Folder of the slides' images, named as the slides are.")
+]
+Slide: TypeAlias = Annotated[str | None, typer.Option(help="Column that names the slide.")]
+TileUm: TypeAlias = Annotated[float | None, typer.Option(help="Edge of a tile in µm.")]
+TilePx: TypeAlias = Annotated[float | None, typer.Option(help="Edge of a tile in slide pixels.")]
+UmPerPx: TypeAlias = Annotated[
+    float | None, typer.Option(help="µm per pixel of the images, where nothing says it.")
+]
+Size: TypeAlias = Annotated[int | None, typer.Option(help="Pixels of a tile as it is read.")]
+Encoder: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="What makes features of tiles: morphology, or a model of timm by name."),
+]
+Weights: TypeAlias = Annotated[
+    str | None, typer.Option(help="Of the encoder: pretrained, random, or a .safetensors file.")
+]
+Cache: TypeAlias = Annotated[Path | None, typer.Option(help="Folder that keeps features.")]
+Genes: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Genes to predict: a number (those of most variance in training), names with commas, "
+        "or a text file with one a line. All when left out."
+    ),
+]
+
+
+@app.command()
+def fit(
+    method: Annotated[str, typer.Argument(help="Such as ridge or mlp:team; see `smalti methods`.")],
+    slides: Slides,
+    out: Annotated[Path, typer.Option(help="Folder to save the model in.")],
+    images: Images = None,
+    slide: Slide = None,
+    donor: options.Donor = None,
+    tile_um: TileUm = None,
+    tile_px: TilePx = None,
+    um_per_px: UmPerPx = None,
+    size: Size = None,
+    encoder: Encoder = "morphology",
+    weights: Weights = None,
+    cache: Cache = None,
+    genes: Genes = None,
+    epochs: options.Epochs = None,
+    set_: options.Settings = None,
+    seed: options.Seed = 0,
+) -> None:
+    """Fit a method on slides with measured expression, and save it."""
+    settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
+    if genes is not None:
+        settings["genes"] = genes_of(genes)
+    model = options.make_method(method, settings | {"seed": seed})
+    _check(model, method)
+    options.may_replace(out, "model.json")
+    recipe = {"tile_um": tile_um, "tile_px": tile_px, "um_per_px": um_per_px, "size": size,
+              "encoder": None if model.images else encoder, "weights": weights}  # fmt: skip
+    bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache)
+    typer.echo(repr(bags))
+    model.fit(dataclasses.replace(bags, origin={"tiles": recipe}))
+    model.save(out)
+    typer.echo(f"{len(model.genes_):,} genes, {model.n_parameters_:,} parameters: {out}")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="Folder that `smalti expression fit` wrote.")],
+    slides: Slides,
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="AnnData (.h5ad) with one row per tile, layers predicted and (where there is any) "
+            "measured; or .zarr: a copy of the SpatialData with a table `predicted`."
+        ),
+    ],
+    images: Images = None,
+    slide: Slide = None,
+    donor: options.Donor = None,
+    um_per_px: UmPerPx = None,
+    cache: Cache = None,
+) -> None:
+    """Predict the expression of tiles with a saved model."""
+    from smalti.io.files import atomic_write
+    from smalti.model_files import load
+
+    if out.suffix not in (".h5ad", ".zarr") or (out.suffix == ".zarr") > (slides.suffix == ".zarr"):
+        raise InputError(f"--out {out.name}: end it in .h5ad (or .zarr, where the slides do).")
+    fitted = load(model)
+    _check(fitted, str(model))
+    recipe = (fitted.origin_ or {}).get("tiles")
+    if recipe is None:
+        raise InputError(
+            f"{model} was not fitted by `smalti expression fit`, so how its tiles were made is not "
+            "known: predict in Python."
+        )
+    recipe = recipe | ({} if um_per_px is None else {"um_per_px": um_per_px})
+    bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache)
+    typer.echo(repr(bags))
+    if out.suffix == ".zarr":
+        fitted.write(slides, bags, out=out)
+    else:
+        table = fitted.to_anndata(bags)
+        with atomic_write(out) as temporary:
+            table.write_h5ad(temporary)
+    typer.echo(f"{bags.n_instances:,} tiles x {len(fitted.genes_):,} genes: {out}")
+
+
+@app.command()
+def compare(
+    slides: Slides,
+    out: Annotated[Path, typer.Option(help="Folder for tables and report.html.")],
+    methods: Annotated[
+        str, typer.Option(help="Names with commas; ridge and the controls always run.")
+    ] = "ridge,knn,mlp:team",
+    images: Images = None,
+    slide: Slide = None,
+    donor: options.Donor = None,
+    by: Annotated[
+        str, typer.Option(help="What to leave out in turn: donor, slide, or tile (leaks).")
+    ] = "donor",
+    folds: Annotated[int | None, typer.Option(min=2, help="Parts; each alone when few.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Fits of each method with randomness.")] = 3,
+    tile_um: TileUm = None,
+    tile_px: TilePx = None,
+    um_per_px: UmPerPx = None,
+    size: Size = None,
+    encoder: Encoder = "morphology",
+    weights: Weights = None,
+    cache: Cache = None,
+    genes: Genes = None,
+    epochs: options.Epochs = None,
+    set_: options.Settings = None,
+    seed: options.Seed = 0,
+) -> None:
+    """Compare methods on donors (or slides) that they were not fitted on."""
+    from smalti.cli.table import show
+    from smalti.evaluate.expression import compare_expression
+
+    settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
+    chosen = options.make_methods(methods, settings)
+    for model in chosen:
+        _check(model, model.name)
+    options.may_replace(out, "split.json")
+    recipe = {"tile_um": tile_um, "tile_px": tile_px, "um_per_px": um_per_px, "size": size,
+              "encoder": encoder, "weights": weights}  # fmt: skip
+    bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache)
+    labels = [n.strip() for n in methods.split(",") if n.strip()]
+    result = compare_expression(
+        dict(zip(labels, chosen, strict=True)), bags, by=by, folds=folds,
+        genes=None if genes is None else genes_of(genes), seeds=range(seed, seed + seeds),
+        cache=cache,
+    )  # fmt: skip
+    result.write(out)
+    result.report(out / "report.html", title=f"Expression from the tiles of {slides.name}")
+    show(result)
+    typer.echo(f"report: {out / 'report.html'}")
+
+
+def open_slides(
+    path: Path, recipe: dict[str, Any], *, images: Path | None, slide: str | None,
+    donor: str | None, cache: Path | None,
+) -> Bags:  # fmt: skip
+    """Slides with their features, as a recipe says."""
+    from smalti.features import extract
+    from smalti.io.slides import read_slides, read_tiles
+
+    if not path.exists():
+        raise InputError(f"no file or folder {path}: check the path.")
+    if path.suffix == ".csv":
+        bags = read_tiles(path.parent, path, slide=slide, donor=donor)
+    else:
+        cut = {k: recipe.get(k) for k in ("tile_um", "tile_px", "um_per_px", "size")}
+        bags = read_slides(path, images=images, slide=slide, donor=donor, **cut)
+    if recipe.get("encoder") is None:
+        return bags
+    more = {} if recipe.get("weights") is None else {"weights": recipe["weights"]}
+    return extract(bags, recipe["encoder"], cache=cache, **more)
+
+
+def genes_of(text: str) -> Any:
+    """A number, names with commas, or the lines of a file."""
+    if text.isdigit():
+        return int(text)
+    path = Path(text)
+    if path.suffix in (".txt", ".csv", ".tsv") or path.exists():
+        if not path.exists():
+            raise InputError(f"no file {path} of genes: check the path.")
+        lines = path.read_text(encoding="utf-8").split("\n")
+        names = tuple(dict.fromkeys(x.strip() for x in lines if x.strip()))
+    else:
+        names = tuple(dict.fromkeys(x.strip() for x in text.split(",") if x.strip()))
+    if not names:
+        raise InputError(f"--genes {text!r} names no gene.")
+    return names
+
+
+def _check(method: Any, name: str) -> None:
+    from smalti.expression_method import ExpressionMethod
+
+    if not isinstance(method, ExpressionMethod):
+        raise InputError(f"{name} does not predict expression from tiles; see `smalti methods`.")

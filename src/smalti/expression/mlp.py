@@ -1,0 +1,53 @@
+"""A perceptron on frozen features."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import nn
+
+from smalti.batch import Batch, Output, Shape
+from smalti.expression_method import NetworkExpression
+from smalti.nn import Standardize, encoder
+from smalti.nn.gene_head import GeneHead
+
+
+class MLP(NetworkExpression):
+    """A perceptron on frozen features, with the competition's loss and groups of genes.
+
+    One trunk over the features and a head per group of genes. ``mlp:team`` is the recipe as the
+    team's slides tell it: five k-means groups and the composite loss; they give no weights for the
+    three terms, so these are ours.
+    """
+
+    name: ClassVar[str] = "mlp"
+    reference: ClassVar[str] = "Rumelhart, Hinton & Williams (1986), Nature 323:533"
+    presets: ClassVar[dict] = {
+        "team": {"alpha": 0.5, "beta": 0.4, "groups": "kmeans"},
+        "loss": {"alpha": 0.5, "beta": 0.4},
+        "groups": {"groups": "kmeans"},
+    }
+
+    widths: tuple[int, ...] = (256,)  # units of the layers of the trunk
+    dropout: float = 0.3  # probability, after each layer
+
+    def network(self, shape: Shape) -> nn.Module:
+        """Scale, trunk, head."""
+        return _Net(self, shape)
+
+    @classmethod
+    def example(cls) -> MLP:
+        """Small and quick."""
+        return cls(widths=(32,), head=16, dropout=0.1, epochs=30, lr=5e-3)
+
+
+class _Net(nn.Module):
+    def __init__(self, method: MLP, shape: Shape) -> None:
+        super().__init__()
+        self.scale = Standardize(shape.x)
+        self.trunk, width = encoder("mlp", shape.x, method.widths, method.dropout)
+        self.head = GeneHead(width, shape.groups, method.head, method.dropout)
+
+    def forward(self, batch: Batch) -> Output:
+        raw, scaled = self.head(self.trunk(self.scale(batch.x)))
+        return Output(raw, extra={"scaled": scaled, "head": self.head})

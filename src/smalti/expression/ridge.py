@@ -1,0 +1,87 @@
+"""Ridge regression, its penalty chosen by leaving one donor out at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from smalti.batch import Batch, Output, Shape
+from smalti.errors import InputError
+from smalti.expression_method import ExpressionMethod, linear_map
+from smalti.nn.leave_out import tuning_groups
+from smalti.nn.ridge import ALPHAS, ridge_path, tune
+from smalti.stage import Stage, Sweep, Training
+
+
+class Ridge(ExpressionMethod):
+    """Ridge regression on frozen features: the baseline that every network has to beat.
+
+    Features are standardised, targets centred. The penalty is the one with the least squared error,
+    relative to each gene's variance and averaged over genes, where each training donor is predicted
+    from the others (slides where there is one donor; strips of the slide where there is one). All
+    penalties come from one decomposition per donor (:mod:`smalti.nn.ridge`), each equal to a refit.
+    """
+
+    name: ClassVar[str] = "ridge"
+    reference: ClassVar[str] = "Hoerl & Kennard (1970), Technometrics 12:55"
+    baseline: ClassVar[bool] = True
+
+    alpha: float | None = None  # penalty on standardised features; None: tuned
+    alphas: tuple[float, ...] = ALPHAS  # to choose from
+    per_gene: bool = False  # a penalty of each gene's own
+
+    def network(self, shape: Shape) -> nn.Module:
+        """One linear layer."""
+        return LinearNet(shape, len(self.alphas))
+
+    def plan(self, shape: Shape) -> Iterator[Stage]:
+        """The closed form."""
+
+        def step(network: Any, training: Training) -> None:
+            x, y = training.bags.table(), training.target
+            alpha: Any = self.alpha
+            if alpha is None:
+                alpha, error = self._tuned(x, y, training)
+                network.error.copy_(torch.as_tensor(error))
+            elif alpha < 0:
+                raise InputError(f"ridge: alpha={alpha} must be 0 or more.")
+            network.alpha.copy_(torch.as_tensor(np.broadcast_to(alpha, y.shape[1]).copy()))
+            linear_map(network, *ridge_path(x, y).solution(alpha))
+
+        yield Sweep(step=step, name="ridge")
+
+    def _tuned(self, x: np.ndarray, y: np.ndarray, training: Training) -> tuple[Any, np.ndarray]:
+        error = tune(x, y, tuning_groups(training.bags)[0], self.alphas)
+        known = np.isfinite(error).all(0)
+        mean = error[:, known].mean(1) if known.any() else np.zeros(len(self.alphas))
+        common = self.alphas[int(mean.argmin())]
+        if not self.per_gene:
+            return common, mean
+        own = np.asarray(self.alphas)[np.where(known, error, 0).argmin(0)]
+        return np.where(known, own, common), mean
+
+    @classmethod
+    def example(cls) -> Ridge:
+        """As it is."""
+        return cls()
+
+
+class LinearNet(nn.Module):
+    """A linear map from features to genes; with the penalties, and the error of each in tuning."""
+
+    alpha: Tensor
+    error: Tensor
+
+    def __init__(self, shape: Shape, n_alphas: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(shape.x[0], len(shape.outputs)).requires_grad_(False)
+        self.register_buffer("alpha", torch.zeros(len(shape.outputs)))
+        self.register_buffer("error", torch.zeros(n_alphas))
+
+    def forward(self, batch: Batch) -> Output:
+        """(n_tiles, n_genes)."""
+        return Output(self.linear(batch.x))

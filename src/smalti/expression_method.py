@@ -1,0 +1,515 @@
+"""``ExpressionMethod``: tiles of slides to the expression of genes.
+
+What it shares with other methods is in :mod:`smalti.estimator`. Design:
+
+- A bag is a slide, an instance is a tile (a spot). The target is a view of the same bags,
+  "counts", and so is what a method reads: features of the tiles, or the tiles themselves.
+- A subclass says ``network(shape)``, ``plan(shape)`` and ``example()``. Its ``forward(batch)``
+  returns (n_tiles, n_genes) as ``Output.raw``, in the units of the target; ``shape.outputs`` are
+  the genes, ``shape.groups`` the group of each.
+- Tiles do not see one another unless the method says ``slides = True``: it is then given whole
+  slides, and ``batch.instance["position"]`` in µm.
+- Controls that look at the measured expression of the very tiles that they predict say
+  ``oracle = True``; they are yardsticks, and no table shows them without saying so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from smalti import training
+from smalti.bags import Bags
+from smalti.batch import Batch, Output, Shape
+from smalti.columns import Columns
+from smalti.errors import InputError
+from smalti.estimator import Estimator
+from smalti.genes.units import UNITS, gene_names, measured, most_variable
+from smalti.preprocess import apply_steps
+from smalti.stage import Gradient, Stage, warm_cosine
+from smalti.store import Store, pack
+from smalti.task import NOTHING, Task
+
+_ROWS = 4096  # tiles in one step of a prediction
+
+
+class ExpressionMethod(Estimator):
+    """Tiles to the expression of genes: what all such methods share.
+
+    Attributes
+    ----------
+    images
+        Whether it reads the tiles themselves, not features of them.
+    slides
+        Whether it reads whole slides, with positions.
+    oracle
+        Whether it needs the measured expression of the tiles that it predicts: a control.
+    stochastic
+        Whether another seed gives another fit.
+    """
+
+    images: ClassVar[bool] = False
+    slides: ClassVar[bool] = False
+    oracle: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = False
+
+    x: str | None = None  # view to read; None: the first table of features (or of tiles)
+    counts: str = "counts"  # view of the measured expression
+    genes: Any = None  # names to predict; a number: those of most variance in training; None: all
+    units: str = "log1p_cp10k"  # of the prediction; "log1p", or "given" for normalised values
+
+    # ---------------------------------------------------------------- scikit-learn
+
+    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+        """Learn from slides.
+
+        Parameters
+        ----------
+        X
+            :class:`~smalti.Bags` with a view to read and a view of counts (see
+            :func:`smalti.read_slides`, :func:`smalti.features.extract`).
+        y
+            Not used: the target is the view ``counts``.
+        checkpoint
+            A file to leave and take up the fit at; removed when the fit ends.
+
+        Returns
+        -------
+        ExpressionMethod
+            Itself, fitted: ``genes_``, ``network_``, ``history_``, ``digest_``.
+
+        Raises
+        ------
+        InputError
+            If a view or gene is missing, the counts are not counts, or a feature is NaN.
+        """
+        bags = as_slides(X)
+        if self.units not in UNITS:
+            raise InputError(f"units={self.units!r} is not one of {', '.join(UNITS)}.")
+        if self.counts not in bags.x:
+            raise InputError(
+                f"no view {self.counts!r} of measured expression to learn from; there are "
+                f"{', '.join(bags.x)}. Read slides that have it, or name it: counts=..."
+            )
+        inputs = self._check_present(self._inputs(bags).check())
+        target, self.genes_ = self._target(bags)
+        self._fitting = target
+        try:
+            return self._train(inputs, self.preprocess, checkpoint)
+        finally:
+            del self._fitting
+
+    def predict(self, X: Any) -> np.ndarray:
+        """(n_tiles, n_genes) float32 in the order of the bags' tiles and of ``genes_``."""
+        return self.forward(X)
+
+    def measured(self, X: Any) -> np.ndarray:
+        """(n_tiles, n_genes) float32: what was measured, of the same genes in the same units."""
+        check_is_fitted(self)
+        return measured(as_slides(X), view=self.counts, genes=self.genes_, units=self.units)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean over genes of the Pearson correlation within each slide (``pcc_slide``)."""
+        from smalti.evaluate.expression_metrics import expression_scores
+
+        bags = as_slides(X)
+        return expression_scores(self.predict(bags), self.measured(bags), bags.index)["pcc_slide"]
+
+    def embed(self, X: Any) -> Bags:
+        """The same bags with the predicted expression as first view: input of any method.
+
+        The view is called ``X_NAME``; features are the genes.
+        """
+        bags = as_slides(X)
+        key = f"X_{self.name}"
+        seen = f"{key} is predicted by a model fitted before any split: where test donors were " \
+               "among its slides, scores may be too good."  # fmt: skip
+        return dataclasses.replace(
+            bags, x={key: self.predict(bags), **{k: v for k, v in bags.x.items() if k != key}},
+            features={**bags.features, key: self.genes_}, notes=(*bags.notes, seen), origin=None,
+        )  # fmt: skip
+
+    def to_anndata(self, X: Any) -> Any:
+        """Predictions as AnnData, one row per tile.
+
+        Returns
+        -------
+        AnnData
+            ``X`` and ``layers["predicted"]`` predictions, ``layers["measured"]`` where measured,
+            ``obs`` the tiles' columns with ``slide`` and those of the slides, ``obsm["spatial"]``
+            pixels, ``uns[NAME]`` settings. Read it again as bags: ``sm.read(adata,
+            sample="slide", x="layers/predicted")``.
+        """
+        from smalti.io.expression import slides_anndata
+
+        bags = as_slides(X)
+        layers = {"predicted": self.predict(bags)}
+        if self.counts in bags.x and set(self.genes_) <= set(gene_names(bags, self.counts)):
+            layers["measured"] = self.measured(bags)
+        return slides_anndata(bags, self.genes_, layers, {self.name: self.note()})
+
+    def write(self, data: Any, X: Any, *, out: str | Path | None = None) -> None:
+        """Write predictions into the user's AnnData or SpatialData.
+
+        Parameters
+        ----------
+        data
+            AnnData or SpatialData, changed in place; or the path of an .h5ad or .zarr, replaced as
+            a whole.
+        X
+            The bags that were read from it: tiles are matched by the names of their rows.
+        out
+            Write to this path instead.
+
+        Notes
+        -----
+        AnnData gets ``layers["predicted"]`` and ``layers["measured"]`` (float32, NaN in genes that
+        are not predicted and rows that are no tile). SpatialData gets a table of its own,
+        ``predicted``, with both layers, that annotates the same regions.
+        """
+        from smalti.io.expression import write_expression
+
+        write_expression(data, self.to_anndata(X), as_slides(X), out=out)
+
+    def note(self) -> dict[str, Any]:
+        """Settings and where they come from, as ``uns`` holds them."""
+        settings = {k: v for k, v in self.get_params(deep=False).items() if v is not None}
+        return {
+            "settings": json.loads(json.dumps(settings, default=str)),
+            "training_digest": self.digest_, "reference": self.reference,
+        }  # fmt: skip
+
+    # ---------------------------------------------------------------- for training and io
+
+    def views(self, bags: Bags) -> list[str]:
+        """Names of the views that it reads."""
+        if self.oracle:
+            return [self.counts]
+        return [self.x or default_view(bags, self.counts, images=self.images)]
+
+    def _inputs(self, bags: Bags) -> Bags:
+        """The bags with the views that it reads, and no other."""
+        names = self.views(bags)
+        for name in names:
+            view = bags.view(name)[1]
+            if (len(view.shape) == 4) != self.images:
+                wanted = "images (n, 3, height, width)" if self.images else "a table"
+                raise InputError(
+                    f"{self.name} reads {wanted}; view {name!r} has instances of shape "
+                    f"{view.shape[1:]}. "
+                    + ("" if self.images else "Extract features first: sm.features.extract(bags).")
+                )
+        return dataclasses.replace(
+            bags, x={k: bags.x[k] for k in names}, target=None, kind=None,
+            features={k: v for k, v in bags.features.items() if k in names},
+            present={k: v for k, v in bags.present.items() if k in names},
+        )  # fmt: skip
+
+    def _target(self, bags: Bags) -> tuple[np.ndarray, tuple[str, ...]]:
+        """(n_tiles, n_genes) float32 and the names of the genes."""
+        names = gene_names(bags, self.counts)
+        if self.genes is None or isinstance(self.genes, (int, np.integer)):
+            values = measured(bags, view=self.counts, genes=names, units=self.units)
+            if self.genes is not None:
+                if self.genes < 1:
+                    raise InputError(f"genes={self.genes}: at least one gene is needed.")
+                kept = most_variable(values, int(self.genes))
+                return np.ascontiguousarray(values[:, kept]), tuple(names[i] for i in kept)
+            return values, names
+        chosen = (self.genes,) if isinstance(self.genes, str) else tuple(map(str, self.genes))
+        if not chosen:
+            raise InputError("genes=() names no gene: leave it out to predict all.")
+        return measured(bags, view=self.counts, genes=chosen, units=self.units), chosen
+
+    def groups_of(self, genes: Sequence[str], target: np.ndarray) -> np.ndarray:
+        """(n_genes,) code of the group of each gene, where a method has groups."""
+        return np.zeros(len(genes), dtype=np.int64)
+
+    def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> training.Fit:
+        """Set up a fit on some of the slides."""
+        self.task_: Task = NOTHING
+        self.columns_ = Columns()
+        target = self._fitting
+        groups = self.groups_of(self.genes_, target)
+        n_tiles = int(bags.lengths[members].sum())
+        self.shape_ = Shape(
+            {k: v.shape[1:] for k, v in bags.x.items()}, NOTHING, n_tiles,
+            outputs=self.genes_, groups=tuple(int(g) for g in groups),
+        )  # fmt: skip
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = self.network(self.shape_)
+        return training.Fit(
+            network=network.to(device), task=NOTHING, train=members,
+            valid=np.empty(0, dtype=np.int64), target=target,
+            weight=np.ones(len(bags), dtype=np.float32), order=np.random.default_rng(self.seed),
+            noise=training.noise_stream(self.seed, device), per_instance=True,
+        )  # fmt: skip
+
+    def _store(self, bags: Bags, device: torch.device) -> Store:
+        store = super()._store(bags, device)
+        if self.slides:
+            absent = {"x_um", "y_um"} - set(bags.instance)
+            if absent:
+                raise InputError(
+                    f"{self.name} needs the positions of tiles: instance columns x_um and y_um."
+                )
+            xy = bags.instance[["x_um", "y_um"]].to_numpy(np.float32)
+            store.instance["position"] = torch.as_tensor(xy).to(device, self._dtype)
+        return store
+
+    def _read_new(self, X: Any) -> Bags:
+        """Slides to predict: the same views, the same features in the same order, or an error."""
+        check_is_fitted(self)
+        bags = self._wanted(as_slides(X))
+        return apply_steps(self.steps_, self._check_present(self._same_views(bags)))
+
+    def _wanted(self, bags: Bags) -> Bags:
+        """The views of training, under the names that they had there."""
+        for name in self.features_:
+            if name not in bags.x:
+                hint = " An oracle needs measured expression." if self.oracle else ""
+                raise InputError(
+                    f"{self.name} reads view {name!r}, which these slides lack; there are "
+                    f"{', '.join(bags.x)}.{hint}"
+                )
+        return dataclasses.replace(
+            bags, x={k: bags.x[k] for k in self.features_}, target=None, kind=None,
+            features={k: v for k, v in bags.features.items() if k in self.features_},
+            present={k: v for k, v in bags.present.items() if k in self.features_},
+        )  # fmt: skip
+
+    @torch.inference_mode()
+    def forward(self, X: Any) -> np.ndarray:
+        """Run the network in pieces; whole slides where the method reads them so."""
+        bags = self._read_new(X)
+        network = self.network_.eval().to(self._dtype)
+        device = next((t.device for t in network.state_dict().values()), torch.device("cpu"))
+        store = self._store(bags, device)
+        out = np.empty((bags.n_instances, len(self.genes_)), dtype=np.float32)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
+            start = 0
+            for batch in self._pieces(store, bags):
+                part = network(batch).raw
+                out[start : start + len(part)] = part.float().numpy(force=True)
+                start += len(part)
+        return out
+
+    def _pieces(self, store: Store, bags: Bags) -> Iterator[Batch]:
+        if self.slides:
+            yield from store.stream(pack(np.arange(len(bags)), bags.lengths, 1, _ROWS))
+            return
+        step = min(store.most(_ROWS), getattr(self, "batch_size", _ROWS) if self.images else _ROWS)
+        for start in range(0, bags.n_instances, step):
+            yield store.instances(np.arange(start, min(start + step, bags.n_instances)))
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import RegressorTags
+
+        tags = super().__sklearn_tags__()
+        tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
+        tags.target_tags.required = False
+        return tags
+
+
+class NetworkExpression(ExpressionMethod):
+    """A method trained by gradient: loss, gene groups and schedule, which all of these share.
+
+    The loss is alpha MSE + beta (1 - Pearson) + (1 - alpha - beta) covariance (see
+    :class:`smalti.nn.gene_loss.CompositeLoss`), on targets of mean 0 and, with ``scale_targets``,
+    of s.d. 1 per gene. With groups of genes each group has a head of its own over one trunk, and
+    each group counts the same in the loss.
+    """
+
+    stochastic: ClassVar[bool] = True
+
+    alpha: float = 1.0  # weight of the squared error
+    beta: float = 0.0  # of 1 - Pearson; what is left to 1 is of the covariance term
+    axis: Literal["gene", "tile"] = (
+        "gene"  # Pearson over the tiles of a step, or over genes
+    )
+    huber: float | None = None  # Huber's loss of this width instead of the squared error
+    groups: Any = "none"  # "kmeans", "prefix", a .gmt file (by function), or {gene: group}
+    n_groups: int = 5  # of "kmeans"; the most of the others, the rest is one more
+    pathways: Any = None  # .gmt file(s): genes weigh more the more pathways they are in
+    joint: float = 0.0  # weight of the loss of pathway scores and of interacting pathways
+    scale_targets: bool = True  # each gene's target to s.d. 1 in the loss
+    head: int = 128  # hidden units of each group's head; 0: linear
+    epochs: int = 40  # passes over the tiles
+    batch_size: int = 64  # tiles in a step
+    lr: float = 1e-3  # learning rate, up over the first tenth, then down to 0 as a cosine
+    weight_decay: float = 1e-2  # decoupled (AdamW)
+    accumulate: int = 1  # pieces that a step is computed in, where memory is short
+
+    def loss(self, task: Task, output: Output, target: torch.Tensor) -> torch.Tensor:
+        """The loss of the step, once per tile (its mean is the loss)."""
+        head = output.extra["head"]
+        wanted = (target - head.mean) / head.sd
+        # in full precision: the covariance term takes differences of sums
+        with torch.autocast(output.raw.device.type, enabled=False):
+            value = self._criterion(output.extra["scaled"].to(wanted.dtype), wanted)
+        return value.expand(len(output.raw))
+
+    def groups_of(self, genes: Sequence[str], target: np.ndarray) -> np.ndarray:
+        """Group codes, fitted on the training tiles."""
+        from smalti.genes import gene_groups, read_gmt
+
+        how, more = self.groups or "none", {}
+        if isinstance(how, Mapping):
+            how, more = "function", {"mapping": how}
+        elif str(how).endswith((".gmt", ".gmt.gz")):
+            how, more = "function", {"sets": read_gmt(how)}
+        found = gene_groups(
+            genes, how, target=target, n_groups=self.n_groups, seed=self.seed,
+            min_size=min(20, max(1, len(genes) // 20)), **more,
+        )  # fmt: skip
+        codes = np.zeros(len(genes), dtype=np.int64)
+        for k, members in enumerate(found.values()):
+            codes[members] = k
+        return codes
+
+    def check_settings(self) -> None:
+        """Refuse numbers that no fit could use."""
+        if self.alpha < 0 or self.beta < 0 or self.alpha + self.beta > 1 + 1e-9:
+            raise InputError(
+                f"{self.name}: alpha={self.alpha} and beta={self.beta} must be 0 or more and sum "
+                "to 1 at most; what is left is the weight of the covariance term."
+            )
+        if self.axis not in ("gene", "tile"):
+            raise InputError(f"{self.name}: axis={self.axis!r} is neither 'gene' nor 'tile'.")
+        for name in ("epochs", "batch_size", "accumulate", "n_groups"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{self.name}: {name}={getattr(self, name)} must be 1 or more.")
+
+    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+        """Learn from slides (see :meth:`ExpressionMethod.fit`)."""
+        self.check_settings()
+        try:
+            return super().fit(X, y, checkpoint=checkpoint)
+        finally:
+            self.__dict__.pop("_criterion", None)
+
+    def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> training.Fit:
+        """Set up a fit on some of the slides, and its loss."""
+        job = super().prepare(bags, members, device)
+        self._criterion = self._composite(job.target).to(device)
+        return job
+
+    def _composite(self, target: np.ndarray) -> nn.Module:
+        """The loss that the settings ask for; not part of the network, so not of a model file."""
+        from smalti.nn.gene_loss import CompositeLoss
+
+        codes = np.asarray(self.shape_.groups)
+        groups = [np.flatnonzero(codes == k) for k in range(codes.max() + 1)]
+        weights, joint = self._pathway_terms(target)
+        return CompositeLoss(
+            self.alpha, self.beta, axis=self.axis, huber=self.huber, weights=weights,
+            groups=groups if len(groups) > 1 else None, pathways=joint,
+        )  # fmt: skip
+
+    def _pathway_terms(self, target: np.ndarray) -> tuple[np.ndarray | None, nn.Module | None]:
+        """Weights of the genes, and the loss on pathway scores, where there are pathways."""
+        if self.pathways is None:
+            if self.joint:
+                raise InputError(f"{self.name}: joint={self.joint} needs pathways=FILE.gmt.")
+            return None, None
+        from smalti.genes import (
+            interacting_pairs, pathway_membership, pathway_weights, read_gmt,
+        )  # fmt: skip
+        from smalti.nn.pathway_loss import PathwayLoss
+
+        files = [self.pathways] if isinstance(self.pathways, str) else list(self.pathways)
+        sets = {name: genes for file in files for name, genes in read_gmt(file).items()}
+        weights = pathway_weights(self.genes_, sets)
+        if not self.joint:
+            return weights, None
+        membership, _ = pathway_membership(sets, self.genes_)
+        pairs = interacting_pairs(membership)
+        # the loss sees targets about their mean already
+        return weights, PathwayLoss(membership, pairs=pairs, weight=self.joint)
+
+    def train_stage(self) -> Gradient:
+        """Follow the gradient over tiles."""
+        return Gradient(
+            epochs=self.epochs, lr=self.lr, optimizer="adamw", weight_decay=self.weight_decay,
+            batch_size=self.batch_size, sampler=Tiles(), loss=self.loss, name="train",
+            schedule=warm_cosine(self.epochs), accumulate=self.accumulate,
+        )  # fmt: skip
+
+    def plan(self, shape: Shape) -> Iterator[Stage]:
+        """Standardise, take the genes' means, then follow the gradient."""
+        from smalti.nn.gene_head import targets_sweep
+        from smalti.nn.scale import standardize_sweep
+
+        yield standardize_sweep()
+        yield targets_sweep(self.scale_targets)
+        yield self.train_stage()
+
+
+class Tiles:
+    """Units of an epoch: tiles, in random order (see :class:`smalti.stage.Sampler`).
+
+    Sorted within a batch, so that tiles on disk are read in few pieces.
+    """
+
+    def epoch(
+        self, train: np.ndarray, target: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """(n_tiles, 1) positions of instances."""
+        starts = np.concatenate([[0], lengths.cumsum()])
+        rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in train])
+        return rng.permutation(rows)[:, None]
+
+    def weight(self, units: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Every tile counts the same."""
+        return np.ones(len(units), dtype=np.float32)
+
+    def target(self, units: np.ndarray, target: torch.Tensor) -> torch.Tensor:
+        """Expression of these tiles."""
+        return target[torch.from_numpy(np.sort(units[:, 0])).to(target.device)]
+
+    def batch(self, store: Store, units: np.ndarray) -> Batch:
+        """These tiles."""
+        return store.instances(np.sort(units[:, 0]))
+
+
+def as_slides(x: Any) -> Bags:
+    """Bags of tiles, or one error that says how to get them."""
+    if isinstance(x, Bags):
+        return x
+    raise InputError(
+        f"expected Bags of slides, not {type(x).__name__}: read them with sm.read_slides(...), or "
+        "from AnnData with sm.read(adata, sample='slide', x={'X_features': 'obsm/X_features', "
+        "'counts': 'X'})."
+    )
+
+
+def default_view(bags: Bags, counts: str, *, images: bool = False) -> str:
+    """The first view that can be read: a table that is not the counts, or the tiles."""
+    for name, view in bags.x.items():
+        if name != counts and (len(view.shape) == 4) == images:
+            return name
+    if images:
+        raise InputError(f"no view of tiles; there are {', '.join(bags.x)}: read_slides makes one.")
+    raise InputError(
+        f"no view of features; there are {', '.join(bags.x)}. Extract them: "
+        "bags = sm.features.extract(bags)."
+    )
+
+
+def linear_map(network: nn.Module, weight: np.ndarray, bias: np.ndarray) -> None:
+    """Put a closed form into ``network.linear``: weight (n_features, n_genes), bias (n_genes,)."""
+    linear: Any = network.linear
+    linear.weight.copy_(torch.as_tensor(weight.T.copy()))
+    linear.bias.copy_(torch.as_tensor(bias))
+
+
+__all__ = ["ExpressionMethod", "NetworkExpression", "Tiles", "as_slides", "default_view"]

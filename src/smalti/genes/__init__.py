@@ -1,0 +1,41 @@
+"""Gene sets, groups of genes, weights from pathways, maps of terms."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smalti.genes.groups import gene_groups
+    from smalti.genes.pathways import interacting_pairs, pathway_membership, pathway_weights
+    from smalti.genes.sets import Matched, gene_kind, match, read_gmt
+    from smalti.genes.terms import TermMap, term_map, term_similarity
+
+_NAMES = {
+    "Matched": "sets",
+    "TermMap": "terms",
+    "gene_groups": "groups",
+    "gene_kind": "sets",
+    "interacting_pairs": "pathways",
+    "match": "sets",
+    "pathway_membership": "pathways",
+    "pathway_weights": "pathways",
+    "read_gmt": "sets",
+    "term_map": "terms",
+    "term_similarity": "terms",
+}
+
+__all__ = [
+    "Matched", "TermMap", "gene_groups", "gene_kind", "interacting_pairs", "match",
+    "pathway_membership", "pathway_weights", "read_gmt", "term_map", "term_similarity",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'smalti.genes' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"smalti.genes.{_NAMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,180 @@
+"""Gene sets from GMT files, and which of the user's genes they cover."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import re
+import warnings
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from smalti.errors import InputError
+
+_ENSEMBL = re.compile(r"(ENS[A-Z]*G\d{11})(\.\d+)?")
+_CLONE = re.compile(r"[A-Z]{1,4}\d{5,8}\.\d+")  # accession of a clone, and a number: AL357054.4
+_LEAST = 0.01  # share of covered genes below which the names cannot be of one kind
+_LITTLE = 0.1
+
+GeneSets = Mapping[str, Iterable[str]]
+
+
+def read_gmt(path: str | Path) -> dict[str, tuple[str, ...]]:
+    """Read gene sets.
+
+    Parameters
+    ----------
+    path
+        .gmt or .gmt.gz: a set a line, fields between tabs: name, description, genes. Join several
+        files by ``read_gmt(a) | read_gmt(b)``.
+
+    Returns
+    -------
+    dict
+        Name to genes, each once, in the order of the file. Empty fields are left out.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or a line has no gene or repeats a name; with its number.
+    """
+    path = Path(path)
+    sets: dict[str, tuple[str, ...]] = {}
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        name, *rest = (field.strip() for field in line.split("\t"))
+        genes = tuple(dict.fromkeys(field for field in rest[1:] if field))
+        where = f"{path}, line {number}"
+        if not name or not genes:
+            raise InputError(f"{where}: not a gene set; give name, description, genes, by tabs.")
+        if name in sets:
+            raise InputError(f"{where}: the set {name!r} was there before; rename or drop it.")
+        sets[name] = genes
+    if not sets:
+        raise InputError(f"{path} holds no gene set.")
+    return sets
+
+
+def _text(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+        return (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8")
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read ({error}).") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text (UTF-8), so no GMT file.") from error
+
+
+def gene_kind(gene: str) -> Literal["ensembl", "clone", "symbol"]:
+    """What a gene is called by: Ensembl id, accession of a clone (AL357054.4), or symbol."""
+    if _ENSEMBL.fullmatch(gene):
+        return "ensembl"
+    return "clone" if _CLONE.fullmatch(gene) else "symbol"
+
+
+@dataclasses.dataclass(frozen=True)
+class Matched:
+    """Gene sets as positions of the user's genes.
+
+    Attributes
+    ----------
+    sets
+        Name to sorted positions, sets within the limits of size only.
+    n_genes, n_covered
+        The user's genes, and those that are in a set of any size.
+    """
+
+    sets: dict[str, np.ndarray]
+    n_genes: int
+    n_covered: int
+
+    def __str__(self) -> str:
+        share = self.n_covered / max(self.n_genes, 1)
+        return f"{self.n_covered:,} of {self.n_genes:,} genes ({share:.0%}) are in gene sets"
+
+
+def match(
+    sets: GeneSets,
+    genes: Sequence[str],
+    *,
+    min_size: int = 1,
+    max_size: int | None = None,
+    ignore_case: bool = False,
+) -> Matched:
+    """Find the user's genes in gene sets.
+
+    Names must be equal; only the version of an Ensembl id (ENSG00000141510.12) does not matter.
+
+    Parameters
+    ----------
+    sets
+        Name to genes.
+    genes
+        The user's genes, none twice.
+    min_size, max_size
+        Limits on the number of *the user's* genes in a set; other sets are left out.
+    ignore_case
+        Take Gapdh for GAPDH: of mouse genes in human sets, a guess at the orthologue.
+
+    Raises
+    ------
+    InputError
+        If under 1 % of the genes are found, with the likely reason: another species, the case,
+        Ensembl ids against symbols.
+
+    Warns
+    -----
+    UserWarning
+        If under 10 % of the genes are found.
+    """
+    of: dict[str, list[int]] = {}
+    for position, gene in enumerate(map(str, genes)):
+        of.setdefault(_key(gene, ignore_case), []).append(position)
+    if not of:
+        raise InputError("there are no genes: give their names.")
+    twice = next((str(genes[p[1]]) for p in of.values() if len(p) > 1), None)
+    if twice and not ignore_case:
+        raise InputError(f"gene {twice!r} is there twice: make the names unique.")
+    found: dict[str, np.ndarray] = {}
+    covered: set[int] = set()
+    for name, members in sets.items():
+        keys = {_key(m, ignore_case) for m in members}
+        where = sorted(p for key in keys for p in of.get(key, ()))
+        covered.update(where)
+        if where and min_size <= len(where) <= (max_size or len(where)):
+            found[name] = np.array(where)
+    matched = Matched(found, len(genes), len(covered))
+    if len(covered) < _LEAST * len(genes) or not covered:
+        raise InputError(f"only {matched}{_reason(sets, genes)}.")
+    if len(covered) < _LITTLE * len(genes):
+        warnings.warn(f"only {matched}{_reason(sets, genes)}", UserWarning, stacklevel=2)
+    return matched
+
+
+def _key(gene: str, ignore_case: bool) -> str:
+    ensembl = _ENSEMBL.fullmatch(gene)
+    key = ensembl.group(1) if ensembl else gene
+    return key.upper() if ignore_case else key
+
+
+def _reason(sets: GeneSets, genes: Sequence[str]) -> str:
+    """Why so few genes were found, as the end of a sentence."""
+    members = {m for group in sets.values() for m in group}
+    ids = [sum(gene_kind(str(g)) == "ensembl" for g in x) > len(x) / 2 for x in (genes, members)]
+    if ids[0] != ids[1]:
+        kinds = ["Ensembl ids" if i else "symbols" for i in ids]
+        return f": the genes are {kinds[0]}, the sets hold {kinds[1]}; translate one of them"
+    upper = {m.upper() for m in members}
+    cased = [str(g) for g in genes if str(g) not in members and str(g).upper() in upper]
+    if len(cased) >= max(1, _LITTLE * len(genes)):
+        other = next(m for m in members if m.upper() == cased[0].upper())
+        return (
+            f": they are written otherwise there ({cased[0]!r}, {other!r}), so perhaps of another "
+            "species; take sets of the same one, or ignore_case=True"
+        )
+    return f": they are called {str(genes[0])!r}, the members {min(members, default='')!r}"

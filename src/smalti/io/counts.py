@@ -1,0 +1,98 @@
+"""Tables of counts of several slides: checked, and put on one list of genes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from smalti.errors import InputError
+
+
+def checked_counts(
+    counts: Any, genes: Sequence[str], spots: Sequence[str], where: str
+) -> tuple[sp.csr_matrix, tuple[str, ...]]:
+    """Counts as CSR float32, and unique names of genes.
+
+    A name that comes again gets "-1", "-2", ... added, as scanpy does.
+
+    Parameters
+    ----------
+    counts
+        (n_spots, n_genes), dense or sparse.
+    genes, spots
+        Their names.
+    where
+        What errors call the table.
+
+    Raises
+    ------
+    InputError
+        If a count is negative or missing, or the shape does not fit the names.
+    """
+    table = sp.csr_matrix(counts, dtype=np.float32)
+    if table.shape != (len(spots), len(genes)):
+        raise InputError(
+            f"{where} has counts of shape {table.shape} for {len(spots)} spots and {len(genes)} "
+            "genes: write it again."
+        )
+    wrong = np.flatnonzero(~(table.data >= 0) | np.isinf(table.data))
+    if len(wrong):
+        spot = int(np.searchsorted(table.indptr, wrong[0], side="right")) - 1
+        gene = genes[int(table.indices[wrong[0]])]
+        raise InputError(
+            f"{where} has a count of {table.data[wrong[0]]:g} (spot {spots[spot]!r}, gene {gene!r};"
+            f" {len(wrong)} such): counts are finite and at least 0. Give the raw counts."
+        )
+    table.sum_duplicates()
+    table.eliminate_zeros()
+    return table, unique_names(genes)
+
+
+def unique_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Names with "-1", "-2", ... added to those that come again."""
+    index = pd.Index(map(str, names))
+    if index.is_unique:
+        return tuple(index)
+    taken, out = set(index), []
+    again = pd.Series(index).groupby(index.to_numpy()).cumcount().to_numpy()
+    for name, k in zip(index, again, strict=True):
+        if not k:
+            out.append(name)
+            continue
+        new = f"{name}-{k}"
+        while new in taken:
+            k += 1
+            new = f"{name}-{k}"
+        taken.add(new)
+        out.append(new)
+    return tuple(out)
+
+
+def stack_counts(
+    tables: Sequence[sp.csr_matrix], genes: Sequence[tuple[str, ...]]
+) -> tuple[sp.csr_matrix, tuple[str, ...], str | None]:
+    """Counts of all slides on the genes of any, and a note where they differ.
+
+    A gene that a slide does not list was not seen there: zero.
+    """
+    if all(g == genes[0] for g in genes):
+        return sp.vstack(tables, format="csr"), genes[0], None
+    index = pd.Index(pd.unique(np.concatenate([np.array(g, dtype=object) for g in genes])))
+    common = set(genes[0]).intersection(*genes[1:])
+    out = []
+    for table, names in zip(tables, genes, strict=True):
+        place = index.get_indexer(pd.Index(names))
+        moved = sp.csr_matrix(
+            (table.data, place[table.indices], table.indptr), shape=(table.shape[0], len(index))
+        )
+        moved.sort_indices()
+        out.append(moved)
+    note = (
+        f"slides list different genes: {len(common):,} are in all, {len(index):,} in any; a gene "
+        "that a slide does not list counts as 0 there."
+    )
+    return sp.vstack(out, format="csr"), tuple(map(str, index)), note

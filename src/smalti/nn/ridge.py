@@ -1,0 +1,146 @@
+"""Ridge regression: all penalties from one decomposition, and leave-one-group-out without refits.
+
+The problem is min ||Y - X W||^2 + alpha ||W||^2 on standardised features and centred targets. With
+X = U S V' every penalty shares V and V'X'Y (Hastie, Tibshirani & Friedman 2009, section 3.4.1), so
+a grid of penalties costs one decomposition. Leaving a group out subtracts its moments, so no row
+is read twice; the standardisation is redone for what is left, and each answer is that of a refit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.linalg
+
+ALPHAS = tuple(float(a) for a in np.logspace(-1, 6, 20))
+_LEAST = 1e-9  # of the largest eigenvalue: below it, a direction is rounding
+
+
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """Sums over rows: number, x, y, x x', x y', all float64."""
+
+    n: int
+    x: np.ndarray
+    y: np.ndarray
+    xx: np.ndarray
+    xy: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, y: np.ndarray) -> Moments:
+        """Of rows (n, d) and targets (n, g)."""
+        return cls(len(x), x.sum(0), y.sum(0), x.T @ x, x.T @ y)
+
+    def __sub__(self, other: Moments) -> Moments:
+        return Moments(self.n - other.n, self.x - other.x, self.y - other.y, self.xx - other.xx,
+                       self.xy - other.xy)  # fmt: skip
+
+
+class RidgePath:
+    """Solutions for every penalty.
+
+    Parameters
+    ----------
+    moments
+        Of the training rows.
+    rows
+        The rows and targets themselves, (n, d) and (n, g), where d is larger than n: the
+        decomposition is then that of the n x n products.
+    """
+
+    def __init__(self, moments: Moments, rows: tuple[np.ndarray, np.ndarray] | None = None) -> None:
+        n = moments.n
+        self.center, self.target = moments.x / n, moments.y / n
+        variance = np.diag(moments.xx) / n - self.center**2
+        floor = 1e-12 * np.maximum(np.diag(moments.xx) / n, 1e-30)
+        constant = variance <= floor
+        self.scale = np.where(constant, 1.0, np.sqrt(np.maximum(variance, floor)))
+        if rows is None:
+            gram = moments.xx - n * np.outer(self.center, self.center)
+            gram /= np.outer(self.scale, self.scale)
+            gram[constant], gram[:, constant] = 0, 0
+            cross = moments.xy - n * np.outer(self.center, self.target)
+            cross /= self.scale[:, None]
+            cross[constant] = 0
+            values, vectors = scipy.linalg.eigh(gram, overwrite_a=True, check_finite=False)
+            keep = values > _LEAST * max(values[-1], 1e-300)
+            self.values, self.vectors = values[keep], vectors[:, keep]
+            self.inner = self.vectors.T @ cross
+        else:
+            x = (rows[0] - self.center) / self.scale
+            x[:, constant] = 0
+            values, left = scipy.linalg.eigh(x @ x.T, overwrite_a=True, check_finite=False)
+            keep = values > _LEAST * max(values[-1], 1e-300)
+            self.values, left = values[keep], left[:, keep]
+            self.vectors = x.T @ (left / np.sqrt(self.values))
+            self.inner = np.sqrt(self.values)[:, None] * (left.T @ (rows[1] - self.target))
+
+    def solution(self, alpha: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (d, g) and intercept (g,) on the features as they were given.
+
+        ``alpha`` is one number, or (g,) one per target.
+        """
+        shrunk = self.inner / (self.values[:, None] + np.asarray(alpha, dtype=np.float64))
+        weight = (self.vectors @ shrunk) / self.scale[:, None]
+        return weight, self.target - self.center @ weight
+
+    def predictions(self, x: np.ndarray, alphas: tuple[float, ...]) -> Iterator[np.ndarray]:
+        """(n, g) predictions of new rows for each penalty, in turn."""
+        scores = ((x - self.center) / self.scale) @ self.vectors
+        for alpha in alphas:
+            yield (scores / (self.values + alpha)) @ self.inner + self.target
+
+
+def ridge_path(x: np.ndarray, y: np.ndarray) -> RidgePath:
+    """The path for rows (n, d) and targets (n, g)."""
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    thin = Moments(len(x), x.sum(0), y.sum(0), np.diag((x**2).sum(0)), np.zeros((0, 0)))
+    if x.shape[1] > len(x):
+        return RidgePath(thin, (x, y))
+    return RidgePath(Moments.of(x, y))
+
+
+def left_out(
+    x: np.ndarray, y: np.ndarray, groups: np.ndarray
+) -> Iterator[tuple[np.ndarray, RidgePath]]:
+    """For each group: its rows, and the path fitted on the rows of all others."""
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
+    wide = x.shape[1] > len(x) - max(map(len, members))
+    if wide:
+        for rows in members:
+            rest = np.setdiff1d(np.arange(len(x)), rows)
+            yield rows, ridge_path(x[rest], y[rest])
+        return
+    shift_x, shift_y = x.mean(0), y.mean(0)  # sums of squares about it lose no digits
+    x, y = x - shift_x, y - shift_y
+    parts = [Moments.of(x[rows], y[rows]) for rows in members]
+    whole = Moments(*(sum(getattr(p, f.name) for p in parts)
+                      for f in dataclasses.fields(Moments)))  # fmt: skip
+    for rows, part in zip(members, parts, strict=True):
+        path = RidgePath(whole - part)
+        path.center, path.target = path.center + shift_x, path.target + shift_y
+        yield rows, path
+
+
+def tune(
+    x: np.ndarray, y: np.ndarray, groups: np.ndarray, alphas: tuple[float, ...] = ALPHAS
+) -> np.ndarray:
+    """Squared error of each penalty where each group is predicted from the others.
+
+    Returns
+    -------
+    ndarray
+        (n_alphas, g) float64: summed squared error over the target's sum of squares about the
+        mean, so that 1 is what the mean of all rows leaves; NaN for constant targets.
+    """
+    y64 = np.asarray(y, dtype=np.float64)
+    total = np.zeros((len(alphas), y64.shape[1]))
+    x64 = np.asarray(x, dtype=np.float64)
+    for rows, path in left_out(x64, y64, groups):
+        for i, guess in enumerate(path.predictions(x64[rows], alphas)):
+            total[i] += ((guess - y64[rows]) ** 2).sum(0)
+    spread = ((y64 - y64.mean(0)) ** 2).sum(0)
+    return total / np.where(spread > 1e-12, spread, np.nan)

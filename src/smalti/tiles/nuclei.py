@@ -1,0 +1,193 @@
+"""Nuclei of a tile: haematoxylin, threshold, distance transform, watershed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from smalti.errors import InputError
+from smalti.extras import need
+from smalti.tiles.stain import separate
+
+UM_PER_PX = 0.5  # a 20x scan: taken where the size of a pixel is not known
+_FAINT = 0.02  # haematoxylin of bare glass and eosin alone, in the units of `separate`
+
+
+@dataclasses.dataclass(frozen=True)
+class Nuclei:
+    """What :func:`find_nuclei` found.
+
+    Attributes
+    ----------
+    centroids
+        (n, 2) float64 row and column.
+    area
+        (n,) float64 pixels.
+    eccentricity
+        (n,) float64: 0 a circle, towards 1 a line; of the ellipse with the same second moments.
+    intensity
+        (n,) float64 mean haematoxylin, in the units of :func:`smalti.tiles.stain.separate`.
+    labels
+        (height, width) int32: 0 outside, i + 1 in nucleus i.
+    """
+
+    centroids: np.ndarray
+    area: np.ndarray
+    eccentricity: np.ndarray
+    intensity: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.area)
+
+
+def find_nuclei(
+    rgb: np.ndarray,
+    um_per_px: float | None = None,
+    *,
+    diameter: float = 6.0,
+    min_area: float = 10.0,
+    threshold: str | float = "otsu",
+    matrix: np.ndarray | None = None,
+) -> Nuclei:
+    """Find nuclei by their haematoxylin.
+
+    Parameters
+    ----------
+    rgb
+        (height, width, 3) uint8.
+    um_per_px
+        Micrometres of a pixel; 0.5 (a 20x scan) when not known.
+    diameter
+        Of the smallest whole nuclei, µm: sets the smoothing, and how near two centres may be.
+    min_area
+        Of what counts as a nucleus, µm²; sections cut nuclei, so less than a whole one.
+    threshold
+        "otsu" (one for the tile), "local" (against the mean of the surroundings, for uneven
+        stains), or the amount of haematoxylin itself.
+    matrix
+        The slide's own stain vectors (:func:`smalti.tiles.stain.macenko`).
+
+    Returns
+    -------
+    Nuclei
+        None where the tile is empty or hardly stained.
+
+    Raises
+    ------
+    InputError
+        If ``rgb`` is not one RGB picture, or a setting cannot be used.
+    """
+    if rgb.ndim != 3:
+        raise InputError(f"find_nuclei takes one picture, (height, width, 3), not {rgb.shape}.")
+    pixel = UM_PER_PX if um_per_px is None else float(um_per_px)
+    if not (pixel > 0 and math.isfinite(pixel)):
+        raise InputError(f"um_per_px={um_per_px!r} must be over 0: micrometres of a pixel.")
+    return segment(separate(rgb, matrix)[..., 0], pixel, diameter, min_area, threshold)
+
+
+def segment(
+    stain: np.ndarray, pixel: float, diameter: float, min_area: float, threshold: str | float
+) -> Nuclei:
+    """Nuclei from (height, width) haematoxylin; lengths in µm, ``pixel`` µm of a pixel."""
+    features, segmentation = (need(f"skimage.{m}", "slides") for m in ("feature", "segmentation"))
+    smooth = ndimage.gaussian_filter(stain, max(0.5, diameter / 12 / pixel))
+    mask = ndimage.binary_fill_holes(_over(smooth, threshold, diameter / pixel))
+    pieces, n = ndimage.label(mask)
+    small = np.bincount(pieces.ravel(), minlength=n + 1) * pixel**2 < min_area
+    mask &= ~small[pieces]
+    if not mask.any():
+        return _measure(stain, np.zeros(stain.shape, dtype=np.int32), 0)
+    # the distance is that to the edge of the nucleus: smoothed, a rough edge makes one peak
+    depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(mask), diameter / 12 / pixel)
+    near = max(1, round(diameter / 2 / pixel))
+    peaks = features.peak_local_max(depth * mask, min_distance=near, exclude_border=False)
+    markers = np.zeros(mask.shape, dtype=np.int32)
+    markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
+    labels = segmentation.watershed(-depth, markers, mask=mask)
+    keep = np.bincount(labels.ravel(), minlength=len(peaks) + 1) * pixel**2 >= min_area
+    keep[0] = False
+    return _measure(stain, np.where(keep, keep.cumsum(), 0)[labels].astype(np.int32), keep.sum())
+
+
+def _over(stain: np.ndarray, threshold: str | float, diameter: float) -> np.ndarray:
+    """Which pixels are nuclear."""
+    if not isinstance(threshold, str):
+        return stain > threshold
+    filters = need("skimage.filters", "slides")
+    if threshold not in ("otsu", "local"):
+        raise InputError(f"threshold={threshold!r} is not 'otsu', 'local' or a number.")
+    if stain.max() <= _FAINT:
+        return np.zeros(stain.shape, dtype=bool)
+    if threshold == "otsu":
+        return stain > max(filters.threshold_otsu(stain), _FAINT)
+    around = ndimage.uniform_filter(stain, 2 * round(3 * diameter) + 1)
+    return (stain > 1.1 * around) & (stain > _FAINT)
+
+
+def _measure(stain: np.ndarray, labels: np.ndarray, n: int) -> Nuclei:
+    """Moments by counting: a loop over regions would take ten times as long."""
+    at = np.flatnonzero(labels)
+    of = labels.ravel()[at] - 1
+    row, column = np.divmod(at, labels.shape[1])
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.bincount(of, values, minlength=n) / np.maximum(area, 1)
+
+    area = np.bincount(of, minlength=n).astype(float)
+    centers = np.stack([mean(row), mean(column)], axis=1)
+    dr, dc = row - centers[of, 0], column - centers[of, 1]
+    rr, cc, rc = mean(dr**2) + 1 / 12, mean(dc**2) + 1 / 12, mean(dr * dc)  # 1/12: of one pixel
+    root = np.sqrt((rr - cc) ** 2 + 4 * rc**2)
+    eccentricity = np.sqrt(np.clip(2 * root / (rr + cc + root), 0, 1))
+    return Nuclei(centers, area, eccentricity, mean(stain.ravel()[at]), labels)
+
+
+def nuclei_statistics(rgb: np.ndarray, um_per_px: float | None = None) -> pd.Series:
+    """Number, sizes, shapes, stain and spacing of the nuclei of a tile.
+
+    Parameters
+    ----------
+    rgb
+        (height, width, 3) uint8.
+    um_per_px
+        Micrometres of a pixel; 0.5 when not known.
+
+    Returns
+    -------
+    pandas.Series
+        float64, see :func:`describe`.
+    """
+    return pd.Series(describe(find_nuclei(rgb, um_per_px), um_per_px))
+
+
+def describe(nuclei: Nuclei, um_per_px: float | None = None) -> dict[str, float]:
+    """Statistics of nuclei by name; 0 for what needs more nuclei than there are, never NaN.
+
+    Number, number in a square millimetre, share of the area; mean and standard deviation of area
+    (µm²), eccentricity and haematoxylin; 10 and 90 % quantile of the area; mean and standard
+    deviation of the distance to the nearest other nucleus (µm); mean, standard deviation and
+    greatest number of other nuclei within 25 µm.
+    """
+    pixel = UM_PER_PX if um_per_px is None else float(um_per_px)
+    n, area = len(nuclei), nuclei.area * pixel**2
+    whole = nuclei.labels.size * pixel**2
+    out = {"count": float(n), "per_mm2": 1e6 * n / whole, "cover": float(area.sum()) / whole}
+    measured = {"area": area, "eccentricity": nuclei.eccentricity, "stain": nuclei.intensity}
+    nearest, near = np.zeros(0), np.zeros(0)
+    if n > 1:
+        at = nuclei.centroids * pixel
+        tree = cKDTree(at)
+        nearest = tree.query(at, k=2)[0][:, 1]
+        near = tree.query_ball_point(at, 25.0, return_length=True) - 1.0
+    for name, values in {**measured, "nearest": nearest, "near": near}.items():
+        out[f"{name}_mean"] = float(values.mean()) if len(values) else 0.0
+        out[f"{name}_sd"] = float(values.std()) if len(values) else 0.0
+    low, high = np.quantile(area, [0.1, 0.9]) if n else (0.0, 0.0)
+    return out | {"area_q10": float(low), "area_q90": float(high),
+                  "near_max": float(near.max(initial=0.0))}  # fmt: skip
