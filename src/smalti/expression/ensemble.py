@@ -104,10 +104,12 @@ class Ensemble(ExpressionMethod):
             assert isinstance(network, _Team)
             members = self._placed(training.bags)
             whole = _with_target(training.bags, training.target, shape.outputs)
-            if self.how == "stack" and len(members) > 1:
-                network.weight.copy_(_stacked(members, whole))
-            for member, part in zip(members, network.members, strict=True):
-                part.load_state_dict(clone(member).fit(whole).network_.state_dict())
+            with torch.enable_grad():  # members follow gradients of their own
+                fitted = [clone(member).fit(whole) for member in members]
+                if self.how == "stack" and len(members) > 1:
+                    network.weight = _stacked(members, whole).to(network.weight)
+            for member, part in zip(fitted, network.members, strict=True):
+                part.load_state_dict(member.network_.state_dict())
 
         yield Sweep(step=step, name="members")
 
