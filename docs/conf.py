@@ -10,11 +10,16 @@ from typing import Any
 
 import smalti
 from smalti.estimator import Estimator
+from smalti.expression_method import ExpressionMethod, NetworkExpression
 from smalti.integration import Integration, NetworkIntegration
 from smalti.method import Method, NetworkMethod
 from smalti.registry import ROOMS, methods
 
 HERE = Path(__file__).parent
+BASES = {
+    "mil": (Method, NetworkMethod), "integrate": (Integration, NetworkIntegration),
+    "expression": (ExpressionMethod, NetworkExpression),
+}  # fmt: skip
 
 project = "smalti"
 author = copyright = "The smalti developers"
@@ -45,8 +50,8 @@ def fields(*classes: type) -> set[str]:
 
 def page(cls: type[Any], room: str) -> str:
     """One method as Markdown: what, settings, reference."""
-    shared = fields(Method if issubclass(cls, Method) else Integration)
-    trained = fields(NetworkMethod if issubclass(cls, Method) else NetworkIntegration)
+    base, network = BASES[room]
+    shared, trained = fields(base), fields(network)
     said = comments(cls)
     # the docstring is reStructuredText; its roles and literals become plain code
     doc = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", inspect.cleandoc(cls.__doc__ or ""))
@@ -77,12 +82,27 @@ def page(cls: type[Any], room: str) -> str:
         lines += [f"- `{cls.name}:{name}`: " + ", ".join(f"`{k}={v!r}`" for k, v in own.items())
                   for name, own in cls.presets.items()]  # fmt: skip
         lines += [""]
-    parts = {"Targets": [", ".join(cls.kinds)]} if room == "mil" else {"Cells": [_cells(cls)]}
+    about = {"mil": ("Targets", _targets), "integrate": ("Cells", _cells),
+             "expression": ("Tiles", _tiles)}[room]  # fmt: skip
+    parts = {about[0]: [about[1](cls)]}
     parts["Reference"] = [cls.reference]
     parts["In code"] = ["```python", f"sm.{room}.{cls.__name__}().fit(bags)", "```"]
     for title, part in parts.items():
         lines += [f"## {title}", "", *part, ""]
     return "\n".join(lines)
+
+
+def _targets(cls: type[Method]) -> str:
+    """What a method for bags can learn."""
+    return ", ".join(cls.kinds)
+
+
+def _tiles(cls: type[ExpressionMethod]) -> str:
+    """What a method of expression reads."""
+    if cls.oracle:
+        return "A control: looks at the measured expression of the slides that it predicts."
+    reads = "Reads the tiles themselves." if cls.images else "Reads features of the tiles."
+    return reads + (" Each tile sees its slide." if cls.slides else " No tile sees another.")
 
 
 def _cells(cls: type[Integration]) -> str:

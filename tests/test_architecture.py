@@ -44,9 +44,8 @@ def test_rooms(path):
         assert "lightning_fabric" not in packages
         assert not any(n and n.startswith("torch.optim") for n in names)
     if here in METHOD_ROOMS and path.name != "__init__.py":
-        others = {
-            n for n in names if n and n.startswith(tuple(f"smalti.{r}" for r in METHOD_ROOMS))
-        }
+        rooms = {f"smalti.{r}" for r in METHOD_ROOMS}
+        others = {n for n in names if n and ".".join(n.split(".")[:2]) in rooms}
         assert not others, f"a method imports {others}"
     assert not packages & {"pickle", "dill", "cloudpickle"}
     text = path.read_text(encoding="utf-8")

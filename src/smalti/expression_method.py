@@ -118,10 +118,10 @@ class ExpressionMethod(Estimator):
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean over genes of the Pearson correlation within each slide (``pcc_slide``)."""
-        from smalti.evaluate.expression_metrics import expression_scores
+        from smalti.evaluate.expression_metrics import pcc_slide
 
         bags = as_slides(X)
-        return expression_scores(self.predict(bags), self.measured(bags), bags.index)["pcc_slide"]
+        return pcc_slide(self.predict(bags), self.measured(bags), bags.index)
 
     def embed(self, X: Any) -> Bags:
         """The same bags with the predicted expression as first view: input of any method.

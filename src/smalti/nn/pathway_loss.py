@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -87,7 +89,10 @@ class PathwayLoss(nn.Module):
             raise InputError(f"there are {x.shape[1]} genes, the pathways have {len(self.mean)}.")
         z = (x - self.mean.to(x.dtype)) * self.inverse_sd.to(x.dtype)
         shape = (len(self.crow) - 1, len(self.mean))
-        table = torch.sparse_csr_tensor(self.crow, self.column, self.value.to(x.dtype), shape)
+        parts = (self.crow, self.column, self.value.to(x.dtype))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+            table = torch.sparse_csr_tensor(*parts, shape, check_invariants=False)
         return sparse.linear(table, z, z.new_zeros(len(z))).T
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
