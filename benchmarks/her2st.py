@@ -1,0 +1,136 @@
+"""HER2+ breast cancer sections: the recipe step by step, beside ridge and the controls.
+
+    SMALTI_DATA=... python benchmarks/her2st.py --split donor --genes 785 --out runs/
+    SMALTI_DATA=... python benchmarks/her2st.py --split section --genes 50 --group tune
+
+Splits: "donor" leaves patient B, then C out; "section" leaves each section of patient C out, the
+others of the same patient train. Killed runs go on from --cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import smalti as sm
+
+METRICS = ["pcc_slide", "pcc_fold", "pcc_tile", "r2", "mse", "pcc_slide_chosen",
+           "pcc_slide_h_optimistic", "gene_correlation_error"]  # fmt: skip
+
+
+def slides(data: Path, cache: Path, genes: int) -> tuple[sm.Bags, tuple[str, ...] | int]:
+    """The five sections with features, and the genes to predict."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        bags = sm.read_slides(
+            data / "her2st" / "her2st_5sections_counts.h5ad", images=data / "her2st" / "images",
+            slide="slide", donor="patient", tile_um=112, size=112,
+        )  # fmt: skip
+    bags = sm.features.extract(bags, "resnet50", weights="random", cache=cache)
+    bags = sm.features.extract(bags, flips="mean", cache=cache)
+    if genes != 785:
+        return bags, genes
+    import h5py
+
+    with h5py.File(data / "her2st" / "her2st_5sections_counts.h5ad") as file:
+        var = file["var"]
+        names = var[var.attrs["_index"]].asstr()[:]
+        listed = var["hist2st_hvg"][:].astype(bool)
+    return bags, tuple(names[listed])
+
+
+def methods(group: str, data: Path) -> dict[str, object]:
+    """Label -> method."""
+    go = str(data / "gene_sets" / "enrichr.GO_Biological_Process_2021.gmt.gz")
+    paths = tuple(str(data / "gene_sets" / f"c2.cp.{n}.v7.0.symbols.gmt.gz")
+                  for n in ("reactome", "kegg", "biocarta"))  # fmt: skip
+    loss = {"alpha": 0.5, "beta": 0.4}
+    raw = {"scale_targets": False}
+    if group == "main":
+        return {
+            "ridge, random resnet50": sm.make("ridge", x="X_resnet50_random"),
+            "ridge, PCA 256 first": sm.make("ridge", preprocess="scale,pca=100"),
+            "pls": "pls", "knn": "knn",
+            "mlp (MSE)": "mlp",
+            "mlp, Huber": sm.make("mlp", huber=1.0),
+            "mlp, targets as they are": sm.make("mlp", **raw),
+            "mlp, loss (Pearson of a gene, covariance)": sm.make("mlp", **loss),
+            "mlp, loss (Pearson of a tile, covariance)": sm.make("mlp", axis="tile", **loss),
+            "mlp, Pearson only added": sm.make("mlp", alpha=0.6, beta=0.4),
+            "mlp, covariance only added": sm.make("mlp", alpha=0.9),
+            "mlp, groups by k-means": sm.make("mlp", groups="kmeans"),
+            "mlp, groups by prefix": sm.make("mlp", groups="prefix"),
+            "mlp, groups by function": sm.make("mlp", groups=go),
+            "mlp, pathway weights and joint loss": sm.make("mlp", pathways=paths, joint=0.1),
+            "mlp:team": "mlp:team",
+            "mlp:team, targets as they are": sm.make("mlp:team", **raw),
+        }  # fmt: skip
+    if group == "ensemble":
+        team = {"method": "mlp", "groups": "kmeans", **loss}
+        three = (team, {**team, "groups": "prefix"}, {**team, "groups": go})
+        return {
+            "ensemble: team x 3 groupings": sm.make("ensemble", members=three),
+            "ensemble: ridge, pls, knn, team": sm.make(
+                "ensemble", members=("ridge", "pls", "knn", team)),
+            "ensemble: the same, stacked": sm.make(
+                "ensemble", members=("ridge", "pls", "knn", team), how="stack"),
+        }  # fmt: skip
+    if group == "tune":
+        return {
+            "fine_tune, small net from scratch": sm.make("fine_tune", flips=True),
+            "fine_tune:team, small net from scratch": sm.make("fine_tune:team", flips=True),
+        }
+    raise SystemExit(f"no group {group!r}: main, ensemble, tune")
+
+
+def table(result: sm.ExpressionComparison) -> pd.DataFrame:
+    """Mean and spread over folds and seeds, and seeds of the folds' mean alone."""
+    rows = []
+    for name in result.folds["method"].unique():
+        own = result.folds[result.folds["method"] == name]
+        row = {"method": name}
+        for metric in METRICS:
+            part = own[own["metric"] == metric]
+            if part["value"].notna().any():
+                seeds = part.groupby("repeat")["value"].mean()
+                folds = part.groupby("fold")["value"].mean()
+                row[metric] = f"{seeds.mean():.3f} ± {seeds.std():.3f} / {folds.std():.3f}"
+        rows.append(row)
+    return pd.DataFrame(rows).fillna("–")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--split", choices=["donor", "section", "tile"], default="donor")
+    parser.add_argument("--genes", type=int, default=785)
+    parser.add_argument("--group", default="main")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
+    parser.add_argument("--out", type=Path, default=Path("runs"))
+    args = parser.parse_args()
+    data = Path(os.environ["SMALTI_DATA"])
+    bags, genes = slides(data, args.cache, args.genes)
+    by = "slide" if args.split == "section" else args.split
+    if args.split == "section":
+        bags = bags[np.flatnonzero(bags.bag["patient"] == "C")]
+        bags = dataclasses.replace(bags, donor="patient")
+    result = sm.compare_expression(
+        methods(args.group, data), bags, by=by, genes=genes, seeds=args.seeds, cache=args.cache,
+        view="X_morphology", top=50,
+    )  # fmt: skip
+    name = f"{args.split}_{args.genes}_{args.group}"
+    result.write(args.out / name)
+    print(table(result).to_string())
+    print(f"ceiling of Pearson within slides: {result.ceiling['ceiling'].mean():.3f}")
+    for note in result.notes:
+        print("note:", note)
+
+
+if __name__ == "__main__":
+    main()
