@@ -16,7 +16,8 @@ from typing import Any
 from smalti.errors import InputError
 
 # where the package to install is not called as imported
-_PROJECTS = {"scvi": "scvi-tools", "scib_metrics": "scib-metrics", "umap": "umap-learn"}
+_PROJECTS = {"scvi": "scvi-tools", "scib_metrics": "scib-metrics", "umap": "umap-learn",
+             "skimage": "scikit-image", "PIL": "pillow", "openslide": "openslide-python"}
 
 
 def absent(package: str, extra: str = "integrate") -> str | None:
@@ -46,6 +47,9 @@ def need(package: str, extra: str = "integrate") -> Any:
     reason = absent(package, extra)
     if reason is not None:
         raise InputError(f"{reason}.")
+    from smalti.torchvision_shim import mend_torchvision
+
+    mend_torchvision()  # timm, captum, lpips, and by torchmetrics scvi-tools import it
     try:
         return importlib.import_module(package)
     except ImportError as error:

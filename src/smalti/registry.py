@@ -28,7 +28,7 @@ def methods(room: str = "mil") -> dict[str, type[Any]]:
     dict
         Name -> class, in the order of the names.
     """
-    if room not in ROOMS:
+    if room not in (*ROOMS, "features"):
         raise InputError(f"no room {room!r} of methods; there are {', '.join(ROOMS)}.")
     package = importlib.import_module(f"smalti.{room}")
     for module in pkgutil.iter_modules(package.__path__):
@@ -54,7 +54,7 @@ def make(name: str, **settings: Any) -> Any:
         If no method, preset or setting is called so.
     """
     name, _, preset = name.partition(":")
-    known = {k: v for room in ROOMS for k, v in methods(room).items()}
+    known = {k: v for room in (*ROOMS, "features") for k, v in methods(room).items()}
     if name not in known:
         raise InputError(f"no method {name!r}; there are {', '.join(known)}.")
     cls = known[name]

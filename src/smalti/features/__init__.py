@@ -6,16 +6,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smalti.features.convnet import SelfSupervised
     from smalti.features.encoders import Encoder, make_encoder
-    from smalti.features.extract import extract
+    from smalti.features.extraction import extract
     from smalti.features.morphology import describe_tile
     from smalti.features.pretrained import PRESETS, backbone
 
 _NAMES = {
-    "Encoder": "encoders", "PRESETS": "pretrained", "backbone": "pretrained",
-    "describe_tile": "morphology", "extract": "extract", "make_encoder": "encoders",
+    "Encoder": "encoders", "SelfSupervised": "convnet", "PRESETS": "pretrained", "backbone": "pretrained",
+    "describe_tile": "morphology", "extract": "extraction", "make_encoder": "encoders",
 }  # fmt: skip
-__all__ = ["PRESETS", "Encoder", "backbone", "describe_tile", "extract", "make_encoder"]
+__all__ = ["PRESETS", "Encoder", "SelfSupervised", "backbone", "describe_tile", "extract", "make_encoder"]
 
 
 def __getattr__(name: str) -> Any:

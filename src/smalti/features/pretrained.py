@@ -32,10 +32,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def timm() -> Any:
-    """The package, with torchvision made importable where it lacks its CUDA half."""
-    from smalti.torchvision_shim import mend_torchvision
-
-    mend_torchvision()
+    """The package."""
     return need("timm", "vision")
 
 

@@ -1,0 +1,134 @@
+"""Distances between tiles, one by one; those that need weights only where these are at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from scipy.stats import zscore
+from torch.nn.functional import cosine_similarity, interpolate
+
+from smalti.errors import InputError
+from smalti.extras import absent, need
+from smalti.tiles.nuclei import find_nuclei
+from smalti.tiles.stain import stain_histogram_distance
+
+Distance: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
+ALIGNED = ("ssim", "lpips")  # compare pixels of the same place
+_DINO = "vit_small_patch16_224.dino"
+_BATCH = 32
+
+
+class Compared:
+    """A distance between features of tiles; those of the tiles of the last call are kept."""
+
+    def __init__(self, features: Callable[[np.ndarray], Any], compare: Callable[[Any, Any], Any]):
+        self.features, self.compare = features, compare
+        self._last: tuple[Any, Any] = (None, None)
+
+    def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """(n,) distances."""
+        if self._last[0] is not a:
+            self._last = (a, self.features(a))
+        return np.asarray(self.compare(self._last[1], self.features(b)))
+
+
+def stain_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(n,) Wasserstein distance of the stains of (n, 3, H, W) uint8 tiles."""
+    return np.concatenate([
+        stain_histogram_distance(*(np.moveaxis(t[i : i + _BATCH], 1, -1) for t in (a, b)))
+        for i in range(0, len(a), _BATCH)
+    ])  # fmt: skip
+
+
+def nuclei_distance(um_per_px: float | None) -> Distance:
+    """Change of the number of nuclei, as a share of the larger number: 0..1."""
+
+    def count(tiles: np.ndarray) -> np.ndarray:
+        return np.array([len(find_nuclei(np.moveaxis(t, 0, -1), um_per_px)) for t in tiles])
+
+    return Compared(count, lambda x, y: np.abs(x - y) / np.maximum(np.maximum(x, y), 1))
+
+
+def head_distance(model: Any) -> Distance:
+    """Change of a model's prediction: 1 - Pearson over the genes of each tile."""
+
+    def predict(tiles: np.ndarray) -> np.ndarray:
+        return np.asarray(model.predict(tiles), dtype=float).reshape(len(tiles), -1)
+
+    def compare(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        if x.shape[1] < 3:
+            return ((x - y) ** 2).mean(1)
+        with np.errstate(invalid="ignore"):
+            r = (zscore(x, axis=1) * zscore(y, axis=1)).mean(1)
+        return 1 - np.nan_to_num(r, nan=1.0)  # a prediction without any spread cannot change
+
+    return Compared(predict, compare)
+
+
+def ssim_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(n,) 1 - structural similarity of (n, 3, H, W) uint8 tiles."""
+    similarity = need("skimage.metrics", extra="slides").structural_similarity
+    if min(a.shape[2:]) < 7:
+        raise InputError(f"tiles of {a.shape[2]} x {a.shape[3]} pixels: SSIM needs 7 or more.")
+    return np.array([1 - similarity(x, y, channel_axis=0) for x, y in zip(a, b, strict=True)])
+
+
+def weighted_distances() -> tuple[dict[str, Distance], tuple[str, ...]]:
+    """LPIPS and DINO where package and weights are here; for the rest, notes how to have them."""
+    found: dict[str, Distance] = {}
+    notes = []
+    for name, make in {"lpips": _lpips, "dino": _dino}.items():
+        try:
+            found[name] = make()
+        except InputError as error:
+            notes.append(f"{name} not measured: {error}")
+    return found, tuple(notes)
+
+
+def _lpips() -> Distance:
+    if absent("lpips"):
+        raise InputError("the package is not installed: pip install lpips")
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    if not any(folder.glob("alexnet-owt-*.pth")):  # looked for, as the package would download it
+        raise InputError("AlexNet's weights are not on this machine; once, with a network: "
+                         "python -c \"import lpips; lpips.LPIPS(net='alex')\"")  # fmt: skip
+    need("torchvision", extra="vision")
+    network = need("lpips").LPIPS(net="alex", verbose=False).eval()
+
+    def measure(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        parts = []
+        for i in range(0, len(a), _BATCH):
+            x, y = (torch.from_numpy(t[i : i + _BATCH]).float() / 127.5 - 1 for t in (a, b))
+            with torch.no_grad():
+                parts.append(network(x, y).flatten().numpy())
+        return np.concatenate(parts)
+
+    return measure
+
+
+def _dino() -> Distance:
+    timm = need("timm", extra="vision")
+    hub = need("huggingface_hub", extra="vision")
+    file = hub.try_to_load_from_cache(f"timm/{_DINO}", "model.safetensors")
+    if not isinstance(file, str):
+        raise InputError("its weights are not on this machine; once, with a network: python -c "
+                         f"\"import timm; timm.create_model('{_DINO}', pretrained=True)\"")  # fmt: skip
+    network: Any = timm.create_model(
+        _DINO, pretrained=True, num_classes=0, pretrained_cfg_overlay={"file": file}
+    ).eval()
+    mean, std = (torch.tensor(network.pretrained_cfg[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
+
+    def features(tiles: np.ndarray) -> torch.Tensor:
+        parts = []
+        for i in range(0, len(tiles), _BATCH):
+            x = torch.from_numpy(tiles[i : i + _BATCH]).float() / 255
+            x = interpolate(x, (224, 224), mode="bilinear", align_corners=False, antialias=True)
+            with torch.no_grad():
+                parts.append(network((x - mean) / std))
+        return torch.cat(parts)
+
+    return Compared(features, lambda x, y: 1 - cosine_similarity(x, y))
