@@ -54,6 +54,17 @@ def test_tuning_error_is_that_of_a_loop():
         np.testing.assert_allclose(error[i], left / ((y - y.mean(0)) ** 2).sum(0), rtol=1e-5)
 
 
+def test_without_standardising():
+    x, y, groups = table(120, 10)
+    weight, bias = ridge_path(x, y, standardize=False).solution(50.0)
+    peer = Peer(alpha=50.0).fit(x, y)
+    np.testing.assert_allclose(x @ weight + bias, peer.predict(x), atol=1e-6)
+    for rows, path in left_out(x, y, groups, standardize=False):
+        rest = np.setdiff1d(np.arange(120), rows)
+        wanted = Peer(alpha=50.0).fit(x[rest], y[rest]).predict(x[rows])
+        np.testing.assert_allclose(next(path.predictions(x[rows], (50.0,))), wanted, atol=1e-6)
+
+
 def test_constant_features_and_genes():
     x, y, groups = table(80, 6)
     x[:, 2], y[:, 1] = 3.0, 2.0

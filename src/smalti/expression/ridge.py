@@ -33,6 +33,7 @@ class Ridge(ExpressionMethod):
     alpha: float | None = None  # penalty on standardised features; None: tuned
     alphas: tuple[float, ...] = ALPHAS  # to choose from
     per_gene: bool = False  # a penalty of each gene's own
+    standardize: bool = True  # features to s.d. 1; components of a PCA keep their own without it
 
     def network(self, shape: Shape) -> nn.Module:
         """One linear layer."""
@@ -50,12 +51,14 @@ class Ridge(ExpressionMethod):
             elif alpha < 0:
                 raise InputError(f"ridge: alpha={alpha} must be 0 or more.")
             network.alpha.copy_(torch.as_tensor(np.broadcast_to(alpha, y.shape[1]).copy()))
-            linear_map(network, *ridge_path(x, y).solution(alpha))
+            linear_map(network, *ridge_path(x, y, standardize=self.standardize).solution(alpha))
 
         yield Sweep(step=step, name="ridge")
 
     def _tuned(self, x: np.ndarray, y: np.ndarray, training: Training) -> tuple[Any, np.ndarray]:
-        error = tune(x, y, tuning_groups(training.bags)[0], self.alphas)
+        error = tune(
+            x, y, tuning_groups(training.bags)[0], self.alphas, standardize=self.standardize
+        )  # fmt: skip
         known = np.isfinite(error).all(0)
         mean = error[:, known].mean(1) if known.any() else np.zeros(len(self.alphas))
         common = self.alphas[int(mean.argmin())]

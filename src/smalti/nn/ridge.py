@@ -48,6 +48,8 @@ class RidgePath:
     rows
         The rows and targets themselves, (n, d) and (n, g), where d is larger than n: the
         decomposition is then that of the n x n products.
+    standardize
+        Features to s.d. 1; otherwise they are centred only.
     """
 
     def __init__(self, moments: Moments, rows: tuple[np.ndarray, np.ndarray] | None = None) -> None:
@@ -56,7 +58,8 @@ class RidgePath:
         variance = np.diag(moments.xx) / n - self.center**2
         floor = 1e-12 * np.maximum(np.diag(moments.xx) / n, 1e-30)
         constant = variance <= floor
-        self.scale = np.where(constant, 1.0, np.sqrt(np.maximum(variance, floor)))
+        sd = np.sqrt(np.maximum(variance, floor))
+        self.scale = np.where(constant | (not standardize), 1.0, sd)
         if rows is None:
             gram = moments.xx - n * np.outer(self.center, self.center)
             gram /= np.outer(self.scale, self.scale)
@@ -93,17 +96,17 @@ class RidgePath:
             yield (scores / (self.values + alpha)) @ self.inner + self.target
 
 
-def ridge_path(x: np.ndarray, y: np.ndarray) -> RidgePath:
+def ridge_path(x: np.ndarray, y: np.ndarray, *, standardize: bool = True) -> RidgePath:
     """The path for rows (n, d) and targets (n, g)."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     thin = Moments(len(x), x.sum(0), y.sum(0), np.diag((x**2).sum(0)), np.zeros((0, 0)))
     if x.shape[1] > len(x):
-        return RidgePath(thin, (x, y))
-    return RidgePath(Moments.of(x, y))
+        return RidgePath(thin, (x, y), standardize=standardize)
+    return RidgePath(Moments.of(x, y), standardize=standardize)
 
 
 def left_out(
-    x: np.ndarray, y: np.ndarray, groups: np.ndarray
+    x: np.ndarray, y: np.ndarray, groups: np.ndarray, *, standardize: bool = True
 ) -> Iterator[tuple[np.ndarray, RidgePath]]:
     """For each group: its rows, and the path fitted on the rows of all others."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
@@ -112,7 +115,7 @@ def left_out(
     if wide:
         for rows in members:
             rest = np.setdiff1d(np.arange(len(x)), rows)
-            yield rows, ridge_path(x[rest], y[rest])
+            yield rows, ridge_path(x[rest], y[rest], standardize=standardize)
         return
     shift_x, shift_y = x.mean(0), y.mean(0)  # sums of squares about it lose no digits
     x, y = x - shift_x, y - shift_y
@@ -120,14 +123,15 @@ def left_out(
     whole = Moments(*(sum(getattr(p, f.name) for p in parts)
                       for f in dataclasses.fields(Moments)))  # fmt: skip
     for rows, part in zip(members, parts, strict=True):
-        path = RidgePath(whole - part)
+        path = RidgePath(whole - part, standardize=standardize)
         path.center, path.target = path.center + shift_x, path.target + shift_y
         yield rows, path
 
 
 def tune(
-    x: np.ndarray, y: np.ndarray, groups: np.ndarray, alphas: tuple[float, ...] = ALPHAS
-) -> np.ndarray:
+    x: np.ndarray, y: np.ndarray, groups: np.ndarray, alphas: tuple[float, ...] = ALPHAS, *,
+    standardize: bool = True,
+) -> np.ndarray:  # fmt: skip
     """Squared error of each penalty where each group is predicted from the others.
 
     Returns
@@ -139,7 +143,7 @@ def tune(
     y64 = np.asarray(y, dtype=np.float64)
     total = np.zeros((len(alphas), y64.shape[1]))
     x64 = np.asarray(x, dtype=np.float64)
-    for rows, path in left_out(x64, y64, groups):
+    for rows, path in left_out(x64, y64, groups, standardize=standardize):
         # the decomposition is in double precision; the errors that are compared need less
         scores = (((x64[rows] - path.center) / path.scale) @ path.vectors).astype(np.float32)
         inner, wanted = path.inner.astype(np.float32), (y64[rows] - path.target).astype(np.float32)
