@@ -52,7 +52,10 @@ class RidgePath:
         Features to s.d. 1; otherwise they are centred only.
     """
 
-    def __init__(self, moments: Moments, rows: tuple[np.ndarray, np.ndarray] | None = None) -> None:
+    def __init__(
+        self, moments: Moments, rows: tuple[np.ndarray, np.ndarray] | None = None, *,
+        standardize: bool = True,
+    ) -> None:  # fmt: skip
         n = moments.n
         self.center, self.target = moments.x / n, moments.y / n
         variance = np.diag(moments.xx) / n - self.center**2
