@@ -6,10 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from smalti.bags import Bags
-from smalti.io.sections import Cut, assemble
-from smalti.io.spots import anndata_sections
+from smalti.errors import InputError
+from smalti.io.legacy_st import legacy_sections, section_files
+from smalti.io.pictures import opened, picture_files
+from smalti.io.ready_tiles import read_tiles
+from smalti.io.sections import Cut, Section, assemble
+from smalti.io.spatial import spatialdata_sections
+from smalti.io.spots import anndata_sections, stated
 from smalti.io.tables import open_table
+from smalti.io.visium import is_visium, visium_section
+from smalti.tiles.image import SUFFIXES
+
+__all__ = ["read_slides", "read_tiles"]
 
 
 def read_slides(
@@ -20,6 +32,7 @@ def read_slides(
     donor: Any = None,
     label: str | Sequence[str] | None = None,
     kind: str | None = None,
+    table: Any = None,
     counts: str | None = "X",
     xy: str | Sequence[str] | None = None,
     um_per_px: float | str | Mapping[str, float] | None = None,
@@ -34,12 +47,155 @@ def read_slides(
     quality: bool = False,
     progress: bool | None = None,
 ) -> Bags:
-    """Read slides as bags and tiles as instances."""
+    """Read slides as bags and tiles as instances.
+
+    Parameters
+    ----------
+    source
+        One of
+
+        - AnnData, or the path of an .h5ad, of the spots of all slides, with ``images``;
+        - a folder that Space Ranger wrote, or several in a list;
+        - SpatialData, or its .zarr;
+        - a folder of the first ST arrays: counts (A1.tsv.gz) and spots (A1_selection.tsv) of each
+          section, with ``images``;
+        - images without expression: a folder, one file (.jpg, .png, .tif, .svs, ...), a list, or a
+          mapping from slide to file.
+    images
+        Pictures of the slides: a folder of files named as the slides are, a mapping from slide to
+        file, or one file. Of SpatialData: name of an image element, or region -> name.
+    slide
+        Column that says which slide a spot is on, or which image a row of ``table`` is about.
+    donor
+        Column of donors, in the spots' table or in ``table``; "bag" if each slide is its own.
+    label, kind
+        Column(s) to predict from a slide, and what kind it is.
+    table
+        Columns of the slides, for images: a data frame or .csv with the column ``slide``.
+    counts
+        Of AnnData: "X" or "layers/NAME"; None reads tiles alone.
+    xy
+        Of AnnData: key of ``obsm``, or two columns of ``obs``, with pixels at full resolution.
+    um_per_px
+        µm per pixel: a number, a column, or by slide; where neither image nor table says so.
+    pitch_um
+        Distance of neighbouring spots in µm; checked against ``um_per_px``, or gives it.
+    tiles
+        "spots" (around each), "grid" (side by side over the tissue) or "nuclei" (around each
+        nucleus). Spots where there are any.
+    tile_um, tile_px
+        Edge of a tile in µm (112 where neither is given, as in HEST) or in pixels of the slide.
+    size
+        Edge of a tile as it is read: 224, or ``tile_px``.
+    overlap
+        Of a grid: share of its edge that a tile has in common with the next.
+    tissue_min
+        Least share of tissue in a tile: 0.1 of a grid, else 0.
+    edge
+        What to do with tiles that leave the picture: "error", "drop", or "pad" (white).
+    quality
+        Add columns ``blur`` and ``pen`` (reads every tile).
+    progress
+        Show a bar; None: on a terminal only.
+
+    Returns
+    -------
+    Bags
+        Views ``tile`` (uint8, (n, 3, size, size), cut when it is read) and ``counts`` (CSR, where
+        there is expression). Instance columns x_px, y_px, x_um, y_um, tissue and those of the
+        spots; bag columns um_per_px and those of ``table``.
+
+    Raises
+    ------
+    InputError
+        If files are missing or damaged, names do not match, tiles leave a slide, counts are
+        negative, or the size of a pixel is not known; each names the culprit.
+
+    Warns
+    -----
+    UserWarning
+        Spots without tissue, implausible distances of spots, genes or images that are left out;
+        they stay in ``notes``.
+    """
     cut = Cut(tiles, tile_um, tile_px, size, overlap, tissue_min, edge)
     notes: list[str] = []
-    sections = anndata_sections(
-        open_table(source), images=images, slide=slide, counts=counts, xy=xy,
-        um_per_px=um_per_px, pitch_um=pitch_um, notes=notes,
-    )  # fmt: skip
-    return assemble(sections, cut, quality=quality, progress=progress, notes=notes,
-                    donor=donor, target=label, kind=kind)  # fmt: skip
+    sections = _sections(source, images, slide, counts, xy, um_per_px, pitch_um, notes)
+    bag = None
+    if table is not None:
+        sections, bag = _with_table(sections, table, slide, notes)
+    return assemble(sections, cut, quality=quality, progress=progress, notes=notes, donor=donor,
+                    target=label, kind=kind, bag=bag)  # fmt: skip
+
+
+def _sections(
+    source: Any, images: Any, slide: str | None, counts: str | None, xy: Any, um_per_px: Any,
+    pitch_um: float | None, notes: list[str],
+) -> list[Section]:  # fmt: skip
+    """The sections of a source of any kind."""
+    path = Path(source) if isinstance(source, (str, Path)) else None
+    if path is not None and not path.exists():
+        raise InputError(f"no file or folder {path}: check the path.")
+    if hasattr(source, "tables") or (path and path.suffix == ".zarr" and not (path / "X").exists()):
+        return spatialdata_sections(source, images=images, um_per_px=um_per_px, pitch_um=pitch_um,
+                                    notes=notes)  # fmt: skip
+    if hasattr(source, "obs") or (path and path.suffix in (".h5ad", ".zarr")):
+        return anndata_sections(
+            open_table(source), images=images, slide=slide, counts=counts, xy=xy,
+            um_per_px=um_per_px, pitch_um=pitch_um, notes=notes,
+        )  # fmt: skip
+    folders = [path] if path else [Path(s) for s in source] if _paths(source) else []
+    if folders and all(f.is_dir() and is_visium(f) for f in folders):
+        names = [f.name if f.name != "outs" else f.parent.name for f in folders]
+        if len(set(names)) < len(names):
+            raise InputError(f"two folders are called {names[0]!r}: slides need names of their own.")
+        return [visium_section(f, name=n, image=images, um_per_px=um_per_px, notes=notes)
+                for f, n in zip(folders, names, strict=True)]  # fmt: skip
+    if path and path.is_dir():
+        files = section_files(path)
+        if files:
+            return legacy_sections(files, images=images, um_per_px=um_per_px, notes=notes)
+        if not any(p.suffix.lower() in SUFFIXES for p in path.iterdir()):
+            raise InputError(
+                f"{path} holds no slides: expected the output of Space Ranger (spatial/ and "
+                "filtered_feature_bc_matrix), tables of the first ST arrays, or images "
+                f"({', '.join(SUFFIXES)})."
+            )
+    if isinstance(um_per_px, str):
+        raise InputError(f"um_per_px={um_per_px!r}: images have no columns; give a number.")
+    return [Section(name, opened(file), um_per_px=stated(um_per_px, name))
+            for name, file in picture_files(source).items()]  # fmt: skip
+
+
+def _paths(source: Any) -> bool:
+    return isinstance(source, Sequence) and all(isinstance(s, (str, Path)) for s in source)
+
+
+def _with_table(
+    sections: list[Section], table: Any, slide: str | None, notes: list[str]
+) -> tuple[list[Section], pd.DataFrame]:
+    """The slides that a table names, and its rows in their order."""
+    name = "table" if isinstance(table, pd.DataFrame) else str(table)
+    frame = table if isinstance(table, pd.DataFrame) else pd.read_csv(table)
+    if slide is None or slide not in frame:
+        raise InputError(
+            f"which column of {name} names the slide? slide=...; there are "
+            f"{', '.join(map(str, frame.columns))}."
+        )
+    frame = frame.set_index(frame[slide].astype(str)).drop(columns=[slide])
+    if not frame.index.is_unique:
+        twice = frame.index[frame.index.duplicated()][0]
+        raise InputError(f"{name} has several rows for slide {twice!r}: a slide has one.")
+    there = {s.slide for s in sections}
+    absent = [i for i in frame.index if i not in there]
+    if absent:
+        raise InputError(
+            f"{len(absent)} slides of {name} have no image: {', '.join(absent[:5])}; there are "
+            f"images of {', '.join(sorted(there)[:5])}."
+        )
+    extra = [s.slide for s in sections if s.slide not in frame.index]
+    if extra:
+        notes.append(f"{len(extra)} slides are not in {name} and are left out: "
+                     f"{', '.join(extra[:5])}.")  # fmt: skip
+    kept = [s for s in sections if s.slide in frame.index]
+    frame.index.name = "bag"
+    return kept, frame.loc[np.array([s.slide for s in kept], dtype=object)]

@@ -1,0 +1,110 @@
+"""Sections of the first Spatial Transcriptomics arrays: text tables of spots and counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from smalti.errors import InputError
+from smalti.io.counts import checked_counts
+from smalti.io.pictures import match_pictures
+from smalti.io.sections import Section
+from smalti.io.spots import renamed, stated
+
+_PITCH = 200.0  # µm between the centres of neighbouring spots
+_TABLES = (".tsv", ".tsv.gz", ".csv", ".csv.gz")
+
+
+def section_files(source: Path) -> dict[str, dict[str, Path]]:
+    """Slide -> its tables, of a folder (or a folder with ST-cnts and ST-spotfiles in it).
+
+    ``A1.tsv.gz`` are counts, ``A1_selection.tsv`` spots.
+    """
+    found: dict[str, dict[str, Path]] = {}
+    for file in sorted(source.rglob("*")):
+        ending = next((t for t in _TABLES[::-1] if file.name.endswith(t)), None)
+        if ending is None:
+            continue
+        stem = file.name.removesuffix(ending)
+        spots = stem.endswith("_selection")
+        found.setdefault(stem.removesuffix("_selection"), {})["spots" if spots else "counts"] = file
+    return {k: v for k, v in found.items() if len(v) == 2}
+
+
+def legacy_sections(
+    files: dict[str, dict[str, Path]], *, images: Any, um_per_px: Any, notes: list[str]
+) -> list[Section]:
+    """Sections of the arrays.
+
+    Parameters
+    ----------
+    files
+        Slide -> {"counts": table of spots x genes, spots named like 10x13; "spots": table with x,
+        y, pixel_x, pixel_y (and selected)}.
+    images
+        Pictures by slide name.
+    um_per_px
+        Where known; else from the spots, 200 µm apart.
+    notes
+        Gets warnings.
+
+    Raises
+    ------
+    InputError
+        If tables lack columns, or have no spot in common; with names.
+    """
+    pictures = match_pictures(list(files), images, notes)
+    out = []
+    for name, tables in files.items():
+        spots = _spots(tables["spots"])
+        counts = _read(tables["counts"], index_col=0)
+        counts.index = counts.index.astype(str)
+        there = [s for s in spots.index if s in set(counts.index)]
+        if not there:
+            raise InputError(
+                f"{tables['counts']} (spots such as {counts.index[0]}) and {tables['spots']} (such as "
+                f"{spots.index[0]}) have no spot in common: are they of one section?"
+            )
+        gone = len(spots) - len(there)
+        if gone:
+            first = next(s for s in spots.index if s not in set(counts.index))
+            notes.append(f"slide {name!r}: {gone} of {len(spots)} spots have no counts (first: "
+                         f"{first}) and are left out.")  # fmt: skip
+        spots = spots.loc[there]
+        try:
+            values = counts.loc[there].to_numpy(np.float32)
+        except ValueError as error:
+            raise InputError(f"{tables['counts']} holds text among the counts ({error}).") from error
+        genes = list(map(str, counts.columns))
+        matrix, unique = checked_counts(values, genes, there, str(tables["counts"]))
+        notes += renamed(genes, unique, str(tables["counts"]))
+        obs = spots.rename(columns={"x": "array_x", "y": "array_y"})
+        out.append(Section(
+            name, pictures[name], spots[["pixel_x", "pixel_y"]].to_numpy(float),
+            obs.drop(columns=["pixel_x", "pixel_y"]), matrix, unique, stated(um_per_px, name),
+            _PITCH,
+        ))  # fmt: skip
+    return out
+
+
+def _read(file: Path, **kwargs: Any) -> pd.DataFrame:
+    separator = "," if ".csv" in file.name else "\t"
+    try:
+        return pd.read_csv(file, sep=separator, **kwargs)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{file} cannot be read ({error}): copy it again.") from error
+
+
+def _spots(file: Path) -> pd.DataFrame:
+    table = _read(file)
+    absent = [c for c in ("x", "y", "pixel_x", "pixel_y") if c not in table]
+    if absent:
+        raise InputError(f"{file} lacks columns {', '.join(absent)} of a spot table.")
+    if "selected" in table:
+        table = table[table["selected"] == 1]
+    table.index = pd.Index([f"{int(x)}x{int(y)}" for x, y in zip(table["x"], table["y"],
+                                                                 strict=True)])  # fmt: skip
+    return table[~table.index.duplicated()]

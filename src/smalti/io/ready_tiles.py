@@ -1,0 +1,163 @@
+"""Folders of tiles that are cut already, with a table."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from smalti.bags import Bags
+from smalti.errors import InputError
+from smalti.io.counts import unique_names
+from smalti.tiles.image import open_image, resize
+
+
+class FileTiles:
+    """Tiles that are a file each, as a backed view.
+
+    Parameters
+    ----------
+    files
+        One picture per tile.
+    size
+        Pixels of a tile's edge as it is read.
+    """
+
+    def __init__(self, files: Sequence[Path], size: int) -> None:
+        self.files, self.size = list(files), size
+        self.shape = (len(self.files), 3, size, size)
+        self.dtype: np.dtype[Any] = np.dtype(np.uint8)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Tiles ``start:stop``, (stop - start, 3, size, size) uint8 RGB."""
+        files = self.files[start:stop]
+        if not files:
+            return np.empty((0, *self.shape[1:]), np.uint8)
+        with ThreadPoolExecutor(4) as pool:  # decoding lets go of the interpreter
+            return np.stack(list(pool.map(self._one, files)))
+
+    def _one(self, file: Path) -> np.ndarray:
+        image = open_image(file)
+        if image.width != image.height:
+            raise InputError(
+                f"{file} has {image.width} x {image.height} px: ready tiles are square."
+            )
+        rgb = image.region(0, 0, image.width, image.height)
+        return resize(rgb, (self.size, self.size)).transpose(2, 0, 1)
+
+    def digest(self) -> str:
+        """Of the files' names, sizes and times."""
+        sha = hashlib.sha256(str(self.size).encode())
+        for file in self.files:
+            stat = file.stat()
+            sha.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
+        return sha.hexdigest()
+
+
+def read_tiles(
+    folder: str | Path,
+    table: Any,
+    *,
+    id: str = "ID",
+    path: str = "path",
+    slide: str | None = None,
+    donor: str | None = None,
+    label: str | Sequence[str] | None = None,
+    columns: Sequence[str] = (),
+    size: int | None = None,
+    um_per_px: float | None = None,
+) -> Bags:
+    """Read tiles that are a file each, and a table with one row per tile.
+
+    Parameters
+    ----------
+    folder
+        Folder that the paths of the table start from.
+    table
+        .csv (or data frame): ``id``, ``path``, and one column per gene, as in the MAI competition;
+        without genes for tiles to predict.
+    id, path
+        Columns with the tile's name and its file.
+    slide
+        Column of the slide; without one all tiles are one bag, "tiles".
+    donor, label
+        Columns of the slides.
+    columns
+        Other columns that are no genes.
+    size
+        Pixels of a tile as it is read; those of the first file when left out.
+    um_per_px
+        µm of a pixel of the files.
+
+    Returns
+    -------
+    Bags
+        Views ``tile`` and, where there are genes, ``counts`` (float32, as they stand: fit with
+        ``units="given"`` where they are normalised).
+
+    Raises
+    ------
+    InputError
+        If a column or file is missing (with their names), a value is no number, or an id is there
+        twice.
+    """
+    folder = Path(folder)
+    name = "the table" if isinstance(table, pd.DataFrame) else str(table)
+    if not isinstance(table, pd.DataFrame):
+        if not Path(table).exists():
+            raise InputError(f"no file {table}: check the path.")
+        table = pd.read_csv(table)
+    labels = [label] if isinstance(label, str) else list(label or ())
+    about = [c for c in (id, path, slide, donor, *labels, *columns) if c and c != "bag"]
+    absent = [c for c in about if c not in table]
+    if absent:
+        raise InputError(f"{name} has no column {absent[0]!r}; it begins with "
+                         f"{', '.join(map(str, table.columns[:5]))}.")  # fmt: skip
+    ids = table[id].astype(str)
+    if ids.duplicated().any():
+        raise InputError(f"{name} has tile {ids[ids.duplicated()].iloc[0]!r} twice.")
+    files = [_file(folder, p) for p in table[path].astype(str)]
+    gone = [str(f) for f in files if not f.is_file()]
+    if gone:
+        raise InputError(
+            f"{len(gone)} of {len(files)} tiles of {name} have no file: {', '.join(gone[:3])}. Give "
+            "the folder that its paths start from."
+        )
+    genes = [c for c in table.columns if c not in about]
+    views: dict[str, Any] = {"tile": FileTiles(files, size or open_image(files[0]).width)}
+    features = {}
+    if genes:
+        views["counts"], features["counts"] = _values(table[genes], ids, name)
+    bag_id = np.full(len(table), "tiles") if slide is None else table[slide].astype(str).to_numpy()
+    obs = table[[c for c in about if c not in (id, path)]].set_axis(ids.to_numpy())
+    bag = pd.DataFrame(index=pd.Index(pd.unique(pd.Series(bag_id)), name="bag"))
+    bag["um_per_px"] = np.nan if um_per_px is None else float(um_per_px)
+    return Bags.from_rows(views, bag_id, donor=donor, target=label, instance=obs, bag=bag,
+                          features=features)  # fmt: skip
+
+
+def _file(folder: Path, path: str) -> Path:
+    """The file of a tile: from the folder, or from its own name there."""
+    first = folder / path
+    return first if first.is_file() else (folder / Path(path).name)
+
+
+def _values(table: pd.DataFrame, ids: pd.Series, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    text = [c for c in table if not pd.api.types.is_numeric_dtype(table[c])]
+    if text:
+        raise InputError(
+            f"column {text[0]!r} of {name} holds text, so it is no gene: name it in columns=."
+        )
+    values = table.to_numpy(np.float32)
+    wrong = np.argwhere(~np.isfinite(values))
+    if len(wrong):
+        raise InputError(
+            f"{name} has no number for gene {table.columns[wrong[0][1]]!r} of tile "
+            f"{ids.iloc[wrong[0][0]]!r} ({len(wrong)} such)."
+        )
+    return values, unique_names(list(map(str, table.columns)))
