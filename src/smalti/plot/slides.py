@@ -1,0 +1,345 @@
+"""Pictures over slides: genes measured and predicted, scores of tiles, Grad-CAM, nuclei."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Rectangle
+
+from smalti.bags import Bags
+from smalti.errors import InputError
+from smalti.plot.style import GREY, INK, bare, new, styled
+
+_THUMBNAIL = 1200  # pixels of the picture behind the spots
+_FADED = 0.35  # of the picture's own colour
+_ROBUST = (1, 99)  # percentiles that the colours span
+
+
+@styled
+def plot_gene_maps(
+    bags: Bags,
+    genes: Sequence[str],
+    measured: np.ndarray,
+    predicted: np.ndarray,
+    *,
+    slide: Any = None,
+    spot_um: float | None = None,
+    image: bool = True,
+    title: str | None = None,
+) -> Figure:
+    """Draw genes over one slide: measured, predicted, and the difference.
+
+    Parameters
+    ----------
+    bags
+        Slides.
+    genes
+        Names, one row of the picture each.
+    measured, predicted
+        (n_tiles, len(genes)) values of the tiles of ``bags``, in one unit.
+    slide
+        Name of the slide; the first when left out.
+    spot_um
+        Diameter of a spot in µm; 0.7 of the distance to the nearest when left out.
+    image
+        Draw the slide behind, faded, where the bags have tiles cut from pictures.
+    title
+        Of the picture.
+
+    Returns
+    -------
+    Figure
+        One row per gene. Measured and predicted have a colour scale of their own (the prediction of
+        a noisy gene spans less), both from its 1st to 99th percentile; the difference is that of
+        z-scores. Pearson r and Moran's I over this slide.
+
+    Raises
+    ------
+    InputError
+        If the slide is not there, positions are missing, or shapes do not fit.
+    """
+    from smalti.evaluate.expression_limits import morans_i
+    from smalti.evaluate.expression_metrics import pearson_genes
+
+    rows, name = _rows(bags, slide)
+    for label, values in (("measured", measured), ("predicted", predicted)):
+        if np.shape(values) != (bags.n_instances, len(genes)):
+            raise InputError(
+                f"{label} has shape {np.shape(values)}: give ({bags.n_instances}, {len(genes)}), one "
+                "row per tile and one column per gene."
+            )
+    xy, um = _positions(bags, rows)
+    y, p = np.asarray(measured)[rows], np.asarray(predicted)[rows]
+    r = pearson_genes(p, y)
+    moran = [morans_i(v, xy, np.zeros(len(rows))) for v in (y, p)]
+    back = _background(bags, rows) if image else None
+    span = np.ptp(xy, axis=0)
+    tall = float(np.clip((span[1] + 1) / (span[0] + 1), 0.5, 1.6))
+    figure, grid = new(8.6, (2.45 * tall + 0.42) * len(genes) + 0.55, nrows=len(genes), ncols=3,
+                       squeeze=False)  # fmt: skip
+    radius = 0.35 * _pitch(xy) if spot_um is None else spot_um / um / 2
+    for g, gene in enumerate(genes):
+        panels = [("measured", y[:, g], moran[0][g]), ("predicted", p[:, g], moran[1][g])]
+        for axes, (label, values, i) in zip(grid[g, :2], panels, strict=True):
+            low, high = np.percentile(values, _ROBUST)
+            note = "" if np.isnan(i) else f"  Moran's I {i:.2f}"
+            _spots(figure, axes, xy, values, radius, back, "viridis", low, high)
+            axes.set_title(f"{gene}, {label}" if label == "measured" else label, fontsize=9.5)
+            axes.set_title(note, fontsize=8, color=GREY, loc="right", fontweight="normal")
+        gap = _z(p[:, g]) - _z(y[:, g])
+        most = max(1.0, float(np.percentile(np.abs(gap), 98)))
+        axes = grid[g, 2]
+        _spots(figure, axes, xy, gap, radius, back, "RdBu_r", -most, most)
+        axes.set_title("difference (z)", fontsize=9.5)
+        axes.set_title("" if np.isnan(r[g]) else f"  r {r[g]:.2f}", fontsize=8, color=GREY,
+                       loc="right", fontweight="normal")  # fmt: skip
+    _scale_bar(grid[-1, 0], xy, um)
+    figure.suptitle(title or f"Slide {name}", x=0.01, ha="left", fontweight="bold", fontsize=10.5)
+    return figure
+
+
+@styled
+def plot_tile_scores(
+    bags: Bags,
+    values: np.ndarray,
+    *,
+    bag: Any = None,
+    mask: np.ndarray | None = None,
+    label: str = "attention",
+    title: str | None = None,
+) -> Figure:
+    """Draw one number per tile over the picture that the tiles were cut from.
+
+    Parameters
+    ----------
+    bags
+        Bags of tiles with a view "tile" cut from pictures.
+    values
+        (n_tiles,) attention, contribution, ...; signed values get a scale about 0.
+    bag
+        Name of the bag; the first when left out.
+    mask
+        (height, width) of the picture: regions of known meaning, drawn as outlines.
+    label
+        What the numbers are.
+    title
+        Of the picture.
+
+    Returns
+    -------
+    Figure
+        The picture, and the picture under the numbers; overlapping tiles are averaged.
+
+    Raises
+    ------
+    InputError
+        If the bag is not there, or its tiles come from no picture.
+    """
+    rows, name = _rows(bags, bag)
+    values = np.asarray(values, dtype=float).reshape(-1)
+    if len(values) != bags.n_instances:
+        raise InputError(f"values has {len(values)} numbers for {bags.n_instances} tiles.")
+    back = _background(bags, rows)
+    if back is None:
+        raise InputError("these tiles were not cut from a picture: read them with read_slides.")
+    picture, extent, side = back
+    xy, _ = _positions(bags, rows)
+    heat = _averaged(xy, values[rows], side, picture.shape[:2], extent)
+    figure, (left, right) = new(9.2, 0.3 + 4.5 * picture.shape[0] / picture.shape[1], ncols=2)
+    left.imshow(picture, extent=extent)
+    right.imshow(_fade(picture, 0.5), extent=extent)
+    signed = values.min() < 0
+    most = float(np.nanmax(np.abs(heat))) or 1.0
+    drawn = right.imshow(heat, extent=extent, alpha=0.6, cmap="RdBu_r" if signed else "inferno",
+                         vmin=-most if signed else 0, vmax=most)  # fmt: skip
+    for axes in (left, right):
+        if mask is not None:
+            known = np.asarray(mask)
+            axes.contour(np.linspace(0, extent[1], known.shape[1]),
+                         np.linspace(0, extent[2], known.shape[0]), known > 0, levels=[0.5],
+                         colors=["#00E5A8"], linewidths=1.1)  # fmt: skip
+        bare(axes)
+    left.set_title(str(name), fontsize=9.5)
+    right.set_title(label, fontsize=9.5)
+    bar = figure.colorbar(drawn, ax=right, shrink=0.8, pad=0.02, aspect=28)
+    bar.outline.set_visible(False)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
+    return figure
+
+
+@styled
+def plot_grad_cam(images: np.ndarray, cams: np.ndarray, names: Sequence[str]) -> Figure:
+    """Draw tiles and, beside each, where the evidence for each gene stands.
+
+    Parameters
+    ----------
+    images
+        (n, 3, height, width) uint8.
+    cams
+        (n, n_genes, height, width) in 0..1 (see :func:`smalti.explain.grad_cam`).
+    names
+        Of the genes.
+
+    Returns
+    -------
+    Figure
+        One row per tile: the tile, then one map per gene.
+
+    Raises
+    ------
+    InputError
+        If shapes do not fit.
+    """
+    images, cams = np.asarray(images), np.asarray(cams)
+    if cams.shape[:2] != (len(images), len(names)):
+        raise InputError(f"maps of shape {cams.shape} do not fit {len(images)} tiles and "
+                         f"{len(names)} genes.")  # fmt: skip
+    figure, grid = new(1.5 * (len(names) + 1), 1.5 * len(images) + 0.35, nrows=len(images),
+                       ncols=len(names) + 1, squeeze=False)  # fmt: skip
+    for i, row in enumerate(grid):
+        tile = np.moveaxis(images[i], 0, -1)
+        row[0].imshow(tile)
+        for j, axes in enumerate(row[1:]):
+            axes.imshow(_fade(tile, 0.6))
+            axes.imshow(cams[i, j], cmap="inferno", alpha=0.55, vmin=0, vmax=1)
+        for axes in row:
+            bare(axes)
+    for axes, name in zip(grid[0], ["tile", *names], strict=True):
+        axes.set_title(name, fontsize=9, fontweight="normal")
+    return figure
+
+
+@styled
+def plot_nuclei(tiles: Sequence[np.ndarray], nuclei: Sequence[Any]) -> Figure:
+    """Draw tiles with the outlines of their nuclei, and how many there are.
+
+    Parameters
+    ----------
+    tiles
+        (height, width, 3) uint8 each.
+    nuclei
+        What :func:`smalti.tiles.nuclei.find_nuclei` returned for each.
+    """
+    columns = min(4, len(tiles))
+    lines = -(-len(tiles) // columns)
+    figure, grid = new(2.2 * columns, 2.4 * lines, nrows=lines, ncols=columns, squeeze=False)
+    for axes in grid.ravel():
+        axes.set_visible(False)
+    for axes, tile, found in zip(grid.ravel(), tiles, nuclei, strict=False):
+        axes.set_visible(True)
+        axes.imshow(tile)
+        edges = found.labels != np.roll(found.labels, 1, 0)
+        edges |= found.labels != np.roll(found.labels, 1, 1)
+        edges[0], edges[:, 0] = False, False
+        over = np.zeros((*edges.shape, 4))
+        over[edges] = (0, 0.9, 0.6, 1)
+        axes.imshow(over)
+        axes.set_title(f"{len(found.centroids)} nuclei", fontsize=9, fontweight="normal")
+        bare(axes)
+    return figure
+
+
+# ---------------------------------------------------------------- parts
+
+
+def _rows(bags: Bags, bag: Any) -> tuple[np.ndarray, Any]:
+    """Positions of the tiles of a bag, and its name."""
+    if bag is None:
+        return np.arange(bags.offsets[0], bags.offsets[1]), bags.bag.index[0]
+    at = np.flatnonzero(bags.bag.index == bag)
+    if not len(at):
+        there = ", ".join(map(str, bags.bag.index[:5]))
+        raise InputError(f"no slide {bag!r}; there are {there}.")
+    return np.arange(bags.offsets[at[0]], bags.offsets[at[0] + 1]), bag
+
+
+def _positions(bags: Bags, rows: np.ndarray) -> tuple[np.ndarray, float]:
+    """(n, 2) x, y in pixels, and µm of a pixel (1 where not known)."""
+    if not {"x_px", "y_px"} <= set(bags.instance):
+        raise InputError("tiles have no positions: instance columns x_px and y_px.")
+    xy = bags.instance.iloc[rows][["x_px", "y_px"]].to_numpy(float)
+    um = float(bags.bag["um_per_px"].iloc[bags.index[rows[0]]]) if "um_per_px" in bags.bag else 1.0
+    return xy, um if np.isfinite(um) else 1.0
+
+
+def _background(bags: Bags, rows: np.ndarray) -> tuple[np.ndarray, tuple[float, ...], int] | None:
+    """Small picture of a slide, its extent in slide pixels, and the edge of a tile there."""
+    view = bags.x.get("tile")
+    if view is not None and hasattr(view, "base"):
+        rows, view = view.rows[rows], view.base
+    if not hasattr(view, "images"):
+        return None
+    of = int(view.of[rows[0]])
+    image = view.images[of]
+    small, _ = image.thumbnail(_THUMBNAIL)
+    return small, (0.0, float(image.width), float(image.height), 0.0), int(view.side[of])
+
+
+def _fade(picture: np.ndarray, colour: float = _FADED) -> np.ndarray:
+    return (255 - colour * (255 - picture.astype(np.float32))).astype(np.uint8)
+
+
+def _spots(
+    figure: Figure, axes: Axes, xy: np.ndarray, values: np.ndarray, radius: float,
+    back: tuple[np.ndarray, tuple[float, ...], int] | None, colours: str, low: float, high: float,
+) -> None:  # fmt: skip
+    """Spots of their true size over the faded slide, and a slim colour bar."""
+    if back is not None:
+        axes.imshow(_fade(back[0]), extent=back[1], interpolation="antialiased")
+    spots = PatchCollection([Circle((x, y), radius) for x, y in xy], cmap=colours, lw=0)
+    spots.set_array(values)
+    spots.set_clim(low, high if high > low else low + 1)
+    axes.add_collection(spots)
+    margin = 3 * radius
+    (left, top), (right, bottom) = xy.min(0) - margin, xy.max(0) + margin
+    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")  # y runs down, as on the slide
+    bare(axes)
+    bar = figure.colorbar(spots, ax=axes, shrink=0.75, pad=0.02, aspect=30)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=7, length=2)
+
+
+def _scale_bar(axes: Axes, xy: np.ndarray, um: float) -> None:
+    """A bar of a round length in the lower left corner."""
+    span = np.ptp(xy[:, 0]) * um
+    length = next((n for n in (2000, 1000, 500, 200, 100, 50, 20) if n <= 0.35 * span), 10)
+    (left, right), (bottom, _) = axes.get_xlim(), axes.get_ylim()
+    x, y = left + 0.03 * (right - left), bottom - 0.035 * abs(np.ptp(axes.get_ylim()))
+    axes.add_patch(Rectangle((x, y), length / um, -0.012 * np.ptp(axes.get_ylim()), color=INK, lw=0))
+    text = f"{length / 1000:g} mm" if length >= 1000 else f"{length} µm"
+    axes.text(x, y - 0.03 * abs(np.ptp(axes.get_ylim())), text, fontsize=7.5, va="bottom")
+
+
+def _pitch(xy: np.ndarray) -> float:
+    """Median distance to the nearest other tile, in pixels."""
+    from scipy.spatial import cKDTree
+
+    if len(xy) < 2:
+        return 100.0
+    return float(np.median(cKDTree(xy).query(xy, k=2)[0][:, 1]))
+
+
+def _z(values: np.ndarray) -> np.ndarray:
+    sd = values.std()
+    return (values - values.mean()) / (sd if sd > 1e-9 else 1.0)
+
+
+def _averaged(
+    xy: np.ndarray, values: np.ndarray, side: int, shape: tuple[int, ...],
+    extent: tuple[float, ...],
+) -> np.ndarray:  # fmt: skip
+    """Mean of the tiles that cover each pixel of the small picture; NaN where none does."""
+    total, count = np.zeros(shape), np.zeros(shape)
+    scale = shape[1] / extent[1]
+    for (x, y), value in zip(xy, values, strict=True):
+        x0, x1 = (max(0, round((x + d) * scale)) for d in (-side / 2, side / 2))
+        y0, y1 = (max(0, round((y + d) * scale)) for d in (-side / 2, side / 2))
+        total[y0:y1, x0:x1] += value
+        count[y0:y1, x0:x1] += 1
+    return np.divide(total, count, out=np.full(shape, np.nan), where=count > 0)
