@@ -1,0 +1,102 @@
+"""``smalti expression``: fit, predict, compare, and what it refuses."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from smalti.cli import app
+from smalti.datasets import planted_slides
+
+
+def run(*words):
+    return CliRunner().invoke(app, [str(w) for w in words])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Four slides as pictures with a table of spots."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("slides")
+    bags = planted_slides(4, 16, n_genes=12, images=True, size=64)
+    for s in range(4):
+        own = bags[[s]]
+        whole = np.full((500, 500, 3), 240, np.uint8)
+        for tile, (x, y) in zip(own.x["tile"], own.instance[["x_px", "y_px"]].to_numpy(int),
+                                strict=True):  # fmt: skip
+            whole[y - 32 : y + 32, x - 32 : x + 32] = tile.transpose(1, 2, 0)
+        Image.fromarray(whole).save(root / f"S{s}.png")
+    obs = bags.instance[["x_px", "y_px"]].copy()
+    obs["slide"] = np.repeat([f"S{s}" for s in range(4)], 16)
+    obs["patient"] = np.repeat(["P0", "P1", "P0", "P1"], 16)
+    table = ad.AnnData(bags.x["counts"], obs=obs,
+                       var=pd.DataFrame(index=list(bags.features["counts"])))  # fmt: skip
+    table.write_h5ad(root / "spots.h5ad")
+    return root
+
+
+READ = ("--slide", "slide", "--donor", "patient", "--um-per-px", 1, "--tile-px", 64)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_fit_then_predict(folder, tmp_path):
+    fitted = run("expression", "fit", "ridge", folder / "spots.h5ad", "--images", folder, *READ,
+                 "--genes", 5, "--out", tmp_path / "m", "--cache", tmp_path / "c")  # fmt: skip
+    assert fitted.exit_code == 0, fitted.output
+    assert "5 genes" in fitted.output
+    done = run("expression", "predict", tmp_path / "m", folder / "spots.h5ad", "--images", folder,
+               "--slide", "slide", "--donor", "patient", "--out", tmp_path / "p.h5ad")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    table = ad.read_h5ad(tmp_path / "p.h5ad")
+    assert table.shape == (64, 5)
+    assert {"predicted", "measured"} <= set(table.layers)
+    bare = run("expression", "predict", tmp_path / "m", folder, "--um-per-px", 1,
+               "--out", tmp_path / "q.h5ad")  # fmt: skip
+    assert bare.exit_code == 0, bare.output  # pictures without expression
+    table = ad.read_h5ad(tmp_path / "q.h5ad")
+    assert "measured" not in table.layers
+    assert table.n_obs > 0
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_compare(folder, tmp_path):
+    genes = tmp_path / "genes.txt"
+    genes.write_text("AAA1\nBBB1\nCCC1\n")
+    done = run("expression", "compare", folder / "spots.h5ad", "--images", folder, *READ,
+               "--methods", "knn,mlp:team", "--epochs", 2, "--seeds", 1, "--genes", genes,
+               "--out", tmp_path / "run")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "mlp:team" in done.output
+    assert (tmp_path / "run" / "report.html").exists()
+    folds = pd.read_csv(tmp_path / "run" / "folds.csv")
+    assert set(folds["fold"]) == {0, 1}
+
+
+def test_it_is_in_the_list_of_methods():
+    text = run("methods").output
+    assert "Tiles to genes" in text
+    assert "mlp:team" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(("fit", "ridge", "nope.h5ad", "--out", "m"), "nope.h5ad"),
+     (("fit", "abmil", "{spots}", "--out", "m"), "does not predict expression"),
+     (("fit", "ridge", "{spots}", "--images", "{root}", "--out", "m"), "slide=..."),
+     (("fit", "ridge", "{spots}", "--images", "{root}", "--slide", "slide", "--um-per-px", "1",
+       "--tile-px", "64", "--genes", "NOPE1,AAA1", "--out", "m"), "NOPE1"),
+     (("fit", "ridge", "{spots}", "--out", "m", "--genes", "none.txt"), "none.txt"),
+     (("predict", "{root}", "{spots}", "--out", "p.h5ad"), "not a smalti model"),
+     (("predict", "{root}", "{spots}", "--out", "p.csv"), ".h5ad"),
+     (("compare", "{spots}", "--methods", "umint", "--out", "r"), "does not predict expression")],
+)  # fmt: skip
+def test_what_cannot_work_is_one_red_line(folder, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    filled = [w.format(root=folder, spots=folder / "spots.h5ad") for w in words]
+    out = run("expression", *filled)
+    assert out.exit_code == 2, out.output
+    assert says in out.output
+    assert "Traceback" not in out.output
+    assert not (tmp_path / "m").exists()
