@@ -108,6 +108,20 @@ def test_losses_and_groups_learn_and_come_back(settings, tmp_path):
     np.testing.assert_array_equal(back.predict(bags), model.predict(bags))
 
 
+def test_flipped_views_train_and_are_averaged():
+    bags = planted_slides(2, 16, images=True, size=32)
+    every = sm.features.extract(bags, flips="all")
+    model = make("mlp", x="X_morphology", flips=True, widths=(8,), epochs=2).fit(every)
+    names = ["X_morphology", *(f"X_morphology_{k}" for k in range(1, 8))]
+    swapped = {**every.x, **{a: every.x[b] for a, b in zip(names, names[::-1], strict=True)}}
+    other = dataclasses.replace(every, x=swapped)  # the mean knows no order
+    np.testing.assert_allclose(model.predict(other), model.predict(every), atol=1e-5)
+    alone = make("mlp", x="X_morphology", widths=(8,), epochs=2).fit(every)
+    assert not np.allclose(alone.predict(every), model.predict(every), atol=1e-3)
+    with pytest.raises(InputError, match="flips='all'"):
+        make("mlp", x="X_planted", flips=True).fit(bags)
+
+
 def test_pathways_weigh_genes(tmp_path):
     bags = planted_slides(4, 25)
     file = tmp_path / "p.gmt"

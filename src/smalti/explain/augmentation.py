@@ -61,7 +61,10 @@ class Screening:
     notes: tuple[str, ...] = ()
 
     def transform(self, p: float = 0.5) -> Augment:
-        """The accepted augmentations as one; ``d4`` takes the place of the flips it holds."""
+        """The accepted augmentations as one; ``d4`` takes the place of the flips it holds.
+
+        For training: ``sm.expression.FineTune(augment=screening.transform().names)``.
+        """
         names = self.accepted
         if "d4" in names:
             names = tuple(n for n in names if n == "d4" or parse(n)[0].order == 1)
@@ -100,7 +103,7 @@ class Screening:
 
 def screen_augmentations(
     tiles: Any,
-    candidates: Sequence[str] | None = None,
+    candidates: str | Sequence[str] | None = None,
     *,
     model: Any = None,
     um_per_px: float | None = None,
@@ -162,7 +165,9 @@ def screen_augmentations(
     .. [3] Caron, M. et al. (2021). Emerging properties in self-supervised vision transformers.
        ICCV. arXiv:2104.14294
     """
-    names = tuple(KINDS if candidates is None else candidates)
+    names = tuple(KINDS if candidates is None else np.atleast_1d(candidates).tolist())
+    if not names:
+        raise InputError("candidates names no augmentation: leave it out to try all.")
     kinds = {name: parse(name)[0] for name in names}
     images, slide, pixel = _sample(tiles, n, seed, um_per_px)
     distances: dict[str, Distance] = {

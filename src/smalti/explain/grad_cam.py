@@ -196,11 +196,7 @@ def _find(
     if isinstance(layer, nn.Module):
         return layer
     if layer is not None:
-        try:
-            return network.get_submodule(layer)
-        except AttributeError as error:
-            some = [n for n, _ in network.named_modules() if n][-6:]
-            raise InputError(f"no layer {layer!r}; there are ..., {', '.join(some)}.") from error
+        return find_layer(network, layer)
     if backbone is not None:
         blocks: Any = getattr(backbone, "blocks", None)
         if hasattr(backbone, "cls_attn_blocks"):  # XCiT
@@ -214,6 +210,21 @@ def _find(
     if not found:
         raise InputError("the network has no convolution: name the layer to explain, layer=...")
     return found[-1]
+
+
+def find_layer(network: nn.Module, name: str) -> nn.Module:
+    """The part of a network of that name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    try:
+        return network.get_submodule(name)
+    except AttributeError as error:
+        some = [n for n, _ in network.named_modules() if n][-6:]
+        raise InputError(f"no layer {name!r}; there are ..., {', '.join(some)}.") from error
 
 
 def cam_faithfulness(
@@ -251,8 +262,9 @@ def cam_faithfulness(
     DataFrame
         A row per output: ``output``; ``top`` and ``random``, the mean fall of the prediction when
         the map's area or a random one is painted over; ``wins``, the share of images where the
-        first is larger than the mean of the second. A map that means something has ``top`` well
-        above ``random``; with ``wins`` near one half it does not.
+        first is larger than the mean of the second; ``n``, how many images these are: flat maps,
+        without any evidence, say nothing and are left out. A map that means something has ``top``
+        well above ``random``; with ``wins`` near one half it does not.
 
     Raises
     ------
@@ -288,7 +300,9 @@ def cam_faithfulness(
                 shift = (int(draw.integers(height)), int(draw.integers(width))) if k else (0, 0)
                 mask = torch.from_numpy(np.roll(shape, shift, axis=(2, 3)))
                 falls.append(whole - predict(torch.where(mask, paint, pixels), output))
-            control = np.mean(falls[1:], axis=0)
-            rows.append({"output": output, "top": falls[0].mean(), "random": control.mean(),
-                         "wins": float((falls[0] > control).mean())})  # fmt: skip
+            says = np.ptp(maps[:, j], axis=(1, 2)) > 0
+            fall, control = falls[0][says], np.mean(falls[1:], axis=0)[says]
+            table = {"top": fall, "random": control, "wins": fall > control}
+            means = {k: float(v.mean()) if says.any() else np.nan for k, v in table.items()}
+            rows.append({"output": output, **means, "n": int(says.sum())})
     return pd.DataFrame(rows)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import nn
 
+from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
+from smalti.errors import InputError
 from smalti.expression_method import NetworkExpression
-from smalti.nn import Standardize, encoder
+from smalti.nn import Standardize, encoder, noise
 from smalti.nn.gene_head import GeneHead
 
 
@@ -30,6 +33,20 @@ class MLP(NetworkExpression):
 
     widths: tuple[int, ...] = (256,)  # units of the layers of the trunk
     dropout: float = 0.3  # probability, after each layer
+    flips: bool = False  # train on views X_NAME, X_NAME_1 .. X_NAME_7; predict by their mean
+
+    def views(self, bags: Bags) -> list[str]:
+        """The view of features; with ``flips`` also those of the turned tiles."""
+        names = super().views(bags)
+        if not self.flips:
+            return names
+        names += [f"{names[0]}_{k}" for k in range(1, 8)]
+        if names[1] not in bags.x:
+            raise InputError(
+                f"mlp: flips=True needs views {names[1]} .. {names[-1]}: "
+                "sm.features.extract(bags, flips='all') makes them."
+            )
+        return names
 
     def network(self, shape: Shape) -> nn.Module:
         """Scale, trunk, head."""
@@ -49,5 +66,14 @@ class _Net(nn.Module):
         self.head = GeneHead(width, shape.groups, method.head, method.dropout)
 
     def forward(self, batch: Batch) -> Output:
-        raw, scaled = self.head(self.trunk(self.scale(batch.x)))
+        views = list(batch.views.values())
+        generator = noise.generator()
+        if not self.training or generator is None:
+            parts = [self.head(self.trunk(self.scale(x)))[0] for x in views]
+            return Output(parts[0] if len(parts) == 1 else torch.stack(parts).mean(0))
+        x = views[0]
+        if len(views) > 1:  # each tile turned its own way
+            pick = torch.randint(len(views), (len(x),), generator=generator, device=x.device)
+            x = torch.stack(views)[pick, torch.arange(len(x), device=x.device)]
+        raw, scaled = self.head(self.trunk(self.scale(x)))
         return Output(raw, extra={"scaled": scaled, "head": self.head})

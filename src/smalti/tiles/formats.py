@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from smalti.extras import need
 from smalti.tiles.image import Recent, SlideImage, damaged
 
 DECODED = Recent(2)  # whole pictures, shared by all: 10,000 x 10,000 px are 0.4 GB
+_GUARD = threading.Lock()
 
 
 class FlatImage(SlideImage):
@@ -107,18 +109,20 @@ class WholeSlide(SlideImage):
 def _opened(path: Path) -> Iterator[Any]:
     """A file open in Pillow; whatever its decoder dies of is one error."""
     image = need("PIL.Image", extra="slides")
-    before = image.MAX_IMAGE_PIXELS
     try:
-        image.MAX_IMAGE_PIXELS = None  # a slide is larger than what Pillow holds for an attack
-        with image.open(path) as opened:
-            image.MAX_IMAGE_PIXELS = before
+        with _GUARD:  # threads would put back what another set
+            before = image.MAX_IMAGE_PIXELS
+            try:
+                image.MAX_IMAGE_PIXELS = None  # slides are larger than what Pillow calls an attack
+                opened = image.open(path)
+            finally:
+                image.MAX_IMAGE_PIXELS = before
+        with opened:
             yield opened
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
         if isinstance(error, InputError):
             raise
         raise damaged(path, error) from error
-    finally:
-        image.MAX_IMAGE_PIXELS = before
 
 
 def pil_rgb(image: Any, path: Path) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from smalti.tiles.image import Recent, SlideImage, damaged
 # decoded tiles and strips, shared by all: bytes
 _PARTS = Recent(2**28)
 _INCH, _CM = 25_400.0, 10_000.0  # µm
-_UNITS = {"µm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4, "nm": 1e-3, "m": 1e6}
+_UNITS = {"µm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4, "nm": 1e-3, "m": 1e6, "μm": 1.0}
 _ERRORS = (OSError, ValueError, KeyError, IndexError, struct.error, RuntimeError, TypeError)
 
 
@@ -52,7 +53,8 @@ class TiffImage(SlideImage):
         try:
             with tifffile.TiffFile(self.path) as file:
                 pages = list(file.series[0].pages) if self.planar else [file.series[0].pages[0]]
-                planes = [self._page(file, p, x, y, width, height) for p in pages if p is not None]
+                planes = [self._page(file, p.aspage(), x, y, width, height)
+                          for p in pages if p is not None]  # fmt: skip
         except (*_ERRORS, tifffile.TiffFileError) as error:
             if isinstance(error, InputError):
                 raise
@@ -79,9 +81,7 @@ class TiffImage(SlideImage):
                     out[y0 - y : y1 - y, x0 - x : x1 - x,
                         plane * channels : (plane + 1) * channels] = \
                         part[y0 - top : y1 - top, x0 - left : x1 - left]  # fmt: skip
-        if page.photometric == 0 and out.dtype.kind == "u":  # white is zero
-            out = np.iinfo(out.dtype).max - out
-        return out
+        return _colours(page, out)
 
     def _segment(self, file: Any, page: Any, index: int) -> np.ndarray:
         """One decoded tile or strip, (height, width, channels)."""
@@ -89,9 +89,8 @@ class TiffImage(SlideImage):
         key = (str(self.path.resolve()), stat.st_size, stat.st_mtime_ns, page.offset, index)
 
         def decode() -> np.ndarray:
-            if not page.databytecounts[index]:  # an empty tile
-                shape = (page.tilelength, page.tilewidth, page.samplesperpixel)
-                return np.zeros(shape, page.dtype)
+            if not page.databytecounts[index]:  # a tile that was never written
+                return np.zeros((high, wide, channels), page.dtype)
             file.filehandle.seek(page.dataoffsets[index])
             data = file.filehandle.read(page.databytecounts[index])
             if len(data) < page.databytecounts[index]:
@@ -101,8 +100,22 @@ class TiffImage(SlideImage):
 
         high = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
         wide = page.tilewidth if page.is_tiled else page.imagewidth
-        cost = int(high) * int(wide) * page.samplesperpixel * page.dtype.itemsize
+        channels = 1 if page.planarconfig == 2 else page.samplesperpixel
+        cost = int(high) * int(wide) * channels * page.dtype.itemsize
         return _PARTS.get(key, decode, cost)
+
+
+def _colours(page: Any, out: np.ndarray) -> np.ndarray:
+    """Samples as grey or RGB: of a palette looked up, of CMYK and white-is-zero turned round."""
+    if page.photometric == 3 and page.colormap is not None:
+        return np.ascontiguousarray(page.colormap.T[out[..., 0]])  # 16 bits
+    if page.photometric in (0, 5) and out.dtype.kind == "u":
+        most = int(np.iinfo(out.dtype).max)
+        out = most - out
+        if page.photometric == 5:
+            wide = out.astype(np.uint32)
+            out = ((wide[..., :3] * wide[..., 3:4] + most // 2) // most).astype(out.dtype)
+    return out
 
 
 def _scale(file: Any, page: Any) -> float | None:
@@ -112,7 +125,8 @@ def _scale(file: Any, page: Any) -> float | None:
         size = re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', ome)
         unit = re.search(r'PhysicalSizeXUnit="([^"]+)"', ome)
         if size:
-            return float(size[1]) * _UNITS.get((unit[1] if unit else "µm").strip(), np.nan) or None
+            um = _UNITS.get(unescape(unit[1]).strip() if unit else "µm")  # else "pixel" and others
+            return float(size[1]) * um or None if um else None
     tags = page.tags
     if "XResolution" not in tags or "ResolutionUnit" not in tags:
         return None
