@@ -18,7 +18,7 @@ from smalti._version import __version__
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.evaluate.compare import FAILURES
-from smalti.evaluate.expression_limits import reliability_ceiling
+from smalti.evaluate.expression_limits import morans_i, reliability_ceiling
 from smalti.evaluate.expression_metrics import expression_scores, pearson_slides
 from smalti.evaluate.scores import Scores, new_label
 from smalti.expression_method import ExpressionMethod, as_slides, default_view
@@ -52,7 +52,8 @@ class ExpressionComparison(Scores):
         As in :class:`~smalti.evaluate.scores.Scores`; ``repeat`` is the seed.
     genes
         One row per method, fold and gene (first seed): ``gene``, ``pcc_slide``, ``chosen`` (whether
-        training slides chose it for PCC@H).
+        training slides chose it for PCC@H), ``morans_i_measured`` and ``morans_i_predicted``, where
+        tiles have positions.
     ceiling
         Per fold and gene: the correlation that a perfect prediction would have, by thinning counts.
     predictions
@@ -285,11 +286,11 @@ def _line_up(candidates: Any, genes: Any, view: str | None) -> dict[str, Express
         chosen[new_label(label, method, chosen)] = method
     own = [m.genes for m in chosen.values() if m.genes is not None]
     for name, cls in methods("expression").items():
-        label = f"{name} (oracle)" if cls.oracle else name
-        if cls.baseline and not any(m.name == name for m in chosen.values()):
-            chosen[label] = cls()
-            if genes is None and own:
-                chosen[label].genes = own[0]
+        plain = cls(genes=own[0] if own and genes is None else None)
+        same = [m for m in chosen.values() if m.get_params() == plain.get_params()
+                and m.name == name]  # fmt: skip
+        if cls.baseline and not same:
+            chosen.setdefault(f"{name} (oracle)" if cls.oracle else name, plain)
     for method in chosen.values():
         if genes is not None:
             method.genes = genes
@@ -360,6 +361,10 @@ class _Runner:
             mean = np.nansum(each, 0) / np.isfinite(each).sum(0)
         self._ceiling(method, names, k, test)
         table = pd.DataFrame({"gene": names, "pcc_slide": mean, "chosen": np.isin(names, best)})
+        if {"x_um", "y_um"} <= set(test.instance):
+            xy = test.instance[["x_um", "y_um"]].to_numpy(float)
+            for name, values in (("measured", true), ("predicted", predicted)):
+                table[f"morans_i_{name}"] = morans_i(values, xy, test.index)
         about = {"n_train": train.n_instances, "n_test": test.n_instances, "seconds": seconds}
         return {"metrics": scores, "genes": table, "predicted": predicted, "about": about}
 
