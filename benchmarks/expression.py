@@ -55,12 +55,16 @@ def ridge(n: int, d: int, donors: int, repeats: int) -> None:
         return float(model.fit(x, y)[-1].alpha_)
 
     seconds = race(ours, by_donor, by_tile, repeats=repeats)
-    print(f"ridge, {n} tiles x {d} features, {GENES} genes, {len(ALPHAS)} penalties, {donors} donors")
+    print(
+        f"ridge, {n} tiles x {d} features, {GENES} genes, {len(ALPHAS)} penalties, {donors} donors"
+    )
     print(f"  smalti, leave one donor out        {seconds[0]:8.2f} s   chose {ours()[0]:.3g}")
-    print(f"  RidgeCV(cv=leave one donor out)    {seconds[1]:8.2f} s   {seconds[1] / seconds[0]:.1f}x"
-          f"   chose {by_donor():.3g}")  # fmt: skip
-    print(f"  RidgeCV(), leaves tiles out        {seconds[2]:8.2f} s   {seconds[2] / seconds[0]:.1f}x"
-          f"   chose {by_tile():.3g}")  # fmt: skip
+    peers = {
+        "RidgeCV(cv=leave one donor out)": (seconds[1], by_donor()),
+        "RidgeCV(), leaves tiles out    ": (seconds[2], by_tile()),
+    }
+    for name, (own, alpha) in peers.items():
+        print(f"  {name}    {own:8.2f} s   {own / seconds[0]:.1f}x   chose {alpha:.3g}")
 
 
 def head(k: int, repeats: int) -> None:

@@ -2,7 +2,7 @@
 
     SMALTI_DATA=... python benchmarks/glas.py --out runs/glas --cache runs/cache [--net]
 
-Features need no weights ("morphology"); --net trains a small convolutional net from scratch instead.
+Features need no weights ("morphology"); --net trains a small convolutional net instead.
 Then: how much of the attention on test images lies inside glands, against the glands' area.
 """
 
@@ -48,7 +48,9 @@ def gland_share(bags: sm.Bags, masks: Path) -> np.ndarray:
     return out
 
 
-def attention_in_glands(model: object, bags: sm.Bags, share: np.ndarray, seeds: int) -> pd.DataFrame:
+def attention_in_glands(
+    model: object, bags: sm.Bags, share: np.ndarray, seeds: int
+) -> pd.DataFrame:
     """One row per seed and test image: gland share of its attention, and of its area."""
     from sklearn.base import clone
 
@@ -65,8 +67,9 @@ def attention_in_glands(model: object, bags: sm.Bags, share: np.ndarray, seeds: 
                 own = slice(test.offsets[b], test.offsets[b + 1])
                 a, g = attention[own], share[where[own]]
                 null = [rng.permutation(a) @ g for _ in range(200)]
+                patient = test.bag["patient"].iloc[b]
                 rows.append({
-                    "seed": seed, "image": test.bag.index[b], "patient": test.bag["patient"].iloc[b],
+                    "seed": seed, "image": test.bag.index[b], "patient": patient,
                     "label": test.labels[b], "attention": a @ g, "area": g.mean(),
                     "p": (np.sum(np.array(null) >= a @ g) + 1) / 201,
                 })  # fmt: skip
@@ -105,9 +108,12 @@ def main() -> None:
     found.to_csv(args.out / "attention.csv", index=False)
     for label, part in [("all", found), *found.groupby("label")]:
         gap = (part["attention"] - part["area"]).groupby(part["patient"]).mean()
-        print(f"{label}: attention in glands {part['attention'].mean():.3f}, glands' area "
-              f"{part['area'].mean():.3f}; difference by patient {gap.mean():+.3f} ± {gap.std():.3f}; "
-              f"{(part['p'] < 0.05).mean():.0%} of images above shuffled attention (p < 0.05)")  # fmt: skip
+        above = (part["p"] < 0.05).mean()
+        print(
+            f"{label}: attention in glands {part['attention'].mean():.3f}, area "
+            f"{part['area'].mean():.3f}; difference by patient {gap.mean():+.3f} ± {gap.std():.3f}"
+        )
+        print(f"  {above:.0%} of images above their shuffled attention (p < 0.05)")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Tiles per second of ``features.extract`` against the plain loop over timm, side by side.
 
-``python benchmarks/tile_features.py [--tiles 32] [--encoders resnet50,coatnet,convnextv2,xcit]``. Weights
-are random: they change no time. Both sides run in turn on the same tiles; the ratio counts.
+``python benchmarks/tile_features.py [--tiles 32] [--encoders resnet50,coatnet]``. Weights are
+random: they change no time. Both sides run in turn on the same tiles; the ratio counts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def plain(name: str, tiles: np.ndarray, half: bool, batch: int) -> tuple[object,
         parts = []
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
             for start in range(0, len(tiles), batch):
-                images = [Image.fromarray(t.transpose(1, 2, 0)) for t in tiles[start : start + batch]]
+                images = [
+                    Image.fromarray(t.transpose(1, 2, 0)) for t in tiles[start : start + batch]
+                ]
                 parts.append(model(torch.stack([transform(i) for i in images])).float().numpy())
         return np.concatenate(parts)
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import smalti
 from smalti.estimator import Estimator
-from smalti.expression_method import ExpressionMethod, NetworkExpression
+from smalti.expression_method import ExpressionMethod
+from smalti.expression_network import NetworkExpression
 from smalti.integration import Integration, NetworkIntegration
 from smalti.method import Method, NetworkMethod
 from smalti.registry import ROOMS, methods

@@ -55,7 +55,9 @@ def test_morphology_is_what_its_names_say(bags):
     assert found["lbp1_8"] == pytest.approx((codes == 8).mean(), abs=0.02)
     levels = np.clip(hed[..., 0] / 0.3 * 16, 0, 15).astype(np.uint8)
     table = graycomatrix(levels, [1], [0, np.pi / 4, np.pi / 2, 3 * np.pi / 4], 16, True, True)
-    assert found["h_glcm1_contrast"] == pytest.approx(graycoprops(table, "contrast").mean(), rel=1e-3)
+    assert found["h_glcm1_contrast"] == pytest.approx(
+        graycoprops(table, "contrast").mean(), rel=1e-3
+    )
 
 
 def test_blank_and_black_tiles_have_no_nan():

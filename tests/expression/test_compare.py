@@ -10,9 +10,11 @@ import pytest
 import smalti as sm
 from smalti.datasets import planted_slides
 from smalti.errors import InputError
-from smalti.evaluate.expression import best_predicted, compare_expression, expression_folds
+from smalti.evaluate.expression import compare_expression
+from smalti.evaluate.expression_fit import best_predicted
 from smalti.evaluate.expression_limits import reliability_ceiling
 from smalti.evaluate.expression_metrics import expression_scores
+from smalti.evaluate.splits import expression_folds
 from smalti.expression.mlp import MLP
 
 

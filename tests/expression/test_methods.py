@@ -44,12 +44,16 @@ def test_pls_is_that_of_scikit_learn():
 def test_gene_mean_and_total_count():
     bags = planted_slides(4, 25)
     mean = make("gene_mean").fit(bags[:3])
-    np.testing.assert_allclose(mean.predict(bags[3:])[4], mean.measured(bags[:3]).mean(0), atol=1e-5)
+    np.testing.assert_allclose(
+        mean.predict(bags[3:])[4], mean.measured(bags[:3]).mean(0), atol=1e-5
+    )
     line = make("total_count").fit(bags[:3])
     depth = [np.log1p(b.table("counts").sum(1)) for b in (bags[:3], bags[3:])]
     for g in (0, 5):
         fit = np.polyfit(depth[0], line.measured(bags[:3])[:, g], 1)
-        np.testing.assert_allclose(line.predict(bags[3:])[:, g], np.polyval(fit, depth[1]), atol=1e-3)
+        np.testing.assert_allclose(
+            line.predict(bags[3:])[:, g], np.polyval(fit, depth[1]), atol=1e-3
+        )
 
 
 def test_neighbour_mean_is_a_naive_loop():
@@ -227,7 +231,8 @@ def test_tiles_and_features_in_one_ensemble():
 
 @pytest.mark.parametrize(
     ("settings", "word"),
-    [({"members": ()}, "members"), ({"how": "vote"}, "how"), ({"members": ("total_count",)}, "total"),
+    [({"members": ()}, "members"), ({"how": "vote"}, "how"),
+     ({"members": ("total_count",)}, "total"),
      ({"members": (sm.make("ridge", preprocess="scale"),)}, "preprocess")],
     ids=str,
 )  # fmt: skip

@@ -194,11 +194,13 @@ def open_slides(
     if path.suffix == ".csv":
         bags = read_tiles(path.parent, path, slide=slide, donor=donor)
     else:
-        cut = {k: recipe.get(k) for k in ("tile_um", "tile_px", "um_per_px", "size")}
+        cut: dict[str, Any] = {
+            k: recipe.get(k) for k in ("tile_um", "tile_px", "um_per_px", "size")
+        }
         bags = read_slides(path, images=images, slide=slide, donor=donor, **cut)
     if recipe.get("encoder") is None:
         return bags
-    more = {} if recipe.get("weights") is None else {"weights": recipe["weights"]}
+    more: dict[str, Any] = {} if recipe.get("weights") is None else {"weights": recipe["weights"]}
     return extract(bags, recipe["encoder"], cache=cache, **more)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
@@ -14,19 +12,14 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from smalti._version import __version__
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.evaluate.compare import FAILURES
-from smalti.evaluate.expression_limits import morans_i, reliability_ceiling
-from smalti.evaluate.expression_metrics import expression_scores, pearson_slides
+from smalti.evaluate.expression_fit import Runner
 from smalti.evaluate.scores import Scores, new_label
-from smalti.expression_method import ExpressionMethod, as_slides, default_view
-from smalti.genes.units import gene_positions, measured
-from smalti.io.files import atomic_write
+from smalti.evaluate.splits import expression_folds
+from smalti.expression_method import ExpressionMethod, as_slides
 from smalti.io.table import write_table
-from smalti.nn.leave_out import tuning_groups
-from smalti.nn.ridge import ALPHAS, left_out, tune
 from smalti.progress import Progress
 from smalti.registry import make, methods
 
@@ -38,8 +31,6 @@ Candidate: TypeAlias = str | ExpressionMethod
 _METRICS = ("pcc_slide", "pcc_fold", "pcc_tile", "r2", "mse", "mae", "pcc_slide_chosen",
             "pcc_slide_h_optimistic", "pcc_fold_chosen", "pcc_fold_h_optimistic")  # fmt: skip
 _TOP = 50  # genes of PCC@H
-_MOST_FOLDS = 10
-BY = ("donor", "slide", "tile")
 
 
 @dataclasses.dataclass
@@ -179,7 +170,7 @@ def compare_expression(
     digest = _digest(bags, parts)
     jobs = [(label, k, seed) for label, method in chosen.items() for k in range(len(parts))
             for seed in (numbers if method.stochastic else numbers[:1])]  # fmt: skip
-    runner = _Runner(bags, parts, top, nan, None if cache is None else Path(cache), digest)
+    runner = Runner(bags, parts, top, nan, None if cache is None else Path(cache), digest)
     rows: list[dict[str, Any]] = []
     tables: list[pd.DataFrame] = []
     predictions: dict[str, np.ndarray] = {}
@@ -221,50 +212,6 @@ def compare_expression(
         ceiling=runner.ceilings(), by=by, gene_names=next(iter(common)) if same else (),
         predictions={m: predictions[m] for m in done} if same else {},
     )  # fmt: skip
-
-
-def expression_folds(
-    bags: Bags, *, by: str = "donor", folds: int | None = None, seed: int = 0
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Training and test tiles of each fold.
-
-    Parameters
-    ----------
-    bags
-        Slides.
-    by
-        "donor", "slide" or "tile" (see :func:`compare_expression`).
-    folds
-        How many.
-    seed
-        Of the dealing, where a fold holds several donors, slides or tiles.
-
-    Returns
-    -------
-    list of tuple
-        (training, test) positions of tiles, int64.
-
-    Raises
-    ------
-    InputError
-        If there are too few donors or slides.
-    """
-    if by not in BY:
-        raise InputError(f"by={by!r} is not one of {', '.join(BY)}.")
-    if by == "donor":
-        units = np.unique(bags.donors, return_inverse=True)[1][bags.index]
-    else:
-        units = bags.index if by == "slide" else np.arange(bags.n_instances)
-    n = int(units.max()) + 1
-    if n < 2:
-        raise InputError(f"one {by} only: there is nothing to leave out. Try by='tile', or strips.")
-    k = folds or (n if n <= _MOST_FOLDS and by != "tile" else 5)
-    if not 2 <= k <= n:
-        raise InputError(f"folds={k}: there are {n} {by}s to deal to them.")
-    order = np.random.default_rng([seed, 77]).permutation(n) if k < n else np.arange(n)
-    part = np.empty(n, dtype=np.int64)
-    part[order] = np.arange(n) % k
-    return [(np.flatnonzero(part[units] != i), np.flatnonzero(part[units] == i)) for i in range(k)]
 
 
 # ---------------------------------------------------------------- what is compared
@@ -316,137 +263,3 @@ def _digest(bags: Bags, parts: list[tuple[np.ndarray, np.ndarray]]) -> str:
     for train, test in parts:
         sha.update(train.tobytes() + b"|" + test.tobytes())
     return sha.hexdigest()[:16]
-
-
-# ---------------------------------------------------------------- one fit
-
-
-class _Runner:
-    """Fits and scores; what folds share (chosen genes, ceilings) is computed once."""
-
-    def __init__(
-        self, bags: Bags, parts: list[tuple[np.ndarray, np.ndarray]], top: int, nan: str,
-        cache: Path | None, digest: str,
-    ) -> None:  # fmt: skip
-        self.bags, self.parts, self.top, self.nan = bags, parts, top, nan
-        self.cache, self.digest = cache, digest
-        self._best: dict[Any, list[str]] = {}
-        self._ceilings: dict[int, pd.DataFrame] = {}
-
-    def run(self, method: ExpressionMethod, k: int, seed: int) -> dict[str, Any]:
-        """Scores, the genes' table and predictions of one fit."""
-        file = self._file(method, k, seed)
-        train, test = (self.bags.keep(rows) for rows in self.parts[k])
-        start = time.perf_counter()
-        fitted = None
-        if file is not None and file.with_suffix(".json").exists() and file.exists():
-            names = tuple(json.loads(file.with_suffix(".json").read_text())["genes"])
-            predicted = np.load(file, allow_pickle=False)
-            seconds = json.loads(file.with_suffix(".json").read_text())["seconds"]
-        else:
-            fitted = clone(method).set_params(seed=seed, progress=False).fit(train)
-            predicted, names = fitted.predict(test), fitted.genes_
-            seconds = time.perf_counter() - start
-            if file is not None:
-                _keep(file, predicted, names, seconds)
-        true = measured(test, view=method.counts, genes=names, units=method.units)
-        best = self._chosen(method, names, k, train)
-        at = {g: i for i, g in enumerate(names)}
-        scores = expression_scores(
-            predicted, true, test.index, chosen=[at[g] for g in best] if best else None,
-            top=self.top, nan=self.nan,  # type: ignore[arg-type]
-        )  # fmt: skip
-        each = pearson_slides(predicted, true, test.index)
-        with np.errstate(invalid="ignore"):
-            mean = np.nansum(each, 0) / np.isfinite(each).sum(0)
-        self._ceiling(method, names, k, test)
-        table = pd.DataFrame({"gene": names, "pcc_slide": mean, "chosen": np.isin(names, best)})
-        if {"x_um", "y_um"} <= set(test.instance):
-            xy = test.instance[["x_um", "y_um"]].to_numpy(float)
-            for name, values in (("measured", true), ("predicted", predicted)):
-                table[f"morans_i_{name}"] = morans_i(values, xy, test.index)
-        about = {"n_train": train.n_instances, "n_test": test.n_instances, "seconds": seconds}
-        return {"metrics": scores, "genes": table, "predicted": predicted, "about": about}
-
-    def _chosen(
-        self, method: ExpressionMethod, names: tuple[str, ...], k: int, train: Bags
-    ) -> list[str]:
-        """Genes that ridge predicts best in the training slides; never looks at the test fold."""
-        if len(names) <= self.top:
-            return []  # PCC@H is PCC@M then
-        try:
-            view = (
-                method.x if method.x and not method.images else default_view(train, method.counts)
-            )
-            if len(train.view(view)[1].shape) != 2:
-                return []
-        except InputError:
-            return []
-        key = (k, view, method.units, names)
-        if key not in self._best:
-            target = measured(train, view=method.counts, genes=names, units=method.units)
-            self._best[key] = [names[i] for i in best_predicted(train, view, target, self.top)]
-        return self._best[key]
-
-    def _ceiling(
-        self, method: ExpressionMethod, names: tuple[str, ...], k: int, test: Bags
-    ) -> None:
-        if k in self._ceilings or method.units == "given":
-            return
-        table = test.view(method.counts)[1][:, gene_positions(test, names, method.counts)]
-        values = reliability_ceiling(table, test.index, repeats=2)
-        self._ceilings[k] = pd.DataFrame({"fold": k, "gene": names, "ceiling": values})
-
-    def ceilings(self) -> pd.DataFrame:
-        """Of all folds."""
-        if not self._ceilings:
-            return pd.DataFrame({"fold": [], "gene": [], "ceiling": []})
-        return pd.concat(self._ceilings.values(), ignore_index=True)
-
-    def _file(self, method: ExpressionMethod, k: int, seed: int) -> Path | None:
-        if self.cache is None:
-            return None
-        settings = {n: v for n, v in method.get_params(deep=False).items()
-                    if n not in ("progress", "accelerator", "seed")}  # fmt: skip
-        key = f"{__version__} {method.name} {sorted(settings.items())} {k} {seed} {self.digest}"
-        return self.cache / f"{method.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
-
-
-def best_predicted(bags: Bags, view: str, target: np.ndarray, top: int) -> np.ndarray:
-    """Positions of the genes that ridge predicts best when groups of the slides are left out.
-
-    Parameters
-    ----------
-    bags
-        Training slides.
-    view
-        View of features.
-    target
-        (n_tiles, n_genes).
-    top
-        How many.
-
-    Returns
-    -------
-    ndarray
-        (top,) int64, best first, by the Pearson correlation within slides.
-    """
-    x = bags.table(view)
-    groups = tuning_groups(bags)[0]
-    error = tune(x, target, groups)
-    known = np.isfinite(error).all(0)
-    alpha = ALPHAS[int(error[:, known].mean(1).argmin())] if known.any() else ALPHAS[-1]
-    guess = np.empty(target.shape)
-    for rows, path in left_out(x, target, groups):
-        guess[rows] = next(path.predictions(x[rows].astype(np.float64), (alpha,)))
-    each = pearson_slides(guess, target, bags.index)
-    seen = np.isfinite(each)
-    mean = np.where(seen, each, 0).sum(0) / np.maximum(seen.sum(0), 1)
-    return np.argsort(-np.where(seen.any(0), mean, -2), kind="stable")[:top]
-
-
-def _keep(file: Path, predicted: np.ndarray, names: tuple[str, ...], seconds: float) -> None:
-    with atomic_write(file) as temporary, temporary.open("wb") as out:
-        np.save(out, predicted)
-    with atomic_write(file.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps({"genes": names, "seconds": seconds}))

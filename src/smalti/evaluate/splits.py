@@ -140,3 +140,51 @@ def split_digest(splits: Sequence[Split], bags: Bags) -> str:
         for side in (s.train, s.test):
             sha.update(f"{s.repeat} {s.fold} {sorted(ids[side])}".encode())
     return sha.hexdigest()[:16]
+
+
+BY = ("donor", "slide", "tile")
+_MOST_FOLDS = 10  # so many donors or slides are left out one at a time
+
+
+def expression_folds(
+    bags: Bags, *, by: str = "donor", folds: int | None = None, seed: int = 0
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Training and test tiles of each fold.
+
+    Parameters
+    ----------
+    bags
+        Slides.
+    by
+        "donor", "slide" or "tile" (see :func:`compare_expression`).
+    folds
+        How many.
+    seed
+        Of the dealing, where a fold holds several donors, slides or tiles.
+
+    Returns
+    -------
+    list of tuple
+        (training, test) positions of tiles, int64.
+
+    Raises
+    ------
+    InputError
+        If there are too few donors or slides.
+    """
+    if by not in BY:
+        raise InputError(f"by={by!r} is not one of {', '.join(BY)}.")
+    if by == "donor":
+        units = np.unique(bags.donors, return_inverse=True)[1][bags.index]
+    else:
+        units = bags.index if by == "slide" else np.arange(bags.n_instances)
+    n = int(units.max()) + 1
+    if n < 2:
+        raise InputError(f"one {by} only: there is nothing to leave out. Try by='tile', or strips.")
+    k = folds or (n if n <= _MOST_FOLDS and by != "tile" else 5)
+    if not 2 <= k <= n:
+        raise InputError(f"folds={k}: there are {n} {by}s to deal to them.")
+    order = np.random.default_rng([seed, 77]).permutation(n) if k < n else np.arange(n)
+    part = np.empty(n, dtype=np.int64)
+    part[order] = np.arange(n) % k
+    return [(np.flatnonzero(part[units] != i), np.flatnonzero(part[units] == i)) for i in range(k)]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
-from smalti.expression_method import NetworkExpression
+from smalti.expression_network import NetworkExpression
 from smalti.nn import noise
 from smalti.nn.gene_head import GeneHead, targets_sweep
 from smalti.nn.tile_net import TileNet

@@ -10,7 +10,7 @@ from torch import nn
 from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
-from smalti.expression_method import NetworkExpression
+from smalti.expression_network import NetworkExpression
 from smalti.nn import Standardize, encoder, noise
 from smalti.nn.gene_head import GeneHead
 

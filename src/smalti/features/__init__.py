@@ -13,10 +13,19 @@ if TYPE_CHECKING:
     from smalti.features.pretrained import PRESETS, backbone
 
 _NAMES = {
-    "Encoder": "encoders", "SelfSupervised": "convnet", "PRESETS": "pretrained", "backbone": "pretrained",
-    "describe_tile": "morphology", "extract": "extraction", "make_encoder": "encoders",
+    "Encoder": "encoders", "PRESETS": "pretrained", "SelfSupervised": "convnet",
+    "backbone": "pretrained", "describe_tile": "morphology", "extract": "extraction",
+    "make_encoder": "encoders",
 }  # fmt: skip
-__all__ = ["PRESETS", "Encoder", "SelfSupervised", "backbone", "describe_tile", "extract", "make_encoder"]
+__all__ = [
+    "PRESETS",
+    "Encoder",
+    "SelfSupervised",
+    "backbone",
+    "describe_tile",
+    "extract",
+    "make_encoder",
+]
 
 
 def __getattr__(name: str) -> Any:

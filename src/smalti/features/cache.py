@@ -33,7 +33,9 @@ class FeatureCache:
         self.folder = None if folder is None else Path(folder) / key[:24]
         self.dtype = np.float16 if half else np.float32
 
-    def block(self, start: int, shape: tuple[int, ...], make: Callable[[], np.ndarray]) -> np.ndarray:
+    def block(
+        self, start: int, shape: tuple[int, ...], make: Callable[[], np.ndarray]
+    ) -> np.ndarray:
         """The block that begins at tile ``start``: read, or made and kept; float32.
 
         A block that is damaged or of another shape is made anew, with a warning.
@@ -59,7 +61,7 @@ class FeatureCache:
 
 
 def tiles_digest(view: Any, start: int, stop: int) -> str:
-    """Digest of some tiles: of the pictures' files and places where the view is cut from pictures."""
+    """Digest of some tiles: of pictures' files and places, where the view is cut from pictures."""
     base, rows = view, np.arange(start, stop)
     if hasattr(base, "rows") and hasattr(base, "base"):  # some tiles of a backed view
         base, rows = base.base, base.rows[rows]

@@ -142,7 +142,8 @@ class FittedEncoder:
     def encode(self, tiles: np.ndarray, um_per_px: np.ndarray) -> np.ndarray:
         """(n, 3, H, W) uint8 to (n, width) float32."""
         x = torch.from_numpy(np.ascontiguousarray(tiles)).float()
-        return self.network.embed(x).numpy()
+        network: Any = self.network
+        return network.embed(x).numpy()
 
 
 class _Net(nn.Module):

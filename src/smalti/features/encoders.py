@@ -30,8 +30,12 @@ class Encoder(Protocol):
 
     name: str
     identity: str
-    features: Sequence[str]
     half: bool
+
+    @property
+    def features(self) -> Sequence[str]:
+        """One name per feature."""
+        ...
 
     def encode(self, tiles: np.ndarray, um_per_px: np.ndarray) -> np.ndarray:
         """(n, 3, H, W) uint8 and (n,) µm per pixel (NaN: not known) to (n, width) float32."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,8 @@ def extract(
             for at in range(start, stop, BLOCK):
                 end = min(at + BLOCK, stop)
                 shape = (end - at, *((8,) if flips == "all" else ()), len(names))
-                parts.append(store.block(
-                    at - start, shape,
-                    lambda at=at, end=end: _block(made, view, pixel, at, end, turns, flips,
-                                                  batch_size),
-                ))  # fmt: skip
+                make = partial(_block, made, view, pixel, at, end, turns, flips, batch_size)
+                parts.append(store.block(at - start, shape, make))
                 bar.advance(steps=end - at)
     table = np.concatenate(parts)
     name = f"X_{made.name}"
@@ -157,8 +155,8 @@ def _block(
     return np.concatenate(parts)
 
 
-def _key(
-    encoder: Encoder, view: View, start: int, stop: int, flips: str, pixel: np.ndarray
-) -> str:
-    text = f"{encoder.identity} {flips} {np.unique(pixel).tolist()} {tiles_digest(view, start, stop)}"
+def _key(encoder: Encoder, view: View, start: int, stop: int, flips: str, pixel: np.ndarray) -> str:
+    text = (
+        f"{encoder.identity} {flips} {np.unique(pixel).tolist()} {tiles_digest(view, start, stop)}"
+    )
     return hashlib.sha256(text.encode()).hexdigest()

@@ -62,7 +62,7 @@ def _colour(rgb: np.ndarray) -> dict[str, float]:
 
 def _stains(stain: np.ndarray) -> dict[str, float]:
     flat = stain.reshape(-1, 3)
-    out = {}
+    out: dict[str, float] = {}
     for name, values, quantiles in zip(
         _STAINS, flat.T, np.quantile(flat, _QUANTILES, axis=0).T, strict=True
     ):
@@ -77,7 +77,8 @@ def _stains(stain: np.ndarray) -> dict[str, float]:
 
 def _bands(plane: np.ndarray, pixel: float, name: str) -> dict[str, float]:
     """Energy between neighbouring scales, and how far gradients agree in direction."""
-    out, before = {}, plane
+    out: dict[str, float] = {}
+    before = plane
     for k, scale in enumerate(_SCALES):
         after = ndimage.gaussian_filter(plane, scale / pixel, truncate=3.0)
         band = before - after
@@ -92,7 +93,8 @@ def _bands(plane: np.ndarray, pixel: float, name: str) -> dict[str, float]:
 
 def _patterns(grey: np.ndarray) -> dict[str, float]:
     feature = need("skimage.feature", "slides")
-    image, out = (grey * 255).astype(np.uint8), {}
+    image = (grey * 255).astype(np.uint8)
+    out: dict[str, float] = {}
     for radius in (1, 2):
         codes = feature.local_binary_pattern(image, 8, radius, method="uniform")
         share = np.bincount(codes.astype(np.int64).ravel(), minlength=10) / codes.size
@@ -106,7 +108,7 @@ def _cooccurrence(plane: np.ndarray, name: str) -> dict[str, float]:
     angles = [0, np.pi / 4, np.pi / 2, 3 * np.pi / 4]
     table = feature.graycomatrix(levels, [1, 4], angles, levels=_LEVELS, symmetric=True,
                                  normed=True)  # fmt: skip
-    out = {}
+    out: dict[str, float] = {}
     for prop in ("contrast", "homogeneity", "energy", "correlation", "dissimilarity"):
         # mean over the angles: a turned tile has the same features
         for distance, value in zip((1, 4), feature.graycoprops(table, prop).mean(1), strict=True):
