@@ -54,6 +54,7 @@ def methods(group: str, data: Path) -> dict[str, object]:
     raw = {"scale_targets": False}
     if group == "main":
         return {
+            "ridge": "ridge",
             "ridge, random resnet50": sm.make("ridge", x="X_resnet50_random"),
             "ridge on 64 components": sm.make("ridge", preprocess="scale,pca=64",
                                               standardize=False),
@@ -77,6 +78,9 @@ def methods(group: str, data: Path) -> dict[str, object]:
         three = (team, {**team, "groups": "prefix"}, {**team, "groups": go})
         return {
             "ensemble: team x 3 groupings": sm.make("ensemble", members=three),
+            "ensemble: team on morphology and random resnet50": sm.make(
+                "ensemble", members=({**team, "x": "X_morphology"},
+                                     {**team, "x": "X_resnet50_random"})),
             "ensemble: ridge, pls, knn, team": sm.make(
                 "ensemble", members=("ridge", "pls", "knn", team)),
             "ensemble: the same, stacked": sm.make(

@@ -266,3 +266,25 @@ def test_accumulated_gradients_equal_one_step_for_squared_error():
     whole = make("mlp", dropout=0.0, epochs=2, batch_size=16).fit(bags)
     parts = make("mlp", dropout=0.0, epochs=2, batch_size=16, accumulate=4).fit(bags)
     np.testing.assert_allclose(parts.predict(bags), whole.predict(bags), atol=1e-3)
+
+
+def test_half_precision_trains_and_predicts_about_the_same():
+    bags = planted_slides(2, 16, images=True, size=32)
+    plain = sm.expression.FineTune.example().set_params(epochs=2, progress=False)
+    half = sm.expression.FineTune.example().set_params(epochs=2, progress=False,
+                                                       precision="bf16-mixed")  # fmt: skip
+    one, two = plain.fit(bags).predict(bags), half.fit(bags).predict(bags)
+    assert np.isfinite(two).all()
+    assert np.abs(one - two).max() < 0.1 * np.ptp(one)
+
+
+def test_a_backbone_of_timm_is_tuned_and_comes_back_without_its_weights(tmp_path, monkeypatch):
+    bags = planted_slides(2, 6, images=True, size=32)
+    model = sm.make("fine_tune", backbone="resnet10t", weights="random", epochs=1, warm=1,
+                    accumulate=2, progress=False).fit(bags)  # fmt: skip
+    model.save(tmp_path / "m")
+    monkeypatch.setattr("smalti.features.pretrained._hub", lambda *a: pytest.fail("went online"))
+    np.testing.assert_allclose(sm.load(tmp_path / "m").predict(bags), model.predict(bags), atol=1e-5)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match=r"\.safetensors"):
+        sm.make("fine_tune", backbone="resnet10t", weights="w.pt", progress=False).fit(bags)
