@@ -74,6 +74,18 @@ def test_compare(folder, tmp_path):
     assert set(folds["fold"]) == {0, 1}
 
 
+def test_features_that_are_there_already(folder, tmp_path):
+    table = ad.read_h5ad(folder / "spots.h5ad")
+    table.obsm["X_mine"] = np.log1p(np.asarray(table.X.todense())[:, :4])
+    table.write_h5ad(tmp_path / "f.h5ad")
+    where = (tmp_path / "f.h5ad", "--slide", "slide", "--donor", "patient")
+    fitted = run("expression", "fit", "ridge", *where, "--x", "X_mine", "--out", tmp_path / "m")
+    assert fitted.exit_code == 0, fitted.output
+    done = run("expression", "predict", tmp_path / "m", *where, "--out", tmp_path / "p.h5ad")
+    assert done.exit_code == 0, done.output
+    assert ad.read_h5ad(tmp_path / "p.h5ad").shape == (64, 12)
+
+
 def test_it_is_in_the_list_of_methods():
     text = run("methods").output
     assert "Tiles to genes" in text

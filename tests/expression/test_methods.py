@@ -284,7 +284,9 @@ def test_a_backbone_of_timm_is_tuned_and_comes_back_without_its_weights(tmp_path
                     accumulate=2, progress=False).fit(bags)  # fmt: skip
     model.save(tmp_path / "m")
     monkeypatch.setattr("smalti.features.pretrained._hub", lambda *a: pytest.fail("went online"))
-    np.testing.assert_allclose(sm.load(tmp_path / "m").predict(bags), model.predict(bags), atol=1e-5)
+    np.testing.assert_allclose(
+        sm.load(tmp_path / "m").predict(bags), model.predict(bags), atol=1e-5
+    )
     monkeypatch.undo()
     with pytest.raises(InputError, match=r"\.safetensors"):
         sm.make("fine_tune", backbone="resnet10t", weights="w.pt", progress=False).fit(bags)

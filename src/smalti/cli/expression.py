@@ -38,6 +38,12 @@ Encoder: TypeAlias = Annotated[
     str | None,
     typer.Option(help="What makes features of tiles: morphology, or a model of timm by name."),
 ]
+X: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--x", help="Features that the .h5ad has already, a key of obsm such as X_uni: no images."
+    ),
+]
 Weights: TypeAlias = Annotated[
     str | None, typer.Option(help="Of the encoder: pretrained, random, or a .safetensors file.")
 ]
@@ -63,6 +69,7 @@ def fit(
     tile_px: TilePx = None,
     um_per_px: UmPerPx = None,
     size: Size = None,
+    x: X = None,
     encoder: Encoder = "morphology",
     weights: Weights = None,
     cache: Cache = None,
@@ -79,7 +86,7 @@ def fit(
     _check(model, method)
     options.may_replace(out, "model.json")
     recipe = {"tile_um": tile_um, "tile_px": tile_px, "um_per_px": um_per_px, "size": size,
-              "encoder": None if model.images else encoder, "weights": weights}  # fmt: skip
+              "encoder": None if model.images else encoder, "weights": weights, "x": x}  # fmt: skip
     bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache)
     typer.echo(repr(bags))
     model.fit(dataclasses.replace(bags, origin={"tiles": recipe}))
@@ -149,6 +156,7 @@ def compare(
     tile_px: TilePx = None,
     um_per_px: UmPerPx = None,
     size: Size = None,
+    x: X = None,
     encoder: Encoder = "morphology",
     weights: Weights = None,
     cache: Cache = None,
@@ -167,7 +175,7 @@ def compare(
         _check(model, model.name)
     options.may_replace(out, "split.json")
     recipe = {"tile_um": tile_um, "tile_px": tile_px, "um_per_px": um_per_px, "size": size,
-              "encoder": encoder, "weights": weights}  # fmt: skip
+              "encoder": encoder, "weights": weights, "x": x}  # fmt: skip
     bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache)
     labels = [n.strip() for n in methods.split(",") if n.strip()]
     result = compare_expression(
@@ -191,6 +199,8 @@ def open_slides(
 
     if not path.exists():
         raise InputError(f"no file or folder {path}: check the path.")
+    if recipe.get("x") is not None:
+        return _with_features(path, str(recipe["x"]), slide, donor)
     if path.suffix == ".csv":
         bags = read_tiles(path.parent, path, slide=slide, donor=donor)
     else:
@@ -202,6 +212,17 @@ def open_slides(
         return bags
     more: dict[str, Any] = {} if recipe.get("weights") is None else {"weights": recipe["weights"]}
     return extract(bags, recipe["encoder"], cache=cache, **more)
+
+
+def _with_features(path: Path, x: str, slide: str | None, donor: str | None) -> Bags:
+    """Spots whose features are in the table."""
+    from smalti.io.anndata import read
+
+    if path.suffix not in (".h5ad", ".zarr"):
+        raise InputError(f"--x {x} is a key of an .h5ad or .zarr, and {path.name} is neither.")
+    if slide is None:
+        raise InputError(f"which slide is a spot of {path.name} on? Name the column, --slide NAME.")
+    return read(path, sample=slide, donor=donor, x={x: x, "counts": "X"})
 
 
 def genes_of(text: str) -> Any:
