@@ -253,6 +253,15 @@ def test_pairs_are_of_different_tiles_of_one_slide(bags):
     assert sorted(rows[1]) == sorted(rows[0])
 
 
+def test_of_many_slides_some_with_two_tiles_each():
+    many = planted_slides(9, 3, images=True, size=24, n_genes=4)
+    seen = []
+    screen_augmentations(many, ["hflip"], n=7, perceptual=lambda a, b: seen.append(a) or np.ones(7))
+    where = {t.tobytes(): i for i, t in enumerate(many.x["tile"])}
+    slides = many.index[[where[t.tobytes()] for t in seen[0]]]
+    assert sorted(np.bincount(slides)[np.unique(slides)]) == [2, 2, 3]
+
+
 def test_a_head_that_sees_no_colour_does_not_mind(bags):
     class Texture:
         def predict(self, tiles):

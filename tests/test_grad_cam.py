@@ -260,7 +260,7 @@ def slides():
 
 @pytest.fixture(scope="module")
 def model(slides):
-    return FineTune.example().set_params(epochs=8, progress=False).fit(slides)
+    return FineTune.example().set_params(epochs=12, lr=2e-3, progress=False).fit(slides)
 
 
 def test_maps_of_genes_are_those_of_their_outputs(model, slides):

@@ -3,7 +3,6 @@
 import threading
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,7 +68,8 @@ CENTERS = np.array([[30, 30], [100.5, 75.5], [180.2, 119.7], [50.49, 60.5], [105
 def test_tiles_are_crops(png, rgb, side, size):
     view = TileView([png], np.zeros(5, int), CENTERS, side, size)
     want = np.stack([naive(rgb, c, side, size) for c in CENTERS])
-    assert view.shape == (5, 3, size, size) and view.dtype == np.uint8
+    assert view.shape == (5, 3, size, size)
+    assert view.dtype == np.uint8
     np.testing.assert_array_equal(view.read(0, 5), want)
     np.testing.assert_array_equal(view.read(2, 4), want[2:4])
     np.testing.assert_array_equal(view.read(3, 99), want[3:])
@@ -133,7 +133,9 @@ def test_digest_follows_pixels_and_places(tmp_path, rgb):
     other[0, 0] ^= 1
     all_ = [digest(), digest(other), digest(shift=1), digest(size=8), digest(side=21),
             digest(pad=True)]  # fmt: skip
-    assert len(set(all_)) == 6 and digest() == all_[0] and digest(shift=0.2) == all_[0]
+    assert len(set(all_)) == 6
+    assert digest() == all_[0]
+    assert digest(shift=0.2) == all_[0]
 
 
 # ---------------------------------------------------------------- flat pictures
@@ -178,7 +180,8 @@ def test_jpg(tmp_path, rgb, mode):
     want = np.asarray(Image.open(path).convert("RGB"))
     np.testing.assert_array_equal(open_image(path).region(13, 20, 99, 70), want[20:90, 13:112])
     small, scale = open_image(path).thumbnail(50)
-    assert small.shape == (36, 50, 3) and scale == pytest.approx(50 / 211)
+    assert small.shape == (36, 50, 3)
+    assert scale == pytest.approx(50 / 211)
     box = np.asarray(Image.fromarray(want).resize((50, 36), Image.Resampling.BOX))
     assert np.abs(small.astype(int) - box).mean() < 6
 
@@ -210,7 +213,7 @@ def test_the_guard_survives_threads(tmp_path, monkeypatch):
         try:
             for _ in range(5):
                 open_image(path)
-        except Exception as error:
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
             failed.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(6)]
@@ -218,7 +221,8 @@ def test_the_guard_survives_threads(tmp_path, monkeypatch):
         t.start()
     for t in threads:
         t.join()
-    assert not failed and Image.MAX_IMAGE_PIXELS == 50
+    assert not failed
+    assert Image.MAX_IMAGE_PIXELS == 50
 
 
 # ---------------------------------------------------------------- TIFF
@@ -236,7 +240,13 @@ TIFFS = {
     "separate_strips": {"rowsperstrip": 40, "planarconfig": "separate"},
     "bigtiff": {"tile": (64, 64), "bigtiff": True, "byteorder": ">"},
 }
-REGIONS = [(0, 0, 211, 150), (13, 20, 99, 70), (48, 64, 48, 64), (210, 149, 1, 1), (0, 140, 211, 10)]
+REGIONS = [
+    (0, 0, 211, 150),
+    (13, 20, 99, 70),
+    (48, 64, 48, 64),
+    (210, 149, 1, 1),
+    (0, 140, 211, 10),
+]
 
 
 def write_tiff(path, rgb, **how):
@@ -315,8 +325,8 @@ def test_ome_says_its_scale(tmp_path, rgb):
 
 def test_ome_planes(tmp_path, rgb):
     path = tmp_path / "planes.ome.tif"
-    tifffile.imwrite(path, rgb.transpose(2, 0, 1), photometric="minisblack", tile=(32, 32), ome=True,
-                     metadata={"axes": "CYX"})  # fmt: skip
+    tifffile.imwrite(path, rgb.transpose(2, 0, 1), photometric="minisblack", tile=(32, 32),
+                     ome=True, metadata={"axes": "CYX"})  # fmt: skip
     np.testing.assert_array_equal(open_image(path).region(30, 20, 88, 77), rgb[20:97, 30:118])
 
 
@@ -410,7 +420,8 @@ def test_thumbnail_averages(tmp_path, name):
         write_tiff(tmp_path / name, board, tile=(64, 64))
     image = open_image(tmp_path / name)
     small, scale = image.thumbnail(90)
-    assert small.shape == (60, 90, 3) and scale == pytest.approx(0.1)
+    assert small.shape == (60, 90, 3)
+    assert scale == pytest.approx(0.1)
     assert np.abs(small[:, :43].astype(int) - 127).max() <= 2
     assert (small[:, 47:] == [200, 30, 90]).all()
     whole, one = image.thumbnail(5000)
@@ -429,13 +440,16 @@ def test_recent_lets_the_oldest_go():
     assert made == list("abc")
     get("d")  # c was used longest ago
     get("a")
-    assert made == list("abcd") and recent.held == 3
+    assert made == list("abcd")
+    assert recent.held == 3
     get("c")
     assert made == list("abcdc")
     get("huge", 10)  # larger than all: alone
-    assert recent.held == 10 and get("huge") == "huge"
+    assert recent.held == 10
+    assert get("huge") == "huge"
     get("a")
-    assert made == [*"abcdc", "huge", "a"] and recent.held == 1
+    assert made == [*"abcdc", "huge", "a"]
+    assert recent.held == 1
     recent.clear()
     assert recent.held == 0
 
@@ -444,7 +458,8 @@ def test_recent_lets_the_oldest_go():
 
     with pytest.raises(InputError):
         recent.get("x", fails)
-    assert recent.held == 0 and get("x") == "x"
+    assert recent.held == 0
+    assert get("x") == "x"
 
 
 def test_array_images(rgb):
@@ -524,11 +539,13 @@ def test_whole_slide_by_openslide(tmp_path):
     if openslide.OpenSlide.detect_format(str(path)) is None:
         pytest.skip("this OpenSlide reads no generic tiled TIFF")
     image = open_image(path, um_per_px=0.25)
-    assert type(image).__name__ == "WholeSlide" and (image.width, image.height) == (700, 600)
+    assert type(image).__name__ == "WholeSlide"
+    assert (image.width, image.height) == (700, 600)
     assert np.abs(image.region(100, 200, 150, 90).astype(int) - rgb[200:290, 100:250]).mean() < 3
     small, scale = image.thumbnail(70)
     box = np.asarray(Image.fromarray(rgb).resize((70, 60), Image.Resampling.BOX))
-    assert scale == pytest.approx(0.1) and np.abs(small.astype(int) - box).mean() < 4
+    assert scale == pytest.approx(0.1)
+    assert np.abs(small.astype(int) - box).mean() < 4
 
 
 # ---------------------------------------------------------------- tissue, grids, nuclei
@@ -565,7 +582,8 @@ def test_tissue_share():
     for x, y in corners:
         want.append(full[y + 100 : y + 140, x + 100 : x + 140].mean())
     np.testing.assert_allclose(tissue_share(mask, 0.1, corners, side), want, atol=1e-6)
-    assert want[0] == 1 and want[2] == 0.25
+    assert want[0] == 1
+    assert want[2] == 0.25
 
 
 def test_tile_quality(tmp_path):
@@ -576,8 +594,10 @@ def test_tile_quality(tmp_path):
     centers = [[48, 48], [144, 48], [240, 48]]
     view = TileView([open_image(tmp_path / "q.png")], [0, 0, 0], centers, 96, 96)
     table = tile_quality(view)
-    assert table["blur"][0] > 100 and table["blur"][1] == 0
-    assert table["pen"][2] == pytest.approx(0.5, abs=0.05) and table["pen"][1] == 0
+    assert table["blur"][0] > 100
+    assert table["blur"][1] == 0
+    assert table["pen"][2] == pytest.approx(0.5, abs=0.05)
+    assert table["pen"][1] == 0
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.5, 0.25])
@@ -586,13 +606,15 @@ def test_grid(overlap):
     centers = grid_centers(width, height, side, overlap=overlap)
     corners = centers - side / 2
     assert (corners == np.floor(corners)).all()
-    assert (corners >= 0).all() and (corners + side <= [width, height]).all()
+    assert (corners >= 0).all()
+    assert (corners + side <= [width, height]).all()
     step = round(side * (1 - overlap))
     for axis, extent in ((0, width), (1, height)):
         places = np.unique(corners[:, axis])
         assert (np.diff(places) == step).all()
         left, right = places[0], extent - places[-1] - side
-        assert left + right < step and abs(left - right) <= 1  # no room for more; in the middle
+        assert left + right < step
+        assert abs(left - right) <= 1
     assert len(centers) == len(np.unique(centers, axis=0))
     assert (np.diff(centers[:, 1]) >= 0).all()  # row by row
     covered = np.zeros((height, width), int)
@@ -637,7 +659,8 @@ def test_nucleus_centres(monkeypatch):
     found = nucleus_centers(ArrayImage(rgb.transpose(2, 0, 1), "n"), um_per_px=0.5)
     assert len(found) == len(centers)
     distance, which = cKDTree(centers).query(found)
-    assert distance.max() < 1.5 and len(set(which)) == len(centers)  # each once, none twice
+    assert distance.max() < 1.5
+    assert len(set(which)) == len(centers)
     blank = ArrayImage(np.full((3, 300, 300), 240, np.uint8), "blank")
     assert nucleus_centers(blank).shape == (0, 2)
 
@@ -647,7 +670,7 @@ def test_flat_pictures_are_decoded_once(tmp_path, monkeypatch):
 
     Image.fromarray(smooth(100, 100)).save(tmp_path / "o.png")
     calls, real = [], FlatImage._decode
-    monkeypatch.setattr(FlatImage, "_decode", lambda self: calls.append(Path(self.path)) or real(self))
+    monkeypatch.setattr(FlatImage, "_decode", lambda self: calls.append(1) or real(self))
     DECODED.clear()
     view = TileView([open_image(tmp_path / "o.png")], np.zeros(4, int), [[50, 50]] * 4, 20, 20)
     for i in range(4):

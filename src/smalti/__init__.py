@@ -12,7 +12,16 @@ from smalti._version import __version__
 
 if TYPE_CHECKING:
     from smalti import (
-        datasets, evaluate, explain, expression, features, genes, integrate, mil, plot, preprocess,
+        datasets,
+        evaluate,
+        explain,
+        expression,
+        features,
+        genes,
+        integrate,
+        mil,
+        plot,
+        preprocess,
         tiles,
     )  # fmt: skip
     from smalti.bags import Bags

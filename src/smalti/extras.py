@@ -16,8 +16,14 @@ from typing import Any
 from smalti.errors import InputError
 
 # where the package to install is not called as imported
-_PROJECTS = {"scvi": "scvi-tools", "scib_metrics": "scib-metrics", "umap": "umap-learn",
-             "skimage": "scikit-image", "PIL": "pillow", "openslide": "openslide-python"}
+_PROJECTS = {
+    "scvi": "scvi-tools",
+    "scib_metrics": "scib-metrics",
+    "umap": "umap-learn",
+    "skimage": "scikit-image",
+    "PIL": "pillow",
+    "openslide": "openslide-python",
+}
 
 
 def absent(package: str, extra: str = "integrate") -> str | None:

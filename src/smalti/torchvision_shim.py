@@ -11,10 +11,12 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 _kept: list[Any] = []  # the declarations live as long as this
+_lock = threading.Lock()
 
 
 def mend_torchvision() -> bool:
@@ -22,6 +24,11 @@ def mend_torchvision() -> bool:
 
     To be called before the first import of torchvision, or of a package that imports it.
     """
+    with _lock:  # a pool of threads may ask for packages at once
+        return _mend()
+
+
+def _mend() -> bool:
     import torch
 
     if _kept or "torchvision" in sys.modules:

@@ -139,7 +139,7 @@ def screen_augmentations(
     um_per_px
         Of a tile's pixel; from the bags when left out.
     n
-        Tiles to try, spread over the slides.
+        Tiles to try, spread over the slides, two or more of each.
     seed
         Of tiles, pairs and augmentations.
     perceptual
@@ -234,10 +234,10 @@ def _sample(
     if len(view.shape) != 4 or view.shape[1] != 3 or view.dtype != np.uint8:
         raise InputError(f"tiles of shape {tuple(view.shape)} and {view.dtype}: screening needs "
                          "(n, 3, height, width) uint8.")  # fmt: skip
-    order = draw.permutation(len(slide))
+    many = np.flatnonzero(np.bincount(slide) > 1)  # a slide of one tile has no pair
+    order = draw.permutation(np.flatnonzero(np.isin(slide, draw.permutation(many)[: n // 2])))
     turn = pd.Series(slide[order]).groupby(slide[order]).cumcount().to_numpy()
     rows = np.sort(order[np.argsort(turn, kind="stable")[:n]])  # as many of each slide as can be
-    rows = rows[np.bincount(slide[rows])[slide[rows]] > 1]
     if len(rows) < 2:
         raise InputError("screening compares different tiles of a slide: give two of one, or more.")
     if um_per_px is None and isinstance(tiles, Bags) and "um_per_px" in tiles.bag:

@@ -109,19 +109,17 @@ def _open(path: Path) -> Any:
     if not path.exists():
         raise InputError(f"no file or folder {path}: check the path.")
     if path.suffix == ".zarr" and not (path / "obs").exists():
-        from smalti.extras import need
+        from smalti.io.spatial import open_spatialdata
 
-        return need("spatialdata", extra="spatialdata").read_zarr(path)
+        return open_spatialdata(path)
     return _whole(path, False)
 
 
 def _into_anndata(table: Any, predicted: Any, bags: Bags) -> None:
     rows = bags.rows
-    if len(rows) and rows.max() >= table.n_obs:
-        raise InputError(
-            f"the slides have a row {int(rows.max())}, the table {table.n_obs} only: give the data "
-            "that the slides were read from."
-        )
+    wrong = _strange_rows(table, bags)
+    if wrong:
+        raise InputError(f"{wrong}: give the data that the slides were read from.")
     place = {g: i for i, g in enumerate(table.var_names)}
     at = np.array([place.get(g, -1) for g in predicted.var_names])
     known = at >= 0
@@ -139,15 +137,31 @@ def _into_anndata(table: Any, predicted: Any, bags: Bags) -> None:
         table.uns[name] = note
 
 
+def _strange_rows(table: Any, bags: Bags) -> str | None:
+    """What shows that the tiles are not rows of a table; None where nothing does."""
+    rows, index = bags.rows, bags.instance.index
+    if len(rows) and rows.max() >= table.n_obs:
+        return f"the slides have a row {int(rows.max())}, the table {table.n_obs} only"
+    if pd.api.types.is_integer_dtype(index):  # tiles without names
+        return None
+    for tile, name in zip(index.astype(str), table.obs_names[rows].astype(str), strict=True):
+        if tile != name and not tile.endswith(f"_{name}"):
+            return f"tile {tile!r} is not the table's row {name!r}"
+    return None
+
+
 def _into_spatialdata(data: Any, predicted: Any, bags: Bags) -> None:
     from smalti.extras import need
 
     models = need("spatialdata.models", extra="spatialdata")
-    keys = [k for k in data.tables if k != TABLE]
-    for key in keys:
-        table = data.tables[key]
+    wrong = "none annotates regions"
+    for key, table in data.tables.items():
         note = table.uns.get("spatialdata_attrs")
-        if note is None or not (len(bags.rows) and bags.rows.max() < table.n_obs):
+        if key == TABLE or note is None:
+            continue
+        strange = _strange_rows(table, bags)
+        if strange:
+            wrong = f"{key!r}: {strange}"
             continue
         new = predicted.copy()
         for column in (note["region_key"], note["instance_key"]):
@@ -159,6 +173,6 @@ def _into_spatialdata(data: Any, predicted: Any, bags: Bags) -> None:
         )
         return
     raise InputError(
-        f"no table of this SpatialData annotates regions with {len(bags.rows):,} rows or more: "
-        "give the data that the slides were read from."
+        f"no table of this SpatialData has the rows of the slides ({wrong}): give the data that "
+        "the slides were read from."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,8 @@ def legacy_sections(
         there = [s for s in spots.index if s in set(counts.index)]
         if not there:
             raise InputError(
-                f"{tables['counts']} (spots such as {counts.index[0]}) and {tables['spots']} (such as "
-                f"{spots.index[0]}) have no spot in common: are they of one section?"
+                f"{tables['counts']} (spots such as {counts.index[0]}) and {tables['spots']} (such "
+                f"as {spots.index[0]}) have no spot in common: are they of one section?"
             )
         gone = len(spots) - len(there)
         if gone:
@@ -77,7 +78,9 @@ def legacy_sections(
         try:
             values = counts.loc[there].to_numpy(np.float32)
         except ValueError as error:
-            raise InputError(f"{tables['counts']} holds text among the counts ({error}).") from error
+            raise InputError(
+                f"{tables['counts']} holds text among the counts ({error}): mend the table."
+            ) from error
         genes = list(map(str, counts.columns))
         matrix, unique = checked_counts(values, genes, there, str(tables["counts"]))
         notes += renamed(genes, unique, str(tables["counts"]))
@@ -94,7 +97,7 @@ def _read(file: Path, **kwargs: Any) -> pd.DataFrame:
     separator = "," if ".csv" in file.name else "\t"
     try:
         return pd.read_csv(file, sep=separator, **kwargs)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         raise InputError(f"{file} cannot be read ({error}): copy it again.") from error
 
 

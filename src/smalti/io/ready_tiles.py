@@ -13,6 +13,7 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.extras import need
 from smalti.io.counts import unique_names
 from smalti.tiles.image import open_image, resize
 
@@ -38,6 +39,7 @@ class FileTiles:
         files = self.files[start:stop]
         if not files:
             return np.empty((0, *self.shape[1:]), np.uint8)
+        need("PIL.Image", extra="slides")  # here, as the first import must not be in four threads
         with ThreadPoolExecutor(4) as pool:  # decoding lets go of the interpreter
             return np.stack(list(pool.map(self._one, files)))
 
@@ -47,8 +49,7 @@ class FileTiles:
             raise InputError(
                 f"{file} has {image.width} x {image.height} px: ready tiles are square."
             )
-        rgb = image.region(0, 0, image.width, image.height)
-        return resize(rgb, (self.size, self.size)).transpose(2, 0, 1)
+        return resize(image.whole(), (self.size, self.size)).transpose(2, 0, 1)
 
     def digest(self) -> str:
         """Of the files' names, sizes and times."""
@@ -109,9 +110,9 @@ def read_tiles(
     folder = Path(folder)
     name = "the table" if isinstance(table, pd.DataFrame) else str(table)
     if not isinstance(table, pd.DataFrame):
-        if not Path(table).exists():
-            raise InputError(f"no file {table}: check the path.")
-        table = pd.read_csv(table)
+        table = read_table(table)
+    if not len(table):
+        raise InputError(f"{name} has no rows: a tile is one.")
     labels = [label] if isinstance(label, str) else list(label or ())
     about = [c for c in (id, path, slide, donor, *labels, *columns) if c and c != "bag"]
     absent = [c for c in about if c not in table]
@@ -125,20 +126,31 @@ def read_tiles(
     gone = [str(f) for f in files if not f.is_file()]
     if gone:
         raise InputError(
-            f"{len(gone)} of {len(files)} tiles of {name} have no file: {', '.join(gone[:3])}. Give "
-            "the folder that its paths start from."
+            f"{len(gone)} of {len(files)} tiles of {name} have no file: {', '.join(gone[:3])}. "
+            "Give the folder that its paths start from."
         )
-    genes = [c for c in table.columns if c not in about]
+    values = table.loc[:, [c not in about and not str(c).startswith("Unnamed:")  # a written index
+                           for c in table.columns]]  # fmt: skip
     views: dict[str, Any] = {"tile": FileTiles(files, size or open_image(files[0]).width)}
     features = {}
-    if genes:
-        views["counts"], features["counts"] = _values(table[genes], ids, name)
+    if values.shape[1]:
+        views["counts"], features["counts"] = _values(values, ids, name)
     bag_id = np.full(len(table), "tiles") if slide is None else table[slide].astype(str).to_numpy()
     obs = table[[c for c in about if c not in (id, path)]].set_axis(ids.to_numpy())
     bag = pd.DataFrame(index=pd.Index(pd.unique(pd.Series(bag_id)), name="bag"))
     bag["um_per_px"] = np.nan if um_per_px is None else float(um_per_px)
     return Bags.from_rows(views, bag_id, donor=donor, target=label, instance=obs, bag=bag,
                           features=features)  # fmt: skip
+
+
+def read_table(file: str | Path) -> pd.DataFrame:
+    """A .csv; errors name it."""
+    if not Path(file).is_file():
+        raise InputError(f"no file {file}: check the path.")
+    try:
+        return pd.read_csv(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read as a table ({error}): save it as .csv.") from error
 
 
 def _file(folder: Path, path: str) -> Path:
@@ -148,7 +160,7 @@ def _file(folder: Path, path: str) -> Path:
 
 
 def _values(table: pd.DataFrame, ids: pd.Series, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    text = [c for c in table if not pd.api.types.is_numeric_dtype(table[c])]
+    text = [c for c, t in table.dtypes.items() if not pd.api.types.is_numeric_dtype(t)]
     if text:
         raise InputError(
             f"column {text[0]!r} of {name} holds text, so it is no gene: name it in columns=."

@@ -75,6 +75,10 @@ class Cut:
             raise InputError("give tile_um (µm) or tile_px (pixels of the slide), not both.")
         if self.tiles not in (None, "spots", "grid", "nuclei"):
             raise InputError(f"tiles={self.tiles!r} is none of 'spots', 'grid', 'nuclei'.")
+        for name in ("tile_um", "tile_px", "size"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"{name}={value} must be over 0.")
         if self.edge not in ("error", "drop", "pad"):
             raise InputError(f"edge={self.edge!r} is none of 'error', 'drop', 'pad'.")
 
@@ -98,8 +102,13 @@ class Cut:
 
 
 def assemble(
-    sections: Sequence[Section], cut: Cut, *, quality: bool, progress: bool | None,
-    notes: Sequence[str] = (), **bag_args: Any,
+    sections: Sequence[Section],
+    cut: Cut,
+    *,
+    quality: bool,
+    progress: bool | None,
+    notes: Sequence[str] = (),
+    **bag_args: Any,
 ) -> Bags:
     """Bags of tiles: one bag per section.
 
@@ -164,6 +173,10 @@ def _place(section: Section, cut: Cut, notes: list[str]) -> _Placed:
     image = section.image
     if kind == "spots":
         xy, obs = np.asarray(section.xy, dtype=np.float64), section.obs.copy()
+        lost = ~np.isfinite(xy).all(1)
+        if lost.any():
+            raise InputError(f"{int(lost.sum())} spots of slide {section.slide!r} have no position "
+                             f"(first: {obs.index[lost][0]!r}): drop them.")  # fmt: skip
     else:
         xy = (grid_centers(image.width, image.height, side, overlap=cut.overlap) if kind == "grid"
               else nucleus_centers(image, um_per_px=um_per_px))  # fmt: skip
@@ -194,13 +207,13 @@ def _kept(
     if off.any() and cut.edge == "error" and kind == "spots":
         first = obs[off].iloc[0]
         inside = obs["x_px"].between(0, image.width) & obs["y_px"].between(0, image.height)
-        hint = ("make tiles smaller, or say edge='drop' or edge='pad' (white)" if inside.mean() > 0.5
-                else "most spots themselves lie outside: are their pixels those of another "
-                "resolution, or x and y swapped?")  # fmt: skip
+        hint = ("make tiles smaller, or say edge='drop' or edge='pad' (white)"
+                if inside.mean() > 0.5 else "most spots themselves lie outside: are their pixels "
+                "those of another resolution, or x and y swapped?")  # fmt: skip
         raise InputError(
-            f"{int(off.sum())} of {len(obs)} tiles leave slide {slide!r} (first: {obs.index[off][0]}"
-            f" at x={first['x_px']:.0f}, y={first['y_px']:.0f} px, tiles of {side} px; "
-            f"{image.path.name} is {image.width} x {image.height} px): {hint}."
+            f"{int(off.sum())} of {len(obs)} tiles leave slide {slide!r} (first: "
+            f"{obs.index[off][0]} at x={first['x_px']:.0f}, y={first['y_px']:.0f} px, tiles of "
+            f"{side} px; {image.path.name} is {image.width} x {image.height} px): {hint}."
         )
     if off.any() and cut.edge != "pad":
         keep &= ~off

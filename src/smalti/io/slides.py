@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,11 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.io.legacy_st import legacy_sections, section_files
 from smalti.io.pictures import opened, picture_files
-from smalti.io.ready_tiles import read_tiles
+from smalti.io.ready_tiles import read_table, read_tiles
 from smalti.io.sections import Cut, Section, assemble
 from smalti.io.spatial import spatialdata_sections
 from smalti.io.spots import anndata_sections, stated
-from smalti.io.tables import open_table
+from smalti.io.tables import Table, open_table
 from smalti.io.visium import is_visium, visium_section
 from smalti.tiles.image import SUFFIXES
 
@@ -135,19 +135,28 @@ def _sections(
     path = Path(source) if isinstance(source, (str, Path)) else None
     if path is not None and not path.exists():
         raise InputError(f"no file or folder {path}: check the path.")
-    if hasattr(source, "tables") or (path and path.suffix == ".zarr" and not (path / "X").exists()):
+    zarr = path is not None and path.suffix == ".zarr"
+    if hasattr(source, "tables") or (zarr and path and not (path / "obs").exists()):
         return spatialdata_sections(source, images=images, um_per_px=um_per_px, pitch_um=pitch_um,
                                     notes=notes)  # fmt: skip
     if hasattr(source, "obs") or (path and path.suffix in (".h5ad", ".zarr")):
         return anndata_sections(
-            open_table(source), images=images, slide=slide, counts=counts, xy=xy,
+            cast(Table, open_table(source)), images=images, slide=slide, counts=counts, xy=xy,
             um_per_px=um_per_px, pitch_um=pitch_um, notes=notes,
         )  # fmt: skip
     folders = [path] if path else [Path(s) for s in source] if _paths(source) else []
-    if folders and all(f.is_dir() and is_visium(f) for f in folders):
+    if folders and path is None and any(f.is_dir() for f in folders):
+        wrong = next((f for f in folders if not is_visium(f)), None)
+        if wrong is not None:
+            raise InputError(
+                f"{wrong} is no output of Space Ranger (spatial/ and filtered_feature_bc_matrix), "
+                "as a list of folders must be."
+            )
+    if folders and all(is_visium(f) for f in folders):
         names = [f.name if f.name != "outs" else f.parent.name for f in folders]
-        if len(set(names)) < len(names):
-            raise InputError(f"two folders are called {names[0]!r}: slides need names of their own.")
+        twice = next((n for n in names if names.count(n) > 1), None)
+        if twice:
+            raise InputError(f"two folders are called {twice!r}: slides need names of their own.")
         return [visium_section(f, name=n, image=images, um_per_px=um_per_px, notes=notes)
                 for f, n in zip(folders, names, strict=True)]  # fmt: skip
     if path and path.is_dir():
@@ -162,8 +171,11 @@ def _sections(
             )
     if isinstance(um_per_px, str):
         raise InputError(f"um_per_px={um_per_px!r}: images have no columns; give a number.")
+    pictures = picture_files(source)
+    if not pictures:
+        raise InputError("no slides: the list of images is empty.")
     return [Section(name, opened(file), um_per_px=stated(um_per_px, name))
-            for name, file in picture_files(source).items()]  # fmt: skip
+            for name, file in pictures.items()]  # fmt: skip
 
 
 def _paths(source: Any) -> bool:
@@ -175,7 +187,7 @@ def _with_table(
 ) -> tuple[list[Section], pd.DataFrame]:
     """The slides that a table names, and its rows in their order."""
     name = "table" if isinstance(table, pd.DataFrame) else str(table)
-    frame = table if isinstance(table, pd.DataFrame) else pd.read_csv(table)
+    frame = table if isinstance(table, pd.DataFrame) else read_table(table)
     if slide is None or slide not in frame:
         raise InputError(
             f"which column of {name} names the slide? slide=...; there are "

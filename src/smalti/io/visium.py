@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,13 @@ _COLUMNS = ["barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullre
 
 def is_visium(path: Path) -> bool:
     """Whether a folder is the output of Space Ranger."""
-    return path.is_dir() and (path / "spatial").is_dir() and (
-        _counts_of(path) is not None or (path / "outs" / "spatial").is_dir()
-    )
+    path = _outs(path)
+    return (path / "spatial").is_dir() and _counts_of(path) is not None
+
+
+def _outs(path: Path) -> Path:
+    """Where the files of a run are: in its folder "outs", if that was kept."""
+    return path / "outs" if (path / "outs" / "spatial").is_dir() else path
 
 
 def visium_section(
@@ -52,13 +57,14 @@ def visium_section(
     InputError
         If a file is missing, or spots and counts have no barcode in common; with names.
     """
+    path = _outs(path)
     spots = _positions(path)
     matrix, genes, barcodes = _counts(path)
     there = spots.index.intersection(barcodes, sort=False)
     if not len(there):
         raise InputError(
-            f"{path}: no barcode of the counts (such as {barcodes[0]}) is among the positions (such "
-            f"as {spots.index[0]}): are the two of one section?"
+            f"{path}: no barcode of the counts (such as {barcodes[0]}) is among the positions "
+            f"(such as {spots.index[0]}): are the two of one section?"
         )
     lost = len(barcodes) - len(there)
     if lost:
@@ -91,7 +97,9 @@ def _counts(path: Path) -> tuple[sp.csr_matrix, list[str], list[str]]:
     """(n_spots, n_genes), symbols and barcodes."""
     file = _counts_of(path)
     if file is None:
-        raise InputError(f"{path} has no filtered_feature_bc_matrix (.h5 or folder): copy it there.")
+        raise InputError(
+            f"{path} has no filtered_feature_bc_matrix (.h5 or folder): copy it there."
+        )
     if file.is_dir():
         return _mtx(file)
     import h5py
@@ -119,9 +127,13 @@ def _mtx(folder: Path) -> tuple[sp.csr_matrix, list[str], list[str]]:
                 return folder / f"{stem}{suffix}"
         raise InputError(f"{folder} has no {stem} (or {stem}.gz): copy the whole folder.")
 
-    features = pd.read_csv(one("features.tsv"), sep="\t", header=None)
-    barcodes = pd.read_csv(one("barcodes.tsv"), sep="\t", header=None)[0].astype(str).tolist()
-    matrix = sp.csr_matrix(mmread(one("matrix.mtx")).T)
+    files = [one(name) for name in ("features.tsv", "barcodes.tsv", "matrix.mtx")]
+    try:
+        features = pd.read_csv(files[0], sep="\t", header=None)
+        barcodes = pd.read_csv(files[1], sep="\t", header=None)[0].astype(str).tolist()
+        matrix = sp.csr_matrix(mmread(files[2]).T)
+    except (OSError, ValueError, EOFError, zlib.error) as error:
+        raise InputError(f"{folder} holds a damaged table ({error}): copy it again.") from error
     kind = features[2].to_numpy() if features.shape[1] > 2 else np.full(len(features), "")
     return _expression(matrix, features[1].astype(str).tolist(), kind, barcodes)
 
@@ -169,13 +181,23 @@ def _picture(path: Path, image: Any, notes: list[str], name: str) -> tuple[Any, 
         for suffix in (".png", ".jpg", ".jpeg"):
             file = path / "spatial" / f"tissue_{kind}_image{suffix}"
             if file.exists() and scales.exists():
-                scale = float(json.loads(scales.read_text(encoding="utf-8"))[f"tissue_{kind}_scalef"])
+                scale = _factor(scales, f"tissue_{kind}_scalef")
                 notes.append(
                     f"slide {name!r}: cut from {file.name}, a small version of the slide (1 of "
                     f"{1 / scale:.3g} pixels): give the full-resolution image, images=..."
                 )
                 return opened(file), scale
     raise InputError(
-        f"{path / 'spatial'} has no tissue_hires_image.png with scalefactors_json.json, and no image "
-        "was given: images=FILE."
+        f"{path / 'spatial'} has no tissue_hires_image.png with scalefactors_json.json, and no "
+        "image was given: images=FILE."
     )
+
+
+def _factor(file: Path, name: str) -> float:
+    try:
+        scale = float(json.loads(file.read_text(encoding="utf-8"))[name])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} gives no {name} ({error}): copy it again.") from error
+    if not 0 < scale <= 1:
+        raise InputError(f"{file} gives {name}={scale}: expected over 0 and at most 1.")
+    return scale

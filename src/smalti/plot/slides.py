@@ -61,12 +61,14 @@ def plot_gene_maps(
     Raises
     ------
     InputError
-        If the slide is not there, positions are missing, or shapes do not fit.
+        If the slide is not there, no gene is named, positions are missing, or shapes do not fit.
     """
     from smalti.evaluate.expression_limits import morans_i
     from smalti.evaluate.expression_metrics import pearson_genes
 
     rows, name = _rows(bags, slide)
+    if not len(genes):
+        raise InputError("genes names no gene to draw.")
     for label, values in (("measured", measured), ("predicted", predicted)):
         if np.shape(values) != (bags.n_instances, len(genes)):
             raise InputError(
@@ -225,7 +227,14 @@ def plot_nuclei(tiles: Sequence[np.ndarray], nuclei: Sequence[Any]) -> Figure:
         (height, width, 3) uint8 each.
     nuclei
         What :func:`smalti.tiles.nuclei.find_nuclei` returned for each.
+
+    Raises
+    ------
+    InputError
+        If there are no tiles, or not as many nuclei.
     """
+    if not len(tiles) or len(tiles) != len(nuclei):
+        raise InputError(f"{len(tiles)} tiles and nuclei of {len(nuclei)}: give one for each tile.")
     columns = min(4, len(tiles))
     lines = -(-len(tiles) // columns)
     figure, grid = new(2.2 * columns, 2.4 * lines, nrows=lines, ncols=columns, squeeze=False)

@@ -33,6 +33,10 @@ class FlatImage(SlideImage):
             image.load()
             return image
 
+    def whole(self) -> np.ndarray:
+        """All of it; past the cache, whose lock would let one thread decode at a time."""
+        return pil_rgb(self._decode(), self.path)
+
     def _key(self) -> tuple[str, int, int]:
         stat = self.path.stat()
         return (str(self.path.resolve()), stat.st_size, stat.st_mtime_ns)

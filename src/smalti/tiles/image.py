@@ -44,9 +44,7 @@ class SlideImage(ABC):
     def _read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Region inside the picture, RGB."""
 
-    def region(
-        self, x: int, y: int, width: int, height: int, *, pad: bool = False
-    ) -> np.ndarray:
+    def region(self, x: int, y: int, width: int, height: int, *, pad: bool = False) -> np.ndarray:
         """Pixels of a rectangle at full resolution.
 
         Parameters
@@ -83,6 +81,10 @@ class SlideImage(ABC):
             part = self._read(left, top, right - left, bottom - top)
             out[top - y : bottom - y, left - x : right - x] = part
         return out
+
+    def whole(self) -> np.ndarray:
+        """All of it, (height, width, 3) uint8 RGB; for small pictures, nothing is kept."""
+        return self._read(0, 0, self.width, self.height)
 
     def thumbnail(self, most: int = 1024) -> tuple[np.ndarray, float]:
         """A small version of the picture.

@@ -108,7 +108,8 @@ class TiffImage(SlideImage):
 def _colours(page: Any, out: np.ndarray) -> np.ndarray:
     """Samples as grey or RGB: of a palette looked up, of CMYK and white-is-zero turned round."""
     if page.photometric == 3 and page.colormap is not None:
-        return np.ascontiguousarray(page.colormap.T[out[..., 0]])  # 16 bits
+        # Pillow writes 8 bits as v * 256, others as v * 257: the upper byte is right for both
+        return (page.colormap >> 8).astype(np.uint8).T[out[..., 0]]
     if page.photometric in (0, 5) and out.dtype.kind == "u":
         most = int(np.iinfo(out.dtype).max)
         out = most - out
@@ -131,8 +132,8 @@ def _scale(file: Any, page: Any) -> float | None:
     if "XResolution" not in tags or "ResolutionUnit" not in tags:
         return None
     top, below = tags["XResolution"].value
-    unit = {2: _INCH, 3: _CM}.get(int(tags["ResolutionUnit"].value))
-    if unit is None or not top or not below:
+    length = {2: _INCH, 3: _CM}.get(int(tags["ResolutionUnit"].value))
+    if length is None or not top or not below:
         return None
-    scale = unit * below / top
+    scale = length * below / top
     return scale if 0.05 <= scale <= 10 else None  # 72 dots an inch is a printer's word
