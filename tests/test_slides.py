@@ -888,3 +888,13 @@ def test_ready_tiles_in_a_fresh_process(competition):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "(2, 3, 8, 8)", done.stderr
+
+
+def test_what_many_slides_share_is_said_once():
+    from smalti.io.sections import _fewer
+
+    many = [f"slide 'S{i}': {i + 1} of 9 tiles hold no tissue (first: S{i}_a) and are kept."
+            for i in range(8)]  # fmt: skip
+    other = "slide 'S1': 1 of 9 tiles leave the picture and are left out."
+    assert _fewer([*many, other]) == [f"{many[0]} So too on 7 other slides.", other]
+    assert _fewer(many[:3]) == many[:3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from smalti.tiles.view import TileView
 
 _THUMBNAIL = 2048
 _EMPTY = 0.05  # a tile with less tissue is said to hold none
+_SHOWN = 3  # slides with the same finding that are named
 
 
 @dataclasses.dataclass
@@ -140,6 +142,7 @@ def assemble(
     table = bag_args.pop("bag", None)
     table = pd.DataFrame(index=pd.Index(slides, name="bag")) if table is None else table.copy()
     table["um_per_px"] = [np.nan if p.um_per_px is None else p.um_per_px for p in placed]
+    notes = _fewer(notes)
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=3)
     bags = Bags.from_rows(
@@ -149,6 +152,20 @@ def assemble(
         rows = np.concatenate([p.rows for p in placed if p.rows is not None])
         bags = dataclasses.replace(bags, rows=rows)
     return bags
+
+
+def _fewer(notes: Sequence[str]) -> list[str]:
+    """One note for a finding that many slides share, not one each."""
+    kinds: dict[str, list[str]] = {}
+    for note in notes:
+        kind = re.sub(r"slide '[^']*'|\(first:[^)]*\)|[\d.,]+", "", note)
+        kinds.setdefault(kind, []).append(note)
+    return [
+        note
+        for same in kinds.values()
+        for note in (same if len(same) <= _SHOWN else [
+            f"{same[0]} So too on {len(same) - 1} other slides."])
+    ]  # fmt: skip
 
 
 @dataclasses.dataclass
