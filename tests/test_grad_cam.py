@@ -186,7 +186,8 @@ def test_families_of_timm(name):
     torch.manual_seed(0)
     small = {"densenet121": {"block_config": (1, 1, 1, 1), "growth_rate": 8},
              "swin_tiny_patch4_window7_224": {"embed_dim": 24, "depths": (1, 1, 1, 1)},
-             "xcit_nano_12_p16_224": {"depth": 2}, "vit_tiny_patch16_224": {"depth": 2}}  # fmt: skip
+             "xcit_nano_12_p16_224": {"depth": 2},
+             "vit_tiny_patch16_224": {"depth": 2}}  # fmt: skip
     net = extras.need("timm", "vision").create_model(
         name, pretrained=False, num_classes=4, **small.get(name, {})
     )

@@ -37,8 +37,9 @@ def bags():
 @pytest.fixture
 def sections(tmp_path):
     """Two slides cut from pictures: light, with a dark square in the lower left corner."""
-    import smalti as sm
     from PIL import Image
+
+    import smalti as sm
 
     for name in "AB":
         picture = np.full((96, 128, 3), (230, 190, 215), dtype=np.uint8)
@@ -57,8 +58,8 @@ def test_gene_maps(bags):
     panels = figure.axes[:6]
     r = np.corrcoef(y[36:, 0], p[36:, 0])[0, 1]
     titles = [a.get_title(loc="left") for a in panels]
-    assert titles == ["AAA1, measured", "predicted", "difference (z)"] + \
-        ["BBB1, measured", "predicted", "difference (z)"]  # fmt: skip
+    rest = ["predicted", "difference (z)"]
+    assert titles == ["AAA1, measured", *rest, "BBB1, measured", *rest]
     assert panels[2].get_title(loc="right").strip() == f"r {r:.2f}"
     assert panels[5].get_title(loc="right") == ""  # no r of what has no spread
     assert "Moran's I" in panels[0].get_title(loc="right")
@@ -139,7 +140,9 @@ def test_grad_cam():
     figure = plot_grad_cam(images, cams, ["EPCAM", "CD3E"])
     assert {"tile", "EPCAM", "CD3E"} <= set(drawn(figure))
     np.testing.assert_array_equal(figure.axes[4].images[1].get_array(), cams[1, 0])
-    with pytest.raises(InputError, match=r"maps of shape \(3, 2, 16, 16\) do not fit 3 tiles and 1"):
+    with pytest.raises(
+        InputError, match=r"maps of shape \(3, 2, 16, 16\) do not fit 3 tiles and 1"
+    ):
         plot_grad_cam(images, cams, ["EPCAM"])
 
 

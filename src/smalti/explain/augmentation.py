@@ -201,7 +201,8 @@ def screen_augmentations(
             ratio = float(values.mean() / yardstick[d]) if yardstick[d] > 0 else np.nan
             lines.append({"candidate": name, "distance": d, "mean": values.mean(),
                           "sd": values.std(), "ratio": ratio, "threshold": limits[d],
-                          "decides": kind.keeps_label and not (kind.moves and d in ALIGNED)})  # fmt: skip
+                          "decides": kind.keeps_label
+                          and not (kind.moves and d in ALIGNED)})  # fmt: skip
         rows += _judge(lines, kind.keeps_label)
     table = pd.DataFrame(rows).reindex(columns=[
         "candidate", "distance", "mean", "sd", "ratio", "threshold", "decides", "accepted", "why",

@@ -165,6 +165,8 @@ def _rows(bags: Bags, tiles: Any) -> np.ndarray:
         rows = bags.instance.index.get_indexer(pd.Index(asked.astype(str)))
         wrong = asked[rows < 0]
     if len(wrong) or not len(rows):
-        what = f"tiles names {wrong[:1].tolist()[0]!r}, which" if len(wrong) else "tiles names none, which"
-        raise InputError(f"{what} is not among the {bags.n_instances} tiles of these bags.")
+        what = repr(wrong.tolist()[0]) if len(wrong) else "none"
+        raise InputError(
+            f"tiles names {what}, which is not among the {bags.n_instances} tiles of these bags."
+        )
     return rows

@@ -78,7 +78,7 @@ def grad_cam(
             f"grad_cam needs images (n, channels, height, width) and an output, not images of "
             f"shape {tuple(pixels.shape)} and {len(chosen)} outputs."
         )
-    tap = _Tap(network, layer, tuple(pixels.shape[-2:]))
+    tap = _Tap(network, layer, (int(pixels.shape[-2]), int(pixels.shape[-1])))
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     parts = []
     with _quiet(network):

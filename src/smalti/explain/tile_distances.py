@@ -115,8 +115,10 @@ def _dino() -> Distance:
     hub = need("huggingface_hub", extra="vision")
     file = hub.try_to_load_from_cache(f"timm/{_DINO}", "model.safetensors")
     if not isinstance(file, str):
-        raise InputError("its weights are not on this machine; once, with a network: python -c "
-                         f"\"import timm; timm.create_model('{_DINO}', pretrained=True)\"")  # fmt: skip
+        raise InputError(
+            "its weights are not on this machine; once, with a network: python -c "
+            f"\"import timm; timm.create_model('{_DINO}', pretrained=True)\""
+        )
     network: Any = timm.create_model(
         _DINO, pretrained=True, num_classes=0, pretrained_cfg_overlay={"file": file}
     ).eval()

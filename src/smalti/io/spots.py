@@ -128,10 +128,7 @@ def _um_per_px(table: Table, um_per_px: Any, slide: str, rows: np.ndarray) -> fl
 
 def stated(um_per_px: float | Mapping[str, float] | None, slide: str) -> float | None:
     """µm per pixel of one slide, as the user gave it."""
-    if isinstance(um_per_px, Mapping):
-        value = um_per_px.get(slide)
-    else:
-        value = um_per_px
+    value = um_per_px.get(slide) if isinstance(um_per_px, Mapping) else um_per_px
     if value is not None and not (np.isfinite(value) and value > 0):
         raise InputError(f"um_per_px={value} of slide {slide!r} must be a positive number.")
     return None if value is None else float(value)

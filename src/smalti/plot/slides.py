@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +14,9 @@ from matplotlib.patches import Circle, Rectangle
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.plot.style import GREY, INK, bare, new, styled
+
+# small picture of a slide, its extent in slide pixels, and the edge of a tile there
+Background: TypeAlias = tuple[np.ndarray, tuple[float, float, float, float], int]
 
 _THUMBNAIL = 1200  # pixels of the picture behind the spots
 _FADED = 0.35  # of the picture's own colour
@@ -72,8 +75,8 @@ def plot_gene_maps(
     for label, values in (("measured", measured), ("predicted", predicted)):
         if np.shape(values) != (bags.n_instances, len(genes)):
             raise InputError(
-                f"{label} has shape {np.shape(values)}: give ({bags.n_instances}, {len(genes)}), one "
-                "row per tile and one column per gene."
+                f"{label} has shape {np.shape(values)}: give ({bags.n_instances}, {len(genes)}), "
+                "one row per tile and one column per gene."
             )
     xy, um = _positions(bags, rows)
     y, p = np.asarray(measured)[rows], np.asarray(predicted)[rows]
@@ -277,10 +280,10 @@ def _positions(bags: Bags, rows: np.ndarray) -> tuple[np.ndarray, float]:
     return xy, um if np.isfinite(um) else 1.0
 
 
-def _background(bags: Bags, rows: np.ndarray) -> tuple[np.ndarray, tuple[float, ...], int] | None:
+def _background(bags: Bags, rows: np.ndarray) -> Background | None:
     """Small picture of a slide, its extent in slide pixels, and the edge of a tile there."""
-    view = bags.x.get("tile")
-    if view is not None and hasattr(view, "base"):
+    view: Any = bags.x.get("tile")
+    if hasattr(view, "base") and hasattr(view, "rows"):
         rows, view = view.rows[rows], view.base
     if not hasattr(view, "images"):
         return None
@@ -296,7 +299,7 @@ def _fade(picture: np.ndarray, colour: float = _FADED) -> np.ndarray:
 
 def _spots(
     figure: Figure, axes: Axes, xy: np.ndarray, values: np.ndarray, radius: float,
-    back: tuple[np.ndarray, tuple[float, ...], int] | None, colours: str, low: float, high: float,
+    back: Background | None, colours: str, low: float, high: float,
 ) -> None:  # fmt: skip
     """Spots of their true size over the faded slide, and a slim colour bar."""
     if back is not None:
@@ -320,7 +323,8 @@ def _scale_bar(axes: Axes, xy: np.ndarray, um: float) -> None:
     length = next((n for n in (2000, 1000, 500, 200, 100, 50, 20) if n <= 0.35 * span), 10)
     (left, right), (bottom, _) = axes.get_xlim(), axes.get_ylim()
     x, y = left + 0.03 * (right - left), bottom - 0.035 * abs(np.ptp(axes.get_ylim()))
-    axes.add_patch(Rectangle((x, y), length / um, -0.012 * np.ptp(axes.get_ylim()), color=INK, lw=0))
+    height = -0.012 * np.ptp(axes.get_ylim())
+    axes.add_patch(Rectangle((x, y), length / um, height, color=INK, lw=0))
     text = f"{length / 1000:g} mm" if length >= 1000 else f"{length} µm"
     axes.text(x, y - 0.03 * abs(np.ptp(axes.get_ylim())), text, fontsize=7.5, va="bottom")
 

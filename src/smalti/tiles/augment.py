@@ -71,7 +71,7 @@ class Augment:
             raise InputError(f"p={self.p} is no probability: give one of 0 to 1.")
         for name in self.names:
             if not parse(name)[0].keeps_label:
-                raise InputError(f"{name!r} also changes the targets: call smalti.tiles.augment.mixup"
+                raise InputError(f"{name!r} changes targets too: call smalti.tiles.augment.mixup"
                                  " on images and targets instead.")  # fmt: skip
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:

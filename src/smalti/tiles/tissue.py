@@ -45,9 +45,7 @@ def tissue_mask(rgb: np.ndarray) -> np.ndarray:
     return signal > np.clip(threshold, _LOW, _HIGH)
 
 
-def tissue_share(
-    mask: np.ndarray, scale: float, corners: np.ndarray, side: int
-) -> np.ndarray:
+def tissue_share(mask: np.ndarray, scale: float, corners: np.ndarray, side: int) -> np.ndarray:
     """Share of each tile that is tissue.
 
     Parameters

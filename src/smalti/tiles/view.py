@@ -76,7 +76,7 @@ class TileView:
         """(n,) bool: tiles that leave their picture."""
         corners, side = self.corners, self.side[self.of][:, None]
         extent = np.array([[i.width, i.height] for i in self.images])[self.of]
-        return ((corners < 0) | (corners + side > extent)).any(1)
+        return np.asarray(((corners < 0) | (corners + side > extent)).any(1))
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Tiles ``start:stop``, (stop - start, 3, size, size) uint8 RGB."""
