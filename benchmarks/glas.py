@@ -86,7 +86,7 @@ def main() -> None:
     data = Path(os.environ["SMALTI_DATA"])
     if args.net:
         bags = images(data, overlap=0.0, size=48)
-        settings = {"encoder": "histology", "epochs": 30, "lr": 5e-4, "batch_size": 4}
+        settings = {"encoder": "histology", "epochs": 10, "lr": 5e-4, "batch_size": 4}
         chosen = {"gated abmil, small net": sm.mil.ABMIL(gated=True, **settings),
                   "max pooling, small net": sm.make("max_pooling", **settings),
                   "mean pooling, small net": sm.make("mean_pooling", **settings)}  # fmt: skip
