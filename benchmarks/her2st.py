@@ -66,6 +66,7 @@ def methods(group: str, data: Path) -> dict[str, object]:
             "mlp, loss (Pearson of a tile, covariance)": sm.make("mlp", axis="tile", **loss),
             "mlp, Pearson only added": sm.make("mlp", alpha=0.6, beta=0.4),
             "mlp, covariance only added": sm.make("mlp", alpha=0.9),
+            "mlp, covariance at a weight of 0.9": sm.make("mlp", alpha=0.1),
             "mlp, groups by k-means": sm.make("mlp", groups="kmeans"),
             "mlp, groups by prefix": sm.make("mlp", groups="prefix"),
             "mlp, groups by function": sm.make("mlp", groups=go),
@@ -115,6 +116,7 @@ def main() -> None:
     parser.add_argument("--split", choices=["donor", "section", "tile"], default="donor")
     parser.add_argument("--genes", type=int, default=785)
     parser.add_argument("--group", default="main")
+    parser.add_argument("--only", help="methods whose label holds this text")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
     parser.add_argument("--out", type=Path, default=Path("runs"))
@@ -125,11 +127,12 @@ def main() -> None:
     if args.split == "section":
         bags = bags[np.flatnonzero(bags.bag["patient"] == "C")]
         bags = dataclasses.replace(bags, donor="patient")
+    chosen = {k: v for k, v in methods(args.group, data).items() if (args.only or "") in k}
     result = sm.compare_expression(
-        methods(args.group, data), bags, by=by, genes=genes, seeds=args.seeds, cache=args.cache,
+        chosen, bags, by=by, genes=genes, seeds=args.seeds, cache=args.cache,
         view="X_morphology", top=50,
     )  # fmt: skip
-    name = f"{args.split}_{args.genes}_{args.group}"
+    name = f"{args.split}_{args.genes}_{args.only or args.group}".replace(" ", "_")
     result.write(args.out / name)
     print(table(result).to_string())
     print(f"ceiling of Pearson within slides: {result.ceiling['ceiling'].mean():.3f}")
