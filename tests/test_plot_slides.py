@@ -83,6 +83,13 @@ def test_gene_maps_over_a_picture(sections):
     assert not plot_gene_maps(sections, ["G"], values, values, image=False).axes[0].images
 
 
+def test_gene_maps_of_tiles_in_memory():
+    drawn_tiles = planted_slides(2, 9, n_genes=4, images=True, size=16)[[1]]
+    y = np.random.default_rng(0).normal(size=(9, 1))
+    figure = plot_gene_maps(drawn_tiles, ["AAA1"], y, y)
+    assert not figure.axes[0].images
+
+
 def test_errors_of_gene_maps(bags):
     y = np.zeros((72, 2))
     with pytest.raises(InputError, match="no slide 'S9'; there are S0, S1"):

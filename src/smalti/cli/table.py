@@ -18,6 +18,7 @@ def show(comparison: Scores) -> None:
     from rich.table import Table
 
     from smalti.evaluate.metrics import LOWER_IS_BETTER
+    from smalti.evaluate.scores import is_oracle
 
     summary = comparison.summary()
     names = [m for m in comparison.metrics if m in set(summary["metric"])][:_SHOWN]
@@ -33,13 +34,15 @@ def show(comparison: Scores) -> None:
             if pd.isna(part.loc[m, "mean"]):
                 cells.append("–")
                 continue
-            best = means[m].min() if m in LOWER_IS_BETTER else means[m].max()
+            raced = means.loc[[not is_oracle(n) for n in means.index], m]
+            best = raced.min() if m in LOWER_IS_BETTER else raced.max()
             text = f"{part.loc[m, 'mean']:.3f}"
             bold = text == f"{best:.3f}"
             text = f"[bold]{text}[/bold]" if bold else text
             sd = part.loc[m, "sd_folds"]
             cells.append(text if pd.isna(sd) else f"{text} [dim]± {sd:.3f}[/dim]")
-        baseline = " [dim]baseline[/dim]" if method in comparison.baselines else ""
+        mark = method in comparison.baselines and not is_oracle(method)
+        baseline = " [dim]baseline[/dim]" if mark else ""
         table.add_row(escape(method) + baseline, *cells)
     console = Console(highlight=False)
     console.print()

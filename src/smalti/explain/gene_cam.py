@@ -43,8 +43,9 @@ def gene_cam(
         Which tiles: positions in the bags, or names in ``bags.instance.index``; all when left out.
         The maps of all of them are in memory at once.
     layer
-        Name in ``model.network_.named_modules()``, or a module; when left out, the last stage of
-        the small backbone, and what :func:`~smalti.explain.grad_cam` chooses of other ones.
+        Name in ``model.network_.named_modules()``, or a module; when left out, the last but one
+        stage of the small backbone (1/8 of the tile's size; the maps of the last are coarser, and
+        less faithful), and what :func:`~smalti.explain.grad_cam` chooses of other ones.
     raw
         Signed sums in units of the prediction, not cut off at zero and not scaled.
     batch_size
@@ -147,7 +148,7 @@ def _opened(
     if isinstance(layer, str):
         layer = find_layer(network, layer)
     elif layer is None and isinstance(getattr(network, "backbone", None), TileNet):
-        layer = network.backbone.stages[-1]
+        layer = network.backbone.stages[-2]  # measured: truer than the last, which is too coarse
     return _Genes(network), images, [place[gene] for gene in wanted], layer
 
 

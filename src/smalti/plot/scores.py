@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
+from smalti.evaluate.scores import is_oracle
 from smalti.plot.style import COLOURS, GREY, PALE, new, styled
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ NAMES = {
     "pcc_slide": ("Pearson of a gene within a slide", 0.0),
     "pcc_fold": ("Pearson of a gene over all test tiles", 0.0),
     "pcc_tile": ("Pearson of a tile over the genes", None),
-    "mse": ("mean squared error", None),
+    "mse": ("MSE", None),
     "mae": ("mean absolute error", None),
     "pcc_slide_chosen": ("PCC@H, genes chosen in training", None),
     "pcc_slide_h_optimistic": ("PCC@H, genes chosen by the test", None),
@@ -88,8 +89,8 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
     if chance is not None:
         axes.axvline(chance, color=GREY, lw=0.8, ls=(0, (4, 3)), zorder=1)
         axes.text(chance, -0.62, " chance", fontsize=7.5, color=GREY, va="bottom")
-    names = [f"{m}{' (baseline)' * b}" for m, b in zip(table["method"], table["baseline"],
-                                                       strict=True)]  # fmt: skip
+    names = [m + " (baseline)" * (b and not is_oracle(m))
+             for m, b in zip(table["method"], table["baseline"], strict=True)]  # fmt: skip
     axes.set_yticks(range(len(table)), names)
     axes.set_ylim(len(table) - 0.4, -0.7)
     axes.tick_params(axis="y", length=0)
@@ -104,8 +105,7 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
 
 def _message(table: pd.DataFrame) -> str:
     """What the picture says: who is first, and whether a baseline is as good."""
-    # an oracle looks at what it predicts: nobody races it
-    table = table[~table["method"].str.endswith("(oracle)")]
+    table = table[~table["method"].map(is_oracle)]
     first = table.iloc[0]
     if first["baseline"]:
         return f"No method beats the baseline {first['method']}"

@@ -155,7 +155,11 @@ def plot_tile_scores(
     picture, extent, side = back
     xy, _ = _positions(bags, rows)
     heat = _averaged(xy, values[rows], side, picture.shape[:2], extent)
-    figure, (left, right) = new(9.2, 0.3 + 4.5 * picture.shape[0] / picture.shape[1], ncols=2)
+    (left_px, high_px), (right_px, low_px) = (  # of the picture what the tiles cover
+        np.clip(edge, 0, extent[1:3]) for edge in (xy.min(0) - side, xy.max(0) + side)
+    )
+    tall = float(np.clip((low_px - high_px) / (right_px - left_px), 0.3, 1.6))
+    figure, (left, right) = new(9.2, 0.3 + 4.5 * tall, ncols=2)
     left.imshow(picture, extent=extent)
     right.imshow(_fade(picture, 0.5), extent=extent)
     signed = values.min() < 0
@@ -168,6 +172,7 @@ def plot_tile_scores(
             axes.contour(np.linspace(0, extent[1], known.shape[1]),
                          np.linspace(0, extent[2], known.shape[0]), known > 0, levels=[0.5],
                          colors=["#00E5A8"], linewidths=1.1)  # fmt: skip
+        axes.set(xlim=(left_px, right_px), ylim=(low_px, high_px))
         bare(axes)
     left.set_title(str(name), fontsize=9.5)
     right.set_title(label, fontsize=9.5)
@@ -212,7 +217,8 @@ def plot_grad_cam(images: np.ndarray, cams: np.ndarray, names: Sequence[str]) ->
         row[0].imshow(tile)
         for j, axes in enumerate(row[1:]):
             axes.imshow(_fade(tile, 0.6))
-            axes.imshow(cams[i, j], cmap="inferno", alpha=0.55, vmin=0, vmax=1)
+            clear = 0.8 * np.clip(cams[i, j], 0, 1)  # no evidence: nothing over the tile
+            axes.imshow(cams[i, j], cmap="inferno", alpha=clear, vmin=0, vmax=1)
         for axes in row:
             bare(axes)
     for axes, name in zip(grid[0], ["tile", *names], strict=True):
@@ -318,15 +324,15 @@ def _spots(
 
 
 def _scale_bar(axes: Axes, xy: np.ndarray, um: float) -> None:
-    """A bar of a round length in the lower left corner."""
+    """A bar of a round length below the lower left corner, where it hides no spot."""
     span = np.ptp(xy[:, 0]) * um
     length = next((n for n in (2000, 1000, 500, 200, 100, 50, 20) if n <= 0.35 * span), 10)
-    (left, right), (bottom, _) = axes.get_xlim(), axes.get_ylim()
-    x, y = left + 0.03 * (right - left), bottom - 0.035 * abs(np.ptp(axes.get_ylim()))
-    height = -0.012 * np.ptp(axes.get_ylim())
-    axes.add_patch(Rectangle((x, y), length / um, height, color=INK, lw=0))
+    (left, _), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    unit = 0.012 * (bottom - top)
+    axes.add_patch(Rectangle((left, bottom + 2 * unit), length / um, unit, color=INK, lw=0,
+                             clip_on=False))  # fmt: skip
     text = f"{length / 1000:g} mm" if length >= 1000 else f"{length} µm"
-    axes.text(x, y - 0.03 * abs(np.ptp(axes.get_ylim())), text, fontsize=7.5, va="bottom")
+    axes.text(left + length / um, bottom + 2.5 * unit, f"  {text}", fontsize=7.5, va="center")
 
 
 def _pitch(xy: np.ndarray) -> float:

@@ -87,6 +87,7 @@ def _svg(figure: Figure) -> str:
 def _table(comparison: Scores) -> dict[str, Any]:
     """Header and rows of the table; the best mean of each metric is marked."""
     from smalti.evaluate.metrics import LOWER_IS_BETTER
+    from smalti.evaluate.scores import is_oracle
     from smalti.plot.scores import NAMES
 
     summary = comparison.summary()
@@ -94,7 +95,8 @@ def _table(comparison: Scores) -> dict[str, Any]:
     names = [m for m in comparison.metrics if m in there][:_SHOWN]
     best = {}
     for m in names:
-        means = summary[summary["metric"] == m]["mean"]
+        raced = ~summary["method"].map(is_oracle)
+        means = summary[(summary["metric"] == m) & raced]["mean"]
         best[m] = means.min() if m in LOWER_IS_BETTER else means.max()
     rows = []
     for method in summary["method"].drop_duplicates():
@@ -108,7 +110,7 @@ def _table(comparison: Scores) -> dict[str, Any]:
             cells.append((text, spread, bool(text == f"{best[m]:.3f}")))
         seconds = comparison.folds[comparison.folds["method"] == method]["seconds"].mean()
         rows.append({"method": method, "baseline": method in comparison.baselines,
-                     "cells": cells, "seconds": f"{seconds:.2g}"})  # fmt: skip
+                     "oracle": is_oracle(method), "cells": cells, "seconds": f"{seconds:.2g}"})  # fmt: skip
     head = [(NAMES.get(m, (m, None))[0].split(" (")[0], "↓" if m in LOWER_IS_BETTER else "↑")
             for m in names]  # fmt: skip
     return {"head": head, "rows": rows}
