@@ -110,7 +110,8 @@ def _table(comparison: Scores) -> dict[str, Any]:
             cells.append((text, spread, bool(text == f"{best[m]:.3f}")))
         seconds = comparison.folds[comparison.folds["method"] == method]["seconds"].mean()
         rows.append({"method": method, "baseline": method in comparison.baselines,
-                     "oracle": is_oracle(method), "cells": cells, "seconds": f"{seconds:.2g}"})  # fmt: skip
+                     "oracle": is_oracle(method), "cells": cells,
+                     "seconds": f"{seconds:.2g}"})  # fmt: skip
     head = [(NAMES.get(m, (m, None))[0].split(" (")[0], "↓" if m in LOWER_IS_BETTER else "↑")
             for m in names]  # fmt: skip
     return {"head": head, "rows": rows}
