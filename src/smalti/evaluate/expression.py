@@ -31,6 +31,7 @@ Candidate: TypeAlias = str | ExpressionMethod
 _METRICS = ("pcc_slide", "pcc_fold", "pcc_tile", "r2", "mse", "mae", "pcc_slide_chosen",
             "pcc_slide_h_optimistic", "pcc_fold_chosen", "pcc_fold_h_optimistic")  # fmt: skip
 _TOP = 50  # genes of PCC@H
+_MOST = 2**31  # bytes of predictions that are kept
 
 
 @dataclasses.dataclass
@@ -49,7 +50,7 @@ class ExpressionComparison(Scores):
         Per fold and gene: the correlation that a perfect prediction would have, by thinning counts.
     predictions
         Method -> (n_tiles, n_genes) float32 of the first seed, each tile by the fold that tested
-        it; empty where folds chose genes of their own.
+        it; empty where folds chose genes of their own, or all would take more than 2 GiB.
     gene_names
         Of ``predictions``.
     by
@@ -193,11 +194,11 @@ def compare_expression(
             if seed == numbers[0]:
                 tables.append(answer["genes"].assign(method=label, fold=k))
                 own = tuple(answer["genes"]["gene"])
-                table = predictions.setdefault(
-                    label, np.full((bags.n_instances, len(own)), np.nan, dtype=np.float32)
-                )
-                if names.setdefault(label, own) == own:
-                    table[parts[k][1]] = answer["predicted"]
+                if names.setdefault(label, own) != own or _too_large(bags, own, len(chosen)):
+                    continue
+                shape = (bags.n_instances, len(own))
+                table = predictions.setdefault(label, np.full(shape, np.nan, dtype=np.float32))
+                table[parts[k][1]] = answer["predicted"]
     done = [m for m in chosen if m not in failed]
     if not done:
         raise InputError("no method could be run. " + " ".join(failed.values()))
@@ -210,7 +211,7 @@ def compare_expression(
         baselines=tuple(m for m in done if chosen[m].baseline),
         genes=pd.concat([t for t in tables if t["method"].iloc[0] not in failed]),
         ceiling=runner.ceilings(), by=by, gene_names=next(iter(common)) if same else (),
-        predictions={m: predictions[m] for m in done} if same else {},
+        predictions={m: predictions[m] for m in done if m in predictions} if same else {},
     )  # fmt: skip
 
 
@@ -244,6 +245,11 @@ def _line_up(candidates: Any, genes: Any, view: str | None) -> dict[str, Express
         if view is not None and method.x is None and not method.images and not method.oracle:
             method.x = view
     return chosen
+
+
+def _too_large(bags: Bags, genes: Sequence[str], n_methods: int) -> bool:
+    """Whether predictions of all methods would take more memory than a comparison may."""
+    return 4 * bags.n_instances * len(genes) * n_methods > _MOST
 
 
 def _warnings(bags: Bags, by: str) -> Iterator[str]:
