@@ -305,3 +305,27 @@ def test_self_supervised_features_come_back_and_differ_from_random(bags, tmp_pat
     assert last < first
     with pytest.raises(InputError, match="nope"):
         SelfSupervised(view="nope").fit(bags)
+
+
+def test_tiles_that_fit_are_cut_once(bags):
+    class Counted:
+        """Tiles on disk that count how often they are read."""
+
+        def __init__(self, tiles):
+            self.tiles, self.shape, self.dtype, self.reads = tiles, tiles.shape, tiles.dtype, 0
+
+        def read(self, start, stop):
+            self.reads += 1
+            return self.tiles[start:stop]
+
+        def digest(self):
+            return "tiles"
+
+    view = Counted(bags.x["tile"])
+    backed = dataclasses.replace(bags, x={**bags.x, "tile": view})
+    small = {"epochs": 2, "progress": False, "batch_size": 4}
+    one = sm.expression.FineTune.example().set_params(**small).fit(backed)
+    # means of the colours, the check for odd values, and the training itself
+    assert view.reads <= 4
+    two = sm.expression.FineTune.example().set_params(**small).fit(bags)
+    np.testing.assert_array_equal(one.predict(bags), two.predict(bags))

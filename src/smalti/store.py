@@ -19,6 +19,7 @@ from smalti.views import View, slice_rows
 
 RESIDENT = 2**31  # bytes of one dense view that may live on the device as a whole
 _NUMBERS = 2**27  # of a view in one batch: half a gigabyte
+_TILES = 2**30  # bytes of tiles that are cut once and held
 
 
 class Store:
@@ -66,6 +67,9 @@ class Store:
             self.bag["covariates"] = torch.as_tensor(columns.table(bags)).to(device, dtype)
 
     def _resident(self, view: View) -> Tensor | View:
+        if _cut(view):
+            # in random order each batch would decode every picture anew
+            view = view.read(0, int(view.shape[0]))
         if not isinstance(view, np.ndarray) or view.nbytes > RESIDENT:
             return view
         return torch.as_tensor(np.ascontiguousarray(view), device=self.device)
@@ -156,6 +160,13 @@ class Store:
                 ready, ahead = ahead.result(), pool.submit(self.batch, group)
                 yield ready
             yield ahead.result()
+
+
+def _cut(view: View) -> bool:
+    """Whether these are tiles on disk that fit into memory."""
+    if not hasattr(view, "read") or len(view.shape) != 4:
+        return False
+    return int(np.prod(view.shape)) * view.dtype.itemsize <= _TILES
 
 
 def _csr(part: sp.csr_matrix) -> Tensor:
