@@ -115,8 +115,8 @@ def screen_augmentations(
     """Compare tiles with their augmented selves, and that with the distance between tiles.
 
     Distances: ``stain`` (Wasserstein distance of haematoxylin and eosin), ``nuclei`` (change of
-    their number), ``ssim`` (1 - structural similarity [1]_), ``head`` (change of a model's
-    prediction); ``lpips`` [2]_ and ``dino`` (cosine of features [3]_) where their weights are on
+    their number), ``ssim`` (1 - structural similarity [1]), ``head`` (change of a model's
+    prediction); ``lpips`` [2] and ``dino`` (cosine of features [3]) where their weights are on
     this machine. Each is divided by its mean between random pairs of different tiles of the same
     slide, so that a threshold means the same for all of them; which threshold is right remains a
     judgement.
@@ -159,11 +159,11 @@ def screen_augmentations(
 
     References
     ----------
-    .. [1] Wang, Z. et al. (2004). Image quality assessment. IEEE Trans. Image Process. 13:600.
-    .. [2] Zhang, R. et al. (2018). The unreasonable effectiveness of deep features as a perceptual
-       metric. CVPR. arXiv:1801.03924
-    .. [3] Caron, M. et al. (2021). Emerging properties in self-supervised vision transformers.
-       ICCV. arXiv:2104.14294
+    - [1] Wang, Z. et al. (2004). Image quality assessment. IEEE Trans. Image Process. 13:600.
+    - [2] Zhang, R. et al. (2018). The unreasonable effectiveness of deep features as a perceptual
+      metric. CVPR. arXiv:1801.03924
+    - [3] Caron, M. et al. (2021). Emerging properties in self-supervised vision transformers.
+      ICCV. arXiv:2104.14294
     """
     names = tuple(KINDS if candidates is None else np.atleast_1d(candidates).tolist())
     if not names:

@@ -30,7 +30,7 @@ def grad_cam(
     """Map where an image holds evidence for each of some outputs (genes).
 
     With A_c the map of channel c of a late layer and y an output, the weight of a channel is
-    w_c = mean over the positions of dy / dA_c, and the map is relu(sum_c w_c A_c) [1]_. One
+    w_c = mean over the positions of dy / dA_c, and the map is relu(sum_c w_c A_c) [1]. One
     forward pass serves all outputs, and the backward pass of each ends at the layer, so that many
     genes cost little more than one.
 
@@ -68,8 +68,8 @@ def grad_cam(
 
     References
     ----------
-    .. [1] Selvaraju, R. R. et al. (2017). Grad-CAM: visual explanations from deep networks via
-       gradient-based localization. ICCV. arXiv:1610.02391
+    - [1] Selvaraju, R. R. et al. (2017). Grad-CAM: visual explanations from deep networks via
+      gradient-based localization. ICCV. arXiv:1610.02391
     """
     chosen = [int(o) for o in torch.as_tensor(outputs).flatten()]
     pixels = torch.as_tensor(images)

@@ -172,7 +172,7 @@ def mixup(
     """Mix each image, and its target, with another one of the batch.
 
     x' = l x + (1 - l) x_other with l from Beta(alpha, alpha), one for each image; the same for
-    the targets [1]_. Not label-preserving: a mixture of tiles is not a tile.
+    the targets [1]. Not label-preserving: a mixture of tiles is not a tile.
 
     Parameters
     ----------
@@ -192,8 +192,8 @@ def mixup(
 
     References
     ----------
-    .. [1] Zhang, H., Cisse, M., Dauphin, Y. N. & Lopez-Paz, D. (2018). mixup: beyond empirical
-       risk minimization. ICLR. arXiv:1710.09412
+    - [1] Zhang, H., Cisse, M., Dauphin, Y. N. & Lopez-Paz, D. (2018). mixup: beyond empirical
+      risk minimization. ICLR. arXiv:1710.09412
     """
     import numpy as np
 
