@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class TileNet(nn.Module):
     """Four stages that halve the tile, two 3 x 3 convolutions each, the second as a residual.
 
-    Channels are normalised over the batch in training, and by what was seen there afterwards: a
-    norm over each tile alone would take away how dark and how pink it is.
+    Channels are normalised over the batch in training, and by what was seen there afterwards. With
+    a norm over each tile alone it learned nothing on real sections within ten epochs.
 
     Parameters
     ----------
