@@ -91,6 +91,8 @@ def methods(group: str, data: Path) -> dict[str, object]:
         return {
             "fine_tune, small net from scratch": sm.make("fine_tune", flips=True),
             "fine_tune:team, small net from scratch": sm.make("fine_tune:team", flips=True),
+            "fine_tune, small net, loss alone": sm.make("fine_tune", flips=True, **loss),
+            "fine_tune, small net, groups alone": sm.make("fine_tune", flips=True, groups="kmeans"),
         }
     raise SystemExit(f"no group {group!r}: main, ensemble, tune")
 
