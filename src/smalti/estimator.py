@@ -115,6 +115,18 @@ class Estimator(BaseEstimator):
         """Set up a fit on some of the bags: its split and its network."""
         raise NotImplementedError
 
+    def _unlabelled(self, bags: Bags, members: np.ndarray, device: torch.device) -> training.Fit:
+        """A fit of bags without labels, of equal weight, none of them held out."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = self.network(self.shape_)
+        return training.Fit(
+            network=network.to(device), task=self.task_, train=members,
+            valid=np.empty(0, dtype=np.int64), target=np.zeros(len(bags), dtype=np.float32),
+            weight=np.ones(len(bags), dtype=np.float32), order=np.random.default_rng(self.seed),
+            noise=training.noise_stream(self.seed, device),
+        )  # fmt: skip
+
     def adopt(self, job: training.Fit, bags: Bags) -> Self:
         """Take over the result of a fit."""
         if not hasattr(self, "steps_"):

@@ -243,15 +243,8 @@ class ExpressionMethod(Estimator):
             {k: v.shape[1:] for k, v in bags.x.items()}, NOTHING, n_tiles,
             outputs=self.genes_, groups=tuple(int(g) for g in groups),
         )  # fmt: skip
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            network = self.network(self.shape_)
-        return training.Fit(
-            network=network.to(device), task=NOTHING, train=members,
-            valid=np.empty(0, dtype=np.int64), target=target,
-            weight=np.ones(len(bags), dtype=np.float32), order=np.random.default_rng(self.seed),
-            noise=training.noise_stream(self.seed, device), per_instance=True,
-        )  # fmt: skip
+        job = self._unlabelled(bags, members, device)
+        return dataclasses.replace(job, target=target, per_instance=True)
 
     def _store(self, bags: Bags, device: torch.device) -> Store:
         store = super()._store(bags, device)

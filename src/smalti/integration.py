@@ -227,15 +227,7 @@ class Integration(Estimator):
         n_cells = int(bags.lengths[members].sum())
         self.shape_ = Shape({k: v.shape[1:] for k, v in bags.x.items()}, NOTHING, n_cells)
         self.decoded_ = {k: bags.features[k] for k in bags.x if k in bags.features}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            network = self.network(self.shape_)
-        return training.Fit(
-            network=network.to(device), task=NOTHING, train=members,
-            valid=np.empty(0, dtype=np.int64), target=np.zeros(len(bags), dtype=np.float32),
-            weight=np.ones(len(bags), dtype=np.float32), order=np.random.default_rng(self.seed),
-            noise=training.noise_stream(self.seed, device),
-        )  # fmt: skip
+        return self._unlabelled(bags, members, device)
 
     def _read_new(self, X: Any) -> Bags:
         """Cells to embed: the views of the training data, those that are lacking as gaps."""

@@ -101,15 +101,7 @@ class SelfSupervised(Estimator):
         """Set up a fit on some of the slides."""
         self.task_, self.columns_ = NOTHING, Columns()
         self.shape_ = Shape({k: v.shape[1:] for k, v in bags.x.items()}, NOTHING, bags.n_instances)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            network = self.network(self.shape_)
-        return training.Fit(
-            network=network.to(device), task=NOTHING, train=members,
-            valid=np.empty(0, dtype=np.int64), target=np.zeros(len(bags), dtype=np.float32),
-            weight=np.ones(len(bags), dtype=np.float32), order=np.random.default_rng(self.seed),
-            noise=training.noise_stream(self.seed, device),
-        )  # fmt: skip
+        return self._unlabelled(bags, members, device)
 
     def _tiles(self, bags: Bags) -> Bags:
         view = bags.view(self.view)[1]
