@@ -84,6 +84,18 @@ def test_genes_of_pcc_h_do_not_know_the_test_fold(bags):
     assert len(train)
 
 
+def test_all_methods_are_judged_by_the_same_genes(bags):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(bags.n_instances, 4)).astype(np.float32)
+    both = dataclasses.replace(bags, x={**bags.x, "X_noise": noise})
+    out = compare_expression(
+        {"own": sm.make("ridge", x="X_noise")}, both, seeds=1, top=10, progress=False
+    )
+    chosen = out.genes.query("fold == 0 and chosen").groupby("method")["gene"].agg(frozenset)
+    assert set(chosen.index) >= {"own", "ridge", "gene_mean"}
+    assert chosen.nunique() == 1
+
+
 def test_controls_and_ridge_always_run(result):
     names = set(result.folds["method"])
     assert {"ridge", "gene_mean", "total_count (oracle)", "neighbour_mean (oracle)"} <= names

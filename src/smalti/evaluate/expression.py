@@ -171,7 +171,8 @@ def compare_expression(
     digest = _digest(bags, parts)
     jobs = [(label, k, seed) for label, method in chosen.items() for k in range(len(parts))
             for seed in (numbers if method.stochastic else numbers[:1])]  # fmt: skip
-    runner = Runner(bags, parts, top, nan, None if cache is None else Path(cache), digest)
+    runner = Runner(bags, parts, top, nan, None if cache is None else Path(cache), digest,
+                    view)  # fmt: skip
     rows: list[dict[str, Any]] = []
     tables: list[pd.DataFrame] = []
     predictions: dict[str, np.ndarray] = {}

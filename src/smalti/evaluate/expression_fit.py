@@ -29,10 +29,10 @@ class Runner:
 
     def __init__(
         self, bags: Bags, parts: list[tuple[np.ndarray, np.ndarray]], top: int, nan: str,
-        cache: Path | None, digest: str,
+        cache: Path | None, digest: str, view: str | None = None,
     ) -> None:  # fmt: skip
         self.bags, self.parts, self.top, self.nan = bags, parts, top, nan
-        self.cache, self.digest = cache, digest
+        self.cache, self.digest, self.view = cache, digest, view
         self._best: dict[Any, list[str]] = {}
         self._ceilings: dict[int, pd.DataFrame] = {}
 
@@ -41,11 +41,10 @@ class Runner:
         file = self._file(method, k, seed)
         train, test = (self.bags.keep(rows) for rows in self.parts[k])
         start = time.perf_counter()
-        fitted = None
         if file is not None and file.with_suffix(".json").exists() and file.exists():
-            names = tuple(json.loads(file.with_suffix(".json").read_text())["genes"])
+            note = json.loads(file.with_suffix(".json").read_text())
+            names, seconds = tuple(note["genes"]), note["seconds"]
             predicted = np.load(file, allow_pickle=False)
-            seconds = json.loads(file.with_suffix(".json").read_text())["seconds"]
         else:
             fitted = clone(method).set_params(seed=seed, progress=False).fit(train)
             predicted, names = fitted.predict(test), fitted.genes_
@@ -77,12 +76,8 @@ class Runner:
         """Genes that ridge predicts best in the training slides; never looks at the test fold."""
         if len(names) <= self.top:
             return []  # PCC@H is PCC@M then
-        try:
-            view = (
-                method.x if method.x and not method.images else default_view(train, method.counts)
-            )
-            if len(train.view(view)[1].shape) != 2:
-                return []
+        try:  # by one view for all methods, so that all are judged by the same genes
+            view = self.view or default_view(train, method.counts)
         except InputError:
             return []
         key = (k, view, method.units, names)
