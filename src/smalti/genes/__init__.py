@@ -1,4 +1,4 @@
-"""Gene sets, groups of genes, weights from pathways, maps of terms."""
+"""Gene sets, groups of genes, weights from pathways, maps of terms, vectors of what genes mean."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from smalti.genes.pathways import interacting_pairs, pathway_membership, pathway_weights
     from smalti.genes.sets import Matched, gene_kind, match, read_gmt
     from smalti.genes.terms import TermMap, term_map, term_similarity
+    from smalti.genes.vectors import GeneVectors, random_vectors
 
 _NAMES = {
+    "GeneVectors": "vectors",
     "Matched": "sets",
     "TermMap": "terms",
     "gene_groups": "groups",
@@ -20,14 +22,16 @@ _NAMES = {
     "match": "sets",
     "pathway_membership": "pathways",
     "pathway_weights": "pathways",
+    "random_vectors": "vectors",
     "read_gmt": "sets",
     "term_map": "terms",
     "term_similarity": "terms",
 }
 
 __all__ = [
-    "Matched", "TermMap", "gene_groups", "gene_kind", "interacting_pairs", "match",
-    "pathway_membership", "pathway_weights", "read_gmt", "term_map", "term_similarity",
+    "GeneVectors", "Matched", "TermMap", "gene_groups", "gene_kind", "interacting_pairs", "match",
+    "pathway_membership", "pathway_weights",
+    "random_vectors", "read_gmt", "term_map", "term_similarity",
 ]  # fmt: skip
 
 
