@@ -31,6 +31,9 @@ class Batch:
         not, where that is not everywhere.
     bag
         "covariates": (n_bags, n_covariates), where the method has asked for them.
+    genes
+        The genes to predict, where a method predicts genes by their vectors (see
+        :mod:`smalti.zero_shot_method`).
     """
 
     def __init__(
@@ -39,11 +42,13 @@ class Batch:
         segments: Segments,
         instance: dict[str, Tensor] | None = None,
         bag: dict[str, Tensor] | None = None,
+        genes: Any = None,
     ) -> None:
         self.views = views
         self.segments = segments
         self.instance = instance or {}
         self.bag = bag or {}
+        self.genes = genes
 
     @property
     def x(self) -> Tensor:
@@ -98,6 +103,8 @@ class Shape:
         Columns of ``batch.bag["covariates"]``.
     outputs, groups
         Names of the genes to predict, and the group of each, where a method predicts expression.
+    meaning
+        (width of the genes' vectors, width of their words), where a method predicts by them.
     """
 
     views: Mapping[str, tuple[int, ...]]
@@ -107,6 +114,7 @@ class Shape:
     n_covariates: int = 0
     outputs: tuple[str, ...] = ()
     groups: tuple[int, ...] = ()
+    meaning: tuple[int, ...] = ()
 
     @property
     def x(self) -> tuple[int, ...]:

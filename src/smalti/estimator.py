@@ -153,6 +153,13 @@ class Estimator(BaseEstimator):
     def _store(self, bags: Bags, device: torch.device) -> Store:
         return Store(bags, device, self._dtype, self.columns_, sparse=self.sparse)
 
+    def _more(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What a model file must hold beside the network, and :meth:`_take_more` takes back."""
+        return {}, {}
+
+    def _take_more(self, note: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Take back what :meth:`_more` gave, before the network is built."""
+
     def _check_present(self, bags: Bags) -> Bags:
         """Refuse gaps where a method has no answer to them."""
         for name, there in bags.present.items():

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
+from torch import Tensor, nn
 
 from smalti import training
 from smalti.bags import Bags
@@ -53,12 +53,15 @@ class ExpressionMethod(Estimator):
         Whether it needs the measured expression of the tiles that it predicts: a control.
     stochastic
         Whether another seed gives another fit.
+    zero_shot
+        Whether it predicts genes that it was not fitted on.
     """
 
     images: ClassVar[bool] = False
     slides: ClassVar[bool] = False
     oracle: ClassVar[bool] = False
     stochastic: ClassVar[bool] = False
+    zero_shot: ClassVar[bool] = False
 
     x: str | None = None  # view to read; None: the first table of features (or of tiles)
     counts: str = "counts"  # view of the measured expression
@@ -106,14 +109,34 @@ class ExpressionMethod(Estimator):
         finally:
             del self._fitting
 
-    def predict(self, X: Any) -> np.ndarray:
-        """(n_tiles, n_genes) float32 in the order of the bags' tiles and of ``genes_``."""
-        return self.forward(X)
+    def predict(self, X: Any, genes: Sequence[str] | None = None) -> np.ndarray:
+        """Predict expression.
 
-    def measured(self, X: Any) -> np.ndarray:
+        Parameters
+        ----------
+        X
+            Slides.
+        genes
+            Names; those of training (``genes_``) when left out. Genes that were not in training
+            need a method that is ``zero_shot``, and one that knows a vector of each.
+
+        Returns
+        -------
+        ndarray
+            (n_tiles, n_genes) float32 in the order of the bags' tiles and of the genes.
+
+        Raises
+        ------
+        InputError
+            If a view, a feature or a gene is missing.
+        """
+        return self.forward(X, genes)
+
+    def measured(self, X: Any, genes: Sequence[str] | None = None) -> np.ndarray:
         """(n_tiles, n_genes) float32: what was measured, of the same genes in the same units."""
         check_is_fitted(self)
-        return measured(as_slides(X), view=self.counts, genes=self.genes_, units=self.units)
+        wanted = self.genes_ if genes is None else named(genes)
+        return measured(as_slides(X), view=self.counts, genes=wanted, units=self.units)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean over genes of the Pearson correlation within each slide (``pcc_slide``)."""
@@ -136,8 +159,13 @@ class ExpressionMethod(Estimator):
             features={**bags.features, key: self.genes_}, notes=(*bags.notes, seen), origin=None,
         )  # fmt: skip
 
-    def to_anndata(self, X: Any) -> Any:
+    def to_anndata(self, X: Any, genes: Sequence[str] | None = None) -> Any:
         """Predictions as AnnData, one row per tile.
+
+        Parameters
+        ----------
+        X, genes
+            As in :meth:`predict`.
 
         Returns
         -------
@@ -149,11 +177,11 @@ class ExpressionMethod(Estimator):
         """
         from smalti.io.expression import slides_anndata
 
-        bags = as_slides(X)
-        layers = {"predicted": self.predict(bags)}
-        if self.counts in bags.x and set(self.genes_) <= set(gene_names(bags, self.counts)):
-            layers["measured"] = self.measured(bags)
-        return slides_anndata(bags, self.genes_, layers, {self.name: self.note()})
+        bags, names = as_slides(X), self.genes_ if genes is None else named(genes)
+        layers = {"predicted": self.predict(bags, names)}
+        if self.counts in bags.x and set(names) <= set(gene_names(bags, self.counts)):
+            layers["measured"] = self.measured(bags, names)
+        return slides_anndata(bags, names, layers, {self.name: self.note()})
 
     def write(self, data: Any, X: Any, *, out: str | Path | None = None) -> None:
         """Write predictions into the user's AnnData or SpatialData.
@@ -214,8 +242,8 @@ class ExpressionMethod(Estimator):
 
     def _target(self, bags: Bags) -> tuple[np.ndarray, tuple[str, ...]]:
         """(n_tiles, n_genes) float32 and the names of the genes."""
-        names = gene_names(bags, self.counts)
         if self.genes is None or isinstance(self.genes, (int, np.integer)):
+            names = self._candidates(gene_names(bags, self.counts))
             values = measured(bags, view=self.counts, genes=names, units=self.units)
             if self.genes is not None:
                 if self.genes < 1:
@@ -223,10 +251,16 @@ class ExpressionMethod(Estimator):
                 kept = most_variable(values, int(self.genes))
                 return np.ascontiguousarray(values[:, kept]), tuple(names[i] for i in kept)
             return values, names
-        chosen = (self.genes,) if isinstance(self.genes, str) else tuple(map(str, self.genes))
-        if not chosen:
-            raise InputError("genes=() names no gene: leave it out to predict all.")
+        chosen = self._candidates(named(self.genes))
         return measured(bags, view=self.counts, genes=chosen, units=self.units), chosen
+
+    def _candidates(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of the genes that can be learned."""
+        return names
+
+    def _meaning(self) -> tuple[int, ...]:
+        """Widths of the genes' vectors and words, where a method has them."""
+        return ()
 
     def groups_of(self, genes: Sequence[str], target: np.ndarray) -> np.ndarray:
         """(n_genes,) code of the group of each gene, where a method has groups."""
@@ -241,7 +275,7 @@ class ExpressionMethod(Estimator):
         n_tiles = int(bags.lengths[members].sum())
         self.shape_ = Shape(
             {k: v.shape[1:] for k, v in bags.x.items()}, NOTHING, n_tiles,
-            outputs=self.genes_, groups=tuple(int(g) for g in groups),
+            outputs=self.genes_, groups=tuple(int(g) for g in groups), meaning=self._meaning(),
         )  # fmt: skip
         job = self._unlabelled(bags, members, device)
         return dataclasses.replace(job, target=target, per_instance=True)
@@ -280,20 +314,39 @@ class ExpressionMethod(Estimator):
         )  # fmt: skip
 
     @torch.inference_mode()
-    def forward(self, X: Any) -> np.ndarray:
+    def forward(self, X: Any, genes: Sequence[str] | None = None) -> np.ndarray:
         """Run the network in pieces; whole slides where the method reads them so."""
         bags = self._read_new(X)
+        names = self.genes_ if genes is None else named(genes)
         network = self.network_.eval().to(self._dtype)
         device = next((t.device for t in network.state_dict().values()), torch.device("cpu"))
         store = self._store(bags, device)
-        out = np.empty((bags.n_instances, len(self.genes_)), dtype=np.float32)
+        out = np.empty((bags.n_instances, len(names)), dtype=np.float32)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
+            ready, keep = self._ready(names, device)
             start = 0
             for batch in self._pieces(store, bags):
+                batch.genes = ready
                 part = network(batch).raw
+                part = part if keep is None else _columns(part, keep)
                 out[start : start + len(part)] = part.float().numpy(force=True)
                 start += len(part)
         return out
+
+    def _ready(self, names: tuple[str, ...], device: torch.device) -> tuple[Any, Tensor | None]:
+        """What a network must know of the genes, once per call; and which columns to keep."""
+        if names == self.genes_:
+            return None, None
+        place = {g: i for i, g in enumerate(self.genes_)}
+        unseen = [g for g in names if g not in place]
+        if unseen and not self.zero_shot:
+            raise InputError(
+                f"{self.name} predicts the {len(place):,} genes that it was fitted on; "
+                f"{', '.join(unseen[:5])}{' ...' * (len(unseen) > 5)} {'are' if unseen[1:] else 'is'}"
+                " none of them. Methods that predict unseen genes: see `smalti methods`."
+            )
+        at = [place.get(g, len(place)) for g in names]
+        return None, torch.as_tensor(at, device=device)
 
     def _pieces(self, store: Store, bags: Bags) -> Iterator[Batch]:
         if self.slides:
@@ -310,6 +363,19 @@ class ExpressionMethod(Estimator):
         tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
         tags.target_tags.required = False
         return tags
+
+
+def _columns(raw: Tensor, keep: Tensor) -> Tensor:
+    """Some columns; one past the last is a gene of which nothing is known: the mean of all."""
+    return torch.cat([raw, raw.mean(1, keepdim=True)], dim=1).index_select(1, keep)
+
+
+def named(genes: Any) -> tuple[str, ...]:
+    """Names of genes as a tuple; at least one."""
+    chosen = (genes,) if isinstance(genes, str) else tuple(map(str, genes))
+    if not chosen:
+        raise InputError("genes=() names no gene: leave it out to predict all.")
+    return chosen
 
 
 def as_slides(x: Any) -> Bags:

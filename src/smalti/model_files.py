@@ -18,6 +18,7 @@ from smalti.batch import Shape
 from smalti.checkpoint import read_tensors
 from smalti.columns import Columns
 from smalti.errors import InputError
+from smalti.genes.vectors import GeneVectors
 from smalti.preprocess import from_state, names_of, spec_of, state_of
 from smalti.task import Task
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, NOTE = "weights.safetensors", "model.json"
 _STEPS = "preprocess/"  # prefix of the tensors of the preprocessing steps
+_MORE = "more/"  # of those that a method keeps beside its network
 
 
 def save(method: Estimator, folder: Path) -> None:
@@ -51,6 +53,8 @@ def describe(method: Estimator) -> tuple[dict[str, Any], dict[str, torch.Tensor]
     tensors = {k: v.detach().cpu().contiguous() for k, v in method.network_.state_dict().items()}
     for name, values in state_of(method.steps_).items():
         tensors[f"{_STEPS}{name}"] = torch.as_tensor(np.ascontiguousarray(values))
+    more, arrays = method._more()
+    tensors |= {f"{_MORE}{k}": torch.as_tensor(np.ascontiguousarray(v)) for k, v in arrays.items()}
     note = {
         "smalti": __version__,
         "method": method.name,
@@ -62,7 +66,9 @@ def describe(method: Estimator) -> tuple[dict[str, Any], dict[str, torch.Tensor]
         "task": {k: getattr(method.task_, k) for k in ("kind", "column", "classes", "center",
                                                        "scale", "trials")},
         "shape": {"views": dict(method.shape_.views), "n_bags": method.shape_.n_bags,
-                  "outputs": method.shape_.outputs, "groups": method.shape_.groups},
+                  "outputs": method.shape_.outputs, "groups": method.shape_.groups,
+                  "meaning": method.shape_.meaning},
+        "more": more,
         "inputs": method.inputs_,
         "features": method.features_,
         "cells": getattr(method, "cells_", None),
@@ -125,11 +131,15 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
     method.columns_ = Columns(known["group"], tuple(known["levels"]), tuple(known["covariates"]))
     method.shape_ = Shape(views, method.task_, note["shape"]["n_bags"], method.columns_.levels,
                           method.columns_.n_covariates, tuple(note["shape"].get("outputs", ())),
-                          tuple(note["shape"].get("groups", ())))  # fmt: skip
+                          tuple(note["shape"].get("groups", ())),
+                          tuple(note["shape"].get("meaning", ())))  # fmt: skip
     if method.shape_.outputs:
         method.genes_ = method.shape_.outputs
-    arrays = {k.removeprefix(_STEPS): tensors.pop(k).numpy() for k in list(tensors)
-              if k.startswith(_STEPS)}  # fmt: skip
+    arrays, more = (
+        {k.removeprefix(prefix): tensors.pop(k).numpy() for k in list(tensors)
+         if k.startswith(prefix)} for prefix in (_STEPS, _MORE)
+    )  # fmt: skip
+    method._take_more(note.get("more", {}), more)
     method.steps_ = from_state(settings.get("preprocess"), arrays, note["preprocess"])
     method.inputs_ = {k: tuple(v) for k, v in note["inputs"].items()}
     with torch.random.fork_rng(devices=[]):
@@ -160,6 +170,8 @@ def _plain(value: Any) -> Any:
         return {"method": getattr(value, "name", "")} | value.get_params(deep=False)
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, (GeneVectors, Path)):
+        return str(value)  # vectors themselves are among the tensors
     raise TypeError(f"{value!r} cannot be written to {NOTE}.")
 
 

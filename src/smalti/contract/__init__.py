@@ -14,7 +14,8 @@ Check = Callable[[type[Any]], None]
 
 def checks(room: str = "mil") -> list[Check]:
     """All checks in order, for the methods of a room: "mil", "integrate" or "expression"."""
-    from smalti.contract import expression, integration, phenotype
+    from smalti.contract import expression, integration, phenotype, zero_shot
 
-    module = {"mil": phenotype, "integrate": integration, "expression": expression}[room]
-    return [value for name, value in vars(module).items() if name.startswith("check_")]
+    modules = {"mil": [phenotype], "integrate": [integration], "expression": [expression, zero_shot]}
+    return [value for module in modules[room] for name, value in vars(module).items()
+            if name.startswith("check_")]  # fmt: skip

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from smalti.datasets.digits import digit_bags, image_bags, mnist_bags
     from smalti.datasets.mixmil_simulation import mixmil_bags
     from smalti.datasets.modalities import planted_modalities
+    from smalti.datasets.programmes import planted_programmes
     from smalti.datasets.registry import folds, load, names
     from smalti.datasets.simulate import planted_bags
     from smalti.datasets.slides import planted_slides
@@ -18,12 +19,13 @@ _NAMES = {
     "digit_bags": "digits", "image_bags": "digits", "mnist_bags": "digits",
     "planted_bags": "simulate", "driver_cohort": "cohorts", "proportion_cohort": "cohorts",
     "mixmil_bags": "mixmil_simulation", "planted_modalities": "modalities",
-    "planted_slides": "slides",
+    "planted_programmes": "programmes", "planted_slides": "slides",
     "load": "registry", "names": "registry", "folds": "registry",
 }  # fmt: skip
 __all__ = [
     "digit_bags", "driver_cohort", "folds", "image_bags", "load", "mixmil_bags", "mnist_bags",
-    "names", "planted_bags", "planted_modalities", "planted_slides", "proportion_cohort",
+    "names", "planted_bags", "planted_modalities", "planted_programmes", "planted_slides",
+    "proportion_cohort",
 ]  # fmt: skip
 
 

@@ -67,11 +67,10 @@ def planted_slides(
     loading[programme, np.arange(n_genes)] = law.choice([-1.0, 1.0], n_genes)
     base = law.normal(0, 0.5, n_genes)
     mix = law.normal(size=(3, width))
-    side = int(np.ceil(np.sqrt(n_tiles)))
-    grid = np.stack(np.divmod(np.arange(n_tiles), side)[::-1], axis=1) * _PITCH + _PITCH
+    grid = square_grid(n_tiles)
     donors = donors or max(1, n_slides // 2)
     level = rng.normal(0, 0.2, size=(donors, n_genes))
-    fields = np.concatenate([_fields(grid, rng) for _ in range(n_slides)])
+    fields = np.concatenate([smooth_fields(grid, rng, _FIELDS) for _ in range(n_slides)])
     slide = np.repeat(np.arange(n_slides), n_tiles)
     donor = slide % donors
     rate = depth * np.exp(base + effect * fields @ loading + level[donor] - 0.5 * effect**2)
@@ -101,11 +100,17 @@ def planted_slides(
     )  # fmt: skip
 
 
-def _fields(xy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(n_tiles, 4) smooth fields of mean 0 and s.d. 1."""
+def square_grid(n_tiles: int) -> np.ndarray:
+    """(n_tiles, 2) x, y in µm of spots 100 µm apart."""
+    side = int(np.ceil(np.sqrt(n_tiles)))
+    return np.stack(np.divmod(np.arange(n_tiles), side)[::-1], axis=1) * _PITCH + _PITCH
+
+
+def smooth_fields(xy: np.ndarray, rng: np.random.Generator, n: int) -> np.ndarray:
+    """(n_tiles, n) smooth fields over places in µm, of mean 0 and s.d. 1."""
     scale = np.ptp(xy, axis=0).max() + _PITCH
-    out = np.empty((len(xy), _FIELDS))
-    for k in range(_FIELDS):
+    out = np.empty((len(xy), n))
+    for k in range(n):
         centers, height = rng.uniform(0, scale, size=(12, 2)), rng.normal(size=12)
         squared = ((xy[:, None] - centers) ** 2).sum(2)
         out[:, k] = np.exp(-squared / (2 * (0.18 * scale) ** 2)) @ height

@@ -16,9 +16,11 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.evaluate.compare import FAILURES
 from smalti.evaluate.expression_fit import Runner
+from smalti.evaluate.hiding import Hiding, controls, trained_on
 from smalti.evaluate.scores import Scores, new_label
 from smalti.evaluate.splits import expression_folds
 from smalti.expression_method import ExpressionMethod, as_slides
+from smalti.genes.sets import GeneSets
 from smalti.io.table import write_table
 from smalti.progress import Progress
 from smalti.registry import make, methods
@@ -55,6 +57,9 @@ class ExpressionComparison(Scores):
         Of ``predictions``.
     by
         What was left out: "donor", "slide" or "tile".
+    unseen
+        Per fold and gene: those that were hidden from training, of which the scores are; empty where
+        no gene was.
     """
 
     unit: ClassVar[str] = "folds and seeds"
@@ -64,6 +69,9 @@ class ExpressionComparison(Scores):
     predictions: dict[str, np.ndarray]
     gene_names: tuple[str, ...]
     by: str
+    unseen: pd.DataFrame = dataclasses.field(
+        default_factory=lambda: pd.DataFrame({"fold": [], "gene": []})
+    )
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -74,7 +82,11 @@ class ExpressionComparison(Scores):
     def counts(self) -> dict[str, str]:
         """Tiles, genes, folds and seeds."""
         fold = self.folds[["fold"]].drop_duplicates()
-        return {
+        hidden = {}
+        if len(self.unseen):
+            each = self.unseen.groupby("fold").size()
+            hidden = {"genes hidden from training, and scored": f"{each.min():,} to {each.max():,}"}
+        return hidden | {
             "left out in turn": self.by + (" (leaks: neighbours train)" * (self.by == "tile")),
             "folds": f"{len(fold)}",
             "seeds": f"{self.folds['repeat'].nunique()}",
@@ -94,6 +106,8 @@ class ExpressionComparison(Scores):
         super()._write_into(folder)
         write_table(self.genes, folder / "genes.csv")
         write_table(self.ceiling, folder / "ceiling.csv")
+        if len(self.unseen):
+            write_table(self.unseen, folder / "unseen.csv")
 
 
 _TITLES = {
@@ -116,6 +130,10 @@ def compare_expression(
     nan: str = "drop",
     progress: bool | None = None,
     cache: str | Path | None = None,
+    unseen: Any = None,
+    n_unseen: int = 250,
+    vectors: Any = None,
+    sets: GeneSets | None = None,
 ) -> ExpressionComparison:
     """Fit methods on some slides and score them on others.
 
@@ -150,6 +168,21 @@ def compare_expression(
         Show a bar; None: on a terminal only.
     cache
         Folder that keeps each fit's scores and predictions; a comparison that was killed goes on.
+    unseen
+        Hide genes from training and score these: "highest" (the published protocol, and the easy
+        one), "random", "blocks" (whole gene sets: the hard one), or names; see
+        :func:`smalti.evaluate.unseen.unseen_genes`. Bilinear ridge, the nearest seen gene and
+        vectors that mean nothing then always run; methods that cannot predict unseen genes are
+        trained on them, and their rows say so and race nobody.
+    n_unseen, sets
+        How many; gene sets for "blocks".
+    vectors
+        Of the genes, for the methods that name none (see :func:`smalti.genes.gene_vectors`).
+
+    Notes
+    -----
+    A spot's total, by which counts are scaled, is over all genes of the view, hidden ones included:
+    it is the depth of the spot. ``units="log1p"`` of the methods knows no totals.
 
     Returns
     -------
@@ -162,7 +195,7 @@ def compare_expression(
         If there is nothing to leave out, a view or gene is missing, or every method fails.
     """
     bags = as_slides(slides)
-    chosen = _line_up(candidates, genes, view)
+    chosen = _line_up(candidates, genes, view, unseen is not None, vectors)
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not numbers:
         raise InputError("seeds=0: at least one fit of each method is needed.")
@@ -173,6 +206,10 @@ def compare_expression(
             for seed in (numbers if method.stochastic else numbers[:1])]  # fmt: skip
     runner = Runner(bags, parts, top, nan, None if cache is None else Path(cache), digest,
                     view)  # fmt: skip
+    if unseen is not None:
+        hiding = Hiding(unseen, n_unseen, vectors, sets, genes)
+        runner.hidden = hiding.of(bags, parts, chosen)
+        notes += hiding.notes
     rows: list[dict[str, Any]] = []
     tables: list[pd.DataFrame] = []
     predictions: dict[str, np.ndarray] = {}
@@ -205,13 +242,13 @@ def compare_expression(
         raise InputError("no method could be run. " + " ".join(failed.values()))
     rows = [r for r in rows if r["method"] not in failed]
     common = {names[m] for m in done}
-    same = len(common) == 1 and not isinstance(genes, (int, np.integer))
+    same = len(common) == 1 and (unseen is not None or not isinstance(genes, (int, np.integer)))
     return ExpressionComparison(
         folds=pd.DataFrame(rows), digest=digest, notes=(*notes, *failed.values()), about=repr(bags),
         settings={m: chosen[m].get_params(deep=False) for m in done},
         baselines=tuple(m for m in done if chosen[m].baseline),
         genes=pd.concat([t for t in tables if t["method"].iloc[0] not in failed]),
-        ceiling=runner.ceilings(), by=by, gene_names=next(iter(common)) if same else (),
+        ceiling=runner.ceilings(), by=by, unseen=runner.hidden_table(), gene_names=next(iter(common)) if same else (),
         predictions={m: predictions[m] for m in done if m in predictions} if same else {},
     )  # fmt: skip
 
@@ -219,7 +256,9 @@ def compare_expression(
 # ---------------------------------------------------------------- what is compared
 
 
-def _line_up(candidates: Any, genes: Any, view: str | None) -> dict[str, ExpressionMethod]:
+def _line_up(
+    candidates: Any, genes: Any, view: str | None, unseen: bool, vectors: Any
+) -> dict[str, ExpressionMethod]:
     """Label -> method, with ridge and the controls."""
     if isinstance(candidates, (str, ExpressionMethod)):
         candidates = [candidates]
@@ -232,16 +271,25 @@ def _line_up(candidates: Any, genes: Any, view: str | None) -> dict[str, Express
         method = make(candidate) if isinstance(candidate, str) else clone(candidate)
         if not isinstance(method, ExpressionMethod):
             raise InputError(f"{candidate!r} is no method of smalti.expression.")
-        chosen[new_label(label, method, chosen)] = method
+        if getattr(method, "vectors", "none") is None:
+            method.vectors = vectors
+        label = new_label(label, method, chosen)
+        chosen[trained_on(label, method) if unseen else label] = method
+    if unseen:
+        for label, method in controls(vectors).items():
+            chosen.setdefault(label, method)
     own = [m.genes for m in chosen.values() if m.genes is not None]
     for name, cls in methods("expression").items():
+        if "vectors" in cls().get_params():
+            continue
         plain = cls(genes=own[0] if own and genes is None else None)
         same = [m for m in chosen.values() if m.get_params() == plain.get_params()
                 and m.name == name]  # fmt: skip
         if cls.baseline and not same:
-            chosen.setdefault(f"{name} (oracle)" if cls.oracle else name, plain)
+            label = f"{name} (oracle)" if cls.oracle else name
+            chosen.setdefault(trained_on(label, plain) if unseen else label, plain)
     for method in chosen.values():
-        if genes is not None:
+        if genes is not None and not unseen:
             method.genes = genes
         if view is not None and method.x is None and not method.images and not method.oracle:
             method.x = view

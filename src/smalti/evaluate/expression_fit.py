@@ -17,6 +17,7 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.evaluate.expression_limits import morans_i, reliability_ceiling
 from smalti.evaluate.expression_metrics import expression_scores, pearson_slides
+from smalti.evaluate.hiding import Hidden
 from smalti.expression_method import ExpressionMethod, default_view
 from smalti.genes.units import gene_positions, measured
 from smalti.io.files import atomic_write
@@ -33,11 +34,13 @@ class Runner:
     ) -> None:  # fmt: skip
         self.bags, self.parts, self.top, self.nan = bags, parts, top, nan
         self.cache, self.digest, self.view = cache, digest, view
+        self.hidden: list[Hidden] | None = None
         self._best: dict[Any, list[str]] = {}
         self._ceilings: dict[int, pd.DataFrame] = {}
 
     def run(self, method: ExpressionMethod, k: int, seed: int) -> dict[str, Any]:
         """Scores, the genes' table and predictions of one fit."""
+        fitted_on, asked = (None, None) if self.hidden is None else self.hidden[k].split(method)
         file = self._file(method, k, seed)
         train, test = (self.bags.keep(rows) for rows in self.parts[k])
         start = time.perf_counter()
@@ -46,8 +49,12 @@ class Runner:
             names, seconds = tuple(note["genes"]), note["seconds"]
             predicted = np.load(file, allow_pickle=False)
         else:
-            fitted = clone(method).set_params(seed=seed, progress=False).fit(train)
-            predicted, names = fitted.predict(test), fitted.genes_
+            fitted = clone(method).set_params(seed=seed, progress=False)
+            if fitted_on is not None:
+                fitted.genes = fitted_on
+            fitted.fit(train)
+            names = fitted.genes_ if asked is None else asked
+            predicted = fitted.predict(test, names)
             seconds = time.perf_counter() - start
             if file is not None:
                 _keep(file, predicted, names, seconds)
@@ -95,6 +102,11 @@ class Runner:
         values = reliability_ceiling(table, test.index, repeats=2)
         self._ceilings[k] = pd.DataFrame({"fold": k, "gene": names, "ceiling": values})
 
+    def hidden_table(self) -> pd.DataFrame:
+        """The hidden genes of all folds."""
+        rows = [(k, g) for k, fold in enumerate(self.hidden or []) for g in fold.unseen]
+        return pd.DataFrame(rows, columns=["fold", "gene"])
+
     def ceilings(self) -> pd.DataFrame:
         """Of all folds."""
         if not self._ceilings:
@@ -106,7 +118,9 @@ class Runner:
             return None
         settings = {n: v for n, v in method.get_params(deep=False).items()
                     if n not in ("progress", "accelerator", "seed")}  # fmt: skip
-        key = f"{__version__} {method.name} {sorted(settings.items())} {k} {seed} {self.digest}"
+        hidden = "" if self.hidden is None else f" {self.hidden[k].digest}"
+        key = (f"{__version__} {method.name} {sorted(settings.items())} {k} {seed} {self.digest}"
+               f"{hidden}")  # fmt: skip
         return self.cache / f"{method.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
 
 

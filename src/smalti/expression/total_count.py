@@ -18,13 +18,15 @@ class TotalCount(ExpressionMethod):
     """Each gene regressed on the log of the spot's measured total: what depth alone is worth.
 
     It looks at the counts of the spots that it predicts, so it is no prediction but a yardstick: a
-    method that does not beat it may have learned cellularity and no gene.
+    method that does not beat it may have learned cellularity and no gene. An unseen gene gets the
+    mean line of the seen ones.
     """
 
     name: ClassVar[str] = "total_count"
     reference: ClassVar[str] = "control"
     baseline: ClassVar[bool] = True
     oracle: ClassVar[bool] = True
+    zero_shot: ClassVar[bool] = True
     sparse: ClassVar[bool] = False
 
     def network(self, shape: Shape) -> nn.Module:

@@ -91,7 +91,10 @@ class GeneVectors:
 
     def __repr__(self) -> str:
         words = "" if self.tokens is None else f", {len(self.tokens):,} words"
-        return f"GeneVectors: {len(self):,} genes x {self.width}{words}, {self.source}"
+        return (
+            f"GeneVectors: {len(self):,} genes x {self.width}{words}, {self.source}, "
+            f"{self.digest[:8]}"
+        )
 
     def __deepcopy__(self, memo: Any) -> GeneVectors:
         return self  # frozen: scikit-learn's clone needs no second copy

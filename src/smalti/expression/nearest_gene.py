@@ -1,0 +1,93 @@
+"""The nearest seen gene: a control."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from smalti.batch import Batch, Output, Shape
+from smalti.errors import InputError
+from smalti.expression_method import linear_map
+from smalti.nn.gene_table import GeneTable
+from smalti.nn.leave_out import tuning_groups
+from smalti.nn.ridge import ALPHAS, ridge_path, tune
+from smalti.stage import Stage, Sweep, Training
+from smalti.zero_shot_method import ZeroShotMethod
+
+_BLOCK = 2048  # genes whose similarities are held at once
+
+
+class NearestGene(ZeroShotMethod):
+    """A gene is predicted as ridge predicts the seen genes whose vectors are most like its own.
+
+    What a look into the neighbourhood is worth, without learning how meaning and morphology go
+    together. ``k=None`` takes the mean of all seen genes, so that nothing of the gene is used: what
+    every gene shares, cellularity for one. A seen gene is predicted as itself.
+    """
+
+    name: ClassVar[str] = "nearest_gene"
+    reference: ClassVar[str] = "control"
+
+    k: int | None = 1  # seen genes whose predictions are averaged; None: all of them
+    alpha: float | None = None  # penalty of ridge; None: tuned
+    alphas: tuple[float, ...] = ALPHAS  # to choose from
+
+    def network(self, shape: Shape) -> nn.Module:
+        """One linear layer to the seen genes."""
+        if self.k is not None and self.k < 1:
+            raise InputError(f"nearest_gene: k={self.k} must be 1 or more, or None for all.")
+        return _Net(self, shape)
+
+    def plan(self, shape: Shape) -> Iterator[Stage]:
+        """The closed form."""
+
+        def step(network: Any, training: Training) -> None:
+            x, y = training.bags.table(), training.target
+            alpha = self.alpha
+            if alpha is None:
+                error = tune(x, y, tuning_groups(training.bags)[0], self.alphas)
+                known = np.isfinite(error).all(0)
+                alpha = self.alphas[int(error[:, known].mean(1).argmin()) if known.any() else -1]
+            linear_map(network, *ridge_path(x, y).solution(alpha))
+
+        yield Sweep(step=step, name="ridge")
+
+    @classmethod
+    def example(cls) -> NearestGene:
+        """Vectors that mean nothing still tell the seen genes apart."""
+        return cls(vectors="random")
+
+
+class _Net(nn.Module):
+    def __init__(self, method: NearestGene, shape: Shape) -> None:
+        super().__init__()
+        self.k = method.k
+        self.linear = nn.Linear(shape.x[0], len(shape.outputs)).requires_grad_(False)
+
+    def genes(self, table: GeneTable) -> tuple[Tensor, Tensor]:
+        """(g, n_features) weights and (g,) intercepts of each gene."""
+        weight, bias, seen = self.linear.weight, self.linear.bias, table.seen
+        center = seen.x.mean(0)
+        bank = F.normalize(seen.x - center, dim=1)
+        rows, levels = [], []
+        for start in range(0, len(table), _BLOCK):
+            x = F.normalize(table.x[start : start + _BLOCK] - center, dim=1)
+            if self.k is None:
+                w, b = weight.mean(0).expand(len(x), -1), bias.mean().expand(len(x))
+            else:
+                near = (x @ bank.t()).topk(min(self.k, len(bank)), dim=1).indices
+                w, b = weight[near].mean(1), bias[near].mean(1)
+            own = table.own[start : start + _BLOCK]
+            mine = (own >= 0)[:, None]
+            rows.append(torch.where(mine, weight[own.clamp(min=0)], w))
+            levels.append(torch.where(mine[:, 0], bias[own.clamp(min=0)], b))
+        return torch.cat(rows), torch.cat(levels)
+
+    def forward(self, batch: Batch) -> Output:
+        weight, bias = batch.genes
+        return Output(F.linear(batch.x, weight, bias))

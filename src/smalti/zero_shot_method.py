@@ -1,0 +1,184 @@
+"""``ZeroShotMethod``: expression of genes that were never measured in training, by what they mean.
+
+Design:
+
+- A gene is a vector (:class:`~smalti.genes.vectors.GeneVectors`) and, where there is text, its
+  words. The method keeps the whole table with its model, so that genes can be asked for later.
+- ``network.genes(table)`` says once per call what does not depend on a tile; ``forward(batch)``
+  finds it in ``batch.genes`` and puts tiles and genes together. In training ``batch.genes`` is the
+  :class:`~smalti.nn.gene_table.GeneTable` of the genes of the step.
+- A prediction of one gene does not depend on which others are asked for: what a network looks up
+  of other genes, it looks up among the seen ones.
+- ``vectors="random"`` gives each gene a vector that means nothing: the control of every claim.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from smalti.errors import InputError
+from smalti.expression_method import ExpressionMethod, named
+from smalti.genes.vectors import GeneVectors, random_vectors
+from smalti.nn.gene_table import GeneTable
+
+_NEAR = 10  # seen genes that say how near a gene is to them
+
+
+class ZeroShotMethod(ExpressionMethod):
+    """Tiles and vectors of genes to expression: what all such methods share."""
+
+    zero_shot: ClassVar[bool] = True
+    words: ClassVar[bool] = False  # whether it reads the words of the genes' texts
+
+    vectors: Any = None  # GeneVectors, or a file of them; "random": the control
+
+    # ---------------------------------------------------------------- the genes
+
+    def _candidates(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        self.vectors_ = self._read_vectors()
+        if self.vectors_ is None:
+            return names
+        known = self.vectors_.positions(names) >= 0
+        kept = tuple(g for g, there in zip(names, known, strict=True) if there)
+        lost = [g for g, there in zip(names, known, strict=True) if not there]
+        explicit = self.genes is not None and not isinstance(self.genes, (int, np.integer))
+        if (lost and explicit) or len(kept) < max(2, len(names) // 20):
+            self.vectors_.take(names)  # says which, and why
+        if lost:
+            warnings.warn(
+                f"{self.name}: {len(lost):,} of {len(names):,} genes have no vector and are left "
+                f"out: {', '.join(lost[:5])}{' ...' * (len(lost) > 5)}.",
+                UserWarning, stacklevel=6,
+            )  # fmt: skip
+        return kept
+
+    def _read_vectors(self) -> GeneVectors | None:
+        """The table; None: a vector is drawn for any gene."""
+        if isinstance(self.vectors, GeneVectors):
+            found = self.vectors
+            if found.tokens is None or self.words:
+                return found
+            return dataclasses.replace(found, tokens=None, offsets=None, segment=None)
+        if self.vectors == "random":
+            return None
+        if self.vectors is None:
+            raise InputError(
+                f"{self.name} predicts genes by vectors of what they mean: give vectors=, from "
+                "sm.genes.gene_vectors(sm.genes.gene_text(sources=[...])) or a file of them; "
+                "vectors='random' is the control."
+            )
+        from smalti.genes import read_vectors
+
+        return read_vectors(Path(str(self.vectors)))
+
+    def known(self, genes: Any) -> GeneVectors:
+        """The vectors of some genes, in their order.
+
+        Raises
+        ------
+        InputError
+            If some have none; with their names and the likely reason.
+        """
+        names = named(genes)
+        return random_vectors(names) if self.vectors_ is None else self.vectors_.take(names)
+
+    def _meaning(self) -> tuple[int, ...]:
+        one = self.known(self.genes_[:1])
+        return one.width, one.width if one.tokens is None else int(one.tokens.shape[1])
+
+    def gene_table(self, names: tuple[str, ...], device: torch.device) -> GeneTable:
+        """Some genes as the network reads them, the seen ones beside them."""
+        bank = GeneTable.of(
+            self.known(self.genes_), np.arange(len(self.genes_)), device, self._dtype
+        )
+        if names == self.genes_:
+            return bank
+        place = {g: i for i, g in enumerate(self.genes_)}
+        own = np.array([place.get(g, -1) for g in names], dtype=np.int64)
+        return GeneTable.of(self.known(names), own, device, self._dtype, bank)
+
+    def _ready(self, names: tuple[str, ...], device: torch.device) -> tuple[Any, None]:
+        network: Any = self.network_
+        return network.genes(self.gene_table(names, device)), None
+
+    # ---------------------------------------------------------------- how far to believe it
+
+    def nearness(self, genes: Any) -> pd.DataFrame:
+        """How near genes are to those of training.
+
+        Parameters
+        ----------
+        genes
+            Names.
+
+        Returns
+        -------
+        DataFrame
+            One row per gene: ``gene``; ``seen``, whether it was in training; ``nearest``, the seen
+            gene of the most similar vector (cosine of centred vectors, itself left out);
+            ``similarity`` to it; ``similarity_10``, mean of the ten nearest; ``percentile``, the
+            share of seen genes whose own similarity to the other seen genes is lower, 0 to 1.
+        """
+        check_is_fitted(self)
+        names = named(genes)
+        bank, wanted = self.known(self.genes_).x, self.known(names).x
+        center = bank.mean(0)
+        bank, wanted = unit_rows(bank - center), unit_rows(wanted - center)
+        place = {g: i for i, g in enumerate(self.genes_)}
+        own = np.array([place.get(g, -1) for g in names])
+        best, at = _most_alike(wanted, bank, own)
+        usual = np.sort(_most_alike(bank, bank, np.arange(len(bank)))[0][:, 0])
+        share = np.searchsorted(usual, best[:, 0], side="left") / len(usual)
+        return pd.DataFrame({
+            "gene": names, "seen": own >= 0, "nearest": np.asarray(self.genes_)[at[:, 0]],
+            "similarity": best[:, 0], "similarity_10": best.mean(1), "percentile": share,
+        })  # fmt: skip
+
+    # ---------------------------------------------------------------- files
+
+    def _more(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        if self.vectors_ is None:
+            return {}, {}
+        return {"genes": self.vectors_.note()}, self.vectors_.arrays()
+
+    def _take_more(self, note: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        self.vectors_ = GeneVectors.of(note["genes"], arrays) if "genes" in note else None
+        self.vectors = self.vectors_ or "random"
+
+
+def unit_rows(x: np.ndarray) -> np.ndarray:
+    """Rows of length 1; rows of 0 stay."""
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    return np.divide(x, length, out=np.zeros_like(x), where=length > 0)
+
+
+def _most_alike(
+    wanted: np.ndarray, bank: np.ndarray, own: np.ndarray, block: int = 2048
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n, k) largest cosines, falling, and where they are; a gene is not its own neighbour."""
+    k = min(_NEAR, max(1, len(bank) - 1))
+    best, at = [], []
+    for start in range(0, len(wanted), block):
+        alike = wanted[start : start + block] @ bank.T
+        mine = own[start : start + block]
+        rows = np.flatnonzero(mine >= 0)
+        alike[rows, mine[rows]] = -2
+        top = np.argsort(-alike, axis=1, kind="stable")[:, :k] if len(bank) < 512 else \
+            _top(alike, k)  # fmt: skip
+        best.append(np.take_along_axis(alike, top, 1))
+        at.append(top)
+    return np.concatenate(best), np.concatenate(at)
+
+
+def _top(alike: np.ndarray, k: int) -> np.ndarray:
+    some = np.argpartition(-alike, k - 1, axis=1)[:, :k]
+    order = np.argsort(-np.take_along_axis(alike, some, 1), axis=1, kind="stable")
+    return np.take_along_axis(some, order, 1)
