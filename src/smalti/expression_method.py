@@ -48,7 +48,9 @@ class ExpressionMethod(Estimator):
     images
         Whether it reads the tiles themselves, not features of them.
     slides
-        Whether it reads whole slides, with positions.
+        Whether it reads whole slides, with positions where there are any.
+    positions
+        Whether it cannot do without positions.
     oracle
         Whether it needs the measured expression of the tiles that it predicts: a control.
     stochastic
@@ -59,6 +61,7 @@ class ExpressionMethod(Estimator):
 
     images: ClassVar[bool] = False
     slides: ClassVar[bool] = False
+    positions: ClassVar[bool] = False
     oracle: ClassVar[bool] = False
     stochastic: ClassVar[bool] = False
     zero_shot: ClassVar[bool] = False
@@ -284,6 +287,8 @@ class ExpressionMethod(Estimator):
         store = super()._store(bags, device)
         if self.slides:
             absent = {"x_um", "y_um"} - set(bags.instance)
+            if absent and not self.positions:
+                return store
             if absent:
                 raise InputError(
                     f"{self.name} needs the positions of tiles: instance columns x_um and y_um."

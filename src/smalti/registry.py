@@ -6,7 +6,10 @@ import dataclasses
 import importlib
 import pkgutil
 import sys
+from collections.abc import Mapping
 from typing import Any
+
+from sklearn.base import clone
 
 from smalti.errors import InputError
 from smalti.estimator import Estimator
@@ -66,6 +69,16 @@ def make(name: str, **settings: Any) -> Any:
     if wrong:
         raise InputError(f"{name} has no setting {wrong[0]!r}; it has {', '.join(sorted(fields))}.")
     return cls(**(cls.presets.get(preset, {}) | settings))
+
+
+def made(spec: Any) -> Any:
+    """A method as a setting of another: a name, ``{"method": name, ...settings}``, or one itself."""
+    if isinstance(spec, str):
+        return make(spec)
+    if isinstance(spec, Mapping):
+        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items()}
+        return make(str(settings.pop("method", "")), **settings)
+    return clone(spec)
 
 
 def find(room: str, class_name: str) -> type[Any]:

@@ -17,7 +17,7 @@ from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
 from smalti.expression_method import ExpressionMethod
 from smalti.nn.leave_out import tuning_groups
-from smalti.registry import make
+from smalti.registry import made
 from smalti.stage import Stage, Sweep, Training
 
 
@@ -48,13 +48,7 @@ class Ensemble(ExpressionMethod):
         return [self._member(spec, i) for i, spec in enumerate(given)]
 
     def _member(self, spec: Any, i: int) -> ExpressionMethod:
-        if isinstance(spec, str):
-            method = make(spec)
-        elif isinstance(spec, Mapping):
-            settings = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items()}
-            method = make(str(settings.pop("method", "")), **settings)
-        else:
-            method = clone(spec)
+        method = made(spec)
         if not isinstance(method, ExpressionMethod) or method.oracle:
             raise InputError(f"ensemble: {spec!r} does not predict expression from tiles.")
         if method.preprocess is not None:

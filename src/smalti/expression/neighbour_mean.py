@@ -28,6 +28,7 @@ class NeighbourMean(ExpressionMethod):
     baseline: ClassVar[bool] = True
     oracle: ClassVar[bool] = True
     slides: ClassVar[bool] = True
+    positions: ClassVar[bool] = True
 
     k: int = 6  # nearest spots
 

@@ -36,6 +36,7 @@ class SGN(NetworkZeroShot):
 
     name: ClassVar[str] = "sgn"
     reference: ClassVar[str] = "Yang et al. (2024), MICCAI (SGN)"
+    positions: ClassVar[bool] = True
     words: ClassVar[bool] = True
 
     width: int = 512  # of the layers over the graph
