@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -62,12 +61,7 @@ class ZeroShotMethod(ExpressionMethod):
 
     def _read_vectors(self) -> GeneVectors | None:
         """The table; None: a vector is drawn for any gene."""
-        if isinstance(self.vectors, GeneVectors):
-            found = self.vectors
-            if found.tokens is None or self.words:
-                return found
-            return dataclasses.replace(found, tokens=None, offsets=None, segment=None)
-        if self.vectors == "random":
+        if isinstance(self.vectors, str) and self.vectors == "random":
             return None
         if self.vectors is None:
             raise InputError(
@@ -75,9 +69,10 @@ class ZeroShotMethod(ExpressionMethod):
                 "sm.genes.gene_vectors(sm.genes.gene_text(sources=[...])) or a file of them; "
                 "vectors='random' is the control."
             )
-        from smalti.genes import read_vectors
-
-        return read_vectors(Path(str(self.vectors)))
+        found = read_vectors(self.vectors)
+        if found.tokens is None or self.words:
+            return found
+        return dataclasses.replace(found, tokens=None, offsets=None, segment=None)
 
     def known(self, genes: Any) -> GeneVectors:
         """The vectors of some genes, in their order.

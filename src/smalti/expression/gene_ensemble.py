@@ -158,8 +158,8 @@ class GeneEnsemble(ZeroShotMethod):
     @classmethod
     def example(cls) -> GeneEnsemble:
         """Two members."""
-        return cls(method={"method": "bilinear", "beta": 0.1, "level": 0.1}, vectors="random",
-                   parts=4)  # fmt: skip
+        member = {"method": "bilinear", "alpha": 30.0, "beta": 0.1, "level": 0.1}
+        return cls(method=member, vectors="random", parts=4)
 
 
 class _Team(nn.Module):
