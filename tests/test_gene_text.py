@@ -59,14 +59,14 @@ def same(a, b):
         ("REACTOME_CELL_CYCLE", "cell cycle"), ("GOBP_T_CELL_ACTIVATION", "t cell activation"),
         ("Translation R-HSA-72766", "Translation"), ("Apoptosis WP254", "Apoptosis"),
         ("HALLMARK_HYPOXIA", "hypoxia"), ("DNA repair; of breaks", "DNA repair, of breaks"),
-        ("R-HSA-72766", "R-HSA-72766"), ("my_set", "my set"),
+        ("R-HSA-72766", "r-hsa-72766"), ("my_set", "my set"),
     ],
 )  # fmt: skip
 def test_names_of_sets_become_words(name, words):
-    got = term_words(name)
-    assert got == (words.lower() if name == "R-HSA-72766" and got != words else words)
+    assert term_words(name) == words
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_sentences_are_labelled_and_ordered(sources):
     text = gene_text(sources=sources)
     assert text.names == tuple(sorted([*GENES, "LUM"]))
@@ -168,6 +168,7 @@ def test_ambiguous_names_stop_at_five(sources):
     assert not text.notes
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_synonyms_in_one_source_are_the_genes_of_another(tmp_path, sources):
     (tmp_path / "old.gmt").write_text("old set\t\tCDC2\tOI4\tNEW\n")
     text = gene_text(sources=[tmp_path / "old.gmt", sources[0]])
@@ -230,6 +231,7 @@ class Client:
         return list(self.hits)
 
 
+@pytest.mark.filterwarnings("ignore:.*the same text")
 def test_mygene():
     hits = [
         {"query": "CDC2", "symbol": "CDK1", "name": "cyclin dependent kinase 1", "alias": "CDC2",
@@ -274,6 +276,7 @@ def planted(tmp_path):
     return gene_text(sources=file)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_genes_that_share_terms_are_near(planted):
     vectors = gene_vectors(planted, width=16)
     unit = vectors.x / np.linalg.norm(vectors.x, axis=1, keepdims=True)
@@ -285,6 +288,7 @@ def test_genes_that_share_terms_are_near(planted):
     assert np.mean(np.square(vectors.x)) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_whole_terms_count(tmp_path):
     """The same words in other terms are further than the same terms."""
     file = tmp_path / "a.gmt"
@@ -295,6 +299,7 @@ def test_whole_terms_count(tmp_path):
     assert abs(cosine(vectors, "A", "E")) < 0.01
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_full_width_keeps_the_cosines_of_tfidf(planted):
     """Of full rank, LSA is a rotation: all inner products are those of TF-IDF."""
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -335,6 +340,7 @@ def test_words_are_in_the_order_of_the_text_and_capped():
     np.testing.assert_array_equal(gene_vectors(texts, width=3).x, vectors.x)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_tfidf_is_deterministic_and_blind_to_order(planted):
     first = gene_vectors(planted, width=8, tokens=True)
     same(first, gene_vectors(planted, width=8, tokens=True))
@@ -580,7 +586,7 @@ def test_states_equal_the_model_text_by_text(tiny, kind):
     assert got.tokens.dtype == np.float16
     assert got.segment is None
     for i, (name, text) in enumerate(texts.items()):
-        ids = tokenizer(f"{name}: {text}", add_special_tokens=False)["input_ids"][:12]
+        ids = tokenizer(f"{name}: {text.strip()}.", add_special_tokens=False)["input_ids"][:12]
         with torch.inference_mode():
             want = model(input_ids=torch.tensor([ids])).last_hidden_state[0].numpy()
         own = got.tokens[got.offsets[i] : got.offsets[i + 1]]
@@ -588,7 +594,7 @@ def test_states_equal_the_model_text_by_text(tiny, kind):
         np.testing.assert_allclose(got.x[i], want.mean(0), atol=1e-5)
     alone = gene_vectors(texts, f"states:{folder}", device="cpu")
     assert alone.tokens is None
-    np.testing.assert_array_equal(alone.x, got.x)
+    np.testing.assert_allclose(alone.x, got.x, atol=1e-6)  # PyTorch's last bit may move
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -599,7 +605,7 @@ def test_states_of_segments_and_cache(tiny, tmp_path, monkeypatch):
     whole = gene_vectors(text, f"states:{folder}", tokens=True, device="cpu")
     parts = np.split(whole.tokens, whole.offsets[1:-1])
     np.testing.assert_allclose(parts[0], np.concatenate([parts[3], parts[2]]), atol=2e-3)
-    assert whole.segment[: len(parts[0])].tolist() == [0] * 4 + [1] * 3
+    assert whole.segment[: len(parts[0])].tolist() == [0] * 5 + [1] * 4
     monkeypatch.setattr(language, "BLOCK", 3)
     first = gene_vectors(text, f"states:{folder}", tokens=True, device="cpu", cache=tmp_path)
     same(first, gene_vectors(text, f"states:{folder}", tokens=True, device="cpu", cache=tmp_path))
@@ -613,6 +619,7 @@ NAMES = ("A", "NA", "C")
 X = np.arange(12, dtype=np.float32).reshape(3, 4) / 8
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_own_files_come_back(tmp_path, planted):
     vectors = gene_vectors(planted, width=8, tokens=True)
     vectors.save(tmp_path / "v.safetensors")

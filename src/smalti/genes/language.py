@@ -74,7 +74,8 @@ def gene_vectors(
     Returns
     -------
     GeneVectors
-        In the order of ``text``; a gene's numbers do not depend on that order.
+        In the order of ``text``. A gene's numbers do not depend on that order: of tfidf not in a
+        bit, of language models not beyond their rounding.
 
     Raises
     ------
@@ -89,7 +90,7 @@ def gene_vectors(
 
     Examples
     --------
-    >>> text = {"A": "collagen chain", "B": "collagen chain", "C": "keratin"}
+    >>> text = {"A": "collagen chain", "B": "collagen fibril", "C": "keratin"}
     >>> gene_vectors(text, width=2)
     GeneVectors: 3 genes x 2, tfidf
     """
