@@ -398,6 +398,9 @@ def test_damaged_cache_is_made_anew(tmp_path, sources, counted):
             same(gene_vectors(text, width=4, cache=tmp_path), first)
         assert file.read_bytes() == whole
     assert len(counted) == 5
+    first.take(first.names[::-1]).save(file)
+    with pytest.warns(UserWarning, match="it is of other genes"):
+        same(gene_vectors(text, width=4, cache=tmp_path), first)
 
 
 # ------------------------------------------------------------------ language models
@@ -554,13 +557,16 @@ def tiny(tmp_path_factory):
     transformers = pytest.importorskip("transformers")
     tokenizers = pytest.importorskip("tokenizers")
     torch = pytest.importorskip("torch")
-    words = ["[UNK]", "collagen", "chain", "keratin", "of", "A", "B", "C", ":"]
+    words = ["[UNK]", "collagen", "chain", "keratin", "of", "A", "B", "C", ":", "[CLS]"]
     plain = tokenizers.Tokenizer(
         tokenizers.models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]")
     )
     plain.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    plain.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A", special_tokens=[("[CLS]", 9)]
+    )
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="[UNK]")
-    sizes = {"vocab_size": 9, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+    sizes = {"vocab_size": 10, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
              "num_attention_heads": 2, "max_position_embeddings": 12}  # fmt: skip
     out = {}
     for kind, config, make in [
