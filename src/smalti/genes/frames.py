@@ -1,0 +1,56 @@
+"""Tables about genes: read as they are, with the columns found by the names that are common."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from smalti.errors import InputError
+from smalti.io.table import read_table
+
+SYMBOL = ("symbol", "hgnc_symbol", "gene_symbol", "gene_name", "external_gene_name",
+          "approved_symbol", "gene")  # fmt: skip
+ENSEMBL = ("ensembl", "ensembl_id", "ensembl_gene", "ensembl_gene_id", "ensgene", "gene_stable_id",
+           "gene_id")  # fmt: skip
+ENTREZ = ("entrez", "entrez_id", "entrezgene", "entrez_gene_id", "entrezgene_id", "ncbi_gene_id",
+          "geneid")  # fmt: skip
+ALIASES = ("aliases", "alias", "synonyms", "synonym", "gene_synonym", "alias_symbol",
+           "prev_symbol", "previous_symbols", "alias_symbols")  # fmt: skip
+TEXT = ("full_name", "approved_name", "name", "description", "gene_description", "definition",
+        "summary", "text")  # fmt: skip
+
+ENDINGS = (".tsv", ".csv", ".tsv.gz", ".csv.gz", ".parquet")
+
+
+def read_frame(path: Path, **options: Any) -> pd.DataFrame:
+    """A table; ``options`` go to pandas for .csv and .tsv.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or of another kind.
+    """
+    if not path.exists():
+        raise InputError(f"no file {path}.")
+    if path.suffix == ".parquet":
+        return read_table(path)
+    if not path.name.endswith(ENDINGS):
+        raise InputError(f"{path} is none of {', '.join(ENDINGS)}.")
+    sep = "\t" if ".tsv" in path.suffixes else ","
+    try:
+        return pd.read_csv(path, sep=sep, **options)
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read as a table: {error}") from error
+
+
+def columns_of(frame: pd.DataFrame, names: Iterable[str]) -> list[str]:
+    """Columns called by one of the names, in their order; case and spaces do not matter."""
+    found: dict[str, str] = {}
+    for column in frame.columns:
+        found.setdefault(re.sub(r"[\s.\-]+", "_", str(column).strip().lower()), column)
+    return [found[n] for n in names if n in found]
