@@ -346,9 +346,9 @@ class ExpressionMethod(Estimator):
         unseen = [g for g in names if g not in place]
         if unseen and not self.zero_shot:
             raise InputError(
-                f"{self.name} predicts the {len(place):,} genes that it was fitted on; "
-                f"{', '.join(unseen[:5])}{' ...' * (len(unseen) > 5)} {'are' if unseen[1:] else 'is'}"
-                " none of them. Methods that predict unseen genes: see `smalti methods`."
+                f"{self.name} predicts the {len(place):,} genes that it was fitted on, and not "
+                f"{', '.join(unseen[:5])}{' ...' * (len(unseen) > 5)}. Methods that predict unseen "
+                "genes: see `smalti methods`."
             )
         at = [place.get(g, len(place)) for g in names]
         return None, torch.as_tensor(at, device=device)

@@ -72,7 +72,7 @@ def make(name: str, **settings: Any) -> Any:
 
 
 def made(spec: Any) -> Any:
-    """A method as a setting of another: a name, ``{"method": name, ...settings}``, or one itself."""
+    """A method as a setting of another: a name, {"method": name, ...settings}, or itself."""
     if isinstance(spec, str):
         return make(spec)
     if isinstance(spec, Mapping):

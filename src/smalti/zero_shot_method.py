@@ -25,6 +25,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from smalti.errors import InputError
 from smalti.expression_method import ExpressionMethod, named
+from smalti.genes.read import as_vectors
 from smalti.genes.vectors import GeneVectors, random_vectors
 from smalti.nn.gene_table import GeneTable
 
@@ -69,7 +70,7 @@ class ZeroShotMethod(ExpressionMethod):
                 "sm.genes.gene_vectors(sm.genes.gene_text(sources=[...])) or a file of them; "
                 "vectors='random' is the control."
             )
-        found = read_vectors(self.vectors)
+        found = as_vectors(self.vectors)
         if found.tokens is None or self.words:
             return found
         return dataclasses.replace(found, tokens=None, offsets=None, segment=None)

@@ -16,6 +16,10 @@ def checks(room: str = "mil") -> list[Check]:
     """All checks in order, for the methods of a room: "mil", "integrate" or "expression"."""
     from smalti.contract import expression, integration, phenotype, zero_shot
 
-    modules = {"mil": [phenotype], "integrate": [integration], "expression": [expression, zero_shot]}
+    modules = {
+        "mil": [phenotype],
+        "integrate": [integration],
+        "expression": [expression, zero_shot],
+    }
     return [value for module in modules[room] for name, value in vars(module).items()
             if name.startswith("check_")]  # fmt: skip

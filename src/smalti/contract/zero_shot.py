@@ -21,7 +21,7 @@ def _data(n_genes: int = 14) -> tuple[Bags, GeneVectors]:
 
 
 def check_unseen_genes(cls: type[ExpressionMethod]) -> None:
-    """A gene is predicted alike alone, among others, in any order, and by a model that was saved."""
+    """A gene is predicted alike alone, among others, in any order, and by a saved model."""
     bags, vectors = _data()
     seen, unseen = vectors.names[:9], vectors.names[9:]
     if not cls.zero_shot:

@@ -61,8 +61,8 @@ def planted_programmes(
     Returns
     -------
     tuple
-        :class:`~smalti.Bags` with views "X_planted", "X_nuclei" ((n, 4 x 4 x 2): number and cover of
-        nuclei in each cell of a tile), "counts", and instance columns x_um, y_um, x_px, y_px and
+        :class:`~smalti.Bags` with views "X_planted", "X_nuclei" ((n, 4 x 4 x 2): number and cover
+        of nuclei in each cell of a tile), "counts", and instance columns x_um, y_um, x_px, y_px and
         programme_0 .. programme_4; and the :class:`~smalti.genes.GeneVectors` of all genes.
     """
     law, rng = np.random.default_rng([law_seed, 21]), np.random.default_rng([seed, 22])
@@ -107,7 +107,9 @@ def planted_programmes(
     return bags, vectors
 
 
-def _vectors(meaning: np.ndarray, width: int, vague: float, law: np.random.Generator) -> GeneVectors:
+def _vectors(
+    meaning: np.ndarray, width: int, vague: float, law: np.random.Generator
+) -> GeneVectors:
     """Vectors of genes, and words: each says a part of the meaning, with noise."""
     n, k = meaning.shape
     to = law.normal(size=(k, width)) / np.sqrt(k)

@@ -58,8 +58,8 @@ class ExpressionComparison(Scores):
     by
         What was left out: "donor", "slide" or "tile".
     unseen
-        Per fold and gene: those that were hidden from training, of which the scores are; empty where
-        no gene was.
+        Per fold and gene: those that were hidden from training, and that the scores are of; empty
+        where no gene was.
     """
 
     unit: ClassVar[str] = "folds and seeds"
@@ -248,7 +248,8 @@ def compare_expression(
         settings={m: chosen[m].get_params(deep=False) for m in done},
         baselines=tuple(m for m in done if chosen[m].baseline),
         genes=pd.concat([t for t in tables if t["method"].iloc[0] not in failed]),
-        ceiling=runner.ceilings(), by=by, unseen=runner.hidden_table(), gene_names=next(iter(common)) if same else (),
+        ceiling=runner.ceilings(), by=by, unseen=runner.hidden_table(),
+        gene_names=next(iter(common)) if same else (),
         predictions={m: predictions[m] for m in done if m in predictions} if same else {},
     )  # fmt: skip
 

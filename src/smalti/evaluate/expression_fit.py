@@ -116,7 +116,7 @@ class Runner:
     def _file(self, method: ExpressionMethod, k: int, seed: int) -> Path | None:
         if self.cache is None:
             return None
-        settings = {n: v for n, v in method.get_params(deep=False).items()
+        settings = {n: getattr(v, "digest", v) for n, v in method.get_params(deep=False).items()
                     if n not in ("progress", "accelerator", "seed")}  # fmt: skip
         hidden = "" if self.hidden is None else f" {self.hidden[k].digest}"
         key = (f"{__version__} {method.name} {sorted(settings.items())} {k} {seed} {self.digest}"

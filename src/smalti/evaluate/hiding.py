@@ -12,6 +12,7 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.evaluate.unseen import unseen_genes
 from smalti.expression_method import ExpressionMethod
+from smalti.genes.read import as_vectors
 from smalti.genes.sets import GeneSets
 from smalti.genes.units import gene_names, measured, most_variable
 from smalti.genes.vectors import GeneVectors
@@ -59,16 +60,12 @@ class Hiding:
         return [self._fold(bags.keep(train), table, view, units) for train, _ in parts]
 
     def _vectors(self) -> GeneVectors:
-        if isinstance(self.vectors, GeneVectors):
-            return self.vectors
-        if self.vectors is None or self.vectors == "random":
+        if self.vectors is None or (isinstance(self.vectors, str) and self.vectors == "random"):
             raise InputError(
                 "unseen= needs vectors= of the genes, from sm.genes.gene_vectors(...) or a file of "
                 "them; the control with random vectors runs by itself."
             )
-        from smalti.genes import read_vectors
-
-        return read_vectors(self.vectors)
+        return as_vectors(self.vectors)
 
     def _check_own(self, methods: dict[str, ExpressionMethod]) -> None:
         named = () if isinstance(self.protocol, str) else tuple(map(str, self.protocol))
@@ -107,8 +104,8 @@ class Hiding:
         if twins:
             self._note(
                 f"leak: {len(twins)} seen genes have the very vector of an unseen one "
-                f"({', '.join(twins[:5])}): another name of it, most likely. They were taken out of "
-                "training."
+                f"({', '.join(twins[:5])}): another name of it, or the same text. They were taken "
+                "out of training."
             )
         return Hidden(tuple(g for g in seen if g not in set(twins)), unseen)
 

@@ -36,10 +36,10 @@ def unseen_genes(
     names
         Genes to choose from.
     protocol
-        "highest": the genes of highest mean, as published (Yang et al. 2024): the easiest, for these
-        are the least noisy. "random": any genes. "blocks": whole gene sets, chosen at random, until
-        there are ``n`` genes: relatives of a hidden gene are hidden too, which is the hardest. Or
-        the names themselves.
+        "highest": the genes of highest mean, as published (Yang et al. 2024): the easiest, for
+        these are the least noisy. "random": any genes. "blocks": whole gene sets, chosen at random,
+        until there are ``n`` genes: relatives of a hidden gene are hidden too, which is the
+        hardest. Or the names themselves.
     n
         How many; "blocks" stops at the first set that reaches it, which is hidden whole too.
     view, units
@@ -66,8 +66,8 @@ def unseen_genes(
         absent = [g for g in chosen if g not in place]
         if absent:
             raise InputError(
-                f"{len(absent)} of {len(chosen)} unseen genes cannot be hidden: {', '.join(absent[:5])} "
-                "are not among the genes that are measured and have a vector."
+                f"{len(absent)} of {len(chosen)} unseen genes cannot be hidden, for they are not "
+                f"measured or have no vector: {', '.join(absent[:5])}. Leave them out."
             )
         at = np.array(sorted({place[g] for g in chosen}), dtype=np.int64)
     elif protocol not in PROTOCOLS:

@@ -77,8 +77,8 @@ class DeepAssociation(NetworkZeroShot):
         name = "X_nuclei" if self.nuclei == "auto" else self.nuclei
         if name not in bags.x:
             raise InputError(
-                f"deep_association: no view {name!r} of nuclei; there are {', '.join(bags.x)}. Make "
-                "it: sm.features.extract(bags, 'nuclei'), or say nuclei='off'."
+                f"deep_association: no view {name!r} of nuclei; there are {', '.join(bags.x)}. "
+                "Make it: sm.features.extract(bags, 'nuclei'), or say nuclei='off'."
             )
         if name in names:
             raise InputError(
@@ -128,8 +128,8 @@ class DeepAssociation(NetworkZeroShot):
 def alignment(z: Tensor, v: Tensor, expression: Tensor) -> Tensor:
     """Symmetric InfoNCE between tiles and what they express.
 
-    u_i = sum_g s_ig v_g, s the expression of each gene standardised over the tiles. Tile i should be
-    more like u_i than like the u_j of other tiles, and u_i more like its own tile.
+    u_i = sum_g s_ig v_g, s the expression of each gene standardised over the tiles. Tile i should
+    be more like u_i than like the u_j of other tiles, and u_i more like its own tile.
 
     Parameters
     ----------

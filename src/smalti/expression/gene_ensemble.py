@@ -128,15 +128,17 @@ class GeneEnsemble(ZeroShotMethod):
         -------
         DataFrame
             The columns of :meth:`nearness`, and ``agreement``, the mean correlation over tiles of
-            two members' predictions (NaN for a single tile); ``expected_pcc``, the correlation within a
-            slide of another donor that left-out genes like this one reached, and ``expected_sd``, how far they
-            strayed from it; ``abstain``, whether the expectation is below ``least``.
+            two members' predictions (NaN for a single tile); ``expected_pcc``, the correlation
+            within a slide that left-out genes like this one reached on left-out tiles, and
+            ``expected_sd``, how far they strayed from it; ``abstain``, whether the expectation is
+            below ``least``.
         """
         check_is_fitted(self)
         names, bags = named(genes), as_slides(X)
         each = self.spread(bags, names)
         out = self.nearness(names)
-        *fit, sd = self.network_.expects.double().numpy(force=True)
+        network: Any = self.network_
+        *fit, sd = network.expects.double().numpy(force=True)
         clues = _clues(self, names, each.mean(0))
         expected = np.clip(np.column_stack([clues, np.ones(len(clues))]) @ np.asarray(fit), -1, 1)
         return out.assign(agreement=_agreement(each), expected_pcc=expected, expected_sd=sd,

@@ -64,6 +64,11 @@ def read_vectors(
     return GeneVectors.of({**found.note(), "source": name}, found.arrays())
 
 
+def as_vectors(given: GeneVectors | str | Path) -> GeneVectors:
+    """Vectors as they are, or those of a file."""
+    return given if isinstance(given, GeneVectors) else read_vectors(given)
+
+
 def _of_tensors(path: Path) -> GeneVectors:
     from safetensors import SafetensorError, safe_open
 

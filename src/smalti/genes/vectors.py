@@ -91,16 +91,13 @@ class GeneVectors:
 
     def __repr__(self) -> str:
         words = "" if self.tokens is None else f", {len(self.tokens):,} words"
-        return (
-            f"GeneVectors: {len(self):,} genes x {self.width}{words}, {self.source}, "
-            f"{self.digest[:8]}"
-        )
+        return f"GeneVectors: {len(self):,} genes x {self.width}{words}, {self.source}"
 
     def __deepcopy__(self, memo: Any) -> GeneVectors:
         return self  # frozen: scikit-learn's clone needs no second copy
 
     def positions(self, genes: Sequence[str]) -> np.ndarray:
-        """(len(genes),) position of each gene, by name, Ensembl id or alias; -1 where there is none."""
+        """(len(genes),) where each gene is, by name, Ensembl id or alias; -1: nowhere."""
         out = np.full(len(genes), -1, dtype=np.int64)
         for i, gene in enumerate(map(str, genes)):
             name = gene if gene in self._place else self.aliases.get(gene)
@@ -144,8 +141,8 @@ class GeneVectors:
         cased = [g for g in absent if g.upper() in upper]
         if len(cased) > len(absent) / 2:
             return (
-                f"; they are written otherwise there ({cased[0]!r}, {upper[cased[0].upper()]!r}), so "
-                "perhaps the text is of another species: take text of the same one"
+                f"; they are written otherwise there ({cased[0]!r}, {upper[cased[0].upper()]!r}), "
+                "so perhaps the text is of another species: take text of the same one"
             )
         ids = [sum(gene_kind(g) == "ensembl" for g in x) > len(x) / 2
                for x in (absent, self.names[:1000])]  # fmt: skip

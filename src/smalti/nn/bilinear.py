@@ -125,9 +125,8 @@ class BilinearPath:
         Returns
         -------
         ndarray
-            (len(a), len(b)): sum over genes of the squared error about the genes' means over these
-            tiles, over the genes' sums of squares; constant genes left out. Divided by the number of
-            genes, so that 1 is what a constant leaves.
+            (len(a), len(b)): squared error about the means over these tiles, over the sum of
+            squares, mean over the genes that vary; 1 is what a constant leaves.
         """
         xs, ts = self.tiles.scores(x), self.genes.scores(t)
         xs -= xs.mean(0)
