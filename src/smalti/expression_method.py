@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
@@ -162,29 +163,44 @@ class ExpressionMethod(Estimator):
             features={**bags.features, key: self.genes_}, notes=(*bags.notes, seen), origin=None,
         )  # fmt: skip
 
-    def to_anndata(self, X: Any, genes: Sequence[str] | None = None) -> Any:
+    def to_anndata(
+        self, X: Any, genes: Sequence[str] | None = None, *, abstain: float | None = None
+    ) -> Any:
         """Predictions as AnnData, one row per tile.
 
         Parameters
         ----------
         X, genes
             As in :meth:`predict`.
+        abstain
+            Of methods for unseen genes: predict NaN for a gene whose confidence is below this:
+            ``expected_pcc`` of a gene ensemble, else ``percentile`` (see :meth:`confidence`).
 
         Returns
         -------
         AnnData
             ``X`` and ``layers["predicted"]`` predictions, ``layers["measured"]`` where measured,
             ``obs`` the tiles' columns with ``slide`` and those of the slides, ``obsm["spatial"]``
-            pixels, ``uns[NAME]`` settings. Read it again as bags: ``sm.read(adata,
-            sample="slide", x="layers/predicted")``.
+            pixels, ``uns[NAME]`` settings, ``var`` the confidence of methods for unseen genes. Read
+            it again as bags: ``sm.read(adata, sample="slide", x="layers/predicted")``.
         """
         from smalti.io.expression import slides_anndata
 
         bags, names = as_slides(X), self.genes_ if genes is None else named(genes)
-        layers = {"predicted": self.predict(bags, names)}
+        layers, about = {"predicted": self.predict(bags, names)}, self._about(bags, names)
+        if abstain is not None:
+            if about is None:
+                raise InputError(f"{self.name} has no confidence to abstain by: leave abstain out.")
+            belief = about["expected_pcc" if "expected_pcc" in about else "percentile"]
+            about["abstain"] = ~about["seen"] & (belief < abstain)
+            layers["predicted"][:, about["abstain"]] = np.nan
         if self.counts in bags.x and set(names) <= set(gene_names(bags, self.counts)):
             layers["measured"] = self.measured(bags, names)
-        return slides_anndata(bags, names, layers, {self.name: self.note()})
+        return slides_anndata(bags, names, layers, {self.name: self.note()}, about)
+
+    def _about(self, bags: Bags, names: tuple[str, ...]) -> pd.DataFrame | None:
+        """What is known of how far each gene's prediction can be believed."""
+        return None
 
     def write(self, data: Any, X: Any, *, out: str | Path | None = None) -> None:
         """Write predictions into the user's AnnData or SpatialData.

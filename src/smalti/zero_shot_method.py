@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.expression_method import ExpressionMethod, named
 from smalti.genes.read import as_vectors
@@ -137,6 +138,17 @@ class ZeroShotMethod(ExpressionMethod):
             "gene": names, "seen": own >= 0, "nearest": np.asarray(self.genes_)[at[:, 0]],
             "similarity": best[:, 0], "similarity_10": best.mean(1), "percentile": share,
         })  # fmt: skip
+
+    def confidence(self, X: Any, genes: Any) -> pd.DataFrame:
+        """How far to believe the predictions of genes on slides: here :meth:`nearness` alone.
+
+        :class:`~smalti.expression.gene_ensemble.GeneEnsemble` adds the agreement of its members and
+        the correlation to expect.
+        """
+        return self.nearness(genes)
+
+    def _about(self, bags: Bags, names: tuple[str, ...]) -> pd.DataFrame:
+        return self.confidence(bags, names)
 
     # ---------------------------------------------------------------- files
 

@@ -18,6 +18,7 @@ from smalti.cli.demo import demo
 from smalti.cli.doctor import doctor
 from smalti.cli.expression import app as expression
 from smalti.cli.fit import fit
+from smalti.cli.genes import app as genes
 from smalti.cli.integrate import integrate
 from smalti.cli.methods import methods
 from smalti.cli.predict import predict
@@ -58,6 +59,7 @@ app = typer.Typer(
 for _verb in (demo, methods, fit, predict, integrate, compare, doctor):
     app.command()(_verb)
 app.add_typer(expression, name="expression")
+app.add_typer(genes, name="genes")
 
 
 def _version(value: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from smalti.cli import options
+from smalti.cli.genes import NUnseen, Sets, Unseen, Vectors, hide, names_of, protocol_of, read_sets
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -74,6 +75,16 @@ def fit(
     weights: Weights = None,
     cache: Cache = None,
     genes: Genes = None,
+    vectors: Vectors = None,
+    unseen: Unseen = None,
+    n_unseen: NUnseen = 250,
+    sets: Sets = None,
+    ensemble: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Fits that each leave out a part of the genes: says what to expect."
+        ),
+    ] = None,
     epochs: options.Epochs = None,
     set_: options.Settings = None,
     seed: options.Seed = 0,
@@ -82,15 +93,25 @@ def fit(
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     if genes is not None:
         settings["genes"] = genes_of(genes)
+    if vectors is not None:
+        settings["vectors"] = str(vectors)
     model = options.make_method(method, settings | {"seed": seed})
     _check(model, method)
+    if ensemble is not None:
+        model = _ensemble(model, ensemble)
     options.may_replace(out, "model.json")
     recipe = {"tile_um": tile_um, "tile_px": tile_px, "um_per_px": um_per_px, "size": size,
               "encoder": None if model.images else encoder, "weights": weights, "x": x}  # fmt: skip
     bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache)
     typer.echo(repr(bags))
+    hidden: tuple[str, ...] = ()
+    if unseen is not None:
+        model.genes, hidden = hide(model, bags, unseen, n_unseen, sets)
     model.fit(dataclasses.replace(bags, origin={"tiles": recipe}))
     model.save(out)
+    if hidden:
+        (out / "unseen.txt").write_text("\n".join(hidden) + "\n", encoding="utf-8")
+        typer.echo(f"{len(hidden):,} genes were hidden: {out / 'unseen.txt'}")
     typer.echo(f"{len(model.genes_):,} genes, {model.n_parameters_:,} parameters: {out}")
 
 
@@ -110,9 +131,27 @@ def predict(
     donor: options.Donor = None,
     um_per_px: UmPerPx = None,
     cache: Cache = None,
+    genes: Annotated[
+        str | None,
+        typer.Option(
+            help="Genes to predict, seen in training or not: names with commas, or a text file "
+            "with one a line. Those of training when left out."
+        ),
+    ] = None,
+    confidence: Annotated[
+        Path | None, typer.Option(help="Table (.csv) of how far to believe each gene.")
+    ] = None,
+    abstain: Annotated[
+        float | None,
+        typer.Option(
+            help="Predict nothing (NaN) for unseen genes below this expected correlation (of an "
+            "ensemble), or below this percentile of nearness to the seen genes."
+        ),
+    ] = None,
 ) -> None:
     """Predict the expression of tiles with a saved model."""
     from smalti.io.files import atomic_write
+    from smalti.io.table import write_table
     from smalti.model_files import load
 
     if out.suffix not in (".h5ad", ".zarr") or (out.suffix == ".zarr") > (slides.suffix == ".zarr"):
@@ -126,15 +165,48 @@ def predict(
             "known: predict in Python."
         )
     recipe = recipe | ({} if um_per_px is None else {"um_per_px": um_per_px})
+    asked = None if genes is None else names_of(genes, "--genes")
+    if confidence is not None and not hasattr(fitted, "confidence"):
+        raise InputError(f"--confidence: {fitted.name} does not predict unseen genes, so has none.")
     bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache)
     typer.echo(repr(bags))
     if out.suffix == ".zarr":
+        if asked is not None or abstain is not None:
+            raise InputError("--genes and --abstain need --out FILE.h5ad.")
         fitted.write(slides, bags, out=out)
-    else:
-        table = fitted.to_anndata(bags)
-        with atomic_write(out) as temporary:
-            table.write_h5ad(temporary)
-    typer.echo(f"{bags.n_instances:,} tiles x {len(fitted.genes_):,} genes: {out}")
+        return
+    table = fitted.to_anndata(bags, asked, abstain=abstain)
+    with atomic_write(out) as temporary:
+        table.write_h5ad(temporary)
+    _tell(table, confidence, write_table)
+    typer.echo(f"{table.n_obs:,} tiles x {table.n_vars:,} genes: {out}")
+
+
+def _tell(table: Any, confidence: Path | None, write: Any) -> None:
+    """What the user must know of genes that were seen, or that nothing is predicted for."""
+    if confidence is not None:
+        write(table.var.reset_index(drop=True), confidence)
+    if "seen" not in table.var or table.var["seen"].all():
+        return
+    if table.var["seen"].any():
+        typer.secho(
+            f"note: {int(table.var['seen'].sum()):,} of the genes were in training: scores on them "
+            "say nothing of unseen genes.", fg="yellow", err=True,
+        )  # fmt: skip
+    if "abstain" in table.var and table.var["abstain"].any():
+        typer.secho(
+            f"note: {int(table.var['abstain'].sum()):,} genes are not predicted: too unlike the "
+            "genes of training.", fg="yellow", err=True,
+        )  # fmt: skip
+
+
+def _ensemble(model: Any, parts: int) -> Any:
+    from smalti.registry import make
+
+    if "vectors" not in model.get_params():
+        raise InputError(f"--ensemble leaves out genes, which {model.name} cannot predict then.")
+    return make("gene_ensemble", method=model, parts=parts, vectors=model.vectors, x=model.x,
+                genes=model.genes, units=model.units, seed=model.seed)  # fmt: skip
 
 
 @app.command()
@@ -161,6 +233,10 @@ def compare(
     weights: Weights = None,
     cache: Cache = None,
     genes: Genes = None,
+    vectors: Vectors = None,
+    unseen: Unseen = None,
+    n_unseen: NUnseen = 250,
+    sets: Sets = None,
     epochs: options.Epochs = None,
     set_: options.Settings = None,
     seed: options.Seed = 0,
@@ -181,7 +257,8 @@ def compare(
     result = compare_expression(
         dict(zip(labels, chosen, strict=True)), bags, by=by, folds=folds,
         genes=None if genes is None else genes_of(genes), seeds=range(seed, seed + seeds),
-        cache=cache,
+        cache=cache, unseen=protocol_of(unseen), n_unseen=n_unseen, sets=read_sets(sets),
+        vectors=vectors,
     )  # fmt: skip
     result.write(out)
     result.report(out / "report.html", title=f"Expression from the tiles of {slides.name}")
@@ -229,17 +306,7 @@ def genes_of(text: str) -> Any:
     """A number, names with commas, or the lines of a file."""
     if text.isdigit():
         return int(text)
-    path = Path(text)
-    if path.suffix in (".txt", ".csv", ".tsv") or path.exists():
-        if not path.exists():
-            raise InputError(f"no file {path} of genes: check the path.")
-        lines = path.read_text(encoding="utf-8").split("\n")
-        names = tuple(dict.fromkeys(x.strip() for x in lines if x.strip()))
-    else:
-        names = tuple(dict.fromkeys(x.strip() for x in text.split(",") if x.strip()))
-    if not names:
-        raise InputError(f"--genes {text!r} names no gene.")
-    return names
+    return names_of(text, "--genes")
 
 
 def _check(method: Any, name: str) -> None:

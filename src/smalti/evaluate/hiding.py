@@ -53,11 +53,9 @@ class Hiding:
         methods: dict[str, ExpressionMethod],
     ) -> list[Hidden]:  # fmt: skip
         """The genes of each fold, chosen by its training slides alone."""
-        table = self._vectors()
-        view = next(iter(methods.values())).counts
-        units = next(iter(methods.values())).units
+        first = next(iter(methods.values()))
         self._check_own(methods)
-        return [self._fold(bags.keep(train), table, view, units) for train, _ in parts]
+        return [self.fold(bags.keep(train), first.counts, first.units) for train, _ in parts]
 
     def _vectors(self) -> GeneVectors:
         if self.vectors is None or (isinstance(self.vectors, str) and self.vectors == "random"):
@@ -80,7 +78,9 @@ class Hiding:
                     f"({', '.join(both[:5])}): take them out of its genes=."
                 )
 
-    def _fold(self, train: Bags, table: GeneVectors, view: str, units: str) -> Hidden:
+    def fold(self, train: Bags, view: str = "counts", units: str = "log1p_cp10k") -> Hidden:
+        """Seen and hidden genes of some training slides."""
+        table = self._vectors()
         names = gene_names(train, view) if self.genes is None or isinstance(
             self.genes, (int, np.integer)) else tuple(map(str, self.genes))  # fmt: skip
         if isinstance(self.genes, (int, np.integer)):

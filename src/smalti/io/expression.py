@@ -18,8 +18,9 @@ TABLE = "predicted"  # name of the table in SpatialData
 
 
 def slides_anndata(
-    bags: Bags, genes: Sequence[str], layers: Mapping[str, np.ndarray], uns: Mapping[str, Any]
-) -> Any:
+    bags: Bags, genes: Sequence[str], layers: Mapping[str, np.ndarray], uns: Mapping[str, Any],
+    var: pd.DataFrame | None = None,
+) -> Any:  # fmt: skip
     """One row per tile.
 
     Parameters
@@ -32,6 +33,8 @@ def slides_anndata(
         Name -> (n_tiles, n_genes) float32; the first becomes ``X`` too.
     uns
         Notes.
+    var
+        Columns about the genes, in their order.
 
     Returns
     -------
@@ -51,7 +54,10 @@ def slides_anndata(
             obs[name] = column.to_numpy()[bags.index]
     obs.columns = obs.columns.astype(str)
     first = next(iter(layers.values()))
-    table = AnnData(first, obs=obs, var=pd.DataFrame(index=pd.Index(genes, dtype=object)),
+    about = pd.DataFrame(index=pd.Index(genes, dtype=object))
+    if var is not None:
+        about = var.set_index(about.index)
+    table = AnnData(first, obs=obs, var=about,
                     layers=dict(layers), uns=dict(uns))  # fmt: skip
     if {"x_px", "y_px"} <= set(obs):
         table.obsm["spatial"] = obs[["x_px", "y_px"]].to_numpy(float)

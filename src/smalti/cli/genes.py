@@ -1,0 +1,132 @@
+"""``smalti genes``: vectors of what genes mean, for methods that predict unseen genes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from smalti.errors import InputError
+
+if TYPE_CHECKING:
+    from smalti.bags import Bags
+
+app = typer.Typer(no_args_is_help=True, help="Genes: what is written of them, as vectors.")
+
+Vectors: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Vectors of genes, for methods that predict unseen ones: a file that `smalti genes "
+        "vectors` wrote, or .parquet, .csv, .safetensors of others (GenePT, ESM)."
+    ),
+]
+Unseen: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Genes to hide from training: highest (of mean, the easy protocol), random, blocks "
+        "(whole gene sets, the hard one), names with commas, or a text file."
+    ),
+]
+NUnseen: TypeAlias = Annotated[int, typer.Option(min=1, help="How many genes to hide.")]
+Sets: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(help="Gene sets (.gmt) that --unseen blocks hides as a whole; repeatable."),
+]
+
+
+@app.command()
+def vectors(
+    text: Annotated[
+        list[Path],
+        typer.Option(
+            help="What is written of genes: gene sets (.gmt), or a table with a column of symbols "
+            "and one of text; repeatable."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="File to write, .safetensors.")],
+    encoder: Annotated[
+        str,
+        typer.Option(
+            help="tfidf (no weights); sentence:MODEL or states:MODEL, a folder or a name on the "
+            "Hugging Face hub."
+        ),
+    ] = "tfidf",
+    width: Annotated[int, typer.Option(min=1, help="Numbers per gene, of tfidf.")] = 256,
+    words: Annotated[bool, typer.Option(help="Keep the words of each gene too (for sgn).")] = False,
+    genes: Annotated[
+        str | None, typer.Option(help="Names with commas or a file; all that have text.")
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps vectors.")] = None,
+) -> None:
+    """Make vectors of genes from what is written about them."""
+    from smalti.genes import gene_text, gene_vectors
+
+    if out.suffix != ".safetensors":
+        raise InputError(f"--out {out.name}: end it in .safetensors.")
+    names = None if genes is None else names_of(genes, "--genes")
+    read = gene_text(names, sources=list(text), missing="drop")
+    found = gene_vectors(read, encoder, width=width, tokens=words, cache=cache)
+    found.save(out)
+    for note in found.notes:
+        typer.secho(f"note: {note}", fg="yellow", err=True)
+    typer.echo(f"{found!r}: {out}")
+
+
+def names_of(text: str, option: str) -> tuple[str, ...]:
+    """Names with commas, or the lines of a file; each once.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, or there is no name.
+    """
+    path = Path(text)
+    if path.suffix in (".txt", ".csv", ".tsv") or path.exists():
+        if not path.exists():
+            raise InputError(f"no file {path} of genes: check the path.")
+        parts = path.read_text(encoding="utf-8").split("\n")
+    else:
+        parts = text.split(",")
+    names = tuple(dict.fromkeys(x.strip() for x in parts if x.strip()))
+    if not names:
+        raise InputError(f"{option} {text!r} names no gene.")
+    return names
+
+
+def protocol_of(unseen: str | None) -> Any:
+    """A protocol by name, or the names of genes."""
+    from smalti.evaluate.unseen import PROTOCOLS
+
+    return unseen if unseen is None or unseen in PROTOCOLS else names_of(unseen, "--unseen")
+
+
+def read_sets(files: list[Path] | None) -> dict[str, tuple[str, ...]] | None:
+    """All gene sets of some files."""
+    from smalti.genes import read_gmt
+
+    return {k: v for f in files for k, v in read_gmt(f).items()} if files else None
+
+
+def hide(
+    model: Any, bags: Bags, unseen: str, n: int, sets: list[Path] | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The genes to fit a model on, and those to hide from it.
+
+    Raises
+    ------
+    InputError
+        If the model cannot predict unseen genes, or the genes cannot be hidden.
+    """
+    from smalti.evaluate.hiding import Hiding
+
+    if not getattr(model, "vectors", None):
+        raise InputError(
+            f"--unseen hides genes from {model.name}: take a method for unseen genes, and give "
+            "--vectors."
+        )
+    hiding = Hiding(protocol_of(unseen), n, model.vectors, read_sets(sets), model.genes)
+    hidden = hiding.fold(bags, model.counts, model.units)
+    for note in hiding.notes:
+        typer.secho(f"note: {note}", fg="yellow", err=True)
+    return hidden.seen, hidden.unseen
