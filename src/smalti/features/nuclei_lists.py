@@ -54,11 +54,11 @@ def listed(
         images = {str(k): v for k, v in nuclei.items()}
         _all_there(names, images, "label images")
         found = {n: _of_labels(images[n], n, scale, um[n], shapes.get(n)) for n in names}
-        return found, (f"{_VIEW}: label images say nothing of haematoxylin: it is 0.",)
+        return found, (f"{_VIEW}: label images say nothing of haematoxylin: 0 stands for it.",)
     if not isinstance(nuclei, pd.DataFrame):
         nuclei = _read(nuclei)
     absent = [c for c in _OPTIONAL if c not in nuclei]
-    notes = tuple(f"{_VIEW}: the nuclei have no column {c}: {_CHANNELS.get(c, c)} is 0."
+    notes = tuple(f"{_VIEW}: the nuclei have no column {c}: 0 stands for {_CHANNELS.get(c, c)}."
                   for c in absent)  # fmt: skip
     xy, known = _columns(nuclei, ("x_px", "y_px")), np.zeros((len(nuclei), len(_OPTIONAL)))
     for k, column in enumerate(_OPTIONAL):
