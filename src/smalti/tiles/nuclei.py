@@ -86,10 +86,10 @@ def find_nuclei(
     Notes
     -----
     Beside counts by eye: 71 for 73 nuclei of three crops of scikit-image's immunohistochemistry()
-    (which the constants were chosen by), 15 for 19 of a fourth, 66 for 64 of two H&E tiles of breast
-    cancer. A single tile can be off by a fifth, and some five of six nuclei are found where the eye
-    has them: trust means over tiles, not single nuclei. Of masses without visible borders the number
-    is a guess.
+    (which the constants were chosen by), 15 for 19 of a fourth, 66 for 64 of two H&E tiles of
+    breast cancer. A single tile can be off by a fifth, and some five of six nuclei are found where
+    the eye has them: trust means over tiles. Of masses without visible borders the number is a
+    guess.
     """
     if rgb.ndim != 3:
         raise InputError(f"find_nuclei takes one picture, (height, width, 3), not {rgb.shape}.")
