@@ -182,7 +182,7 @@ def _outlined(axes: Axes, tile: np.ndarray, labels: np.ndarray) -> None:
     upright = np.stack([column + 0.5, row - 0.5, column + 0.5, row + 0.5], axis=1)
     row, column = np.nonzero(labels[1:] != labels[:-1])
     level = np.stack([column - 0.5, row + 0.5, column + 0.5, row + 0.5], axis=1)
-    lines = np.concatenate([upright, level]).reshape(-1, 2, 2)
+    lines: Any = np.concatenate([upright, level]).reshape(-1, 2, 2)
     axes.add_collection(LineCollection(lines, colors=_EDGE, linewidths=0.7), autolim=False)
     bare(axes)
 
