@@ -10,21 +10,26 @@ if TYPE_CHECKING:
     from smalti.features.encoders import Encoder, make_encoder
     from smalti.features.extraction import extract
     from smalti.features.morphology import describe_tile
+    from smalti.features.nuclei import NucleiMap
+    from smalti.features.nuclei_maps import nuclei_maps
     from smalti.features.pretrained import PRESETS, backbone
 
 _NAMES = {
-    "Encoder": "encoders", "PRESETS": "pretrained", "SelfSupervised": "convnet",
+    "Encoder": "encoders", "NucleiMap": "nuclei", "PRESETS": "pretrained",
+    "SelfSupervised": "convnet",
     "backbone": "pretrained", "describe_tile": "morphology", "extract": "extraction",
-    "make_encoder": "encoders",
+    "make_encoder": "encoders", "nuclei_maps": "nuclei_maps",
 }  # fmt: skip
 __all__ = [
     "PRESETS",
     "Encoder",
+    "NucleiMap",
     "SelfSupervised",
     "backbone",
     "describe_tile",
     "extract",
     "make_encoder",
+    "nuclei_maps",
 ]
 
 

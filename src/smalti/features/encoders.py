@@ -51,7 +51,7 @@ def make_encoder(
     Parameters
     ----------
     encoder
-        "morphology"; a model of timm or the hub, or a preset of it (see
+        "morphology"; "nuclei"; a model of timm or the hub, or a preset of it (see
         :data:`smalti.features.pretrained.PRESETS`); a fitted
         :class:`~smalti.features.convnet.SelfSupervised`; or anything with the attributes of
         :class:`Encoder`.
@@ -62,7 +62,7 @@ def make_encoder(
     device
         "cpu", "cuda"; auto takes a GPU where there is one.
     n_jobs
-        Processes of "morphology".
+        Processes of "morphology" and "nuclei".
     seed
         Of random weights.
     """
@@ -70,6 +70,10 @@ def make_encoder(
         return encoder.encoder() if hasattr(encoder, "encoder") else encoder
     if encoder == "morphology":
         return Morphology(n_jobs)
+    if encoder == "nuclei":
+        from smalti.features.nuclei import NucleiMap
+
+        return NucleiMap(n_jobs=n_jobs)
     if precision not in ("32", "bf16"):
         raise InputError(f"precision={precision!r} is neither '32' nor 'bf16'.")
     return Backbone(encoder, weights, precision, device, seed)
@@ -81,7 +85,7 @@ class Morphology:
 
     n_jobs: int = 1
     name: str = "morphology"
-    identity: str = "morphology 1"
+    identity: str = "morphology 2"
     half: bool = False
 
     @property

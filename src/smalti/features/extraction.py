@@ -42,8 +42,9 @@ def extract(
     bags
         With a view of tiles, (n, 3, height, width) uint8.
     encoder
-        "morphology" needs no weights: some 140 features of stains, texture and nuclei. Else a model
-        of timm or of the hub, by name or preset ("coatnet", "convnextv2", "xcit", "resnet50",
+        "morphology" needs no weights: some 140 features of stains, texture and nuclei. Nor does
+        "nuclei": where they are (:class:`smalti.features.nuclei.NucleiMap`). Else a model of timm
+        or of the hub, by name or preset ("coatnet", "convnextv2", "xcit", "resnet50",
         "uni", ...), or an encoder of your own (:class:`smalti.features.encoders.Encoder`).
     tiles
         Name of that view.
@@ -62,7 +63,7 @@ def extract(
         Folder that keeps features, so that they are computed once: by digests of the pictures, of
         the places and size of the tiles, of encoder and weights. A killed run goes on.
     n_jobs
-        Processes of "morphology".
+        Processes of "morphology" and "nuclei".
     seed
         Of random weights.
     progress
@@ -76,7 +77,12 @@ def extract(
     Raises
     ------
     InputError
-        If there is no view of tiles, or weights cannot be had.
+        If there is no view of tiles, weights cannot be had, or no tile has any nucleus.
+
+    Warns
+    -----
+    UserWarning
+        Tiles without nuclei, of "nuclei"; they stay in ``notes``.
     """
     if flips not in FLIPS:
         raise InputError(f"flips={flips!r} is not one of {', '.join(FLIPS)}.")
@@ -95,6 +101,11 @@ def extract(
         )
     made = make_encoder(encoder, weights=weights, precision=precision, device=device,
                         n_jobs=n_jobs, seed=seed)  # fmt: skip
+    if flips == "mean" and getattr(made, "placed", False):
+        raise InputError(
+            f"{made.name!r} says where things are in a tile, which a mean over flips blurs: take "
+            "flips='none' or 'all'."
+        )
     pixel = tile_pixels(bags, view)
     names = tuple(made.features)
     turns = 1 if flips == "none" else 8
@@ -111,6 +122,7 @@ def extract(
                 parts.append(store.block(at - start, shape, make))
                 bar.advance(steps=end - at)
     table = np.concatenate(parts)
+    notes = made.check(table) if hasattr(made, "check") else ()
     name = f"X_{made.name}"
     new = {name: table}
     if flips == "all":
@@ -118,6 +130,7 @@ def extract(
     return dataclasses.replace(
         bags, x={**new, **{k: v for k, v in bags.x.items() if k not in new}},
         features={**bags.features, **dict.fromkeys(new, names)},
+        notes=(*bags.notes, *notes),
     )  # fmt: skip
 
 

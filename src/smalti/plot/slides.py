@@ -1,4 +1,4 @@
-"""Pictures over slides: genes measured and predicted, scores of tiles, Grad-CAM, nuclei."""
+"""Pictures over slides: genes measured and predicted, scores of tiles, Grad-CAM."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def plot_gene_maps(
     from smalti.evaluate.expression_limits import morans_i
     from smalti.evaluate.expression_metrics import pearson_genes
 
-    rows, name = _rows(bags, slide)
+    rows, name = tile_rows(bags, slide)
     if not len(genes):
         raise InputError("genes names no gene to draw.")
     for label, values in (("measured", measured), ("predicted", predicted)):
@@ -145,7 +145,7 @@ def plot_tile_scores(
     InputError
         If the bag is not there, or its tiles come from no picture.
     """
-    rows, name = _rows(bags, bag)
+    rows, name = tile_rows(bags, bag)
     values = np.asarray(values, dtype=float).reshape(-1)
     if len(values) != bags.n_instances:
         raise InputError(f"values has {len(values)} numbers for {bags.n_instances} tiles.")
@@ -226,47 +226,10 @@ def plot_grad_cam(images: np.ndarray, cams: np.ndarray, names: Sequence[str]) ->
     return figure
 
 
-@styled
-def plot_nuclei(tiles: Sequence[np.ndarray], nuclei: Sequence[Any]) -> Figure:
-    """Draw tiles with the outlines of their nuclei, and how many there are.
-
-    Parameters
-    ----------
-    tiles
-        (height, width, 3) uint8 each.
-    nuclei
-        What :func:`smalti.tiles.nuclei.find_nuclei` returned for each.
-
-    Raises
-    ------
-    InputError
-        If there are no tiles, or not as many nuclei.
-    """
-    if not len(tiles) or len(tiles) != len(nuclei):
-        raise InputError(f"{len(tiles)} tiles and nuclei of {len(nuclei)}: give one for each tile.")
-    columns = min(4, len(tiles))
-    lines = -(-len(tiles) // columns)
-    figure, grid = new(2.2 * columns, 2.4 * lines, nrows=lines, ncols=columns, squeeze=False)
-    for axes in grid.ravel():
-        axes.set_visible(False)
-    for axes, tile, found in zip(grid.ravel(), tiles, nuclei, strict=False):
-        axes.set_visible(True)
-        axes.imshow(tile)
-        edges = found.labels != np.roll(found.labels, 1, 0)
-        edges |= found.labels != np.roll(found.labels, 1, 1)
-        edges[0], edges[:, 0] = False, False
-        over = np.zeros((*edges.shape, 4))
-        over[edges] = (0, 0.9, 0.6, 1)
-        axes.imshow(over)
-        axes.set_title(f"{len(found.centroids)} nuclei", fontsize=9, fontweight="normal")
-        bare(axes)
-    return figure
-
-
 # ---------------------------------------------------------------- parts
 
 
-def _rows(bags: Bags, bag: Any) -> tuple[np.ndarray, Any]:
+def tile_rows(bags: Bags, bag: Any) -> tuple[np.ndarray, Any]:
     """Positions of the tiles of a bag, and its name."""
     if bag is None:
         return np.arange(bags.offsets[0], bags.offsets[1]), bags.bag.index[0]

@@ -1,4 +1,4 @@
-"""Nuclei of a tile: haematoxylin, threshold, distance transform, watershed."""
+"""Nuclei of a tile: haematoxylin, threshold, difference of Gaussians, watershed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from smalti.errors import InputError
-from smalti.extras import need
 from smalti.tiles.stain import separate
+from smalti.tiles.watershed import nuclear, parted
 
 UM_PER_PX = 0.5  # a 20x scan: taken where the size of a pixel is not known
-_FAINT = 0.02  # haematoxylin of bare glass and eosin alone, in the units of `separate`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +67,9 @@ def find_nuclei(
     min_area
         Of what counts as a nucleus, µm²; sections cut nuclei, so less than a whole one.
     threshold
-        "otsu" (one for the tile), "local" (against the mean of the surroundings, for uneven
-        stains), or the amount of haematoxylin itself.
+        "otsu" (one for the tile, and half of it for what stands out from its surroundings), "local"
+        (against the mean of the surroundings, for uneven stains), or the amount of haematoxylin
+        itself.
     matrix
         The slide's own stain vectors (:func:`smalti.tiles.stain.macenko`).
 
@@ -82,6 +82,14 @@ def find_nuclei(
     ------
     InputError
         If ``rgb`` is not one RGB picture, or a setting cannot be used.
+
+    Notes
+    -----
+    Beside counts by eye: 71 for 73 nuclei of three crops of scikit-image's immunohistochemistry()
+    (which the constants were chosen by), 15 for 19 of a fourth, 66 for 64 of two H&E tiles of
+    breast cancer. A single tile can be off by a fifth, and some five of six nuclei are found where
+    the eye has them: trust means over tiles. Of masses without visible borders the number is a
+    guess.
     """
     if rgb.ndim != 3:
         raise InputError(f"find_nuclei takes one picture, (height, width, 3), not {rgb.shape}.")
@@ -95,42 +103,53 @@ def segment(
     stain: np.ndarray, pixel: float, diameter: float, min_area: float, threshold: str | float
 ) -> Nuclei:
     """Nuclei from (height, width) haematoxylin; lengths in µm, ``pixel`` µm of a pixel."""
-    features, segmentation = (need(f"skimage.{m}", "slides") for m in ("feature", "segmentation"))
-    smooth = ndimage.gaussian_filter(stain, max(0.5, diameter / 12 / pixel))
-    mask = ndimage.binary_fill_holes(_over(smooth, threshold, diameter / pixel))
+    mask = ndimage.binary_fill_holes(nuclear(stain, threshold, diameter / pixel))
     pieces, n = ndimage.label(mask)
     small = np.bincount(pieces.ravel(), minlength=n + 1) * pixel**2 < min_area
     mask &= ~small[pieces]
     if not mask.any():
         return _measure(stain, np.zeros(stain.shape, dtype=np.int32), 0)
-    # the distance is that to the edge of the nucleus: smoothed, a rough edge makes one peak
-    depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(mask), diameter / 12 / pixel)
-    near = max(1, round(diameter / 2 / pixel))
-    peaks = features.peak_local_max(depth * mask, min_distance=near, exclude_border=False)
-    markers = np.zeros(mask.shape, dtype=np.int32)
-    markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-    labels = segmentation.watershed(-depth, markers, mask=mask)
-    keep = np.bincount(labels.ravel(), minlength=len(peaks) + 1) * pixel**2 >= min_area
+    labels = parted(stain, mask, diameter / pixel)
+    keep = np.bincount(labels.ravel()) * pixel**2 >= min_area
     keep[0] = False
-    return _measure(stain, np.where(keep, keep.cumsum(), 0)[labels].astype(np.int32), keep.sum())
+    whole = np.where(keep, keep.cumsum(), 0)[labels].astype(np.int32)
+    return _measure(stain, whole, int(keep.sum()))
 
 
-def _over(stain: np.ndarray, threshold: str | float, diameter: float) -> np.ndarray:
-    """Which pixels are nuclear."""
-    if not isinstance(threshold, str):
-        return stain > threshold
-    filters = need("skimage.filters", "slides")
-    if threshold not in ("otsu", "local"):
-        raise InputError(f"threshold={threshold!r} is not 'otsu', 'local' or a number.")
-    if stain.max() <= _FAINT:
-        return np.zeros(stain.shape, dtype=bool)
-    if threshold == "otsu":
-        return stain > max(filters.threshold_otsu(stain), _FAINT)
-    around = ndimage.uniform_filter(stain, 2 * round(3 * diameter) + 1)
-    return (stain > 1.1 * around) & (stain > _FAINT)
+def measure(labels: np.ndarray, stain: np.ndarray | None = None) -> Nuclei:
+    """Places, sizes, shapes and stain of the nuclei of a label image.
+
+    Parameters
+    ----------
+    labels
+        (height, width) whole numbers: 0 outside, any other number one nucleus.
+    stain
+        (height, width) haematoxylin (see :func:`smalti.tiles.stain.separate`); 0 when left out.
+
+    Returns
+    -------
+    Nuclei
+        Numbered from 1 in the order of their numbers.
+
+    Raises
+    ------
+    InputError
+        If the labels are no picture of whole numbers, or the two differ in shape.
+    """
+    if labels.ndim != 2 or labels.dtype.kind not in "iub":
+        raise InputError(
+            f"a label image is (height, width) of whole numbers, not {labels.shape} {labels.dtype}."
+        )
+    if stain is not None and labels.shape != stain.shape:
+        raise InputError(f"a label image of {labels.shape} does not fit a tile of {stain.shape}.")
+    at = np.flatnonzero(labels)
+    known, of = np.unique(labels.ravel()[at], return_inverse=True)
+    whole = np.zeros(labels.shape, dtype=np.int32)
+    whole.ravel()[at] = of + 1
+    return _measure(stain, whole, len(known))
 
 
-def _measure(stain: np.ndarray, labels: np.ndarray, n: int) -> Nuclei:
+def _measure(stain: np.ndarray | None, labels: np.ndarray, n: int) -> Nuclei:
     """Moments by counting: a loop over regions would take ten times as long."""
     at = np.flatnonzero(labels)
     of = labels.ravel()[at] - 1
@@ -145,7 +164,8 @@ def _measure(stain: np.ndarray, labels: np.ndarray, n: int) -> Nuclei:
     rr, cc, rc = mean(dr**2) + 1 / 12, mean(dc**2) + 1 / 12, mean(dr * dc)  # 1/12: of one pixel
     root = np.sqrt((rr - cc) ** 2 + 4 * rc**2)
     eccentricity = np.sqrt(np.clip(2 * root / (rr + cc + root), 0, 1))
-    return Nuclei(centers, area, eccentricity, mean(stain.ravel()[at]), labels)
+    amount = np.zeros(n) if stain is None else mean(stain.ravel()[at])
+    return Nuclei(centers, area, eccentricity, amount, labels)
 
 
 def nuclei_statistics(rgb: np.ndarray, um_per_px: float | None = None) -> pd.Series:

@@ -1,0 +1,151 @@
+"""Nuclei that the user found: read from a table or from label images, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from smalti.errors import InputError
+from smalti.extras import need
+from smalti.tiles.nuclei import measure
+
+_VIEW = "X_nuclei"
+_OPTIONAL = ("area_um2", "eccentricity", "haematoxylin")
+_CHANNELS = {"area_um2": "cover and area"}  # what is 0 without the column, where it differs
+
+
+def listed(
+    nuclei: Any, um: Mapping[str, float], *, slide: str, scale: float,
+    shapes: Mapping[str, tuple[int, int]],
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], tuple[str, ...]]:  # fmt: skip
+    """The nuclei of each slide.
+
+    Parameters
+    ----------
+    nuclei, slide, scale
+        As :func:`smalti.features.nuclei_maps.nuclei_maps` takes them.
+    um
+        Slide -> µm of a pixel.
+    shapes
+        Slide -> height and width of its picture, where known: what label images must fit.
+
+    Returns
+    -------
+    dict
+        Slide -> (n, 2) x, y in pixels of the slide, and (n, 3) area (µm²), eccentricity and
+        haematoxylin; 0 for what is not known.
+    tuple
+        Notes on what is not known.
+
+    Raises
+    ------
+    InputError
+        If a slide has none, or a column or a file is missing or damaged.
+    """
+    names = list(um)
+    if isinstance(nuclei, Mapping):
+        if not (np.isfinite(scale) and scale > 0):
+            raise InputError(f"scale={scale!r} must be over 0: label pixels per slide pixel.")
+        images = {str(k): v for k, v in nuclei.items()}
+        _all_there(names, images, "label images")
+        found = {n: _of_labels(images[n], n, scale, um[n], shapes.get(n)) for n in names}
+        return found, (f"{_VIEW}: label images say nothing of haematoxylin: 0 stands for it.",)
+    if not isinstance(nuclei, pd.DataFrame):
+        nuclei = _read(nuclei)
+    absent = [c for c in _OPTIONAL if c not in nuclei]
+    notes = tuple(f"{_VIEW}: the nuclei have no column {c}: 0 stands for {_CHANNELS.get(c, c)}."
+                  for c in absent)  # fmt: skip
+    xy, known = _columns(nuclei, ("x_px", "y_px")), np.zeros((len(nuclei), len(_OPTIONAL)))
+    for k, column in enumerate(_OPTIONAL):
+        if column not in absent:
+            known[:, k] = _columns(nuclei, (column,))[:, 0]
+    if slide not in nuclei and len(names) > 1:
+        raise InputError(f"the nuclei have no column {slide!r} that names their slide: slide=...; "
+                         f"there are {', '.join(map(str, nuclei.columns))}.")  # fmt: skip
+    of = nuclei[slide].astype(str) if slide in nuclei else pd.Series([names[0]] * len(nuclei))
+    rows = {str(n): at for n, at in of.groupby(of.to_numpy()).indices.items()}
+    _all_there(names, rows, "nuclei")
+    return {n: (xy[rows[n]], known[rows[n]]) for n in names}, notes
+
+
+def _all_there(names: list[str], there: Mapping[str, Any], what: str) -> None:
+    absent = [n for n in names if n not in there]
+    if absent:
+        raise InputError(
+            f"there are no {what} of slide {absent[0]!r} ({len(absent)} of {len(names)} slides): "
+            f"they are of {', '.join(list(there)[:5]) or 'none'}."
+        )
+
+
+def _read(nuclei: Any) -> pd.DataFrame:
+    if not isinstance(nuclei, (str, Path)):
+        raise InputError(
+            f"nuclei is {type(nuclei).__name__}: give a data frame, a .csv, or a mapping from "
+            "slide to label image."
+        )
+    try:
+        return pd.read_csv(nuclei)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{nuclei} cannot be read as a table ({error}): save it as .csv."
+        ) from error
+
+
+def _columns(table: pd.DataFrame, columns: tuple[str, ...]) -> np.ndarray:
+    absent = [c for c in columns if c not in table]
+    if absent:
+        raise InputError(f"the nuclei have no column {absent[0]}: it says where they are, in "
+                         "pixels of the slide.")  # fmt: skip
+    values = table[list(columns)].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    wrong = np.argwhere(~np.isfinite(values))
+    if len(wrong):
+        row, column = wrong[0]
+        raise InputError(f"column {columns[column]} of the nuclei is no number in row {row} "
+                         f"({len(wrong):,} such): mend or drop these rows.")  # fmt: skip
+    return values
+
+
+def _of_labels(
+    image: Any, name: str, scale: float, um: float, shape: tuple[int, int] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nuclei of one label image."""
+    labels = _label_image(image, name)
+    try:
+        found = measure(labels)
+    except InputError as error:
+        raise InputError(f"slide {name!r}: {error}") from error
+    wanted = None if shape is None else tuple(round(n * scale) for n in shape)
+    if wanted and max(abs(a - b) for a, b in zip(labels.shape, wanted, strict=True)) > 2:
+        raise InputError(
+            f"the label image of slide {name!r} is {labels.shape} (height, width), its picture at "
+            f"scale={scale:g} {wanted}: say its pixels per pixel of the slide, scale=..."
+        )
+    if len(found) == 1 and ndimage.label(labels)[1] > 1:
+        raise InputError(
+            f"the label image of slide {name!r} has one label in many pieces, as a mask has: "
+            "number the nuclei, scipy.ndimage.label(mask)[0]."
+        )
+    known = np.stack([found.area * (um / scale) ** 2, found.eccentricity, found.intensity], axis=1)
+    return (found.centroids[:, ::-1] + 0.5) / scale, known
+
+
+def _label_image(image: Any, name: str) -> np.ndarray:
+    if not isinstance(image, (str, Path)):
+        return np.asarray(image)
+    path = Path(image)
+    if path.suffix.lower() not in (".npy", ".png", ".tif", ".tiff"):
+        raise InputError(f"{path} of slide {name!r} is no label image: .npy, .png or .tif.")
+    try:
+        if path.suffix.lower() == ".npy":
+            return np.load(path, allow_pickle=False)
+        if path.suffix.lower() == ".png":
+            with need("PIL.Image", "slides").open(path) as picture:
+                return np.asarray(picture)
+        return need("tifffile", "slides").imread(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} of slide {name!r} cannot be read ({error}).") from error
