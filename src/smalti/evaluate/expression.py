@@ -246,7 +246,8 @@ def compare_expression(
     return ExpressionComparison(
         folds=pd.DataFrame(rows), digest=digest, notes=(*notes, *failed.values()), about=repr(bags),
         settings={m: chosen[m].get_params(deep=False) for m in done},
-        baselines=tuple(m for m in done if chosen[m].baseline),
+        baselines=tuple(m for m in done if chosen[m].baseline or
+                        (unseen is not None and m in controls(vectors))),
         genes=pd.concat([t for t in tables if t["method"].iloc[0] not in failed]),
         ceiling=runner.ceilings(), by=by, unseen=runner.hidden_table(),
         gene_names=next(iter(common)) if same else (),

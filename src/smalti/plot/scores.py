@@ -97,8 +97,8 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color=PALE, lw=0.7)
     axes.set_axisbelow(True)
-    axes.set_xlabel(f"{label}; dots: {comparison.unit}; bar: mean ± 1 s.d.")
-    # over the whole figure: names of methods may leave the axes too narrow for it
+    # over the whole figure: names of methods may leave the axes too narrow for these
+    figure.supxlabel(f"{label}; dots: {comparison.unit}; bar: mean ± 1 s.d.", fontsize=9)
     figure.suptitle(_message(table), x=0.01, ha="left", fontweight="bold", fontsize=10.5)
     return figure
 
