@@ -229,9 +229,9 @@ class _Net(nn.Module):
         x, bank = self.placed(table.x), self.placed(table.seen.x)
         out = {"v": self.project(x)}
         if self.k > 0:
-            found = nearest_genes(x, bank, self.k, table.own)
-            known = table.own >= 0
-            found[known] = self.near[table.own[known]]
+            unseen = (table.own < 0).nonzero()[:, 0]
+            found = self.near[table.own.clamp(min=0)]
+            found[unseen] = nearest_genes(x[unseen], bank, self.k)
             at, back = found.unique(return_inverse=True)
             out |= {"near": back, "bank": self.project(bank[at])}
         return out

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from smalti.errors import InputError
 from smalti.nn.nearest import nearest_columns, rows_of
 
+_SPARE = 8  # columns beyond k among which ties are settled
+
 
 def nearest_genes(query: Tensor, bank: Tensor, k: int, exclude: Tensor | None = None) -> Tensor:
     """The k genes of the bank with the largest cosine to each query, the nearest first.
@@ -44,13 +46,36 @@ def nearest_genes(query: Tensor, bank: Tensor, k: int, exclude: Tensor | None = 
     out = torch.full((len(query), k), -1, dtype=torch.int64, device=query.device)
     step = rows_of(len(bank))
     for start in range(0, len(query), step):
-        apart = (query[start : start + step] @ bank.T).neg_().round_(decimals=digits)
+        apart = (query[start : start + step] @ bank.T).neg_()
         if exclude is not None:
             own = exclude[start : start + step]
             known = (own >= 0).nonzero()[:, 0]
             apart[known, own[known]] = torch.inf
-        row, column, place = nearest_columns(apart, k)
-        out[start + row, place] = column
+        out[start : start + step] = _nearest(apart, k, digits)
+    return out
+
+
+def _nearest(apart: Tensor, k: int, digits: int) -> Tensor:
+    """(b, k) columns of the smallest values of each row, -1 where there are too few finite ones.
+
+    Ties are looked for among a few more than k, which spares a pass over all columns; a row with
+    more of them than that is gone through as a whole.
+    """
+    some = min(k + _SPARE, apart.shape[1])
+    value, at = apart.topk(some, dim=1, largest=False)
+    value.round_(decimals=digits)
+    by_place = at.argsort(dim=1)
+    value, at = value.gather(1, by_place), at.gather(1, by_place)
+    order = value.argsort(dim=1, stable=True)
+    value, at = value.gather(1, order), at.gather(1, order)
+    at = torch.where(value.isfinite(), at, -1)
+    out = torch.full((len(apart), k), -1, dtype=torch.int64, device=apart.device)
+    out[:, : min(k, some)] = at[:, :k]
+    if some < apart.shape[1]:
+        open_ = (value[:, -1] <= value[:, k - 1]) & value[:, -1].isfinite()
+        rows = open_.nonzero()[:, 0]
+        row, column, place = nearest_columns(apart[rows].round_(decimals=digits), k)
+        out[rows[row], place] = column
     return out
 
 
