@@ -15,11 +15,13 @@ from smalti.expression_network import NetworkExpression
 from smalti.integration import Integration, NetworkIntegration
 from smalti.method import Method, NetworkMethod
 from smalti.registry import ROOMS, methods
+from smalti.zero_shot_method import ZeroShotMethod
+from smalti.zero_shot_network import NetworkZeroShot
 
 HERE = Path(__file__).parent
 BASES = {
     "mil": (Method, NetworkMethod), "integrate": (Integration, NetworkIntegration),
-    "expression": (ExpressionMethod, NetworkExpression),
+    "expression": (ExpressionMethod, NetworkExpression, NetworkZeroShot),
 }  # fmt: skip
 
 project = "smalti"
@@ -51,8 +53,8 @@ def fields(*classes: type) -> set[str]:
 
 def page(cls: type[Any], room: str) -> str:
     """One method as Markdown: what, settings, reference."""
-    base, network = BASES[room]
-    shared, trained = fields(base), fields(network)
+    base, *networks = BASES[room]
+    shared, trained = fields(base), fields(*networks) - fields(ZeroShotMethod)
     said = comments(cls)
     # the docstring is reStructuredText; its roles and literals become plain code
     doc = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", inspect.cleandoc(cls.__doc__ or ""))
@@ -87,7 +89,8 @@ def page(cls: type[Any], room: str) -> str:
              "expression": ("Tiles", _tiles)}[room]  # fmt: skip
     parts = {about[0]: [about[1](cls)]}
     parts["Reference"] = [cls.reference]
-    parts["In code"] = ["```python", f"sm.{room}.{cls.__name__}().fit(bags)", "```"]
+    given = "vectors=vectors" if issubclass(cls, ZeroShotMethod) else ""
+    parts["In code"] = ["```python", f"sm.{room}.{cls.__name__}({given}).fit(bags)", "```"]
     for title, part in parts.items():
         lines += [f"## {title}", "", *part, ""]
     return "\n".join(lines)
@@ -103,7 +106,8 @@ def _tiles(cls: type[ExpressionMethod]) -> str:
     if cls.oracle:
         return "A control: looks at the measured expression of the slides that it predicts."
     reads = "Reads the tiles themselves." if cls.images else "Reads features of the tiles."
-    return reads + (" Each tile sees its slide." if cls.slides else " No tile sees another.")
+    new = " Predicts genes that were not in training." if issubclass(cls, ZeroShotMethod) else ""
+    return reads + (" Each tile sees its slide." if cls.slides else " No tile sees another.") + new
 
 
 def _cells(cls: type[Integration]) -> str:
