@@ -38,6 +38,7 @@ from smalti.preprocess import apply_steps
 from smalti.store import Store, pack
 from smalti.task import NOTHING, Task
 
+NUCLEI = "X_nuclei"  # view of maps of nuclei
 _ROWS = 4096  # tiles in one step of a prediction
 
 
@@ -149,18 +150,19 @@ class ExpressionMethod(Estimator):
         bags = as_slides(X)
         return pcc_slide(self.predict(bags), self.measured(bags), bags.index)
 
-    def embed(self, X: Any) -> Bags:
+    def embed(self, X: Any, genes: Sequence[str] | None = None) -> Bags:
         """The same bags with the predicted expression as first view: input of any method.
 
-        The view is called ``X_NAME``; features are the genes.
+        The view is called ``X_NAME``; features are the genes (see :meth:`predict`).
         """
-        bags = as_slides(X)
+        bags, names = as_slides(X), self.genes_ if genes is None else named(genes)
         key = f"X_{self.name}"
         seen = f"{key} is predicted by a model fitted before any split: where test donors were " \
                "among its slides, scores may be too good."  # fmt: skip
         return dataclasses.replace(
-            bags, x={key: self.predict(bags), **{k: v for k, v in bags.x.items() if k != key}},
-            features={**bags.features, key: self.genes_}, notes=(*bags.notes, seen), origin=None,
+            bags,
+            x={key: self.predict(bags, names), **{k: v for k, v in bags.x.items() if k != key}},
+            features={**bags.features, key: names}, notes=(*bags.notes, seen), origin=None,
         )  # fmt: skip
 
     def to_anndata(
@@ -173,8 +175,8 @@ class ExpressionMethod(Estimator):
         X, genes
             As in :meth:`predict`.
         abstain
-            Of methods for unseen genes: predict NaN for a gene whose confidence is below this:
-            ``expected_pcc`` of a gene ensemble, else ``percentile`` (see :meth:`confidence`).
+            Predict NaN for an unseen gene whose expected correlation is below this; only a
+            ``gene_ensemble`` knows what to expect.
 
         Returns
         -------
@@ -189,10 +191,12 @@ class ExpressionMethod(Estimator):
         bags, names = as_slides(X), self.genes_ if genes is None else named(genes)
         layers, about = {"predicted": self.predict(bags, names)}, self._about(bags, names)
         if abstain is not None:
-            if about is None:
-                raise InputError(f"{self.name} has no confidence to abstain by: leave abstain out.")
-            belief = about["expected_pcc" if "expected_pcc" in about else "percentile"]
-            about["abstain"] = ~about["seen"] & (belief < abstain)
+            if about is None or "expected_pcc" not in about:
+                raise InputError(
+                    f"{self.name} does not know which correlation to expect, so cannot abstain: "
+                    "fit a gene_ensemble of it (--ensemble 5), or leave abstain out."
+                )
+            about["abstain"] = ~about["seen"] & (about["expected_pcc"] < abstain)
             layers["predicted"][:, about["abstain"]] = np.nan
         if self.counts in bags.x and set(names) <= set(gene_names(bags, self.counts)):
             layers["measured"] = self.measured(bags, names)
@@ -411,10 +415,14 @@ def as_slides(x: Any) -> Bags:
 
 
 def default_view(bags: Bags, counts: str, *, images: bool = False) -> str:
-    """The first view that can be read: a table that is not the counts, or the tiles."""
-    for name, view in bags.x.items():
-        if name != counts and (len(view.shape) == 4) == images:
-            return name
+    """The first view that can be read: the tiles, or a table that is not the counts.
+
+    A map of nuclei is taken for features only where there is no other table.
+    """
+    found = [name for name, view in bags.x.items()
+             if name != counts and (len(view.shape) == 4) == images]  # fmt: skip
+    if found:
+        return next((name for name in found if name != NUCLEI), found[0])
     if images:
         raise InputError(f"no view of tiles; there are {', '.join(bags.x)}: read_slides makes one.")
     raise InputError(

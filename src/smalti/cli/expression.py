@@ -144,8 +144,8 @@ def predict(
     abstain: Annotated[
         float | None,
         typer.Option(
-            help="Predict nothing (NaN) for unseen genes below this expected correlation (of an "
-            "ensemble), or below this percentile of nearness to the seen genes."
+            help="Predict nothing (NaN) for unseen genes of which a model fitted with --ensemble "
+            "expects a lower correlation than this."
         ),
     ] = None,
 ) -> None:
@@ -195,8 +195,8 @@ def _tell(table: Any, confidence: Path | None, write: Any) -> None:
         )  # fmt: skip
     if "abstain" in table.var and table.var["abstain"].any():
         typer.secho(
-            f"note: {int(table.var['abstain'].sum()):,} genes are not predicted: too unlike the "
-            "genes of training.", fg="yellow", err=True,
+            f"note: {int(table.var['abstain'].sum()):,} genes are not predicted (NaN): too low a "
+            "correlation is to be expected.", fg="yellow", err=True,
         )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from smalti.evaluate.clusters import cluster, cluster_scores, label_transfer, shape_scores
     from smalti.evaluate.compare import Comparison
+    from smalti.evaluate.expression_metrics import expression_scores
     from smalti.evaluate.integration import IntegrationComparison
     from smalti.evaluate.metrics import METRICS, score
     from smalti.evaluate.mixing import batch_mixing
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     )
     from smalti.evaluate.splits import Split, donor_folds, given_folds, split_digest
     from smalti.evaluate.statistics import corrected_test
+    from smalti.evaluate.unseen import unseen_genes
 
 _NAMES = {
     "METRICS": "metrics",
@@ -31,6 +33,7 @@ _NAMES = {
     "cluster_scores": "clusters",
     "corrected_test": "statistics",
     "donor_folds": "splits",
+    "expression_scores": "expression_metrics",
     "given_folds": "splits",
     "label_transfer": "clusters",
     "overall_reconstruction_score": "reconstruction",
@@ -38,13 +41,15 @@ _NAMES = {
     "score": "metrics",
     "shape_scores": "clusters",
     "split_digest": "splits",
+    "unseen_genes": "unseen",
 }
 
 __all__ = [
     "METRICS", "Comparison", "IntegrationComparison", "Split", "batch_mixing", "cluster",
-    "cluster_scores", "corrected_test", "donor_folds", "given_folds", "label_transfer",
+    "cluster_scores", "corrected_test", "donor_folds", "expression_scores", "given_folds",
+    "label_transfer",
     "overall_reconstruction_score", "reconstruction_score", "score", "shape_scores",
-    "split_digest",
+    "split_digest", "unseen_genes",
 ]  # fmt: skip
 
 

@@ -104,13 +104,13 @@ class Bilinear(ZeroShotMethod):
 
 
 class _Net(nn.Module):
-    weight: Tensor
     penalties: Tensor
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.scale = Standardize(shape.x)
-        self.register_buffer("weight", torch.zeros(shape.x[0] + 1, shape.meaning[0] + 1))
+        weight = torch.zeros(shape.x[0] + 1, shape.meaning[0] + 1)
+        self.weight = nn.Parameter(weight, requires_grad=False)
         self.register_buffer("penalties", torch.zeros(3))
 
     def genes(self, table: GeneTable) -> Tensor:

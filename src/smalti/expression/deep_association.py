@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
+from smalti.expression_method import NUCLEI
 from smalti.nn import Standardize
 from smalti.nn.gene_graph import GeneGraphAttention, nearest_genes
 from smalti.nn.gene_table import GeneTable
@@ -72,9 +73,9 @@ class DeepAssociation(NetworkZeroShot):
     def views(self, bags: Bags) -> list[str]:
         """Features, and the map of nuclei."""
         names = super().views(bags)
-        if self.nuclei == "off" or (self.nuclei == "auto" and "X_nuclei" not in bags.x):
+        if self.nuclei == "off" or (self.nuclei == "auto" and NUCLEI not in bags.x):
             return names
-        name = "X_nuclei" if self.nuclei == "auto" else self.nuclei
+        name = NUCLEI if self.nuclei == "auto" else self.nuclei
         if name not in bags.x:
             raise InputError(
                 f"deep_association: no view {name!r} of nuclei; there are {', '.join(bags.x)}. "

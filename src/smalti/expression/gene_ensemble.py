@@ -30,8 +30,8 @@ class GeneEnsemble(ZeroShotMethod):
     ``confidence`` says of each gene how near it is to the seen ones, how far the members agree, and
     which correlation to expect. The latter is learned in training from genes that were left out:
     ``parts`` further fits leave out a part of the genes *and* a group of tiles (a donor, a slide, a
-    strip), and the correlation that they reach there is regressed on similarity to the seen genes
-    and on how much the prediction varies.
+    strip), and the correlation that they reach there, as Fisher's z, is regressed on similarity to
+    the seen genes and on how much the prediction varies.
     """
 
     name: ClassVar[str] = "gene_ensemble"
@@ -41,10 +41,8 @@ class GeneEnsemble(ZeroShotMethod):
     positions: ClassVar[bool] = False
     words: ClassVar[bool] = True
 
-    # name of a method for unseen genes, a method, or {"method": "sgn", "epochs": 100, ...}
-    method: Any = "bilinear"
+    method: Any = "bilinear"  # for unseen genes: a name, a method, or {"method": "sgn", ...}
     parts: int = 5  # of the seen genes; each member leaves one out
-    least: float = 0.1  # expected correlation below which `confidence` advises to abstain
 
     def member(self, j: int) -> ZeroShotMethod:
         """Member ``j``, unfitted."""
@@ -95,7 +93,7 @@ class GeneEnsemble(ZeroShotMethod):
         return self.member(j).set_params(genes=kept).fit(bags)
 
     def _calibrated(self, part: np.ndarray, bags: Bags) -> np.ndarray:
-        """Coefficients of the expected correlation, and the s.d. of what they leave."""
+        """(7,) coefficients of Fisher's z, s.d. of r about it, and the range that r had."""
         groups = tuning_groups(bags)[0]
         names = np.asarray(bags.features["counts"])
         rows, reached = [], []
@@ -109,8 +107,9 @@ class GeneEnsemble(ZeroShotMethod):
             reached.append(_within_slides(guess, true, held.index))
         clues, r = np.concatenate(rows), np.concatenate(reached)
         table = np.column_stack([clues, np.ones(len(clues))])
-        fit = np.linalg.lstsq(table, r, rcond=None)[0]
-        return np.append(fit, (r - table @ fit).std())
+        fit = np.linalg.lstsq(table, np.arctanh(r.clip(-0.99, 0.99)), rcond=None)[0]
+        low, high = np.quantile(r, [0.01, 0.99])  # no expectation beyond what was seen
+        return np.array([*fit, (r - np.tanh(table @ fit).clip(low, high)).std(), low, high])
 
     # ---------------------------------------------------------------- how far to believe it
 
@@ -130,19 +129,18 @@ class GeneEnsemble(ZeroShotMethod):
             The columns of :meth:`nearness`, and ``agreement``, the mean correlation over tiles of
             two members' predictions (NaN for a single tile); ``expected_pcc``, the correlation
             within a slide that left-out genes like this one reached on left-out tiles, and
-            ``expected_sd``, how far they strayed from it; ``abstain``, whether the expectation is
-            below ``least``.
+            ``expected_sd``, how far such genes strayed from it (one number for all).
         """
         check_is_fitted(self)
         names, bags = named(genes), as_slides(X)
         each = self.spread(bags, names)
         out = self.nearness(names)
         network: Any = self.network_
-        *fit, sd = network.expects.double().numpy(force=True)
+        *fit, sd, low, high = network.expects.double().numpy(force=True)
         clues = _clues(self, names, each.mean(0))
-        expected = np.clip(np.column_stack([clues, np.ones(len(clues))]) @ np.asarray(fit), -1, 1)
-        return out.assign(agreement=_agreement(each), expected_pcc=expected, expected_sd=sd,
-                          abstain=expected < self.least)  # fmt: skip
+        expected = np.tanh(np.column_stack([clues, np.ones(len(clues))]) @ np.asarray(fit))
+        return out.assign(agreement=_agreement(each), expected_pcc=expected.clip(low, high),
+                          expected_sd=sd)  # fmt: skip
 
     def spread(self, X: Any, genes: Any) -> np.ndarray:
         """(parts, n_tiles, n_genes) float32: the prediction of each member."""
@@ -178,7 +176,7 @@ class _Team(nn.Module):
             ))
             for j, kept in enumerate(self.kept)
         )  # fmt: skip
-        self.register_buffer("expects", torch.zeros(5))
+        self.register_buffer("expects", torch.zeros(7))
         self.only: int | None = None
 
     def genes(self, table: GeneTable) -> list[Any]:

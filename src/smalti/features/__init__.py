@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from smalti.features.extraction import extract
     from smalti.features.morphology import describe_tile
     from smalti.features.nuclei import NucleiMap
-    from smalti.features.nuclei_maps import nuclei_maps
+    from smalti.features.nuclei_given import nuclei_maps
     from smalti.features.pretrained import PRESETS, backbone
 
 _NAMES = {
     "Encoder": "encoders", "NucleiMap": "nuclei", "PRESETS": "pretrained",
     "SelfSupervised": "convnet",
     "backbone": "pretrained", "describe_tile": "morphology", "extract": "extraction",
-    "make_encoder": "encoders", "nuclei_maps": "nuclei_maps",
+    "make_encoder": "encoders", "nuclei_maps": "nuclei_given",
 }  # fmt: skip
 __all__ = [
     "PRESETS",

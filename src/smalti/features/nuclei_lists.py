@@ -28,7 +28,7 @@ def listed(
     Parameters
     ----------
     nuclei, slide, scale
-        As :func:`smalti.features.nuclei_maps.nuclei_maps` takes them.
+        As :func:`smalti.features.nuclei_given.nuclei_maps` takes them.
     um
         Slide -> µm of a pixel.
     shapes
