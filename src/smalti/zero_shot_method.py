@@ -140,12 +140,26 @@ class ZeroShotMethod(ExpressionMethod):
         })  # fmt: skip
 
     def confidence(self, X: Any, genes: Any) -> pd.DataFrame:
-        """How far to believe the predictions of genes on slides: here :meth:`nearness` alone.
+        """How far to believe the predictions of genes on slides.
 
-        :class:`~smalti.expression.gene_ensemble.GeneEnsemble` adds the agreement of its members and
-        the correlation to expect.
+        Parameters
+        ----------
+        X
+            Slides.
+        genes
+            Names.
+
+        Returns
+        -------
+        DataFrame
+            The columns of :meth:`nearness`, and ``shared``: the correlation over tiles of the
+            gene's prediction with the mean prediction of all seen genes. Near 1, the map shows what
+            all genes have in common, cellularity for one, and nothing of this gene (NaN for a
+            single tile). :class:`~smalti.expression.gene_ensemble.GeneEnsemble` adds the agreement
+            of its members and the correlation to expect.
         """
-        return self.nearness(genes)
+        guess, common = self.predict(X, genes), self.predict(X).mean(1, keepdims=True)
+        return self.nearness(genes).assign(shared=_correlation(guess, common))
 
     def _about(self, bags: Bags, names: tuple[str, ...]) -> pd.DataFrame:
         return self.confidence(bags, names)
@@ -160,6 +174,13 @@ class ZeroShotMethod(ExpressionMethod):
     def _take_more(self, note: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.vectors_ = GeneVectors.of(note["genes"], arrays) if "genes" in note else None
         self.vectors = self.vectors_ or "random"
+
+
+def _correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Of each column of x with y, (n, 1); NaN where one is constant."""
+    x, y = (a.astype(np.float64) - a.mean(0, dtype=np.float64) for a in (x, y))
+    length = np.linalg.norm(x, axis=0) * np.linalg.norm(y)
+    return np.divide((x * y).sum(0), length, out=np.full(x.shape[1], np.nan), where=length > 1e-9)
 
 
 def unit_rows(x: np.ndarray) -> np.ndarray:

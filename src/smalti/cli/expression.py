@@ -15,6 +15,8 @@ from smalti.errors import InputError
 if TYPE_CHECKING:
     from smalti.bags import Bags
 
+_ALIKE = 0.9  # correlation with the mean map of all genes: little is left of the gene
+
 app = typer.Typer(no_args_is_help=True, help="Expression of genes from tiles of slides.")
 
 Slides: TypeAlias = Annotated[
@@ -171,8 +173,8 @@ def predict(
     bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache)
     typer.echo(repr(bags))
     if out.suffix == ".zarr":
-        if asked is not None or abstain is not None:
-            raise InputError("--genes and --abstain need --out FILE.h5ad.")
+        if asked is not None or abstain is not None or confidence is not None:
+            raise InputError("--genes, --abstain and --confidence need --out FILE.h5ad.")
         fitted.write(slides, bags, out=out)
         return
     table = fitted.to_anndata(bags, asked, abstain=abstain)
@@ -192,6 +194,13 @@ def _tell(table: Any, confidence: Path | None, write: Any) -> None:
         typer.secho(
             f"note: {int(table.var['seen'].sum()):,} of the genes were in training: scores on them "
             "say nothing of unseen genes.", fg="yellow", err=True,
+        )  # fmt: skip
+    alike = table.var["shared"].abs() > _ALIKE
+    if alike.mean() > 0.5:
+        typer.secho(
+            f"note: the maps of {int(alike.sum()):,} of {table.n_vars:,} genes are nearly what all "
+            f"genes of training share (correlation over {_ALIKE}): they say little of the gene.",
+            fg="yellow", err=True,
         )  # fmt: skip
     if "abstain" in table.var and table.var["abstain"].any():
         typer.secho(

@@ -32,7 +32,8 @@ def methods() -> None:
     table = _table("notes")
     for name, cls in _sorted(known("expression")):
         notes = [f"{name}:{preset}" for preset in cls.presets]
-        notes += ["reads tiles" if cls.images else "", "oracle" if cls.oracle else ""]
+        unseen = "unseen genes" if "vectors" in cls().get_params() else ""
+        notes += ["reads tiles" if cls.images else "", "oracle" if cls.oracle else "", unseen]
         table.add_row(*_start(name, cls), ", ".join(filter(None, notes)), _reference(cls))
     console.print(table)
 

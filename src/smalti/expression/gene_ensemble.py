@@ -126,7 +126,7 @@ class GeneEnsemble(ZeroShotMethod):
         Returns
         -------
         DataFrame
-            The columns of :meth:`nearness`, and ``agreement``, the mean correlation over tiles of
+            The columns of :meth:`ZeroShotMethod.confidence`, and ``agreement``, the mean correlation over tiles of
             two members' predictions (NaN for a single tile); ``expected_pcc``, the correlation
             within a slide that left-out genes like this one reached on left-out tiles, and
             ``expected_sd``, how far such genes strayed from it (one number for all).
@@ -134,7 +134,7 @@ class GeneEnsemble(ZeroShotMethod):
         check_is_fitted(self)
         names, bags = named(genes), as_slides(X)
         each = self.spread(bags, names)
-        out = self.nearness(names)
+        out = super().confidence(bags, names)
         network: Any = self.network_
         *fit, sd, low, high = network.expects.double().numpy(force=True)
         clues = _clues(self, names, each.mean(0))
