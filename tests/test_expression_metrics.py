@@ -11,6 +11,7 @@ from smalti.evaluate.expression_metrics import (
     expression_scores,
     gene_correlation_error,
     morans_i,
+    pcc_beyond,
     pcc_fold,
     pcc_h_optimistic,
     pcc_slide,
@@ -269,3 +270,24 @@ def test_graph_needs_neighbours():
         spatial_graph(np.zeros((2, 2)), [0, 1])
     with pytest.raises(InputError, match="positions has shape"):
         spatial_graph(np.full((2, 2), np.nan), [0, 0])
+
+
+def test_what_is_left_beyond_depth_is_a_partial_correlation():
+    rng = np.random.default_rng(5)
+    slide, depth = np.repeat([0, 1], [30, 40]), rng.normal(size=70)
+    common = depth[:, None] * rng.normal(size=3)
+    own = rng.normal(size=(70, 3))
+    true, pred = common + own, 2 * common + 0.5 * own + rng.normal(size=(70, 3))
+    each = []
+    for s in (0, 1):
+        at = slide == s
+        for g in range(3):
+            x, y, k = pred[at, g], true[at, g], depth[at]
+            xy, xk, yk = (np.corrcoef(a, b)[0, 1] for a, b in ((x, y), (x, k), (y, k)))
+            each.append((xy - xk * yk) / np.sqrt((1 - xk**2) * (1 - yk**2)))
+    found = pcc_beyond(pred, true, slide, depth)
+    assert found == pytest.approx(np.mean(each), abs=1e-9)
+    # what says no more than the depth has nothing left, however well it correlates
+    line = (3 + np.outer(depth, [1.0, 2.0, -1.0])).astype(np.float32)
+    assert np.isnan(pcc_beyond(line, true, slide, depth))
+    assert pcc_beyond(line, true, slide, depth, nan="zero") == 0

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 Candidate: TypeAlias = str | ExpressionMethod
 
-_METRICS = ("pcc_slide", "pcc_fold", "pcc_tile", "r2", "mse", "mae", "pcc_slide_chosen",
-            "pcc_slide_h_optimistic", "pcc_fold_chosen", "pcc_fold_h_optimistic")  # fmt: skip
+_METRICS = ("pcc_slide", "pcc_fold", "pcc_tile", "pcc_slide_beyond_depth", "r2", "mse", "mae",
+            "pcc_slide_chosen", "pcc_slide_h_optimistic", "pcc_fold_chosen",
+            "pcc_fold_h_optimistic")  # fmt: skip
 _TOP = 50  # genes of PCC@H
 _MOST = 2**31  # bytes of predictions that are kept
 
@@ -187,7 +188,10 @@ def compare_expression(
     Returns
     -------
     ExpressionComparison
-        Metrics of :func:`smalti.evaluate.expression_metrics.expression_scores`.
+        Metrics of :func:`smalti.evaluate.expression_metrics.expression_scores`, and
+        ``pcc_slide_beyond_depth``: what is left of ``pcc_slide`` once the log of the spot's total
+        count is regressed out of both sides
+        (:func:`smalti.evaluate.expression_metrics.pcc_beyond`).
 
     Raises
     ------

@@ -16,7 +16,7 @@ from smalti._version import __version__
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.evaluate.expression_limits import morans_i, reliability_ceiling
-from smalti.evaluate.expression_metrics import expression_scores, pearson_slides
+from smalti.evaluate.expression_metrics import expression_scores, pcc_beyond, pearson_slides
 from smalti.evaluate.hiding import Hidden
 from smalti.expression_method import ExpressionMethod, default_view
 from smalti.genes.units import gene_positions, measured
@@ -65,6 +65,15 @@ class Runner:
             predicted, true, test.index, chosen=[at[g] for g in best] if best else None,
             top=self.top, nan=self.nan,  # type: ignore[arg-type]
         )  # fmt: skip
+        if method.units != "given":
+            total = np.asarray(test.view(method.counts)[1].sum(1), dtype=np.float64).reshape(-1)
+            scores["pcc_slide_beyond_depth"] = pcc_beyond(
+                predicted,
+                true,
+                test.index,
+                np.log1p(total),
+                nan=self.nan,  # type: ignore[arg-type]
+            )
         each = pearson_slides(predicted, true, test.index)
         with np.errstate(invalid="ignore"):
             mean = np.nansum(each, 0) / np.isfinite(each).sum(0)

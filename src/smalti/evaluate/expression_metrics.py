@@ -32,10 +32,11 @@ from smalti.evaluate.gene_correlations import (
     pearson_slides,
     pearson_tiles,
     rounding,
+    slide_codes,
 )
 
 __all__ = [
-    "Nan", "expression_scores", "gene_correlation_error", "morans_i", "pcc_fold",
+    "Nan", "expression_scores", "gene_correlation_error", "morans_i", "pcc_beyond", "pcc_fold",
     "pcc_h_optimistic", "pcc_slide", "pcc_tile", "pearson_genes", "pearson_slides",
     "pearson_tiles", "r2_genes", "reliability_ceiling", "spatial_graph",
 ]  # fmt: skip
@@ -57,6 +58,40 @@ def pcc_fold(pred: Any, true: Any, *, nan: Nan = "drop", rank: bool = False) -> 
 def pcc_tile(pred: Any, true: Any, *, nan: Nan = "drop", rank: bool = False) -> float:
     """Mean over tiles of their correlation over the genes."""
     return _mean(_fill(pearson_tiles(pred, true, rank=rank), nan))
+
+
+def pcc_beyond(pred: Any, true: Any, slide: Any, known: Any, *, nan: Nan = "drop") -> float:
+    """:func:`pcc_slide` of what a known number of each tile leaves: partial correlation.
+
+    In each slide ``known``, say the log of a spot's total count, is regressed out of both sides, so
+    that a prediction which says no more than it has nothing left.
+
+    Parameters
+    ----------
+    pred, true
+        (n_tiles, n_genes), dense.
+    slide
+        (n_tiles,) label of each tile's slide.
+    known
+        (n_tiles,).
+    nan
+        What a gene counts of which nothing is left.
+    """
+    pred, true = (np.asarray(x, dtype=np.float64) for x in checked_pair(pred, true))
+    known, codes = np.asarray(known, dtype=np.float64), slide_codes(slide, len(pred))
+    left = []
+    for x in (pred, true):
+        out = np.zeros_like(x)
+        for code in range(codes.max() + 1):
+            tiles = np.flatnonzero(codes == code)
+            about = x[tiles] - x[tiles].mean(0)
+            k = known[tiles] - known[tiles].mean()
+            rest = about - np.outer(k, k @ about) / max(float(k @ k), 1e-300)
+            size = np.linalg.norm(about, axis=0)
+            live = np.linalg.norm(rest, axis=0) > 1e-5 * size  # less is rounding of float32
+            out[tiles] = rest * live
+        left.append(out)
+    return _mean(_over_slides(pearson_slides(left[0], left[1], slide), slide, nan))
 
 
 def pcc_h_optimistic(each: np.ndarray, top: int = 50) -> float:

@@ -126,10 +126,10 @@ class GeneEnsemble(ZeroShotMethod):
         Returns
         -------
         DataFrame
-            The columns of :meth:`ZeroShotMethod.confidence`, and ``agreement``, the mean correlation over tiles of
-            two members' predictions (NaN for a single tile); ``expected_pcc``, the correlation
-            within a slide that left-out genes like this one reached on left-out tiles, and
-            ``expected_sd``, how far such genes strayed from it (one number for all).
+            The columns of :meth:`ZeroShotMethod.confidence`; ``agreement``, the mean correlation
+            over tiles of two members' predictions (NaN for a single tile); ``expected_pcc``, the
+            correlation within a slide that left-out genes like this one reached on left-out tiles;
+            and ``expected_sd``, how far such genes strayed from it (one number for all).
         """
         check_is_fitted(self)
         names, bags = named(genes), as_slides(X)

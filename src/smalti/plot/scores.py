@@ -45,6 +45,7 @@ NAMES = {
     "pcc_slide": ("Pearson of a gene within a slide", 0.0),
     "pcc_fold": ("Pearson of a gene over all test tiles", 0.0),
     "pcc_tile": ("Pearson of a tile over the genes", None),
+    "pcc_slide_beyond_depth": ("Pearson within a slide beyond the total count", 0.0),
     "mse": ("MSE", None),
     "mae": ("mean absolute error", None),
     "pcc_slide_chosen": ("PCC@H, genes chosen in training", None),
