@@ -22,8 +22,8 @@ import pandas as pd
 
 import smalti as sm
 
-METRICS = ["pcc_slide", "pcc_fold", "pcc_tile", "pcc_slide_chosen", "pcc_slide_h_optimistic",
-           "pcc_fold_h_optimistic", "mse"]  # fmt: skip
+METRICS = ["pcc_slide", "pcc_slide_beyond_depth", "pcc_fold", "pcc_tile", "pcc_slide_chosen",
+           "pcc_slide_h_optimistic", "pcc_fold_h_optimistic", "mse"]  # fmt: skip
 PARTS = ("no_nuclei", "no_prompts", "no_graph", "no_alignment", "towers")
 TEXT = ("human_gene_descriptions.tsv.gz", "enrichr.GO_Biological_Process_2021.gmt.gz",
         "c2.cp.reactome.v7.0.symbols.gmt.gz")  # fmt: skip
@@ -43,6 +43,14 @@ def vectors(data: Path, cache: Path) -> sm.genes.GeneVectors:
     """TF-IDF and SVD of names, GO terms and Reactome pathways of all human genes."""
     text = sm.genes.gene_text(sources=[data / "gene_sets" / name for name in TEXT])
     return sm.genes.gene_vectors(text, width=256, tokens=True, cache=cache)
+
+
+def coexpression(data: Path) -> sm.genes.GeneVectors:
+    """Of the 785 genes in 28 sections of the six other patients, without their pictures."""
+    path = data / "her2st" / "her2st_33sections_785genes.h5ad"
+    others = sm.read(path, sample="slide", donor="patient", x={"counts": "X"})
+    others = others[np.flatnonzero(~others.bag["patient"].isin(["B", "C"]))]
+    return sm.genes.coexpression_vectors(others)
 
 
 def hist2st(data: Path) -> tuple[str, ...]:
@@ -98,6 +106,8 @@ def main() -> None:
     parser.add_argument("--split", choices=["donor", "section"], default="donor")
     parser.add_argument("--unseen", choices=["highest", "random", "blocks", "none"],
                         default="random")  # fmt: skip
+    parser.add_argument("--vectors", choices=["text", "coexpression"], default="text")
+    parser.add_argument("--genes", type=int, choices=[785], help="only the genes of Hist2ST")
     parser.add_argument("--group", default="controls")
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3)
@@ -107,7 +117,8 @@ def main() -> None:
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     data = Path(os.environ["SMALTI_DATA"])
-    bags, text = slides(data, args.cache), vectors(data, args.cache)
+    bags = slides(data, args.cache)
+    meaning = vectors(data, args.cache) if args.vectors == "text" else coexpression(data)
     if args.split == "section":
         bags = bags[np.flatnonzero(bags.bag["patient"] == "C")]
         bags = dataclasses.replace(bags, donor="patient")
@@ -115,11 +126,12 @@ def main() -> None:
     chosen = {k: v for k, v in methods(args.group, args.epochs).items() if (args.only or "") in k}
     result = sm.compare_expression(
         chosen, bags, by="slide" if args.split == "section" else "donor", seeds=args.seeds,
-        cache=args.cache, view="X_morphology", unseen=hidden, vectors=text,
+        cache=args.cache, view="X_morphology", unseen=hidden, vectors=meaning,
         sets=sm.genes.read_gmt(data / "gene_sets" / TEXT[1]),
-        genes=hist2st(data) if hidden is None else None,
+        genes=hist2st(data) if hidden is None or args.genes else None,
     )  # fmt: skip
-    result.write(args.out / f"unseen_{args.split}_{args.unseen}_{args.only or args.group}")
+    what = f"{args.vectors}_{args.split}_{args.unseen}_{args.genes or 'all'}"
+    result.write(args.out / f"{what}_{args.only or args.group}")
     print(table(result).to_string())
     print(f"ceiling of Pearson within slides: {result.ceiling['ceiling'].mean():.3f}")
     for note in result.notes:

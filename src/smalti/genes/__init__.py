@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smalti.genes.coexpression import coexpression_vectors
     from smalti.genes.groups import gene_groups
     from smalti.genes.language import gene_vectors
     from smalti.genes.pathways import interacting_pairs, pathway_membership, pathway_weights
@@ -20,6 +21,7 @@ _NAMES = {
     "GeneVectors": "vectors",
     "Matched": "sets",
     "TermMap": "terms",
+    "coexpression_vectors": "coexpression",
     "gene_groups": "groups",
     "gene_kind": "sets",
     "gene_text": "text",
@@ -36,8 +38,8 @@ _NAMES = {
 }
 
 __all__ = [
-    "GeneText", "GeneVectors", "Matched", "TermMap", "gene_groups", "gene_kind", "gene_text",
-    "gene_vectors", "interacting_pairs", "match", "pathway_membership", "pathway_weights",
+    "GeneText", "GeneVectors", "Matched", "TermMap", "coexpression_vectors", "gene_groups",
+    "gene_kind", "gene_text", "gene_vectors", "interacting_pairs", "match", "pathway_membership", "pathway_weights",
     "random_vectors", "read_gmt", "read_vectors", "term_map", "term_similarity",
 ]  # fmt: skip
 
