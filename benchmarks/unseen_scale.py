@@ -3,9 +3,9 @@
     python benchmarks/unseen_scale.py
 
 "once" computes what genes need once per call, as `predict` does; "per batch" computes it again
-for every 256 tiles (methods that read whole slides: for every slide of 256 tiles), as code does that
-encodes the genes inside its loop. Each row is a process of its own, so that peaks are its own;
-"beside" is the memory before the prediction (packages, model, vectors of genes).
+for every 256 tiles, as code does that encodes the genes inside its loop. Each row is a process of
+its own, so that peaks are its own; "beside" is the memory before the prediction (packages, model,
+vectors of genes).
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def once(name: str, how: str, precision: str) -> dict[str, float]:
     if how == "once":
         out = model.predict(bags, vectors.names)
     else:
-        out = np.concatenate([model.predict(bags.keep(np.arange(i, min(i + BATCH, SPOTS))),
-                                            vectors.names) for i in range(0, SPOTS, BATCH)])  # fmt: skip
+        pieces = [np.arange(i, min(i + BATCH, SPOTS)) for i in range(0, SPOTS, BATCH)]
+        out = np.concatenate([model.predict(bags.keep(p), vectors.names) for p in pieces])
     seconds = time.perf_counter() - start
     assert out.shape == (SPOTS, GENES)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -39,8 +39,8 @@ _NAMES = {
 
 __all__ = [
     "GeneText", "GeneVectors", "Matched", "TermMap", "coexpression_vectors", "gene_groups",
-    "gene_kind", "gene_text", "gene_vectors", "interacting_pairs", "match", "pathway_membership", "pathway_weights",
-    "random_vectors", "read_gmt", "read_vectors", "term_map", "term_similarity",
+    "gene_kind", "gene_text", "gene_vectors", "interacting_pairs", "match", "pathway_membership",
+    "pathway_weights", "random_vectors", "read_gmt", "read_vectors", "term_map", "term_similarity",
 ]  # fmt: skip
 
 

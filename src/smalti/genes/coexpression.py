@@ -85,5 +85,6 @@ def coexpression_vectors(
 def _donors(bags: Bags) -> str:
     if bags.donor is None:
         return "donors that are not named"
-    found = sorted(map(str, np.unique(bags.donors)))
+    column = bags.bag.index if bags.donor == "bag" else bags.bag[bags.donor]
+    found = sorted(set(map(str, column)))
     return f"{len(found)} donors ({', '.join(found[:8])}{', ...' * (len(found) > 8)})"
