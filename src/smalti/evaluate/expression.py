@@ -278,7 +278,9 @@ def _line_up(
         chosen[trained_on(label, method) if unseen else label] = method
     if unseen:
         for label, method in controls(vectors).items():
-            chosen.setdefault(label, method)
+            there = chosen.get(label, method)
+            taken = (there.name, there.get_params()) != (method.name, method.get_params())
+            chosen.setdefault(f"{label} (control)" if taken else label, method)
     own = [m.genes for m in chosen.values() if m.genes is not None]
     for name, cls in methods("expression").items():
         if "vectors" in cls().get_params():
