@@ -93,14 +93,23 @@ class ZeroShotMethod(ExpressionMethod):
 
     def gene_table(self, names: tuple[str, ...], device: torch.device) -> GeneTable:
         """Some genes as the network reads them, the seen ones beside them."""
-        bank = GeneTable.of(
-            self.known(self.genes_), np.arange(len(self.genes_)), device, self._dtype
-        )
+        seen = self._fitting_width(self.known(self.genes_))
+        bank = GeneTable.of(seen, np.arange(len(self.genes_)), device, self._dtype)
         if names == self.genes_:
             return bank
         place = {g: i for i, g in enumerate(self.genes_)}
         own = np.array([place.get(g, -1) for g in names], dtype=np.int64)
-        return GeneTable.of(self.known(names), own, device, self._dtype, bank)
+        wanted = self._fitting_width(self.known(names))
+        return GeneTable.of(wanted, own, device, self._dtype, bank)
+
+    def _fitting_width(self, vectors: GeneVectors) -> GeneVectors:
+        """The vectors, where they are as wide as those of training."""
+        if vectors.width != self.shape_.meaning[0]:
+            raise InputError(
+                f"{self.name} was fitted on vectors of {self.shape_.meaning[0]} numbers, and these "
+                f"({vectors.source}) have {vectors.width}: take those that it was fitted with."
+            )
+        return vectors
 
     def _ready(self, names: tuple[str, ...], device: torch.device) -> tuple[Any, None]:
         network: Any = self.network_

@@ -169,25 +169,32 @@ def predict(
     recipe = recipe | ({} if um_per_px is None else {"um_per_px": um_per_px})
     asked = None if genes is None else names_of(genes, "--genes")
     if confidence is not None and not hasattr(fitted, "confidence"):
-        raise InputError(f"--confidence: {fitted.name} does not predict unseen genes, so has none.")
+        raise InputError(f"--confidence: {fitted.name} has no vectors of genes, so no confidence.")
+    if abstain is not None and not hasattr(fitted, "spread"):
+        raise InputError(
+            f"--abstain: {fitted.name} does not know which correlation to expect: fit it with "
+            "--ensemble 5."
+        )
+    if confidence is not None and confidence.suffix not in (".csv", ".tsv", ".parquet"):
+        raise InputError(f"--confidence {confidence.name}: end it in .csv, .tsv or .parquet.")
+    if out.suffix == ".zarr" and (asked, confidence, abstain) != (None, None, None):
+        raise InputError("--genes, --confidence and --abstain need --out FILE.h5ad.")
     bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache)
     typer.echo(repr(bags))
     if out.suffix == ".zarr":
-        if asked is not None or abstain is not None or confidence is not None:
-            raise InputError("--genes, --abstain and --confidence need --out FILE.h5ad.")
         fitted.write(slides, bags, out=out)
         return
     table = fitted.to_anndata(bags, asked, abstain=abstain)
     with atomic_write(out) as temporary:
         table.write_h5ad(temporary)
-    _tell(table, confidence, write_table)
+    if confidence is not None:
+        write_table(table.var.reset_index(drop=True), confidence)
+    _tell(table)
     typer.echo(f"{table.n_obs:,} tiles x {table.n_vars:,} genes: {out}")
 
 
-def _tell(table: Any, confidence: Path | None, write: Any) -> None:
+def _tell(table: Any) -> None:
     """What the user must know of genes that were seen, or that nothing is predicted for."""
-    if confidence is not None:
-        write(table.var.reset_index(drop=True), confidence)
     if "seen" not in table.var or table.var["seen"].all():
         return
     if table.var["seen"].any():
@@ -214,8 +221,10 @@ def _ensemble(model: Any, parts: int) -> Any:
 
     if "vectors" not in model.get_params():
         raise InputError(f"--ensemble leaves out genes, which {model.name} cannot predict then.")
-    return make("gene_ensemble", method=model, parts=parts, vectors=model.vectors, x=model.x,
-                genes=model.genes, units=model.units, seed=model.seed)  # fmt: skip
+    shared = ("vectors", "x", "counts", "genes", "units", "preprocess", "seed", "accelerator",
+              "precision")  # fmt: skip
+    settings = {name: getattr(model, name) for name in shared}
+    return make("gene_ensemble", method=model.set_params(preprocess=None), parts=parts, **settings)
 
 
 @app.command()

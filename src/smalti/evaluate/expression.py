@@ -34,6 +34,7 @@ _METRICS = ("pcc_slide", "pcc_fold", "pcc_tile", "pcc_slide_beyond_depth", "r2",
             "pcc_slide_chosen", "pcc_slide_h_optimistic", "pcc_fold_chosen",
             "pcc_fold_h_optimistic")  # fmt: skip
 _TOP = 50  # genes of PCC@H
+_AGAIN = " (control)"  # of a control whose name a candidate with other settings has
 _MOST = 2**31  # bytes of predictions that are kept
 
 
@@ -251,7 +252,7 @@ def compare_expression(
         folds=pd.DataFrame(rows), digest=digest, notes=(*notes, *failed.values()), about=repr(bags),
         settings={m: chosen[m].get_params(deep=False) for m in done},
         baselines=tuple(m for m in done if chosen[m].baseline or
-                        (unseen is not None and m in controls(vectors))),
+                        (unseen is not None and m.removesuffix(_AGAIN) in controls(vectors))),
         genes=pd.concat([t for t in tables if t["method"].iloc[0] not in failed]),
         ceiling=runner.ceilings(), by=by, unseen=runner.hidden_table(),
         gene_names=next(iter(common)) if same else (),
@@ -283,7 +284,9 @@ def _line_up(
         chosen[trained_on(label, method) if unseen else label] = method
     if unseen:
         for label, method in controls(vectors).items():
-            chosen.setdefault(label, method)
+            there = chosen.get(label, method)
+            taken = (there.name, there.get_params()) != (method.name, method.get_params())
+            chosen.setdefault(f"{label}{_AGAIN}" if taken else label, method)
     own = [m.genes for m in chosen.values() if m.genes is not None]
     for name, cls in methods("expression").items():
         if "vectors" in cls().get_params():

@@ -19,7 +19,9 @@ from smalti.evaluate.expression_limits import morans_i, reliability_ceiling
 from smalti.evaluate.expression_metrics import expression_scores, pcc_beyond, pearson_slides
 from smalti.evaluate.hiding import Hidden
 from smalti.expression_method import ExpressionMethod, default_view
+from smalti.genes.read import as_vectors
 from smalti.genes.units import gene_positions, measured
+from smalti.genes.vectors import GeneVectors
 from smalti.io.files import atomic_write
 from smalti.nn.leave_out import tuning_groups
 from smalti.nn.ridge import ALPHAS, left_out, tune
@@ -37,6 +39,7 @@ class Runner:
         self.hidden: list[Hidden] | None = None
         self._best: dict[Any, list[str]] = {}
         self._ceilings: dict[int, pd.DataFrame] = {}
+        self._vectors: dict[str, str] = {}
 
     def run(self, method: ExpressionMethod, k: int, seed: int) -> dict[str, Any]:
         """Scores, the genes' table and predictions of one fit."""
@@ -122,11 +125,21 @@ class Runner:
             return pd.DataFrame({"fold": [], "gene": [], "ceiling": []})
         return pd.concat(self._ceilings.values(), ignore_index=True)
 
+    def _digest_of(self, vectors: Any) -> str:
+        """Of what a file of vectors holds, not of its name: it may be written anew."""
+        if isinstance(vectors, GeneVectors):
+            return vectors.digest
+        if str(vectors) not in self._vectors:
+            self._vectors[str(vectors)] = as_vectors(vectors).digest
+        return self._vectors[str(vectors)]
+
     def _file(self, method: ExpressionMethod, k: int, seed: int) -> Path | None:
         if self.cache is None:
             return None
         settings = {n: getattr(v, "digest", v) for n, v in method.get_params(deep=False).items()
                     if n not in ("progress", "accelerator", "seed")}  # fmt: skip
+        if settings.get("vectors") not in (None, "random"):
+            settings["vectors"] = self._digest_of(method.get_params(deep=False)["vectors"])
         hidden = "" if self.hidden is None else f" {self.hidden[k].digest}"
         key = (f"{__version__} {method.name} {sorted(settings.items())} {k} {seed} {self.digest}"
                f"{hidden}")  # fmt: skip
