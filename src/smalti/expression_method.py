@@ -16,13 +16,11 @@ What it shares with other methods is in :mod:`smalti.estimator`. Design:
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
@@ -32,7 +30,7 @@ from smalti.bags import Bags
 from smalti.batch import Batch, Shape
 from smalti.columns import Columns
 from smalti.errors import InputError
-from smalti.estimator import Estimator
+from smalti.expression_output import ExpressionOutput, as_slides, named
 from smalti.genes.units import UNITS, gene_names, measured, most_variable
 from smalti.preprocess import apply_steps
 from smalti.store import Store, pack
@@ -42,7 +40,7 @@ NUCLEI = "X_nuclei"  # view of maps of nuclei
 _ROWS = 4096  # tiles in one step of a prediction
 
 
-class ExpressionMethod(Estimator):
+class ExpressionMethod(ExpressionOutput):
     """Tiles to the expression of genes: what all such methods share.
 
     Attributes
@@ -149,93 +147,6 @@ class ExpressionMethod(Estimator):
 
         bags = as_slides(X)
         return pcc_slide(self.predict(bags), self.measured(bags), bags.index)
-
-    def embed(self, X: Any, genes: Sequence[str] | None = None) -> Bags:
-        """The same bags with the predicted expression as first view: input of any method.
-
-        The view is called ``X_NAME``; features are the genes (see :meth:`predict`).
-        """
-        bags, names = as_slides(X), self.genes_ if genes is None else named(genes)
-        key = f"X_{self.name}"
-        seen = f"{key} is predicted by a model fitted before any split: where test donors were " \
-               "among its slides, scores may be too good."  # fmt: skip
-        return dataclasses.replace(
-            bags,
-            x={key: self.predict(bags, names), **{k: v for k, v in bags.x.items() if k != key}},
-            features={**bags.features, key: names}, notes=(*bags.notes, seen), origin=None,
-        )  # fmt: skip
-
-    def to_anndata(
-        self, X: Any, genes: Sequence[str] | None = None, *, abstain: float | None = None
-    ) -> Any:
-        """Predictions as AnnData, one row per tile.
-
-        Parameters
-        ----------
-        X, genes
-            As in :meth:`predict`.
-        abstain
-            Predict NaN for an unseen gene whose expected correlation is below this; only a
-            ``gene_ensemble`` knows what to expect.
-
-        Returns
-        -------
-        AnnData
-            ``X`` and ``layers["predicted"]`` predictions, ``layers["measured"]`` where measured,
-            ``obs`` the tiles' columns with ``slide`` and those of the slides, ``obsm["spatial"]``
-            pixels, ``uns[NAME]`` settings, ``var`` the confidence of methods for unseen genes. Read
-            it again as bags: ``sm.read(adata, sample="slide", x="layers/predicted")``.
-        """
-        from smalti.io.expression import slides_anndata
-
-        bags, names = as_slides(X), self.genes_ if genes is None else named(genes)
-        layers, about = {"predicted": self.predict(bags, names)}, self._about(bags, names)
-        if abstain is not None:
-            if about is None or "expected_pcc" not in about:
-                raise InputError(
-                    f"{self.name} does not know which correlation to expect, so cannot abstain: "
-                    "fit a gene_ensemble of it (--ensemble 5), or leave abstain out."
-                )
-            about["abstain"] = ~about["seen"] & (about["expected_pcc"] < abstain)
-            layers["predicted"][:, about["abstain"]] = np.nan
-        if self.counts in bags.x and set(names) <= set(gene_names(bags, self.counts)):
-            layers["measured"] = self.measured(bags, names)
-        return slides_anndata(bags, names, layers, {self.name: self.note()}, about)
-
-    def _about(self, bags: Bags, names: tuple[str, ...]) -> pd.DataFrame | None:
-        """What is known of how far each gene's prediction can be believed."""
-        return None
-
-    def write(self, data: Any, X: Any, *, out: str | Path | None = None) -> None:
-        """Write predictions into the user's AnnData or SpatialData.
-
-        Parameters
-        ----------
-        data
-            AnnData or SpatialData, changed in place; or the path of an .h5ad or .zarr, replaced as
-            a whole.
-        X
-            The bags that were read from it: tiles are matched by the names of their rows.
-        out
-            Write to this path instead.
-
-        Notes
-        -----
-        AnnData gets ``layers["predicted"]`` and ``layers["measured"]`` (float32, NaN in genes that
-        are not predicted and rows that are no tile). SpatialData gets a table of its own,
-        ``predicted``, with both layers, that annotates the same regions.
-        """
-        from smalti.io.expression import write_expression
-
-        write_expression(data, self.to_anndata(X), as_slides(X), out=out)
-
-    def note(self) -> dict[str, Any]:
-        """Settings and where they come from, as ``uns`` holds them."""
-        settings = {k: v for k, v in self.get_params(deep=False).items() if v is not None}
-        return {
-            "settings": json.loads(json.dumps(settings, default=str)),
-            "training_digest": self.digest_, "reference": self.reference,
-        }  # fmt: skip
 
     # ---------------------------------------------------------------- for training and io
 
@@ -393,25 +304,6 @@ class ExpressionMethod(Estimator):
 def _columns(raw: Tensor, keep: Tensor) -> Tensor:
     """Some columns; one past the last is a gene of which nothing is known: the mean of all."""
     return torch.cat([raw, raw.mean(1, keepdim=True)], dim=1).index_select(1, keep)
-
-
-def named(genes: Any) -> tuple[str, ...]:
-    """Names of genes as a tuple; at least one."""
-    chosen = (genes,) if isinstance(genes, str) else tuple(map(str, genes))
-    if not chosen:
-        raise InputError("genes=() names no gene: leave it out to predict all.")
-    return chosen
-
-
-def as_slides(x: Any) -> Bags:
-    """Bags of tiles, or one error that says how to get them."""
-    if isinstance(x, Bags):
-        return x
-    raise InputError(
-        f"expected Bags of slides, not {type(x).__name__}: read them with sm.read_slides(...), or "
-        "from AnnData with sm.read(adata, sample='slide', x={'X_features': 'obsm/X_features', "
-        "'counts': 'X'})."
-    )
 
 
 def default_view(bags: Bags, counts: str, *, images: bool = False) -> str:
