@@ -122,13 +122,14 @@ def main() -> None:
     if args.split == "section":
         bags = bags[np.flatnonzero(bags.bag["patient"] == "C")]
         bags = dataclasses.replace(bags, donor="patient")
+    listed = tuple(g for g in hist2st(data) if meaning.positions([g])[0] >= 0)
     hidden = None if args.unseen == "none" else args.unseen
     chosen = {k: v for k, v in methods(args.group, args.epochs).items() if (args.only or "") in k}
     result = sm.compare_expression(
         chosen, bags, by="slide" if args.split == "section" else "donor", seeds=args.seeds,
         cache=args.cache, view="X_morphology", unseen=hidden, vectors=meaning,
         sets=sm.genes.read_gmt(data / "gene_sets" / TEXT[1]),
-        genes=hist2st(data) if hidden is None or args.genes else None,
+        genes=listed if hidden is None or args.genes else None,
     )  # fmt: skip
     what = f"{args.vectors}_{args.split}_{args.unseen}_{args.genes or 'all'}"
     result.write(args.out / f"{what}_{args.only or args.group}")

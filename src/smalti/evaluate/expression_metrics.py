@@ -87,8 +87,9 @@ def pcc_beyond(pred: Any, true: Any, slide: Any, known: Any, *, nan: Nan = "drop
             about = x[tiles] - x[tiles].mean(0)
             k = known[tiles] - known[tiles].mean()
             rest = about - np.outer(k, k @ about) / max(float(k @ k), 1e-300)
-            size = np.linalg.norm(about, axis=0)
-            live = np.linalg.norm(rest, axis=0) > 1e-5 * size  # less is rounding of float32
+            # less than this is rounding of float32
+            least = 1e-5 * np.linalg.norm(about, axis=0) + 1e-6 * np.linalg.norm(x[tiles], axis=0)
+            live = np.linalg.norm(rest, axis=0) > least
             out[tiles] = rest * live
         left.append(out)
     return _mean(_over_slides(pearson_slides(left[0], left[1], slide), slide, nan))
