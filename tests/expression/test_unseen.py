@@ -507,3 +507,26 @@ def test_every_method_says_the_same_of_an_unknown_gene(planted):
         for ask in (model.predict, model.confidence, model.to_anndata):
             with pytest.raises(InputError, match="1 of 2 genes have no vector.*NOPE1"):
                 ask(bags, ("G1", "NOPE1"))
+
+
+def test_predictions_are_kept_where_all_folds_hide_the_same_genes():
+    bags, vectors = planted_programmes(6, 25, n_genes=40, donors=3)
+    table = {}
+    for protocol in ("random", "highest"):
+        table[protocol] = compare_expression(
+            ["bilinear"], bags, unseen=protocol, n_unseen=8, vectors=vectors, view="X_planted"
+        )
+    kept = table["random"].predictions["bilinear"]
+    assert kept.shape == (150, 8)
+    assert np.isfinite(kept).all()
+    hidden = table["highest"].unseen.groupby("fold")["gene"].apply(tuple)
+    assert hidden.nunique() > 1  # each fold has its own
+    assert not table["highest"].predictions
+    assert not table["highest"].gene_names
+
+
+def test_a_block_that_would_leave_too_few_is_passed_over():
+    bags, vectors = planted_programmes(2, 9, n_genes=40)
+    names = vectors.names
+    sets = {"all": names, "some": names[:12]}
+    assert unseen_genes(bags, names, "blocks", 10, sets=sets) == names[:12]

@@ -247,7 +247,10 @@ def compare_expression(
         raise InputError("no method could be run. " + " ".join(failed.values()))
     rows = [r for r in rows if r["method"] not in failed]
     common = {names[m] for m in done}
-    same = len(common) == 1 and (unseen is not None or not isinstance(genes, (int, np.integer)))
+    by_fold = {h.unseen for h in runner.hidden or ()}
+    same = len(common) == 1 and (
+        len(by_fold) == 1 if by_fold else not isinstance(genes, (int, np.integer))
+    )
     return ExpressionComparison(
         folds=pd.DataFrame(rows), digest=digest, notes=(*notes, *failed.values()), about=repr(bags),
         settings={m: chosen[m].get_params(deep=False) for m in done},

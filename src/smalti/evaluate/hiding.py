@@ -71,6 +71,8 @@ class Hiding:
             own = method.genes
             if not method.zero_shot or own is None or isinstance(own, (int, np.integer)):
                 continue
+            if not named:
+                self._note(f"genes= of {label} is not used: all genes but the hidden train.")
             both = sorted(set(map(str, own)) & set(named))
             if both:
                 raise InputError(

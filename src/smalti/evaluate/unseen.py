@@ -95,7 +95,10 @@ def _blocks(names: tuple[str, ...], n: int, sets: GeneSets | None, seed: int) ->
         raise InputError(f"no gene set has {_BLOCK[0]} to {_BLOCK[1]} of the genes to hide.")
     hidden: set[int] = set()
     for name in np.random.default_rng([seed, 32]).permutation(sorted(found)):
-        hidden.update(map(int, found[name]))
+        block = set(map(int, found[name]))
+        if len(names) - len(hidden | block) < max(2, len(names) // 5):
+            continue  # it would leave too few to see
+        hidden |= block
         if len(hidden) >= n:
             break
     return np.array(sorted(hidden), dtype=np.int64)
