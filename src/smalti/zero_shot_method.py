@@ -97,10 +97,17 @@ class ZeroShotMethod(ExpressionMethod):
         bank = GeneTable.of(seen, np.arange(len(self.genes_)), device, self._dtype)
         if names == self.genes_:
             return bank
-        place = {g: i for i, g in enumerate(self.genes_)}
-        own = np.array([place.get(g, -1) for g in names], dtype=np.int64)
         wanted = self._fitting_width(self.known(names))
-        return GeneTable.of(wanted, own, device, self._dtype, bank)
+        return GeneTable.of(wanted, self._own(names), device, self._dtype, bank)
+
+    def _own(self, names: tuple[str, ...]) -> np.ndarray:
+        """(len(names),) position among the seen genes, under whatever name; -1: unseen."""
+        if self.vectors_ is None:
+            keys, seen = list(names), list(self.genes_)
+        else:
+            keys, seen = (self.vectors_.positions(g).tolist() for g in (names, self.genes_))
+        place = {key: i for i, key in enumerate(seen)}
+        return np.array([place.get(key, -1) for key in keys], dtype=np.int64)
 
     def _fitting_width(self, vectors: GeneVectors) -> GeneVectors:
         """The vectors, where they are as wide as those of training."""
@@ -138,8 +145,7 @@ class ZeroShotMethod(ExpressionMethod):
         bank, wanted = self.known(self.genes_).x, self.known(names).x
         center = bank.mean(0)
         bank, wanted = unit_rows(bank - center), unit_rows(wanted - center)
-        place = {g: i for i, g in enumerate(self.genes_)}
-        own = np.array([place.get(g, -1) for g in names])
+        own = self._own(names)
         best, at = _most_alike(wanted, bank, own)
         usual = np.sort(_most_alike(bank, bank, np.arange(len(bank)))[0][:, 0])
         share = np.searchsorted(usual, best[:, 0], side="left") / len(usual)

@@ -530,3 +530,14 @@ def test_a_block_that_would_leave_too_few_is_passed_over():
     names = vectors.names
     sets = {"all": names, "some": names[:12]}
     assert unseen_genes(bags, names, "blocks", 10, sets=sets) == names[:12]
+
+
+def test_a_seen_gene_under_another_name_is_seen():
+    bags, vectors = planted_programmes(2, 16, n_genes=20)
+    table = dataclasses.replace(vectors, aliases={"ENSG00000000003": "G2", "OLD7": "G15"})
+    model = Bilinear(vectors=table, genes=vectors.names[:12], x="X_planted").fit(bags)
+    told = model.nearness(("ENSG00000000003.4", "OLD7", "G2"))
+    assert told["seen"].tolist() == [True, False, True]
+    assert told["nearest"][0] == told["nearest"][2] != "G2"
+    one, two = model.predict(bags, ("ENSG00000000003", "G2")).T
+    np.testing.assert_array_equal(one, two)
