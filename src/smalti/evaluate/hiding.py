@@ -71,14 +71,13 @@ class Hiding:
             own = method.genes
             if not method.zero_shot or own is None or isinstance(own, (int, np.integer)):
                 continue
-            if not named:
-                self._note(f"genes= of {label} is not used: all genes but the hidden train.")
             both = sorted(set(map(str, own)) & set(named))
             if both:
                 raise InputError(
                     f"leak: {label} is to be fitted on {len(both)} of the unseen genes "
                     f"({', '.join(both[:5])}): take them out of its genes=."
                 )
+            self._note(f"genes= of {label} is not used: all genes but the hidden train.")
 
     def fold(self, train: Bags, view: str = "counts", units: str = "log1p_cp10k") -> Hidden:
         """Seen and hidden genes of some training slides."""
@@ -98,7 +97,7 @@ class Hiding:
             self._note(f"{len(lost):,} genes have no vector and are left out ({lost[0]}, ...).")
         unseen = unseen_genes(train, names, self.protocol, self.n, view=view, units=units,
                               sets=self.sets)  # fmt: skip
-        if self.protocol == "highest":
+        if isinstance(self.protocol, str) and self.protocol == "highest":
             self._note("unseen genes are those of highest mean: the easiest to predict.")
         hidden = set(unseen)
         seen = tuple(g for g in names if g not in hidden)
