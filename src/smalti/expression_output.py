@@ -113,6 +113,13 @@ class ExpressionOutput(Estimator):
         }  # fmt: skip
 
 
+def with_target(bags: Bags, target: np.ndarray, genes: tuple[str, ...]) -> Bags:
+    """Bags whose view "counts" is what a member of an ensemble is to be fitted on."""
+    return dataclasses.replace(
+        bags, x={**bags.x, "counts": target}, features={**bags.features, "counts": genes}
+    )
+
+
 def named(genes: Any) -> tuple[str, ...]:
     """Names of genes as a tuple; at least one."""
     chosen = (genes,) if isinstance(genes, str) else tuple(map(str, genes))

@@ -28,6 +28,7 @@ from smalti.errors import InputError
 from smalti.expression_method import ExpressionMethod, named
 from smalti.genes.read import as_vectors
 from smalti.genes.vectors import GeneVectors, random_vectors
+from smalti.nn.gene_graph import nearest_genes
 from smalti.nn.gene_table import GeneTable
 
 _NEAR = 10  # seen genes that say how near a gene is to them
@@ -205,24 +206,10 @@ def unit_rows(x: np.ndarray) -> np.ndarray:
 
 
 def _most_alike(
-    wanted: np.ndarray, bank: np.ndarray, own: np.ndarray, block: int = 2048
+    wanted: np.ndarray, bank: np.ndarray, own: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(n, k) largest cosines, falling, and where they are; a gene is not its own neighbour."""
+    """(n, k) largest cosines of rows of length 1, falling, and where they are; itself left out."""
     k = min(_NEAR, max(1, len(bank) - 1))
-    best, at = [], []
-    for start in range(0, len(wanted), block):
-        alike = wanted[start : start + block] @ bank.T
-        mine = own[start : start + block]
-        rows = np.flatnonzero(mine >= 0)
-        alike[rows, mine[rows]] = -2
-        top = np.argsort(-alike, axis=1, kind="stable")[:, :k] if len(bank) < 512 else \
-            _top(alike, k)  # fmt: skip
-        best.append(np.take_along_axis(alike, top, 1))
-        at.append(top)
-    return np.concatenate(best), np.concatenate(at)
-
-
-def _top(alike: np.ndarray, k: int) -> np.ndarray:
-    some = np.argpartition(-alike, k - 1, axis=1)[:, :k]
-    order = np.argsort(-np.take_along_axis(alike, some, 1), axis=1, kind="stable")
-    return np.take_along_axis(some, order, 1)
+    at = nearest_genes(torch.as_tensor(wanted), torch.as_tensor(bank), k, torch.as_tensor(own))
+    best = np.stack([(wanted * bank[column]).sum(1) for column in at.numpy().T], axis=1)
+    return best, at.numpy()

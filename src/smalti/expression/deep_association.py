@@ -15,6 +15,7 @@ from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
 from smalti.expression_method import NUCLEI
 from smalti.nn import Standardize
+from smalti.nn.alignment import alignment
 from smalti.nn.gene_graph import GeneGraphAttention, nearest_genes
 from smalti.nn.gene_table import GeneTable
 from smalti.nn.noise import Dropout
@@ -24,9 +25,6 @@ from smalti.segment import Segments
 from smalti.stage import Stage, Sweep
 from smalti.task import Task
 from smalti.zero_shot_network import NetworkZeroShot, TargetScale
-
-_TEMPERATURE = 0.1  # of the alignment
-_ALIGNED = 256  # tiles of a slide that the alignment looks at
 
 
 class DeepAssociation(NetworkZeroShot):
@@ -124,37 +122,6 @@ class DeepAssociation(NetworkZeroShot):
         """Small and quick."""
         return cls(vectors="random", width=32, hidden=32, rounds=1, context=4, near=3, epochs=60,
                    lr=5e-3, genes_per_step=40, dropout=0.0)  # fmt: skip
-
-
-def alignment(z: Tensor, v: Tensor, expression: Tensor) -> Tensor:
-    """Symmetric InfoNCE between tiles and what they express.
-
-    u_i = sum_g s_ig v_g, s the expression of each gene standardised over the tiles. Tile i should
-    be more like u_i than like the u_j of other tiles, and u_i more like its own tile.
-
-    Parameters
-    ----------
-    z
-        (n_tiles, width) tiles of one slide.
-    v
-        (g, width) genes.
-    expression
-        (n_tiles, g) measured.
-
-    Returns
-    -------
-    Tensor
-        Scalar; log n where nothing is aligned.
-    """
-    if len(z) > _ALIGNED:  # evenly spread over the slide, so that nothing is drawn
-        at = torch.linspace(0, len(z) - 1, _ALIGNED, device=z.device).round().long()
-        z, expression = z[at], expression[at]
-    s = expression - expression.mean(0)
-    s = s / s.square().mean(0).sqrt().clamp(min=1e-6)
-    u = F.normalize(s @ v, dim=1)
-    alike = F.normalize(z, dim=1) @ u.t() / _TEMPERATURE
-    own = alike.diagonal()
-    return (0.5 * (alike.logsumexp(0) + alike.logsumexp(1)) - own).mean()
 
 
 class _Net(nn.Module):

@@ -16,6 +16,7 @@ from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
 from smalti.expression_method import ExpressionMethod
+from smalti.expression_output import with_target
 from smalti.nn.leave_out import tuning_groups
 from smalti.registry import made
 from smalti.stage import Stage, Sweep, Training
@@ -97,7 +98,7 @@ class Ensemble(ExpressionMethod):
         def step(network: nn.Module, training: Training) -> None:
             assert isinstance(network, _Team)
             members = self._placed(training.bags)
-            whole = _with_target(training.bags, training.target, shape.outputs)
+            whole = with_target(training.bags, training.target, shape.outputs)
             with torch.enable_grad():  # members follow gradients of their own
                 fitted = [clone(member).fit(whole) for member in members]
                 if self.how == "stack" and len(members) > 1:
@@ -137,12 +138,6 @@ class _Team(nn.Module):
             for member, view in zip(self.members, self.reads, strict=True)
         ]
         return Output(torch.stack([w * p for w, p in zip(self.weight, parts, strict=True)]).sum(0))
-
-
-def _with_target(bags: Bags, target: np.ndarray, genes: tuple[str, ...]) -> Bags:
-    return dataclasses.replace(
-        bags, x={**bags.x, "counts": target}, features={**bags.features, "counts": genes}
-    )
 
 
 def _stacked(members: list[ExpressionMethod], bags: Bags) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
-from smalti.expression_method import as_slides, named
+from smalti.expression_output import as_slides, named, with_target
 from smalti.nn.gene_loss import correlation
 from smalti.nn.gene_table import GeneTable
 from smalti.nn.leave_out import tuning_groups
@@ -79,7 +79,7 @@ class GeneEnsemble(ZeroShotMethod):
 
         def step(network: Any, training: Training) -> None:
             part = self.part_of(len(shape.outputs))
-            bags = _with_target(training.bags, training.target, shape.outputs)
+            bags = with_target(training.bags, training.target, shape.outputs)
             with torch.enable_grad():  # members follow gradients of their own
                 for j, own in enumerate(network.members):
                     fitted = self._without(j, part, bags)
@@ -202,12 +202,6 @@ class _Team(nn.Module):
                 parts.append(member(batch).raw)
         batch.genes = ready
         return Output(torch.stack(parts).mean(0))
-
-
-def _with_target(bags: Bags, target: np.ndarray, genes: tuple[str, ...]) -> Bags:
-    return dataclasses.replace(
-        bags, x={**bags.x, "counts": target}, features={**bags.features, "counts": genes}
-    )
 
 
 def _clues(model: ZeroShotMethod, genes: tuple[str, ...], guess: np.ndarray) -> np.ndarray:

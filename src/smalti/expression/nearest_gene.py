@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
 from smalti.expression_method import linear_map
+from smalti.nn.gene_graph import nearest_genes
 from smalti.nn.gene_table import GeneTable
 from smalti.nn.leave_out import tuning_groups
 from smalti.nn.ridge import ALPHAS, ridge_path, tune
 from smalti.stage import Stage, Sweep, Training
 from smalti.zero_shot_method import ZeroShotMethod
-
-_BLOCK = 2048  # genes whose similarities are held at once
 
 
 class NearestGene(ZeroShotMethod):
@@ -72,21 +71,16 @@ class _Net(nn.Module):
     def genes(self, table: GeneTable) -> tuple[Tensor, Tensor]:
         """(g, n_features) weights and (g,) intercepts of each gene."""
         weight, bias, seen = self.linear.weight, self.linear.bias, table.seen
-        center = seen.x.mean(0)
-        bank = F.normalize(seen.x - center, dim=1)
-        rows, levels = [], []
-        for start in range(0, len(table), _BLOCK):
-            x = F.normalize(table.x[start : start + _BLOCK] - center, dim=1)
-            if self.k is None:
-                w, b = weight.mean(0).expand(len(x), -1), bias.mean().expand(len(x))
-            else:
-                near = (x @ bank.t()).topk(min(self.k, len(bank)), dim=1).indices
-                w, b = weight[near].mean(1), bias[near].mean(1)
-            own = table.own[start : start + _BLOCK]
-            mine = (own >= 0)[:, None]
-            rows.append(torch.where(mine, weight[own.clamp(min=0)], w))
-            levels.append(torch.where(mine[:, 0], bias[own.clamp(min=0)], b))
-        return torch.cat(rows), torch.cat(levels)
+        if self.k is None:
+            w, b = weight.mean(0).expand(len(table), -1), bias.mean().expand(len(table))
+        else:
+            center = seen.x.mean(0)
+            k = min(self.k, len(seen))
+            near = nearest_genes(table.x - center, seen.x - center, k)
+            w = torch.stack([weight[own] for own in near.t()]).mean(0)
+            b = bias[near].mean(1)
+        own, mine = table.own.clamp(min=0), table.own >= 0
+        return torch.where(mine[:, None], weight[own], w), torch.where(mine, bias[own], b)
 
     def forward(self, batch: Batch) -> Output:
         weight, bias = batch.genes

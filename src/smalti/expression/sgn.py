@@ -89,7 +89,7 @@ class _Net(nn.Module):
         """Near tiles and tiles that look alike, on the same slide."""
         if "edges" in batch.views:
             table = batch.views["edges"]
-            return [_from_places(part) for part in table.split([k for k in self._sizes()], dim=1)]
+            return [_from_places(part) for part in table.split(self._sizes(), dim=1)]
         x, found = self.scale(batch.x), []
         if self.near:
             found.append(near_edges(batch.instance["position"], batch.segments, k=self.near))
