@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from smalti.nn.gene_head import GeneHead
-from smalti.nn.ridge import ridge_path, tune
+from smalti.solve.ridge import ridge_path, tune
 
 GENES, ALPHAS = 3467, tuple(float(a) for a in np.logspace(-1, 6, 20))
 

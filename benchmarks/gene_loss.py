@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from smalti.nn.gene_loss import CompositeLoss, covariance_loss
+from smalti.expression.losses.composite import CompositeLoss, covariance_loss
 
 Step = Callable[[], object]
 

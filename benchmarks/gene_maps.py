@@ -12,7 +12,7 @@ from pathlib import Path
 
 import smalti as sm
 from her2st import slides
-from smalti.evaluate.expression_fit import best_predicted
+from smalti.comparison.expression_fit import best_predicted
 
 
 def main() -> None:

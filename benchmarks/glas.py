@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 import smalti as sm
-from smalti.evaluate.splits import donor_folds
+from smalti.comparison.splits import donor_folds
 
 TILE = 96  # pixels of 0.62 µm: 60 µm
 

@@ -115,7 +115,7 @@ class Log:
 
 def clock_epochs(log: Log, name: str) -> None:
     """Log the end of each epoch: of smalti's own loop, and of scvi-tools'."""
-    from smalti import estimator
+    from smalti.core import estimator
 
     class Clock(estimator.Progress):
         epochs = 0
@@ -168,7 +168,7 @@ def fit_one(path: str, name: str, n: int, epochs: int | None) -> None:
     z = model.transform(bags)
     log("embed", width=z.shape[1])
     if epochs is None:
-        from smalti.evaluate import cluster, cluster_scores
+        from smalti.scores import cluster, cluster_scores
 
         truth = bags.instance["cell_type"].cat.codes.to_numpy()
         found = cluster(z, CLUSTERS)
@@ -178,7 +178,7 @@ def fit_one(path: str, name: str, n: int, epochs: int | None) -> None:
 def score_one(path: str, n: int, naive: bool) -> None:
     """The overall reconstruction score of noisy copies of preprocessed cells."""
     import smalti as sm
-    from smalti.evaluate import overall_reconstruction_score
+    from smalti.scores import overall_reconstruction_score
 
     warnings.simplefilter("ignore")
     bags, rng = cells(n), np.random.default_rng(0)

@@ -119,9 +119,9 @@ def scrat_step(lazy, augment, batch):
 
     import smalti as sm
     from smalti.columns import Columns
-    from smalti.mil.scrat import Mixup
-    from smalti.nn.transformer import EncoderBlock
-    from smalti.store import Store
+    from smalti.core.store import Store
+    from smalti.mil.scrat.method import Mixup
+    from smalti.mil.scrat.transformer import EncoderBlock
 
     bags = cohort(100_000)
     held, began = peak(), time.perf_counter()
@@ -190,8 +190,8 @@ def versus_cloudpred():
     """Shares of the clusters and their gradient: one product against loops."""
     import torch
 
+    from smalti.core.store import Store
     from smalti.mil import CloudPred
-    from smalti.store import Store
 
     print("| cells a patient | clusters | loops, ms | smalti, ms | ratio | largest difference |")
     print("|---" * 6 + "|")

@@ -19,8 +19,8 @@ import torch
 import smalti as sm
 from peers import Gated, loop_step, padded_step, published_fit, torchmil_step
 from smalti.batch import Shape
-from smalti.stage import Gradient
-from smalti.store import Store, pack
+from smalti.core.stage import Gradient
+from smalti.core.store import Store, pack
 from smalti.task import Task
 
 HIDDEN = 128
@@ -52,8 +52,8 @@ def timed(call: Callable[[], object], repeats: int) -> float:
 
 def our_epoch(bags: sm.Bags, batch_size: int, precision: str) -> Callable[[], object]:
     """One epoch by our own loop: same network, Adam, the same order of bags."""
-    from smalti import training
-    from smalti.progress import Progress
+    from smalti.core import training
+    from smalti.system.progress import Progress
 
     method = sm.mil.ABMIL(
         gated=True, encoder="none", standardize=False, attention_width=HIDDEN, accelerator="cpu",

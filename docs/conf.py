@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import smalti
-from smalti.estimator import Estimator
-from smalti.expression_method import ExpressionMethod
-from smalti.expression_network import NetworkExpression
-from smalti.integration import Integration, NetworkIntegration
-from smalti.method import Method, NetworkMethod
-from smalti.registry import ROOMS, methods
-from smalti.zero_shot_method import ZeroShotMethod
-from smalti.zero_shot_network import NetworkZeroShot
+from smalti.core.estimator import Estimator
+from smalti.core.registry import ROOMS, methods
+from smalti.expression.base import ExpressionMethod
+from smalti.expression.network import NetworkExpression
+from smalti.expression.zero_shot import ZeroShotMethod
+from smalti.expression.zero_shot_network import NetworkZeroShot
+from smalti.integrate.base import Integration, NetworkIntegration
+from smalti.mil.base import Method, NetworkMethod
 
 HERE = Path(__file__).parent
 BASES = {

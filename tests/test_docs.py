@@ -58,7 +58,7 @@ def test_every_dependency_has_its_reason():
 
 
 def test_readme_names_every_method():
-    from smalti.registry import methods
+    from smalti.core.registry import methods
 
     page = (ROOT / "README.md").read_text()
     named = [*methods(), *methods("integrate")]

@@ -33,7 +33,7 @@ class Batch:
         "covariates": (n_bags, n_covariates), where the method has asked for them.
     genes
         The genes to predict, where a method predicts genes by their vectors (see
-        :mod:`smalti.zero_shot_method`).
+        :mod:`smalti.expression.zero_shot`).
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -29,6 +29,7 @@ class Backed(Protocol):
         ...
 
 
+PIECE = 2**24  # numbers of a dense piece of a table
 View: TypeAlias = Any  # np.ndarray, scipy.sparse.csr_matrix or Backed
 
 
@@ -100,3 +101,21 @@ def as_views(x: Any) -> tuple[dict[str, View], dict[str, tuple[str, ...]]]:
     if len({len_(v) for v in views.values()}) != 1:
         raise InputError(f"views differ in rows: { {k: len_(v) for k, v in views.items()} }.")
     return views, names
+
+
+def placed(view: View) -> Iterator[tuple[int, Any]]:
+    """Pieces of a table, each with the position of its first row."""
+    n, width = int(view.shape[0]), max(1, int(view.shape[1]))
+    step = max(1, PIECE // width)
+    for start in range(0, n, step):
+        yield start, read_rows(view, start, min(start + step, n))
+
+
+def pieces(view: View) -> Iterator[Any]:
+    """Pieces of a table that may be dense."""
+    return (part for _, part in placed(view))
+
+
+def dense(part: Any) -> np.ndarray:
+    """A piece as a dense array."""
+    return part.toarray() if sp.issparse(part) else np.asarray(part)

@@ -8,8 +8,8 @@ import pytest
 
 import smalti.mil
 from smalti import contract
-from smalti.method import Method
-from smalti.registry import methods
+from smalti.core.registry import methods
+from smalti.mil.base import Method
 
 
 @pytest.mark.parametrize("check", contract.checks(), ids=lambda c: c.__name__)
@@ -25,7 +25,7 @@ import torch
 from torch import nn
 from smalti import segment
 from smalti.batch import Output
-from smalti.method import NetworkMethod
+from smalti.mil.base import NetworkMethod
 from smalti.nn import Standardize, encoder
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from smalti import contract
-from smalti.registry import methods
+from smalti.core.registry import methods
 
 
 def cases():

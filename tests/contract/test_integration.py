@@ -3,7 +3,7 @@
 import pytest
 
 from smalti import contract
-from smalti.registry import methods
+from smalti.core.registry import methods
 
 # muon compiles its distance in every fit, some 15 s: of its checks these are not slow
 QUICK = {"check_clone", "check_save_and_load", "check_gaps", "check_errors"}

@@ -9,9 +9,9 @@ import pytest
 import smalti as sm
 from smalti.datasets.programmes import planted_programmes
 from smalti.errors import InputError
-from smalti.evaluate.expression_metrics import pearson_slides
-from smalti.nn.bilinear import BilinearPath, Side
-from smalti.nn.leave_out import tuning_groups
+from smalti.scores.expression_metrics import pearson_slides
+from smalti.solve.bilinear import BilinearPath, Side
+from smalti.solve.leave_out import tuning_groups
 
 PENALTIES = (0.01, 1.0, 300.0)
 # (tiles, features, genes, width): tall and wide on either side, in all four ways

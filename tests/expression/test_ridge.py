@@ -9,8 +9,8 @@ from sklearn.preprocessing import StandardScaler
 from smalti.datasets import planted_slides
 from smalti.errors import InputError
 from smalti.expression.ridge import Ridge
-from smalti.nn.leave_out import tuning_groups
-from smalti.nn.ridge import ALPHAS, left_out, ridge_path, tune
+from smalti.solve.leave_out import tuning_groups
+from smalti.solve.ridge import ALPHAS, left_out, ridge_path, tune
 
 
 def table(n, d, g=7, seed=0):

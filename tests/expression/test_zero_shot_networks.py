@@ -8,14 +8,15 @@ import torch
 import torch.nn.functional as F
 
 import smalti as sm
-from smalti import training
+from smalti.core import training
 from smalti.datasets.programmes import planted_programmes
 from smalti.errors import InputError
-from smalti.evaluate.expression_metrics import pearson_slides
-from smalti.expression import deep_association
-from smalti.expression.deep_association import DeepAssociation, alignment
-from smalti.expression.sgn import SGN
-from smalti.zero_shot_network import NetworkZeroShot, SlideGenes
+from smalti.expression.deep_association import DeepAssociation
+from smalti.expression.deep_association import method as deep_association
+from smalti.expression.deep_association.alignment import alignment
+from smalti.expression.sgn.method import SGN
+from smalti.expression.zero_shot_network import NetworkZeroShot, SlideGenes
+from smalti.scores.expression_metrics import pearson_slides
 
 SMALL = {
     "sgn": {"width": 16, "layers": 2, "gene_width": 16, "text_layers": 1, "epochs": 6,

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import smalti
+from smalti.core.load import load
 from smalti.datasets.modalities import planted_modalities
 from smalti.errors import InputError
-from smalti.extras import calling
 from smalti.integrate import MOFA, WNN, Multigrate, TotalVI
 from smalti.integrate.wnn import spectral, unit_components
-from smalti.model_files import load
+from smalti.system.extras import calling
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning"

@@ -9,13 +9,13 @@ from scipy.special import rel_entr
 from sklearn.decomposition import PCA
 
 from smalti.batch import Batch, Shape
+from smalti.core import noise
 from smalti.datasets.modalities import planted_modalities
 from smalti.errors import InputError
 from smalti.integrate.ae import AE
 from smalti.integrate.block_pca import BlockPCA
 from smalti.integrate.dae import DAE
 from smalti.integrate.sae import SAE, kl_divergence
-from smalti.nn import noise
 from smalti.task import NOTHING
 
 SIZES = {"a": 7, "b": 4}

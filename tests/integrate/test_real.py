@@ -5,7 +5,7 @@ import pytest
 
 import smalti as sm
 from smalti.bags import Bags
-from smalti.evaluate import cluster, cluster_scores
+from smalti.scores import cluster, cluster_scores
 
 pytestmark = pytest.mark.data
 

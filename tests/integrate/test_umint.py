@@ -8,9 +8,9 @@ import torch
 from sklearn.base import clone
 
 import smalti as sm
-from smalti import training
 from smalti.bags import Bags
 from smalti.batch import Batch, Shape
+from smalti.core import training
 from smalti.datasets.modalities import planted_modalities
 from smalti.errors import InputError
 from smalti.integrate.umint import UMINT

@@ -9,12 +9,12 @@ from torch.distributions import kl_divergence as kl
 
 import smalti as sm
 from smalti.batch import Batch
+from smalti.core import noise
 from smalti.datasets import mixmil_bags, planted_bags
 from smalti.errors import InputError
-from smalti.many import fit_many
 from smalti.mil import MixMIL
+from smalti.mil.many import fit_many
 from smalti.mil.mixmil import _loss, _moments
-from smalti.nn import noise
 from smalti.nn.linear import PENALTIES
 from smalti.segment import Segments
 

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 
 from smalti.bags import Bags
+from smalti.core import noise
+from smalti.core.stage import Gradient
+from smalti.core.store import Store
 from smalti.datasets.simulate import planted_bags
 from smalti.errors import InputError
 from smalti.mil import protocell4p
 from smalti.mil.protocell4p import ProtoCell4P
-from smalti.nn import noise, sparse
-from smalti.stage import Gradient
-from smalti.store import Store
+from smalti.nn import sparse
 
 TINY = {"group": "cell_type", "n_prototypes": 4, "latent": 3, "widths": (6, 5), "lr": 1e-2,
         "pretrain_epochs": 2, "epochs": 2, "subsample": False, "accelerator": "cpu",
@@ -280,7 +281,7 @@ def test_cached_similarities_change_nothing(monkeypatch):
 
 
 def test_a_broken_fit_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
-    from smalti.progress import Progress
+    from smalti.system.progress import Progress
 
     bags = typed_bags()
     model = tiny(subsample=True, pretrain_epochs=3, epochs=3)

@@ -8,12 +8,12 @@ import torch
 
 from smalti.bags import Bags
 from smalti.columns import Columns
+from smalti.core.store import Store
 from smalti.datasets import planted_bags
 from smalti.errors import InputError
 from smalti.mil import ScRAT
-from smalti.mil.scrat import Mixup, mixed_loss
-from smalti.nn.transformer import EncoderBlock
-from smalti.store import Store
+from smalti.mil.scrat.method import Mixup, mixed_loss
+from smalti.mil.scrat.transformer import EncoderBlock
 from smalti.task import Task
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*training bags have fewer than draw")
@@ -234,7 +234,7 @@ def test_weights_of_classes_reach_the_mixtures():
 
 
 def test_resumes_inside_an_epoch(tmp_path, monkeypatch):
-    from smalti import training
+    from smalti.core import training
 
     bags = planted_bags(20)
     method = ScRAT.example().set_params(epochs=2)

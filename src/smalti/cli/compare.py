@@ -55,7 +55,7 @@ def compare(
     """
     from smalti.cli.data import open_bags
     from smalti.cli.table import show
-    from smalti.evaluate.compare import compare as run
+    from smalti.comparison.phenotype import compare as run
 
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     if integrate:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from smalti.bags import Bags
-    from smalti.evaluate.compare import Comparison
-    from smalti.method import Method
+    from smalti.comparison.phenotype import Comparison
+    from smalti.mil.base import Method
 
 _SHOWN = 6  # bags in the picture
 _SETTINGS = {"epochs": 30, "batch_size": 4, "lr": 1e-3}
@@ -45,9 +45,9 @@ def demo(
     import torch
 
     from smalti.cli.table import show
-    from smalti.evaluate.compare import compare
-    from smalti.io.files import atomic_write
-    from smalti.registry import make
+    from smalti.comparison.phenotype import compare
+    from smalti.core.registry import make
+    from smalti.system.files import atomic_write
 
     # networks this small gain nothing from a second thread, and lose much on a busy machine
     torch.set_num_threads(1)
@@ -82,7 +82,7 @@ def _data(dataset: str, n: int, seed: int) -> tuple[Bags, Bags]:
 
     if dataset == "digits":
         return digit_bags(n, split="train", seed=seed), digit_bags(n, split="test", seed=seed + 1)
-    from smalti.evaluate.splits import donor_folds
+    from smalti.comparison.splits import donor_folds
 
     whole = load(dataset)
     parted = donor_folds(whole, folds=5, seed=seed)[0]

@@ -153,9 +153,9 @@ def predict(
     ] = None,
 ) -> None:
     """Predict the expression of tiles with a saved model."""
-    from smalti.io.files import atomic_write
-    from smalti.io.table import write_table
-    from smalti.model_files import load
+    from smalti.core.load import load
+    from smalti.system.files import atomic_write
+    from smalti.system.tables import write_table
 
     if out.suffix not in (".h5ad", ".zarr") or (out.suffix == ".zarr") > (slides.suffix == ".zarr"):
         raise InputError(f"--out {out.name}: end it in .h5ad (or .zarr, where the slides do).")
@@ -218,7 +218,7 @@ def _tell(table: Any) -> None:
 
 
 def _ensemble(model: Any, parts: int) -> Any:
-    from smalti.registry import make
+    from smalti.core.registry import make
 
     if "vectors" not in model.get_params():
         raise InputError(f"--ensemble leaves out genes, which {model.name} cannot predict then.")
@@ -262,7 +262,7 @@ def compare(
 ) -> None:
     """Compare methods on donors (or slides) that they were not fitted on."""
     from smalti.cli.table import show
-    from smalti.evaluate.expression import compare_expression
+    from smalti.comparison.expression import compare_expression
 
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     chosen = options.make_methods(methods, settings)
@@ -286,7 +286,7 @@ def compare(
 
 
 def _check(method: Any, name: str) -> None:
-    from smalti.expression_method import ExpressionMethod
+    from smalti.expression.base import ExpressionMethod
 
     if not isinstance(method, ExpressionMethod):
         raise InputError(f"{name} does not predict expression from tiles; see `smalti methods`.")

@@ -11,7 +11,7 @@ from smalti.cli import options
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
-    from smalti.method import Method
+    from smalti.mil.base import Method
 
 
 def fit(

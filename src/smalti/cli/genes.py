@@ -96,7 +96,7 @@ def names_of(text: str, option: str) -> tuple[str, ...]:
 
 def protocol_of(unseen: str | None) -> Any:
     """A protocol by name, or the names of genes."""
-    from smalti.evaluate.unseen import PROTOCOLS
+    from smalti.comparison.unseen import PROTOCOLS
 
     return unseen if unseen is None or unseen in PROTOCOLS else names_of(unseen, "--unseen")
 
@@ -118,7 +118,7 @@ def hide(
     InputError
         If the model cannot predict unseen genes, or the genes cannot be hidden.
     """
-    from smalti.evaluate.hiding import Hiding
+    from smalti.comparison.hiding import Hiding
 
     if not getattr(model, "vectors", None):
         raise InputError(

@@ -58,7 +58,7 @@ def integrate(
     ] = None,
 ) -> None:
     """Embed cells of several modalities, and write the embedding back."""
-    from smalti.io.tables import holds_mudata
+    from smalti.io.open import holds_mudata
 
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     if preprocess is not None:
@@ -95,7 +95,7 @@ def integrate(
 
 def _method(name: str, settings: dict[str, Any]) -> Any:
     """A method of integration that can run here."""
-    from smalti.integration import Integration
+    from smalti.integrate.base import Integration
 
     chosen = options.make_method(name, settings)
     if not isinstance(chosen, Integration):
@@ -108,8 +108,8 @@ def _method(name: str, settings: dict[str, Any]) -> Any:
 
 def _model(folder: str) -> Any:
     """A fitted integration."""
-    from smalti.integration import Integration
-    from smalti.model_files import load
+    from smalti.core.load import load
+    from smalti.integrate.base import Integration
 
     chosen = load(folder)
     if not isinstance(chosen, Integration):
@@ -136,7 +136,7 @@ def compare_integrations(
 ) -> None:
     """Run ``smalti compare --integrate``."""
     from smalti.cli.table import show
-    from smalti.evaluate.integration import compare_integration
+    from smalti.comparison.integration import compare_integration
 
     if label is None:
         raise InputError("name the column of known groups to score by, --label NAME.")
@@ -189,7 +189,7 @@ def steps_by_view(text: str) -> Any:
 def _write_table(chosen: Any, bags: Bags, out: Path) -> None:
     import pandas as pd
 
-    from smalti.io.table import write_table
+    from smalti.system.tables import write_table
 
     z = chosen.transform(bags)
     names = [f"{chosen.name}_{i}" for i in range(z.shape[1])]

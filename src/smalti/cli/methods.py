@@ -9,7 +9,7 @@ def methods() -> None:
     """List the methods."""
     from rich.console import Console
 
-    from smalti.registry import methods as known
+    from smalti.core.registry import methods as known
 
     console = Console()
     console.print("[bold]Bags to phenotype[/bold]  (smalti fit, smalti compare)")

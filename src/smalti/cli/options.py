@@ -101,7 +101,7 @@ def settings_of(pairs: list[str] | None) -> dict[str, Any]:
 
 def make_method(name: str, settings: dict[str, Any]) -> Any:
     """A method of that name; settings of the wrong type are refused here, not deep in a fit."""
-    from smalti.registry import make
+    from smalti.core.registry import make
 
     defaults = make(name).get_params()
     optional = {f.name for f in dataclasses.fields(type(make(name))) if "None" in str(f.type)}
@@ -128,7 +128,7 @@ def make_methods(names: str, settings: dict[str, Any]) -> list[Any]:
     InputError
         If a name is unknown, or no method has one of the settings.
     """
-    from smalti.registry import make
+    from smalti.core.registry import make
 
     chosen, used = [], set()
     for name in filter(None, (n.strip() for n in names.split(","))):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from smalti.bags import Bags
-    from smalti.method import Method
+    from smalti.mil.base import Method
 
 
 def predict(
@@ -41,8 +41,8 @@ def predict(
 ) -> None:
     """Predict bags with a saved model."""
     from smalti.cli.data import open_bags
-    from smalti.io.files import atomic_write
-    from smalti.model_files import load
+    from smalti.core.load import load
+    from smalti.system.files import atomic_write
 
     if attribution is not None and attribution.suffix not in (".csv", ".parquet"):
         raise InputError(f"--attribution {attribution}: end the name in .csv or .parquet.")

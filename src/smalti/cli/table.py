@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from smalti.evaluate.scores import Scores
+    from smalti.scores.table import Scores
 
 _SHOWN = 3
 
@@ -17,8 +17,8 @@ def show(comparison: Scores) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from smalti.evaluate.metrics import LOWER_IS_BETTER
-    from smalti.evaluate.scores import is_oracle
+    from smalti.scores.metrics import LOWER_IS_BETTER
+    from smalti.scores.table import is_oracle
 
     summary = comparison.summary()
     names = [m for m in comparison.metrics if m in set(summary["metric"])][:_SHOWN]

@@ -12,11 +12,11 @@ import torch
 from sklearn.base import clone
 
 from smalti.bags import Bags
+from smalti.core.load import load
 from smalti.datasets.slides import planted_slides
 from smalti.errors import InputError
-from smalti.evaluate.expression_metrics import pcc_slide
-from smalti.expression_method import ExpressionMethod
-from smalti.model_files import load
+from smalti.expression.base import ExpressionMethod
+from smalti.scores.expression_metrics import pcc_slide
 
 
 def _example(cls: type[ExpressionMethod], **settings: object) -> ExpressionMethod:

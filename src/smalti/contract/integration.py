@@ -14,11 +14,11 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from smalti.bags import Bags
+from smalti.core.load import load
+from smalti.core.stage import Sweep
 from smalti.datasets.modalities import planted_modalities
 from smalti.errors import InputError
-from smalti.integration import Integration
-from smalti.model_files import load
-from smalti.stage import Sweep
+from smalti.integrate.base import Integration
 
 
 def _example(cls: type[Integration], **settings: object) -> Integration:

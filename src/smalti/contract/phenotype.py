@@ -13,12 +13,12 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from smalti.bags import Bags
+from smalti.core.load import load
+from smalti.core.stage import Sweep
 from smalti.datasets.simulate import planted_bags
 from smalti.errors import InputError
-from smalti.many import fit_many
-from smalti.method import Method
-from smalti.model_files import load
-from smalti.stage import Sweep
+from smalti.mil.base import Method
+from smalti.mil.many import fit_many
 
 
 def _example(cls: type[Method], **settings: object) -> Method:

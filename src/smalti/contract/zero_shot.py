@@ -10,10 +10,10 @@ import numpy as np
 
 from smalti.bags import Bags
 from smalti.contract.expression import _refused, _short, by_vectors
+from smalti.core.load import load
 from smalti.datasets.programmes import planted_programmes
-from smalti.expression_method import ExpressionMethod
+from smalti.expression.base import ExpressionMethod
 from smalti.genes.vectors import GeneVectors
-from smalti.model_files import load
 
 
 def _data(n_genes: int = 14) -> tuple[Bags, GeneVectors]:

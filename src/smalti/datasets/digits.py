@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
+from smalti.datasets.fetch import mnist_arrays
 from smalti.errors import InputError
 
 
@@ -152,8 +153,6 @@ def mnist_bags(
     Bags
         View "image", (n, 1, 28, 28) float32.
     """
-    from smalti.datasets.registry import mnist_arrays
-
     pixels, digits = mnist_arrays(split, path) if images is None else images
     scaled = np.asarray(pixels, dtype=np.float32)[:, None]
     scaled = (scaled / np.float32(255) - np.float32(0.1307)) / np.float32(0.3081)

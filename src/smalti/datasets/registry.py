@@ -6,23 +6,21 @@ pooch's cache, then the network (another server with SMALTI_MIRROR).
 
 from __future__ import annotations
 
-import gzip
 import os
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from smalti.bags import Bags
+from smalti.datasets.digits import digit_bags, mnist_bags
+from smalti.datasets.fetch import fetch, mirror, read_arrays
 from smalti.errors import InputError
 
 _MIL = (
     "https://raw.githubusercontent.com/komartom/MIDatasets.jl/"
     "0118728ce3501a29f5c6e4ff7640b15db39fc417/data/"
 )
-_MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _ANDREWS = "Andrews, Tsochantaridis & Hofmann (2002). NIPS"
 # name -> (file at the source, sha256, name of a local npz, what it is, citation)
 _SETS = {
@@ -57,12 +55,6 @@ _SETS = {
         "newsgroups2", "groups of posts, 100 bags", "Zhou, Sun & Li (2009). ICML",
     ),
 }  # fmt: skip
-_MNIST_FILES = {
-    ("train", "x"): ("train-images-idx3-ubyte.gz", "md5:f68b3c2dcbeaaa9fbdd348bbdeb94873"),
-    ("train", "y"): ("train-labels-idx1-ubyte.gz", "md5:d53e105ee54ea40749a09fcbcd1e9432"),
-    ("test", "x"): ("t10k-images-idx3-ubyte.gz", "md5:9fb629c4189551a2d022fa330f9573f3"),
-    ("test", "y"): ("t10k-labels-idx1-ubyte.gz", "md5:ec29112dd5afa0611ce80d1b7f02629c"),
-}
 
 
 def names() -> dict[str, str]:
@@ -96,8 +88,6 @@ def load(name: str, *, folder: str | Path | None = None, base_url: str | None = 
         If the name is unknown, the file cannot be had, or its checksum differs.
     """
     if name in ("digits", "mnist"):
-        from smalti.datasets.digits import digit_bags, mnist_bags
-
         return digit_bags() if name == "digits" else mnist_bags()
     x, lengths, y, _ = _read(name, folder, base_url)
     ids = np.repeat(np.arange(len(lengths)), lengths)
@@ -119,63 +109,11 @@ def _read(name: str, folder: str | Path | None, base_url: str | None) -> tuple[n
     root = folder or os.environ.get("SMALTI_DATA")
     path = Path(root) / "mil_benchmarks" / f"{local}.npz" if root else None
     if path is not None and path.exists():
-        x, bag_id, y, packed = _arrays(path, "X", "bag_id", "bag_label", "folds_test")
+        x, bag_id, y, packed = read_arrays(path, "X", "bag_id", "bag_label", "folds_test")
         tests = np.unpackbits(packed, axis=-1, count=len(y)).astype(bool)
         order = np.argsort(bag_id, kind="stable")
         return x[order], np.bincount(bag_id, minlength=len(y)), y.astype(int), tests
-    return _read_julia(fetch(file, f"sha256:{sha}", base_url or _mirror() or _MIL))
-
-
-def _mirror() -> str | None:
-    return os.environ.get("SMALTI_MIRROR") or None
-
-
-def _arrays(path: str | Path, *keys: str) -> tuple[np.ndarray, ...]:
-    """Some arrays of an npz."""
-    if not Path(path).exists():
-        raise InputError(f"no file {path}.")
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            return tuple(data[k] for k in keys)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(
-            f"{path} is damaged or not an .npz with {', '.join(keys)} ({error}): download or "
-            "write it again."
-        ) from error
-
-
-def fetch(file: str, known: str, base: str) -> Path:
-    """Get a file once and keep it in the user's cache.
-
-    Raises
-    ------
-    InputError
-        Without network, with the offline way; or if the checksum differs.
-    """
-    import pooch
-
-    cache = Path(os.environ.get("SMALTI_CACHE") or pooch.os_cache("smalti"))
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot make the folder {cache} ({error.strerror}): name another one in SMALTI_CACHE."
-        ) from error
-    try:
-        found = pooch.retrieve(
-            f"{base.rstrip('/')}/{file}", known_hash=known, fname=file, path=cache
-        )
-    except ValueError as error:
-        raise InputError(
-            f"{file} from {base} is not the file that was expected ({error}): delete "
-            f"{cache / file} and try again."
-        ) from error
-    except OSError as error:
-        raise InputError(
-            f"{file} cannot be fetched from {base} ({type(error).__name__}). Offline: get it on "
-            f"another machine, put it at {cache / file}, and run again."
-        ) from error
-    return Path(found)
+    return _read_julia(fetch(file, f"sha256:{sha}", base_url or mirror() or _MIL))
 
 
 def _read_julia(path: Path) -> tuple[np.ndarray, ...]:
@@ -195,20 +133,3 @@ def _read_julia(path: Path) -> tuple[np.ndarray, ...]:
         raise InputError(f"{path} is damaged ({error}): delete it and try again.") from error
     # the file marks the training bags
     return np.concatenate(parts), np.array([len(p) for p in parts]), y, ~np.array(tests)
-
-
-def mnist_arrays(split: str, path: str | Path | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, 28, 28) uint8 and digits (n,) of one part of MNIST."""
-    if split not in ("train", "test"):
-        raise InputError(f"split={split!r} is not 'train' or 'test'.")
-    root = os.environ.get("SMALTI_DATA")
-    if path is None and root and (Path(root) / "mnist" / "mnist.npz").exists():
-        path = Path(root) / "mnist" / "mnist.npz"
-    if path is not None:
-        images, digits = _arrays(path, f"x_{split}", f"y_{split}")
-        return images, digits
-    arrays = []
-    for part, skip in (("x", 16), ("y", 8)):
-        raw = gzip.decompress(fetch(*_MNIST_FILES[split, part], _mirror() or _MNIST).read_bytes())
-        arrays.append(np.frombuffer(raw, np.uint8, offset=skip))
-    return arrays[0].reshape(-1, 28, 28), arrays[1]

@@ -24,7 +24,7 @@ from smalti.explain.tile_distances import (
     stain_distance,
     weighted_distances,
 )
-from smalti.io.files import atomic_folder
+from smalti.system.files import atomic_folder
 from smalti.tiles.augment import KINDS, Augment, apply, parse
 from smalti.views import read_rows, take
 

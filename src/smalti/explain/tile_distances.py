@@ -12,7 +12,7 @@ from scipy.stats import zscore
 from torch.nn.functional import cosine_similarity, interpolate
 
 from smalti.errors import InputError
-from smalti.extras import absent, need
+from smalti.system.extras import absent, need
 from smalti.tiles.nuclei import find_nuclei
 from smalti.tiles.stain import stain_histogram_distance
 

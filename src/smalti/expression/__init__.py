@@ -1,6 +1,7 @@
 """Tiles to genes: one file per method; a class in a file of this folder is a method.
 
-Nothing is listed here. ``smalti.expression.Ridge`` looks through the files of the folder.
+Nothing is listed here: ``smalti.expression.Ridge`` looks through the files of the folder.
+The list in ``__init__.pyi`` is for type checkers only, and made by ``make stubs``.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("_"):
-        raise AttributeError(name)
-    from smalti.registry import find
+    if not name[:1].isupper():  # a module of this folder, or nothing: methods are classes
+        raise AttributeError(f"module 'smalti.expression' has no attribute {name!r}")
+    from smalti.core.registry import find
 
     return find("expression", name)
 
 
 def __dir__() -> list[str]:
-    from smalti.registry import methods
+    from smalti.core.registry import methods
 
     return sorted(cls.__name__ for cls in methods("expression").values())

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
+from smalti.expression.zero_shot import ZeroShotMethod, unit_rows
 from smalti.nn import Standardize
-from smalti.nn.bilinear import BilinearPath, Side
 from smalti.nn.gene_table import GeneTable
-from smalti.nn.leave_out import tuning_groups
 from smalti.nn.scale import standardize_sweep
-from smalti.stage import Stage, Sweep, Training
-from smalti.zero_shot_method import ZeroShotMethod, unit_rows
+from smalti.solve.bilinear import BilinearPath, Side
+from smalti.solve.leave_out import tuning_groups
 
 ALPHAS = tuple(float(a) for a in np.logspace(-1, 7, 25))
 
@@ -28,7 +28,7 @@ class Bilinear(ZeroShotMethod):
 
     The zero-shot counterpart of ridge, and the baseline that every network for unseen genes has to
     beat. Features are standardised; vectors have length 1 and are centred on the seen genes. Both
-    sides are regularised (:mod:`smalti.nn.bilinear`). The penalties are those with the least
+    sides are regularised (:mod:`smalti.solve.bilinear`). The penalties are those with the least
     squared error about each gene's mean, relative to its variance, where donors (or slides, or
     strips) *and* a third of the seen genes are left out together; a penalty of its own, for the
     genes' mean levels, is chosen by the levels of the left-out genes.

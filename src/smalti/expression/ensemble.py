@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
+from smalti.core.registry import made
+from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
-from smalti.expression_method import ExpressionMethod
-from smalti.expression_output import with_target
-from smalti.nn.leave_out import tuning_groups
-from smalti.registry import made
-from smalti.stage import Stage, Sweep, Training
+from smalti.expression.base import ExpressionMethod
+from smalti.expression.output import with_target
+from smalti.solve.leave_out import tuning_groups
 
 
 class Ensemble(ExpressionMethod):

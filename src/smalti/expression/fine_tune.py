@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core import noise
+from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
-from smalti.expression_network import NetworkExpression
-from smalti.nn import noise
+from smalti.expression.network import NetworkExpression
 from smalti.nn.gene_head import GeneHead, targets_sweep
 from smalti.nn.tile_net import TileNet
-from smalti.stage import Stage, Sweep, Training
 from smalti.tiles.augment import Augment
 
 
@@ -98,7 +98,7 @@ class _Net(nn.Module):
 
     def center_on(self, training: Training) -> None:
         """Take mean and s.d. of each channel from the training tiles."""
-        from smalti.nn.scale import center_and_spread
+        from smalti.solve.moments import center_and_spread
 
         mean, sd = center_and_spread(training.bags.view()[1])
         self.mean.copy_(torch.as_tensor(mean / 255).reshape(3, 1, 1))

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
+from smalti.core.registry import made
+from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
-from smalti.expression_output import as_slides, named, with_target
-from smalti.nn.gene_loss import correlation
+from smalti.expression.losses.composite import correlation
+from smalti.expression.output import as_slides, named, with_target
+from smalti.expression.zero_shot import ZeroShotMethod
 from smalti.nn.gene_table import GeneTable
-from smalti.nn.leave_out import tuning_groups
-from smalti.registry import made
-from smalti.stage import Stage, Sweep, Training
-from smalti.zero_shot_method import ZeroShotMethod
+from smalti.solve.leave_out import tuning_groups
 
 
 class GeneEnsemble(ZeroShotMethod):

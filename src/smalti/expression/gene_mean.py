@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
-from smalti.expression_method import ExpressionMethod
-from smalti.stage import Stage, Sweep, Training
+from smalti.core.stage import Stage, Sweep, Training
+from smalti.expression.base import ExpressionMethod
 
 
 class GeneMean(ExpressionMethod):

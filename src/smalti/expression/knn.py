@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
-from smalti.expression_method import ExpressionMethod
+from smalti.expression.base import ExpressionMethod
 from smalti.nn import Standardize
-from smalti.nn.leave_out import tuning_groups
 from smalti.nn.scale import standardize_sweep
-from smalti.stage import Stage, Sweep, Training
+from smalti.solve.leave_out import tuning_groups
 
 _PIECE = 512  # tiles whose distances are held at once
 

@@ -9,9 +9,10 @@ from torch import nn
 
 from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
+from smalti.core import noise
 from smalti.errors import InputError
-from smalti.expression_network import NetworkExpression
-from smalti.nn import Standardize, encoder, noise
+from smalti.expression.network import NetworkExpression
+from smalti.nn import Standardize, encoder
 from smalti.nn.gene_head import GeneHead
 
 

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
-from smalti.expression_method import linear_map
+from smalti.expression.base import linear_map
+from smalti.expression.zero_shot import ZeroShotMethod
 from smalti.nn.gene_graph import nearest_genes
 from smalti.nn.gene_table import GeneTable
-from smalti.nn.leave_out import tuning_groups
-from smalti.nn.ridge import ALPHAS, ridge_path, tune
-from smalti.stage import Stage, Sweep, Training
-from smalti.zero_shot_method import ZeroShotMethod
+from smalti.solve.leave_out import tuning_groups
+from smalti.solve.ridge import ALPHAS, ridge_path, tune
 
 
 class NearestGene(ZeroShotMethod):

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
-from smalti.expression_method import ExpressionMethod
+from smalti.expression.base import ExpressionMethod
 from smalti.genes.units import gene_positions
-from smalti.stage import Stage, Sweep, Training
 
 
 class NeighbourMean(ExpressionMethod):

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
-from smalti.expression_method import ExpressionMethod, linear_map
-from smalti.nn.leave_out import tuning_groups
-from smalti.stage import Stage, Sweep, Training
+from smalti.expression.base import ExpressionMethod, linear_map
+from smalti.solve.leave_out import tuning_groups
 
 
 class PLS(ExpressionMethod):

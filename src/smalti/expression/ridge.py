@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
-from smalti.expression_method import ExpressionMethod, linear_map
-from smalti.nn.leave_out import tuning_groups
-from smalti.nn.ridge import ALPHAS, ridge_path, tune
-from smalti.stage import Stage, Sweep, Training
+from smalti.expression.base import ExpressionMethod, linear_map
+from smalti.solve.leave_out import tuning_groups
+from smalti.solve.ridge import ALPHAS, ridge_path, tune
 
 
 class Ridge(ExpressionMethod):
@@ -23,7 +23,8 @@ class Ridge(ExpressionMethod):
     Features are standardised, targets centred. The penalty is the one with the least squared error,
     relative to each gene's variance and averaged over genes, where each training donor is predicted
     from the others (slides where there is one donor; strips of the slide where there is one). All
-    penalties come from one decomposition per donor (:mod:`smalti.nn.ridge`), each equal to a refit.
+    penalties come from one decomposition per donor (:mod:`smalti.solve.ridge`), each equal to a
+    refit.
     """
 
     name: ClassVar[str] = "ridge"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from smalti.io.files import atomic_write
+from smalti.system.files import atomic_write
 from smalti.views import read_rows
 
 BLOCK = 256  # tiles of a block: what a killed run loses at most

@@ -12,16 +12,16 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from smalti import training
 from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
 from smalti.columns import Columns
+from smalti.core import noise
+from smalti.core.estimator import Estimator
+from smalti.core.fit import Fit
+from smalti.core.instances import Rows, own_loss
+from smalti.core.stage import Gradient, Stage, Sweep, Training, warm_cosine
 from smalti.errors import InputError
-from smalti.estimator import Estimator
-from smalti.integration import Cells, own_loss
-from smalti.nn import noise
 from smalti.nn.tile_net import TileNet
-from smalti.stage import Gradient, Stage, Sweep, Training, warm_cosine
 from smalti.task import NOTHING
 from smalti.tiles.augment import Augment
 
@@ -84,7 +84,7 @@ class SelfSupervised(Estimator):
         """Centre colours, then follow the gradient over tiles."""
 
         def colours(network: Any, training: Training) -> None:
-            from smalti.nn.scale import center_and_spread
+            from smalti.solve.moments import center_and_spread
 
             mean, sd = center_and_spread(training.bags.view()[1])
             network.mean.copy_(torch.as_tensor(mean / 255).reshape(3, 1, 1))
@@ -93,11 +93,11 @@ class SelfSupervised(Estimator):
         yield Sweep(step=colours, name="colours")
         yield Gradient(
             epochs=self.epochs, lr=self.lr, optimizer="adamw", weight_decay=self.weight_decay,
-            batch_size=self.batch_size, sampler=Cells(), loss=own_loss,
+            batch_size=self.batch_size, sampler=Rows(), loss=own_loss,
             schedule=warm_cosine(self.epochs), name="train",
         )  # fmt: skip
 
-    def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> training.Fit:
+    def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
         """Set up a fit on some of the slides."""
         self.task_, self.columns_ = NOTHING, Columns()
         self.shape_ = Shape({k: v.shape[1:] for k, v in bags.x.items()}, NOTHING, bags.n_instances)

@@ -14,7 +14,7 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.features.cache import BLOCK, FeatureCache, tiles_digest
 from smalti.features.encoders import Encoder, make_encoder
-from smalti.progress import Progress
+from smalti.system.progress import Progress
 from smalti.views import View, read_rows
 
 FLIPS = ("none", "mean", "all")

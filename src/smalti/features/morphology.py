@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from smalti.extras import need
+from smalti.system.extras import need
 from smalti.tiles.nuclei import UM_PER_PX, describe, segment
 from smalti.tiles.stain import separate
 

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import ndimage
 
 from smalti.errors import InputError
-from smalti.extras import need
+from smalti.system.extras import need
 from smalti.tiles.nuclei import measure
 
 _VIEW = "X_nuclei"

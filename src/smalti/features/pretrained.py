@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from smalti.errors import InputError
-from smalti.extras import need
+from smalti.system.extras import need
 
 # short name -> name in timm (or on the hub) and what its constructor must be told
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {

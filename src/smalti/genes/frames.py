@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from smalti.errors import InputError
-from smalti.io.table import read_table
+from smalti.system.tables import read_table
 
 SYMBOL = ("symbol", "hgnc_symbol", "gene_symbol", "gene_name", "external_gene_name",
           "approved_symbol", "gene")  # fmt: skip

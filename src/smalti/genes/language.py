@@ -17,7 +17,7 @@ from smalti.errors import InputError
 from smalti.genes.read import read_vectors
 from smalti.genes.text import GeneText, gene_text
 from smalti.genes.vectors import GeneVectors
-from smalti.progress import Progress
+from smalti.system.progress import Progress
 
 BLOCK = 256  # genes of a block: what a killed run loses at most
 PROMPT = "{name}: {text}"

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from smalti.errors import InputError
-from smalti.extras import need
 from smalti.genes.model_folder import folder_digest, model_folder
 from smalti.genes.text import GeneText
 from smalti.genes.vectors import GeneVectors
-from smalti.progress import Progress
+from smalti.system.extras import need
+from smalti.system.progress import Progress
 
 _HALF = float(np.finfo(np.float16).max)
 

@@ -20,7 +20,7 @@ import numpy as np
 from smalti.errors import InputError
 from smalti.genes.text import GeneText
 from smalti.genes.vectors import GeneVectors
-from smalti.progress import Progress
+from smalti.system.progress import Progress
 
 _WORD = re.compile(r"[^\W_]{2,}")
 # words of no meaning; few, for what is common weighs little anyway

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from smalti.errors import InputError
-from smalti.extras import need
+from smalti.system.extras import need
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]

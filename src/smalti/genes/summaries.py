@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smalti.errors import InputError
-from smalti.extras import need
 from smalti.genes.resolve import pieces
 from smalti.genes.sets import gene_kind
+from smalti.system.extras import need
 
 _SCOPES = "symbol,alias,ensembl.gene,entrezgene"
 _FIELDS = "symbol,name,summary,alias,ensembl.gene,entrezgene"

@@ -19,10 +19,10 @@ from sklearn.cluster import AgglomerativeClustering, KMeans
 from sklearn.manifold import smacof
 
 from smalti.errors import InputError
-from smalti.extras import need
 from smalti.genes.groups import OTHER
 from smalti.genes.pathways import pathway_membership, shared_genes
 from smalti.genes.sets import GeneSets
+from smalti.system.extras import need
 
 FROM_SETS = ("jaccard", "overlap", "cosine")
 FROM_ONTOLOGY = ("lin", "resnik")

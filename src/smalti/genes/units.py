@@ -9,8 +9,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from smalti.bags import Bags
+from smalti.counts import count_problem
 from smalti.errors import InputError
-from smalti.preprocess.step import count_problem, pieces
+from smalti.views import pieces
 
 UNITS = ("log1p_cp10k", "log1p", "given")
 

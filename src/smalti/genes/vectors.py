@@ -89,6 +89,10 @@ class GeneVectors:
     def __len__(self) -> int:
         return len(self.names)
 
+    def as_setting(self) -> str:
+        """What a model file says of them; the numbers lie among its tensors."""
+        return repr(self)
+
     def __repr__(self) -> str:
         words = "" if self.tokens is None else f", {len(self.tokens):,} words"
         return f"GeneVectors: {len(self):,} genes x {self.width}{words}, {self.source}"
@@ -182,7 +186,7 @@ class GeneVectors:
         """Write a .safetensors file, whole or not at all."""
         from safetensors.numpy import save_file
 
-        from smalti.io.files import atomic_write
+        from smalti.system.files import atomic_write
 
         path = Path(path)
         if path.suffix != ".safetensors":

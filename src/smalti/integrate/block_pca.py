@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
+from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
-from smalti.integration import Integration, as_cells
+from smalti.integrate.base import Integration, as_cells
 from smalti.nn.modalities import Blocks, blocks_sweep
-from smalti.stage import Stage, Sweep, Training
 
 _LEAST = 0.01  # residual variance, of a feature's mean variance
 _WIDEST = 25_000  # features: the covariance of more would not fit

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from smalti.batch import Shape
-from smalti.integration import NetworkIntegration
+from smalti.integrate.base import NetworkIntegration
 from smalti.nn.autoencoder import Autoencoder
 
 

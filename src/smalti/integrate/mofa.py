@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
-from smalti.extras import absent, calling, global_numpy_seed, need
-from smalti.integration import Integration
+from smalti.integrate.base import Integration
 from smalti.nn.modalities import Blocks, whole_views
-from smalti.stage import Stage, Sweep, Training
+from smalti.system.extras import absent, calling, global_numpy_seed, need
 
 _MOST = 8e9  # bytes of all views as dense float64, which is what mofapy2 takes
 

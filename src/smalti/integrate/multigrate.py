@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
-from smalti.extras import absent, calling, need, seeded_scvi
-from smalti.integration import Integration
+from smalti.integrate.base import Integration
 from smalti.io.tables import plain_anndata
 from smalti.nn.modalities import whole_views
-from smalti.stage import Stage, Sweep, Training
+from smalti.system.extras import absent, calling, need, seeded_scvi
 
 
 class Multigrate(Integration):

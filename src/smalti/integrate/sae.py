@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Shape
-from smalti.integration import NetworkIntegration
+from smalti.integrate.base import NetworkIntegration
 from smalti.nn.autoencoder import Autoencoder
 
 

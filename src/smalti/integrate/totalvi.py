@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
+from smalti.core.stage import Stage, Sweep, Training
+from smalti.counts import count_problem
 from smalti.errors import InputError
-from smalti.extras import absent, calling, need, seeded_scvi
-from smalti.integration import Integration
+from smalti.integrate.base import Integration
 from smalti.io.tables import plain_anndata
-from smalti.preprocess.step import count_problem
-from smalti.stage import Stage, Sweep, Training
+from smalti.system.extras import absent, calling, need, seeded_scvi
 
 _PROTEIN = ("prot", "adt", "antibod")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
-from smalti.integration import NetworkIntegration
+from smalti.integrate.base import NetworkIntegration
 from smalti.nn.modalities import (
     Blocks,
     drop_modalities,

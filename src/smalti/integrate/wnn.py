@@ -15,12 +15,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from smalti.batch import Shape
+from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
-from smalti.extras import absent, calling, global_numpy_seed, need
-from smalti.integration import Integration
+from smalti.integrate.base import Integration
 from smalti.io.tables import plain_anndata
 from smalti.nn.modalities import Blocks, whole_views
-from smalti.stage import Stage, Sweep, Training
+from smalti.system.extras import absent, calling, global_numpy_seed, need
 
 _CANDIDATES = 200  # neighbours in each modality among which the joint ones are sought (Seurat's)
 _DENSE = 500  # cells up to which eigenvectors are computed of the whole matrix

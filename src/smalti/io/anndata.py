@@ -5,20 +5,16 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
-from smalti.io.tables import Table, all_nan, open_table, rows_at
+from smalti.io.open import AnyTable, open_table
+from smalti.io.tables import all_nan, rows_at
 from smalti.preprocess import cells_per_bag_note
-
-if TYPE_CHECKING:
-    from smalti.io.mudata import MuTable
-
-AnyTable: TypeAlias = "Table | MuTable"
 
 _FITTED = ("pca", "umap", "tsne", "scvi", "harmony", "scanvi", "mofa", "totalvi", "umint", "lsi")
 

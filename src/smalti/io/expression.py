@@ -12,7 +12,7 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
-from smalti.io.files import atomic_folder, atomic_write
+from smalti.system.files import atomic_folder, atomic_write
 
 TABLE = "predicted"  # name of the table in SpatialData
 
@@ -157,7 +157,7 @@ def _strange_rows(table: Any, bags: Bags) -> str | None:
 
 
 def _into_spatialdata(data: Any, predicted: Any, bags: Bags) -> None:
-    from smalti.extras import need
+    from smalti.system.extras import need
 
     models = need("spatialdata.models", extra="spatialdata")
     wrong = "none annotates regions"

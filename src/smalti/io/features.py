@@ -13,7 +13,7 @@ import pandas as pd
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.io.h5 import H5View, inspect
-from smalti.io.table import read_table
+from smalti.system.tables import read_table
 
 _IDS = ("slide_id", "slide", "filename", "sample", "id")
 

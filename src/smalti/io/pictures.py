@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from smalti.errors import InputError
-from smalti.tiles.image import SUFFIXES, SlideImage, open_image
+from smalti.tiles.image import SUFFIXES, SlideImage
+from smalti.tiles.open import open_image
 
 
 def slide_name(path: Path) -> str:

@@ -13,9 +13,10 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
-from smalti.extras import need
 from smalti.io.counts import unique_names
-from smalti.tiles.image import open_image, resize
+from smalti.system.extras import need
+from smalti.tiles.image import resize
+from smalti.tiles.open import open_image
 
 
 class FileTiles:

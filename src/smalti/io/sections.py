@@ -14,7 +14,7 @@ import pandas as pd
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.io.counts import stack_counts
-from smalti.progress import Progress
+from smalti.system.progress import Progress
 from smalti.tiles.grid import grid_centers, nucleus_centers
 from smalti.tiles.image import SlideImage
 from smalti.tiles.tissue import tile_quality, tissue_mask, tissue_share

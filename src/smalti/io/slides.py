@@ -12,12 +12,13 @@ import pandas as pd
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.io.legacy_st import legacy_sections, section_files
+from smalti.io.open import open_table
 from smalti.io.pictures import opened, picture_files
 from smalti.io.ready_tiles import read_table, read_tiles
 from smalti.io.sections import Cut, Section, assemble
 from smalti.io.spatial import spatialdata_sections
 from smalti.io.spots import anndata_sections, stated
-from smalti.io.tables import Table, open_table
+from smalti.io.tables import Table
 from smalti.io.visium import is_visium, visium_section
 from smalti.tiles.image import SUFFIXES
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from smalti.errors import InputError
-from smalti.extras import need
 from smalti.io.counts import checked_counts
 from smalti.io.sections import Section
 from smalti.io.spots import renamed, stated
+from smalti.system.extras import need
 from smalti.tiles.formats import ArrayImage
 
 

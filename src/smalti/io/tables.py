@@ -12,41 +12,13 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from smalti.counts import count_problem
 from smalti.errors import InputError
-from smalti.preprocess import count_problem
 
 if TYPE_CHECKING:
-    from smalti.io.mudata import MuTable
+    pass
 
 _PROTEINS = ("prot", "adt", "antibod")
-
-
-def open_table(data: Any) -> Table | MuTable:
-    """The parts of an AnnData or MuData, in memory or on disk."""
-    from smalti.io.mudata import MuTable
-
-    if not isinstance(data, (str, Path)):
-        if hasattr(data, "mod"):
-            return MuTable(Table("the MuData", data))
-        if not hasattr(data, "obsm"):
-            raise InputError(f"expected AnnData, MuData or a path, got {type(data).__name__}.")
-        return Table("the AnnData", data)
-    path = Path(data)
-    if holds_mudata(path):
-        return MuTable(Table(str(path), path, kind="a MuData"))
-    return Table(str(path), path)
-
-
-def holds_mudata(path: Path) -> bool:
-    """Whether a file is MuData rather than AnnData; one that is missing or neither is an error."""
-    if not path.exists():
-        raise InputError(f"no file {path}.")
-    if path.suffix not in (".h5ad", ".h5mu", ".zarr"):
-        raise InputError(f"{path} is neither .h5ad nor .zarr nor .h5mu.")
-    if path.suffix != ".zarr":
-        return path.suffix == ".h5mu"
-    kind = Table(str(path), path).ask("attributes", lambda g: g.attrs.get("encoding-type"))
-    return kind == "MuData"
 
 
 def no_column(name: str, column: str, there: Iterable[Any]) -> InputError:

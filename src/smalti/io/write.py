@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from smalti.errors import InputError
-from smalti.io.files import atomic_folder, atomic_write
 from smalti.io.mudata import rows_of
-from smalti.io.tables import holds_mudata
+from smalti.io.open import holds_mudata
+from smalti.system.files import atomic_folder, atomic_write
 
 _MOST = 2**32  # bytes of reconstructions, which are dense
 

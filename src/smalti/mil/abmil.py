@@ -8,7 +8,7 @@ from torch import nn
 
 from smalti import segment
 from smalti.batch import Batch, Output, Shape
-from smalti.method import NetworkMethod
+from smalti.mil.base import NetworkMethod
 from smalti.nn import Attention, Standardize, encoder
 
 

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from smalti import segment
 from smalti.batch import Batch, Output, Shape
+from smalti.core.stage import Gradient, Stage, Sweep, Training
+from smalti.core.validation import folds_by_donor
 from smalti.errors import InputError
-from smalti.method import NetworkMethod
+from smalti.mil.base import NetworkMethod
 from smalti.nn.linear import PENALTIES, BagLinear, bag_features, fit_head, linear_sweep
 from smalti.nn.mixture import as_choices, bag_cells, scale_cells
 from smalti.nn.scale import Standardize
-from smalti.stage import Gradient, Stage, Sweep, Training
-from smalti.validation import folds_by_donor
 
 if TYPE_CHECKING:
     from smalti.bags import Bags

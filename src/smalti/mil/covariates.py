@@ -8,10 +8,10 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Shape
+from smalti.core.stage import Stage
 from smalti.errors import InputError
-from smalti.method import Method
+from smalti.mil.base import Method
 from smalti.nn.linear import BagLinear, linear_sweep
-from smalti.stage import Stage
 
 
 class Covariates(Method):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from smalti import segment
 from smalti.batch import Batch, Output, Shape
-from smalti.method import NetworkMethod
+from smalti.mil.base import NetworkMethod
 from smalti.nn import Dropout, Standardize, encoder
 from smalti.segment import Segments
 

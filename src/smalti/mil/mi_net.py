@@ -9,7 +9,7 @@ from torch import nn
 from smalti import segment
 from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
-from smalti.method import NetworkMethod
+from smalti.mil.base import NetworkMethod
 from smalti.nn import Standardize, encoder
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from smalti import segment
 from smalti.batch import Batch, Output, Shape
 from smalti.errors import InputError
-from smalti.method import NetworkMethod
+from smalti.mil.base import NetworkMethod
 from smalti.nn import Dropout, Standardize
 from smalti.task import Task
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from smalti import segment
 from smalti.batch import Batch, Shape
-from smalti.method import Method
+from smalti.core.stage import Stage, Sweep, Training
+from smalti.mil.base import Method
 from smalti.nn.linear import BagLinear, linear_sweep
-from smalti.stage import Stage, Sweep, Training
 
 
 class MiFV(Method):

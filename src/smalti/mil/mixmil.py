@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from smalti import segment
 from smalti.batch import Batch, Output, Shape
+from smalti.core import noise
+from smalti.core.stage import Gradient, Stage, Sweep, Training
 from smalti.errors import InputError
-from smalti.method import NetworkMethod
-from smalti.nn import Standardize, noise
+from smalti.mil.base import NetworkMethod
+from smalti.nn import Standardize
 from smalti.nn.linear import PENALTIES, choose_penalty, fit_head
 from smalti.nn.scale import standardize_sweep
-from smalti.stage import Gradient, Stage, Sweep, Training
 from smalti.task import Task
 
 POSTERIORS = ("full", "mean_field")

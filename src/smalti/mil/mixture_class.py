@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
-from smalti.method import Method
-from smalti.nn.mixture import MixtureNet, bag_cells, choose_centers, fit_gaussians, scale_cells
-from smalti.stage import Stage, Sweep, Training
+from smalti.core.stage import Stage, Sweep, Training
+from smalti.mil.base import Method
+from smalti.nn.mixture import MixtureNet, bag_cells, choose_centers, scale_cells
+from smalti.solve.mixture import fit_gaussians
 
 
 class MixtureClass(Method):

@@ -18,14 +18,15 @@ from smalti import segment
 from smalti.bags import as_bags
 from smalti.batch import Batch, Output, Shape
 from smalti.columns import Columns
+from smalti.core import noise
+from smalti.core.stage import Gradient, Stage, Sweep, Training
+from smalti.core.store import Store
 from smalti.errors import InputError
-from smalti.method import NetworkMethod
-from smalti.nn import Dropout, Standardize, noise
+from smalti.mil.base import NetworkMethod
+from smalti.nn import Dropout, Standardize
 from smalti.nn.scale import standardize_sweep
 from smalti.nn.sparse import linear, squared_error
 from smalti.segment import Segments
-from smalti.stage import Gradient, Stage, Sweep, Training
-from smalti.store import Store
 from smalti.task import Task
 from smalti.views import read_rows
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from smalti import segment
 from smalti.bags import Bags
 from smalti.batch import Batch, Shape
+from smalti.core.stage import Stage, Sweep, Training
+from smalti.counts import count_problem
 from smalti.errors import InputError
-from smalti.method import Method
+from smalti.mil.base import Method
 from smalti.nn.linear import BagLinear, linear_sweep
-from smalti.preprocess import count_problem
-from smalti.stage import Stage, Sweep, Training
 
 
 class Pseudobulk(Method):

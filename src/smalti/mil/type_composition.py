@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from smalti.bags import Bags
 from smalti.batch import Batch, Shape
-from smalti.method import Method
+from smalti.core.stage import Stage
+from smalti.mil.base import Method
 from smalti.nn.linear import BagLinear, linear_sweep
-from smalti.stage import Stage
 
 
 class TypeComposition(Method):

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from smalti import segment
 from smalti.bags import Bags
 from smalti.batch import Batch, Shape
+from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
-from smalti.method import Method
+from smalti.mil.base import Method
 from smalti.nn.linear import BagLinear, linear_sweep
 from smalti.segment import Segments
-from smalti.stage import Stage, Sweep, Training
 
 
 class TypePseudobulk(Method):

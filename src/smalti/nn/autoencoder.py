@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output
+from smalti.core import noise
 from smalti.errors import InputError
-from smalti.nn import noise
 from smalti.nn.modalities import Blocks, gaps_share, glorot_uniform, he_uniform, squared_errors
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from smalti.core.noise import Dropout
 from smalti.errors import InputError
-from smalti.nn.noise import Dropout
 
 ENCODERS = ("auto", "mlp", "lenet", "histology", "none")
 

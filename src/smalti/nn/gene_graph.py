@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smalti.errors import InputError
-from smalti.nn.nearest import nearest_columns, rows_of
+from smalti.solve.nearest import nearest_columns, rows_of
 
 _SPARE = 8  # columns beyond k among which ties are settled
 

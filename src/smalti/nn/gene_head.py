@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from smalti.nn.noise import Dropout
-from smalti.stage import Sweep, Training
+from smalti.core.noise import Dropout
+from smalti.core.stage import Sweep, Training
 
 
 class GeneHead(nn.Module):

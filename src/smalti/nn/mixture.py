@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.stage import Sweep, Training
+from smalti.core.validation import folds_by_donor
 from smalti.errors import InputError
-from smalti.nn.scale import Standardize, moments
-from smalti.stage import Sweep, Training
+from smalti.nn.scale import Standardize
+from smalti.solve.moments import moments
 from smalti.task import Task
-from smalti.validation import folds_by_donor
 from smalti.views import slice_rows, take
 
 _NUMBERS = 2**26  # of the largest tensor in a pass over components
@@ -57,23 +57,6 @@ class Mixtures(nn.Module):
             square = y.square_().sum(2).view(len(x), -1, k)
             parts.append((base[m : m + step] - 0.5 * square).logsumexp(2))
         return torch.cat(parts, dim=1)
-
-
-def fit_gaussians(x: np.ndarray, k: int, ridge: float, rng: np.random.Generator) -> Any:
-    """scikit-learn's full-covariance mixture of (n, d) cells, with min(k, n) components.
-
-    ``ridge`` is added to the variances, so that few or equal cells have a density.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.mixture import GaussianMixture
-
-    distinct = len(np.unique(x[: 10 * k], axis=0)) if len(x) <= 10 * k else k
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return GaussianMixture(
-            max(1, min(k, distinct)), covariance_type="full", reg_covar=ridge,
-            random_state=int(rng.integers(2**31)),
-        ).fit(x if len(x) > 1 else np.repeat(x, 2, axis=0))  # fmt: skip
 
 
 class MixtureNet(nn.Module):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch
-from smalti.nn import noise
-from smalti.nn.scale import center_and_spread
-from smalti.stage import Sweep, Training
+from smalti.core import noise
+from smalti.core.stage import Sweep, Training
+from smalti.solve.moments import center_and_spread
 
 
 class Blocks(nn.Module):

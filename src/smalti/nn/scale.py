@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
 from smalti.bags import Bags
-from smalti.stage import Sweep, Training
-from smalti.views import View, read_rows
-
-_CHUNK = 2**24  # numbers read at a time
+from smalti.core.stage import Sweep, Training
+from smalti.solve.moments import center_and_spread
 
 
 class Standardize(nn.Module):
@@ -39,47 +35,6 @@ class Standardize(nn.Module):
         mean, sd = center_and_spread(bags.view()[1])
         self.mean.copy_(torch.as_tensor(mean).reshape(self.mean.shape))
         self.sd.copy_(torch.as_tensor(sd).reshape(self.sd.shape))
-
-
-def moments(view: View, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance per feature or channel of a view, (n_features,) float64 each.
-
-    Read in pieces, by the pairwise update of Chan, Golub & LeVeque (1983); a sparse piece stays
-    sparse. ``rows`` is a mask of the instances to count.
-    """
-    n_rows = int(view.shape[0])
-    step = max(1, _CHUNK // int(np.prod(view.shape[1:])))
-    count, mean, square = 0, np.zeros(view.shape[1]), np.zeros(view.shape[1])
-    for start in range(0, n_rows, step):
-        part = read_rows(view, start, min(start + step, n_rows))
-        if rows is not None:
-            part = part[rows[start : start + step]]
-        if not part.shape[0]:
-            continue
-        if sp.issparse(part):
-            n, values = part.shape[0], part.astype(np.float64)
-            m = np.asarray(values.sum(0)).reshape(-1) / n
-            # about the mean: (x - m)^2 where x is there, m^2 where it is not
-            seen = np.bincount(values.indices, minlength=part.shape[1])
-            values.data -= m[values.indices]
-            gap = np.bincount(values.indices, values.data**2, minlength=part.shape[1])
-            gap += (n - seen) * m**2
-        else:
-            table = np.moveaxis(part, 1, -1).reshape(-1, part.shape[1]).astype(np.float64)
-            n, m = len(table), table.mean(0)
-            gap = ((table - m) ** 2).sum(0)
-        square += gap + (m - mean) ** 2 * count * n / (count + n)
-        mean += (m - mean) * n / (count + n)
-        count += n
-    return mean, square / max(count, 1)
-
-
-def center_and_spread(view: View, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation, the latter 1 where a feature is constant up to rounding."""
-    mean, var = moments(view, rows)
-    sd = np.sqrt(var)
-    sd[sd <= 1e-7 * np.maximum(np.abs(mean), 1e-30)] = 1.0
-    return mean, sd
 
 
 def standardize_sweep() -> Sweep:

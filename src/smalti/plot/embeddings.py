@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from smalti.errors import InputError
-from smalti.extras import need
 from smalti.plot.style import COLOURS, PALE, bare, styled
+from smalti.system.extras import need
 
 # more than the six of the house: Okabe & Ito's, then their shades
 _MANY = (*COLOURS, "#F0E442", "#7A3B00", "#003F66", "#7F2E5C", "#3D3D3D", "#9AD9C0", "#B8B8B8")

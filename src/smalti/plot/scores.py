@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from smalti.evaluate.scores import is_oracle
 from smalti.plot.style import COLOURS, GREY, PALE, new, styled
+from smalti.scores.table import is_oracle
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from smalti.evaluate.scores import Scores
+    from smalti.scores.table import Scores
 
 # metric -> how people call it, and what chance gives
 NAMES = {

@@ -66,8 +66,8 @@ def plot_gene_maps(
     InputError
         If the slide is not there, no gene is named, positions are missing, or shapes do not fit.
     """
-    from smalti.evaluate.expression_limits import morans_i
-    from smalti.evaluate.expression_metrics import pearson_genes
+    from smalti.scores.expression_limits import morans_i
+    from smalti.scores.expression_metrics import pearson_genes
 
     rows, name = tile_rows(bags, slide)
     if not len(genes):
@@ -192,7 +192,7 @@ def plot_grad_cam(images: np.ndarray, cams: np.ndarray, names: Sequence[str]) ->
     images
         (n, 3, height, width) uint8.
     cams
-        (n, n_genes, height, width) in 0..1 (see :func:`smalti.explain.grad_cam`).
+        (n, n_genes, height, width) in 0..1 (see :func:`smalti.explain.grad_cams`).
     names
         Of the genes.
 

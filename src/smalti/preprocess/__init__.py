@@ -8,12 +8,12 @@ A short text names a sequence of them, ``"normalize,log1p,genes=2000,scale,pca=5
 gives each view its own, ``{"rna": "normalize,log1p,genes=2000", "protein": "clr"}``.
 """
 
+from smalti.counts import count_problem
 from smalti.preprocess.components import PCA, Scale
 from smalti.preprocess.genes import GenesOfCounts, Log1p, MinCells, Normalize, SelectGenes
 from smalti.preprocess.omics import CLR, TFIDF, Top
+from smalti.preprocess.on import On
 from smalti.preprocess.sequence import (
-    Embed,
-    On,
     apply_steps,
     fit_steps,
     from_state,
@@ -24,10 +24,10 @@ from smalti.preprocess.sequence import (
     state_of,
     steps_of,
 )
-from smalti.preprocess.step import Step, cells_per_bag_note, count_problem
+from smalti.preprocess.step import Step, cells_per_bag_note
 
 __all__ = [
-    "CLR", "PCA", "TFIDF", "Embed", "GenesOfCounts", "Log1p", "MinCells", "Normalize", "On",
+    "CLR", "PCA", "TFIDF", "GenesOfCounts", "Log1p", "MinCells", "Normalize", "On",
     "Scale", "SelectGenes", "Step", "Top", "apply_steps", "cells_per_bag_note", "count_problem",
     "fit_steps", "from_state", "guess_steps", "names_of", "spec_of", "spec_text",
     "state_of", "steps_of",

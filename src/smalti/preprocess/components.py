@@ -11,8 +11,8 @@ import scipy.sparse as sp
 
 from smalti.bags import Bags
 from smalti.errors import InputError
-from smalti.preprocess.step import Step, dense, pieces, placed
-from smalti.views import View
+from smalti.preprocess.step import Step
+from smalti.views import View, dense, pieces, placed
 
 
 class Scale(Step):
@@ -27,13 +27,14 @@ class Scale(Step):
     """
 
     name: ClassVar[str] = "scale"
+    argument: ClassVar[tuple[str, type] | None] = ("max_value", float)
     state: ClassVar[tuple[str, ...]] = ("mean_", "sd_")
 
     def __init__(self, max_value: float | None = None) -> None:
         self.max_value = max_value
 
     def _learn(self, view: View, bags: Bags) -> None:
-        from smalti.nn.scale import center_and_spread
+        from smalti.solve.moments import center_and_spread
 
         self.mean_, self.sd_ = center_and_spread(view)
 
@@ -60,6 +61,7 @@ class PCA(Step):
     """
 
     name: ClassVar[str] = "pca"
+    argument: ClassVar[tuple[str, type] | None] = ("n", int)
     state: ClassVar[tuple[str, ...]] = ("mean_", "axes_", "variance_")
 
     def __init__(self, n: int = 50) -> None:

@@ -10,9 +10,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from smalti.bags import Bags
+from smalti.counts import count_problem
 from smalti.errors import InputError
-from smalti.preprocess.step import Step, count_problem, pieces
-from smalti.views import View
+from smalti.preprocess.step import Step
+from smalti.views import View, pieces
 
 
 class Normalize(Step):
@@ -30,6 +31,7 @@ class Normalize(Step):
     """
 
     name: ClassVar[str] = "normalize"
+    argument: ClassVar[tuple[str, type] | None] = ("target_sum", float)
 
     def __init__(self, target_sum: float = 1e4) -> None:
         self.target_sum = target_sum
@@ -91,6 +93,7 @@ class MinCells(Select):
     """Features that are not 0 in at least ``n`` training cells."""
 
     name: ClassVar[str] = "min_cells"
+    argument: ClassVar[tuple[str, type] | None] = ("n", int)
 
     def __init__(self, n: int = 5) -> None:
         self.n = n
@@ -122,6 +125,7 @@ class SelectGenes(Select):
     """
 
     name: ClassVar[str] = "genes"
+    argument: ClassVar[tuple[str, type] | None] = ("n", int)
 
     def __init__(self, n: int = 2000) -> None:
         self.n = n
@@ -169,6 +173,7 @@ class GenesOfCounts(SelectGenes):
     """
 
     name: ClassVar[str] = "count_genes"
+    argument: ClassVar[tuple[str, type] | None] = ("n", int)
 
     def _learn(self, view: View, bags: Bags) -> None:
         problem = count_problem(view)

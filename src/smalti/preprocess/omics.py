@@ -10,8 +10,8 @@ import scipy.sparse as sp
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.preprocess.genes import Select
-from smalti.preprocess.step import Step, pieces
-from smalti.views import View
+from smalti.preprocess.step import Step
+from smalti.views import View, pieces
 
 
 def _refuse_negative(name: str, part: Any, instead: str) -> None:
@@ -39,6 +39,7 @@ class CLR(Step):
     """
 
     name: ClassVar[str] = "clr"
+    argument: ClassVar[tuple[str, type] | None] = ("of", str)
     state: ClassVar[tuple[str, ...]] = ("level_",)
 
     def __init__(self, of: str = "cell") -> None:
@@ -90,6 +91,7 @@ class TFIDF(Step):
     """
 
     name: ClassVar[str] = "tfidf"
+    argument: ClassVar[tuple[str, type] | None] = ("scale_factor", float)
     state: ClassVar[tuple[str, ...]] = ("idf_",)
 
     def __init__(self, scale_factor: float = 1e4) -> None:
@@ -126,12 +128,13 @@ class Top(Select):
     """
 
     name: ClassVar[str] = "top"
+    argument: ClassVar[tuple[str, type] | None] = ("n", int)
 
     def __init__(self, n: int = 20_000) -> None:
         self.n = n
 
     def _learn(self, view: View, bags: Bags) -> None:
-        from smalti.nn.scale import moments
+        from smalti.solve.moments import moments
 
         self.kept_ = np.sort(np.argsort(-moments(view)[1], kind="stable")[: self.n])
 

@@ -2,165 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import pandas as pd
-import scipy.sparse as sp
+from sklearn.base import clone
 
 from smalti.bags import Bags
+from smalti.counts import count_problem
 from smalti.errors import InputError
-from smalti.preprocess.components import PCA, Scale
-from smalti.preprocess.genes import GenesOfCounts, Log1p, MinCells, Normalize, SelectGenes
-from smalti.preprocess.omics import CLR, TFIDF, Top
-from smalti.preprocess.step import Step, count_problem
+from smalti.preprocess.on import On
+from smalti.preprocess.step import STEPS, Step
 from smalti.views import take
-
-# what stands after "=" in the short text
-_STEPS: dict[str, tuple[type[Step], str | None, type]] = {
-    "normalize": (Normalize, "target_sum", float), "log1p": (Log1p, None, float),
-    "min_cells": (MinCells, "n", int), "genes": (SelectGenes, "n", int),
-    "scale": (Scale, "max_value", float), "pca": (PCA, "n", int),
-    "clr": (CLR, "of", str), "tfidf": (TFIDF, "scale_factor", float), "top": (Top, "n", int),
-    "count_genes": (GenesOfCounts, "n", int),
-}  # fmt: skip
-
-
-class On(Step):
-    """A step on one view of several, fitted on the instances that were measured in it.
-
-    Parameters
-    ----------
-    view
-        Name of the view.
-    step
-        What to do with it.
-    """
-
-    name: ClassVar[str] = "on"
-
-    def __init__(self, view: str, step: Step) -> None:
-        self.view, self.step = view, step
-
-    def fit(self, X: Bags, y: Any = None) -> On:
-        """Learn from the instances of training bags that were measured."""
-        from sklearn.base import clone
-
-        _, view = X.view(self.view)
-        there = X.present.get(self.view)
-        if there is not None and not there.all():
-            if not there.any():
-                raise InputError(f"no training cell was measured in view {self.view!r}.")
-            view = take(view, np.flatnonzero(there))
-        with _named(self.view):
-            self.step_ = clone(self.step).fit(self._alone(view, X))
-        return self
-
-    def transform(self, X: Bags) -> Bags:
-        """Bags with that view changed; rows that were not measured stay 0."""
-        _, view = X.view(self.view)
-        with _named(self.view):
-            out = self.step_.transform(self._alone(view, X))
-        changed = out.x[self.view]
-        there = X.present.get(self.view)
-        if there is not None and not there.all() and not sp.issparse(changed):
-            changed[~there] = 0
-        features = {k: v for k, v in X.features.items() if k != self.view} | dict(out.features)
-        views = {k: changed if k == self.view else v for k, v in X.x.items()}
-        return dataclasses.replace(X, x=views, features=features)
-
-    def _alone(self, view: Any, X: Bags) -> Bags:
-        """The view as one bag: steps look at instances only."""
-        n, names = int(view.shape[0]), X.features.get(self.view)
-        return Bags(
-            x={self.view: view}, offsets=np.array([0, n]), instance=pd.DataFrame(index=range(n)),
-            bag=pd.DataFrame(index=[0]), rows=np.arange(n),
-            features={} if names is None else {self.view: names},
-        )  # fmt: skip
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Fitted arrays by name."""
-        return self.step_.arrays()
-
-    def note(self) -> dict[str, Any]:
-        """What else was fitted."""
-        return self.step_.note()
-
-    def restore(self, arrays: dict[str, np.ndarray], note: dict[str, Any]) -> None:
-        """Take back what :meth:`arrays` and :meth:`note` gave."""
-        from sklearn.base import clone
-
-        self.step_ = clone(self.step)
-        self.step_.restore(arrays, note)
-
-
-@contextmanager
-def _named(view: str) -> Iterator[None]:
-    """Put the name of the view before an error."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"view {view!r}: {error}") from error
-
-
-class Embed(Step):
-    """An integration of all views as the one view of the next method, fitted in the fold.
-
-    Parameters
-    ----------
-    method
-        A method of :mod:`smalti.integrate`, or its name: ``Embed("umint:fast")``.
-    """
-
-    name: ClassVar[str] = "embed"
-
-    def __init__(self, method: Any) -> None:
-        self.method = method
-
-    def fit(self, X: Bags, y: Any = None) -> Embed:
-        """Fit the method on the instances of training bags."""
-        from sklearn.base import clone
-
-        from smalti.registry import make
-
-        method = make(self.method) if isinstance(self.method, str) else clone(self.method)
-        if method.transductive:
-            raise InputError(
-                f"{method.name} embeds only the cells that it was fitted on, and a step must embed "
-                "new ones: choose another, such as umint."
-            )
-        self.method_ = method.fit(X)
-        return self
-
-    def transform(self, X: Bags) -> Bags:
-        """Bags with the embedding as their only view."""
-        # fitted inside the fold: the note that embed() adds does not apply
-        return dataclasses.replace(self.method_.embed(X), notes=X.notes)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Weights of the fitted method."""
-        from smalti.model_files import describe
-
-        return {k: v.numpy() for k, v in describe(self.method_)[1].items()}
-
-    def note(self) -> dict[str, Any]:
-        """Everything else of the fitted method."""
-        from smalti.model_files import describe
-
-        return describe(self.method_)[0]
-
-    def restore(self, arrays: dict[str, np.ndarray], note: dict[str, Any]) -> None:
-        """Take back what :meth:`arrays` and :meth:`note` gave."""
-        import torch
-
-        from smalti.model_files import rebuild
-
-        self.method_ = rebuild(note, {k: torch.as_tensor(v) for k, v in arrays.items()})
 
 
 def steps_of(spec: Any) -> list[Step]:
@@ -178,12 +33,9 @@ def steps_of(spec: Any) -> list[Step]:
     if isinstance(spec, str):
         return [_step(word) for word in filter(None, (w.strip() for w in spec.split(",")))]
     if isinstance(spec, Mapping):
-        if set(spec) == {"embed", "settings"}:  # as a model file has it
-            from smalti.registry import make
-
-            settings = {k: tuple(v) if isinstance(v, list) else v
-                        for k, v in spec["settings"].items()}  # fmt: skip
-            return [Embed(make(spec["embed"], **settings))]
+        named = [name for name in spec if name in STEPS]
+        if len(named) == 1 and set(spec) == {named[0], "settings"}:  # as a model file has it
+            return [STEPS[named[0]].from_spec(spec)]
         return [On(view, step) for view, steps in spec.items() for step in steps_of(steps)]
     try:
         return [step for part in spec for step in steps_of(part)]
@@ -196,13 +48,15 @@ def steps_of(spec: Any) -> list[Step]:
 
 def _step(word: str) -> Step:
     name, equals, text = (part.strip() for part in word.partition("="))
-    if name not in _STEPS:
-        near = difflib.get_close_matches(name, _STEPS, 1)
+    named = {k: cls for k, cls in STEPS.items() if cls.spec is Step.spec}  # others need a mapping
+    if name not in named:
+        near = difflib.get_close_matches(name, named, 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"no step {name!r}; there are {', '.join(_STEPS)}.{hint}")
-    cls, setting, kind = _STEPS[name]
+        raise InputError(f"no step {name!r}; there are {', '.join(named)}.{hint}")
+    cls = named[name]
     if not equals:
         return cls()
+    setting, kind = cls.argument or (None, float)
     if kind is str and setting is not None:
         return cls(**{setting: text})
     try:
@@ -219,27 +73,17 @@ def spec_of(steps: Sequence[Step]) -> Any:
     """What makes the same steps again, as JSON has it: a text, where all are on the first view."""
     parts: list[Any] = []
     for step in steps:
-        if isinstance(step, On):
+        spec = step.spec()
+        if isinstance(step, On):  # texts of one view are joined, in one mapping for all views
             before = parts[-1] if parts and isinstance(parts[-1], dict) else None
-            if before is None or "embed" in before:
+            if before is None or "settings" in before:
                 parts.append(before := {})
-            text = _word(step.step)
+            text = spec[step.view]
             before[step.view] = f"{before[step.view]},{text}" if step.view in before else text
-        elif isinstance(step, Embed):
-            from smalti.registry import make
-
-            method = make(step.method) if isinstance(step.method, str) else step.method
-            settings = method.get_params(deep=False)
-            fitted = getattr(step, "method_", None)
-            if fitted is not None:  # what "auto" came to
-                settings["preprocess"] = spec_of(fitted.steps_)
-            elif settings["preprocess"] != "auto":
-                settings["preprocess"] = spec_of(steps_of(settings["preprocess"]))
-            parts.append({"embed": method.name, "settings": settings})
-        elif parts and isinstance(parts[-1], str):
-            parts[-1] += f",{_word(step)}"
+        elif isinstance(spec, str) and parts and isinstance(parts[-1], str):
+            parts[-1] += f",{spec}"
         else:
-            parts.append(_word(step))
+            parts.append(spec)
     if not parts:
         return ""
     return parts[0] if len(parts) == 1 else parts
@@ -249,16 +93,6 @@ def spec_text(steps: Sequence[Step]) -> str:
     """:func:`spec_of` as a text, for tables and AnnData."""
     spec = spec_of(steps)
     return spec if isinstance(spec, str) else json.dumps(spec, default=str)
-
-
-def _word(step: Step) -> str:
-    cls, setting, _ = _STEPS.get(step.name, (None, None, None))
-    if cls is not type(step):
-        return f"{step!r}"
-    value = None if setting is None else getattr(step, setting)
-    if value is None:
-        return step.name
-    return f"{step.name}={value}" if isinstance(value, str) else f"{step.name}={value:g}"
 
 
 def guess_steps(bags: Bags) -> dict[str, str]:
@@ -288,8 +122,6 @@ def guess_steps(bags: Bags) -> dict[str, str]:
 
 def fit_steps(steps: Sequence[Step], bags: Bags) -> tuple[list[Step], Bags]:
     """Clones of the steps, fitted one after another; and the bags after the last."""
-    from sklearn.base import clone
-
     fitted = []
     for step in steps:
         fitted.append(clone(step).fit(bags))

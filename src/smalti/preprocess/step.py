@@ -1,22 +1,20 @@
-"""``Step``: a scikit-learn transformer of bags; and looking at tables piece by piece."""
+"""``Step``: a scikit-learn transformer of bags, known by its name; and tables piece by piece."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from smalti.bags import Bags
 from smalti.errors import InputError
-from smalti.views import View, read_rows
+from smalti.views import View
 
-_NUMBERS = 2**24  # of a dense piece of a table
-_LOOKED_AT = 1_000_000  # values by which a table is told to be counts
+STEPS: dict[str, type[Step]] = {}  # by name: a step is known as soon as its class is
 
 
 class Step(TransformerMixin, BaseEstimator):
@@ -26,8 +24,14 @@ class Step(TransformerMixin, BaseEstimator):
     :class:`On` puts a step on another view.
     """
 
-    name: ClassVar[str] = ""
+    name: ClassVar[str] = ""  # in the short text, and in model files
+    argument: ClassVar[tuple[str, type] | None] = None  # the setting after "=", and its type
     state: ClassVar[tuple[str, ...]] = ()  # names of the fitted arrays
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.name:
+            STEPS[cls.name] = cls
 
     def fit(self, X: Bags, y: Any = None) -> Self:
         """Learn from training bags."""
@@ -74,6 +78,20 @@ class Step(TransformerMixin, BaseEstimator):
 
     # ---------------------------------------------------------------- saving
 
+    def spec(self) -> Any:
+        """What makes the same step again: its short text, or a mapping for :meth:`from_spec`."""
+        value = None if self.argument is None else getattr(self, self.argument[0])
+        if STEPS.get(self.name) is not type(self):
+            return f"{self!r}"
+        if value is None:
+            return self.name
+        return f"{self.name}={value}" if isinstance(value, str) else f"{self.name}={value:g}"
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Step:
+        """The step of a mapping that :meth:`spec` gave; only for steps that no text can name."""
+        raise InputError(f"step {cls.name!r} is named by a text, not by a mapping.")
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Fitted arrays by name."""
         return {name: np.asarray(getattr(self, name)) for name in self.state}
@@ -90,24 +108,6 @@ class Step(TransformerMixin, BaseEstimator):
             setattr(self, name, arrays[name])
 
 
-def count_problem(view: View) -> str | None:
-    """Why a table is not raw counts, or None.
-
-    The first rows are looked at, up to a million values.
-    """
-    rows = max(1, min(int(view.shape[0]), _LOOKED_AT // max(1, int(np.prod(view.shape[1:])))))
-    part = read_rows(view, 0, rows)
-    values = part.data if sp.issparse(part) else np.asarray(part)
-    if not values.size:
-        return None
-    if values.min() < 0:
-        return f"there are negative values (least: {values.min():.3g})"
-    if (values != np.round(values)).any():
-        logs = " they look like logs" if values.max() < 20 else ""
-        return f"not all values are whole numbers;{logs or ' they look normalised'}"
-    return None
-
-
 def cells_per_bag_note(bags: Bags, tiny: int = 10) -> str | None:
     """One line on bags with fewer than ``tiny`` instances, or None."""
     lengths = bags.lengths
@@ -120,21 +120,3 @@ def cells_per_bag_note(bags: Bags, tiny: int = 10) -> str | None:
         f"{', ...' if len(small) > 5 else ''} (all: {lengths.min():,} to {lengths.max():,}, median "
         f"{int(np.median(lengths)):,})."
     )
-
-
-def placed(view: View) -> Iterator[tuple[int, Any]]:
-    """Pieces of a table, each with the position of its first row."""
-    n, width = int(view.shape[0]), max(1, int(view.shape[1]))
-    step = max(1, _NUMBERS // width)
-    for start in range(0, n, step):
-        yield start, read_rows(view, start, min(start + step, n))
-
-
-def pieces(view: View) -> Iterator[Any]:
-    """Pieces of a table that may be dense."""
-    return (part for _, part in placed(view))
-
-
-def dense(part: Any) -> np.ndarray:
-    """A piece as a dense array."""
-    return part.toarray() if sp.issparse(part) else np.asarray(part)

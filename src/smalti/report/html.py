@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from smalti.evaluate.scores import Scores
+    from smalti.scores.table import Scores
 
 _SHOWN = 5  # metrics in the table; more do not fit on paper
 
@@ -51,8 +51,8 @@ def write_report(
     """
     from jinja2 import Environment, PackageLoader
 
-    from smalti.io.files import atomic_write
     from smalti.report.versions import versions
+    from smalti.system.files import atomic_write
 
     if figures is None:
         figures = comparison.figures()
@@ -86,9 +86,9 @@ def _svg(figure: Figure) -> str:
 
 def _table(comparison: Scores) -> dict[str, Any]:
     """Header and rows of the table; the best mean of each metric is marked."""
-    from smalti.evaluate.metrics import LOWER_IS_BETTER
-    from smalti.evaluate.scores import is_oracle
     from smalti.plot.scores import NAMES
+    from smalti.scores.metrics import LOWER_IS_BETTER
+    from smalti.scores.table import is_oracle
 
     summary = comparison.summary()
     there = set(summary["metric"])

@@ -1,11 +1,5 @@
 """Tiles of slides: pictures, regions, tissue, grids, stains and nuclei."""
 
-from smalti.tiles.grid import grid_centers, nucleus_centers
-from smalti.tiles.image import SlideImage, open_image
-from smalti.tiles.tissue import tile_quality, tissue_mask, tissue_share
-from smalti.tiles.view import TileView
+import lazy_loader
 
-__all__ = [
-    "SlideImage", "TileView", "grid_centers", "nucleus_centers", "open_image", "tile_quality",
-    "tissue_mask", "tissue_share",
-]  # fmt: skip
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

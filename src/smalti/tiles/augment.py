@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from smalti.errors import InputError
-from smalti.extras import need
+from smalti.system.extras import need
 
 
 @dataclasses.dataclass(frozen=True)

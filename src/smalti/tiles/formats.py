@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from smalti.errors import InputError
-from smalti.extras import need
+from smalti.system.extras import need
 from smalti.tiles.image import Recent, SlideImage, damaged
 
 DECODED = Recent(2)  # whole pictures, shared by all: 10,000 x 10,000 px are 0.4 GB

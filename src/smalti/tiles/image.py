@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from smalti.errors import InputError
-from smalti.extras import need
+from smalti.system.extras import need
 
 WHOLE_SLIDE = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide")
 FLAT = (".jpg", ".jpeg", ".png", ".bmp")
@@ -137,46 +137,6 @@ class SlideImage(ABC):
     def __repr__(self) -> str:
         scale = "" if self.um_per_px is None else f", {self.um_per_px:.4g} µm per px"
         return f"{type(self).__name__}({self.path.name}, {self.width} x {self.height} px{scale})"
-
-
-def open_image(path: str | Path, *, um_per_px: float | None = None) -> SlideImage:
-    """Open a picture of a slide; pixels are read when a region is asked for.
-
-    Parameters
-    ----------
-    path
-        JPG, PNG or BMP (decoded as a whole; the last two stay in memory), TIFF or OME-TIFF (only
-        the tiles or strips that a region touches are read), or a whole-slide format that
-        OpenSlide reads (.svs, .ndpi, .mrxs, ...). Grey pictures become RGB, transparent ones lie
-        on white, 16 bits are scaled to 8, CMYK is converted.
-    um_per_px
-        µm per pixel; when left out, what the file itself says, if it does.
-
-    Returns
-    -------
-    SlideImage
-        With ``width``, ``height``, ``um_per_px``, ``region``, ``thumbnail`` and ``digest``.
-
-    Raises
-    ------
-    InputError
-        For a file that is missing, damaged, or of no such format.
-    """
-    from smalti.tiles import formats
-
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no image file {path}.")
-    suffix = path.suffix.lower()
-    if suffix in WHOLE_SLIDE:
-        return formats.WholeSlide(path, um_per_px)
-    if suffix in TIFF:
-        from smalti.tiles.tiff import TiffImage
-
-        return TiffImage(path, um_per_px)
-    if suffix in FLAT:
-        return formats.FlatImage(path, um_per_px)
-    raise InputError(f"{path} is no image that can be read: expected one of {', '.join(SUFFIXES)}.")
 
 
 def damaged(path: Path, error: Exception) -> InputError:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from smalti.errors import InputError
-from smalti.extras import need
+from smalti.system.extras import need
 from smalti.tiles.formats import array_rgb
 from smalti.tiles.image import Recent, SlideImage, damaged
 

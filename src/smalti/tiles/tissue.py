@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from smalti.extras import need
-from smalti.progress import Progress
+from smalti.system.extras import need
+from smalti.system.progress import Progress
 from smalti.tiles.view import TileView
 
 # Otsu parts nuclei from stroma where a picture is tissue all over: the threshold stays in between

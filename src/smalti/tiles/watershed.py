@@ -10,7 +10,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from smalti.errors import InputError
-from smalti.extras import need
+from smalti.system.extras import need
 
 _FAINT = 0.02  # haematoxylin of bare glass and eosin alone, in the units of `separate`
 _VALLEY = 0.8  # of the lower of two hills: a way over that stays above it is no valley

@@ -1,0 +1,66 @@
+from . import (
+    comparison,
+    datasets,
+    explain,
+    expression,
+    features,
+    genes,
+    integrate,
+    mil,
+    plot,
+    preprocess,
+    scores,
+    tiles,
+)
+from ._version import __version__
+from .bags import Bags
+from .comparison.expression import ExpressionComparison, compare_expression
+from .comparison.integration import IntegrationComparison, compare_integration
+from .comparison.phenotype import Comparison, compare
+from .core.load import load
+from .core.registry import make, methods
+from .errors import InputError
+from .expression.base import ExpressionMethod
+from .integrate.base import Integration
+from .io.anndata import read
+from .io.features import read_features
+from .io.slides import read_slides, read_tiles
+from .mil.base import Method
+from .mil.many import fit_many
+from .task import Task
+
+__all__ = [
+    "Bags",
+    "Comparison",
+    "ExpressionComparison",
+    "ExpressionMethod",
+    "InputError",
+    "Integration",
+    "IntegrationComparison",
+    "Method",
+    "Task",
+    "__version__",
+    "compare",
+    "compare_expression",
+    "compare_integration",
+    "comparison",
+    "datasets",
+    "explain",
+    "expression",
+    "features",
+    "fit_many",
+    "genes",
+    "integrate",
+    "load",
+    "make",
+    "methods",
+    "mil",
+    "plot",
+    "preprocess",
+    "read",
+    "read_features",
+    "read_slides",
+    "read_tiles",
+    "scores",
+    "tiles",
+]

@@ -1,0 +1,16 @@
+from .expression import ExpressionComparison
+from .integration import IntegrationComparison
+from .phenotype import Comparison
+from .splits import Split, donor_folds, given_folds, split_digest
+from .unseen import unseen_genes
+
+__all__ = [
+    "Comparison",
+    "ExpressionComparison",
+    "IntegrationComparison",
+    "Split",
+    "donor_folds",
+    "given_folds",
+    "split_digest",
+    "unseen_genes",
+]

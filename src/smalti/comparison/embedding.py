@@ -1,0 +1,115 @@
+"""Scores of one embedding: its clusters, its reconstruction, the labels it carries over."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from smalti.bags import Bags
+from smalti.integrate.base import Integration
+from smalti.preprocess import apply_steps, fit_steps, guess_steps, steps_of
+from smalti.scores.clusters import cluster, cluster_scores, label_transfer, shape_scores
+from smalti.scores.mixing import batch_mixing
+from smalti.scores.reconstruction import overall_reconstruction_score
+from smalti.solve.moments import center_and_spread
+
+CLIP = 10.0  # s.d. at which standardised inputs are cut before distances are compared
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Question:
+    """What every embedding is asked."""
+
+    labels: np.ndarray  # (n_cells,) codes, -1 where unknown
+    batch: np.ndarray | None
+    n_clusters: int
+    by: tuple[str, ...]
+
+
+def fit_and_score(
+    method: Integration,
+    cells: Bags,
+    train: np.ndarray,
+    held: np.ndarray,
+    question: Question,
+    seed: int,
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Fit a method on some cells, embed all, and ask the question.
+
+    Returns
+    -------
+    tuple
+        {"metrics": name -> value, "about": sizes and seconds}, and the (n_cells, width) embedding.
+    """
+    began = time.perf_counter()
+    model = method.fit(cells if method.transductive else cells[train])
+    z = model.transform(cells)
+    seconds = time.perf_counter() - began
+    known = question.labels >= 0
+    truth, part = question.labels[known], z[known]
+    graph = getattr(model, "graph_", None)
+    out: dict[str, float] = {}
+    for by in question.by:
+        own = graph[known][:, known] if graph is not None and by == "leiden" else None
+        found = cluster(part, question.n_clusters, by=by, seed=seed, graph=own)  # type: ignore[arg-type]
+        out |= {f"{m}_{by}": v for m, v in cluster_scores(truth, found).items()}
+        if by == "kmeans":
+            out |= shape_scores(part, found, seed=seed)
+    out["silhouette_labels"] = shape_scores(part, truth, seed=seed)["silhouette"]
+    out |= _reconstruction(model, cells[held])
+    a, b = (rows[question.labels[rows] >= 0] for rows in (train, held))
+    if len(a) >= 15 and len(b):
+        out |= label_transfer(z[a], question.labels[a], z[b], question.labels[b])
+    if question.batch is not None:
+        out |= batch_mixing(part, question.batch[known], truth)
+    about = {"n_train": len(cells if method.transductive else train), "n_test": len(held),
+             "seconds": round(seconds, 3)}  # fmt: skip
+    return {"metrics": out, "about": about}, z.astype(np.float32, copy=False)
+
+
+def _reconstruction(model: Integration, held: Bags) -> dict[str, float]:
+    """Reconstruction scores of held-out cells; NaN overall where not every modality comes back."""
+    if not model.reconstructs:
+        return {"ors": float("nan")}
+    x, y = model.inputs(held), model.reconstruct(held)
+    if getattr(model, "counts", False):  # distances of counts would be those of library sizes
+        words = guess_steps(Bags.from_rows(x, np.arange(held.n_instances)))
+        # expected counts are no whole numbers, which the step "normalize" refuses
+        deep = [k for k, word in words.items() if word.startswith("normalize,")]
+        x, y = ({k: _same_depth(v) if k in deep else v for k, v in part.items()} for part in (x, y))
+        before = Bags.from_rows(x, np.arange(held.n_instances))
+        words = {k: word.removeprefix("normalize,") for k, word in words.items()}
+        steps, after = fit_steps(steps_of(words), before)
+        x, y = dict(after.x), dict(apply_steps(steps, dataclasses.replace(before, x=y)).x)
+    inputs, outputs = {}, {}
+    for name, values in x.items():
+        mean, sd = center_and_spread(values, held.present.get(name))
+        inputs[name], outputs[name] = _scaled(values, mean, sd), np.asarray(y[name]) / sd
+    present = {name: there for name, there in held.present.items() if name in inputs}
+    found = overall_reconstruction_score(inputs, outputs, present)
+    whole = found.pop("ors")
+    whole = whole if set(y) == set(held.x) else float("nan")
+    return {"ors": whole} | {f"ors_{name}": value for name, value in found.items()}
+
+
+def _same_depth(counts: Any) -> Any:
+    """Counts of each cell to a sum of 10,000."""
+    total = np.asarray(counts.sum(1), dtype=np.float64).reshape(-1)
+    factor = np.divide(1e4, total, out=np.zeros_like(total), where=total > 0).astype(np.float32)
+    if sp.issparse(counts):
+        return sp.csr_matrix(sp.diags(factor) @ counts)
+    return counts * factor[:, None]
+
+
+def _scaled(values: Any, mean: np.ndarray, sd: np.ndarray) -> Any:
+    """Values over their s.d., cut at so many above the mean; sparse stays sparse."""
+    if not sp.issparse(values):
+        return np.clip(values / sd, mean / sd - CLIP, mean / sd + CLIP)
+    out = sp.csr_matrix(values, copy=True)
+    top = mean / sd + CLIP  # values that are not stored are 0 and lie far above the lower cut
+    out.data = np.minimum(out.data / sd[out.indices], top[out.indices]).astype(np.float32)
+    return out

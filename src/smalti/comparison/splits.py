@@ -1,0 +1,190 @@
+"""Splits by donor."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from smalti.bags import Bags
+from smalti.core.validation import k_folds
+from smalti.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """One fold: positions of training and test bags."""
+
+    repeat: int
+    fold: int
+    train: np.ndarray
+    test: np.ndarray
+
+
+def donor_folds(bags: Bags, *, folds: int = 5, repeats: int = 1, seed: int = 0) -> list[Split]:
+    """Repeated stratified k-fold in which no donor is on both sides.
+
+    Parameters
+    ----------
+    bags
+        With a donor and a target.
+    folds, repeats
+        Folds of each repeat; each bag is tested once a repeat.
+    seed
+        Of the first repeat; the next ones count on from it.
+
+    Returns
+    -------
+    list of Split
+        ``folds * repeats`` of them.
+
+    Raises
+    ------
+    InputError
+        If no donor is named, or a class has fewer donors than folds.
+    """
+    donors, task = bags.donors, bags.task
+    if task is None:
+        raise InputError("these bags have no target: name it (label=, target= or y=).")
+    strata = task.strata(bags.labels)
+    if folds < 2:
+        raise InputError(f"folds={folds}: at least 2 are needed.")
+    if repeats < 1:
+        raise InputError(f"repeats={repeats}: at least 1 is needed.")
+    if len(np.unique(donors)) < folds:
+        raise InputError(f"{len(np.unique(donors))} donors cannot fill {folds} folds.")
+    if task.kind in ("binary", "multiclass", "ordinal"):
+        counts = [len(np.unique(donors[strata == code])) for code in range(len(task.classes))]
+        n = min(counts)  # the rarest class says how many folds there can be
+        if n < folds:
+            name = task.classes[counts.index(n)]
+            mend = f"use folds={n}" if n > 1 else "merge it with another class, or leave it out"
+            raise InputError(
+                f"class {name!r} has {n} donor{'s' * (n > 1)}, fewer than {folds} folds: {mend}."
+            )
+    splits = []
+    for repeat in range(repeats):
+        parts = k_folds(folds, strata, donors, seed + repeat)
+        splits += [Split(repeat, fold, *part) for fold, part in enumerate(parts)]
+    return splits
+
+
+def given_folds(bags: Bags, parts: Iterable[Sequence[np.ndarray] | Split]) -> list[Split]:
+    """Check a user's own splits.
+
+    Parameters
+    ----------
+    bags
+        With a donor.
+    parts
+        Pairs of training and test positions (or masks of all bags).
+
+    Raises
+    ------
+    InputError
+        If a donor is on both sides, a side is empty, or positions are not those of bags.
+    """
+    donors = bags.donors
+    splits: list[Split] = []
+    for i, part in enumerate(parts):
+        if isinstance(part, Split):
+            repeat, fold, sides = part.repeat, part.fold, [part.train, part.test]
+        else:
+            repeat, fold, sides = 0, i, list(part)
+        if len(sides) != 2:
+            raise InputError(f"split {i} has {len(sides)} parts, not (training, test).")
+        if any((s.repeat, s.fold) == (repeat, fold) for s in splits):
+            raise InputError(f"split {i} is a second one for repeat {repeat}, fold {fold}.")
+        split = Split(repeat, fold, *(_positions(side, len(bags), i) for side in sides))
+        if not len(split.train) or not len(split.test):
+            raise InputError(f"split {i} has an empty side.")
+        if len(np.unique(split.test)) < len(split.test):
+            raise InputError(f"split {i} tests a bag twice.")
+        both = np.intersect1d(donors[split.train], donors[split.test])
+        if len(both):
+            bag = bags.bag.index[np.flatnonzero(donors == both[0])[0]]
+            name = bag if bags.donor == "bag" else bags.bag[bags.donor].loc[bag]
+            name = name.item() if isinstance(name, np.generic) else name
+            raise InputError(
+                f"donor {name!r} is on both sides of split {i}: its samples would leak. Split by "
+                "donor."
+            )
+        splits.append(split)
+    if not splits:
+        raise InputError("splits= is empty: give pairs of training and test positions.")
+    return splits
+
+
+def _positions(side: Any, n: int, i: int) -> np.ndarray:
+    """Positions of one side, counted from the start."""
+    side = np.asarray(side)
+    if side.dtype == bool:
+        if side.shape != (n,):
+            raise InputError(f"split {i} is a mask of {len(side)} bags, there are {n}.")
+        return np.flatnonzero(side)
+    if len(side) and (side.ndim != 1 or side.dtype.kind not in "iu"):
+        raise InputError(f"split {i} must be whole positions or a mask, not {side.dtype}.")
+    if len(side) and not (side.min() >= 0 and side.max() < n):
+        raise InputError(f"split {i} has positions outside 0 to {n - 1}: there are {n} bags.")
+    return side
+
+
+def split_digest(splits: Sequence[Split], bags: Bags) -> str:
+    """SHA-256 (16 digits) of which bag ids each split tests and trains on."""
+    sha = hashlib.sha256()
+    ids = bags.bag.index.astype(str).to_numpy()
+    for s in splits:
+        for side in (s.train, s.test):
+            sha.update(f"{s.repeat} {s.fold} {sorted(ids[side])}".encode())
+    return sha.hexdigest()[:16]
+
+
+BY = ("donor", "slide", "tile")
+_MOST_FOLDS = 10  # so many donors or slides are left out one at a time
+
+
+def expression_folds(
+    bags: Bags, *, by: str = "donor", folds: int | None = None, seed: int = 0
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Training and test tiles of each fold.
+
+    Parameters
+    ----------
+    bags
+        Slides.
+    by
+        "donor", "slide" or "tile" (see :func:`compare_expression`).
+    folds
+        How many.
+    seed
+        Of the dealing, where a fold holds several donors, slides or tiles.
+
+    Returns
+    -------
+    list of tuple
+        (training, test) positions of tiles, int64.
+
+    Raises
+    ------
+    InputError
+        If there are too few donors or slides.
+    """
+    if by not in BY:
+        raise InputError(f"by={by!r} is not one of {', '.join(BY)}.")
+    if by == "donor":
+        units = np.unique(bags.donors, return_inverse=True)[1][bags.index]
+    else:
+        units = bags.index if by == "slide" else np.arange(bags.n_instances)
+    n = int(units.max()) + 1
+    if n < 2:
+        raise InputError(f"one {by} only: there is nothing to leave out. Try by='tile', or strips.")
+    k = folds or (n if n <= _MOST_FOLDS and by != "tile" else 5)
+    if not 2 <= k <= n:
+        raise InputError(f"folds={k}: there are {n} {by}s to deal to them.")
+    order = np.random.default_rng([seed, 77]).permutation(n) if k < n else np.arange(n)
+    part = np.empty(n, dtype=np.int64)
+    part[order] = np.arange(n) % k
+    return [(np.flatnonzero(part[units] != i), np.flatnonzero(part[units] == i)) for i in range(k)]

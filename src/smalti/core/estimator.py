@@ -1,0 +1,210 @@
+"""``Estimator``: what every method is, whether it reads bags or modalities.
+
+A scikit-learn estimator that is its settings, a network and a plan of stages. Its kinds are
+:class:`~smalti.mil.base.Method` (bags -> phenotype), :class:`~smalti.integrate.base.Integration`
+(modalities -> embedding) and :class:`~smalti.expression.base.ExpressionMethod` (tiles -> genes);
+they differ in what they predict, not in how they are trained, saved and found.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from smalti.bags import Bags
+from smalti.batch import Shape
+from smalti.core import training
+from smalti.core.fit import Fit
+from smalti.core.save import save
+from smalti.core.stage import Stage
+from smalti.core.store import Store
+from smalti.errors import InputError
+from smalti.preprocess import fit_steps, steps_of
+from smalti.system.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass_transform(kw_only_default=True)
+@dataclasses.dataclass(kw_only=True, eq=False, repr=False)
+class Estimator(BaseEstimator):
+    """What all methods share.
+
+    Attributes
+    ----------
+    name
+        How the command line and tables call it.
+    reference
+        Where it comes from.
+    baseline
+        Whether it is in every comparison, asked for or not.
+    sparse
+        Whether its network takes CSR views as sparse tensors.
+    missing
+        Whether it takes instances that were not measured in every view.
+    presets
+        Name -> settings that differ from the defaults: ``make("umint:fast")``.
+    """
+
+    name: ClassVar[str] = ""
+    reference: ClassVar[str] = ""
+    baseline: ClassVar[bool] = False
+    sparse: ClassVar[bool] = False
+    missing: ClassVar[bool] = False
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    preprocess: Any = None  # steps fitted in training: "normalize,log1p,genes=2000,pca=50"
+    seed: int = 0  # of everything random in a fit
+    accelerator: str = "auto"  # "cpu", "cuda"; auto takes a GPU where there is one
+    devices: int = 1  # processes, under torchrun or SLURM
+    precision: str = "32-true"  # as Lightning Fabric names it: "bf16-mixed", "64-true", ...
+    progress: bool | None = None  # show a bar; None: on a terminal only
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
+
+    # ---------------------------------------------------------------- said by each method
+
+    def network(self, shape: Shape) -> nn.Module:
+        """Build the network: ``forward(batch) -> Output``."""
+        raise TypeError(f"{type(self).__name__} must define network(shape).")
+
+    def plan(self, shape: Shape) -> Iterator[Stage]:
+        """Yield the stages of training."""
+        raise TypeError(f"{type(self).__name__} must define plan(shape).")
+
+    @classmethod
+    def example(cls) -> Self:
+        """A tiny instance that learns planted data in seconds, for the contract suite."""
+        return cls()
+
+    # ---------------------------------------------------------------- for all
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``weights.safetensors`` and ``model.json`` into a folder, whole or not at all."""
+        save(self, Path(folder))
+
+    def _train(self, raw: Bags, steps: Any, checkpoint: str | Path | None) -> Self:
+        """Preprocess, train, adopt."""
+        fabric = training.make_fabric(self.accelerator, self.devices, self.precision)
+        self.steps_, bags = fit_steps(steps_of(steps), raw)
+        job = self.prepare(bags, np.arange(len(bags)), fabric.device)
+        store = self._store(bags, fabric.device)
+        kept = None
+        if checkpoint is not None:
+            settings = {k: v for k, v in self.get_params().items() if k != "progress"}
+            kept = training.Checkpoint(checkpoint, identity=f"{raw.digest} {settings}")
+        with Progress(self.progress, self.name) as bar:
+            training.run(self.plan(self.shape_), job, bags, store, fabric,
+                         checkpoint=kept, progress=bar)  # fmt: skip
+        if kept is not None and not fabric.global_rank:
+            kept.remove()
+        return self.adopt(job, raw)
+
+    def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
+        """Set up a fit on some of the bags: its split and its network."""
+        raise NotImplementedError
+
+    def _unlabelled(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
+        """A fit of bags without labels, of equal weight, none of them held out."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = self.network(self.shape_)
+        return Fit(
+            network=network.to(device), task=self.task_, train=members,
+            valid=np.empty(0, dtype=np.int64), target=np.zeros(len(bags), dtype=np.float32),
+            weight=np.ones(len(bags), dtype=np.float32), order=np.random.default_rng(self.seed),
+            noise=training.noise_stream(self.seed, device),
+        )  # fmt: skip
+
+    def adopt(self, job: Fit, bags: Bags) -> Self:
+        """Take over the result of a fit."""
+        if not hasattr(self, "steps_"):
+            self.steps_ = []
+        self.network_ = job.network.cpu() if self.accelerator == "cpu" else job.network
+        self.history_ = pd.DataFrame(job.history)
+        self.digest_ = bags.digest
+        self.origin_ = bags.origin
+        self.features_ = {k: bags.features.get(k) for k in bags.x}
+        self.inputs_ = {k: tuple(v.shape[1:]) for k, v in bags.x.items()}
+        name, view = bags.view()
+        self.n_features_in_ = int(view.shape[1])
+        if bags.features.get(name):
+            self.feature_names_in_ = np.asarray(bags.features[name], dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        self.n_parameters_ = sum(p.numel() for p in job.network.parameters())
+        return self
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return training.DTYPES.get(self.precision, torch.float32)
+
+    def _store(self, bags: Bags, device: torch.device) -> Store:
+        return Store(bags, device, self._dtype, self.columns_, sparse=self.sparse)
+
+    def _more(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What a model file must hold beside the network, and :meth:`_take_more` takes back."""
+        return {}, {}
+
+    def _take_more(self, note: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Take back what :meth:`_more` gave, before the network is built."""
+
+    def _check_present(self, bags: Bags) -> Bags:
+        """Refuse gaps where a method has no answer to them."""
+        for name, there in bags.present.items():
+            if not (self.missing or there.all()):
+                raise InputError(
+                    f"{type(self).__name__} needs every view of every cell: {name!r} was not "
+                    f"measured in {int((~there).sum()):,} of {len(there):,}. Read with "
+                    "cells='intersection', or choose a method that takes gaps, such as umint (as a "
+                    "step before another method: preprocess=Embed('umint'))."
+                )
+        return bags
+
+    def _same_views(self, bags: Bags) -> Bags:
+        """The views of the training data, their features in the same order, or an error."""
+        check_is_fitted(self)
+        views, present = {}, {}
+        for name, names in self.features_.items():
+            if len(self.features_) == len(bags.x) == 1:
+                other = next(iter(bags.x))  # one view: its name does not matter
+            else:
+                other = bags.view(name)[0]
+            view = bags.x[other]
+            there = bags.features.get(other)
+            if names and there and names != there:
+                absent = [n for n in names if n not in set(there)]
+                if absent:
+                    raise InputError(
+                        f"{len(absent)} of the {len(names)} features of the training data are "
+                        f"missing in view {other!r}: {', '.join(absent[:5])}"
+                        f"{', ...' if len(absent) > 5 else ''}. Add them, or fit without them."
+                    )
+                place = {n: i for i, n in enumerate(there)}
+                table = bags.table(other) if not hasattr(view, "__getitem__") else view
+                view = table[:, [place[n] for n in names]]
+            if tuple(view.shape[1:]) != self.inputs_[name]:
+                raise InputError(
+                    f"X has {view.shape[1]} features, but {type(self).__name__} is expecting "
+                    f"{self.inputs_[name][0]} features as input (view {other!r}: "
+                    f"{view.shape[1:]} against {self.inputs_[name]})."
+                )
+            views[name] = view
+            if other in bags.present:
+                present[name] = bags.present[other]
+        features = {k: v for k, v in self.features_.items() if v}
+        return dataclasses.replace(bags, x=views, features=features, present=present).check()
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "network_")

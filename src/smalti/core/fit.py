@@ -1,0 +1,50 @@
+"""What a fit is: its network, its bags and its randomness; and where in its plan it stands."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from smalti.task import Task
+
+
+@dataclasses.dataclass
+class Fit:
+    """One fit: its network, its bags, its randomness, and how far it has come.
+
+    ``train``, ``valid`` are positions of bags in the store; ``target`` and ``weight`` have one row
+    per bag of the store; with ``per_instance``, ``target`` has one per instance.
+    """
+
+    network: nn.Module
+    task: Task
+    train: np.ndarray
+    valid: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray
+    order: np.random.Generator
+    noise: torch.Generator
+    per_instance: bool = False
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    best: float = math.inf
+    stale: int = 0
+    best_state: dict[str, Tensor] | None = None
+
+    def restart(self) -> None:
+        """Forget the best weights of the stage before."""
+        self.best, self.stale, self.best_state = math.inf, 0, None
+
+
+@dataclasses.dataclass
+class Place:
+    """Where a gradient stage is."""
+
+    epoch: int = 0
+    step: int = 0
+    orders: list[np.ndarray] | None = None
+    losses: Tensor | None = None  # (n_fits,) float64, summed over the bags of this epoch

@@ -1,0 +1,59 @@
+"""Methods whose unit is the instance (a cell, a tile) and not the bag: what these share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from smalti.batch import Batch, Output
+from smalti.core.store import Store
+from smalti.task import Task
+
+
+class Rows:
+    """Units of an epoch: instances, in random order (see :class:`smalti.core.stage.Sampler`).
+
+    Sorted within a batch, so that rows on disk are read in few pieces.
+
+    Parameters
+    ----------
+    labelled
+        Whether each instance has a target of its own; otherwise the loss gets None.
+    """
+
+    def __init__(self, *, labelled: bool = False) -> None:
+        self.labelled = labelled
+
+    def epoch(
+        self, train: np.ndarray, target: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """(n_instances, 1) positions of the instances of the training bags."""
+        starts = np.concatenate([[0], lengths.cumsum()])
+        rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in train])
+        return rng.permutation(rows)[:, None]
+
+    def weight(self, units: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Every instance counts the same."""
+        return np.ones(len(units), dtype=np.float32)
+
+    def target(self, units: np.ndarray, target: torch.Tensor) -> torch.Tensor | None:
+        """(n, ...) target of these instances, in the order of the batch."""
+        if not self.labelled:
+            return None
+        return target[torch.from_numpy(np.sort(units[:, 0])).to(target.device)]
+
+    def batch(self, store: Store, units: np.ndarray) -> Batch:
+        """These instances, each a bag of its own."""
+        return store.instances(np.sort(units[:, 0]))
+
+
+def own_loss(task: Task, output: Output, target: Any) -> torch.Tensor:
+    """Take the loss of each instance that the network has computed, ``output.extra["loss"]``."""
+    return output.extra["loss"]
+
+
+def as_array(values: torch.Tensor) -> np.ndarray:
+    """A tensor as NumPy has it: bfloat16, which it lacks, becomes float32."""
+    return values.float().cpu().numpy() if values.dtype == torch.bfloat16 else values.cpu().numpy()

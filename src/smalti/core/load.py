@@ -1,0 +1,103 @@
+"""Models back from a folder. Pickle is never read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from smalti.batch import Shape
+from smalti.columns import Columns
+from smalti.core.checkpoint import read_tensors
+from smalti.core.registry import make
+from smalti.core.save import MORE, NOTE, STEPS, WEIGHTS, digest_of
+from smalti.errors import InputError
+from smalti.preprocess import from_state
+from smalti.task import Task
+
+
+def load(folder: str | Path) -> Any:
+    """Read a model that :meth:`Method.save` wrote.
+
+    Raises
+    ------
+    InputError
+        If the folder is not a model, or one of its files was changed or cut short.
+    """
+    folder = Path(folder)
+    note = _read_note(folder)
+    weights = folder / WEIGHTS
+    if not weights.exists():
+        raise InputError(f"{folder} has no {WEIGHTS}: save the model again.")
+    if hashlib.sha256(weights.read_bytes()).hexdigest() != note["weights_sha256"]:
+        raise InputError(f"{weights} is damaged (its checksum differs): save the model again.")
+    tensors, _ = read_tensors(weights, "model file")
+    return rebuild(note, tensors)
+
+
+def _read_note(folder: Path) -> dict[str, Any]:
+    path = folder / NOTE
+    if folder.is_file() or not path.exists():
+        raise InputError(
+            f"{folder} is not a smalti model: expected a folder with {NOTE} and {WEIGHTS}. "
+            "Pickled models (.pt, .pkl) are never opened."
+        )
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+        said = note.pop("note_sha256")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise InputError(f"{path} is damaged ({error}): save the model again.") from error
+    if digest_of(note) != said:
+        raise InputError(f"{path} is damaged (its checksum differs): save the model again.")
+    return note
+
+
+def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
+    """The method that :func:`describe` described."""
+    settings = {k: tuple(v) if isinstance(v, list) and k != "preprocess" else v
+                for k, v in note["settings"].items()}  # fmt: skip
+    method = make(note["method"], **settings)
+    column, classes = note["task"]["column"], tuple(note["task"]["classes"])
+    column = tuple(column) if isinstance(column, list) else column
+    method.task_ = Task(**(note["task"] | {"classes": classes, "column": column}))
+    views = {k: tuple(v) for k, v in note["shape"]["views"].items()}
+    known = note["columns"]
+    method.columns_ = Columns(known["group"], tuple(known["levels"]), tuple(known["covariates"]))
+    method.shape_ = Shape(views, method.task_, note["shape"]["n_bags"], method.columns_.levels,
+                          method.columns_.n_covariates, tuple(note["shape"].get("outputs", ())),
+                          tuple(note["shape"].get("groups", ())),
+                          tuple(note["shape"].get("meaning", ())))  # fmt: skip
+    if method.shape_.outputs:
+        method.genes_ = method.shape_.outputs
+    arrays, more = (
+        {k.removeprefix(prefix): tensors.pop(k).numpy() for k in list(tensors)
+         if k.startswith(prefix)} for prefix in (STEPS, MORE)
+    )  # fmt: skip
+    method._take_more(note.get("more", {}), more)
+    method.steps_ = from_state(settings.get("preprocess"), arrays, note["preprocess"])
+    method.inputs_ = {k: tuple(v) for k, v in note["inputs"].items()}
+    with torch.random.fork_rng(devices=[]):
+        method.network_ = method.network(method.shape_)
+    if any(t.dtype == torch.float64 for t in tensors.values()):
+        method.network_.double()
+    method.network_.load_state_dict(tensors)
+    method.network_.eval()
+    method.features_ = {k: tuple(v) if v else None for k, v in note["features"].items()}
+    if note["decoded"] is not None:
+        method.cells_ = note["cells"]
+        method.decoded_ = {k: tuple(v) for k, v in note["decoded"].items()}
+    names = next(iter(method.features_.values()))
+    method.n_features_in_ = next(iter(method.inputs_.values()))[0]
+    if names:
+        method.feature_names_in_ = np.asarray(names, dtype=object)
+    if method.task_.is_classifier:
+        method.classes_ = np.asarray(method.task_.classes)
+    method.digest_, method.origin_ = note["training_digest"], note["origin"]
+    method.history_ = pd.DataFrame(note["history"])
+    method.n_parameters_ = sum(p.numel() for p in method.network_.parameters())
+    return method

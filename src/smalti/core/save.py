@@ -1,0 +1,89 @@
+"""Model files: a folder of ``weights.safetensors`` and ``model.json``. Pickle is never read."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+
+from smalti._version import __version__
+from smalti.preprocess import names_of, spec_of, state_of
+from smalti.system.files import atomic_folder
+
+WEIGHTS, NOTE = "weights.safetensors", "model.json"
+STEPS = "preprocess/"  # prefix of the tensors of the preprocessing steps
+MORE = "more/"  # of those that a method keeps beside its network
+
+
+def save(method: Any, folder: Path) -> None:
+    """Write a fitted method; a folder that exists is replaced as a whole."""
+    from safetensors.torch import save_file
+    from sklearn.utils.validation import check_is_fitted
+
+    check_is_fitted(method)
+    note, tensors = describe(method)
+    with atomic_folder(folder) as temporary:
+        weights = Path(temporary) / WEIGHTS
+        save_file(tensors, str(weights))
+        note["weights_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+        note["note_sha256"] = digest_of(note)
+        text = json.dumps(note, indent=1, default=_plain)
+        (Path(temporary) / NOTE).write_text(text, encoding="utf-8")
+
+
+def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """All that a fitted method is: a note that JSON can hold, and tensors by name."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in method.network_.state_dict().items()}
+    for name, values in state_of(method.steps_).items():
+        tensors[f"{STEPS}{name}"] = torch.as_tensor(np.ascontiguousarray(values))
+    more, arrays = method._more()
+    tensors |= {f"{MORE}{k}": torch.as_tensor(np.ascontiguousarray(v)) for k, v in arrays.items()}
+    note = {
+        "smalti": __version__,
+        "method": method.name,
+        "settings": method.get_params(deep=False) | (
+            {"preprocess": spec_of(method.steps_)} if method.steps_ else {}
+        ),
+        "preprocess": names_of(method.steps_),
+        "columns": dataclasses.asdict(method.columns_),
+        "task": {k: getattr(method.task_, k) for k in ("kind", "column", "classes", "center",
+                                                       "scale", "trials")},
+        "shape": {"views": dict(method.shape_.views), "n_bags": method.shape_.n_bags,
+                  "outputs": method.shape_.outputs, "groups": method.shape_.groups,
+                  "meaning": method.shape_.meaning},
+        "more": more,
+        "inputs": method.inputs_,
+        "features": method.features_,
+        "cells": getattr(method, "cells_", None),
+        "decoded": getattr(method, "decoded_", None),
+        "training_digest": method.digest_,
+        "origin": None if method.origin_ is None else dict(method.origin_),
+        "history": method.history_.to_dict("records"),
+    }  # fmt: skip
+    return json.loads(json.dumps(note, default=_plain)), tensors
+
+
+def _plain(value: Any) -> Any:
+    """NumPy numbers as JSON has them; a method that is a setting of another, by its settings."""
+    if isinstance(value, BaseEstimator):
+        return {"method": getattr(value, "name", "")} | value.get_params(deep=False)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "as_setting"):  # vectors of genes: the numbers are among the tensors
+        return value.as_setting()
+    raise TypeError(f"{value!r} cannot be written to {NOTE}.")
+
+
+def digest_of(note: dict[str, Any]) -> str:
+    """SHA-256 of a note, whatever the order of its keys."""
+    # through JSON and back, so that tuples and lists count as the same
+    text = json.dumps(json.loads(json.dumps(note, default=_plain)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

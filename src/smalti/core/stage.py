@@ -1,0 +1,211 @@
+"""The two kinds of training stage: follow a gradient, or sweep.
+
+A method's plan yields stages in order. A stage says what to do, never how: optimisers, devices,
+validation and checkpoints belong to :mod:`smalti.core.training`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+from torch import Tensor, nn
+
+from smalti.batch import Batch, Output
+from smalti.task import Task
+
+if TYPE_CHECKING:
+    from smalti.bags import Bags
+    from smalti.core.store import Store
+
+Loss: TypeAlias = Callable[[Task, Output, Any], Tensor]
+"""(task, output, encoded target) -> loss of each unit, (n_units,)."""
+
+
+def task_loss(task: Task, output: Output, target: Tensor) -> Tensor:
+    """Score ``output.raw`` by the task's own loss."""
+    return task.loss(output.raw, target)
+
+
+class Sampler(Protocol):
+    """Makes what a gradient stage trains on: draws of cells, mixtures of two bags.
+
+    A unit is a row of integers, all that its batch is made from, so that an epoch can be left and
+    taken up again. Validation and prediction see whole bags, never units.
+    """
+
+    def epoch(
+        self, train: np.ndarray, target: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Units of one epoch in random order, (n_units, k) int64.
+
+        ``train`` are positions of bags; ``target`` and ``lengths`` have one row per bag of the
+        store.
+        """
+        ...
+
+    def weight(self, units: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """(n_units,) weight of each unit in the loss, from the weights of the bags."""
+        ...
+
+    def target(self, units: np.ndarray, target: Tensor) -> Any:
+        """What the loss gets as target, from the encoded targets of the bags."""
+        ...
+
+    def batch(self, store: Store, units: np.ndarray) -> Batch:
+        """Units as a batch."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gradient:
+    """Minimise a loss over mini-batches of whole bags.
+
+    Attributes
+    ----------
+    epochs
+        Passes over the training bags, at most.
+    lr
+        Learning rate.
+    optimizer
+        "adam" (decoupled decay: "adamw") or "sgd" (Nesterov momentum).
+    momentum
+        Of "sgd".
+    weight_decay
+        L2 penalty (adam, sgd) or decoupled decay (adamw).
+    epsilon
+        Of Adam: added to the root of the second moment.
+    batch_size
+        Bags (or units of the sampler) in a step, at most.
+    max_instances
+        Instances in a step, at most; a bag with more is a step of its own.
+    patience
+        Epochs without a better validation loss before stopping; None never stops.
+    schedule
+        Epoch, with its fraction from step to step, -> factor of the learning rate.
+    loss
+        Loss of each unit; validation uses it too.
+    moves
+        Prefixes of the names of the parameters that may move; all when empty.
+    sampler
+        Makes the units of an epoch out of the bags, where they are not the bags themselves.
+    cache
+        Computes tensors of the instances that stay the same in this stage, once; they are then
+        among the views of each batch.
+    accumulate
+        Pieces in which the gradient of a step is computed, where memory is short. A loss that
+        compares the units of a step sees those of a piece only.
+    name
+        For the history and the progress bar.
+    """
+
+    epochs: int
+    lr: float
+    optimizer: str = "adam"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    epsilon: float = 1e-8
+    batch_size: int = 16
+    max_instances: int = 200_000
+    patience: int | None = None
+    schedule: Callable[[float], float] | None = None
+    loss: Loss = task_loss
+    moves: tuple[str, ...] = ()
+    sampler: Sampler | None = None
+    cache: Callable[[nn.Module, Batch], dict[str, Tensor]] | None = None
+    accumulate: int = 1
+    name: str = "gradient"
+
+
+def warm_cosine(epochs: int) -> Callable[[float], float]:
+    """Factor of the learning rate: up over the first tenth, then down to 0 as a cosine."""
+    warm = max(0.1 * epochs, 1e-9)
+
+    def factor(epoch: float) -> float:
+        if epoch < warm:
+            return max(epoch / warm, 0.02)
+        return 0.5 * (1 + math.cos(math.pi * (epoch - warm) / max(epochs - warm, 1e-9)))
+
+    return factor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """What a sweep works on: the training bags (without the validation bags) and their target.
+
+    Attributes
+    ----------
+    bags
+        The bags, as the user's arrays.
+    target
+        Encoded target of each bag (see :meth:`smalti.Task.encode`).
+    weight
+        (n_bags,) float32 weight of each bag in the loss, mean 1.
+    task
+        The fitted task.
+    rng
+        The fit's own source of randomness.
+    store, members
+        The same bags as tensors: positions in a store.
+    """
+
+    bags: Bags
+    target: np.ndarray
+    weight: np.ndarray
+    task: Task
+    rng: np.random.Generator
+    store: Store
+    members: np.ndarray
+
+    def batches(self, network: nn.Module, max_instances: int = 200_000) -> Iterator[Batch]:
+        """The bags in order, in batches, in the precision of the network."""
+        from smalti.core.store import pack
+
+        dtype = next(t.dtype for t in network.state_dict().values() if t.is_floating_point())
+        for batch in self.store.stream(
+            pack(self.members, self.store.lengths, 4096, self.store.most(max_instances))
+        ):
+            for part in (batch.views, batch.bag):
+                part.update({name: value.to(dtype) for name, value in part.items()})
+            yield batch
+
+    def instances(self, network: nn.Module, step: int = 8192) -> Iterator[Batch]:
+        """The instances of the bags in pieces of equal size, in the precision of the network."""
+        from smalti.views import slice_rows
+
+        dtype = next(t.dtype for t in network.state_dict().values() if t.is_floating_point())
+        rows = slice_rows(self.store.offsets, self.members)
+        step = self.store.most(step)
+        for start in range(0, len(rows), step):
+            batch = self.store.instances(rows[start : start + step])
+            batch.views.update({name: value.to(dtype) for name, value in batch.views.items()})
+            yield batch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Repeat a step that sees all training bags: a closed form, an EM round, a library call.
+
+    Attributes
+    ----------
+    step
+        Changes the network in place; returns the objective (lower is better, and a sweep must not
+        raise it), or None where there is none.
+    rounds
+        Times to repeat it, at most.
+    tolerance
+        Stop when the objective falls by less than this share of itself.
+    name
+        For the history and the progress bar.
+    """
+
+    step: Callable[[nn.Module, Training], float | None]
+    rounds: int = 1
+    tolerance: float = 0.0
+    name: str = "sweep"
+
+
+Stage: TypeAlias = Gradient | Sweep

@@ -1,0 +1,24 @@
+from .cohorts import driver_cohort, proportion_cohort
+from .digits import digit_bags, image_bags, mnist_bags
+from .mixmil_simulation import mixmil_bags
+from .modalities import planted_modalities
+from .programmes import planted_programmes
+from .registry import folds, load, names
+from .simulate import planted_bags
+from .slides import planted_slides
+
+__all__ = [
+    "digit_bags",
+    "driver_cohort",
+    "folds",
+    "image_bags",
+    "load",
+    "mixmil_bags",
+    "mnist_bags",
+    "names",
+    "planted_bags",
+    "planted_modalities",
+    "planted_programmes",
+    "planted_slides",
+    "proportion_cohort",
+]

@@ -1,0 +1,1 @@
+"""The losses of expression: squared error, Pearson, covariance, and of pathway scores."""

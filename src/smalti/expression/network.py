@@ -1,0 +1,156 @@
+"""``NetworkExpression``: methods of expression that are trained by gradient over tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from smalti.bags import Bags
+from smalti.batch import Output, Shape
+from smalti.core.fit import Fit
+from smalti.core.instances import Rows
+from smalti.core.stage import Gradient, Stage, warm_cosine
+from smalti.errors import InputError
+from smalti.expression.base import ExpressionMethod
+from smalti.task import Task
+
+
+class NetworkExpression(ExpressionMethod):
+    """A method trained by gradient: loss, gene groups and schedule, which all of these share.
+
+    The loss is alpha MSE + beta (1 - Pearson) + (1 - alpha - beta) covariance (see
+    :class:`smalti.expression.losses.composite.CompositeLoss`), on targets of mean 0 and, with
+    ``scale_targets``, of s.d. 1 per gene. With groups of genes each group has a head of its own
+    over one trunk, and each group counts the same in the loss.
+    """
+
+    stochastic: ClassVar[bool] = True
+
+    alpha: float = 1.0  # weight of the squared error
+    beta: float = 0.0  # of 1 - Pearson; what is left to 1 is of the covariance term
+    axis: Literal["gene", "tile"] = "gene"  # Pearson over the tiles of a step, or over genes
+    huber: float | None = None  # Huber's loss of this width instead of the squared error
+    groups: Any = "none"  # "kmeans", "prefix", a .gmt file (by function), or {gene: group}
+    n_groups: int = 5  # of "kmeans"; the most of the others, the rest is one more
+    pathways: Any = None  # .gmt file(s): genes weigh more the more pathways they are in
+    joint: float = 0.0  # weight of the loss of pathway scores and of interacting pathways
+    scale_targets: bool = True  # each gene's target to s.d. 1 in the loss
+    head: int = 128  # hidden units of each group's head; 0: linear
+    epochs: int = 40  # passes over the tiles
+    batch_size: int = 64  # tiles in a step
+    lr: float = 1e-3  # learning rate, up over the first tenth, then down to 0 as a cosine
+    weight_decay: float = 1e-2  # decoupled (AdamW)
+    accumulate: int = 1  # pieces that a step is computed in, where memory is short
+
+    def loss(self, task: Task, output: Output, target: torch.Tensor) -> torch.Tensor:
+        """The loss of the step, once per tile (its mean is the loss)."""
+        head = output.extra["head"]
+        wanted = (target - head.mean) / head.sd
+        # in full precision: the covariance term takes differences of sums
+        with torch.autocast(output.raw.device.type, enabled=False):
+            value = self._criterion(output.extra["scaled"].to(wanted.dtype), wanted)
+        return value.expand(len(output.raw))
+
+    def groups_of(self, genes: Sequence[str], target: np.ndarray) -> np.ndarray:
+        """Group codes, fitted on the training tiles."""
+        from smalti.genes import gene_groups, read_gmt
+
+        how: Any = self.groups or "none"
+        more: dict[str, Any] = {}
+        if isinstance(how, Mapping):
+            how, more = "function", {"mapping": how}
+        elif str(how).endswith((".gmt", ".gmt.gz")):
+            how, more = "function", {"sets": read_gmt(how)}
+        found = gene_groups(
+            genes, how, target=target, n_groups=self.n_groups, seed=self.seed,
+            min_size=min(20, max(1, len(genes) // 20)), **more,
+        )  # fmt: skip
+        codes = np.zeros(len(genes), dtype=np.int64)
+        for k, members in enumerate(found.values()):
+            codes[members] = k
+        return codes
+
+    def check_settings(self) -> None:
+        """Refuse numbers that no fit could use."""
+        if self.alpha < 0 or self.beta < 0 or self.alpha + self.beta > 1 + 1e-9:
+            raise InputError(
+                f"{self.name}: alpha={self.alpha} and beta={self.beta} must be 0 or more and sum "
+                "to 1 at most; what is left is the weight of the covariance term."
+            )
+        if self.axis not in ("gene", "tile"):
+            raise InputError(f"{self.name}: axis={self.axis!r} is neither 'gene' nor 'tile'.")
+        for name in ("epochs", "batch_size", "accumulate", "n_groups"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{self.name}: {name}={getattr(self, name)} must be 1 or more.")
+
+    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+        """Learn from slides (see :meth:`ExpressionMethod.fit`)."""
+        self.check_settings()
+        try:
+            return super().fit(X, y, checkpoint=checkpoint)
+        finally:
+            self.__dict__.pop("_criterion", None)
+
+    def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
+        """Set up a fit on some of the slides, and its loss."""
+        job = super().prepare(bags, members, device)
+        self._criterion = self._composite(job.target).to(device)
+        return job
+
+    def _composite(self, target: np.ndarray) -> nn.Module:
+        """The loss that the settings ask for; not part of the network, so not of a model file."""
+        from smalti.expression.losses.composite import CompositeLoss
+
+        codes = np.asarray(self.shape_.groups)
+        groups = [np.flatnonzero(codes == k) for k in range(codes.max() + 1)]
+        weights, joint = self._pathway_terms(target)
+        return CompositeLoss(
+            self.alpha, self.beta, axis=self.axis, huber=self.huber, weights=weights,
+            groups=groups if len(groups) > 1 else None, pathways=joint,
+        )  # fmt: skip
+
+    def _pathway_terms(self, target: np.ndarray) -> tuple[np.ndarray | None, nn.Module | None]:
+        """Weights of the genes, and the loss on pathway scores, where there are pathways."""
+        if self.pathways is None:
+            if self.joint:
+                raise InputError(f"{self.name}: joint={self.joint} needs pathways=FILE.gmt.")
+            return None, None
+        from smalti.expression.losses.pathway import PathwayLoss
+        from smalti.genes import (
+            interacting_pairs,
+            pathway_membership,
+            pathway_weights,
+            read_gmt,
+        )  # fmt: skip
+
+        files = [self.pathways] if isinstance(self.pathways, str) else list(self.pathways)
+        sets = {name: genes for file in files for name, genes in read_gmt(file).items()}
+        weights = pathway_weights(self.genes_, sets)
+        if not self.joint:
+            return weights, None
+        membership, _ = pathway_membership(sets, self.genes_)
+        pairs = interacting_pairs(membership)
+        # the loss sees targets about their mean already
+        return weights, PathwayLoss(membership, pairs=pairs, weight=self.joint)
+
+    def train_stage(self) -> Gradient:
+        """Follow the gradient over tiles."""
+        return Gradient(
+            epochs=self.epochs, lr=self.lr, optimizer="adamw", weight_decay=self.weight_decay,
+            batch_size=self.batch_size, sampler=Rows(labelled=True), loss=self.loss, name="train",
+            schedule=warm_cosine(self.epochs), accumulate=self.accumulate,
+        )  # fmt: skip
+
+    def plan(self, shape: Shape) -> Iterator[Stage]:
+        """Standardise, take the genes' means, then follow the gradient."""
+        from smalti.nn.gene_head import targets_sweep
+        from smalti.nn.scale import standardize_sweep
+
+        yield standardize_sweep()
+        yield targets_sweep(self.scale_targets)
+        yield self.train_stage()

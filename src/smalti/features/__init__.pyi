@@ -1,0 +1,19 @@
+from .convnet import SelfSupervised
+from .encoders import Encoder, make_encoder
+from .extraction import extract
+from .morphology import describe_tile
+from .nuclei import NucleiMap
+from .nuclei_given import nuclei_maps
+from .pretrained import PRESETS, backbone
+
+__all__ = [
+    "PRESETS",
+    "Encoder",
+    "NucleiMap",
+    "SelfSupervised",
+    "backbone",
+    "describe_tile",
+    "extract",
+    "make_encoder",
+    "nuclei_maps",
+]

@@ -1,0 +1,349 @@
+"""``Integration``: several modalities of the same cells to one embedding.
+
+What it shares with other methods is in :mod:`smalti.core.estimator`. Design:
+
+- The unit is the instance: a cell with one row in each view. Bags do not matter to it, so bags of
+  patients and loose cells (bags of one) are integrated alike, and what comes out is a view of the
+  same bags.
+- A subclass says ``network(shape)``, ``plan(shape)`` and ``example()``, as every method does. Its
+  network's ``forward(batch)`` returns the embedding as ``Output.raw``; where it can,
+  ``decode(z)`` returns each view from the embedding, in the units that it was given.
+- A cell that was not measured in a view has a row of zeros there and 0 in
+  ``batch.instance["present"]``.
+- Methods are found by class: any subclass in a module of ``smalti.integrate`` is one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from smalti.bags import Bags, as_bags
+from smalti.batch import Shape
+from smalti.columns import Columns
+from smalti.core.estimator import Estimator
+from smalti.core.fit import Fit
+from smalti.core.instances import Rows, as_array, own_loss
+from smalti.core.stage import Gradient, Stage, warm_cosine
+from smalti.core.store import Store
+from smalti.errors import InputError
+from smalti.preprocess import apply_steps, guess_steps, spec_text
+from smalti.task import NOTHING, Task
+
+_ROWS = 8192  # cells in one step of an embedding
+
+
+class Integration(Estimator):
+    """Modalities to an embedding: what all such methods share.
+
+    Attributes
+    ----------
+    reconstructs
+        Whether its network can decode, so that ``reconstruct`` and ``impute`` exist.
+    transductive
+        Whether it embeds the cells that it was fitted on, and no others.
+    """
+
+    reconstructs: ClassVar[bool] = True
+    transductive: ClassVar[bool] = False
+    missing: ClassVar[bool] = True
+
+    preprocess: Any = "auto"  # or by view: {"rna": "normalize,log1p", "protein": "clr"}
+
+    @classmethod
+    def steps_for(cls, bags: Bags) -> Any:
+        """What ``preprocess="auto"`` means for these bags."""
+        return guess_steps(bags)
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Why it cannot run here (a package that is not installed), or None."""
+        return None
+
+    # ---------------------------------------------------------------- scikit-learn
+
+    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+        """Learn from cells; no labels are looked at.
+
+        Parameters
+        ----------
+        X
+            :class:`~smalti.Bags` with one view per modality; or MuData, AnnData or the path of a
+            file, read by :func:`smalti.read`; or a mapping from modality to an
+            (n_cells, n_features) array; or one such array.
+        y
+            Not used.
+        checkpoint
+            A file to leave and take up the fit at; removed when the fit ends.
+
+        Returns
+        -------
+        Integration
+            Itself, fitted: ``network_``, ``steps_``, ``history_``, ``n_parameters_``, ``digest_``.
+
+        Raises
+        ------
+        InputError
+            If a feature is NaN or infinite, a step does not fit the values of its view, or a view
+            was not measured in some cells and the method takes no gaps.
+        """
+        self._check_settings()
+        raw = self._check_present(as_cells(X).check())
+        for name, view in raw.x.items():
+            if len(view.shape) != 2:
+                raise InputError(f"view {name!r} holds images: integration takes tables.")
+        self.cells_ = raw.rows_digest
+        return self._train(raw, self._steps(raw), checkpoint)
+
+    def _steps(self, bags: Bags) -> Any:
+        """What ``preprocess`` means for these bags."""
+        return self.steps_for(bags) if self.preprocess == "auto" else self.preprocess
+
+    def _check_settings(self) -> None:
+        """Refuse numbers that no fit could use."""
+        for name in ("width", "hidden", "batch_size", "epochs"):
+            value = getattr(self, name, None)
+            if value is not None and value < 1:
+                raise InputError(f"{self.name}: {name}={value!r} must be 1 or more.")
+        clip, drop = getattr(self, "clip", None), getattr(self, "drop", None) or 0.0
+        if clip is not None and clip <= 0:
+            raise InputError(f"{self.name}: clip={clip!r} must be over 0, or None.")
+        if not 0 <= drop < 1:
+            raise InputError(f"{self.name}: drop={drop!r} must be 0 or more, and below 1.")
+
+    def transform(self, X: Any) -> np.ndarray:
+        """(n_cells, width) embedding, float32, in the order of the bags' instances.
+
+        Modalities that ``X`` lacks altogether count as not measured, where the method takes gaps.
+        """
+        return self.forward(X)[0]
+
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """Fit, then embed the same cells."""
+        return self.fit(X, y).transform(X)
+
+    @available_if(lambda self: self.reconstructs)
+    def reconstruct(self, X: Any) -> dict[str, np.ndarray]:
+        """View -> (n_cells, n_features) float32, decoded from the embedding.
+
+        In the units that preprocessing gives (log counts, centred log ratios), of the features
+        that it keeps: see ``decoded_``.
+        """
+        return self.forward(X, decode=True)[1]
+
+    @available_if(lambda self: self.reconstructs)
+    def impute(self, X: Any) -> dict[str, np.ndarray]:
+        """As :meth:`reconstruct`, but where a cell was measured it keeps its own values.
+
+        A network that saw whole cells only has never had to guess: train UMINT with ``drop=0.3``
+        where the training cells have no gaps.
+        """
+        bags = self._read_new(X)
+        out = self.forward(X, decode=True)[1]
+        for name, values in out.items():
+            there = bags.present.get(name, np.ones(bags.n_instances, dtype=bool))
+            values[there] = bags.table(name)[there]
+        return out
+
+    def inputs(self, X: Any) -> dict[str, Any]:
+        """View -> rows after preprocessing: what :meth:`reconstruct` reconstructs."""
+        bags = self._read_new(X)
+        return {k: v if sp.issparse(v) else bags.table(k) for k, v in bags.x.items()}
+
+    def embed(self, X: Any) -> Bags:
+        """The same bags with the embedding as their only view, ``X_NAME``: input of any method.
+
+        Notes
+        -----
+        The embedding has seen the cells that it was fitted on. To fit it inside each fold of a
+        comparison, put ``preprocess=smalti.integrate.Embed(method)`` on the method that reads it.
+        """
+        bags = as_cells(X)
+        key = f"X_{self.name}"
+        z = self.transform(bags)
+        origin = None if bags.origin is None else {**bags.origin, "x": {key: f"obsm/{key}"}}
+        seen = f"{key} was fitted before any split: where test samples were among its cells, " \
+               "scores may be too good."  # fmt: skip
+        return dataclasses.replace(
+            bags, x={key: z}, features={key: tuple(f"{self.name}_{i}" for i in range(z.shape[1]))},
+            present={}, origin=origin, notes=(*bags.notes, seen),
+        )  # fmt: skip
+
+    def write(self, data: Any, *, out: str | Path | None = None, layers: bool = False) -> None:
+        """Write the embedding into the user's data: ``obsm["X_NAME"]`` and ``uns["NAME"]``.
+
+        Parameters
+        ----------
+        data
+            MuData or AnnData, changed in place; or the path of an .h5mu, .h5ad or .zarr, replaced
+            as a whole. It must be what the method was fitted on, or hold the same modalities.
+        out
+            Write to this path instead.
+        layers
+            Write reconstructions too, float32: ``layers["NAME"]`` of a modality (NaN in features
+            that preprocessing dropped), or ``obsm["NAME_MODALITY"]`` where the modality itself is
+            a key of ``obsm``.
+        """
+        from smalti.io.anndata import read
+        from smalti.io.write import write
+
+        check_is_fitted(self)
+        where = {} if self.origin_ is None else {
+            k: self.origin_[k] for k in ("x", "cells") if k in self.origin_}  # fmt: skip
+        bags = read(data, **where)
+        n = len(data.obs) if hasattr(data, "obs") else None
+        z = self.transform(bags)
+        tables = {}
+        if layers and self.reconstructs:
+            names = self.decoded_
+            tables = {k: (bags.scatter(v, n), names.get(k))
+                      for k, v in self.reconstruct(bags).items()}  # fmt: skip
+        write(data, obs={}, obsm={f"X_{self.name}": bags.scatter(z, n)}, layers=tables,
+              uns={self.name: self._note()}, origin=bags.origin, out=out)  # fmt: skip
+
+    def _note(self) -> dict[str, Any]:
+        settings = {k: v for k, v in self.get_params(deep=False).items() if v is not None}
+        settings["preprocess"] = spec_text(self.steps_)
+        return {
+            "settings": {k: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, dict)
+                         else v for k, v in settings.items()},
+            "training_digest": self.digest_, "reference": self.reference,
+        }  # fmt: skip
+
+    # ---------------------------------------------------------------- for training and io
+
+    def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
+        """Set up a fit on some of the bags."""
+        self.task_: Task = NOTHING
+        self.columns_ = Columns()
+        n_cells = int(bags.lengths[members].sum())
+        self.shape_ = Shape({k: v.shape[1:] for k, v in bags.x.items()}, NOTHING, n_cells)
+        self.decoded_ = {k: bags.features[k] for k in bags.x if k in bags.features}
+        return self._unlabelled(bags, members, device)
+
+    def _read_new(self, X: Any) -> Bags:
+        """Cells to embed: the views of the training data, those that are lacking as gaps."""
+        check_is_fitted(self)
+        bags = as_cells(X)
+        if len(self.features_) > 1:
+            bags = self._with_gaps(bags)
+        bags = self._check_present(self._same_views(bags))
+        return apply_steps(self.steps_, bags)
+
+    def _with_gaps(self, bags: Bags) -> Bags:
+        """Views that the data lack altogether, as rows of zeros that were not measured."""
+        lacking = [k for k in self.features_ if k not in bags.x]
+        if not lacking or not self.missing or len(lacking) == len(self.features_):
+            return bags
+        n = bags.n_instances
+        views = {k: sp.csr_matrix((n, self.inputs_[k][0]), dtype=np.float32) for k in lacking}
+        gaps = {k: np.zeros(n, dtype=bool) for k in lacking}
+        features = {k: names for k in lacking if (names := self.features_[k])}
+        return dataclasses.replace(
+            bags, x={**bags.x, **views}, features={**bags.features, **features},
+            present={**bags.present, **gaps},
+        )  # fmt: skip
+
+    @torch.inference_mode()
+    def forward(self, X: Any, *, decode: bool = False) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Embedding, and the decoded views if asked for, cell by cell; no cell sees another."""
+        if self.transductive:
+            return self._known(as_cells(X)), {}
+        bags = self._read_new(X)
+        network: Any = self.network_.eval().to(self._dtype)
+        device = next((t.device for t in network.state_dict().values()), torch.device("cpu"))
+        store = Store(bags, device, self._dtype, self.columns_, sparse=self.sparse)
+        codes: list[np.ndarray] = []
+        views: dict[str, list[np.ndarray]] = {}
+        step = store.most(_ROWS)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
+            for start in range(0, bags.n_instances, step):
+                rows = np.arange(start, min(start + step, bags.n_instances))
+                z = network(store.instances(rows)).raw
+                codes.append(as_array(z))
+                for name, part in (network.decode(z) if decode else {}).items():
+                    views.setdefault(name, []).append(as_array(part))
+        return np.concatenate(codes), {k: np.concatenate(v) for k, v in views.items()}
+
+    def _known(self, bags: Bags) -> np.ndarray:
+        """The embedding of the cells that were fitted, which must be these."""
+        check_is_fitted(self)
+        if bags.rows_digest != self.cells_:
+            raise InputError(
+                f"{type(self).__name__} embeds the cells that it was fitted on, and these are "
+                "others: fit it on all cells at once, or choose a method that takes new ones, such "
+                "as umint."
+            )
+        network: Any = self.network_
+        return network.codes.cpu().numpy()
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import TransformerTags
+
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = "transformer"
+        tags.target_tags.required = False
+        tags.input_tags.sparse = True
+        tags.transformer_tags = TransformerTags(preserves_dtype=["float32"])
+        return tags
+
+
+class NetworkIntegration(Integration):
+    """An integration trained by gradient: the settings that all of these share, and their plan."""
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        # passes enough for so many steps: one, where there are many cells
+        "fast": {"batch_size": 64, "lr": 8e-3, "epochs": 1, "min_steps": 1200, "anneal": True},
+    }
+
+    width: int = 64  # of the code
+    l1: float = 1e-4  # on activations
+    l2: float = 1e-3  # on weights
+    epochs: int = 25  # passes over the cells
+    min_steps: int = 0  # more passes where these make fewer steps than this
+    batch_size: int = 16  # cells in a step
+    lr: float = 1e-3  # learning rate of Adam
+    anneal: bool = False  # lr up over the first tenth of the epochs, then down to 0 as a cosine
+    clip: float | None = 10.0  # standardised values beyond it are cut
+
+    def plan(self, shape: Shape) -> Iterator[Stage]:
+        """Standardise, then follow the gradient over cells."""
+        from smalti.nn.modalities import blocks_sweep
+
+        yield blocks_sweep()
+        of_an_epoch = math.ceil(shape.n_bags / self.batch_size)
+        epochs = max(self.epochs, math.ceil(self.min_steps / of_an_epoch))
+        yield Gradient(
+            epochs=epochs, lr=self.lr, batch_size=self.batch_size, sampler=Rows(),
+            loss=own_loss, schedule=warm_cosine(epochs) if self.anneal else None,
+            epsilon=1e-7, name="train",
+        )  # fmt: skip
+
+
+def as_cells(x: Any) -> Bags:
+    """Read what a user may pass to an integration as bags.
+
+    ``Bags`` stay; AnnData, MuData and paths are read; arrays and mappings of arrays are loose
+    cells, each a bag of one.
+    """
+    if isinstance(x, Bags):
+        return x
+    if isinstance(x, (str, Path)) or hasattr(x, "obsm"):
+        from smalti.io.anndata import read
+
+        return read(x)
+    if isinstance(x, Mapping):
+        first: Any = next(iter(x.values()), None)
+        if not hasattr(first, "shape"):
+            raise InputError("expected a mapping from modality to an (n_cells, n_features) array.")
+        return Bags.from_rows(x, np.arange(first.shape[0]))
+    return as_bags(x)

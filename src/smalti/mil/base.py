@@ -1,0 +1,377 @@
+"""``Method``: a scikit-learn estimator that is its settings, a network and a plan of stages.
+
+Bags to phenotype; what it shares with other methods is in :mod:`smalti.core.estimator`. Design:
+
+- The fields of a method *are* its hyper-parameters, written once; a subclass becomes a
+  keyword-only data class by itself. ``fit`` computes, fitted names end in ``_``.
+- A subclass says ``network(shape)`` and ``plan(shape)``, and ``example()`` for the contract suite.
+  ``fit``, ``predict``, ``predict_proba``, ``transform``, ``attribute``, ``save`` and ``load`` live
+  here and are overridden by none.
+- Methods are found by class: any subclass in a module of ``smalti.mil`` is one
+  (:mod:`smalti.core.registry`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from smalti.bags import Bags, as_bags
+from smalti.batch import Shape
+from smalti.columns import Columns
+from smalti.core import training
+from smalti.core.estimator import Estimator
+from smalti.core.fit import Fit
+from smalti.core.instances import as_array
+from smalti.core.stage import Gradient, Stage, task_loss
+from smalti.core.store import Store, pack
+from smalti.errors import InputError
+from smalti.mil import results
+from smalti.preprocess import apply_steps
+from smalti.scores.table import Scores
+from smalti.task import KINDS, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+_BUDGET = 200_000  # instances in one step of a prediction
+
+
+class Method(Estimator):
+    """Bags to phenotype: what all such methods share.
+
+    Attributes
+    ----------
+    kinds
+        Kinds of target it can learn.
+    embeds
+        Whether its network gives one embedding per bag, so that ``transform`` exists.
+    group_predicts
+        Whether a prediction needs the ``group`` column too, where the method has one.
+    stacks
+        Whether many of its fits can be stacked: not where it trains on units of a sampler.
+    counts
+        Whether it takes raw counts only; a comparison then gives it no preprocessing.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = KINDS
+    embeds: ClassVar[bool] = True
+    group_predicts: ClassVar[bool] = True
+    stacks: ClassVar[bool] = True
+    counts: ClassVar[bool] = False
+
+    task: str | None = None  # kind of target; inferred from the labels when None
+    class_weight: Any = None  # "balanced": each class the same mass in the loss; or {class: weight}
+
+    def unfit_for(self, bags: Bags) -> str | None:
+        """Why these bags cannot be used, or None. Asked of baselines, which run uncalled."""
+        return None
+
+    # ---------------------------------------------------------------- scikit-learn
+
+    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+        """Learn from bags.
+
+        Parameters
+        ----------
+        X
+            :class:`~smalti.Bags`; or a list of (n_i, n_features) arrays, one per bag; or a
+            (n_bags, n_features) array, read as bags of one instance.
+        y
+            (n_bags,) target, or (n_bags, n_labels); not needed where ``Bags`` name theirs.
+        checkpoint
+            A file to leave and take up the fit at; removed when the fit ends.
+
+        Returns
+        -------
+        Method
+            Itself, fitted: ``task_``, ``classes_``, ``network_``, ``history_``, ``digest_``.
+
+        Raises
+        ------
+        InputError
+            If labels are missing or constant, or a feature is NaN or infinite.
+        """
+        return self._train(self._read_training(X, y), self.preprocess, checkpoint)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """(n_bags,) classes or values as they stood in training; (n_bags, n_labels) for labels."""
+        raw = self.forward(X)[0]
+        return self.task_.decide(raw)
+
+    @available_if(lambda self: self._is_classifier())
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """(n_bags, n_classes) probabilities in the order of ``classes_``; or (n_bags, n_labels)."""
+        raw = self.forward(X)[0]
+        return self.task_.probabilities(raw)
+
+    @available_if(lambda self: self.embeds)
+    def transform(self, X: Any) -> np.ndarray:
+        """(n_bags, width) embedding of each bag: what the last layer of the network reads."""
+        return self.forward(X)[2]["embedding"]
+
+    @available_if(lambda self: self.embeds)
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """Fit, then embed the same bags."""
+        return self.fit(X, y).transform(X)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The default score of scikit-learn: accuracy, or R2 of a regression (higher is better)."""
+        from sklearn.metrics import accuracy_score, r2_score
+
+        labels = as_bags(X).labels if y is None else y
+        measure = accuracy_score if self._is_classifier() else r2_score
+        return float(measure(labels, self.predict(X)))
+
+    def attribute(self, X: Any) -> pd.DataFrame:
+        """What each instance had to do with the prediction.
+
+        Returns
+        -------
+        DataFrame
+            One row per instance, in the order of the bags: ``bag`` and the method's named columns,
+            e.g. ``attention`` (sums to 1 in a bag; says where the network looked, not in which
+            direction) and ``contribution`` (signed, on the raw scale; sums over the bag to the raw
+            prediction less its constant).
+        """
+        return results.instance_frame(self, as_bags(X))
+
+    def write(
+        self, data: Any, *, out: str | Path | None = None, scores: Scores | None = None
+    ) -> None:
+        """Write attributions and settings into the table that the training bags were read from.
+
+        Parameters
+        ----------
+        data
+            AnnData or MuData, changed in place; or the path of an .h5ad, .h5mu or .zarr, replaced
+            as a whole.
+        out
+            Write to this path instead.
+        scores
+            A comparison that this method took part in; its fold scores are noted.
+
+        Notes
+        -----
+        ``obs[NAME_COLUMN]`` holds what is one number per cell; where it is one per class,
+        ``obsm[NAME_COLUMN]`` holds all of them and ``obs`` that of the class that the cell's sample
+        is predicted to be. ``uns[NAME]`` has settings (the seed among them), target, digest of the
+        training data and fold scores. Scores of the patients that the method was fitted on describe
+        the fit, they do not test it.
+        """
+        from smalti.io.anndata import read
+        from smalti.io.write import write
+
+        check_is_fitted(self)
+        if self.origin_ is None:
+            raise InputError("these bags were not read by smalti.read: use attribute() instead.")
+        source = {k: self.origin_[k] for k in ("sample", "x", "cells") if k in self.origin_}
+        if self.columns_.group == "cell_type" and self.group_predicts:
+            source["cell_type"] = self.origin_.get("cell_type")
+        bags = read(data, **source, bag_columns=[c["name"] for c in self.columns_.covariates])
+        obs, obsm = results.cell_tables(self, bags, len(data.obs) if hasattr(data, "obs") else None)
+        write(data, obs=obs, obsm=obsm, uns={self.name: results.note(self, scores)}, out=out)
+
+    def samples(self, X: Any, *, group: str | None = None) -> Any:
+        """One row per bag, as AnnData: ready for a plot of patients, or as input of another method.
+
+        Parameters
+        ----------
+        X
+            Bags.
+        group
+            Column of the instances (cell type); then attention and contribution are summed over
+            each group, ``obsm["attention_by_group"]``. The method's own where it has one.
+
+        Returns
+        -------
+        AnnData
+            ``X`` the embedding (raw predictions where a method has none), ``obs`` the bag table
+            with ``prediction`` and ``p_CLASS``, ``uns`` as in :meth:`write`.
+        """
+        from smalti.io.write import samples
+
+        check_is_fitted(self)
+        x, obs, obsm = results.bag_tables(self, as_bags(X), group)
+        return samples(x, obs, obsm, {self.name: results.note(self)})
+
+    # ---------------------------------------------------------------- for training and io
+
+    def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
+        """Set up a fit on some of the bags: its task, its validation split, its network."""
+        self._check_present(bags)  # after the steps: an embedding may have filled the gaps
+        part = bags if len(members) == len(bags) else bags[members]
+        task = Task.infer(
+            part.bag[part.target] if isinstance(part.target, str) else part.labels,
+            column=part.target or "target", kind=self.task or part.kind,
+        )  # fmt: skip
+        if task.kind not in self.kinds:
+            raise InputError(
+                f"{type(self).__name__} cannot learn a {task.kind} target (only "
+                f"{', '.join(self.kinds)})."
+            )
+        rng = np.random.default_rng(self.seed)
+        train, valid = self._hold_out(part, task, rng)
+        self.task_ = task
+        covariates = getattr(self, "covariates", ())
+        self.columns_ = Columns.fit(part, getattr(self, "group", None), covariates)
+        self.shape_ = Shape(
+            {k: v.shape[1:] for k, v in bags.x.items()}, task, len(train), self.columns_.levels,
+            self.columns_.n_covariates,
+        )  # fmt: skip
+        target = np.zeros((len(bags), *task.encode(part.labels).shape[1:]),
+                          dtype=task.encode(part.labels).dtype)  # fmt: skip
+        target[members] = task.encode(part.labels)
+        weight = np.ones(len(bags), dtype=np.float32)
+        weight[members] = task.weights(part.labels, self.class_weight)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = self.network(self.shape_)
+        return Fit(
+            network=network.to(device), task=task, train=members[train], valid=members[valid],
+            target=target, weight=weight, order=rng,
+            noise=training.noise_stream(self.seed, device),
+        )  # fmt: skip
+
+    def adopt(self, job: Fit, bags: Bags) -> Self:
+        """Take over the result of a fit."""
+        super().adopt(job, bags)
+        if self.task_.is_classifier:
+            self.classes_ = np.asarray(self.task_.classes)
+        return self
+
+    def _hold_out(
+        self, bags: Bags, task: Task, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of training and validation bags; no validation where no stage needs one."""
+        return np.arange(len(bags)), np.empty(0, dtype=np.int64)
+
+    @property
+    def stackable(self) -> bool:
+        """Whether fits of this method can advance together on one store of bags."""
+        own = (self.preprocess, getattr(self, "group", None), getattr(self, "covariates", None))
+        return self.stacks and not self.sparse and not any(own)
+
+    def _read_training(self, X: Any, y: Any) -> Bags:
+        if y is None and not isinstance(X, Bags):
+            raise InputError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        if y is not None and not isinstance(X, Bags):
+            from sklearn.utils import check_consistent_length
+            from sklearn.utils.validation import column_or_1d
+
+            y = np.asarray(y)
+            if y.ndim == 2 and y.shape[1] == 1:
+                y = column_or_1d(y, warn=True)
+            check_consistent_length(X, y)
+        bags = as_bags(X, y)
+        if y is not None and self._is_classifier() and self.task is None:
+            from sklearn.utils.multiclass import check_classification_targets
+
+            if not isinstance(X, Bags):
+                check_classification_targets(y)
+        return bags.check()
+
+    def _read_new(self, X: Any) -> Bags:
+        """Bags to predict: the same views, the same features in the same order, or an error."""
+        check_is_fitted(self)
+        return self._check_present(apply_steps(self.steps_, self._same_views(as_bags(X))))
+
+    @torch.inference_mode()
+    def forward(self, X: Any) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Run the network: raw predictions, and its named instance and bag tensors, as arrays.
+
+        Bags are packed by a budget of instances; no prediction depends on its neighbours.
+        """
+        bags = self._read_new(X)
+        network = self.network_.eval().to(self._dtype)
+        device = next((t.device for t in network.state_dict().values()), torch.device("cpu"))
+        columns = self.columns_
+        if not self.group_predicts:
+            columns = dataclasses.replace(columns, group=None)
+        store = Store(bags, device, self._dtype, columns, sparse=self.sparse)
+        groups = pack(np.arange(len(bags)), bags.lengths, 4096, store.most(_BUDGET))
+        raw: list[np.ndarray] = []
+        instance: dict[str, list[np.ndarray]] = {}
+        bag: dict[str, list[np.ndarray]] = {}
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
+            for batch in store.stream(groups):
+                out = network(batch)
+                raw.append(as_array(out.raw))
+                for named, parts in ((out.instance, instance), (out.bag, bag)):
+                    for name, values in named.items():
+                        parts.setdefault(name, []).append(as_array(values))
+        joined = [{k: np.concatenate(v) for k, v in d.items()} for d in (instance, bag)]
+        return np.concatenate(raw), joined[0], joined[1]
+
+    def _is_classifier(self) -> bool:
+        task = getattr(self, "task_", None)
+        if task is None:
+            return self.task not in ("regression", "binomial")
+        return task.is_classifier
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, RegressorTags, TransformerTags
+
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.input_tags.sparse = True
+        if self.embeds:
+            # a network computes in float32, whatever it is given
+            tags.transformer_tags = TransformerTags(preserves_dtype=["float32"])
+        if not self._is_classifier():
+            tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
+        else:
+            tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
+        return tags
+
+
+class NetworkMethod(Method):
+    """A method trained by gradient: the settings that all of these share, and their plan."""
+
+    encoder: str = "auto"  # "mlp", "lenet", "histology", "none"; auto goes by the instances' shape
+    widths: tuple[int, ...] = (256, 128, 64)  # units of the layers of the "mlp" encoder
+    dropout: float = 0.5  # probability, after each layer of the encoder
+    standardize: bool = True  # features to mean 0, s.d. 1, by the training bags
+    epochs: int = 100  # passes over the training bags, at most
+    lr: float = 1e-3  # learning rate
+    optimizer: str = "adam"  # "adam", "adamw", "sgd" (Nesterov)
+    momentum: float = 0.9  # of "sgd"
+    weight_decay: float = 1e-4  # L2 penalty
+    batch_size: int = 32  # bags in a step; 1 reproduces the published one-bag steps
+    max_instances: int = 200_000  # instances in a step
+    validation: float = 0.0  # share of the donors held out for early stopping; small cohorts: 0
+    patience: int | None = 20  # epochs without a better validation loss; None: never stop early
+
+    def loss(self, task: Task, output: Any, target: torch.Tensor) -> torch.Tensor:
+        """Loss of each bag, (n_bags,)."""
+        return task_loss(task, output, target)
+
+    def plan(self, shape: Shape) -> Iterator[Stage]:
+        """Standardise, then follow the gradient."""
+        from smalti.nn.scale import standardize_sweep
+
+        if self.standardize:
+            yield standardize_sweep()
+        yield Gradient(
+            epochs=self.epochs, lr=self.lr, optimizer=self.optimizer, momentum=self.momentum,
+            weight_decay=self.weight_decay, batch_size=self.batch_size,
+            max_instances=self.max_instances, patience=self.patience, loss=self.loss,
+            name="train",
+        )  # fmt: skip
+
+    def _hold_out(
+        self, bags: Bags, task: Task, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        from smalti.core.validation import hold_out
+
+        return hold_out(bags, task, self.validation, rng)

@@ -1,0 +1,118 @@
+"""What a fitted method says of instances and bags, as tables for people and for AnnData."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from smalti.bags import Bags
+from smalti.preprocess import Step, spec_text
+from smalti.scores.table import Scores
+from smalti.task import Task
+
+
+class Fitted(Protocol):
+    """What these tables ask of a fitted method."""
+
+    name: str
+    reference: str
+    task_: Task
+    steps_: list[Step]
+    digest_: str
+
+    def forward(self, X: Any) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Raw predictions, and named values of the instances and of the bags."""
+        ...
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Settings by name."""
+        ...
+
+
+PER_CLASS = ("attention", "contribution", "score")  # attributions that may have a column per class
+
+
+def instance_frame(model: Fitted, bags: Bags) -> pd.DataFrame:
+    """One row per instance: its bag, and one column per attribution (and class)."""
+    frame = pd.DataFrame({"bag": bags.bag.index.to_numpy()[bags.index]},
+                         index=bags.instance.index)  # fmt: skip
+    for name, values in model.forward(bags)[1].items():
+        values = _one_score(model, values)
+        for column, part in zip(_names(model, name, values.shape[1]), values.T, strict=True):
+            frame[column] = part
+    return frame
+
+
+def cell_tables(
+    model: Fitted, bags: Bags, n: int | None
+) -> tuple[dict[str, np.ndarray], dict[str, pd.DataFrame]]:
+    """Columns of ``obs`` and tables of ``obsm``, in the rows of the user's table of length n."""
+    raw, instance, _ = model.forward(bags)
+    obs, obsm = {}, {}
+    for name, values in instance.items():
+        key, values = f"{model.name}_{name}", _one_score(model, values)
+        names = _names(model, name, values.shape[1])
+        if len(names) == 1:
+            obs[key] = bags.scatter(values[:, 0], n)
+            continue
+        columns = [c.removeprefix(f"{name}_") for c in names]
+        obsm[key] = pd.DataFrame(bags.scatter(values, n), columns=columns)
+        if model.task_.kind == "multiclass" and len(names) == len(model.task_.classes):
+            own = values[np.arange(len(values)), raw.argmax(1)[bags.index]]
+            obs[key] = bags.scatter(own, n)
+    return obs, obsm
+
+
+def bag_tables(
+    model: Fitted, bags: Bags, group: str | None
+) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
+    """Embedding, bag table with predictions, and sums of the attributions over groups."""
+    raw, instance, bag = model.forward(bags)
+    task, obs = model.task_, bags.bag.copy()
+    guess = task.decide(raw)
+    names = [f"prediction_{c}" for c in task.classes] if guess.ndim == 2 else ["prediction"]
+    obs[names] = guess.reshape(len(bags), -1)
+    if task.is_classifier:
+        obs[[f"p_{c}" for c in task.classes]] = task.probabilities(raw)
+    obs["n_instances"] = bags.lengths
+    obsm = {k: v for k, v in bag.items() if k != "embedding" and v.ndim == 2}
+    group = group or getattr(model, "group", None)
+    if group is not None and group in bags.instance:
+        kinds = bags.instance[group].astype(str).to_numpy()
+        for name in set(PER_CLASS) & set(instance):
+            values = _one_score(model, instance[name])
+            for column, part in zip(_names(model, name, values.shape[1]), values.T, strict=True):
+                sums = pd.crosstab(bags.index, kinds, values=part, aggfunc="sum").fillna(0.0)
+                obsm[f"{column}_by_group"] = sums.set_axis(bags.bag.index.astype(str))
+    return bag.get("embedding", raw), obs, obsm
+
+
+def note(model: Fitted, scores: Scores | None = None) -> dict[str, Any]:
+    """Settings, target, digest and scores, as AnnData can hold them."""
+    settings = {k: v for k, v in model.get_params(deep=False).items() if v is not None}
+    settings["preprocess"] = spec_text(model.steps_)
+    told = {
+        "settings": {k: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, dict) else v
+                     for k, v in settings.items()},
+        "training_digest": model.digest_, "target": str(model.task_.column),
+        "reference": model.reference,
+    }  # fmt: skip
+    return told if scores is None else told | {"scores": scores.of(model.name)}
+
+
+def _one_score(model: Fitted, values: np.ndarray) -> np.ndarray:
+    """(n, c) values; of an ordinal task (n, 1): one score moves all thresholds alike."""
+    values = values.reshape(len(values), -1)
+    task = model.task_
+    alike = task.kind == "ordinal" and values.shape[1] == task.n_outputs
+    return values[:, :1] if alike else values
+
+
+def _names(model: Fitted, name: str, width: int) -> list[str]:
+    """Names of the columns of an attribution: of the classes where it has one for each."""
+    if width == 1:
+        return [name]
+    each = name in PER_CLASS and width == len(model.task_.classes)
+    return [f"{name}_{c}" for c in (model.task_.classes if each else range(width))]

@@ -1,0 +1,98 @@
+"""``On``: a step on one view of several."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from smalti.bags import Bags
+from smalti.errors import InputError
+from smalti.preprocess.step import Step
+from smalti.views import take
+
+
+class On(Step):
+    """A step on one view of several, fitted on the instances that were measured in it.
+
+    Parameters
+    ----------
+    view
+        Name of the view.
+    step
+        What to do with it.
+    """
+
+    name: ClassVar[str] = "on"
+
+    def __init__(self, view: str, step: Step) -> None:
+        self.view, self.step = view, step
+
+    def fit(self, X: Bags, y: Any = None) -> On:
+        """Learn from the instances of training bags that were measured."""
+        from sklearn.base import clone
+
+        _, view = X.view(self.view)
+        there = X.present.get(self.view)
+        if there is not None and not there.all():
+            if not there.any():
+                raise InputError(f"no training cell was measured in view {self.view!r}.")
+            view = take(view, np.flatnonzero(there))
+        with _named(self.view):
+            self.step_ = clone(self.step).fit(self._alone(view, X))
+        return self
+
+    def transform(self, X: Bags) -> Bags:
+        """Bags with that view changed; rows that were not measured stay 0."""
+        _, view = X.view(self.view)
+        with _named(self.view):
+            out = self.step_.transform(self._alone(view, X))
+        changed = out.x[self.view]
+        there = X.present.get(self.view)
+        if there is not None and not there.all() and not sp.issparse(changed):
+            changed[~there] = 0
+        features = {k: v for k, v in X.features.items() if k != self.view} | dict(out.features)
+        views = {k: changed if k == self.view else v for k, v in X.x.items()}
+        return dataclasses.replace(X, x=views, features=features)
+
+    def _alone(self, view: Any, X: Bags) -> Bags:
+        """The view as one bag: steps look at instances only."""
+        n, names = int(view.shape[0]), X.features.get(self.view)
+        return Bags(
+            x={self.view: view}, offsets=np.array([0, n]), instance=pd.DataFrame(index=range(n)),
+            bag=pd.DataFrame(index=[0]), rows=np.arange(n),
+            features={} if names is None else {self.view: names},
+        )  # fmt: skip
+
+    def spec(self) -> dict[str, Any]:
+        """View -> what makes the step again."""
+        return {self.view: self.step.spec()}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Fitted arrays by name."""
+        return self.step_.arrays()
+
+    def note(self) -> dict[str, Any]:
+        """What else was fitted."""
+        return self.step_.note()
+
+    def restore(self, arrays: dict[str, np.ndarray], note: dict[str, Any]) -> None:
+        """Take back what :meth:`arrays` and :meth:`note` gave."""
+        from sklearn.base import clone
+
+        self.step_ = clone(self.step)
+        self.step_.restore(arrays, note)
+
+
+@contextmanager
+def _named(view: str) -> Iterator[None]:
+    """Put the name of the view before an error."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"view {view!r}: {error}") from error

@@ -1,0 +1,5 @@
+"""Numbers about predictions, and the tidy table of them. Nothing is fitted or drawn here."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,22 @@
+from .clusters import cluster, cluster_scores, label_transfer, shape_scores
+from .expression_metrics import expression_scores
+from .metrics import METRICS, score
+from .mixing import batch_mixing
+from .reconstruction import overall_reconstruction_score, reconstruction_score
+from .statistics import corrected_test
+from .table import Scores
+
+__all__ = [
+    "METRICS",
+    "Scores",
+    "batch_mixing",
+    "cluster",
+    "cluster_scores",
+    "corrected_test",
+    "expression_scores",
+    "label_transfer",
+    "overall_reconstruction_score",
+    "reconstruction_score",
+    "score",
+    "shape_scores",
+]

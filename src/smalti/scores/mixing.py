@@ -1,0 +1,80 @@
+"""How well batches are mixed in an embedding, by scib-metrics."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+from sklearn.neighbors import NearestNeighbors
+
+from smalti.errors import InputError
+from smalti.system.extras import need
+
+
+def batch_mixing(
+    embedding: np.ndarray, batch: np.ndarray, labels: np.ndarray | None = None, *, k: int = 30
+) -> dict[str, float]:
+    """ILISI, kBET and graph connectivity (Luecken et al. 2022, Nature Methods 19:41).
+
+    All of scib-metrics, on the k nearest cells found exactly by scikit-learn.
+
+    Parameters
+    ----------
+    embedding
+        (n, d), one row a cell.
+    batch
+        (n,) the batch of each cell; at least 2 different ones.
+    labels
+        (n,) the cell type of each cell; None if unknown.
+    k
+        Neighbours of a cell, itself counted.
+
+    Returns
+    -------
+    dict
+        All in [0, 1], higher is better. ilisi: median inverse Simpson's index of the batches
+        around a cell (Korsunsky et al. 2019), scaled. kbet: share of cells whose neighbours have
+        batches as all cells have, by a chi-square test at 5 % (Büttner et al. 2019); with labels
+        taken within each cell type on diffusion distances and averaged, as the benchmark does,
+        which is not comparable with the value without labels. graph_connectivity: mean over cell
+        types of the share in the largest connected piece; NaN without labels.
+
+    Raises
+    ------
+    InputError
+        If scib-metrics is missing, there is one batch only, or sizes do not fit.
+    """
+    scib = need("scib_metrics", "batch")
+    x = np.asarray(embedding)
+    if x.ndim != 2 or not np.isfinite(x).all():
+        raise InputError(f"embedding of shape {x.shape}: give a finite (n, d) matrix.")
+    if not 2 <= k <= len(x):
+        raise InputError(f"k={k} neighbours of {len(x)} cells: give 2 to {len(x)}.")
+    batches = _codes(batch, "batch", len(x))
+    if batches.max() == 0:
+        raise InputError("batch has one value only: mixing needs at least two batches.")
+    distances, indices = NearestNeighbors(n_neighbors=k).fit(x).kneighbors(x)
+    near = scib.nearest_neighbors.NeighborsResults(indices=indices, distances=distances)
+    out = {"ilisi": float(scib.ilisi_knn(near, batches))}
+    if labels is None:
+        return out | {
+            "kbet": float(scib.kbet(near, batches)[0]),
+            "graph_connectivity": float("nan"),
+        }
+    types = _codes(labels, "labels", len(x))
+    with warnings.catch_warnings():
+        # no cell type has two batches: the mean over none of them is NaN, which is the answer
+        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
+        kbet = float(scib.kbet_per_label(near, batches, types))
+    return out | {"kbet": kbet, "graph_connectivity": float(scib.graph_connectivity(near, types))}
+
+
+def _codes(values: np.ndarray, name: str, n: int) -> np.ndarray:
+    """0, 1, ... for each different value; refuses what is missing."""
+    codes = pd.factorize(np.asarray(values), sort=True)[0]
+    if len(codes) != n:
+        raise InputError(f"{name} has {len(codes)} values for {n} cells: give one a cell.")
+    if (codes < 0).any():
+        raise InputError(f"{name} misses {(codes < 0).sum()} values: leave those cells out.")
+    return codes

@@ -1,0 +1,149 @@
+"""``Scores``: a tidy table of scores of several methods, and how to show and keep it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from smalti._version import __version__
+from smalti.errors import InputError
+from smalti.scores.metrics import LOWER_IS_BETTER
+from smalti.system.files import atomic_folder
+from smalti.system.tables import write_table
+
+
+@dataclasses.dataclass
+class Scores:
+    """Scores of several methods on the same parts of the same data.
+
+    Attributes
+    ----------
+    folds
+        Tidy: method, repeat, fold, metric, value, n_train, n_test, seconds (mean of a fit).
+    digest
+        Of the data and its parts; two tables with one digest can be set side by side.
+    settings
+        Method -> its hyper-parameters.
+    baselines
+        Names of the methods that are baselines.
+    notes
+        Warnings of the data, and methods that could not be run.
+    about
+        The data in one line.
+    """
+
+    unit: ClassVar[str] = "test folds"  # what the spread is over
+
+    folds: pd.DataFrame
+    digest: str
+    settings: dict[str, dict[str, Any]]
+    baselines: tuple[str, ...]
+    notes: tuple[str, ...]
+    about: str
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics, the one to rank by first."""
+        raise NotImplementedError
+
+    @property
+    def n_fits(self) -> int:
+        """Fits of each method."""
+        return int(self.folds[["repeat", "fold"]].drop_duplicates().shape[0])
+
+    def summary(self, metric: str | None = None) -> pd.DataFrame:
+        """Per method and metric: mean, spread over folds, spread of repeats' means, folds counted.
+
+        Sorted by the metric (default: the task's own), best first. A method whose metric is NaN in
+        every fold has n_folds = 0.
+        """
+        scores = self.folds if metric is None else self._scores(metric)
+        by = scores.groupby(["method", "metric"], sort=False)["value"]
+        table = by.agg(mean="mean", sd_folds="std", n_folds="count").reset_index()
+        each = scores.groupby(["method", "metric", "repeat"])["value"].mean()
+        spread = each.groupby(["method", "metric"]).std().rename("sd_repeats").reset_index()
+        table = table.merge(spread, on=["method", "metric"])
+        table["baseline"] = table["method"].isin(self.baselines)
+        main = metric or self.metrics[0]
+        sign = 1 if main in LOWER_IS_BETTER else -1
+        rank = (sign * table.query("metric == @main").set_index("method")["mean"]).rank()
+        order = table["method"].map(rank)
+        columns = ["method", "metric", "mean", "sd_folds", "sd_repeats", "n_folds", "baseline"]
+        return (
+            table.assign(order=order)
+            .sort_values("order", kind="stable")[columns]
+            .reset_index(drop=True)
+        )
+
+    def of(self, method: str) -> dict[str, dict[str, Any]]:
+        """Scores of one method, as AnnData can hold them: metric -> mean, sd_folds, folds."""
+        table = self.folds[self.folds["method"] == method]
+        if table.empty:
+            there = ", ".join(self.folds["method"].unique())
+            raise InputError(f"no method {method!r} in this comparison; there are {there}.")
+        return {
+            str(m): {"mean": float(v.mean()), "sd_folds": float(v.std()), "folds": v.to_numpy()}
+            for m, v in table.groupby("metric", sort=False)["value"]
+        }
+
+    def _scores(self, metric: str) -> pd.DataFrame:
+        if metric not in self.metrics:
+            raise InputError(f"no metric {metric!r} here; there are {', '.join(self.metrics)}.")
+        return self.folds[self.folds["metric"] == metric]
+
+    def __str__(self) -> str:
+        names = [m for m in self.metrics if m in set(self.folds["metric"])][:6]
+        table = self.summary()
+        # a metric may be NaN for every method, as R2 is where folds test one bag
+        known = table[~table["method"].map(is_oracle)].dropna(subset="mean")
+        best = {m: (means * (-1 if m in LOWER_IS_BETTER else 1)).idxmax()
+                for m, means in known.set_index("method").groupby("metric")["mean"]}  # fmt: skip
+        rows = []
+        for method in table["method"].drop_duplicates():
+            cells = table[table.method == method].set_index("metric")
+            mark = method in self.baselines and not is_oracle(method)
+            row = {"method": method + (" (baseline)" if mark else "")}
+            for m in names:
+                star = "*" if best.get(m) == method else " "
+                mean, sd = cells.loc[m, ["mean", "sd_folds"]]
+                spread = "" if pd.isna(sd) else f" ± {sd:.3f}"
+                row[m] = "–" if pd.isna(mean) else f"{mean:.3f}{spread}{star}"
+            rows.append(row)
+        text = pd.DataFrame(rows).to_string(index=False)
+        tail = f"mean ± s.d. over {self.n_fits} {self.unit}; * best. Digest {self.digest}."
+        return "\n".join([self.about, "", text, "", tail, *(f"Note: {x}" for x in self.notes)])
+
+    def save_table(self, path: str | Path) -> None:
+        """Write the tidy table of folds as .csv or .parquet."""
+        write_table(self.folds, path)
+
+    def write(self, folder: str | Path) -> None:
+        """Write the tables and what they came from into a folder, whole."""
+        with atomic_folder(folder) as temporary:
+            self._write_into(Path(temporary))
+
+    def _write_into(self, folder: Path) -> None:
+        write_table(self.folds, folder / "folds.csv")
+        write_table(self.summary(), folder / "summary.csv")
+        note = {
+            "smalti": __version__, "digest": self.digest, "data": self.about,
+            "settings": self.settings, "notes": self.notes,
+        }  # fmt: skip
+        (folder / "split.json").write_text(json.dumps(note, indent=1, default=str))
+
+    def figures(self) -> dict[str, Any]:
+        """The pictures of a report: heading -> figure. None here: a comparison draws them."""
+        return {}
+
+    def counts(self) -> dict[str, str]:
+        """What was compared, in numbers: name -> text."""
+        raise NotImplementedError
+
+
+def is_oracle(method: str) -> bool:
+    """Whether a row looks at the very values that it predicts: nobody races it."""
+    return method.endswith("(oracle)")

@@ -1,0 +1,1 @@
+"""Closed forms in NumPy: ridge, bilinear ridge, linear heads, mixtures, moments, neighbours."""

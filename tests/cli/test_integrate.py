@@ -1,0 +1,260 @@
+"""``smalti integrate`` and ``smalti compare --integrate``, on a small file."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import smalti as sm
+from smalti.cli import app
+from smalti.datasets.modalities import planted_modalities
+
+TINY = ["--epochs", "2", "--set", "width=8", "--set", "progress=false", "--set", "accelerator=cpu"]
+N = 80
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:mudata")
+
+
+def run(*args):
+    return CliRunner().invoke(app, [str(a) for a in args])
+
+
+def fails(*args):
+    """The message of a run that must fail as one line with exit code 2."""
+    result = run(*args)
+    assert result.exit_code == 2, result.output
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("note: ")]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def works(*args):
+    result = run(*args)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def bags():
+    return planted_modalities(N, counts=True, effect=8.0)
+
+
+@pytest.fixture(scope="module")
+def obs(bags):
+    kinds = {"kind": bags.instance["kind"].to_numpy(), "patient": np.arange(N) % 8}
+    return pd.DataFrame(kinds, index=[f"cell{i}" for i in range(N)]).astype(str)
+
+
+def part(bags, name, obs):
+    import anndata
+
+    var = pd.DataFrame(index=list(bags.features[name]))
+    return anndata.AnnData(bags.x[name], obs=pd.DataFrame(index=obs.index), var=var)
+
+
+@pytest.fixture(scope="module")
+def h5mu(bags, obs, tmp_path_factory):
+    mudata = pytest.importorskip("mudata")
+    data = mudata.MuData({k: part(bags, k, obs) for k in bags.x})
+    data.obs[list(obs)] = obs
+    path = tmp_path_factory.mktemp("mu") / "x.h5mu"
+    data.write(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def h5ad(bags, obs, tmp_path_factory):
+    data = part(bags, "rna", obs)
+    data.obs = obs.copy()
+    data.obsm["protein_expression"] = pd.DataFrame(
+        bags.x["protein"], index=obs.index, columns=bags.features["protein"]
+    )
+    path = tmp_path_factory.mktemp("ad") / "x.h5ad"
+    data.write_h5ad(path)
+    return path
+
+
+# ---------------------------------------------------------------- embed
+
+
+def test_embedding_layers_and_model(h5mu, bags, tmp_path):
+    mudata = pytest.importorskip("mudata")
+    before, out, model = h5mu.read_bytes(), tmp_path / "y.h5mu", tmp_path / "m"
+    told = works("integrate", "umint:fast", h5mu, "--out", out, "--layers", "--model", model, *TINY)
+    assert "umint: " in told
+    assert f"written to {out}" in told.replace("\n", "")
+    back = mudata.read_h5mu(out)
+    assert back.obsm["X_umint"].shape == (N, 8)
+    assert back.obs["kind"].tolist() == bags.instance["kind"].tolist()  # the rest is still there
+    for name in bags.x:
+        assert back.mod[name].layers["umint"].shape == bags.x[name].shape
+        np.testing.assert_array_equal(np.asarray(back.mod[name].X), bags.x[name])
+    note = json.loads((model / "model.json").read_text())
+    preset = sm.make("umint:fast").get_params()
+    assert note["settings"]["batch_size"] == preset["batch_size"]
+    assert note["settings"]["lr"] == preset["lr"]
+    assert note["settings"]["epochs"] == 2  # but for what was said
+    loaded = sm.load(model)
+    np.testing.assert_array_equal(loaded.transform(h5mu), back.obsm["X_umint"])
+    np.testing.assert_array_equal(loaded.transform(bags), back.obsm["X_umint"])
+    assert h5mu.read_bytes() == before
+
+
+def test_into_the_data_itself(h5mu, tmp_path):
+    mudata = pytest.importorskip("mudata")
+    path = tmp_path / "mine.h5mu"
+    path.write_bytes(h5mu.read_bytes())
+    works("integrate", "block_pca", path, "--out", path, "--set", "width=4")
+    assert mudata.read_h5mu(path).obsm["X_block_pca"].shape == (N, 4)
+    works("integrate", "umint", path, "--out", path, *TINY)
+    assert {"X_umint", "X_block_pca"} <= set(mudata.read_h5mu(path).obsm)
+
+
+def test_proteins_in_obsm_of_anndata(h5ad, tmp_path):
+    import anndata
+
+    out = tmp_path / "y.h5ad"
+    works("integrate", "umint", h5ad, "--x", "X, obsm/protein_expression", "--out", out,
+          "--layers", "--preprocess",
+          '{"X": "normalize,log1p,genes=20", "protein_expression": "clr"}', *TINY)  # fmt: skip
+    back = anndata.read_h5ad(out)
+    assert back.obsm["X_umint"].shape == (N, 8)
+    assert np.isfinite(back.layers["umint"]).all(axis=0).sum() == 20  # of the genes that were kept
+    assert back.obsm["umint_protein_expression"].shape == (N, 12)
+    assert "genes=20" in back.uns["umint"]["settings"]["preprocess"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
+def test_a_table_of_the_embedding(h5mu, tmp_path, ending):
+    out = tmp_path / f"z.{ending}"
+    works("integrate", "umint", h5mu, "--out", out, "--model", tmp_path / "m", *TINY)
+    read = {"csv": pd.read_csv, "tsv": lambda p: pd.read_csv(p, sep="\t"),
+            "parquet": pd.read_parquet}[ending]  # fmt: skip
+    table = read(out)
+    assert list(table) == ["cell", *(f"umint_{i}" for i in range(8))]
+    assert table["cell"].tolist() == [f"cell{i}" for i in range(N)]
+    codes = sm.load(tmp_path / "m").transform(h5mu)
+    np.testing.assert_allclose(table.iloc[:, 1:].to_numpy(), codes, rtol=1e-5, atol=1e-7)
+
+
+def test_cells_that_a_modality_lacks(h5mu, tmp_path):
+    mudata = pytest.importorskip("mudata")
+    whole = mudata.read_h5mu(h5mu)
+    parts = {"rna": whole["rna"].copy(), "protein": whole["protein"][20:].copy()}
+    path = tmp_path / "gaps.h5mu"
+    mudata.MuData(parts).write(path)
+    for cells, n in (("intersection", 60), ("union", 80)):
+        out = tmp_path / f"{cells}.csv"
+        works("integrate", "umint", path, "--cells", cells, "--out", out, *TINY)
+        assert len(pd.read_csv(out)) == n
+    assert "cells" in fails("integrate", "umint", path, "--out", tmp_path / "o.csv", *TINY)
+
+
+def test_the_seed_is_the_same_seed(h5mu, tmp_path):
+    tables = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        out = tmp_path / f"{name}.csv"
+        works("integrate", "umint", h5mu, "--seed", seed, "--out", out, *TINY)
+        tables.append(pd.read_csv(out))
+    pd.testing.assert_frame_equal(tables[0], tables[1])
+    assert not tables[0].equals(tables[2])
+
+
+def test_a_fitted_model_embeds_again(h5mu, tmp_path):
+    first, again, model = tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "m"
+    works("integrate", "umint", h5mu, "--out", first, "--model", model, *TINY)
+    works("integrate", model, h5mu, "--out", again)
+    pd.testing.assert_frame_equal(pd.read_csv(again), pd.read_csv(first))
+    assert "is fitted already" in fails("integrate", model, h5mu, "--out", again, "--epochs", 3)
+
+
+# ---------------------------------------------------------------- compare, methods
+
+
+def test_compare_integrate(h5mu, tmp_path, monkeypatch):
+    monkeypatch.setattr("smalti.comparison.integration.absent", lambda name: name)  # maps take long
+    out, cache = tmp_path / "run", tmp_path / "cache"
+    asked = ["compare", h5mu, "--integrate", "--methods", "umint,block_pca", "--label", "kind",
+             "--seeds", 2, "--cache", cache, "--out", out, *TINY]  # fmt: skip
+    told = works(*asked)
+    assert "protein alone" in told
+    assert "report.html" in told
+    assert {"folds.csv", "summary.csv", "report.html", "cells.csv"} <= {
+        p.name for p in out.iterdir()}  # fmt: skip
+    folds = pd.read_csv(out / "folds.csv")
+    assert set(folds["method"]) == {"umint", "block_pca", "rna alone", "protein alone"}
+    assert {"ari_kmeans", "ari_ward", "ors"} <= set(folds["metric"])
+    settings = json.loads((out / "split.json").read_text())["settings"]
+    assert settings["umint"]["epochs"] == 2
+    assert settings["block_pca"]["width"] == 8
+    works(*asked)  # from the cache, over what it wrote before
+    pd.testing.assert_frame_equal(pd.read_csv(out / "folds.csv"), folds)
+
+
+def test_methods_lists_both_rooms():
+    told = run("methods").output
+    assert "smalti integrate" in told
+    for name in ("umint", "block_pca", "dae", "sae", "abmil"):
+        assert name in told
+    assert "umint:fast" in told
+
+
+# ---------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["umint", "DATA", "--out", "z.txt"], "z.txt is none of .h5mu, .h5ad, .zarr, .csv"),
+        (["umint", "x.loom", "--out", "z.csv"], "x.loom is none of .h5mu, .h5ad, .zarr"),
+        (["umint", "none.h5mu", "--out", "z.csv"], "none.h5mu"),
+        (["umint", "DATA", "--out", "z.csv", "--layers"], "--layers needs a copy of the data"),
+        (["umint", "DATA", "--out", "z.h5ad"], "must end in .h5mu or .zarr"),
+        (["abmil", "DATA", "--out", "z.csv"], "abmil does not integrate modalities"),
+        (["umnt", "DATA", "--out", "z.csv"], "no method 'umnt'"),
+        (["umint:slow", "DATA", "--out", "z.csv"], "umint has no preset 'slow'"),
+        (["umint", "DATA", "--out", "z.csv", "--preprocess", '{"rna": '], "is no JSON"),
+        (["umint", "DATA", "--out", "z.csv", "--preprocess", '{"rna": "logg"}'], "no step 'logg'"),
+        (["umint", "DATA", "--out", "z.csv", "--preprocess", '{"rns": "log1p"}'], "no view 'rns'"),
+        (["umint", "DATA", "--out", "z.csv", "--x", "rna,atac"], "atac"),
+        (["umint", "DATA", "--out", "z.csv", "--cells", "some"], "cells"),
+        (["umint", "DATA", "--out", "z.csv", "--set", "widht=3"], "no setting 'widht'"),
+        (["umint", "DATA", "--out", "z.csv", "--set", "width=wide"], "must be a whole number"),
+        (["umint", "DATA", "--out", "z.csv", "--set", "widths=[8]"], "one value for each of 2"),
+        (["umint", "DATA", "--out", "z.csv", "--set", "widths=8"], "one value for each of 2"),
+        (["block_pca", "DATA", "--out", "z.csv", "--epochs", "2"], "no setting 'epochs'"),
+    ],
+)
+def test_what_can_be_mended_is_one_line(args, words, h5mu, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert words in fails("integrate", *(h5mu if a == "DATA" else a for a in args))
+    assert not list(tmp_path.iterdir())  # nothing is left behind
+
+
+def test_a_package_that_is_not_installed(h5mu, tmp_path, monkeypatch):
+    from smalti.integrate.umint import UMINT
+
+    say = 'x is not installed: pip install "smalti[integrate]"'
+    monkeypatch.setattr(UMINT, "unavailable", classmethod(lambda cls: say))
+    assert say in fails("integrate", "umint", h5mu, "--out", tmp_path / "z.csv")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ([], "name the column of known groups to score by, --label NAME"),
+        (["--label", "cell_type"], "no column 'cell_type'"),
+        (["--label", "kind", "--methods", "abmil"], "is no method of smalti.integrate"),
+        (["--label", "kind", "--methods", ","], "--methods is empty"),
+        (["--label", "kind", "--x", "rna"], "two views or more"),
+        (["--label", "kind", "--preprocess", "{rna"], "is no JSON"),
+        (["--label", "kind", "--set", "widht=3"], "has a setting 'widht'"),
+    ],
+)
+def test_compare_errors_are_one_line(more, words, h5mu, tmp_path):
+    out = tmp_path / "run"
+    assert words in fails("compare", h5mu, "--integrate", "--out", out, *more)
+    assert not out.exists()

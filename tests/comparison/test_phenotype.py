@@ -1,0 +1,319 @@
+"""Splits, metrics and comparison: laws, naive oracles, and the leak that donors prevent."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import smalti as sm
+from smalti import mil
+from smalti.bags import Bags
+from smalti.comparison.splits import donor_folds, given_folds, split_digest
+from smalti.datasets import planted_bags
+from smalti.errors import InputError
+from smalti.scores.metrics import METRICS, score
+from smalti.scores.statistics import corrected_test
+from smalti.task import Task
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "ordinal", "regression"])
+@pytest.mark.parametrize("per_donor", [1, 3])
+def test_no_donor_on_both_sides_and_each_bag_tested_once(kind, per_donor):
+    bags = planted_bags(60, kind=kind, bags_per_donor=per_donor)
+    splits = donor_folds(bags, folds=4, repeats=3, seed=1)
+    assert len(splits) == 12
+    for s in splits:
+        assert not set(bags.donors[s.train]) & set(bags.donors[s.test])
+        assert sorted([*s.train, *s.test]) == list(range(60))
+    for r in range(3):
+        tested = np.concatenate([s.test for s in splits if s.repeat == r])
+        assert sorted(tested) == list(range(60))
+
+
+def test_folds_are_stratified():
+    bags = planted_bags(60, bags_per_donor=2)
+    for s in donor_folds(bags, folds=5):
+        assert bags.labels[s.test].mean() == pytest.approx(0.5, abs=0.2)
+
+
+def test_digest_is_of_the_split_alone():
+    bags = planted_bags(30)
+    one = split_digest(donor_folds(bags, seed=0), bags)
+    assert one == split_digest(donor_folds(planted_bags(30, effect=9), seed=0), bags)
+    assert one != split_digest(donor_folds(bags, seed=1), bags)
+
+
+def test_split_errors():
+    bags = planted_bags(30)
+    homeless = Bags.from_list([np.ones((2, 2))] * 4, [0, 1] * 2)
+    with pytest.raises(InputError, match="no donor"):
+        donor_folds(homeless, folds=2)
+    with pytest.raises(InputError, match="class 1 has 3 donors, fewer than 5 folds: use folds=3"):
+        donor_folds(bags[np.r_[0:30:2, 1, 3, 5]])
+    with pytest.raises(InputError, match="at least 2"):
+        donor_folds(bags, folds=1)
+    pairs = planted_bags(30, bags_per_donor=2)
+    with pytest.raises(InputError, match="donor 0 is on both sides of split 0"):
+        given_folds(pairs, [(np.arange(0, 30, 2), np.arange(1, 30, 2))])
+    with pytest.raises(InputError, match="empty side"):
+        given_folds(pairs, [(np.arange(30), np.array([], int))])
+
+
+# ---------------------------------------------------------------- metrics
+
+
+def binary(seed=0, n=40):
+    rng = np.random.default_rng(seed)
+    y = np.array(["no", "yes"])[rng.integers(2, size=n)]
+    p = rng.random(n).round(2)  # with ties
+    return y, p, Task.infer(y)
+
+
+def test_binary_metrics_are_their_definitions():
+    y, p, task = binary()
+    t = y == "yes"
+    predicted = np.where(p > 0.5, "yes", "no")
+    got = score(task, y, predicted, np.column_stack([1 - p, p]))
+    pairs = p[t][:, None] - p[~t][None]
+    assert got["roc_auc"] == pytest.approx((pairs > 0).mean() + 0.5 * (pairs == 0).mean())
+    assert got["brier"] == pytest.approx(((p - t) ** 2).mean())
+    q = np.clip(np.where(t, p, 1 - p), 1e-15, 1)
+    assert got["log_loss"] == pytest.approx(-np.log(q).mean())
+    assert got["accuracy"] == pytest.approx(((p > 0.5) == t).mean())
+    recalls = [((p > 0.5) == t)[t == v].mean() for v in (False, True)]
+    assert got["balanced_accuracy"] == pytest.approx(np.mean(recalls))
+    assert tuple(got) == METRICS["binary"]
+
+
+def test_a_fold_of_one_class_has_no_auroc_but_an_accuracy():
+    _, p, task = binary(n=6)
+    got = score(task, np.array(["yes"] * 6), np.array(["yes"] * 6), np.column_stack([1 - p, p]))
+    assert np.isnan(got["roc_auc"])
+    assert got["accuracy"] == 1
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "multilabel", "ordinal", "regression"])
+def test_perfect_predictions_score_perfectly(kind):
+    bags = planted_bags(30, kind=kind)
+    task, y = bags.task, bags.labels
+    p = None
+    if kind == "multilabel":
+        p = y.astype(float)
+    elif kind != "regression":
+        p = np.eye(3)[task.encode(y)]
+    got = score(task, y, y, p)
+    assert tuple(got) == METRICS[kind]
+    for name, value in got.items():
+        zero = name in ("log_loss", "brier", "mean_absolute_error", "root_mean_squared_error")
+        assert value == pytest.approx(0 if zero else 1, abs=1e-9), name
+
+
+def test_corrected_test_by_hand():
+    d = np.array([0.1, 0.0, 0.2, 0.1])
+    got = corrected_test(d, n_train=80, n_test=20)
+    error = np.sqrt((1 / 4 + 20 / 80) * d.var(ddof=1))
+    assert got["standard_error"] == pytest.approx(error)
+    assert got["t"] == pytest.approx(0.1 / error)
+    assert got["p"] == pytest.approx(2 * stats.t.sf(0.1 / error, 3))
+    assert got["standard_error"] > stats.sem(d)  # the plain test is too sure
+    assert np.isnan(corrected_test([0.1, np.nan], 80, 20)["p"])
+
+
+# ---------------------------------------------------------------- compare
+
+
+def test_compare_holds_the_baselines_and_is_tidy(tmp_path):
+    bags = planted_bags(40, bags_per_donor=2, effect=4)
+    short = mil.ABMIL.example().set_params(epochs=3)
+    found = sm.compare([short], bags, folds=4, repeats=2, progress=False)
+    baselines = {"bag_mean", "bag_statistics", "majority", "type_composition", "type_pseudobulk"}
+    assert set(found.folds["method"]) == {"abmil", *baselines}
+    assert len(found.folds) == 6 * 8 * len(METRICS["binary"])
+    summary = found.summary("roc_auc").set_index("method")
+    values = found.folds.query("method == 'bag_mean' and metric == 'roc_auc'")["value"]
+    assert summary.loc["bag_mean", "mean"] == pytest.approx(values.mean())
+    assert summary.loc["majority", "mean"] == 0.5
+    assert found.digest in str(found)
+    assert "(baseline)" in str(found)
+    tests = found.against("majority").set_index("method")
+    assert tests.loc["bag_mean", "difference"] == pytest.approx(values.mean() - 0.5)
+    found.write(tmp_path / "run")
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {
+        "folds.csv", "summary.csv", "predictions.csv", "split.json",
+    }  # fmt: skip
+    found.save_table(tmp_path / "folds.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "folds.parquet"), found.folds)
+
+
+def test_a_killed_comparison_goes_on_from_its_cache(tmp_path, monkeypatch):
+    bags = planted_bags(24, effect=4)
+    settings = dict(folds=3, progress=False, cache=tmp_path)
+    whole = sm.compare(["mifv"], bags, **settings)
+    assert len(list(tmp_path.iterdir())) == 6  # the method and five baselines
+    import smalti.comparison.phenotype as module
+
+    monkeypatch.setattr(module, "fit_many", lambda *_, **__: pytest.fail("fitted again"))
+    again = sm.compare(["mifv"], bags, **settings)
+    pd.testing.assert_frame_equal(again.folds, whole.folds)
+
+
+def test_compare_refuses_without_a_donor_or_target():
+    x = [np.random.default_rng(i).normal(size=(3, 2)) for i in range(12)]
+    with pytest.raises(InputError, match="no donor.*leak"):
+        sm.compare(["bag_mean"], Bags.from_list(x, [0, 1] * 6))
+    with pytest.raises(InputError, match="no target"):
+        sm.compare(["bag_mean"], Bags.from_list(x, donor=range(12)))
+    with pytest.raises(InputError, match="no method 'abmill'; there are abmil"):
+        sm.compare(["abmill"], planted_bags(20))
+
+
+def test_one_failing_method_does_not_lose_the_others():
+    bags = planted_bags(24)
+    found = sm.compare([mil.ABMIL(lr=1e30, optimizer="sgd", epochs=2)], bags, folds=3)
+    assert "abmil" not in set(found.folds["method"])
+    assert any("abmil was left out" in n for n in found.notes)
+
+
+def test_splitting_by_donor_prevents_the_leak(majority_alone):
+    """Donors with a fingerprint and labels at random: only a split by donor sees nothing."""
+    auc = {"honest": [], "naive": []}
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        donor = np.repeat(np.arange(20), 3)
+        finger = rng.normal(size=(20, 30)) * 6
+        y = rng.permutation(np.arange(20) % 2)[donor]
+        x = [finger[d] + rng.normal(size=(5, 30)) for d in donor]
+        for name, by in (("honest", donor), ("naive", "bag")):
+            bags = Bags.from_list(x, y, donor=by)
+            found = sm.compare(["bag_mean"], bags, folds=3, strategy="sequential", progress=False)
+            summary = found.summary("roc_auc").set_index("method")
+            auc[name].append(summary.loc["bag_mean", "mean"])
+    assert np.mean(auc["honest"]) == pytest.approx(0.5, abs=0.2)
+    assert np.mean(auc["naive"]) > 0.9
+
+
+# ---------------------------------------------------------------- what may go wrong
+
+
+@pytest.fixture
+def majority_alone(monkeypatch):
+    """Only the cheapest baseline, for tests of what is around the fits."""
+    import smalti.comparison.phenotype as module
+
+    monkeypatch.setattr(module, "methods", lambda: {"majority": mil.Majority})
+
+
+def small(y, **kwargs):
+    rng = np.random.default_rng(0)
+    x = [rng.normal(size=(3, 2)) for _ in y]
+    return Bags.from_list(x, y, donor=np.arange(len(y)), **kwargs)
+
+
+def test_the_kind_of_target_is_that_of_all_bags(majority_alone):
+    """Whole numbers of which a fold holds 20 or fewer stay a regression there."""
+    y = np.arange(24) * 2
+    found = sm.compare(["majority"], small(y), folds=2, progress=False)
+    assert found.task.kind == "regression"
+    for split in donor_folds(small(y), folds=2):
+        mean = y[split.train].mean()
+        part = found.predictions.query("fold == @split.fold")
+        np.testing.assert_allclose(part["predicted"], mean, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "classes", [["None", "NA"], ["01", "02"], [False, True], [1, 2], ["a", "b"]], ids=str
+)
+def test_the_cache_gives_back_what_was_put_in(classes, majority_alone, tmp_path):
+    y = np.array(classes)[np.arange(16) % 2]
+    bags = small(y)
+    ids = [f"{i:02d}" for i in range(16)]
+    bags = Bags.from_rows(bags.table(), np.repeat(ids, 3), target="y", donor="d", bag=pd.DataFrame(
+        {"y": y, "d": ids}, index=ids))  # fmt: skip
+    one, two = (
+        sm.compare(["majority"], bags, folds=2, progress=False, cache=tmp_path) for _ in range(2)
+    )
+    pd.testing.assert_frame_equal(one.predictions, two.predictions)
+    pd.testing.assert_frame_equal(one.folds, two.folds)
+
+
+def test_digest_does_not_know_the_order_of_instances():
+    rng = np.random.default_rng(0)
+    ids, x = np.repeat(np.arange(12), 4), rng.normal(size=(48, 2))
+    table = pd.DataFrame({"y": np.arange(12) % 2, "d": np.arange(12)})
+    digests = set()
+    for order in (np.arange(48), rng.permutation(48)):
+        bags = Bags.from_rows(x[order], ids[order], target="y", donor="d", bag=table)
+        bags = bags[np.argsort(bags.bag.index)]
+        digests.add(split_digest(donor_folds(bags, folds=3), bags))
+    assert len(digests) == 1
+
+
+def test_own_splits_must_be_positions_of_bags():
+    bags = small(np.arange(16) % 2)
+    half = np.arange(16) < 8
+    masks, places = given_folds(bags, [(half, ~half)]), [(np.arange(8), np.arange(8, 16))]
+    assert split_digest(masks, bags) == split_digest(given_folds(bags, places), bags)
+    left, right = places[0]
+    for wrong, message in [
+        ([], "empty"),
+        ([(left, right + 1)], "outside 0 to 15"),
+        ([(left, right - 16)], "outside 0 to 15"),
+        ([(left.astype(float), right)], "not float64"),
+        ([(left, half[:5])], "mask of 5 bags, there are 16"),
+        ([(left, left, right)], "3 parts"),
+        ([(left, np.r_[right, 9])], "tests a bag twice"),
+        ([masks[0], masks[0]], "second one for repeat 0, fold 0"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            given_folds(bags, wrong)
+
+
+def test_the_rarest_class_says_how_many_folds_there_can_be():
+    y = np.array(["a"] * 9 + ["b"] * 4 + ["c"] * 2)
+    with pytest.raises(InputError, match="class 'c' has 2 donors, fewer than 5 folds: use folds=2"):
+        donor_folds(small(y))
+    with pytest.raises(InputError, match="class 'c' has 1 donor, fewer than 5 folds: merge"):
+        donor_folds(small(y[:14]))
+    with pytest.raises(InputError, match="repeats=0"):
+        donor_folds(small(y), folds=2, repeats=0)
+
+
+def test_a_metric_that_no_fold_can_have_is_shown_as_a_dash(majority_alone):
+    y = np.random.default_rng(0).normal(size=8)
+    leave_one_out = [(np.delete(np.arange(8), i), np.array([i])) for i in range(8)]
+    found = sm.compare(["majority"], small(y), splits=leave_one_out, progress=False)
+    assert found.summary("r2")["n_folds"].tolist() == [0]
+    assert "–" in str(found)
+    assert "nan" not in str(found)
+    pair = sm.compare([mil.MeanPooling(epochs=1)], small(y), folds=2, progress=False)
+    assert np.isnan(pair.against("majority", "spearman")["p"]).all()  # a mean has no ranks
+    for ask in (pair.summary, lambda m: pair.against("majority", m)):
+        with pytest.raises(InputError, match="no metric 'auroc' here; there are r2"):
+            ask("auroc")
+
+
+class OutOfMemory(mil.Majority):
+    name = "out_of_memory"
+
+    def plan(self, shape):
+        raise RuntimeError("CUDA out of memory")
+
+
+def test_any_failure_of_a_fit_spares_the_others(majority_alone, monkeypatch):
+    bags = small(np.arange(16) % 2)
+    settings = dict(folds=2, progress=False, strategy="sequential")
+    found = sm.compare([OutOfMemory()], bags, **settings)
+    assert set(found.folds["method"]) == {"majority"}
+    assert found.notes == ("out_of_memory was left out: RuntimeError: CUDA out of memory",)
+    monkeypatch.setattr("smalti.comparison.phenotype.methods", dict)
+    with pytest.raises(InputError, match="no method could be run.*out of memory") as caught:
+        sm.compare([OutOfMemory()], bags, **settings)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_labels_and_tasks_that_cannot_be(majority_alone):
+    bags = small(np.arange(16) % 2)
+    with pytest.raises(InputError, match="'majority' is the name of a baseline"):
+        sm.compare({"majority": mil.MeanPooling()}, bags, folds=2)
+    found = sm.compare([mil.MeanPooling(task="regression")], bags, folds=2, progress=False)
+    assert found.notes == ("mean_pooling has task='regression', the target is binary: left out.",)
