@@ -1,0 +1,110 @@
+"""A queue of work, done here or in worker processes, whichever ends sooner."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from smalti.errors import InputError
+
+Job = TypeVar("Job")
+
+_START = 6.0  # seconds that starting the workers costs, at most (importing torch)
+_SHARES = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")
+
+
+class WorkerLost(RuntimeError):
+    """A worker process ended without an answer: killed, out of memory, or crashed."""
+
+
+def cores() -> int:
+    """How many cores this process may use: by affinity, by its control group, by SLURM's share."""
+    from joblib import cpu_count
+
+    found = cpu_count()  # knows the first two, and LOKY_MAX_CPU_COUNT
+    for name in _SHARES:
+        if os.environ.get(name, "").isdigit():
+            return max(1, min(found, int(os.environ[name])))
+    return found
+
+
+def n_workers(n_jobs: int | None) -> int:
+    """Worker processes that ``n_jobs`` means: -1 is every core, None as many where they pay.
+
+    Raises
+    ------
+    InputError
+        If it is 0, or below -1.
+    """
+    if n_jobs is not None and (n_jobs == 0 or n_jobs < -1):
+        raise InputError(f"n_jobs={n_jobs}: a number of processes, -1 for every core, or None.")
+    return cores() if n_jobs in (None, -1) else int(n_jobs)
+
+
+def run_queue(
+    work: Callable[[Job], Any], jobs: Sequence[Job], n_jobs: int | None = None
+) -> Iterator[tuple[int, Any]]:
+    """Do all jobs; yield each as it is done.
+
+    Parameters
+    ----------
+    work
+        Called with one job. What it raises ends the queue; what may fail alone is caught in it.
+    jobs
+        What to do, in this order.
+    n_jobs
+        1: all here, one after another. More, or -1 for every core: in so many processes of one
+        thread each. None: begin here, and hand the rest to processes once the work that is left,
+        by the time that jobs took so far, would be done sooner there. Nothing is guessed of a job
+        before it has run, and the most that is lost is what starting the workers costs.
+
+    Yields
+    ------
+    tuple
+        Position of a job, and what ``work`` gave; or a :class:`WorkerLost` where its process died.
+        The other jobs of the queue are done nevertheless.
+    """
+    workers = n_workers(n_jobs)
+    left = list(range(len(jobs)))
+    began = time.perf_counter()
+    if n_jobs is None or workers == 1:
+        for done in range(1, len(jobs) + 1):
+            i = left.pop(0)
+            yield i, work(jobs[i])
+            alone = (time.perf_counter() - began) / done * len(left)
+            if n_jobs is None and 1.1 * alone / min(workers, len(left) or 1) + _START < alone:
+                break
+    if left:
+        yield from _in_processes(work, jobs, left, min(workers, len(left)))
+
+
+def _in_processes(
+    work: Callable[[Job], Any], jobs: Sequence[Job], left: list[int], workers: int
+) -> Iterator[tuple[int, Any]]:
+    from concurrent.futures.process import BrokenProcessPool
+
+    from joblib import Parallel, delayed
+
+    waiting = set(left)
+    try:
+        pool = Parallel(workers, return_as="generator_unordered", inner_max_num_threads=1)
+        for i, answer in pool(delayed(_numbered)(work, i, jobs[i]) for i in left):
+            waiting.discard(i)
+            yield i, answer
+    except BrokenProcessPool:
+        # the pool does not say whose process died: each of the rest gets a pool of its own
+        for i in sorted(waiting):
+            pool = Parallel(2, inner_max_num_threads=1)  # of 1 it would run here
+            try:
+                yield pool([delayed(_numbered)(work, i, jobs[i])])[0]
+            except BrokenProcessPool as error:
+                yield i, WorkerLost(f"its process was lost: {' '.join(str(error).split())[:160]}")
+
+
+def _numbered(work: Callable[[Job], Any], i: int, job: Job) -> tuple[int, Any]:
+    import torch
+
+    torch.set_num_threads(1)  # a small fit cannot use two threads well
+    return i, work(job)

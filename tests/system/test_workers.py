@@ -1,0 +1,64 @@
+"""The queue: every job once, here or in processes, and what dies with its process."""
+
+import os
+import time
+
+import pytest
+
+from smalti.errors import InputError
+from smalti.system import workers
+
+
+def square(job):
+    return job * job
+
+
+def square_or_die(job):
+    if job == 3:
+        os.kill(os.getpid(), 9)
+    return job * job
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, None])
+def test_every_job_is_done_once(n_jobs):
+    answers = list(workers.run_queue(square, range(7), n_jobs))
+    assert sorted(answers) == [(i, i * i) for i in range(7)]
+    assert list(workers.run_queue(square, [], n_jobs)) == []
+
+
+def test_one_job_that_kills_its_process_spares_the_others():
+    answers = dict(workers.run_queue(square_or_die, range(5), 2))
+    assert isinstance(answers.pop(3), workers.WorkerLost)
+    assert answers == {i: i * i for i in (0, 1, 2, 4)}
+
+
+def test_work_moves_to_processes_once_that_is_sooner(monkeypatch):
+    monkeypatch.setattr(workers, "_START", 0.05)
+    monkeypatch.setattr(workers, "cores", lambda: 2)
+    moved = []
+    monkeypatch.setattr(workers, "_in_processes", lambda work, jobs, left, n: moved.append(left))
+
+    def slow(job):
+        time.sleep(0.1)
+
+    with pytest.raises(TypeError):  # the fake gives nothing to go through
+        list(workers.run_queue(slow, range(20)))
+    assert moved == [list(range(1, 20))]  # after the first, 1.9 s are left: two processes pay
+    moved.clear()
+    assert len(list(workers.run_queue(square, range(20)))) == 20
+    assert moved == []
+
+
+def test_cores_are_those_that_slurm_gave(monkeypatch):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 8)
+    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
+        monkeypatch.delenv(name, raising=False)
+    assert workers.cores() == 8
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "6")
+    assert workers.cores() == 6
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "3")
+    assert workers.cores() == 3
+    assert workers.n_workers(-1) == 3
+    assert workers.n_workers(2) == 2
+    with pytest.raises(InputError, match="n_jobs=0"):
+        workers.n_workers(0)
