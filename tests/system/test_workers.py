@@ -9,30 +9,30 @@ from smalti.errors import InputError
 from smalti.system import workers
 
 
-def square(job):
-    return job * job
+@pytest.fixture
+def square():
+    return lambda job: job * job  # one of this module would have to be imported by its name
 
 
-def square_or_die(job):
-    if job == 3:
-        os.kill(os.getpid(), 9)
-    return job * job
+@pytest.fixture
+def square_or_die():
+    return lambda job: os.kill(os.getpid(), 9) if job == 3 else job * job
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2, None])
-def test_every_job_is_done_once(n_jobs):
+def test_every_job_is_done_once(n_jobs, square):
     answers = list(workers.run_queue(square, range(7), n_jobs))
     assert sorted(answers) == [(i, i * i) for i in range(7)]
     assert list(workers.run_queue(square, [], n_jobs)) == []
 
 
-def test_one_job_that_kills_its_process_spares_the_others():
+def test_one_job_that_kills_its_process_spares_the_others(square_or_die):
     answers = dict(workers.run_queue(square_or_die, range(5), 2))
     assert isinstance(answers.pop(3), workers.WorkerLost)
     assert answers == {i: i * i for i in (0, 1, 2, 4)}
 
 
-def test_work_moves_to_processes_once_that_is_sooner(monkeypatch):
+def test_work_moves_to_processes_once_that_is_sooner(monkeypatch, square):
     monkeypatch.setattr(workers, "_START", 0.05)
     monkeypatch.setattr(workers, "cores", lambda: 2)
     moved = []
