@@ -118,9 +118,10 @@ def test_cell_types_covariates_and_steps_go_all_the_way(cells, tmp_path):
                  "--out", tmp_path / "run")  # fmt: skip
     assert result.exit_code == 0, result.output
     table = pd.read_csv(tmp_path / "run" / "summary.csv")
-    assert {"hier_mil", "type_composition", "type_pseudobulk"} <= set(table["method"])
+    rows = {"hier_mil + covariates", "type_composition", "bag_mean", "bag_mean + covariates"}
+    assert rows <= set(table["method"])
     note = json.loads((tmp_path / "run" / "split.json").read_text())
-    assert note["settings"]["hier_mil"]["covariates"] == ["age"]
+    assert note["settings"]["hier_mil + covariates"]["covariates"] == ["age"]
     assert note["settings"]["bag_mean"]["preprocess"] == "scale,pca=3"
     result = run("fit", "hier_mil", cells, *asked, *TINY, "--out", tmp_path / "model")
     assert result.exit_code == 0, result.output

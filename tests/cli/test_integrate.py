@@ -185,7 +185,13 @@ def test_compare_integrate(h5mu, tmp_path, monkeypatch):
     assert {"folds.csv", "summary.csv", "report.html", "cells.csv"} <= {
         p.name for p in out.iterdir()}  # fmt: skip
     folds = pd.read_csv(out / "folds.csv")
-    assert set(folds["method"]) == {"umint", "block_pca", "rna alone", "protein alone"}
+    assert set(folds["method"]) == {
+        "umint",
+        "block_pca",
+        "block_pca (control)",
+        "rna alone",
+        "protein alone",
+    }
     assert {"ari_kmeans", "ari_ward", "ors"} <= set(folds["metric"])
     settings = json.loads((out / "split.json").read_text())["settings"]
     assert settings["umint"]["epochs"] == 2

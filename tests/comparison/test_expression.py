@@ -137,7 +137,7 @@ def test_variable_genes_are_chosen_in_each_fold(bags):
 def test_leaking_splits_say_so(bags):
     out = compare_expression(["knn"], bags, by="tile", seeds=1, genes=3, progress=False)
     assert any("leak" in n for n in out.notes)
-    assert "leaks" in out.counts()["left out in turn"]
+    assert "leaks" in out.facts()["left out in turn"]
     out = compare_expression(["knn"], bags, by="slide", seeds=1, genes=3, progress=False)
     assert any("new donor is harder" in n for n in out.notes)
 
@@ -150,10 +150,22 @@ def test_a_killed_comparison_goes_on(bags, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(first.folds.drop(columns=drop), again.folds.drop(columns=drop))
 
 
-def test_a_method_that_fails_is_left_out_with_its_reason(bags):
+def test_a_method_that_fails_stays_unranked_with_its_reason(bags):
     out = compare_expression(["knn", sm.make("ridge", x="X_nope")], bags, seeds=1, progress=False)
-    assert any("X_nope" in n for n in out.notes)
-    assert "knn" in set(out.folds["method"])
+    assert any("ridge: 4 of 4 fits failed" in n and "X_nope" in n for n in out.notes)
+    assert {"knn", "ridge (control)"} <= set(out.folds["method"])
+    table = out.summary().set_index("method")
+    assert table.loc["ridge", "mean"].isna().all()
+    assert (table.loc["ridge", "n_failed"] == 4).all()
+
+
+def test_two_processes_give_the_same(bags):
+    chosen = {"mlp": MLP.example().set_params(accelerator="cpu"), "knn": sm.make("knn")}
+    settings = dict(seeds=1, progress=False, genes=6)
+    one, two = (compare_expression(chosen, bags, n_jobs=n, **settings) for n in (1, 2))
+    same = one.folds.columns.drop("seconds")
+    pd.testing.assert_frame_equal(one.folds[same], two.folds[same], rtol=1e-5)
+    assert list(one.predictions) == list(two.predictions)
 
 
 def test_what_is_no_candidate(bags):

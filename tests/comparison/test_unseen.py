@@ -226,7 +226,8 @@ def result(planted):
 def test_controls_are_always_there(result):
     names = set(result.folds["method"])
     assert names == {
-        "mine", "ridge, trained on them (oracle)", "bilinear", "bilinear, random vectors",
+        "mine", "ridge, trained on them (oracle)", "ridge, trained on them (oracle) (control)",
+        "bilinear", "bilinear, random vectors",
         "nearest_gene", "all seen genes", "total_count (oracle)", "gene_mean, trained on them "
         "(oracle)", "neighbour_mean, trained on them (oracle)",
     }  # fmt: skip
@@ -235,7 +236,7 @@ def test_controls_are_always_there(result):
     assert result.settings["all seen genes"]["k"] is None
     # supervised rows race nobody: no star
     rows = [line for line in str(result).splitlines() if "(oracle)" in line]
-    assert len(rows) == 4
+    assert len(rows) == 5
     assert not any("*" in line for line in rows)
 
 
@@ -253,7 +254,9 @@ def test_scores_are_of_the_hidden_genes_and_of_a_fit_without_them(planted, resul
     assert own["pcc_slide"] == pytest.approx(np.mean(r), abs=1e-4)
     assert own["mse"] == pytest.approx(((out - true) ** 2).mean(), rel=1e-4)
     plain = Ridge(alpha=10.0, genes=HIDDEN, x="X_planted", progress=False).fit(train)
-    row = result.folds.query("method.str.startswith('ridge') and fold == 1 and metric == 'mse'")
+    row = result.folds.query(
+        "method == 'ridge, trained on them (oracle)' and fold == 1 and metric == 'mse'"
+    )
     wanted = ((plain.predict(test) - true) ** 2).mean()
     assert row["value"].item() == pytest.approx(wanted, rel=1e-4)
 
@@ -312,7 +315,7 @@ def test_it_writes_a_report_that_says_what_was_hidden(result, tmp_path):
     assert "genes hidden from training, and scored" in page
     assert "trained on them (oracle)" in page
     assert "bilinear, random vectors" in page
-    assert result.counts()["genes hidden from training, and scored"] == "5 to 5"
+    assert result.facts()["genes hidden from training, and scored"] == "5 to 5"
 
 
 def test_a_comparison_without_hidden_genes_has_no_table_of_them(planted, tmp_path):

@@ -36,7 +36,7 @@ class Page(HTMLParser):
 def comparison():
     bags = sm.datasets.planted_bags(24, n_features=4, seed=0)
     methods = {NASTY: sm.make("mean_pooling", epochs=2, widths=(8,), progress=False)}
-    return sm.compare(methods, bags, folds=2, strategy="sequential", progress=False)
+    return sm.compare(methods, bags, folds=2, n_jobs=1, progress=False)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ one red line and exit code 2; a bug keeps its traceback.
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from typing import Annotated, Any
@@ -81,4 +82,7 @@ def _options(
 
 def main() -> None:
     """Entry point of the ``smalti`` command."""
+    if not sys.stderr.isatty():  # where no bar can be shown, a line of the log for each fit
+        logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+        logging.getLogger("smalti").setLevel(logging.INFO)
     sys.exit(app())

@@ -44,7 +44,7 @@ def compare(
     cache: Annotated[
         Path | None, typer.Option(help="Folder that keeps finished fits, to go on from.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="With --integrate: processes.")] = 1,
+    jobs: options.Jobs = None,
     epochs: options.Epochs = None,
     set_: options.Settings = None,
     seed: options.Seed = 0,
@@ -86,7 +86,7 @@ def compare(
         raise InputError("nothing to predict: name the column, --label NAME.")
     options.may_replace(out, "split.json")
     result = run(chosen, bags, folds=folds, repeats=repeats, seed=seed, preprocess=preprocess,
-                 cache=cache)  # fmt: skip
+                 n_jobs=jobs, cache=cache)  # fmt: skip
     result.write(out)
     result.report(out / "report.html", title=f"{bags.target} from {data.name}")
     show(result)

@@ -62,8 +62,8 @@ def demo(
     typer.echo(
         f"{train!r}\n5-fold comparison, by donor, of {len(chosen)} methods and baselines ..."
     )
-    folds, strategy = (2, "sequential") if quick else (5, "processes")
-    result = compare(chosen, train, folds=folds, seed=seed, strategy=strategy)
+    folds, n_jobs = (2, 1) if quick else (5, -1)
+    result = compare(chosen, train, folds=folds, seed=seed, n_jobs=n_jobs)
     show(result)
     typer.echo("fitting on all training bags ...")
     fitted = {name: method.fit(train) for name, method in chosen.items()}

@@ -251,6 +251,7 @@ def compare(
     encoder: Encoder = "morphology",
     weights: Weights = None,
     cache: Cache = None,
+    jobs: options.Jobs = None,
     genes: Genes = None,
     vectors: Vectors = None,
     unseen: Unseen = None,
@@ -276,8 +277,8 @@ def compare(
     result = compare_expression(
         dict(zip(labels, chosen, strict=True)), bags, by=by, folds=folds,
         genes=None if genes is None else genes_of(genes), seeds=range(seed, seed + seeds),
-        cache=cache, unseen=protocol_of(unseen), n_unseen=n_unseen, sets=read_sets(sets),
-        vectors=vectors,
+        n_jobs=jobs, cache=cache, unseen=protocol_of(unseen), n_unseen=n_unseen,
+        sets=read_sets(sets), vectors=vectors,
     )  # fmt: skip
     result.write(out)
     result.report(out / "report.html", title=f"Expression from the tiles of {slides.name}")

@@ -132,7 +132,7 @@ def compare_integrations(
     preprocess: str | None,
     settings: dict[str, Any],
     cache: Path | None,
-    n_jobs: int,
+    n_jobs: int | None,
 ) -> None:
     """Run ``smalti compare --integrate``."""
     from smalti.cli.table import show

@@ -74,6 +74,12 @@ Epochs: TypeAlias = Annotated[
     int | None, typer.Option(min=1, help="Passes over the training bags, at most.")
 ]
 Seed: TypeAlias = Annotated[int, typer.Option(help="Of everything random.")]
+Jobs: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        min=-1, help="Processes; -1: every core. Where left out: as many as make it end sooner."
+    ),
+]
 
 
 def views_of(x: Any) -> Any:

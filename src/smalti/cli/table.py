@@ -43,7 +43,12 @@ def show(comparison: Scores) -> None:
             cells.append(text if pd.isna(sd) else f"{text} [dim]± {sd:.3f}[/dim]")
         mark = method in comparison.baselines and not is_oracle(method)
         baseline = " [dim]baseline[/dim]" if mark else ""
-        table.add_row(escape(method) + baseline, *cells)
+        lost = (
+            f" [red]{escape(comparison.lost(method).strip())}[/red]"
+            if comparison.lost(method)
+            else ""
+        )
+        table.add_row(escape(method) + baseline + lost, *cells)
     console = Console(highlight=False)
     console.print()
     console.print(table)

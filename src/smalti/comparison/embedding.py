@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from smalti.bags import Bags
+from smalti.comparison.splits import Split
 from smalti.integrate.base import Integration
 from smalti.preprocess import apply_steps, fit_steps, guess_steps, steps_of
 from smalti.scores.clusters import cluster, cluster_scores, label_transfer, shape_scores
@@ -30,26 +30,25 @@ class Question:
     by: tuple[str, ...]
 
 
-def fit_and_score(
-    method: Integration,
-    cells: Bags,
-    train: np.ndarray,
-    held: np.ndarray,
-    question: Question,
-    seed: int,
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Fit a method on some cells, embed all, and ask the question.
+def embedding_scores(
+    model: Integration, z: np.ndarray, cells: Bags, split: Split, question: Question
+) -> dict[str, float]:
+    """Metric -> value of one embedding.
 
-    Returns
-    -------
-    tuple
-        {"metrics": name -> value, "about": sizes and seconds}, and the (n_cells, width) embedding.
+    Parameters
+    ----------
+    model
+        Fitted on the training side.
+    z
+        (n_cells, width) its embedding of all cells.
+    cells
+        All of them, each a bag of its own.
+    split
+        Positions of training and held-out cells; its repeat is the seed of what is drawn here.
+    question
+        What is asked.
     """
-    began = time.perf_counter()
-    model = method.fit(cells if method.transductive else cells[train])
-    z = model.transform(cells)
-    seconds = time.perf_counter() - began
-    known = question.labels >= 0
+    known, seed = question.labels >= 0, split.repeat
     truth, part = question.labels[known], z[known]
     graph = getattr(model, "graph_", None)
     out: dict[str, float] = {}
@@ -60,15 +59,13 @@ def fit_and_score(
         if by == "kmeans":
             out |= shape_scores(part, found, seed=seed)
     out["silhouette_labels"] = shape_scores(part, truth, seed=seed)["silhouette"]
-    out |= _reconstruction(model, cells[held])
-    a, b = (rows[question.labels[rows] >= 0] for rows in (train, held))
+    out |= _reconstruction(model, cells[split.test])
+    a, b = (rows[question.labels[rows] >= 0] for rows in (split.train, split.test))
     if len(a) >= 15 and len(b):
         out |= label_transfer(z[a], question.labels[a], z[b], question.labels[b])
     if question.batch is not None:
         out |= batch_mixing(part, question.batch[known], truth)
-    about = {"n_train": len(cells if method.transductive else train), "n_test": len(held),
-             "seconds": round(seconds, 3)}  # fmt: skip
-    return {"metrics": out, "about": about}, z.astype(np.float32, copy=False)
+    return out
 
 
 def _reconstruction(model: Integration, held: Bags) -> dict[str, float]:

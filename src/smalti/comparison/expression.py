@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
 
 from smalti.bags import Bags
-from smalti.comparison.expression_fit import Runner
+from smalti.comparison.expression_fit import Slides
 from smalti.comparison.hiding import Hiding, controls, trained_on
-from smalti.comparison.lineup import new_label
-from smalti.comparison.phenotype import FAILURES
+from smalti.comparison.lineup import Lineup, line_up
+from smalti.comparison.race import Outcome, race
 from smalti.comparison.splits import expression_folds
 from smalti.comparison.table import ScoreTable
-from smalti.core.registry import make, methods
+from smalti.core.registry import methods
 from smalti.errors import InputError
 from smalti.expression.base import ExpressionMethod, as_slides
 from smalti.genes.sets import GeneSets
-from smalti.system.progress import Progress
 from smalti.system.tables import write_table
 
 if TYPE_CHECKING:
@@ -35,17 +32,16 @@ _METRICS = ("pcc_slide", "pcc_fold", "pcc_tile", "pcc_slide_beyond_depth", "r2",
             "pcc_slide_chosen", "pcc_slide_h_optimistic", "pcc_fold_chosen",
             "pcc_fold_h_optimistic")  # fmt: skip
 _TOP = 50  # genes of PCC@H
-_AGAIN = " (control)"  # of a control whose name a candidate with other settings has
 _MOST = 2**31  # bytes of predictions that are kept
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class ExpressionComparison(ScoreTable):
     """Scores of predicted expression on slides that a method was not fitted on.
 
     Attributes
     ----------
-    folds, digest, settings, baselines, notes, about
+    folds, digest, settings, baselines, notes, about, identities, failures
         As in :class:`~smalti.scores.table.Scores`; ``repeat`` is the seed.
     genes
         One row per method, fold and gene (first seed): ``gene``, ``pcc_slide``, ``chosen`` (whether
@@ -82,7 +78,7 @@ class ExpressionComparison(ScoreTable):
         there = dict.fromkeys(self.folds.dropna(subset="value")["metric"])
         return (*(m for m in _METRICS if m in there), *(m for m in there if m not in _METRICS))
 
-    def counts(self) -> dict[str, str]:
+    def facts(self) -> dict[str, str]:
         """Tiles, genes, folds and seeds."""
         fold = self.folds[["fold"]].drop_duplicates()
         hidden = {}
@@ -131,6 +127,7 @@ def compare_expression(
     view: str | None = None,
     top: int = _TOP,
     nan: str = "drop",
+    n_jobs: int | None = None,
     progress: bool | None = None,
     cache: str | Path | None = None,
     unseen: Any = None,
@@ -167,10 +164,12 @@ def compare_expression(
         as published.
     nan
         What a gene without a correlation counts (see :func:`expression_scores`).
+    n_jobs
+        Worker processes; 1: none, -1: every core, None: as many as make it end sooner.
     progress
-        Show a bar; None: on a terminal only.
+        Show a bar; None: on a terminal, elsewhere a line of the log for each fit.
     cache
-        Folder that keeps each fit's scores and predictions; a comparison that was killed goes on.
+        Folder that keeps each fit's predictions; a comparison that was killed goes on.
     unseen
         Hide genes from training and score these: "highest" (the published protocol, and the easy
         one), "random", "blocks" (whole gene sets: the hard one), or names; see
@@ -201,117 +200,76 @@ def compare_expression(
         If there is nothing to leave out, a view or gene is missing, or every method fails.
     """
     bags = as_slides(slides)
-    chosen = _line_up(candidates, genes, view, unseen is not None, vectors)
+    lineup = line_up(candidates, ExpressionMethod)
+    _prepare(lineup, genes, view, unseen is not None, vectors)
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not numbers:
         raise InputError("seeds=0: at least one fit of each method is needed.")
     parts = expression_folds(bags, by=by, folds=folds)
     notes = [*bags.notes, *_warnings(bags, by)]
-    digest = _digest(bags, parts)
-    jobs = [(label, k, seed) for label, method in chosen.items() for k in range(len(parts))
-            for seed in (numbers if method.stochastic else numbers[:1])]  # fmt: skip
-    runner = Runner(bags, parts, top, nan, None if cache is None else Path(cache), digest,
-                    view)  # fmt: skip
+    hidden = None
     if unseen is not None:
         hiding = Hiding(unseen, n_unseen, vectors, sets, genes)
-        runner.hidden = hiding.of(bags, parts, chosen)
+        hidden = hiding.of(bags, parts, lineup.methods)
         notes += hiding.notes
-    rows: list[dict[str, Any]] = []
-    tables: list[pd.DataFrame] = []
-    predictions: dict[str, np.ndarray] = {}
-    names: dict[str, tuple[str, ...]] = {}
-    failed: dict[str, str] = {}
-    with Progress(progress, "expression") as bar:
-        bar.start("", len(jobs))
-        for label, k, seed in jobs:
-            bar.advance()
-            if label in failed:
-                continue
-            try:
-                answer = runner.run(chosen[label], k, seed)
-            except FAILURES as error:
-                what = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-                failed[label] = f"{label} was left out: {what}{error}"
-                continue
-            rows += [{"method": label, "repeat": seed, "fold": k, "metric": m, "value": v,
-                      **answer["about"]} for m, v in answer["metrics"].items()]  # fmt: skip
-            if seed == numbers[0]:
-                tables.append(answer["genes"].assign(method=label, fold=k))
-                own = tuple(answer["genes"]["gene"])
-                if names.setdefault(label, own) != own or _too_large(bags, own, len(chosen)):
-                    continue
-                shape = (bags.n_instances, len(own))
-                table = predictions.setdefault(label, np.full(shape, np.nan, dtype=np.float32))
-                table[parts[k][1]] = answer["predicted"]
-    done = [m for m in chosen if m not in failed]
-    if not done:
-        raise InputError("no method could be run. " + " ".join(failed.values()))
-    rows = [r for r in rows if r["method"] not in failed]
-    common = {names[m] for m in done}
-    by_fold = {h.unseen for h in runner.hidden or ()}
-    same = len(common) == 1 and (
-        len(by_fold) == 1 if by_fold else not isinstance(genes, (int, np.integer))
-    )
+    arena = Slides(bags, parts, numbers, top, nan, view, hidden)
+    outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache)
+    varying = isinstance(genes, (int, np.integer)) if hidden is None \
+        else len({h.unseen for h in hidden}) > 1  # fmt: skip
+    names, predictions = ((), {}) if varying else _predictions(arena, outcome)
     return ExpressionComparison(
-        folds=pd.DataFrame(rows), digest=digest, notes=(*notes, *failed.values()), about=repr(bags),
-        settings={m: chosen[m].get_params(deep=False) for m in done},
-        baselines=tuple(m for m in done if chosen[m].baseline or
-                        (unseen is not None and m.removesuffix(_AGAIN) in controls(vectors))),
-        genes=pd.concat([t for t in tables if t["method"].iloc[0] not in failed]),
-        ceiling=runner.ceilings(), by=by, unseen=runner.hidden_table(),
-        gene_names=next(iter(common)) if same else (),
-        predictions={m: predictions[m] for m in done if m in predictions} if same else {},
+        **outcome.table(lineup, notes), digest=arena.digest, about=repr(bags),
+        genes=pd.concat([a.extra["genes"].assign(method=label, fold=fold)
+                         for (label, _, fold), a in outcome.answers.items()]),
+        ceiling=arena.ceilings(lineup.methods, outcome.answers), by=by,
+        unseen=arena.hidden_genes(), gene_names=names, predictions=predictions,
     )  # fmt: skip
 
 
-# ---------------------------------------------------------------- what is compared
+def _predictions(arena: Slides, outcome: Outcome) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Genes and predictions of the first seed, each tile by the fold that tested it.
+
+    Nothing where methods have genes of their own, or all would take too much memory.
+    """
+    names = {tuple(a.note["genes"]) for a in outcome.answers.values()}
+    if len(names) > 1:
+        return (), {}
+    (genes,) = names
+    shape = (arena.bags.n_instances, len(genes))
+    labels = dict.fromkeys(label for label, *_ in outcome.answers)
+    if 4 * shape[0] * shape[1] * len(labels) > _MOST:
+        return genes, {}
+    tables = {label: np.full(shape, np.nan, dtype=np.float32) for label in labels}
+    for (label, _, fold), answer in outcome.answers.items():
+        tables[label][arena.parts[fold][1]] = answer.arrays["predicted"]
+    return genes, tables
 
 
-def _line_up(
-    candidates: Any, genes: Any, view: str | None, unseen: bool, vectors: Any
-) -> dict[str, ExpressionMethod]:
-    """Label -> method, with ridge and the controls."""
-    if isinstance(candidates, (str, ExpressionMethod)):
-        candidates = [candidates]
-    given: list[tuple[str | None, Candidate]] = (
-        list(candidates.items()) if isinstance(candidates, Mapping)
-        else [(c if isinstance(c, str) else None, c) for c in candidates]
-    )  # fmt: skip
-    chosen: dict[str, ExpressionMethod] = {}
-    for label, candidate in given:
-        method = make(candidate) if isinstance(candidate, str) else clone(candidate)
-        if not isinstance(method, ExpressionMethod):
-            raise InputError(f"{candidate!r} is no method of smalti.expression.")
+# ---------------------------------------------------------------- who takes part
+
+
+def _prepare(lineup: Lineup, genes: Any, view: str | None, unseen: bool, vectors: Any) -> None:
+    """What all methods share, ridge and the controls; labels say who saw the hidden genes."""
+    for method in lineup.methods.values():
         if getattr(method, "vectors", "none") is None:
             method.vectors = vectors
-        label = new_label(label, method, chosen)
-        chosen[trained_on(label, method) if unseen else label] = method
     if unseen:
+        for label, method in list(lineup.methods.items()):
+            lineup.rename(label, trained_on(label, method))
         for label, method in controls(vectors).items():
-            there = chosen.get(label, method)
-            taken = (there.name, there.get_params()) != (method.name, method.get_params())
-            chosen.setdefault(f"{label}{_AGAIN}" if taken else label, method)
-    own = [m.genes for m in chosen.values() if m.genes is not None]
+            lineup.add_control(method, label)
+    own = [m.genes for m in lineup.methods.values() if m.genes is not None]
     for name, cls in methods("expression").items():
-        if "vectors" in cls().get_params():
+        if not cls.baseline or "vectors" in cls().get_params():
             continue
         plain = cls(genes=own[0] if own and genes is None else None)
-        same = [m for m in chosen.values() if m.get_params() == plain.get_params()
-                and m.name == name]  # fmt: skip
-        if cls.baseline and not same:
-            label = f"{name} (oracle)" if cls.oracle else name
-            chosen.setdefault(trained_on(label, plain) if unseen else label, plain)
-    for method in chosen.values():
+        label = f"{name} (oracle)" if cls.oracle else name
+        lineup.add_control(plain, trained_on(label, plain) if unseen else label)
+    for method in lineup.methods.values():
         if genes is not None and not unseen:
             method.genes = genes
         if view is not None and method.x is None and not method.images and not method.oracle:
             method.x = view
-    return chosen
-
-
-def _too_large(bags: Bags, genes: Sequence[str], n_methods: int) -> bool:
-    """Whether predictions of all methods would take more memory than a comparison may."""
-    return 4 * bags.n_instances * len(genes) * n_methods > _MOST
 
 
 def _warnings(bags: Bags, by: str) -> Iterator[str]:
@@ -324,10 +282,3 @@ def _warnings(bags: Bags, by: str) -> Iterator[str]:
         yield "other slides of a test slide's donor train: a new donor is harder."
     if by == "donor" and bags.donor == "bag":
         yield "each slide counts as its own donor."
-
-
-def _digest(bags: Bags, parts: list[tuple[np.ndarray, np.ndarray]]) -> str:
-    sha = hashlib.sha256(bags.digest.encode())
-    for train, test in parts:
-        sha.update(train.tobytes() + b"|" + test.tobytes())
-    return sha.hexdigest()[:16]

@@ -1,96 +1,123 @@
-"""One fit of a comparison of expression: fitted or read from the cache, and scored."""
+"""``Slides``: the arena of expression: tiles of slides that are left out in turn."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
-import json
-import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
 
-from smalti._version import __version__
 from smalti.bags import Bags
+from smalti.comparison.cache import Answer
 from smalti.comparison.hiding import Hidden
+from smalti.comparison.race import Arena
+from smalti.comparison.splits import Split
 from smalti.errors import InputError
 from smalti.expression.base import ExpressionMethod, default_view
 from smalti.genes.read import as_vectors
 from smalti.genes.units import gene_positions, measured
-from smalti.genes.vectors import GeneVectors
 from smalti.scores.expression_limits import morans_i, reliability_ceiling
 from smalti.scores.expression_metrics import expression_scores, pcc_beyond, pearson_slides
 from smalti.solve.leave_out import tuning_groups
 from smalti.solve.ridge import ALPHAS, left_out, tune
-from smalti.system.files import atomic_write
 
 
-class Runner:
-    """Fits and scores; what folds share (chosen genes, ceilings) is computed once."""
+class Slides(Arena):
+    """Tiles that are left out in turn; a fit answers with its predictions of them.
+
+    Parameters
+    ----------
+    bags
+        Slides.
+    parts
+        (training, test) positions of tiles of each fold.
+    seeds
+        Of the fits; the first alone where a method has no randomness.
+    top, nan, view
+        As in :func:`smalti.compare_expression`.
+    hidden
+        Genes of each fold that are hidden from training.
+    """
+
+    title = "expression"
 
     def __init__(
-        self, bags: Bags, parts: list[tuple[np.ndarray, np.ndarray]], top: int, nan: str,
-        cache: Path | None, digest: str, view: str | None = None,
+        self, bags: Bags, parts: list[tuple[np.ndarray, np.ndarray]], seeds: Sequence[int],
+        top: int, nan: str, view: str | None = None, hidden: list[Hidden] | None = None,
     ) -> None:  # fmt: skip
-        self.bags, self.parts, self.top, self.nan = bags, parts, top, nan
-        self.cache, self.digest, self.view = cache, digest, view
-        self.hidden: list[Hidden] | None = None
+        self.bags, self.parts, self.seeds = bags, parts, list(seeds)
+        self.top, self.nan, self.view, self.hidden = top, nan, view, hidden
+        sha = hashlib.sha256(bags.digest.encode())
+        for train, test in parts:
+            sha.update(train.tobytes() + b"|" + test.tobytes())
+        self.digest = sha.hexdigest()[:16]
         self._best: dict[Any, list[str]] = {}
-        self._ceilings: dict[int, pd.DataFrame] = {}
-        self._vectors: dict[str, str] = {}
+        self._vectors: dict[str, Any] = {}
 
-    def run(self, method: ExpressionMethod, k: int, seed: int) -> dict[str, Any]:
-        """Scores, the genes' table and predictions of one fit."""
-        fitted_on, asked = (None, None) if self.hidden is None else self.hidden[k].split(method)
-        file = self._file(method, k, seed)
-        train, test = (self.bags.keep(rows) for rows in self.parts[k])
-        start = time.perf_counter()
-        if file is not None and file.with_suffix(".json").exists() and file.exists():
-            note = json.loads(file.with_suffix(".json").read_text())
-            names, seconds = tuple(note["genes"]), note["seconds"]
-            predicted = np.load(file, allow_pickle=False)
-        else:
-            fitted = clone(method).set_params(seed=seed, progress=False)
-            if fitted_on is not None:
-                fitted.genes = fitted_on
-            fitted.fit(train)
-            names = fitted.genes_ if asked is None else asked
-            predicted = fitted.predict(test, names)
-            seconds = time.perf_counter() - start
-            if file is not None:
-                _keep(file, predicted, names, seconds)
+    def splits(self, method: Any) -> list[Split]:
+        """Every fold with every seed; the repeat is the seed."""
+        seeds = self.seeds if method.stochastic else self.seeds[:1]
+        return [Split(s, k, *part) for k, part in enumerate(self.parts) for s in seeds]
+
+    def seed(self, method: Any, split: Split) -> int:
+        """The repeat."""
+        return split.repeat
+
+    def keeps(self, split: Split) -> bool:
+        """Predictions of the first seed are part of the table."""
+        return split.repeat == self.seeds[0]
+
+    def identity(self, method: Any) -> str:
+        """Settings; of a file of vectors what it holds, for it may be written anew."""
+        file = getattr(method, "vectors", None)
+        if isinstance(file, (str, Path)) and file != "random":
+            if str(file) not in self._vectors:
+                self._vectors[str(file)] = as_vectors(file)
+            method = copy.copy(method)
+            method.vectors = self._vectors[str(file)]
+        return super().identity(method)
+
+    def key(self, method: Any, split: Split) -> str:
+        """The hidden genes."""
+        return "" if self.hidden is None else self.hidden[split.fold].digest
+
+    def fit(self, method: Any, split: Split) -> Answer:
+        """Predicted expression of the test tiles, and of which genes."""
+        seen, asked = (None, None) if self.hidden is None else self.hidden[split.fold].split(method)
+        if seen is not None:
+            method.genes = seen
+        method.fit(self.bags.keep(split.train))
+        names = method.genes_ if asked is None else asked
+        predicted = method.predict(self.bags.keep(split.test), names)
+        return Answer({"predicted": predicted}, {"genes": list(names)})
+
+    def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
+        """The forms of Pearson and errors; beside them the table of genes, for the first seed."""
+        names, predicted = tuple(answer.note["genes"]), answer.arrays["predicted"]
+        train, test = self.bags.keep(split.train), self.bags.keep(split.test)
         true = measured(test, view=method.counts, genes=names, units=method.units)
-        best = self._chosen(method, names, k, train)
+        best = self._chosen(method, names, split.fold, train)
         at = {g: i for i, g in enumerate(names)}
+        nan: Any = self.nan
         scores = expression_scores(
             predicted, true, test.index, chosen=[at[g] for g in best] if best else None,
-            top=self.top, nan=self.nan,  # type: ignore[arg-type]
+            top=self.top, nan=nan,
         )  # fmt: skip
         if method.units != "given":
             total = np.asarray(test.view(method.counts)[1].sum(1), dtype=np.float64).reshape(-1)
             scores["pcc_slide_beyond_depth"] = pcc_beyond(
-                predicted,
-                true,
-                test.index,
-                np.log1p(total),
-                nan=self.nan,  # type: ignore[arg-type]
+                predicted, true, test.index, np.log1p(total), nan=nan
             )
-        each = pearson_slides(predicted, true, test.index)
-        with np.errstate(invalid="ignore"):
-            mean = np.nansum(each, 0) / np.isfinite(each).sum(0)
-        self._ceiling(method, names, k, test)
-        table = pd.DataFrame({"gene": names, "pcc_slide": mean, "chosen": np.isin(names, best)})
-        if {"x_um", "y_um"} <= set(test.instance):
-            xy = test.instance[["x_um", "y_um"]].to_numpy(float)
-            for name, values in (("measured", true), ("predicted", predicted)):
-                table[f"morans_i_{name}"] = morans_i(values, xy, test.index)
-        about = {"n_train": train.n_instances, "n_test": test.n_instances, "seconds": seconds}
-        return {"metrics": scores, "genes": table, "predicted": predicted, "about": about}
+        if self.keeps(split):
+            answer.extra["genes"] = _gene_table(names, best, predicted, true, test)
+        return scores
 
     def _chosen(
-        self, method: ExpressionMethod, names: tuple[str, ...], k: int, train: Bags
+        self, method: ExpressionMethod, names: tuple[str, ...], fold: int, train: Bags
     ) -> list[str]:
         """Genes that ridge predicts best in the training slides; never looks at the test fold."""
         if len(names) <= self.top:
@@ -99,51 +126,48 @@ class Runner:
             view = self.view or default_view(train, method.counts)
         except InputError:
             return []
-        key = (k, view, method.units, names)
+        key = (fold, view, method.units, names)
         if key not in self._best:
             target = measured(train, view=method.counts, genes=names, units=method.units)
             self._best[key] = [names[i] for i in best_predicted(train, view, target, self.top)]
         return self._best[key]
 
-    def _ceiling(
-        self, method: ExpressionMethod, names: tuple[str, ...], k: int, test: Bags
-    ) -> None:
-        if k in self._ceilings or method.units == "given":
-            return
-        table = test.view(method.counts)[1][:, gene_positions(test, names, method.counts)]
-        values = reliability_ceiling(table, test.index, repeats=2)
-        self._ceilings[k] = pd.DataFrame({"fold": k, "gene": names, "ceiling": values})
-
-    def hidden_table(self) -> pd.DataFrame:
-        """The hidden genes of all folds."""
+    def hidden_genes(self) -> pd.DataFrame:
+        """fold, gene: the hidden genes of all folds."""
         rows = [(k, g) for k, fold in enumerate(self.hidden or []) for g in fold.unseen]
         return pd.DataFrame(rows, columns=["fold", "gene"])
 
-    def ceilings(self) -> pd.DataFrame:
-        """Of all folds."""
-        if not self._ceilings:
+    def ceilings(
+        self, methods: Mapping[str, ExpressionMethod], answers: Mapping[Any, Answer]
+    ) -> pd.DataFrame:
+        """fold, gene, ceiling: by the genes of the first method in the table that has counts."""
+        tables: dict[int, pd.DataFrame] = {}
+        for (label, _, fold), answer in answers.items():
+            method = methods[label]
+            if fold in tables or method.units == "given":
+                continue
+            names, test = answer.note["genes"], self.bags.keep(self.parts[fold][1])
+            counts = test.view(method.counts)[1][:, gene_positions(test, names, method.counts)]
+            values = reliability_ceiling(counts, test.index, repeats=2)
+            tables[fold] = pd.DataFrame({"fold": fold, "gene": names, "ceiling": values})
+        if not tables:
             return pd.DataFrame({"fold": [], "gene": [], "ceiling": []})
-        return pd.concat(self._ceilings.values(), ignore_index=True)
+        return pd.concat(tables.values(), ignore_index=True)
 
-    def _digest_of(self, vectors: Any) -> str:
-        """Of what a file of vectors holds, not of its name: it may be written anew."""
-        if isinstance(vectors, GeneVectors):
-            return vectors.digest
-        if str(vectors) not in self._vectors:
-            self._vectors[str(vectors)] = as_vectors(vectors).digest
-        return self._vectors[str(vectors)]
 
-    def _file(self, method: ExpressionMethod, k: int, seed: int) -> Path | None:
-        if self.cache is None:
-            return None
-        settings = {n: getattr(v, "digest", v) for n, v in method.get_params(deep=False).items()
-                    if n not in ("progress", "accelerator", "seed")}  # fmt: skip
-        if settings.get("vectors") not in (None, "random"):
-            settings["vectors"] = self._digest_of(method.get_params(deep=False)["vectors"])
-        hidden = "" if self.hidden is None else f" {self.hidden[k].digest}"
-        key = (f"{__version__} {method.name} {sorted(settings.items())} {k} {seed} {self.digest}"
-               f"{hidden}")  # fmt: skip
-        return self.cache / f"{method.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
+def _gene_table(
+    names: tuple[str, ...], best: list[str], predicted: np.ndarray, true: np.ndarray, test: Bags
+) -> pd.DataFrame:
+    """One row per gene: its correlation, whether training chose it, how it lies on the slide."""
+    each = pearson_slides(predicted, true, test.index)  # (n_slides, n_genes)
+    with np.errstate(invalid="ignore"):
+        mean = np.nansum(each, 0) / np.isfinite(each).sum(0)
+    table = pd.DataFrame({"gene": names, "pcc_slide": mean, "chosen": np.isin(names, best)})
+    if {"x_um", "y_um"} <= set(test.instance):
+        xy = test.instance[["x_um", "y_um"]].to_numpy(float)
+        for name, values in (("measured", true), ("predicted", predicted)):
+            table[f"morans_i_{name}"] = morans_i(values, xy, test.index)
+    return table
 
 
 def best_predicted(bags: Bags, view: str, target: np.ndarray, top: int) -> np.ndarray:
@@ -177,10 +201,3 @@ def best_predicted(bags: Bags, view: str, target: np.ndarray, top: int) -> np.nd
     seen = np.isfinite(each)
     mean = np.where(seen, each, 0).sum(0) / np.maximum(seen.sum(0), 1)
     return np.argsort(-np.where(seen.any(0), mean, -2), kind="stable")[:top]
-
-
-def _keep(file: Path, predicted: np.ndarray, names: tuple[str, ...], seconds: float) -> None:
-    with atomic_write(file) as temporary, temporary.open("wb") as out:
-        np.save(out, predicted)
-    with atomic_write(file.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps({"genes": names, "seconds": seconds}))

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
+import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
 
-from smalti._version import __version__
 from smalti.bags import Bags
-from smalti.comparison.embedding import Question, fit_and_score
-from smalti.comparison.lineup import new_label
-from smalti.comparison.phenotype import FAILURES
+from smalti.comparison.cache import Answer
+from smalti.comparison.embedding import Question, embedding_scores
+from smalti.comparison.lineup import Lineup, line_up
+from smalti.comparison.race import Arena, race
+from smalti.comparison.splits import Split
 from smalti.comparison.table import ScoreTable
-from smalti.core.registry import make
 from smalti.errors import InputError
 from smalti.integrate.base import Integration, as_cells
 from smalti.integrate.block_pca import BlockPCA
 from smalti.preprocess import spec_text, steps_of
 from smalti.system.extras import absent
-from smalti.system.files import atomic_write
-from smalti.system.progress import Progress
 from smalti.system.tables import write_table
 
 if TYPE_CHECKING:
@@ -43,13 +40,13 @@ _METRICS = (
 )  # fmt: skip
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class IntegrationComparison(ScoreTable):
     """Scores of embeddings of the same cells.
 
     Attributes
     ----------
-    folds, digest, settings, baselines, notes, about
+    folds, digest, settings, baselines, notes, about, identities, failures
         As in :class:`~smalti.scores.table.Scores`; ``repeat`` is the seed.
     embeddings
         Method -> (n_scored, width) float32, of the first seed.
@@ -71,7 +68,7 @@ class IntegrationComparison(ScoreTable):
         there = dict.fromkeys(self.folds.dropna(subset="value")["metric"])
         return (*(m for m in _METRICS if m in there), *(m for m in there if m not in _METRICS))
 
-    def counts(self) -> dict[str, str]:
+    def facts(self) -> dict[str, str]:
         """Cells, labels, seeds."""
         n_train, n_test = self.folds["n_train"].min(), self.folds["n_test"].max()
         return {
@@ -116,7 +113,7 @@ def compare_integration(
     by: str | Sequence[str] | None = None,
     seeds: int | Sequence[int] = 10,
     leave_out: Sequence[str] = ("unknown", "Unknown", "doublet"),
-    n_jobs: int = 1,
+    n_jobs: int | None = None,
     progress: bool | None = None,
     cache: str | Path | None = None,
 ) -> IntegrationComparison:
@@ -141,16 +138,16 @@ def compare_integration(
     n_clusters
         Clusters for all embeddings; the number of labels when left out.
     by
-        Algorithms: kmeans, ward, leiden (see :func:`smalti.evaluate.cluster`); None: all, Leiden
+        Algorithms: kmeans, ward, leiden (see :func:`smalti.scores.cluster`); None: all, Leiden
         where igraph is installed. WNN's own graph is what Leiden sees of it.
     seeds
         How many, or which.
     leave_out
         Labels that are no group: their cells are embedded and not scored.
     n_jobs
-        Worker processes of one thread each.
+        Worker processes; 1: none, -1: every core, None: as many as make it end sooner.
     progress
-        Show a bar; None: on a terminal only.
+        Show a bar; None: on a terminal, elsewhere a line of the log for each fit.
     cache
         Folder that keeps the scores of each fit as it is done; a comparison that was killed goes
         on from it.
@@ -175,101 +172,102 @@ def compare_integration(
     bags = as_cells(bags).check()
     if len(bags.x) < 2:
         raise InputError(f"integration needs two views or more; there is {next(iter(bags.x))!r}.")
-    if isinstance(candidates, (str, Integration)):
-        candidates = [candidates]
     codes, names = _groups(bags, label, leave_out)
     chosen_by, lacking = _algorithms(by)
     question = Question(
         labels=codes, batch=None if batch is None else _column(bags, batch).astype(str).to_numpy(),
         n_clusters=n_clusters or len(names), by=chosen_by,
     )  # fmt: skip
-    chosen = dict(_line_up(candidates, bags))
+    lineup = line_up(candidates, Integration)
+    _add_controls(lineup, bags)
+    _check(question, seeds)
     numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    if not numbers:
-        raise InputError("seeds=0: at least one fit of each method is needed.")
-    wrong = [a for a in question.by if a not in ("kmeans", "ward", "leiden")]
-    if wrong or not 2 <= question.n_clusters <= (codes >= 0).sum():
-        raise InputError(
-            f"by={question.by}, n_clusters={question.n_clusters}: there are kmeans, ward and "
-            f"leiden, into 2 to {int((codes >= 0).sum()):,} clusters."
-        )
     groups, notes = _split_by(bags)
-    cells, notes = _loose(bags), [*bags.notes, *notes, *lacking]
-    digest = hashlib.sha256(
-        f"{bags.digest} {label} {names} {question.n_clusters} {question.by}".encode()
-        + codes.tobytes()
-        + ("" if question.batch is None else "\0".join(question.batch)).encode()
-    ).hexdigest()[:16]
-    jobs = []
-    for name, method in chosen.items():
-        for number in numbers:
-            file = None if cache is None else _file(Path(cache), method, number, digest)
-            ready = clone(method).set_params(seed=number, progress=False)
-            jobs.append((name, number, ready, _split(groups, number), file, number == numbers[0]))
-    rows: list[dict[str, Any]] = []
-    embeddings: dict[str, np.ndarray] = {}
-    failed: dict[str, list[str]] = {}
-    with Progress(progress, "integrations") as bar:
-        bar.start("", len(jobs))
-        for name, number, answer in _run(jobs, cells, question, n_jobs):
-            bar.advance()
-            if isinstance(answer, str):
-                failed.setdefault(name, []).append(answer)
-                continue
-            scores, embedding = answer
-            rows += [{"method": name, "repeat": number, "fold": 0, "metric": m, "value": v,
-                      **scores["about"]} for m, v in scores["metrics"].items()]  # fmt: skip
-            if embedding is not None:
-                embeddings[name] = embedding
-    for name, reasons in failed.items():
-        whole = "was left out" if len(reasons) == len(numbers) else f"failed {len(reasons)} times"
-        notes.append(f"{name} {whole}: {reasons[0]}")
-    if not rows:
-        raise InputError("no method could be run. " + " ".join(notes))
-    folds = pd.DataFrame(rows)
-    order = {name: i for i, name in enumerate(chosen)}
-    folds = folds.sort_values(["method", "repeat"], kind="stable", key=lambda c: c.map(order)
-                              if c.name == "method" else c).reset_index(drop=True)  # fmt: skip
-    done = list(folds["method"].unique())
-    if any(chosen[m].transductive for m in done):
-        known = ", ".join(m for m in done if chosen[m].transductive)
-        notes.append(f"{known} knows no new cells: fitted on all cells, held-out ones included.")
+    arena = _Cells(bags, question, [_split(groups, n) for n in numbers], f"{label} {names}")
+    outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache)
+    done = list(dict.fromkeys(outcome.folds["method"]))
+    known = [k for k in done if lineup.methods[k].transductive]
+    if known:
+        notes.append(f"{', '.join(known)} knows no new cells: fitted on all cells, held-out ones "
+                     "included.")  # fmt: skip
     scored = np.flatnonzero(codes >= 0)
     return IntegrationComparison(
-        folds=folds, digest=digest, notes=tuple(notes), about=repr(bags),
-        settings={m: chosen[m].get_params(deep=False) | {"preprocess": _steps(chosen[m])}
-                  for m in done},
-        baselines=tuple(m for m in done if chosen[m].baseline),
-        embeddings={m: embeddings[m] for m in done if m in embeddings},
-        labels=np.asarray(names, dtype=object)[codes[scored]], cells=scored,
+        **outcome.table(lineup, [*bags.notes, *notes, *lacking]),
+        digest=arena.digest, about=repr(bags), cells=scored,
+        embeddings={k: a.arrays["embedding"] for (k, *_), a in outcome.answers.items()},
+        labels=np.asarray(names, dtype=object)[codes[scored]],
     )  # fmt: skip
 
 
-# ---------------------------------------------------------------- what is compared on what
+class _Cells(Arena):
+    """Cells of which 80 % train; a fit answers with what its embedding of all is worth."""
+
+    title = "integrations"
+
+    def __init__(self, bags: Bags, question: Question, parts: list[Split], about: str) -> None:
+        self.cells, self.question, self.parts = _loose(bags), question, parts
+        asked = f"{bags.digest} {about} {question.n_clusters} {question.by}"
+        batch = "" if question.batch is None else "\0".join(question.batch)
+        told = asked.encode() + question.labels.tobytes() + batch.encode()
+        self.digest = hashlib.sha256(told).hexdigest()[:16]
+
+    def splits(self, method: Any) -> list[Split]:
+        return self.parts
+
+    def seed(self, method: Any, split: Split) -> int:
+        return split.repeat
+
+    def keeps(self, split: Split) -> bool:
+        return split is self.parts[0]  # pictures are of the first seed
+
+    def key(self, method: Any, split: Split) -> str:
+        return "with its embedding" if split.repeat == self.parts[0].repeat else ""
+
+    def sizes(self, method: Any, split: Split) -> tuple[int, int]:
+        n = len(self.cells) if method.transductive else len(split.train)
+        return n, len(split.test)
+
+    def fit(self, method: Any, split: Split) -> Answer:
+        """Scores, for they take longer than many a fit; and the first seed's embedding."""
+        reason = method.unavailable()
+        if reason is not None:
+            raise InputError(reason)
+        began = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = method.fit(self.cells if method.transductive else self.cells[split.train])
+            z = model.transform(self.cells)
+            seconds = time.perf_counter() - began
+            scores = embedding_scores(model, z, self.cells, split, self.question)
+        first = split.repeat == self.parts[0].repeat
+        shown = {"embedding": z[self.question.labels >= 0].astype(np.float32)} if first else {}
+        return Answer(shown, {"scores": scores}, seconds)
+
+    def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
+        return answer.note["scores"]
 
 
-def _line_up(
-    candidates: Iterable[Candidate] | Mapping[str, Candidate], bags: Bags
-) -> Iterator[tuple[str, Integration]]:
-    """Label -> method, with the linear baselines."""
-    given: list[tuple[str | None, Candidate]] = (
-        list(candidates.items()) if isinstance(candidates, Mapping)
-        else [(c if isinstance(c, str) else None, c) for c in candidates]
-    )  # fmt: skip
-    chosen: dict[str, Integration] = {}
-    for label, candidate in given:
-        method = make(candidate) if isinstance(candidate, str) else candidate
-        if not isinstance(method, Integration):
-            raise InputError(f"{candidate!r} is no method of smalti.integrate.")
-        chosen[new_label(label, method, chosen)] = method
+def _add_controls(lineup: Lineup, bags: Bags) -> None:
+    """Block-scaled PCA of all modalities and of each alone."""
     # steps of the candidates' own go for the controls too, where all agree
-    own = {spec_text(steps_of(m.preprocess)): m.preprocess for m in chosen.values()
+    own = {spec_text(steps_of(m.preprocess)): m.preprocess for m in lineup.methods.values()
            if m.preprocess != "auto"}  # fmt: skip
     steps = next(iter(own.values())) if len(own) == 1 else "auto"
-    chosen.setdefault("block_pca", BlockPCA(preprocess=steps))
+    lineup.add_control(BlockPCA(preprocess=steps))
     for view in bags.x:
-        chosen.setdefault(f"{view} alone", BlockPCA(modality=view, preprocess=steps))
-    yield from chosen.items()
+        lineup.add_control(BlockPCA(modality=view, preprocess=steps), f"{view} alone")
+
+
+def _check(question: Question, seeds: int | Sequence[int]) -> None:
+    if not (seeds if isinstance(seeds, int) else len(seeds)):
+        raise InputError("seeds=0: at least one fit of each method is needed.")
+    n = int((question.labels >= 0).sum())
+    wrong = [a for a in question.by if a not in ("kmeans", "ward", "leiden")]
+    if wrong or not 2 <= question.n_clusters <= n:
+        raise InputError(
+            f"by={question.by}, n_clusters={question.n_clusters}: there are kmeans, ward and "
+            f"leiden, into 2 to {n:,} clusters."
+        )
 
 
 def _algorithms(by: str | Sequence[str] | None) -> tuple[tuple[str, ...], list[str]]:
@@ -280,10 +278,6 @@ def _algorithms(by: str | Sequence[str] | None) -> tuple[tuple[str, ...], list[s
     if reason is None:
         return ("kmeans", "ward", "leiden"), []
     return ("kmeans", "ward"), [f"clusters by Leiden were left out: {reason}."]
-
-
-def _steps(method: Integration) -> str:
-    return "auto" if method.preprocess == "auto" else spec_text(steps_of(method.preprocess))
 
 
 def _column(bags: Bags, name: str) -> pd.Series:
@@ -318,12 +312,12 @@ def _split_by(bags: Bags) -> tuple[np.ndarray, list[str]]:
     ]
 
 
-def _split(groups: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of 80 % of the cells to train on, and of the rest."""
+def _split(groups: np.ndarray, seed: int) -> Split:
+    """80 % of the cells to train on, and the rest; the repeat is the seed."""
     rng = np.random.default_rng([seed, 20])
     order = rng.permutation(int(groups.max()) + 1)
     held = np.isin(groups, order[: max(1, len(order) // 5)])
-    return np.flatnonzero(~held), np.flatnonzero(held)
+    return Split(seed, 0, np.flatnonzero(~held), np.flatnonzero(held))
 
 
 def _loose(bags: Bags) -> Bags:
@@ -334,59 +328,3 @@ def _loose(bags: Bags) -> Bags:
     return Bags.from_rows(
         bags.x, np.arange(n), features=bags.features, present=bags.present
     )  # fmt: skip
-
-
-# ---------------------------------------------------------------- one fit
-
-
-def _run(
-    jobs: list[Any], cells: Bags, question: Question, n_jobs: int
-) -> Iterator[tuple[str, int, Any]]:
-    if n_jobs == 1:
-        for job in jobs:
-            yield _one(job, cells, question)
-        return
-    from joblib import Parallel, delayed
-
-    pool = Parallel(n_jobs=n_jobs, return_as="generator_unordered", inner_max_num_threads=1)
-    yield from pool(delayed(_one_thread)(job, cells, question) for job in jobs)
-
-
-def _one_thread(job: Any, cells: Bags, question: Question) -> tuple[str, int, Any]:
-    import torch
-
-    torch.set_num_threads(1)
-    return _one(job, cells, question)
-
-
-def _one(job: Any, cells: Bags, question: Question) -> tuple[str, int, Any]:
-    """Scores of one fit, and its embedding if it is the first; or why it failed."""
-    name, seed, method, (train, held), file, first = job
-    if file is not None and file.exists() and (not first or file.with_suffix(".npy").exists()):
-        kept = json.loads(file.read_text())
-        return name, seed, (kept, np.load(file.with_suffix(".npy")) if first else None)
-    reason = method.unavailable()
-    if reason is not None:
-        return name, seed, reason
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            scores, z = fit_and_score(method, cells, train, held, question, seed)
-    except FAILURES as error:
-        what = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        return name, seed, f"{what}{error}"
-    embedding = z[question.labels >= 0] if first else None
-    if file is not None:
-        if embedding is not None:
-            with atomic_write(file.with_suffix(".npy")) as temporary, temporary.open("wb") as out:
-                np.save(out, embedding)
-        with atomic_write(file) as temporary:
-            temporary.write_text(json.dumps(scores))
-    return name, seed, (scores, embedding)
-
-
-def _file(folder: Path, method: Integration, seed: int, digest: str) -> Path:
-    settings = {k: v for k, v in method.get_params(deep=False).items()
-                if k not in ("progress", "accelerator", "seed", "preprocess")}  # fmt: skip
-    key = f"{__version__} {method.name} {sorted(settings.items())} {_steps(method)} {seed} {digest}"
-    return folder / f"{method.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"

@@ -1,26 +1,158 @@
-"""Who takes part."""
+"""Who takes part in a comparison, and what each is called in its table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+
+from smalti.core.estimator import Estimator
+from smalti.core.identity import identity
+from smalti.core.registry import make
 from smalti.errors import InputError
+from smalti.preprocess import spec_text, steps_of
 
 
-def new_label(label: str | None, method: Any, chosen: Mapping[str, Any]) -> str:
-    """Name a method of a comparison: its own, with the settings that tell it from a namesake.
+@dataclasses.dataclass
+class Lineup:
+    """Methods by their labels, in the order of the table.
+
+    Attributes
+    ----------
+    kind
+        Class that all of them are of.
+    methods
+        Label -> method, not fitted, a clone of what was given.
+    baselines
+        Labels of those that run in every comparison.
+    notes
+        What was left out, and why.
+    """
+
+    kind: type[Estimator]
+    methods: dict[str, Any] = dataclasses.field(default_factory=dict)
+    baselines: set[str] = dataclasses.field(default_factory=set)
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, candidate: Any, label: str | None = None) -> str:
+        """Add a candidate; where its label is taken, what tells it from the other is added to it.
+
+        Raises
+        ------
+        InputError
+            If it is no method of this kind, or is there already with the same settings.
+        """
+        method = self._method(candidate)
+        if label is None and isinstance(candidate, str):
+            label = candidate  # "umint:fast"
+        label = label or _name(method)
+        if label in self.methods:  # the same method twice: say what differs
+            label = f"{label} {_changed(method, self.methods[label])}".strip()
+        if label in self.methods:
+            raise InputError(f"{label!r} is named twice with the same settings.")
+        self.methods[label] = method
+        if method.baseline:
+            self.baselines.add(label)
+        return label
+
+    def add_control(self, method: Any, label: str | None = None) -> None:
+        """Add what is to be beaten, unless a candidate is just that.
+
+        Raises
+        ------
+        InputError
+            If another kind of method bears its label.
+        """
+        label = label or _name(method)
+        same = [k for k, m in self.methods.items() if identity(m) == identity(method)]
+        if same:
+            self.baselines |= set(same[:1])
+            return
+        if label in self.methods:
+            if type(self.methods[label]) is not type(method):
+                raise InputError(f"{label!r} is the name of a baseline: choose another label.")
+            label = f"{label} (control)"
+        self.methods[label] = method
+        self.baselines.add(label)
+
+    def rename(self, old: str, new: str) -> None:
+        """Call one otherwise; its place stays."""
+        self.methods = {new if k == old else k: m for k, m in self.methods.items()}
+        self.baselines = {new if k == old else k for k in self.baselines}
+
+    def drop(self, label: str, why: str) -> None:
+        """Leave one out, and say so."""
+        self.notes.append(why)
+        self.baselines.discard(label)
+        del self.methods[label]
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Label -> settings, steps as text."""
+        return {k: m.get_params(deep=False) | {"preprocess": _steps(m)}
+                for k, m in self.methods.items()}  # fmt: skip
+
+    def _method(self, candidate: Any) -> Any:
+        method = make(candidate) if isinstance(candidate, str) else candidate
+        if isinstance(method, Pipeline):
+            method = self._whole(method)
+        if not isinstance(method, self.kind):
+            raise InputError(f"{candidate!r} is no method of {_room(self.kind)}.")
+        return clone(method)
+
+    def _whole(self, pipeline: Pipeline) -> Any:
+        """A pipeline as a method with the steps before it."""
+        *steps, (_, method) = pipeline.steps
+        if not isinstance(method, self.kind):
+            raise InputError(f"the last step of a pipeline must be a method, not {method!r}.")
+        if method.preprocess not in (None, "auto"):
+            raise InputError("the pipeline's method has a preprocess of its own: name one of them.")
+        return clone(method).set_params(preprocess=tuple(step for _, step in steps))
+
+
+def line_up(candidates: Any, kind: type[Estimator]) -> Lineup:
+    """The candidates of a comparison: one or several names or methods, or a mapping from labels.
 
     Raises
     ------
     InputError
-        If there is one of that name with the same settings.
+        If one is no method of this kind, or one is named twice.
     """
-    label = label or method.name
-    if label in chosen:  # the same method twice: say what differs
-        changed = {k: v for k, v in method.get_params().items()
-                   if v != chosen[label].get_params().get(k)}  # fmt: skip
-        label = f"{label} {' '.join(f'{k}={v}' for k, v in changed.items())}".strip()
-    if label in chosen:
-        raise InputError(f"{label!r} is named twice with the same settings.")
-    return label
+    lineup = Lineup(kind)
+    for label, candidate in _given(candidates):
+        lineup.add(candidate, label)
+    return lineup
+
+
+def _given(candidates: Any) -> Iterator[tuple[str | None, Any]]:
+    if isinstance(candidates, Mapping):
+        yield from candidates.items()
+    elif isinstance(candidates, Iterable) and not isinstance(candidates, (str, Pipeline)):
+        yield from ((None, c) for c in candidates)
+    else:
+        yield None, candidates
+
+
+def _name(method: Any) -> str:
+    """What a method is called: one that reads covariates is never called as one that does not."""
+    reads = bool(getattr(method, "covariates", ())) and method.name != "covariates"
+    return f"{method.name} + covariates" if reads else method.name
+
+
+def _changed(method: Any, other: Any) -> str:
+    """Settings in which two methods differ, as text."""
+    theirs = other.get_params(deep=False)
+    return " ".join(f"{k}={v}" for k, v in method.get_params(deep=False).items()
+                    if k not in ("progress", "accelerator", "devices")
+                    and repr(v) != repr(theirs.get(k)))  # fmt: skip
+
+
+def _steps(method: Any) -> str:
+    spec = method.preprocess
+    return spec if isinstance(spec, str) and spec == "auto" else spec_text(steps_of(spec))
+
+
+def _room(kind: type[Estimator]) -> str:
+    return ".".join(kind.__module__.split(".")[:2])

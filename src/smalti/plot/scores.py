@@ -73,7 +73,7 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
     """
     metric = metric or comparison.metrics[0]
     label, chance = NAMES.get(metric, (metric, None))
-    table = comparison.summary(metric).query("metric == @metric and n_folds > 0")
+    table = comparison.summary(metric).query("metric == @metric and n_folds > 0 and n_failed == 0")
     figure, axes = new(6.8, 0.36 * len(table) + 1.25)
     rng = np.random.default_rng(0)
     for y, row in enumerate(table.itertuples()):
@@ -107,6 +107,8 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
 def _message(table: pd.DataFrame) -> str:
     """What the picture says: who is first, and whether a baseline is as good."""
     table = table[~table["method"].map(is_oracle)]
+    if table.empty:
+        return "No method could be ranked"
     first = table.iloc[0]
     if first["baseline"]:
         return f"No method beats the baseline {first['method']}"

@@ -66,7 +66,7 @@ def write_report(
     html = page.render(
         title=title, text=list(text), about=comparison.about, notes=comparison.notes,
         figures=[(name, _svg(f), (captions or {}).get(name, "")) for name, f in figures.items()],
-        table=_table(comparison), counts=comparison.counts(), unit=comparison.unit,
+        table=_table(comparison), facts=comparison.facts(), unit=comparison.unit,
         digest=comparison.digest, settings=_settings(comparison), versions=versions(extras=True),
     )  # fmt: skip
     with atomic_write(path) as temporary:
@@ -110,8 +110,8 @@ def _table(comparison: Scores) -> dict[str, Any]:
             cells.append((text, spread, bool(text == f"{best[m]:.3f}")))
         seconds = comparison.folds[comparison.folds["method"] == method]["seconds"].mean()
         rows.append({"method": method, "baseline": method in comparison.baselines,
-                     "oracle": is_oracle(method), "cells": cells,
-                     "seconds": f"{seconds:.2g}"})  # fmt: skip
+                     "oracle": is_oracle(method), "lost": comparison.lost(method), "cells": cells,
+                     "seconds": "–" if np.isnan(seconds) else f"{seconds:.2g}"})  # fmt: skip
     head = [(NAMES.get(m, (m, None))[0].split(" (")[0], "↓" if m in LOWER_IS_BETTER else "↑")
             for m in names]  # fmt: skip
     return {"head": head, "rows": rows}

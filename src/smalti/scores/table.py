@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 
 from smalti._version import __version__
@@ -16,14 +17,17 @@ from smalti.system.files import atomic_folder
 from smalti.system.tables import write_table
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(kw_only=True)
 class Scores:
     """Scores of several methods on the same parts of the same data.
+
+    A method of which a fit failed stays in the table, unranked: a mean over fewer parts is never
+    set beside a mean over all.
 
     Attributes
     ----------
     folds
-        Tidy: method, repeat, fold, metric, value, n_train, n_test, seconds (mean of a fit).
+        Tidy: method, repeat, fold, metric, value, n_train, n_test, seconds (of the fit).
     digest
         Of the data and its parts; two tables with one digest can be set side by side.
     settings
@@ -31,9 +35,13 @@ class Scores:
     baselines
         Names of the methods that are baselines.
     notes
-        Warnings of the data, and methods that could not be run.
+        Warnings of the data, methods that could not be run, and why fits failed.
     about
         The data in one line.
+    identities
+        Method -> digest of its settings, by which a fitted model finds its row.
+    failures
+        Fits that failed: method, repeat, fold, reason.
     """
 
     unit: ClassVar[str] = "test folds"  # what the spread is over
@@ -44,6 +52,10 @@ class Scores:
     baselines: tuple[str, ...]
     notes: tuple[str, ...]
     about: str
+    identities: dict[str, str] = dataclasses.field(default_factory=dict)
+    failures: pd.DataFrame = dataclasses.field(
+        default_factory=lambda: pd.DataFrame(columns=["method", "repeat", "fold", "reason"])
+    )
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -52,35 +64,88 @@ class Scores:
 
     @property
     def n_fits(self) -> int:
-        """Fits of each method."""
+        """Parts that a method was fitted on: folds, seeds."""
         return int(self.folds[["repeat", "fold"]].drop_duplicates().shape[0])
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """Method -> how many of its fits failed; only those with any."""
+        return {str(k): int(n) for k, n in self.failures["method"].value_counts(sort=False).items()}
+
+    def planned(self, method: str) -> int:
+        """Fits that a method was to have, failed ones included."""
+        done = self.folds[self.folds["method"] == method][["repeat", "fold"]].drop_duplicates()
+        return len(done) + self.failed.get(method, 0)
+
+    def lost(self, method: str) -> str:
+        """What a table says behind the name of a method of which fits failed; else nothing."""
+        n = self.failed.get(method, 0)
+        return f" ({n} of {self.planned(method)} fits failed)" if n else ""
 
     def summary(self, metric: str | None = None) -> pd.DataFrame:
         """Per method and metric: mean, spread over folds, spread of repeats' means, folds counted.
 
         Sorted by the metric (default: the task's own), best first. A method whose metric is NaN in
-        every fold has n_folds = 0.
+        every fold has n_folds = 0; one of which a fit failed has no mean, and stands last.
         """
         scores = self.folds if metric is None else self._scores(metric)
         by = scores.groupby(["method", "metric"], sort=False)["value"]
         table = by.agg(mean="mean", sd_folds="std", n_folds="count").reset_index()
         each = scores.groupby(["method", "metric", "repeat"])["value"].mean()
         spread = each.groupby(["method", "metric"]).std().rename("sd_repeats").reset_index()
-        table = table.merge(spread, on=["method", "metric"])
+        table = self._with_failed(table.merge(spread, on=["method", "metric"]))
         table["baseline"] = table["method"].isin(self.baselines)
         main = metric or self.metrics[0]
         sign = 1 if main in LOWER_IS_BETTER else -1
         rank = (sign * table.query("metric == @main").set_index("method")["mean"]).rank()
         order = table["method"].map(rank)
-        columns = ["method", "metric", "mean", "sd_folds", "sd_repeats", "n_folds", "baseline"]
+        columns = ["method", "metric", "mean", "sd_folds", "sd_repeats", "n_folds", "n_failed",
+                   "baseline"]  # fmt: skip
         return (
             table.assign(order=order)
             .sort_values("order", kind="stable")[columns]
             .reset_index(drop=True)
         )
 
+    def _with_failed(self, table: pd.DataFrame) -> pd.DataFrame:
+        """No means where fits failed; and rows of methods of which none came to an end."""
+        failed, metrics = self.failed, table["metric"].unique()
+        table.loc[table["method"].isin(failed), ["mean", "sd_folds", "sd_repeats"]] = np.nan
+        gone = [m for m in failed if m not in set(table["method"])]
+        if gone:
+            nothing = {"mean": np.nan, "sd_folds": np.nan, "sd_repeats": np.nan, "n_folds": 0}
+            empty = [{"method": m, "metric": x} | nothing for m in gone for x in metrics]
+            table = pd.concat([table, pd.DataFrame(empty)], ignore_index=True)
+        table["n_failed"] = table["method"].map(failed).fillna(0).astype(int)
+        return table
+
+    def find(self, identity: str, seed: int | None = None) -> list[str]:
+        """Labels of the rows of these settings; of several, those of this seed where there are any.
+
+        Parameters
+        ----------
+        identity
+            Digest of the settings (:func:`smalti.core.identity.identity`).
+        seed
+            Of the fit.
+        """
+        found = [k for k, digest in self.identities.items() if digest == identity]
+        same = [k for k in found if self.settings[k].get("seed") == seed]
+        return same if len(found) > 1 and same else found
+
     def of(self, method: str) -> dict[str, dict[str, Any]]:
-        """Scores of one method, as AnnData can hold them: metric -> mean, sd_folds, folds."""
+        """Scores of one method, as AnnData can hold them: metric -> mean, sd_folds, folds.
+
+        Raises
+        ------
+        InputError
+            If there is no row of that name, or fits of it failed.
+        """
+        if method in self.failed:
+            raise InputError(
+                f"{self.failed[method]} of {self.planned(method)} fits of {method!r} failed in "
+                "this comparison: a mean of the others is no score of it."
+            )
         table = self.folds[self.folds["method"] == method]
         if table.empty:
             there = ", ".join(self.folds["method"].unique())
@@ -106,7 +171,7 @@ class Scores:
         for method in table["method"].drop_duplicates():
             cells = table[table.method == method].set_index("metric")
             mark = method in self.baselines and not is_oracle(method)
-            row = {"method": method + (" (baseline)" if mark else "")}
+            row = {"method": method + (" (baseline)" if mark else "") + self.lost(method)}
             for m in names:
                 star = "*" if best.get(m) == method else " "
                 mean, sd = cells.loc[m, ["mean", "sd_folds"]]
@@ -129,6 +194,8 @@ class Scores:
     def _write_into(self, folder: Path) -> None:
         write_table(self.folds, folder / "folds.csv")
         write_table(self.summary(), folder / "summary.csv")
+        if len(self.failures):
+            write_table(self.failures, folder / "failures.csv")
         note = {
             "smalti": __version__, "digest": self.digest, "data": self.about,
             "settings": self.settings, "notes": self.notes,
@@ -139,11 +206,11 @@ class Scores:
         """The pictures of a report: heading -> figure. None here: a comparison draws them."""
         return {}
 
-    def counts(self) -> dict[str, str]:
+    def facts(self) -> dict[str, str]:
         """What was compared, in numbers: name -> text."""
         raise NotImplementedError
 
 
 def is_oracle(method: str) -> bool:
     """Whether a row looks at the very values that it predicts: nobody races it."""
-    return method.endswith("(oracle)")
+    return "(oracle)" in method

@@ -1,0 +1,251 @@
+"""The race: every method on every split, in one queue that outlives a failed fit and a kill.
+
+What a kind of comparison has of its own (how data is split, how one fit is made and scored) it says
+by an :class:`Arena`. No loop over folds, seeds or methods stands anywhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import time
+import traceback
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+from sklearn.base import clone
+
+from smalti._version import __version__
+from smalti.comparison.cache import Answer, Cache
+from smalti.comparison.lineup import Lineup
+from smalti.comparison.splits import Split
+from smalti.core.identity import identity
+from smalti.errors import InputError
+from smalti.system.progress import Progress
+from smalti.system.workers import WorkerLost, run_queue
+
+# What a fit may die of (of numbers, of memory, of a lost worker) without the others.
+FAILURES = (ValueError, RuntimeError, ArithmeticError, MemoryError)
+_log = logging.getLogger("smalti")
+
+
+class Arena:
+    """What a kind of comparison says. It travels to worker processes with the data it holds."""
+
+    title: ClassVar[str] = "fits"  # of the progress bar
+    digest: str  # of the data and of the question: two races of one digest may be set side by side
+
+    def splits(self, method: Any) -> Iterable[Split]:
+        """The splits that a method is fitted on."""
+        raise NotImplementedError
+
+    def seed(self, method: Any, split: Split) -> int:
+        """The seed of one fit."""
+        raise NotImplementedError
+
+    def fit(self, method: Any, split: Split) -> Answer:
+        """Fit on the training side, and answer for the test side. Runs in a worker, is kept."""
+        raise NotImplementedError
+
+    def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
+        """Metric -> value of an answer. Runs where the race was called, is not kept."""
+        raise NotImplementedError
+
+    def identity(self, method: Any) -> str:
+        """What of a method an answer depends on, beside the seed."""
+        return identity(method)
+
+    def key(self, method: Any, split: Split) -> str:
+        """What else an answer depends on, beside data, method, split and seed."""
+        return ""
+
+    def sizes(self, method: Any, split: Split) -> tuple[int, int]:
+        """Numbers of training and of test units."""
+        return len(split.train), len(split.test)
+
+    def keeps(self, split: Split) -> bool:
+        """Whether the table needs the arrays of this split's answers."""
+        return True
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One fit: a method under its label, on one split."""
+
+    label: str
+    method: Any  # with the seed of this fit
+    split: Split
+
+    def __str__(self) -> str:
+        return f"{self.label}, repeat {self.split.repeat}, fold {self.split.fold}"
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How a race ended.
+
+    Attributes
+    ----------
+    folds
+        Tidy: method, repeat, fold, metric, value, n_train, n_test, seconds.
+    failures
+        Fits that failed: method, repeat, fold, reason.
+    answers
+        (label, repeat, fold) -> answer, of the splits that the arena keeps.
+    """
+
+    folds: pd.DataFrame
+    failures: pd.DataFrame
+    answers: dict[tuple[str, int, int], Answer]
+
+    def table(self, lineup: Lineup, notes: Iterable[str]) -> dict[str, Any]:
+        """What every table of scores holds, as arguments of its class."""
+        told = [
+            f"{label}: {len(part)} of {self._fits(label)} fits failed, so it is not ranked: "
+            f"{part['reason'].iloc[0]}"
+            for label, part in self.failures.groupby("method", sort=False)
+        ]
+        return {
+            "folds": self.folds, "failures": self.failures, "settings": lineup.settings(),
+            "identities": {k: identity(m) for k, m in lineup.methods.items()},
+            "baselines": tuple(k for k in lineup.methods if k in lineup.baselines),
+            "notes": (*notes, *lineup.notes, *told),
+        }  # fmt: skip
+
+    def _fits(self, label: str) -> int:
+        one = self.folds[self.folds["method"] == label][["repeat", "fold"]]
+        return len(one.drop_duplicates()) + int((self.failures["method"] == label).sum())
+
+
+def race(
+    arena: Arena,
+    lineup: Lineup,
+    *,
+    n_jobs: int | None = None,
+    progress: bool | None = None,
+    cache: str | Path | None = None,
+) -> Outcome:
+    """Fit and score all methods of a line-up on all their splits.
+
+    Parameters
+    ----------
+    arena
+        How data is split, and how one fit is made and scored.
+    lineup
+        Who takes part.
+    n_jobs
+        Worker processes of one thread each; 1: none; -1: every core that this process may use;
+        None: none until the time that fits took says that workers would end sooner.
+    progress
+        Show a bar; None: on a terminal, elsewhere one line of the log ("smalti", INFO) per fit.
+    cache
+        Folder that keeps the answer of each fit as it comes in; those that are there are not made
+        again.
+
+    Raises
+    ------
+    InputError
+        If no fit of any method came to an end, or a kept answer is damaged.
+    """
+    entries = [
+        Entry(label, clone(m).set_params(seed=arena.seed(m, split), progress=False), split)
+        for label, m in lineup.methods.items()
+        for split in arena.splits(m)
+    ]
+    kept = None if cache is None else Cache(cache)
+    files = [None if kept is None else kept.file(e.method.name, _key(arena, e)) for e in entries]
+    done: dict[int, _Scored | str] = {}
+    with Progress(progress, arena.title) as bar:
+        bar.start("", len(entries))
+
+        def finish(i: int, answer: Any, how: str = "") -> None:
+            done[i] = _scored(arena, entries[i], answer)
+            result = done[i]
+            how = how or f"failed: {result}" if isinstance(result, str) else (
+                how or f"{result.answer.seconds:.1f} s")  # fmt: skip
+            bar.advance(note=f"{entries[i]}: {how}")
+
+        waiting = []
+        for i, file in enumerate(files):
+            answer = None if kept is None or file is None else kept.read(file)
+            if answer is None:
+                waiting.append(i)
+            else:
+                finish(i, answer, "kept")
+        for at, answer in run_queue(partial(_fit, arena), [entries[i] for i in waiting], n_jobs):
+            file = files[waiting[at]]
+            if kept is not None and file is not None and isinstance(answer, Answer):
+                kept.write(file, answer)
+            finish(waiting[at], answer)
+    return _outcome(arena, [(entries[i], done[i]) for i in range(len(entries))])
+
+
+@dataclasses.dataclass
+class _Scored:
+    """An answer and what it is worth."""
+
+    answer: Answer
+    scores: dict[str, float]
+
+
+def _fit(arena: Arena, entry: Entry) -> Answer | str:
+    """The answer of one fit, or why it failed."""
+    began = time.perf_counter()
+    try:
+        answer = arena.fit(entry.method, entry.split)
+    except FAILURES as error:
+        _log.debug("%s\n%s", entry, traceback.format_exc())
+        return reason_of(error)
+    answer.seconds = round(answer.seconds or time.perf_counter() - began, 3)
+    return answer
+
+
+def _scored(arena: Arena, entry: Entry, answer: Any) -> _Scored | str:
+    if isinstance(answer, WorkerLost):
+        return reason_of(answer)
+    if not isinstance(answer, Answer):
+        return str(answer)
+    try:
+        scores = arena.score(entry.method, entry.split, answer)
+    except FAILURES as error:
+        return reason_of(error)
+    if not arena.keeps(entry.split):
+        answer.arrays = {}
+    return _Scored(answer, scores)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a fit failed, in a line: a mistake of the user's needs no name of a class."""
+    what = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+    return f"{what}{error}"
+
+
+def _key(arena: Arena, entry: Entry) -> str:
+    sides = hashlib.sha256(entry.split.train.tobytes() + b"|" + entry.split.test.tobytes())
+    return " ".join((
+        __version__, type(arena).__name__, arena.digest, arena.identity(entry.method),
+        f"seed {entry.method.seed}", sides.hexdigest(), arena.key(entry.method, entry.split),
+    ))  # fmt: skip
+
+
+def _outcome(arena: Arena, results: list[tuple[Entry, _Scored | str]]) -> Outcome:
+    rows, failures, answers = [], [], {}
+    for entry, result in results:
+        where = {"method": entry.label, "repeat": entry.split.repeat, "fold": entry.split.fold}
+        if isinstance(result, str):
+            failures.append(where | {"reason": result})
+            continue
+        n_train, n_test = arena.sizes(entry.method, entry.split)
+        about = {"n_train": n_train, "n_test": n_test, "seconds": result.answer.seconds}
+        rows += [where | {"metric": m, "value": v} | about for m, v in result.scores.items()]
+        if arena.keeps(entry.split):
+            answers[entry.label, entry.split.repeat, entry.split.fold] = result.answer
+    if not rows:
+        told = dict.fromkeys(f"{f['method']}: {f['reason']}" for f in failures)
+        raise InputError(f"no method could be run. {' '.join(told)}")
+    columns = ["method", "repeat", "fold", "reason"]
+    return Outcome(pd.DataFrame(rows), pd.DataFrame(failures, columns=columns), answers)

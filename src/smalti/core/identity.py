@@ -1,0 +1,56 @@
+"""Who a method is: its name and the settings that change what a fit of it gives."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from smalti.preprocess import Step, spec_of, steps_of
+
+# the seed is a fit's own, the others say where and how loudly it is made
+_IDLE = ("progress", "accelerator", "devices", "seed")
+
+
+def settings_of(method: Any) -> dict[str, Any]:
+    """Settings of a method, fitted or not, as JSON has them; two equal methods have equal ones."""
+    return {
+        name: _steps(value) if name == "preprocess" else _plain(value)
+        for name, value in method.get_params(deep=False).items() if name not in _IDLE
+    }  # fmt: skip
+
+
+def identity(method: Any) -> str:
+    """16 digits that tell methods of different settings apart, whatever a table calls them."""
+    text = json.dumps([method.name, settings_of(method)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _steps(spec: Any) -> Any:
+    """Steps by what makes them again: a text and the steps that it names are the same."""
+    return spec if isinstance(spec, str) and spec == "auto" else _plain(spec_of(steps_of(spec)))
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:16]
+    if isinstance(value, Step):
+        return _plain(value.spec())
+    if isinstance(value, BaseEstimator):
+        return {"method": getattr(value, "name", type(value).__name__)} | settings_of(value)
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, Path):
+        return str(value)
+    return getattr(value, "digest", None) or repr(value)
