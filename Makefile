@@ -5,44 +5,64 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all check format bench docs clean
+CODE := src tests tools docs benchmarks
+
+.PHONY: demo test test-all contract check format stubs bench docs clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help:
-	@echo "make demo    train on bags of digits, compare methods, write smalti-demo/report.html"
-	@echo "make test    the tests that take seconds (make test-all: also the slow ones)"
-	@echo "make check   ruff and mypy (make format: let ruff mend what it can)"
-	@echo "make bench   speed and memory beside a peer"
-	@echo "make docs    the documentation, docs/_build/html/index.html"
-	@echo "make clean   remove what these made, $(VENV) included"
+	@echo "make demo       train on bags of digits, compare methods, write smalti-demo/report.html"
+	@echo "make test       the quick tests"
+	@echo "make test-all   all tests, the slow ones and those of types too"
+	@echo "make contract METHOD=abmil   what every method must keep, check by check, for one method"
+	@echo "make check      ruff, format and mypy"
+	@echo "make format     let ruff mend what it can, write the stubs"
+	@echo "make stubs      the lists of methods that type checkers read"
+	@echo "make bench      speed and memory beside a peer"
+	@echo "make docs       the documentation, docs/_build/html/index.html"
+	@echo "make clean      remove what these made, $(VENV) included"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "smalti needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 
-# One stamp per extra: installed anew only when the list of packages changes.
+# One stamp per extra: installed anew only when the list of packages changes. Each brings the base.
 $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e ".[$*]"
+	@touch $@ $(VENV)/.base
+
+$(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e .
 	@touch $@
 
-demo: $(VENV)/.test
+demo: $(VENV)/.base
 	$(BIN)/smalti demo --out smalti-demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-all: $(VENV)/.test
+# the tests of types need mypy
+test-all: $(VENV)/.test $(VENV)/.check
 	$(BIN)/python -m pytest -n 2
 
+# the bracket, so that METHOD=ae is not also dae and sae
+contract: $(VENV)/.test
+	@test -n "$(METHOD)" || { echo "say which method: make contract METHOD=abmil"; exit 2; }
+	@$(BIN)/python -m pytest tests/contract -vv -k "[$(METHOD)-check_" || { rc=$$?; \
+	  test $$rc -ne 5 || echo "no method is called $(METHOD): see $(BIN)/smalti methods"; exit $$rc; }
+
 check: $(VENV)/.test $(VENV)/.check
-	$(BIN)/ruff check src tests docs benchmarks
-	$(BIN)/ruff format --check src tests docs benchmarks
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 
-format: $(VENV)/.check
-	$(BIN)/ruff check --fix src tests docs benchmarks
-	$(BIN)/ruff format src tests docs benchmarks
+format: $(VENV)/.check stubs
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+stubs: $(VENV)/.base
+	$(BIN)/python tools/stubs.py
 
 bench: $(VENV)/.test $(VENV)/.bench
 	$(BIN)/python benchmarks/speed.py
@@ -53,4 +73,4 @@ docs: $(VENV)/.docs
 
 clean:
 	rm -rf $(VENV) smalti-demo docs/_build docs/methods docs/api .pytest_cache .mypy_cache .ruff_cache
-	find src tests docs benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

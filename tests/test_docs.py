@@ -1,5 +1,7 @@
 """The tutorials run, and the pages of the house agree with the package."""
 
+import ast
+import importlib
 import importlib.util
 import os
 import re
@@ -63,3 +65,48 @@ def test_readme_names_every_method():
     page = (ROOT / "README.md").read_text()
     named = [*methods(), *methods("integrate")]
     assert [m for m in named if f"`{m}`" not in page] == []
+
+
+REFERENCE = re.findall(r"^\.\. auto(?:class|function|module):: (\S+)",
+                       (ROOT / "docs" / "reference.md").read_text("utf-8"), re.M)  # fmt: skip
+
+
+def lookup(name):
+    """What a dotted name is: a module, or an attribute of one."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        module, _, attribute = name.rpartition(".")
+        return getattr(importlib.import_module(module), attribute)
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_every_name_of_the_reference_can_be_imported(name):
+    assert lookup(name).__doc__
+
+
+def test_members_of_the_reference_exist():
+    page = (ROOT / "docs" / "reference.md").read_text("utf-8")
+    found = re.findall(r"^\.\. auto\w+:: (\S+)\n   :members: (.+)$", page, re.M)
+    assert found
+    absent = [f"{name}.{m}" for name, members in found for m in members.split(", ")
+              if not hasattr(lookup(name), m)]  # fmt: skip
+    assert absent == []
+
+
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_links_of_the_pages_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
+    broken = [x for x in links if not re.match(r"\w+:", x) and not (page.parent / x).exists()]
+    assert broken == []
+
+
+def test_the_page_of_the_house_lists_its_rooms_in_order():
+    tree = ast.parse((ROOT / "tests" / "test_architecture.py").read_text("utf-8"))
+    said = {ast.unparse(n.targets[0]): n.value for n in tree.body if isinstance(n, ast.Assign)}
+    rooms = ast.literal_eval(said["ROOMS"])
+    page = (ROOT / "docs" / "house.md").read_text("utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.M) == [r for r in rooms if r != "nouns"]

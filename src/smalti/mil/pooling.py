@@ -33,7 +33,7 @@ class MeanPooling(NetworkMethod):
         return _Mean(self, shape)
 
     @classmethod
-    def example(cls) -> NetworkMethod:
+    def example(cls) -> MeanPooling:
         """A tiny one."""
         return cls(widths=(16,), dropout=0.1, epochs=60, lr=0.01, batch_size=8)
 
@@ -52,7 +52,7 @@ class MaxPooling(NetworkMethod):
         return _Max(self, shape)
 
     @classmethod
-    def example(cls) -> NetworkMethod:
+    def example(cls) -> MaxPooling:
         """A tiny one."""
         return cls(widths=(16,), dropout=0.1, epochs=60, lr=0.01, batch_size=8)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,8 @@ from smalti.task import Task
 class Fitted(Protocol):
     """What these tables ask of a fitted method."""
 
-    name: str
-    reference: str
+    name: ClassVar[str]
+    reference: ClassVar[str]
     task_: Task
     steps_: list[Step]
     digest_: str

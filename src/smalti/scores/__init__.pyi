@@ -1,5 +1,6 @@
 from .clusters import cluster, cluster_scores, label_transfer, shape_scores
-from .expression_metrics import expression_scores
+from .expression_limits import morans_i, reliability_ceiling
+from .expression_metrics import expression_scores, pcc_beyond
 from .metrics import METRICS, score
 from .mixing import batch_mixing
 from .reconstruction import overall_reconstruction_score, reconstruction_score
@@ -15,8 +16,11 @@ __all__ = [
     "corrected_test",
     "expression_scores",
     "label_transfer",
+    "morans_i",
     "overall_reconstruction_score",
+    "pcc_beyond",
     "reconstruction_score",
+    "reliability_ceiling",
     "score",
     "shape_scores",
 ]

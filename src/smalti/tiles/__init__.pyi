@@ -1,15 +1,21 @@
+from .augment import Augment
 from .grid import grid_centers, nucleus_centers
 from .image import SlideImage
+from .nuclei import find_nuclei
 from .open import open_image
+from .stain import separate
 from .tissue import tile_quality, tissue_mask, tissue_share
 from .view import TileView
 
 __all__ = [
+    "Augment",
     "SlideImage",
     "TileView",
+    "find_nuclei",
     "grid_centers",
     "nucleus_centers",
     "open_image",
+    "separate",
     "tile_quality",
     "tissue_mask",
     "tissue_share",

@@ -1,0 +1,28 @@
+# Made by `make stubs` from the files of this folder; do not edit.
+
+from .ae import AE
+from .base import Integration, NetworkIntegration
+from .block_pca import BlockPCA
+from .dae import DAE
+from .embed import Embed
+from .mofa import MOFA
+from .multigrate import Multigrate
+from .sae import SAE
+from .totalvi import TotalVI
+from .umint import UMINT
+from .wnn import WNN
+
+__all__ = [
+    "AE",
+    "DAE",
+    "MOFA",
+    "SAE",
+    "UMINT",
+    "WNN",
+    "BlockPCA",
+    "Embed",
+    "Integration",
+    "Multigrate",
+    "NetworkIntegration",
+    "TotalVI",
+]

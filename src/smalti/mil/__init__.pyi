@@ -1,0 +1,47 @@
+# Made by `make stubs` from the files of this folder; do not edit.
+
+from .abmil import ABMIL
+from .bag_mean import BagMean
+from .bag_statistics import BagStatistics
+from .base import Method, NetworkMethod
+from .cloudpred import CloudPred
+from .covariates import Covariates
+from .hier_mil import HierMIL
+from .majority import Majority
+from .mi_net import MiNet
+from .mi_net_ds import MINetDS
+from .mifv import MiFV
+from .mixmil import MixMIL
+from .mixture_class import MixtureClass
+from .mixture_patient import MixturePatient
+from .pooling import MaxPooling, MeanPooling
+from .protocell4p import ProtoCell4P
+from .pseudobulk import Pseudobulk
+from .scrat.method import ScRAT
+from .type_composition import TypeComposition
+from .type_pseudobulk import TypePseudobulk
+
+__all__ = [
+    "ABMIL",
+    "BagMean",
+    "BagStatistics",
+    "CloudPred",
+    "Covariates",
+    "HierMIL",
+    "MINetDS",
+    "Majority",
+    "MaxPooling",
+    "MeanPooling",
+    "Method",
+    "MiFV",
+    "MiNet",
+    "MixMIL",
+    "MixtureClass",
+    "MixturePatient",
+    "NetworkMethod",
+    "ProtoCell4P",
+    "Pseudobulk",
+    "ScRAT",
+    "TypeComposition",
+    "TypePseudobulk",
+]
