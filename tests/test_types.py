@@ -66,10 +66,10 @@ WRONG = """\
 import smalti as sm
 
 sm.mil.ABMILL()  # wrong: attr-defined
-sm.mil.ABMIL(gatd=True)  # wrong, not seen yet: call-arg
-sm.mil.ABMIL(True)  # wrong, not seen yet: call-arg misc
+sm.mil.ABMIL(gatd=True)  # wrong: call-arg
+sm.mil.ABMIL(True)  # wrong: call-arg misc
 sm.mil.ABMIL(seed="one")  # wrong: arg-type
-sm.integrate.UMINT(gated=True)  # wrong, not seen yet: call-arg
+sm.integrate.UMINT(gated=True)  # wrong: call-arg
 sm.expression.Rigde()  # wrong: attr-defined
 sm.expression.Ridge().fit()  # wrong: call-arg
 sm.compare(["abmil"])  # wrong: call-arg
@@ -131,12 +131,10 @@ def test_a_type_checker_knows_every_public_name(answers, file):
 
 def mistakes():
     """Number of the line, and the errors of which one is expected."""
-    unseen = pytest.mark.xfail(reason="below an untyped base mypy takes any setting", strict=True)
     for number, line in enumerate(WRONG.splitlines(), 1):
         call, _, comment = line.partition("  # wrong")
         if comment:
-            marks = [unseen] if comment.startswith(", not seen yet") else []
-            yield pytest.param(number, comment.partition(": ")[2].split(), id=call, marks=marks)
+            yield pytest.param(number, comment.partition(": ")[2].split(), id=call)
 
 
 @pytest.mark.parametrize(("number", "wanted"), list(mistakes()))

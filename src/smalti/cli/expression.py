@@ -151,6 +151,8 @@ def predict(
             "expects a lower correlation than this."
         ),
     ] = None,
+    key_added: options.KeyAdded = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Predict the expression of tiles with a saved model."""
     from smalti.core.load import load
@@ -180,10 +182,12 @@ def predict(
         raise InputError(f"--confidence {confidence.name}: end it in .csv, .tsv or .parquet.")
     if out.suffix == ".zarr" and (asked, confidence, abstain) != (None, None, None):
         raise InputError("--genes, --confidence and --abstain need --out FILE.h5ad.")
+    if out.suffix == ".h5ad" and (key_added or overwrite):
+        raise InputError("--key-added and --overwrite need --out COPY.zarr: .h5ad is a new table.")
     bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache)
     typer.echo(repr(bags))
     if out.suffix == ".zarr":
-        fitted.write(slides, bags, out=out)
+        fitted.write(slides, bags, out=out, key_added=key_added, overwrite=overwrite)
         return
     table = fitted.to_anndata(bags, asked, abstain=abstain)
     with atomic_write(out) as temporary:

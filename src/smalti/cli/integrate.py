@@ -45,6 +45,8 @@ def integrate(
     layers: Annotated[
         bool, typer.Option("--layers", help="Write reconstructions too, as layers.")
     ] = False,
+    key_added: options.KeyAdded = None,
+    overwrite: options.Overwrite = False,
     model: Annotated[Path | None, typer.Option(help="Folder to save the model in.")] = None,
     preprocess: Annotated[
         str | None,
@@ -89,7 +91,7 @@ def integrate(
     if out.suffix in _TABLES:
         _write_table(chosen, bags, out)
     else:
-        chosen.write(data, out=out, layers=layers)
+        chosen.write(data, out=out, layers=layers, key_added=key_added, overwrite=overwrite)
     typer.echo(f"{chosen.name}: {chosen.n_parameters_:,} parameters\nwritten to {out}")
 
 

@@ -74,6 +74,13 @@ Epochs: TypeAlias = Annotated[
     int | None, typer.Option(min=1, help="Passes over the training bags, at most.")
 ]
 Seed: TypeAlias = Annotated[int, typer.Option(help="Of everything random.")]
+KeyAdded: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Name to write under in the data; the method's own where left out."),
+]
+Overwrite: TypeAlias = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what another model wrote under that name.")
+]
 Jobs: TypeAlias = Annotated[
     int | None,
     typer.Option(

@@ -38,6 +38,8 @@ def predict(
         Path | None,
         typer.Option(help="Copy of the .h5ad, .h5mu or .zarr, with the attributions in obs."),
     ] = None,
+    key_added: options.KeyAdded = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Predict bags with a saved model."""
     from smalti.cli.data import open_bags
@@ -73,7 +75,7 @@ def predict(
             fitted.samples(bags).write_h5ad(temporary)
         typer.echo(f"one row per bag: {samples}")
     if write is not None:
-        fitted.write(data, out=write)
+        fitted.write(data, out=write, key_added=key_added, overwrite=overwrite)
         typer.echo(f"annotated copy: {write}")
 
 

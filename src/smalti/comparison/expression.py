@@ -20,6 +20,7 @@ from smalti.comparison.table import ScoreTable
 from smalti.core.registry import methods
 from smalti.errors import InputError
 from smalti.expression.base import ExpressionMethod, as_slides
+from smalti.expression.zero_shot import ZeroShotMethod
 from smalti.genes.sets import GeneSets
 from smalti.system.tables import write_table
 
@@ -251,7 +252,7 @@ def _predictions(arena: Slides, outcome: Outcome) -> tuple[tuple[str, ...], dict
 def _prepare(lineup: Lineup, genes: Any, view: str | None, unseen: bool, vectors: Any) -> None:
     """What all methods share, ridge and the controls; labels say who saw the hidden genes."""
     for method in lineup.methods.values():
-        if getattr(method, "vectors", "none") is None:
+        if isinstance(method, ZeroShotMethod) and method.vectors is None:
             method.vectors = vectors
     if unseen:
         for label, method in list(lineup.methods.items()):

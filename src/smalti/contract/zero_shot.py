@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def check_unseen_genes(cls: type[ExpressionMethod]) -> None:
     bags, vectors = _data()
     seen, unseen = vectors.names[:9], vectors.names[9:]
     if not cls.zero_shot:
-        model = _short(cls, genes=seen).fit(_with_images(cls, bags))
+        model: Any = _short(cls, genes=seen).fit(_with_images(cls, bags))
         _refused(lambda: model.predict(_with_images(cls, bags), unseen), unseen[0])
         two = model.predict(_with_images(cls, bags), seen[:2])
         np.testing.assert_allclose(two, model.predict(_with_images(cls, bags))[:, :2], atol=1e-6)
@@ -59,7 +60,7 @@ def check_genes_by_vectors(cls: type[ExpressionMethod]) -> None:
     x = vectors.x.copy()
     x[-1] = x[-2]
     twins = dataclasses.replace(vectors, names=names, x=x, tokens=None, offsets=None)
-    model = _short(cls, genes=names[:9], vectors=twins).fit(bags)
+    model: Any = _short(cls, genes=names[:9], vectors=twins).fit(bags)
     one, two = model.predict(bags, (names[-2], "TWIN")).T
     np.testing.assert_allclose(one, two, atol=1e-5, err_msg="one vector, two predictions")
     _refused(lambda: model.predict(bags, ["NOPE7"]), "NOPE7")

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -23,6 +22,7 @@ from smalti.bags import Bags
 from smalti.batch import Shape
 from smalti.core import training
 from smalti.core.fit import Fit
+from smalti.core.identity import identity
 from smalti.core.save import save
 from smalti.core.stage import Stage
 from smalti.core.store import Store
@@ -32,6 +32,19 @@ from smalti.system.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    class BaseEstimator:
+        """scikit-learn's, which has no types: below an unknown base no setting is checked."""
+
+        shape_: Any
+        task_: Any
+        columns_: Any
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...  # noqa: D102
+        def set_params(self, **params: Any) -> Self: ...  # noqa: D102
+        def __sklearn_tags__(self) -> Any: ...
+else:
+    from sklearn.base import BaseEstimator
 
 
 @dataclass_transform(kw_only_default=True)
@@ -134,6 +147,7 @@ class Estimator(BaseEstimator):
         self.network_ = job.network.cpu() if self.accelerator == "cpu" else job.network
         self.history_ = pd.DataFrame(job.history)
         self.digest_ = bags.digest
+        self.identity_ = identity(self)  # of the settings that it was fitted with
         self.origin_ = bags.origin
         self.features_ = {k: bags.features.get(k) for k in bags.x}
         self.inputs_ = {k: tuple(v.shape[1:]) for k, v in bags.x.items()}

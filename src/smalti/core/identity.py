@@ -31,6 +31,12 @@ def identity(method: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def model_digest(model: Any) -> str:
+    """16 digits that tell fitted models apart: settings, seed, and the data of the training."""
+    text = f"{model.identity_} {model.seed} {model.digest_}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _steps(spec: Any) -> Any:
     """Steps by what makes them again: a text and the steps that it names are the same."""
     return spec if isinstance(spec, str) and spec == "auto" else _plain(spec_of(steps_of(spec)))

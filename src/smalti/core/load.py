@@ -14,6 +14,7 @@ import torch
 from smalti.batch import Shape
 from smalti.columns import Columns
 from smalti.core.checkpoint import read_tensors
+from smalti.core.identity import identity
 from smalti.core.registry import make
 from smalti.core.save import MORE, NOTE, STEPS, WEIGHTS, digest_of
 from smalti.errors import InputError
@@ -98,6 +99,7 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
     if method.task_.is_classifier:
         method.classes_ = np.asarray(method.task_.classes)
     method.digest_, method.origin_ = note["training_digest"], note["origin"]
+    method.identity_ = note.get("identity") or identity(method)  # older files do not say it
     method.history_ = pd.DataFrame(note["history"])
     method.n_parameters_ = sum(p.numel() for p in method.network_.parameters())
     return method

@@ -13,6 +13,7 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.core.estimator import Estimator
+from smalti.core.identity import model_digest
 from smalti.errors import InputError
 from smalti.genes.units import gene_names
 
@@ -23,19 +24,33 @@ class ExpressionOutput(Estimator):
     It knows ``genes_``, ``counts``, ``predict`` and ``measured`` of its child.
     """
 
-    def embed(self, X: Any, genes: Sequence[str] | None = None) -> Bags:
+    def embed(
+        self, X: Any, genes: Sequence[str] | None = None, *, key_added: str | None = None
+    ) -> Bags:
         """The same bags with the predicted expression as first view: input of any method.
 
-        The view is called ``X_NAME``; features are the genes (see :meth:`predict`).
+        Parameters
+        ----------
+        X, genes
+            As in :meth:`predict`; the features of the view are the genes.
+        key_added
+            Name of the view; "X_NAME" of the method where left out.
+
+        Raises
+        ------
+        InputError
+            If the slides have a view of that name, or cannot be predicted.
         """
         me: Any = self
         bags, names = as_slides(X), me.genes_ if genes is None else named(genes)
-        key = f"X_{self.name}"
+        key = key_added or f"X_{self.name}"
+        if key in bags.x:
+            raise InputError(f"there is a view {key!r} already: give this one another key_added.")
         seen = f"{key} is predicted by a model fitted before any split: where test donors were " \
                "among its slides, scores may be too good."  # fmt: skip
         return dataclasses.replace(
             bags,
-            x={key: me.predict(bags, names), **{k: v for k, v in bags.x.items() if k != key}},
+            x={key: me.predict(bags, names), **bags.x},
             features={**bags.features, key: names}, notes=(*bags.notes, seen), origin=None,
         )  # fmt: skip
 
@@ -81,7 +96,15 @@ class ExpressionOutput(Estimator):
         """What is known of how far each gene's prediction can be believed."""
         return None
 
-    def write(self, data: Any, X: Any, *, out: str | Path | None = None) -> None:
+    def write(
+        self,
+        data: Any,
+        X: Any,
+        *,
+        out: str | Path | None = None,
+        key_added: str | None = None,
+        overwrite: bool = False,
+    ) -> None:
         """Write predictions into the user's AnnData or SpatialData.
 
         Parameters
@@ -93,23 +116,40 @@ class ExpressionOutput(Estimator):
             The bags that were read from it: tiles are matched by the names of their rows.
         out
             Write to this path instead.
+        key_added
+            NAME of the layer, of the note in ``uns`` and of SpatialData's table.
+        overwrite
+            Replace what another model has written under these names; otherwise that is refused.
+
+        Raises
+        ------
+        InputError
+            If the data are not those of the slides, or a name is taken by another model.
 
         Notes
         -----
         AnnData gets ``layers["predicted"]`` and ``layers["measured"]`` (float32, NaN in genes that
-        are not predicted and rows that are no tile). SpatialData gets a table of its own,
-        ``predicted``, with both layers, that annotates the same regions.
+        are not predicted and rows that are no tile), with ``key_added`` ``layers[NAME]`` and
+        ``layers["NAME_measured"]``. SpatialData gets a table of its own, ``predicted`` or NAME,
+        with both layers, that annotates the same regions.
         """
         from smalti.io.expression import write_expression
 
-        write_expression(data, self.to_anndata(X), as_slides(X), out=out)
+        table = self.to_anndata(X)
+        if key_added is not None:
+            table.uns = {key_added: table.uns[self.name]}
+            for old, new in (("predicted", key_added), ("measured", f"{key_added}_measured")):
+                if old in table.layers:
+                    table.layers[new] = table.layers.pop(old)
+        write_expression(data, table, as_slides(X), out=out, name=key_added, overwrite=overwrite)
 
     def note(self) -> dict[str, Any]:
         """Settings and where they come from, as ``uns`` holds them."""
         settings = {k: v for k, v in self.get_params(deep=False).items() if v is not None}
         return {
             "settings": json.loads(json.dumps(settings, default=str)),
-            "training_digest": self.digest_, "reference": self.reference,
+            "training_digest": self.digest_, "model": model_digest(self),
+            "reference": self.reference,
         }  # fmt: skip
 
 

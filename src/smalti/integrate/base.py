@@ -32,6 +32,7 @@ from smalti.batch import Shape
 from smalti.columns import Columns
 from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit
+from smalti.core.identity import model_digest
 from smalti.core.instances import Rows, as_array, own_loss
 from smalti.core.stage import Gradient, Stage, warm_cosine
 from smalti.core.store import Store
@@ -159,8 +160,15 @@ class Integration(Estimator):
         bags = self._read_new(X)
         return {k: v if sp.issparse(v) else bags.table(k) for k, v in bags.x.items()}
 
-    def embed(self, X: Any) -> Bags:
-        """The same bags with the embedding as their only view, ``X_NAME``: input of any method.
+    def embed(self, X: Any, *, key_added: str | None = None) -> Bags:
+        """The same bags with the embedding as their only view: input of any method.
+
+        Parameters
+        ----------
+        X
+            Bags.
+        key_added
+            Name of the view; "X_NAME" of the method where left out.
 
         Notes
         -----
@@ -168,7 +176,7 @@ class Integration(Estimator):
         comparison, put ``preprocess=smalti.integrate.Embed(method)`` on the method that reads it.
         """
         bags = as_cells(X)
-        key = f"X_{self.name}"
+        key = key_added or f"X_{self.name}"
         z = self.transform(bags)
         origin = None if bags.origin is None else {**bags.origin, "x": {key: f"obsm/{key}"}}
         seen = f"{key} was fitted before any split: where test samples were among its cells, " \
@@ -178,7 +186,15 @@ class Integration(Estimator):
             present={}, origin=origin, notes=(*bags.notes, seen),
         )  # fmt: skip
 
-    def write(self, data: Any, *, out: str | Path | None = None, layers: bool = False) -> None:
+    def write(
+        self,
+        data: Any,
+        *,
+        out: str | Path | None = None,
+        layers: bool = False,
+        key_added: str | None = None,
+        overwrite: bool = False,
+    ) -> None:
         """Write the embedding into the user's data: ``obsm["X_NAME"]`` and ``uns["NAME"]``.
 
         Parameters
@@ -192,6 +208,15 @@ class Integration(Estimator):
             Write reconstructions too, float32: ``layers["NAME"]`` of a modality (NaN in features
             that preprocessing dropped), or ``obsm["NAME_MODALITY"]`` where the modality itself is
             a key of ``obsm``.
+        key_added
+            NAME, under which all is written; the method's own where left out.
+        overwrite
+            Replace what another model has written under that name; otherwise that is refused.
+
+        Raises
+        ------
+        InputError
+            If the data lack a modality or a feature, or a name is taken by another model.
         """
         from smalti.io.anndata import read
         from smalti.io.write import write
@@ -207,8 +232,11 @@ class Integration(Estimator):
             names = self.decoded_
             tables = {k: (bags.scatter(v, n), names.get(k))
                       for k, v in self.reconstruct(bags).items()}  # fmt: skip
-        write(data, obs={}, obsm={f"X_{self.name}": bags.scatter(z, n)}, layers=tables,
-              uns={self.name: self._note()}, origin=bags.origin, out=out)  # fmt: skip
+        key = key_added or self.name
+        write(
+            data, obs={}, obsm={f"X_{key}": bags.scatter(z, n)}, layers=tables,
+            uns={key: self._note()}, origin=bags.origin, out=out, overwrite=overwrite,
+        )  # fmt: skip
 
     def _note(self) -> dict[str, Any]:
         settings = {k: v for k, v in self.get_params(deep=False).items() if v is not None}
@@ -216,7 +244,8 @@ class Integration(Estimator):
         return {
             "settings": {k: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, dict)
                          else v for k, v in settings.items()},
-            "training_digest": self.digest_, "reference": self.reference,
+            "training_digest": self.digest_, "model": model_digest(self),
+            "reference": self.reference,
         }  # fmt: skip
 
     # ---------------------------------------------------------------- for training and io

@@ -12,6 +12,7 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.io.write import refuse_taken
 from smalti.system.files import atomic_folder, atomic_write
 
 TABLE = "predicted"  # name of the table in SpatialData
@@ -65,7 +66,13 @@ def slides_anndata(
 
 
 def write_expression(
-    data: Any, predicted: Any, bags: Bags, *, out: str | Path | None = None
+    data: Any,
+    predicted: Any,
+    bags: Bags,
+    *,
+    out: str | Path | None = None,
+    name: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Put the layers of ``predicted`` into the user's data (see ``ExpressionMethod.write``).
 
@@ -79,11 +86,16 @@ def write_expression(
         The slides, whose ``rows`` are positions in the user's table.
     out
         Write to this path instead of the data's own.
+    name
+        Of SpatialData's table.
+    overwrite
+        Replace what another model has written under these names.
 
     Raises
     ------
     InputError
-        If a path is not of a kind that can be written, or the rows are not those of the data.
+        If a path is not of a kind that can be written, the rows are not those of the data, or a
+        name is taken.
     """
     path = Path(data) if isinstance(data, (str, Path)) else None
     target = Path(out) if out is not None else path
@@ -91,9 +103,9 @@ def write_expression(
         raise InputError(f"{target} is neither .h5ad nor .zarr.")
     whole = _open(path) if path is not None else data
     if hasattr(whole, "tables"):
-        _into_spatialdata(whole, predicted, bags)
+        _into_spatialdata(whole, predicted, bags, name or TABLE, overwrite)
     elif hasattr(whole, "obs_names"):
-        _into_anndata(whole, predicted, bags)
+        _into_anndata(whole, predicted, bags, overwrite)
     else:
         raise InputError(f"{type(whole).__name__} is neither AnnData nor SpatialData.")
     if target is None:
@@ -121,7 +133,7 @@ def _open(path: Path) -> Any:
     return _whole(path, False)
 
 
-def _into_anndata(table: Any, predicted: Any, bags: Bags) -> None:
+def _into_anndata(table: Any, predicted: Any, bags: Bags, overwrite: bool) -> None:
     rows = bags.rows
     wrong = _strange_rows(table, bags)
     if wrong:
@@ -129,6 +141,10 @@ def _into_anndata(table: Any, predicted: Any, bags: Bags) -> None:
     place = {g: i for i, g in enumerate(table.var_names)}
     at = np.array([place.get(g, -1) for g in predicted.var_names])
     known = at >= 0
+    for key, note in predicted.uns.items() if not overwrite else ():
+        where = "layers" if known.all() else "obsm"
+        there = [n for n in predicted.layers if n in getattr(table, where)]
+        refuse_taken(table.uns, key, note, [f"{where}[{n!r}]" for n in there])
     for name, values in predicted.layers.items():
         if known.all():
             out = np.full(table.shape, np.nan, dtype=np.float32)
@@ -156,14 +172,18 @@ def _strange_rows(table: Any, bags: Bags) -> str | None:
     return None
 
 
-def _into_spatialdata(data: Any, predicted: Any, bags: Bags) -> None:
+def _into_spatialdata(data: Any, predicted: Any, bags: Bags, name: str, overwrite: bool) -> None:
+    from smalti.io.spatial import is_prediction
     from smalti.system.extras import need
 
+    if name in data.tables and not overwrite:
+        for key, note in predicted.uns.items():
+            refuse_taken(data.tables[name].uns, key, note, [f"table {name!r}"])
     models = need("spatialdata.models", extra="spatialdata")
     wrong = "none annotates regions"
     for key, table in data.tables.items():
         note = table.uns.get("spatialdata_attrs")
-        if key == TABLE or note is None:
+        if note is None or is_prediction(table):
             continue
         strange = _strange_rows(table, bags)
         if strange:
@@ -174,7 +194,7 @@ def _into_spatialdata(data: Any, predicted: Any, bags: Bags) -> None:
             new.obs[column] = table.obs[column].to_numpy()[bags.rows]
         new.obs[note["region_key"]] = pd.Categorical(new.obs[note["region_key"]])
         regions = list(new.obs[note["region_key"]].cat.categories)
-        data.tables[TABLE] = models.TableModel.parse(
+        data.tables[name] = models.TableModel.parse(
             new, region=regions, region_key=note["region_key"], instance_key=note["instance_key"]
         )
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +83,15 @@ def spatialdata_sections(
     return out
 
 
+def is_prediction(table: Any) -> bool:
+    """Whether a table holds what a model of this package predicted, and nothing measured."""
+    return any(isinstance(note, Mapping) and "training_digest" in note
+               for note in table.uns.values())  # fmt: skip
+
+
 def _table(data: Any) -> tuple[str, Any]:
     for key, table in data.tables.items():
-        if key != "predicted" and table.uns.get("spatialdata_attrs") is not None:
+        if table.uns.get("spatialdata_attrs") is not None and not is_prediction(table):
             return key, table
     raise InputError(
         f"no table of this SpatialData annotates a shapes element (tables: "

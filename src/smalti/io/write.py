@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -32,6 +32,7 @@ def write(
     out: str | Path | None = None,
     layers: Layers | None = None,
     origin: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Add columns, matrices, reconstructions and notes.
 
@@ -56,12 +57,15 @@ def write(
         ``Bags.origin``, which says where each view came from. Arrays that end before the last cell,
         as ``Bags.scatter`` gives them where the last cells are in no bag, are then filled up with
         NaN.
+    overwrite
+        Replace what another model, or somebody else, has written under these names. What the same
+        model wrote (``uns[NAME]["model"]``) is always replaced.
 
     Raises
     ------
     InputError
-        If the file is missing or damaged, lengths disagree, the folder cannot be written to, or
-        reconstructions take more than 4 GiB; no file is then changed.
+        If the file is missing or damaged, lengths disagree, a name is taken, the folder cannot be
+        written to, or reconstructions take more than 4 GiB; no file is then changed.
     """
     path = Path(data) if isinstance(data, (str, Path)) else None
     target = Path(out) if out is not None else path
@@ -81,6 +85,11 @@ def write(
             raise InputError(f"{name!r} has {len(values)} rows, the table {table.n_obs} cells.")
     plan = list(_plan(table, layers or {}, origin or {}, many))
     _check_size(plan)
+    for key, note in uns.items() if not overwrite else ():
+        refuse_taken(table.uns, key, note, [
+            *(f"obs[{n!r}]" for n in obs if n in table.obs),
+            *(f"obsm[{n!r}]" for n in obsm if n in table.obsm), *_layers_there(table, plan, key),
+        ])  # fmt: skip
     for name, values in obs.items():
         # by position: the index of a Series would be matched with the names of the cells
         table.obs[name] = values.array if isinstance(values, pd.Series) else values
@@ -101,6 +110,38 @@ def write(
     else:
         with atomic_write(target) as temporary, _as_it_is(many):
             (table.write_h5mu if many else table.write_h5ad)(temporary)
+
+
+def refuse_taken(uns: Any, key: str, note: Mapping[str, Any], taken: Sequence[str]) -> None:
+    """Raise InputError where names are taken by what another model, or somebody else, wrote.
+
+    Parameters
+    ----------
+    uns
+        Notes of the user's table.
+    key, note
+        Where the note of the model that writes goes, and that note: ``note["model"]`` says which
+        model it is. What the same model wrote before may be replaced.
+    taken
+        Names that are there already, as people know them: "obs['abmil_attention']".
+    """
+    old = uns.get(key)
+    if isinstance(old, Mapping) and old.get("model") == note["model"]:
+        return
+    names = [*taken, *([f"uns[{key!r}]"] if old is not None else [])]
+    if names:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        raise InputError(
+            f"{names[0]}{more} is there already, and not of this model: write under a name of its "
+            "own, key_added='NAME', or replace it, overwrite=True."
+        )
+
+
+def _layers_there(table: Any, plan: list[Place], key: str) -> list[str]:
+    """Layers of that name in the tables that reconstructions go to."""
+    parts = [table if modality is None else table.mod[modality]
+             for _, modality, at, _ in plan if at is not None]  # fmt: skip
+    return [f"layers[{key!r}]" for part in parts if key in part.layers]
 
 
 def samples(

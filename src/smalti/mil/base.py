@@ -145,7 +145,14 @@ class Method(Estimator):
         return results.instance_frame(self, as_bags(X))
 
     def write(
-        self, data: Any, *, out: str | Path | None = None, scores: Scores | None = None
+        self,
+        data: Any,
+        *,
+        out: str | Path | None = None,
+        key_added: str | None = None,
+        overwrite: bool = False,
+        scores: Scores | None = None,
+        label: str | None = None,
     ) -> None:
         """Write attributions and settings into the table that the training bags were read from.
 
@@ -156,8 +163,21 @@ class Method(Estimator):
             as a whole.
         out
             Write to this path instead.
+        key_added
+            NAME, under which all is written; the method's own where left out.
+        overwrite
+            Replace what another model has written under that name; otherwise that is refused.
         scores
-            A comparison that this method took part in; its fold scores are noted.
+            A comparison that this method took part in: the fold scores of the row that has its
+            settings are noted.
+        label
+            Name of that row, where settings do not tell.
+
+        Raises
+        ------
+        InputError
+            If the bags were not read from AnnData or MuData, a name is taken by another model, or
+            no row, or several, of ``scores`` have these settings.
 
         Notes
         -----
@@ -177,8 +197,10 @@ class Method(Estimator):
         if self.columns_.group == "cell_type" and self.group_predicts:
             source["cell_type"] = self.origin_.get("cell_type")
         bags = read(data, **source, bag_columns=[c["name"] for c in self.columns_.covariates])
-        obs, obsm = results.cell_tables(self, bags, len(data.obs) if hasattr(data, "obs") else None)
-        write(data, obs=obs, obsm=obsm, uns={self.name: results.note(self, scores)}, out=out)
+        key, n = key_added or self.name, len(data.obs) if hasattr(data, "obs") else None
+        note = results.note(self, scores, label)
+        obs, obsm = results.cell_tables(self, bags, n, key)
+        write(data, obs=obs, obsm=obsm, uns={key: note}, out=out, overwrite=overwrite)
 
     def samples(self, X: Any, *, group: str | None = None) -> Any:
         """One row per bag, as AnnData: ready for a plot of patients, or as input of another method.

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
+from smalti.core.identity import model_digest
+from smalti.errors import InputError
 from smalti.preprocess import Step, spec_text
 from smalti.scores.table import Scores
 from smalti.task import Task
@@ -21,6 +23,8 @@ class Fitted(Protocol):
     task_: Task
     steps_: list[Step]
     digest_: str
+    identity_: str
+    seed: int
 
     def forward(self, X: Any) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Raw predictions, and named values of the instances and of the bags."""
@@ -46,22 +50,22 @@ def instance_frame(model: Fitted, bags: Bags) -> pd.DataFrame:
 
 
 def cell_tables(
-    model: Fitted, bags: Bags, n: int | None
+    model: Fitted, bags: Bags, n: int | None, key: str
 ) -> tuple[dict[str, np.ndarray], dict[str, pd.DataFrame]]:
     """Columns of ``obs`` and tables of ``obsm``, in the rows of the user's table of length n."""
     raw, instance, _ = model.forward(bags)
     obs, obsm = {}, {}
     for name, values in instance.items():
-        key, values = f"{model.name}_{name}", _one_score(model, values)
+        column, values = f"{key}_{name}", _one_score(model, values)
         names = _names(model, name, values.shape[1])
         if len(names) == 1:
-            obs[key] = bags.scatter(values[:, 0], n)
+            obs[column] = bags.scatter(values[:, 0], n)
             continue
         columns = [c.removeprefix(f"{name}_") for c in names]
-        obsm[key] = pd.DataFrame(bags.scatter(values, n), columns=columns)
+        obsm[column] = pd.DataFrame(bags.scatter(values, n), columns=columns)
         if model.task_.kind == "multiclass" and len(names) == len(model.task_.classes):
             own = values[np.arange(len(values)), raw.argmax(1)[bags.index]]
-            obs[key] = bags.scatter(own, n)
+            obs[column] = bags.scatter(own, n)
     return obs, obsm
 
 
@@ -89,17 +93,45 @@ def bag_tables(
     return bag.get("embedding", raw), obs, obsm
 
 
-def note(model: Fitted, scores: Scores | None = None) -> dict[str, Any]:
-    """Settings, target, digest and scores, as AnnData can hold them."""
+def note(model: Fitted, scores: Scores | None = None, label: str | None = None) -> dict[str, Any]:
+    """Settings, target, digests and scores, as AnnData can hold them."""
     settings = {k: v for k, v in model.get_params(deep=False).items() if v is not None}
     settings["preprocess"] = spec_text(model.steps_)
     told = {
         "settings": {k: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, dict) else v
                      for k, v in settings.items()},
-        "training_digest": model.digest_, "target": str(model.task_.column),
-        "reference": model.reference,
+        "training_digest": model.digest_, "model": model_digest(model),
+        "target": str(model.task_.column), "reference": model.reference,
     }  # fmt: skip
-    return told if scores is None else told | {"scores": scores.of(model.name)}
+    if scores is None:
+        return told
+    row = row_of(model, scores, label)
+    return told | {"scores": scores.of(row), "scores_of": row}
+
+
+def row_of(model: Any, scores: Scores, label: str | None = None) -> str:
+    """The row of a comparison that is of this model: of its settings, or the one that is named.
+
+    Raises
+    ------
+    InputError
+        If no row has its settings, or several have and their seeds do not tell them apart.
+    """
+    if label is not None:
+        return label
+    found = scores.find(model.identity_, model.seed)
+    if len(found) == 1:
+        return found[0]
+    there = ", ".join(scores.identities)
+    if found:
+        raise InputError(
+            f"{', '.join(found)} all have the settings of this {type(model).__name__}: name the "
+            "one whose scores are meant, label='NAME'."
+        )
+    raise InputError(
+        f"no row of this comparison has the settings of this {type(model).__name__} (rows: "
+        f"{there}): compare it with these settings, or name the row that is meant, label='NAME'."
+    )
 
 
 def _one_score(model: Fitted, values: np.ndarray) -> np.ndarray:
