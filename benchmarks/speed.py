@@ -65,8 +65,8 @@ def our_epoch(bags: sm.Bags, batch_size: int, precision: str) -> Callable[[], ob
     stage = Gradient(epochs=1, lr=1e-4, batch_size=batch_size, max_instances=10**9)
 
     def run() -> None:
-        runner = training.Alone(fabric, stage, store, fit)
-        training.descend(stage, runner, [fit], progress=Progress(False))
+        runner = training.Runner(fabric, stage, store, fit)
+        training.descend(runner, progress=Progress(False))
 
     return run
 
@@ -153,14 +153,15 @@ def fits(n: int, epochs: int) -> None:
     print(f"  published way (one bag a step, loop; {few} fits timed)  {published:6.3f}   "
           f"accuracy {np.mean(right):.3f}")  # fmt: skip
     base = None
-    for strategy in ("sequential", "stacked", "processes", "auto"):
+    ways = {"one after another": 1, "processes": -1, "by what pays (the default)": None}
+    for way, n_jobs in ways.items():
         began = time.perf_counter()
-        fitted = sm.fit_many(jobs, bags, strategy=strategy)
+        fitted = sm.fit_many(jobs, bags, n_jobs=n_jobs)
         seconds = (time.perf_counter() - began) / n
         base = base or seconds
         hits = np.concatenate([m.predict(bags[f]) == bags.labels[f]
                                for m, f in zip(fitted, folds, strict=True)])  # fmt: skip
-        print(f"  smalti, {strategy:46s} {seconds:6.3f}   accuracy {hits.mean():.3f}   "
+        print(f"  smalti, {way:46s} {seconds:6.3f}   accuracy {hits.mean():.3f}   "
               f"{published / seconds:5.1f} x published, {base / seconds:4.2f} x one by one",
               flush=True)  # fmt: skip
 

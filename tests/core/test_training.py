@@ -38,7 +38,7 @@ def test_killed_at_any_step_and_resumed_equals_uninterrupted(
         training.Checkpoint, "__init__",
         lambda self, path, **kw: every(self, path, **(kw | {"every": 0.0})),
     )  # fmt: skip
-    taken = training.Alone.step
+    taken = training.Runner.step
     count = 0
 
     def dies(self, groups):
@@ -49,7 +49,7 @@ def test_killed_at_any_step_and_resumed_equals_uninterrupted(
         return taken(self, groups)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Alone, "step", dies)
+        patch.setattr(training.Runner, "step", dies)
         with pytest.raises(Killed):
             model(optimizer=optimizer).fit(bags, checkpoint=path)
     assert path.exists()
@@ -61,10 +61,38 @@ def test_killed_at_any_step_and_resumed_equals_uninterrupted(
     assert whole.history_.to_csv() == resumed.history_.to_csv()
 
 
+def test_killed_after_it_stopped_early_it_does_not_go_on(tmp_path, monkeypatch):
+    bags, settings = planted_bags(40, effect=1.0), dict(epochs=80, lr=0.05, patience=4)
+    whole = model(**settings).fit(bags)
+    assert len(whole.history_) < 80
+    path = tmp_path / "fit.safetensors"
+    monkeypatch.setattr(training.Checkpoint.__init__, "__kwdefaults__",
+                        {"every": 0.0, "identity": ""})  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Runner, "close", lambda _: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            model(**settings).fit(bags, checkpoint=path)
+    resumed = model(**settings).fit(bags, checkpoint=path)
+    assert whole.history_.to_csv() == resumed.history_.to_csv()
+    np.testing.assert_array_equal(whole.forward(bags)[0], resumed.forward(bags)[0])
+
+
+def test_a_fit_neither_reads_nor_moves_the_global_stream():
+    bags, found = planted_bags(30, kind="ordinal"), []
+    for seed in range(2):  # a sweep of MixMIL makes a layer of random weights
+        torch.manual_seed(seed)
+        method = mil.MixMIL(epochs=1, accelerator="cpu", progress=False)
+        found.append(method.fit(bags).forward(bags)[0])
+        after = torch.rand(3)
+        torch.manual_seed(seed)
+        assert torch.equal(after, torch.rand(3))
+    np.testing.assert_array_equal(*found)
+
+
 def test_checkpoint_of_another_fit_is_refused(tmp_path, monkeypatch):
     bags = planted_bags(20)
     path = tmp_path / "fit.safetensors"
-    monkeypatch.setattr(training.Alone, "step", lambda *_: (_ for _ in ()).throw(Killed()))
+    monkeypatch.setattr(training.Runner, "step", lambda *_: (_ for _ in ()).throw(Killed()))
     with pytest.raises(Killed):
         model().fit(bags, checkpoint=path)
     with pytest.raises(InputError, match="other data or settings"):

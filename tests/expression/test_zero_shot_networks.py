@@ -204,7 +204,7 @@ def test_killed_and_resumed_equals_uninterrupted(few, tmp_path, monkeypatch, nam
         training.Checkpoint, "__init__",
         lambda self, path, **kw: every(self, path, **(kw | {"every": 0.0})),
     )  # fmt: skip
-    taken, count = training.Alone.step, 0
+    taken, count = training.Runner.step, 0
 
     def dies(self, groups):
         nonlocal count
@@ -214,7 +214,7 @@ def test_killed_and_resumed_equals_uninterrupted(few, tmp_path, monkeypatch, nam
         return taken(self, groups)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Alone, "step", dies)
+        patch.setattr(training.Runner, "step", dies)
         with pytest.raises(Killed):
             small(name, **more).fit(bags, checkpoint=path)
     assert path.exists()

@@ -101,7 +101,7 @@ def test_what_comes_back_is_compared_with_the_clean_input(gaps):
                      clip=None)).train()  # fmt: skip
     batch = cells(present=seen if gaps else None)
     stream = torch.Generator().manual_seed(3)
-    with noise.drawn_from(noise.Source([stream], {})):
+    with noise.drawn_from(stream):
         ours = net(batch)
     stream.manual_seed(3)  # the same draws by hand: noise, then what is hidden, view by view
     mask, noisy, clean = np.repeat(seen, [7, 4], axis=1), [], []

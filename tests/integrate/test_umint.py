@@ -329,7 +329,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, step):
         training.Checkpoint, "__init__",
         lambda self, path, **kw: every(self, path, **(kw | {"every": 0.0})),
     )  # fmt: skip
-    taken, count = training.Alone.step, 0
+    taken, count = training.Runner.step, 0
 
     def dies(self, groups):
         nonlocal count
@@ -339,7 +339,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, step):
         return taken(self, groups)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Alone, "step", dies)
+        patch.setattr(training.Runner, "step", dies)
         with pytest.raises(Killed):
             quick(**settings).set_params(epochs=3).fit(bags, checkpoint=path)
     resumed = quick(**settings).set_params(epochs=3).fit(bags, checkpoint=path)

@@ -13,7 +13,6 @@ from smalti.core import noise
 from smalti.datasets import mixmil_bags, planted_bags
 from smalti.errors import InputError
 from smalti.mil import MixMIL
-from smalti.mil.many import fit_many
 from smalti.mil.mixmil import _loss, _moments
 from smalti.nn.linear import PENALTIES
 from smalti.segment import Segments
@@ -42,9 +41,8 @@ def test_divergence_is_that_of_torch(posterior):
     assert net.divergence().item() == pytest.approx(want.item(), rel=1e-4)
 
 
-def draws_of(net, seeds=(0,)):
-    source = noise.Source([torch.Generator().manual_seed(s) for s in seeds], {})
-    with noise.drawn_from(source), torch.no_grad():
+def draws_of(net, seed=0):
+    with noise.drawn_from(torch.Generator().manual_seed(seed)), torch.no_grad():
         return net.draw()
 
 
@@ -177,29 +175,24 @@ def test_bad_settings(settings, match):
         fitted(planted_bags(20), **settings)
 
 
-def test_normal_noise_in_a_stack_is_that_of_each_fit():
-    like = torch.zeros(3, 5, 7)
-
-    def streams():
-        return [torch.Generator().manual_seed(s) for s in range(3)]
-
-    with noise.drawn_from(noise.Source(streams(), {})):
-        together = torch.vmap(noise.normal)(like)
-    for drawn, stream in zip(together, streams(), strict=True):
-        with noise.drawn_from(noise.Source([stream], {})):
-            assert torch.equal(noise.normal(like[0]), drawn)
-            assert not torch.equal(noise.normal(like[0]), drawn)  # the stream went on
-    x = torch.ones(4, requires_grad=True)
-    assert not noise.normal(x).requires_grad
+def test_normal_noise_is_of_the_stream_that_is_said():
+    like = torch.zeros(5, 7, requires_grad=True)
+    with noise.drawn_from(torch.Generator().manual_seed(1)):
+        one, two = noise.normal(like), noise.normal(like)
+    stream = torch.Generator().manual_seed(1)
+    assert torch.equal(one, torch.empty(5, 7).normal_(generator=stream))
+    assert torch.equal(two, torch.empty(5, 7).normal_(generator=stream))  # the stream went on
+    assert not one.requires_grad
+    assert noise.generator() is None
 
 
 def test_the_gradient_reaches_mean_and_factor():
     """d/dm E[sum w] = 1; d/dL of w_i = L e is e."""
     net = fitted(planted_bags(20)).network_
     net.zero_grad()
-    with noise.drawn_from(noise.Source([torch.Generator().manual_seed(1)], {})):
+    with noise.drawn_from(torch.Generator().manual_seed(1)):
         net.draw()[0, 0].sum().backward()
-    with noise.drawn_from(noise.Source([torch.Generator().manual_seed(1)], {})):
+    with noise.drawn_from(torch.Generator().manual_seed(1)):
         eps = noise.normal(net.mean.detach().expand(net.n_draws, -1, -1))[0, 0]
     torch.testing.assert_close(net.mean.grad[0], torch.ones_like(eps))
     torch.testing.assert_close(net.lower.grad[0], eps.expand(len(eps), -1).tril(-1))
@@ -210,11 +203,10 @@ def test_a_step_equals_a_loop_over_draws_outputs_and_bags():
     bags = planted_bags(12, kind="multilabel")
     net = fitted(bags, draws=3).network_.train()
     batch = Batch({"x": torch.as_tensor(bags.table())}, Segments.of(torch.as_tensor(bags.offsets)))
-    source = noise.Source([torch.Generator().manual_seed(5)], {})
-    with noise.drawn_from(source), torch.no_grad():
+    with noise.drawn_from(torch.Generator().manual_seed(5)), torch.no_grad():
         samples = net(batch).extra["samples"]
     x, q = net.scale(batch.x) / bags.shape[1] ** 0.5, bags.shape[1]
-    for s, weights in enumerate(draws_of(net, seeds=(5,))):
+    for s, weights in enumerate(draws_of(net, seed=5)):
         for p in range(2):
             u = torch.stack([
                 own @ (weights[p, q:] / weights[p, q:].square().mean().sqrt())
@@ -226,27 +218,12 @@ def test_a_step_equals_a_loop_over_draws_outputs_and_bags():
             torch.testing.assert_close(samples[:, s, p], want, atol=1e-4, rtol=1e-4)
 
 
-def test_empty_bags_of_a_stack_do_not_count():
+def test_moments_are_mean_and_standard_deviation():
     u = torch.randn(5, 3)
-    padded, there = torch.cat([u, u.new_zeros(2, 3)]), torch.tensor([1.0] * 5 + [0.0] * 2)[:, None]
-    center, spread = _moments(padded, there)
+    center, spread = _moments(u)
     torch.testing.assert_close(center, u.mean(0))
     torch.testing.assert_close(spread, u.std(0))
-
-
-@pytest.mark.parametrize("kind", ["binary", "ordinal", "regression"])
-def test_a_stack_equals_each_fit_alone(kind):
-    """With validation, noise of its own, and bags that another fit of the stack lacks."""
-    bags = planted_bags(30, kind=kind)
-    method = MixMIL.example().set_params(epochs=8, validation=0.25, accelerator="cpu")
-    jobs = [(method.set_params(seed=s), np.arange(s, 30 - s)) for s in range(2)]
-    assert all(m.stackable for m, _ in jobs)
-    alone = fit_many(jobs, bags, strategy="sequential")
-    for one, two in zip(alone, fit_many(jobs, bags, strategy="stacked"), strict=True):
-        np.testing.assert_allclose(one.forward(bags)[0], two.forward(bags)[0], atol=1e-3)
-        np.testing.assert_allclose(
-            one.history_["val_loss"].dropna(), two.history_["val_loss"].dropna(), rtol=1e-3
-        )
+    torch.testing.assert_close(_moments(u[:1])[1], torch.full((3,), 1e-6))
 
 
 def test_a_last_mini_batch_of_two_counts_by_its_size():
@@ -255,7 +232,7 @@ def test_a_last_mini_batch_of_two_counts_by_its_size():
         x = torch.as_tensor(bags.table())
         batch = Batch({"x": x}, Segments.of(torch.as_tensor(bags.offsets)))
         net.zero_grad()
-        with noise.drawn_from(noise.Source([torch.Generator().manual_seed(0)], {})):
+        with noise.drawn_from(torch.Generator().manual_seed(0)):
             output = net(batch)
         loss = _loss(model.task_, output, torch.as_tensor(model.task_.encode(bags.labels)))
         loss.mean().backward()

@@ -203,14 +203,14 @@ def test_prototype_to_cell_without_types_and_with_blocking():
     distance = torch.rand(50, 4, dtype=torch.float64)
     assert float(net.to_cells(distance, None)) == pytest.approx(float(distance.min(0)[0].mean()))
     net.train()
-    with noise.drawn_from(noise.Source([torch.Generator().manual_seed(5)], {})):
+    with noise.drawn_from(torch.Generator().manual_seed(5)):
         found = net.to_cells(distance, None)
     blocked = torch.rand(50, 4, generator=torch.Generator().manual_seed(5)) < 0.3
     left = [min(float(d) for d, b in zip(distance[:, p], blocked[:, p], strict=True) if not b)
             for p in range(4)]  # fmt: skip
     assert float(found) == pytest.approx(np.mean(left))
     only = torch.rand(1, 4, dtype=torch.float64)  # all of a prototype may be blocked
-    with noise.drawn_from(noise.Source([torch.Generator().manual_seed(5)], {})):
+    with noise.drawn_from(torch.Generator().manual_seed(5)):
         assert float(net.to_cells(only, None)) == pytest.approx(float(only.mean()))
 
 

@@ -240,7 +240,7 @@ def test_resumes_inside_an_epoch(tmp_path, monkeypatch):
     method = ScRAT.example().set_params(epochs=2)
     whole = method.fit(bags).forward(bags)[0]
     path, steps = tmp_path / "fit.safetensors", []
-    step = training.Alone.step
+    step = training.Runner.step
     monkeypatch.setattr(training.Checkpoint.__init__, "__kwdefaults__",
                         {"every": 0.0, "identity": ""})  # fmt: skip
 
@@ -250,10 +250,10 @@ def test_resumes_inside_an_epoch(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return step(self, groups)
 
-    monkeypatch.setattr(training.Alone, "step", dying)
+    monkeypatch.setattr(training.Runner, "step", dying)
     with pytest.raises(KeyboardInterrupt):
         ScRAT.example().set_params(epochs=2).fit(bags, checkpoint=path)
-    monkeypatch.setattr(training.Alone, "step", step)
+    monkeypatch.setattr(training.Runner, "step", step)
     again = ScRAT.example().set_params(epochs=2).fit(bags, checkpoint=path)
     np.testing.assert_array_equal(again.forward(bags)[0], whole)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from smalti.core.noise import Source, drawn_from
+from smalti.core.noise import drawn_from
 from smalti.errors import InputError
 from smalti.expression.deep_association.nuclei_fusion import NucleiFusion
 from smalti.expression.deep_association.prompter import Prompter, PromptRound
@@ -328,7 +328,7 @@ def test_tower_dropout_draws_from_the_fit_alone():
     tokens, offsets, _ = texts(3, 5)
     state, outs = torch.get_rng_state(), []
     for _ in range(2):
-        with drawn_from(Source([torch.Generator().manual_seed(3)], {})):
+        with drawn_from(torch.Generator().manual_seed(3)):
             outs.append(tower(tokens, offsets)[0])
     assert torch.equal(*outs)
     assert torch.equal(state, torch.get_rng_state())

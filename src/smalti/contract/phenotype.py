@@ -18,7 +18,6 @@ from smalti.core.stage import Sweep
 from smalti.datasets.simulate import planted_bags
 from smalti.errors import InputError
 from smalti.mil.base import Method
-from smalti.mil.many import fit_many
 
 
 def _example(cls: type[Method], **settings: object) -> Method:
@@ -183,18 +182,6 @@ def check_attribution(cls: type[Method]) -> None:
         constant = model.forward(bags)[0][:, 0] - whole["contribution"].to_numpy()
         np.testing.assert_allclose(constant, constant[0], atol=1e-4,
                                    err_msg="contributions do not add up")  # fmt: skip
-
-
-def check_many_equals_alone(cls: type[Method]) -> None:
-    """Many fits as one job give what each fit alone gives, to rounding, each with its own end."""
-    bags = _data(cls, n_bags=24)
-    rng = np.random.default_rng(0)
-    jobs = [(_short(cls, seed=s), np.sort(rng.permutation(24)[: 20 - s % 2])) for s in range(4)]
-    alone = fit_many(jobs, bags, strategy="sequential")
-    stacked = fit_many(jobs, bags, strategy="stacked")
-    for one, two in zip(alone, stacked, strict=True):
-        assert len(one.history_) == len(two.history_), "early stopping differs"
-        np.testing.assert_allclose(one.forward(bags)[0], two.forward(bags)[0], atol=2e-3)
 
 
 def check_sweeps_are_monotone(cls: type[Method]) -> None:

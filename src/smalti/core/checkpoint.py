@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor
 
 from smalti.core.fit import Fit, Place
 from smalti.errors import InputError
+
+if TYPE_CHECKING:
+    from smalti.core.runner import Runner
 
 
 class Checkpoint:
@@ -37,7 +40,13 @@ class Checkpoint:
     # ---------------------------------------------------------------- reading
 
     def begin(self, fit: Fit) -> int:
-        """Read the file if there is one; returns the stage to go on with."""
+        """Read the file if there is one; returns the stage to go on with.
+
+        Raises
+        ------
+        InputError
+            If the file belongs to another fit, is damaged, or is no safetensors file.
+        """
         if not self.path.exists():
             return 0
         tensors, meta = read_tensors(self.path, "checkpoint")
@@ -58,7 +67,7 @@ class Checkpoint:
         """Whether the file that was read stopped inside a gradient stage."""
         return self._loaded is not None and "epoch" in self._loaded["meta"]
 
-    def restore_gradient(self, runner: Any, fit: Fit, place: Place) -> None:
+    def restore_gradient(self, runner: Runner, fit: Fit, place: Place) -> None:
         """Put runner, fit and place where the file left them."""
         assert self._loaded is not None
         tensors, meta = self._loaded["tensors"], self._loaded["meta"]
@@ -68,8 +77,8 @@ class Checkpoint:
         fit.best_state = _under("best.", tensors) or None
         place.epoch, place.step = meta["epoch"], meta["step"]
         if "place.order" in tensors:
-            place.orders = [tensors["place.order"].numpy()]
-            place.losses = tensors["place.losses"].to(runner.store.device)
+            place.order = tensors["place.order"].numpy()
+            place.loss = tensors["place.loss"].to(runner.store.device)
 
     # ---------------------------------------------------------------- writing
 
@@ -87,16 +96,16 @@ class Checkpoint:
         self._stage = {"tensors": network, "meta": {"stage": stage}}
         self._write({}, {}, fit)
 
-    def save_gradient(self, runner: Any, fit: Fit, place: Place) -> None:
+    def save_gradient(self, runner: Runner, fit: Fit, place: Place) -> None:
         """Save the place inside a gradient stage, if it is time."""
         if time.monotonic() - self._saved < self.every or runner.fabric.global_rank:
             return
         tensors = {f"runner.{k}": v for k, v in runner.state().items()}
         tensors |= {f"best.{k}": v for k, v in (fit.best_state or {}).items()}
-        if place.orders is not None and place.losses is not None:
+        if place.order is not None and place.loss is not None:
             tensors |= {
-                "place.order": torch.from_numpy(np.ascontiguousarray(place.orders[0])),
-                "place.losses": place.losses,
+                "place.order": torch.from_numpy(np.ascontiguousarray(place.order)),
+                "place.loss": place.loss,
             }
         meta = {"epoch": place.epoch, "step": place.step, "best": fit.best, "stale": fit.stale}
         self._write(tensors, meta, fit)

@@ -45,6 +45,6 @@ class Place:
     """Where a gradient stage is."""
 
     epoch: int = 0
-    step: int = 0
-    orders: list[np.ndarray] | None = None
-    losses: Tensor | None = None  # (n_fits,) float64, summed over the bags of this epoch
+    step: int = 0  # the next one of the epoch
+    order: np.ndarray | None = None  # of this epoch: (n,) bags, or (n_units, k) of a sampler
+    loss: Tensor | None = None  # () float64, summed over the bags of this epoch

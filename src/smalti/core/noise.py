@@ -1,15 +1,14 @@
 """Dropout and normal noise, drawn from the fit's own source of randomness.
 
-PyTorch's layers draw from one global stream, so a fit inside a stack could never equal the same
-fit alone, and a resumed fit would need the global state. Here the training loop says whose stream
-it is; in a stack of F fits each draws its own masks, of the same size and in the same order as it
-would alone.
+PyTorch's layers draw from one global stream, so that a fit would depend on what else was drawn in
+its process, and a resumed fit would need the global state. Here the training loop says whose
+stream it is. The stream belongs to one fit and is part of its checkpoint, so that a fit that was
+killed draws the masks that it would have drawn.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -17,111 +16,56 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Where noise comes from: one generator per fit, and how many rows of a stack are real.
-
-    ``rows`` maps the padded number of rows of a stack to the real number in each fit.
-    """
-
-    generators: Sequence[torch.Generator]
-    rows: Mapping[int, Sequence[int]]
-
-
-_source: ContextVar[Source | None] = ContextVar("smalti_noise", default=None)
+_stream: ContextVar[torch.Generator | None] = ContextVar("smalti_noise", default=None)
 
 
 @contextmanager
-def drawn_from(source: Source) -> Iterator[None]:
-    """Let every :class:`Dropout` and :func:`normal` inside draw from ``source``."""
-    token = _source.set(source)
+def drawn_from(stream: torch.Generator) -> Iterator[None]:
+    """Let every :class:`Dropout` and :func:`normal` inside draw from ``stream``."""
+    token = _stream.set(stream)
     try:
         yield
     finally:
-        _source.reset(token)
+        _stream.reset(token)
 
 
 def generator() -> torch.Generator | None:
-    """The current fit's generator, for networks that draw noise themselves; None outside."""
-    source = _source.get()
-    return source.generators[0] if source else None
+    """The current fit's stream, for networks that draw noise themselves; None outside of one."""
+    return _stream.get()
 
 
-def _fill(mask: Tensor, p: float, source: torch.Generator | None) -> None:
-    """Fill with 0 (probability p, to 1 / 65,536) or 1 / (1 - p).
+def _mask(like: Tensor, p: float) -> Tensor:
+    """0 with probability p (to 1 / 65,536), else 1 / (1 - p): as ``like`` in shape and type.
 
     Four 16-bit numbers are cut from each random word: four times as fast as ``bernoulli_``, which
     would otherwise be a third of a small network's step.
     """
+    mask = torch.empty_like(like, memory_format=torch.contiguous_format)
     n = mask.numel()
     words = torch.empty((n + 3) // 4, dtype=torch.int64, device=mask.device)
-    words.random_(-(2**63), None, generator=source)
-    keep = words.view(torch.int16)[:n] >= round(p * 2**16) - 2**15
-    mask.copy_(keep.view(mask.shape)).mul_(1 / (1 - p))
+    words.random_(-(2**63), None, generator=generator())  # all 64 bits
+    # as int16 the numbers are -2^15 .. 2^15 - 1, each as likely: the lowest p 2^16 are dropped
+    keep = words.view(torch.int16)[:n] >= round(p * 2**16) - 2**15  # (n,) bool
+    return mask.copy_(keep.view(mask.shape)).mul_(1 / (1 - p))
 
 
 class _Dropout(torch.autograd.Function):
+    # the mask is 1 / (1 - p) or 0 already: one product forward, and the same one backward
     @staticmethod
-    def forward(x: Tensor, p: float) -> tuple[Tensor, Tensor]:
-        mask = torch.empty_like(x, memory_format=torch.contiguous_format)
-        _fill(mask, p, generator())
-        return x * mask, mask
+    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
+        mask = _mask(x, p)
+        ctx.save_for_backward(mask)
+        return x * mask
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(output[1])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         return grad * ctx.saved_tensors[0], None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, x: Tensor, p: float):  # type: ignore[no-untyped-def]
-        if in_dims[0] is None:
-            raise RuntimeError("dropout of a tensor that all fits share is not supported.")
-        x = x.movedim(in_dims[0], 0)
-        source = _source.get()
-        assert source is not None
-        mask = torch.zeros_like(x, memory_format=torch.contiguous_format)
-        real = source.rows.get(x.shape[1], [x.shape[1]] * len(x))
-        for part, n, stream in zip(mask, real, source.generators, strict=True):
-            _fill(part[:n], p, stream)
-        return (x * mask, mask), (0, 0)
-
-
-class _Normal(torch.autograd.Function):
-    @staticmethod
-    def forward(like: Tensor) -> Tensor:
-        drawn = torch.empty_like(like, memory_format=torch.contiguous_format)
-        return drawn.normal_(generator=generator())
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.mark_non_differentiable(output)
-
-    @staticmethod
-    def backward(ctx: Any, _: Tensor) -> None:
-        return None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, like: Tensor):  # type: ignore[no-untyped-def]
-        like = like.movedim(in_dims[0], 0)
-        source = _source.get()
-        assert source is not None
-        drawn = torch.empty_like(like, memory_format=torch.contiguous_format)
-        for part, stream in zip(drawn, source.generators, strict=True):
-            part.normal_(generator=stream)
-        return drawn, 0
 
 
 def normal(like: Tensor) -> Tensor:
-    """Standard normal numbers of the shape, type and device of ``like``, without a gradient.
-
-    In a stack, ``like`` must be each fit's own (made from its weights), with no padded rows.
-    """
-    return _Normal.apply(like)
+    """Standard normal numbers of the shape, type and device of ``like``, without a gradient."""
+    drawn = torch.empty_like(like, memory_format=torch.contiguous_format)
+    return drawn.normal_(generator=generator())
 
 
 class Dropout(nn.Module):
@@ -132,8 +76,8 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape as ``x``."""
-        return _Dropout.apply(x, self.p)[0] if self.training and self.p else x
+        """Same shape as ``x``, which may have any."""
+        return _Dropout.apply(x, self.p) if self.training and self.p else x
 
     def extra_repr(self) -> str:
         """For ``print``."""

@@ -59,6 +59,7 @@ class Store:
         self.bag: dict[str, Tensor] = {}
         if bags.present:
             all_ = np.ones(bags.n_instances, dtype=bool)
+            # (n, n_views), a view without gaps is there in every row
             there = np.stack([bags.present.get(name, all_) for name in bags.x], axis=1)
             self.instance["present"] = torch.as_tensor(there).to(device, dtype)
         if columns is not None and columns.group is not None:
@@ -67,6 +68,7 @@ class Store:
             self.bag["covariates"] = torch.as_tensor(columns.table(bags)).to(device, dtype)
 
     def _resident(self, view: View) -> Tensor | View:
+        """The view on the device as a whole, or as it is where it is sparse, large or on disk."""
         if _cut(view):
             # in random order each batch would decode every picture anew
             view = view.read(0, int(view.shape[0]))
@@ -75,9 +77,11 @@ class Store:
         return torch.as_tensor(np.ascontiguousarray(view), device=self.device)
 
     def _gather(self, view: Tensor | View, rows: np.ndarray) -> Tensor:
+        """Rows (n,) of a view on the device, (n, ...)."""
+        # the first test is cheap and nearly always decides
         whole = len(rows) and rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all()
         if isinstance(view, Tensor):
-            if whole:
+            if whole:  # a slice is no copy
                 return view[int(rows[0]) : int(rows[-1]) + 1].to(self.dtype)
             at = torch.from_numpy(rows).to(self.device)
             return view.index_select(0, at).to(self.dtype)
@@ -92,11 +96,15 @@ class Store:
         return torch.as_tensor(part).to(self.device, self.dtype, non_blocking=True)
 
     def batch(self, bags: np.ndarray) -> Batch:
-        """Some bags as one batch, in the order given; neighbours on both sides are not copied."""
+        """Some bags as one batch, in the order given.
+
+        ``bags`` are (n_bags,) positions. Bags that follow one another in the data are a slice of
+        it: their instances are not copied.
+        """
         lengths = self.lengths[bags]
-        rows = slice_rows(self.offsets, bags)
-        slices = np.concatenate([[0], lengths.cumsum()])
-        index = np.repeat(np.arange(len(bags)), lengths)
+        rows = slice_rows(self.offsets, bags)  # (n,) of the data
+        slices = np.concatenate([[0], lengths.cumsum()])  # (n_bags + 1,) of the batch
+        index = np.repeat(np.arange(len(bags)), lengths)  # (n,) the bag of each row
         at, of = self._ints(rows), self._ints(bags)
         return Batch(
             self.rows(rows),
@@ -111,46 +119,22 @@ class Store:
         return max(1, min(max_instances, _NUMBERS // max(width, 1)))
 
     def rows(self, rows: np.ndarray) -> dict[str, Tensor]:
-        """Any rows of all views."""
+        """Any (n,) rows of all views, each (n, ...)."""
         return {name: self._gather(view, rows) for name, view in self.views.items()}
 
     def instances(self, rows: np.ndarray) -> Batch:
-        """Some instances as a batch of bags of one each."""
+        """Some (n,) rows of the data as a batch of n bags of one instance each."""
         at, ends = self._ints(rows), self._ints(np.arange(len(rows) + 1))
         return Batch(
             self.rows(rows), Segments(ends, ends[:-1]),
             {name: column.index_select(0, at) for name, column in self.instance.items()},
         )  # fmt: skip
 
-    def stack(self, groups: Sequence[np.ndarray]) -> tuple[dict[str, Tensor], Segments]:
-        """One batch for each of F fits, with a leading dimension of F.
-
-        Fits with fewer bags or instances are filled up: empty bags at the end, and rows that
-        belong to no bag.
-        """
-        n_bags = max(map(len, groups))
-        n_rows = max(int(self.lengths[g].sum()) for g in groups)
-        rows = np.zeros((len(groups), n_rows), dtype=np.int64)
-        index = np.full((len(groups), n_rows), n_bags - 1)
-        slices = np.zeros((len(groups), n_bags + 1), dtype=np.int64)
-        for f, group in enumerate(groups):
-            lengths = self.lengths[group]
-            n = int(lengths.sum())
-            rows[f, :n] = slice_rows(self.offsets, group)
-            index[f, :n] = np.repeat(np.arange(len(group)), lengths)
-            slices[f, 1 : len(group) + 1] = lengths.cumsum()
-            slices[f, len(group) + 1 :] = n
-        views = {}
-        for name, view in self.views.items():
-            flat = self._gather(view, rows.reshape(-1))
-            views[name] = flat.reshape(*rows.shape, *flat.shape[1:])
-        return views, Segments(self._ints(slices), self._ints(index))
-
     def _ints(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, non_blocking=True)
 
     def stream(self, groups: Sequence[np.ndarray]) -> Iterator[Batch]:
-        """Batches in order; the next is read while the present one is used."""
+        """Batches of groups of bags, in order; the next is read while the present one is used."""
         if not self.streams or len(groups) < 2:
             yield from map(self.batch, groups)
             return
@@ -180,6 +164,7 @@ def _csr(part: sp.csr_matrix) -> Tensor:
 
 
 def _read(view: View, rows: np.ndarray) -> np.ndarray:
+    """Rows (n,) of a view on disk, read in runs that lie together."""
     runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
     return np.concatenate([view.read(int(r[0]), int(r[-1]) + 1) for r in runs])
 
@@ -191,11 +176,27 @@ def pack(
 
     A batch takes bags while they are at most ``batch_size`` and hold at most ``max_instances``
     instances; a bag larger than that is a batch of its own.
+
+    Parameters
+    ----------
+    order
+        (n,) positions of bags, in the order in which they are taken.
+    lengths
+        Instances of every bag of the data.
+    batch_size
+        Bags in a batch, at most.
+    max_instances
+        Instances in a batch, at most.
+
+    Returns
+    -------
+    list of arrays
+        Positions of the bags of each batch; joined, they are ``order``.
     """
     if lengths[order].sum() <= max_instances or batch_size == 1:
         return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     groups: list[np.ndarray] = []
-    start, held = 0, 0
+    start, held = 0, 0  # where the open batch begins, and its instances so far
     for i, bag in enumerate(order):
         n = int(lengths[bag])
         if i > start and (i - start == batch_size or held + n > max_instances):

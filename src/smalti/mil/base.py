@@ -56,8 +56,6 @@ class Method(Estimator):
         Whether its network gives one embedding per bag, so that ``transform`` exists.
     group_predicts
         Whether a prediction needs the ``group`` column too, where the method has one.
-    stacks
-        Whether many of its fits can be stacked: not where it trains on units of a sampler.
     counts
         Whether it takes raw counts only; a comparison then gives it no preprocessing.
     """
@@ -65,7 +63,6 @@ class Method(Estimator):
     kinds: ClassVar[tuple[str, ...]] = KINDS
     embeds: ClassVar[bool] = True
     group_predicts: ClassVar[bool] = True
-    stacks: ClassVar[bool] = True
     counts: ClassVar[bool] = False
 
     task: str | None = None  # kind of target; inferred from the labels when None
@@ -275,12 +272,6 @@ class Method(Estimator):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Positions of training and validation bags; no validation where no stage needs one."""
         return np.arange(len(bags)), np.empty(0, dtype=np.int64)
-
-    @property
-    def stackable(self) -> bool:
-        """Whether fits of this method can advance together on one store of bags."""
-        own = (self.preprocess, getattr(self, "group", None), getattr(self, "covariates", None))
-        return self.stacks and not self.sparse and not any(own)
 
     def _read_training(self, X: Any, y: Any) -> Bags:
         if y is None and not isinstance(X, Bags):

@@ -109,12 +109,11 @@ _MOVES = ("mean", "log_sd", "lower", "log_prior", "fixed", "intercept", "log_noi
 class _Net(nn.Module):
     center: Tensor
     spread: Tensor
-    n_bags: Tensor
 
     def __init__(self, method: MixMIL, shape: Shape) -> None:
         super().__init__()
         self.n_draws, self.tracks = method.draws, method.validation > 0
-        self.full_batch = min(method.batch_size, shape.n_bags)
+        self.n_bags, self.full_batch = shape.n_bags, min(method.batch_size, shape.n_bags)
         self.scale = Standardize(shape.x) if method.standardize else nn.Identity()
         q, p, task = shape.x[0], _n_effects(shape.task), shape.task
         self.mean = nn.Parameter(torch.zeros(p, 2 * q))  # of b_u, then of b_z
@@ -128,7 +127,6 @@ class _Net(nn.Module):
         self.log_noise = nn.Parameter(torch.zeros(())) if task.kind == "regression" else None
         self.register_buffer("center", torch.zeros(p))  # of u, over the training bags
         self.register_buffer("spread", torch.ones(p))
-        self.register_buffer("n_bags", torch.tensor(float(shape.n_bags)))  # own, in a stack of fits
 
     # ---------------------------------------------------------------- posterior
 
@@ -209,16 +207,15 @@ class _Net(nn.Module):
     def _train(self, batch: Batch) -> Output:
         x, weights = self.centred(batch), self.draw()
         u = self.effects(x, weights, batch)
-        there = (batch.segments.lengths > 0).to(u.dtype)[:, None]  # a stack of fits has empty bags
-        center, spread = _moments(u, there)
+        center, spread = _moments(u)
         effect = (u - center) / spread * _rms(weights.chunk(2, dim=2)[1]).flatten()
         samples = self.finish(effect.unflatten(1, (self.n_draws, -1)), batch)
         if self.tracks:  # a validation needs them before the last stage, which is exact
             with torch.no_grad():
-                now = _moments(self.effects(x, self.mean, batch), there)
+                now = _moments(self.effects(x, self.mean, batch))
                 for kept, value in zip((self.center, self.spread), now, strict=True):
                     kept.copy_(torch.lerp(kept, value.to(kept.dtype), 0.1))
-        share = (there.sum() / self.full_batch).clamp(max=1.0)
+        share = min(len(u) / self.full_batch, 1.0)
         return Output(samples.mean(1), extra={
             "samples": samples, "penalty": self.divergence() / self.n_bags, "share": share,
             "log_noise": self.log_noise,
@@ -234,11 +231,10 @@ def _rms(weights: Tensor) -> Tensor:
     return weights.square().mean(-1).clamp(min=1e-24).sqrt()
 
 
-def _moments(u: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the columns over the bags that are there."""
-    n = there.sum()
-    center = (u * there).sum(0) / n
-    var = ((u - center).square() * there).sum(0) / (n - 1).clamp(min=1.0)
+def _moments(u: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the columns of (n_bags, k), two of (k,); of one bag 1e-6."""
+    center = u.sum(0) / len(u)
+    var = (u - center).square().sum(0) / max(len(u) - 1, 1)
     return center, var.clamp(min=1e-12).sqrt()
 
 
@@ -348,6 +344,5 @@ def _scale_effects(network: nn.Module, training: Training) -> None:
         network.effects(network.centred(batch), network.mean, batch)
         for batch in training.batches(network)
     ])  # fmt: skip
-    for kept, value in zip((network.center, network.spread), _moments(u, torch.ones_like(u[:, :1])),
-                           strict=True):  # fmt: skip
+    for kept, value in zip((network.center, network.spread), _moments(u), strict=True):
         kept.copy_(value)

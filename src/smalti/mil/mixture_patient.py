@@ -35,7 +35,6 @@ class MixturePatient(Method):
     )
     kinds: ClassVar[tuple[str, ...]] = ("binary", "multiclass", "ordinal")
     embeds: ClassVar[bool] = False
-    stacks: ClassVar[bool] = False
 
     centers: int | tuple[int, ...] = (5, 10, 15, 20, 25)  # components; several: chosen in folds
     folds: int = 5  # of the training donors, for that choice

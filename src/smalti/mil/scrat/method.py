@@ -60,7 +60,6 @@ class ScRAT(NetworkMethod):
         "attention-based neural networks. Bioinformatics 40, btae067"
     )
     group_predicts: ClassVar[bool] = False
-    stacks: ClassVar[bool] = False
 
     group: str | None = "cell_type"  # types that are mixed with one another; None: all cells alike
     augment: int = 300  # mixtures per epoch; 0: none

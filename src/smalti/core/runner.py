@@ -1,0 +1,179 @@
+"""Steps of one fit on Lightning Fabric: its optimiser, its device, its share of the processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from smalti.batch import Output
+from smalti.core import noise
+from smalti.core.fit import Fit
+from smalti.core.stage import Gradient
+from smalti.core.store import Store, pack
+from smalti.errors import InputError
+
+
+def make_optimizer(parameters: Sequence[Tensor], stage: Gradient) -> torch.optim.Optimizer:
+    """The stage's optimiser; fused kernels, which matter where the network is small.
+
+    Raises
+    ------
+    InputError
+        If there is none of this name.
+    """
+    decay = stage.weight_decay
+    if stage.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=stage.lr, momentum=stage.momentum, weight_decay=decay,
+            nesterov=stage.momentum > 0, fused=True,
+        )  # fmt: skip
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    if stage.optimizer not in kinds:
+        raise InputError(f"optimizer={stage.optimizer!r} is not one of ['adam', 'adamw', 'sgd'].")
+    return kinds[stage.optimizer](
+        parameters, lr=stage.lr, weight_decay=decay, eps=stage.epsilon, fused=True
+    )
+
+
+class Runner:
+    """Steps and validation of one fit in one gradient stage.
+
+    With several processes each computes its share of the bags of every step, and Fabric averages
+    the gradients.
+
+    Parameters
+    ----------
+    fabric
+        Lightning Fabric: the device, the precision and the processes.
+    stage
+        What to do.
+    store
+        The bags as batches.
+    fit
+        Its network is trained in place.
+    """
+
+    def __init__(self, fabric: Any, stage: Gradient, store: Store, fit: Fit) -> None:
+        self.stage, self.store, self.fit, self.fabric = stage, store, fit, fabric
+        self.movable = {n: p.requires_grad for n, p in fit.network.named_parameters()}
+        for name, parameter in fit.network.named_parameters():
+            moves = not stage.moves or name.startswith(stage.moves)
+            parameter.requires_grad_(moves and self.movable[name])
+        moving = [p for p in fit.network.parameters() if p.requires_grad]
+        self.module, self.optimizer = fabric.setup(fit.network, make_optimizer(moving, stage))
+        self.target = torch.as_tensor(fit.target, device=store.device)
+        self.weight = torch.as_tensor(fit.weight, device=store.device, dtype=store.dtype)
+        self.cached = self._cache()
+
+    @torch.no_grad()
+    def _cache(self) -> list[str]:
+        """Compute what stays the same in this stage; returns the names of the new views.
+
+        They are put into the store itself, one row per instance, until :meth:`close`.
+        """
+        if self.stage.cache is None:
+            return []
+        everything = np.arange(len(self.store.lengths))
+        groups = pack(
+            everything, self.store.lengths, 4096, self.store.most(self.stage.max_instances)
+        )
+        self.fit.network.eval()
+        parts = [self.stage.cache(self.fit.network, b) for b in self.store.stream(groups)]
+        for name in parts[0]:
+            self.store.views[name] = torch.cat([p[name] for p in parts])
+        return list(parts[0])
+
+    def close(self) -> None:
+        """Give back parameters that the stage froze, and what it had computed in advance."""
+        for name in self.cached:
+            del self.store.views[name]
+        for name, parameter in self.fit.network.named_parameters():
+            parameter.requires_grad_(self.movable[name])
+
+    def _loss(self, group: np.ndarray) -> Tensor:
+        """Weighted sum of the losses of this process's share of the bags, ().
+
+        ``group`` are (n_bags,) positions of bags, or (n_units, k) units of the sampler.
+        """
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        mine = group[rank::world]
+        units = mine if len(mine) else group[:1]  # every process must take part in the step
+        # validation sees whole bags, whatever the training is made of
+        sampler = self.stage.sampler if self.fit.network.training else None
+        if sampler is None:
+            at = torch.from_numpy(units).to(self.store.device)
+            batch, target, weight = self.store.batch(units), self.target[at], self.weight[at]
+        else:
+            batch, target = sampler.batch(self.store, units), sampler.target(units, self.target)
+            weight = torch.as_tensor(sampler.weight(units, self.fit.weight)).to(self.weight)
+        output: Output = self.module(batch)
+        output.raw = output.raw.to(self.store.dtype)
+        losses = self.stage.loss(self.fit.task, output, target)  # (n_units,)
+        return (losses * weight).sum() * (len(mine) > 0)
+
+    def step(self, group: np.ndarray) -> Tensor:
+        """One step down the gradient; the mean loss before it, ().
+
+        ``group`` are (n_bags,) positions of bags, or (n_units, k) units of the sampler. The loss
+        stays on the device: to read it would make every step wait for the last.
+        """
+        self.fit.network.train()
+        world, sampler, weight = self.fabric.world_size, self.stage.sampler, self.fit.weight
+        mass = weight[group] if sampler is None else sampler.weight(group, weight)  # (n_units,)
+        share = world / float(mass.sum())  # DDP averages over the processes
+        self.optimizer.zero_grad(set_to_none=True)
+        pieces = min(self.stage.accumulate, len(group))
+        total = torch.zeros((), device=self.store.device)
+        with noise.drawn_from(self.fit.noise):
+            for piece in np.array_split(group, pieces):
+                loss = self._loss(piece) * share
+                self.fabric.backward(loss)
+                total = total + loss.detach()
+        self.optimizer.step()
+        return total
+
+    @torch.no_grad()
+    def evaluate(self) -> float:
+        """Mean loss of the validation bags, reduced over the processes."""
+        self.fit.network.eval()
+        groups = pack(
+            self.fit.valid, self.store.lengths, max(64, self.stage.batch_size),
+            self.store.most(self.stage.max_instances),
+        )  # fmt: skip
+        total = sum(self._loss(g).double() for g in groups)
+        if self.fabric.world_size > 1:
+            total = self.fabric.all_reduce(total, reduce_op="sum")
+        return float(total) / float(self.fit.weight[self.fit.valid].sum())
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the network's weights and buffers."""
+        return {k: v.detach().clone() for k, v in self.fit.network.state_dict().items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the runner would need to go on: the network, and the optimiser's slots.
+
+        Flat, as a safetensors file has no nesting: ``network.NAME``, ``optimizer.I.SLOT``.
+        """
+        state = {f"network.{k}": v for k, v in self.fit.network.state_dict().items()}
+        for i, slots in self.optimizer.state_dict()["state"].items():
+            state |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in slots.items()
+                      if v is not None}  # fmt: skip
+        return state
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go back to a :meth:`state`."""
+        prefix = "network."
+        self.fit.network.load_state_dict(
+            {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        )
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, value in state.items():
+            if key.startswith("optimizer."):
+                _, i, name = key.split(".", 2)
+                slots.setdefault(int(i), {})[name] = value
+        whole = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({"state": slots, "param_groups": whole["param_groups"]})
