@@ -18,6 +18,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    from smalti.core.registry import methods
+    from smalti.core.registry import own
 
-    return sorted(cls.__name__ for cls in methods("expression").values())
+    return sorted(cls.__name__ for cls in own("expression").values())
