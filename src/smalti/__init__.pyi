@@ -17,8 +17,9 @@ from .bags import Bags
 from .comparison.expression import ExpressionComparison, compare_expression
 from .comparison.integration import IntegrationComparison, compare_integration
 from .comparison.phenotype import Comparison, compare
+from .core.citation import citation
 from .core.load import load
-from .core.registry import make, methods
+from .core.registry import make, methods, register
 from .errors import InputError
 from .expression.base import ExpressionMethod
 from .integrate.base import Integration
@@ -40,6 +41,7 @@ __all__ = [
     "Method",
     "Task",
     "__version__",
+    "citation",
     "compare",
     "compare_expression",
     "compare_integration",
@@ -61,6 +63,7 @@ __all__ = [
     "read_features",
     "read_slides",
     "read_tiles",
+    "register",
     "scores",
     "tiles",
 ]

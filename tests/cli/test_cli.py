@@ -222,3 +222,16 @@ def test_demo(tmp_path):
     done = run("demo", "--quick", "--out", tmp_path / "demo")
     assert done.exit_code == 0, done.output
     assert {"report.html", "attention.png"} <= {p.name for p in (tmp_path / "demo").iterdir()}
+
+
+def test_cite_prints_bibtex_of_names_and_models(table, tmp_path, monkeypatch):
+    from smalti.core.citation import entries
+
+    assert run("fit", "bag_mean", table, "--out", tmp_path / "model").exit_code == 0
+    out = run("cite", "abmil", tmp_path / "model")
+    assert out.exit_code == 0, out.output
+    assert list(entries(out.stdout, "stdout")) == ["smalti", "ilse2018", "pedregosa2011"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "abmil").mkdir()  # a folder that is no model is not taken for one
+    assert "ilse2018" in run("cite", "abmil").stdout
+    assert "no method 'nothing'" in fails("cite", "nothing")

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from smalti.cli.cite import cite
 from smalti.cli.compare import compare
 from smalti.cli.demo import demo
 from smalti.cli.doctor import doctor
@@ -57,7 +58,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _verb in (demo, methods, fit, predict, integrate, compare, doctor):
+for _verb in (demo, methods, cite, fit, predict, integrate, compare, doctor):
     app.command()(_verb)
 app.add_typer(expression, name="expression")
 app.add_typer(genes, name="genes")

@@ -54,10 +54,19 @@ def _sorted(classes: dict[str, Any]) -> list[tuple[str, Any]]:
 def _start(name: str, cls: Any) -> tuple[str, str]:
     from rich.markup import escape
 
+    from smalti.core.registry import known
+
+    found = known(name)
+    source = found.source if found else ""
     note = " [dim](baseline)[/dim]" if cls.baseline else ""
-    return f"[bold]{name}[/bold]{note}", escape((cls.__doc__ or "").strip().splitlines()[0])
+    what = escape((cls.__doc__ or "").strip().partition("\n")[0])  # others may have none
+    what += f" [dim](from {escape(source)})[/dim]" if source else ""
+    return f"[bold]{name}[/bold]{note}", what
 
 
 def _reference(cls: Any) -> str:
     """Authors (year)."""
-    return f"[dim]{cls.reference.split(')')[0]}{')' * (')' in cls.reference)}[/dim]"
+    from rich.markup import escape
+
+    short = f"{cls.reference.split(')')[0]}{')' * (')' in cls.reference)}"
+    return f"[dim]{escape(short)}[/dim]"

@@ -54,10 +54,16 @@ class Estimator(BaseEstimator):
 
     Attributes
     ----------
+    room
+        Which kind of method it is, said by the base class of the kind.
     name
         How the command line and tables call it.
     reference
         Where it comes from.
+    cite
+        Keys of ``references.bib``: its papers, and that of the package that does the work.
+    bibtex
+        BibTeX entries of its own, for a method that is in another package.
     baseline
         Whether it is in every comparison, asked for or not.
     sparse
@@ -68,8 +74,11 @@ class Estimator(BaseEstimator):
         Name -> settings that differ from the defaults: ``make("umint:fast")``.
     """
 
+    room: ClassVar[str] = ""
     name: ClassVar[str] = ""
     reference: ClassVar[str] = ""
+    cite: ClassVar[tuple[str, ...]] = ()
+    bibtex: ClassVar[str] = ""
     baseline: ClassVar[bool] = False
     sparse: ClassVar[bool] = False
     missing: ClassVar[bool] = False
@@ -101,10 +110,31 @@ class Estimator(BaseEstimator):
         """A tiny instance that learns planted data in seconds, for the contract suite."""
         return cls()
 
+    def inner_methods(self) -> list[Any]:
+        """Methods inside this one, which a model file needs too: among its settings or steps.
+
+        A method that names others by texts adds these (see ``expression/ensemble.py``).
+        """
+        found = []
+        for value in self.get_params(deep=False).values():
+            parts = value if isinstance(value, (list, tuple)) else [value]
+            found += [part for part in parts if isinstance(part, Estimator)]
+        steps = getattr(self, "steps_", None)
+        if steps is None:  # not fitted: "auto" is what the data will say
+            steps = [] if isinstance(self.preprocess, str) else steps_of(self.preprocess)
+        return found + [method for step in steps for method in step.inner_methods()]
+
     # ---------------------------------------------------------------- for all
 
     def save(self, folder: str | Path) -> None:
-        """Write ``weights.safetensors`` and ``model.json`` into a folder, whole or not at all."""
+        """Write ``weights.safetensors`` and ``model.json`` into a folder, whole or not at all.
+
+        Raises
+        ------
+        InputError
+            If it could not be loaded again, because its class is not known: see
+            :func:`smalti.register`.
+        """
         save(self, Path(folder))
 
     def _train(self, raw: Bags, steps: Any, checkpoint: str | Path | None) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from smalti.batch import Shape
 from smalti.columns import Columns
 from smalti.core.checkpoint import read_tensors
 from smalti.core.identity import identity
+from smalti.core.needs import meet
 from smalti.core.registry import make
 from smalti.core.save import MORE, NOTE, STEPS, WEIGHTS, digest_of
 from smalti.errors import InputError
@@ -22,16 +24,29 @@ from smalti.preprocess import from_state
 from smalti.task import Task
 
 
-def load(folder: str | Path) -> Any:
+def load(folder: str | Path, *, allow: str | Sequence[str] | None = None) -> Any:
     """Read a model that :meth:`Method.save` wrote.
+
+    A file runs no code: a method that is not smalti's own must be there already, registered
+    (:func:`smalti.register`) or brought by an installed package, or be named by ``allow``.
+
+    Parameters
+    ----------
+    folder
+        What was saved.
+    allow
+        Classes to import and register first, as ``"package.module:Class"``: those that you trust,
+        and no others.
 
     Raises
     ------
     InputError
-        If the folder is not a model, or one of its files was changed or cut short.
+        If the folder is not a model, or one of its files was changed or cut short; if it needs a
+        method that is neither known nor allowed.
     """
     folder = Path(folder)
     note = _read_note(folder)
+    meet(note.get("needs", []), allow, str(folder))  # older files have smalti's own methods only
     weights = folder / WEIGHTS
     if not weights.exists():
         raise InputError(f"{folder} has no {WEIGHTS}: save the model again.")

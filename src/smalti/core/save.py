@@ -13,6 +13,7 @@ import torch
 from sklearn.base import BaseEstimator
 
 from smalti._version import __version__
+from smalti.core.needs import needs_of
 from smalti.preprocess import names_of, spec_of, state_of
 from smalti.system.files import atomic_folder
 
@@ -22,7 +23,13 @@ MORE = "more/"  # of those that a method keeps beside its network
 
 
 def save(method: Any, folder: Path) -> None:
-    """Write a fitted method; a folder that exists is replaced as a whole."""
+    """Write a fitted method; a folder that exists is replaced as a whole.
+
+    Raises
+    ------
+    InputError
+        If the method, or one inside it, could not be loaded again: its class is not known.
+    """
     from safetensors.torch import save_file
     from sklearn.utils.validation import check_is_fitted
 
@@ -39,6 +46,7 @@ def save(method: Any, folder: Path) -> None:
 
 def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """All that a fitted method is: a note that JSON can hold, and tensors by name."""
+    needs = needs_of(method)  # refused before anything is written
     tensors = {k: v.detach().cpu().contiguous() for k, v in method.network_.state_dict().items()}
     for name, values in state_of(method.steps_).items():
         tensors[f"{STEPS}{name}"] = torch.as_tensor(np.ascontiguousarray(values))
@@ -47,6 +55,7 @@ def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     note = {
         "smalti": __version__,
         "method": method.name,
+        "needs": needs,
         "settings": method.get_params(deep=False) | (
             {"preprocess": spec_of(method.steps_)} if method.steps_ else {}
         ),

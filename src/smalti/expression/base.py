@@ -59,6 +59,7 @@ class ExpressionMethod(ExpressionOutput):
         Whether it predicts genes that it was not fitted on.
     """
 
+    room: ClassVar[str] = "expression"
     images: ClassVar[bool] = False
     slides: ClassVar[bool] = False
     positions: ClassVar[bool] = False

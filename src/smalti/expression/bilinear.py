@@ -36,6 +36,7 @@ class Bilinear(ZeroShotMethod):
 
     name: ClassVar[str] = "bilinear"
     reference: ClassVar[str] = "Romera-Paredes & Torr (2015), ICML (ESZSL), as a regression"
+    cite: ClassVar[tuple[str, ...]] = ("romeraparedes2015",)
 
     alpha: float | None = None  # penalty on features; None: tuned
     beta: float | None = None  # penalty on vectors of genes; None: tuned

@@ -33,6 +33,7 @@ class Ensemble(ExpressionMethod):
 
     name: ClassVar[str] = "ensemble"
     reference: ClassVar[str] = "Wolpert (1992), Neural Netw. 5:241"
+    cite: ClassVar[tuple[str, ...]] = ("wolpert1992",)
     stochastic: ClassVar[bool] = True
 
     # names ("mlp:team"), methods, or {"method": "ridge", "x": "X_resnet50", ...}
@@ -61,6 +62,10 @@ class Ensemble(ExpressionMethod):
             counts="counts", genes=None, units="given", seed=self.seed + 1000 * i, progress=False,
             accelerator=self.accelerator, precision=self.precision,
         )  # fmt: skip
+
+    def inner_methods(self) -> list[Any]:
+        """The members too, however they were named."""
+        return [*super().inner_methods(), *self.team()]
 
     def views(self, bags: Bags) -> list[str]:
         """The views of all members, the first member's first."""

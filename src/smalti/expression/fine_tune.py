@@ -30,6 +30,7 @@ class FineTune(NetworkExpression):
 
     name: ClassVar[str] = "fine_tune"
     reference: ClassVar[str] = "He et al. (2020), Nat. Biomed. Eng. 4:827 (ST-Net)"
+    cite: ClassVar[tuple[str, ...]] = ("he2020",)
     images: ClassVar[bool] = True
     presets: ClassVar[dict] = {"team": {"alpha": 0.5, "beta": 0.4, "groups": "kmeans"}}
 

@@ -36,6 +36,7 @@ class GeneEnsemble(ZeroShotMethod):
 
     name: ClassVar[str] = "gene_ensemble"
     reference: ClassVar[str] = "Breiman (1996), Mach. Learn. 24:123, over genes"
+    cite: ClassVar[tuple[str, ...]] = ("breiman1996",)
     stochastic: ClassVar[bool] = True
     slides: ClassVar[bool] = True
     positions: ClassVar[bool] = False
@@ -59,6 +60,10 @@ class GeneEnsemble(ZeroShotMethod):
             vectors="random" if found is None else found, seed=self.seed + 1000 * j,
             accelerator=self.accelerator, precision=self.precision,
         )  # fmt: skip
+
+    def inner_methods(self) -> list[Any]:
+        """The method of its members too, however it was named."""
+        return [*super().inner_methods(), self.member(0)]
 
     def views(self, bags: Bags) -> list[str]:
         """Those of its members."""

@@ -28,6 +28,7 @@ class KNN(ExpressionMethod):
 
     name: ClassVar[str] = "knn"
     reference: ClassVar[str] = "Xie et al. (2023), NeurIPS (BLEEP), its retrieval"
+    cite: ClassVar[tuple[str, ...]] = ("xie2023",)
 
     k: int | None = None  # tiles to average; None: tuned
     ks: tuple[int, ...] = (5, 10, 25, 50, 100, 200)  # to choose from

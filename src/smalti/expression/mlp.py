@@ -26,6 +26,7 @@ class MLP(NetworkExpression):
 
     name: ClassVar[str] = "mlp"
     reference: ClassVar[str] = "Rumelhart, Hinton & Williams (1986), Nature 323:533"
+    cite: ClassVar[tuple[str, ...]] = ("rumelhart1986",)
     presets: ClassVar[dict] = {
         "team": {"alpha": 0.5, "beta": 0.4, "groups": "kmeans"},
         "loss": {"alpha": 0.5, "beta": 0.4},

@@ -25,6 +25,7 @@ class PLS(ExpressionMethod):
 
     name: ClassVar[str] = "pls"
     reference: ClassVar[str] = "Wold, Sjöström & Eriksson (2001), Chemom. Intell. Lab. Syst. 58:109"
+    cite: ClassVar[tuple[str, ...]] = ("wold2001",)
 
     components: int | None = None  # directions; None: tuned
     most: int = 12  # directions to tune over

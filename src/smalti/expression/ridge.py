@@ -29,6 +29,7 @@ class Ridge(ExpressionMethod):
 
     name: ClassVar[str] = "ridge"
     reference: ClassVar[str] = "Hoerl & Kennard (1970), Technometrics 12:55"
+    cite: ClassVar[tuple[str, ...]] = ("hoerl1970",)
     baseline: ClassVar[bool] = True
 
     alpha: float | None = None  # penalty on standardised features; None: tuned

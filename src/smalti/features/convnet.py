@@ -37,8 +37,10 @@ class SelfSupervised(Estimator):
     any method, and gives an encoder: ``features.extract(bags, model)``.
     """
 
+    room: ClassVar[str] = "features"
     name: ClassVar[str] = "self_supervised"
     reference: ClassVar[str] = "Bardes, Ponce & LeCun (2022), ICLR (VICReg)"
+    cite: ClassVar[tuple[str, ...]] = ("bardes2022",)
 
     view: str = "tile"  # view of tiles
     width: int = 160  # features

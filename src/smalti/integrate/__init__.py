@@ -24,6 +24,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    from smalti.core.registry import methods
+    from smalti.core.registry import own
 
-    return sorted([*_SHARED, *(cls.__name__ for cls in methods("integrate").values())])
+    return sorted([*_SHARED, *(cls.__name__ for cls in own("integrate").values())])

@@ -21,6 +21,7 @@ class AE(NetworkIntegration):
 
     name: ClassVar[str] = "ae"
     reference: ClassVar[str] = "Maitra, Seal, Das & De (2023), Front. Mol. Biosci. 10:1184748"
+    cite: ClassVar[tuple[str, ...]] = ("maitra2023",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         **NetworkIntegration.presets,
         "modality": {"per": "modality"},

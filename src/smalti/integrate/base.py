@@ -10,7 +10,8 @@ What it shares with other methods is in :mod:`smalti.core.estimator`. Design:
   ``decode(z)`` returns each view from the embedding, in the units that it was given.
 - A cell that was not measured in a view has a row of zeros there and 0 in
   ``batch.instance["present"]``.
-- Methods are found by class: any subclass in a module of ``smalti.integrate`` is one.
+- Methods are found by class: any named subclass in a module of ``smalti.integrate`` is one, and so
+  is one that is registered or that another package ships (:mod:`smalti.core.registry`).
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Integration(Estimator):
         Whether it embeds the cells that it was fitted on, and no others.
     """
 
+    room: ClassVar[str] = "integrate"
     reconstructs: ClassVar[bool] = True
     transductive: ClassVar[bool] = False
     missing: ClassVar[bool] = True

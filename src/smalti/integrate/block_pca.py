@@ -39,6 +39,7 @@ class BlockPCA(Integration):
 
     name: ClassVar[str] = "block_pca"
     reference: ClassVar[str] = "Escofier & Pages (1994), Comput. Stat. Data Anal. 18:121 (MFA)"
+    cite: ClassVar[tuple[str, ...]] = ("escofier1994",)
     baseline: ClassVar[bool] = True
 
     width: int = 64  # components

@@ -21,6 +21,7 @@ class DAE(NetworkIntegration):
 
     name: ClassVar[str] = "dae"
     reference: ClassVar[str] = "Vincent, Larochelle, Bengio & Manzagol (2008), ICML"
+    cite: ClassVar[tuple[str, ...]] = ("vincent2008",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         **NetworkIntegration.presets,
         "modality": {"per": "modality"},

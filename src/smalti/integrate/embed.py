@@ -71,6 +71,10 @@ class Embed(Step):
         # fitted inside the fold: the note that embed() adds does not apply
         return dataclasses.replace(self.method_.embed(X), notes=X.notes)
 
+    def inner_methods(self) -> list[Any]:
+        """The method."""
+        return [getattr(self, "method_", None) or self._unfitted()]
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Weights of the fitted method."""
         return {k: v.numpy() for k, v in describe(self.method_)[1].items()}

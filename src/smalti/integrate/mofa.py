@@ -39,6 +39,7 @@ class MOFA(Integration):
 
     name: ClassVar[str] = "mofa"
     reference: ClassVar[str] = "Argelaguet et al. (2020), Genome Biol. 21:111 (MOFA+)"
+    cite: ClassVar[tuple[str, ...]] = ("argelaguet2020",)
     missing: ClassVar[bool] = True
 
     width: int = 15  # factors

@@ -42,6 +42,7 @@ class Multigrate(Integration):
 
     name: ClassVar[str] = "multigrate"
     reference: ClassVar[str] = "Lotfollahi, Litinetskaya & Theis (2022), bioRxiv 2022.03.16.484643"
+    cite: ClassVar[tuple[str, ...]] = ("lotfollahi2022",)
     missing: ClassVar[bool] = True
 
     width: int = 16  # of the code

@@ -25,6 +25,7 @@ class SAE(NetworkIntegration):
 
     name: ClassVar[str] = "sae"
     reference: ClassVar[str] = "Ng (2011), Sparse autoencoder, CS294A lecture notes"
+    cite: ClassVar[tuple[str, ...]] = ("ng2011",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         **NetworkIntegration.presets,
         "modality": {"per": "modality"},

@@ -45,6 +45,7 @@ class TotalVI(Integration):
 
     name: ClassVar[str] = "totalvi"
     reference: ClassVar[str] = "Gayoso et al. (2021), Nat. Methods 18:272-282"
+    cite: ClassVar[tuple[str, ...]] = ("gayoso2021", "gayoso2022")
     missing: ClassVar[bool] = False
     counts: ClassVar[bool] = True  # raw counts only
 

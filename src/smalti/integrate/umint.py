@@ -44,6 +44,7 @@ class UMINT(NetworkIntegration):
 
     name: ClassVar[str] = "umint"
     reference: ClassVar[str] = "Maitra, Seal, Das & De (2023), Front. Mol. Biosci. 10:1184748"
+    cite: ClassVar[tuple[str, ...]] = ("maitra2023",)
     widths: tuple[int, ...] | None = None  # of h_i; None: 128, or 10 below 100 features
     weights: tuple[float, ...] | None = None  # lambda_i; None: all 1
     drop: float | None = None  # probability of hiding a modality from the encoder (see above)

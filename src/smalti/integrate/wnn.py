@@ -57,6 +57,7 @@ class WNN(Integration):
 
     name: ClassVar[str] = "wnn"
     reference: ClassVar[str] = "Hao et al. (2021), Cell 184:3573-3587"
+    cite: ClassVar[tuple[str, ...]] = ("hao2021", "bredikhin2022")
     reconstructs: ClassVar[bool] = False
     transductive: ClassVar[bool] = True
     missing: ClassVar[bool] = False

@@ -30,6 +30,7 @@ class ABMIL(NetworkMethod):
         "Ilse, Tomczak & Welling (2018). Attention-based deep multiple instance learning. ICML. "
         "arXiv:1802.04712"
     )
+    cite: ClassVar[tuple[str, ...]] = ("ilse2018",)
 
     gated: bool = False  # multiply tanh(V h) by sigmoid(U h)
     attention_width: int = 64  # L, rows of V; the paper has 64 for vectors, 128 for images

@@ -28,6 +28,7 @@ class BagStatistics(Method):
         "Gärtner, Flach, Kowalczyk & Smola (2002). Multi-instance kernels (the minimax statistics "
         "of a bag). ICML"
     )
+    cite: ClassVar[tuple[str, ...]] = ("gaertner2002",)
     baseline: ClassVar[bool] = True
 
     def network(self, shape: Shape) -> nn.Module:

@@ -7,8 +7,8 @@ Bags to phenotype; what it shares with other methods is in :mod:`smalti.core.est
 - A subclass says ``network(shape)`` and ``plan(shape)``, and ``example()`` for the contract suite.
   ``fit``, ``predict``, ``predict_proba``, ``transform``, ``attribute``, ``save`` and ``load`` live
   here and are overridden by none.
-- Methods are found by class: any subclass in a module of ``smalti.mil`` is one
-  (:mod:`smalti.core.registry`).
+- Methods are found by class: any named subclass in a module of ``smalti.mil`` is one, and so is
+  one that is registered or that another package ships (:mod:`smalti.core.registry`).
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class Method(Estimator):
         Whether it takes raw counts only; a comparison then gives it no preprocessing.
     """
 
+    room: ClassVar[str] = "mil"
     kinds: ClassVar[tuple[str, ...]] = KINDS
     embeds: ClassVar[bool] = True
     group_predicts: ClassVar[bool] = True

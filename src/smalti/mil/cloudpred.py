@@ -56,6 +56,7 @@ class CloudPred(NetworkMethod):
         "He, Thomson, Subramaniam, Perez, Ye & Zou (2022). CloudPred: predicting patient "
         "phenotypes from single-cell RNA-seq. PSB. arXiv:2110.07069"
     )
+    cite: ClassVar[tuple[str, ...]] = ("he2022",)
 
     standardize: bool = False  # each feature to s.d. 1; False: all by the largest, for PCs
     centers: int | tuple[int, ...] = (5, 10, 15, 20, 25)  # clusters; several: chosen in folds

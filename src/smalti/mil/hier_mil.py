@@ -39,9 +39,11 @@ class HierMIL(NetworkMethod):
 
     name: ClassVar[str] = "hier_mil"
     reference: ClassVar[str] = (
-        "Do & Lähdesmäki (2025). Hierarchical multiple-instance learning for single cells. "
+        "Do & Lähdesmäki (2025). Incorporating hierarchical information into multiple instance "
+        "learning for patient phenotype prediction with single-cell RNA-sequencing data. "
         "Bioinformatics 41 (Suppl 1), i96-i104"
     )
+    cite: ClassVar[tuple[str, ...]] = ("do2025",)
 
     group: str | None = "cell_type"  # column of the instances
     covariates: tuple[str, ...] = ()  # columns of the bags, read by a layer of their own

@@ -30,6 +30,7 @@ class MiNet(NetworkMethod):
         "Wang, Yan, Tang, Bai & Liu (2018). Revisiting multiple instance neural networks. "
         "Pattern Recognition 74. arXiv:1610.02501"
     )
+    cite: ClassVar[tuple[str, ...]] = ("wang2018",)
     embeds: ClassVar[bool] = False
 
     pool: str = "max"  # "max" or "mean" of the instances' predictions

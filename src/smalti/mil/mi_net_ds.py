@@ -28,6 +28,7 @@ class MINetDS(NetworkMethod):
         "Wang, Yan, Tang, Bai & Liu (2018). Revisiting multiple instance neural networks. "
         "Pattern Recognition 74. arXiv:1610.02501"
     )
+    cite: ClassVar[tuple[str, ...]] = ("wang2018",)
 
     pool: str = "max"  # "max" or "mean" of each layer's instances
 

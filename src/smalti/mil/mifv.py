@@ -30,6 +30,7 @@ class MiFV(Method):
     reference: ClassVar[str] = (
         "Wei, Wu & Zhou (2017). Scalable algorithms for multi-instance learning. IEEE TNNLS 28"
     )
+    cite: ClassVar[tuple[str, ...]] = ("wei2017",)
 
     components: int = 2  # Gaussians in the mixture
     variance: float = 0.9  # share of the variance that PCA keeps; 1: all

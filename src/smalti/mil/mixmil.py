@@ -57,6 +57,7 @@ class MixMIL(NetworkMethod):
         "Engelmann, Palma, Tomczak, Theis & Casale (2024). Mixed models with multiple instance "
         "learning. AISTATS. arXiv:2311.02455"
     )
+    cite: ClassVar[tuple[str, ...]] = ("engelmann2024",)
 
     covariates: tuple[str, ...] = ()  # columns of the bags: fixed effects, beside an intercept
     posterior: str = "full"  # covariance of the weights; "mean_field": none

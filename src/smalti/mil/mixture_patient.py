@@ -33,6 +33,7 @@ class MixturePatient(Method):
     reference: ClassVar[str] = (
         "Mixture (patient) of He et al. (2022). CloudPred. PSB. arXiv:2110.07069"
     )
+    cite: ClassVar[tuple[str, ...]] = ("he2022",)
     kinds: ClassVar[tuple[str, ...]] = ("binary", "multiclass", "ordinal")
     embeds: ClassVar[bool] = False
 

@@ -27,6 +27,7 @@ class MeanPooling(NetworkMethod):
 
     name: ClassVar[str] = "mean_pooling"
     reference: ClassVar[str] = _REFERENCE
+    cite: ClassVar[tuple[str, ...]] = ("wang2018",)
 
     def network(self, shape: Shape) -> nn.Module:
         """Scale, encoder, mean, head."""
@@ -46,6 +47,7 @@ class MaxPooling(NetworkMethod):
 
     name: ClassVar[str] = "max_pooling"
     reference: ClassVar[str] = _REFERENCE
+    cite: ClassVar[tuple[str, ...]] = ("wang2018",)
 
     def network(self, shape: Shape) -> nn.Module:
         """Scale, encoder, maximum, head."""

@@ -73,6 +73,7 @@ class ProtoCell4P(NetworkMethod):
         "Xiong, Bekiranov & Zhang (2023). ProtoCell4P: an explainable prototype-based neural "
         "network for patient classification using single-cell RNA-seq. Bioinformatics 39(8) btad493"
     )
+    cite: ClassVar[tuple[str, ...]] = ("xiong2023",)
     sparse: ClassVar[bool] = True
     group_predicts: ClassVar[bool] = False
 

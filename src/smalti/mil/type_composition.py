@@ -27,6 +27,7 @@ class TypeComposition(Method):
         "Baseline: shares of the cell types, centred log-ratio of Aitchison (1982). J. R. Stat. "
         "Soc. B 44"
     )
+    cite: ClassVar[tuple[str, ...]] = ("aitchison1982",)
     baseline: ClassVar[bool] = True
 
     group: str | None = "cell_type"  # column of the instances

@@ -73,6 +73,11 @@ class On(Step):
         """View -> what makes the step again."""
         return {self.view: self.step.spec()}
 
+    def inner_methods(self) -> list[Any]:
+        """Those of the step."""
+        step: Step = self.step_ if hasattr(self, "step_") else self.step
+        return step.inner_methods()
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Fitted arrays by name."""
         return self.step_.arrays()

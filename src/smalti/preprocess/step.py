@@ -92,6 +92,10 @@ class Step(TransformerMixin, BaseEstimator):
         """The step of a mapping that :meth:`spec` gave; only for steps that no text can name."""
         raise InputError(f"step {cls.name!r} is named by a text, not by a mapping.")
 
+    def inner_methods(self) -> list[Any]:
+        """Methods inside the step, which a model file needs too."""
+        return []
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Fitted arrays by name."""
         return {name: np.asarray(getattr(self, name)) for name in self.state}

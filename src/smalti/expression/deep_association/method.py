@@ -47,6 +47,7 @@ class DeepAssociation(NetworkZeroShot):
 
     name: ClassVar[str] = "deep_association"
     reference: ClassVar[str] = "Zhou et al. (2025), MICCAI (DAM, ALIGN-ST)"
+    cite: ClassVar[tuple[str, ...]] = ("zhou2025",)
     presets: ClassVar[dict] = {
         "no_nuclei": {"nuclei": "off"},
         "no_prompts": {"rounds": 0},

@@ -36,6 +36,7 @@ class SGN(NetworkZeroShot):
 
     name: ClassVar[str] = "sgn"
     reference: ClassVar[str] = "Yang et al. (2024), MICCAI (SGN)"
+    cite: ClassVar[tuple[str, ...]] = ("yang2024",)
     positions: ClassVar[bool] = True
     words: ClassVar[bool] = True
 

@@ -59,6 +59,7 @@ class ScRAT(NetworkMethod):
         "Mao et al. (2024). Phenotype prediction from single-cell RNA-seq data using "
         "attention-based neural networks. Bioinformatics 40, btae067"
     )
+    cite: ClassVar[tuple[str, ...]] = ("mao2024",)
     group_predicts: ClassVar[bool] = False
 
     group: str | None = "cell_type"  # types that are mixed with one another; None: all cells alike

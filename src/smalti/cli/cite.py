@@ -1,0 +1,23 @@
+"""``smalti cite``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def cite(
+    what: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="Methods (see smalti methods), or model folders."),
+    ],
+) -> None:
+    """Print what to cite for methods or models, as BibTeX."""
+    from smalti.core.citation import citation
+    from smalti.core.load import load
+
+    # a folder of that name is a model only if it holds one
+    models = [load(w) if (Path(w) / "model.json").exists() else w for w in what]
+    typer.echo(citation(*models), nl=False)

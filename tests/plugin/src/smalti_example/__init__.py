@@ -1,0 +1,1 @@
+"""Methods for smalti in a package of their own."""
