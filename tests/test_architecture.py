@@ -204,10 +204,36 @@ def no_room_for_anything(house):
     return [m for m in house.files if vague & set(m.split("."))]
 
 
+def one_loop_over_folds(house):
+    """No loop over folds, splits, seeds or repeats fits anything but in the race."""
+    words = re.compile(r"fold|split|part|seed|repeat|number")
+    loops = (ast.For, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+    def over(loop):
+        iters = [loop.iter] if isinstance(loop, ast.For) else [g.iter for g in loop.generators]
+        return any(words.search(ast.unparse(i).lower()) for i in iters)
+
+    def fits(loop):
+        return any(
+            isinstance(c, ast.Call)
+            and ast.unparse(c.func).rpartition(".")[2] in ("fit", "fit_many")
+            for c in ast.walk(loop)
+        )
+
+    return [
+        f"{m}, line {loop.lineno}: fits in a loop of its own"
+        for m in house.files
+        if house.room(m) in ("comparison", "report", "explain", "plot", "cli")
+        and m != "smalti.comparison.race"
+        for loop in ast.walk(house.trees[m])
+        if isinstance(loop, loops) and over(loop) and fits(loop)
+    ]
+
+
 LAWS = [
     every_room_is_known, rooms_import_downwards, methods_do_not_know_each_other,
     no_ring_of_imports, only_io_knows_user_data, only_training_knows_devices, losses_have_a_home,
-    no_pickle, no_name_hides_a_module, no_room_for_anything,
+    no_pickle, no_name_hides_a_module, no_room_for_anything, one_loop_over_folds,
 ]  # fmt: skip
 
 
@@ -239,6 +265,10 @@ BREACHES = [
     (no_pickle, "features/cache.py", "X = lambda p: torch.load(p)"),
     (no_name_hides_a_module, "scores/score.py", "X = 1"),
     (no_room_for_anything, "nn/utils.py", "X = 1"),
+    (one_loop_over_folds, "comparison/phenotype.py",
+     "def f(m, b, splits):\n    return [m.fit(b[s.train]) for s in splits]"),
+    (one_loop_over_folds, "explain/groups.py",
+     "def f(m, b, seeds):\n    for seed in seeds:\n        m.fit(b)"),
 ]  # fmt: skip
 
 

@@ -32,6 +32,15 @@ def test_one_job_that_kills_its_process_spares_the_others(square_or_die):
     assert answers == {i: i * i for i in (0, 1, 2, 4)}
 
 
+def here(job):
+    return job * job
+
+
+def test_what_cannot_travel_is_done_here():
+    answers = dict(workers.run_queue(here, range(4), 2))  # workers cannot import this module
+    assert answers == {i: i * i for i in range(4)}
+
+
 def test_work_moves_to_processes_once_that_is_sooner(monkeypatch, square):
     monkeypatch.setattr(workers, "_START", 0.05)
     monkeypatch.setattr(workers, "cores", lambda: 2)

@@ -67,7 +67,8 @@ class Lineup:
             If another kind of method bears its label.
         """
         label = label or _name(method)
-        same = [k for k, m in self.methods.items() if identity(m) == identity(method)]
+        same = [k for k, m in self.methods.items()
+                if type(m) is type(method) and identity(m) == identity(method)]  # fmt: skip
         if same:
             self.baselines |= set(same[:1])
             return

@@ -225,9 +225,11 @@ def reason_of(error: BaseException) -> str:
 
 
 def _key(arena: Arena, entry: Entry) -> str:
+    cls = type(entry.method)
     sides = hashlib.sha256(entry.split.train.tobytes() + b"|" + entry.split.test.tobytes())
     return " ".join((
-        __version__, type(arena).__name__, arena.digest, arena.identity(entry.method),
+        __version__, type(arena).__name__, arena.digest, f"{cls.__module__}.{cls.__qualname__}",
+        arena.identity(entry.method),
         f"seed {entry.method.seed}", sides.hexdigest(), arena.key(entry.method, entry.split),
     ))  # fmt: skip
 

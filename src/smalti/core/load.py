@@ -17,7 +17,7 @@ from smalti.columns import Columns
 from smalti.core.checkpoint import read_tensors
 from smalti.core.identity import identity
 from smalti.core.needs import meet
-from smalti.core.registry import make
+from smalti.core.registry import make, own
 from smalti.core.save import MORE, NOTE, STEPS, WEIGHTS, digest_of
 from smalti.errors import InputError
 from smalti.preprocess import from_state
@@ -95,7 +95,10 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
          if k.startswith(prefix)} for prefix in (STEPS, MORE)
     )  # fmt: skip
     method._take_more(note.get("more", {}), more)
-    method.steps_ = from_state(settings.get("preprocess"), arrays, note["preprocess"])
+    spec = settings.get("preprocess")
+    if not (spec is None or isinstance(spec, str)):
+        own("integrate")  # an integration may be among the steps: its file makes it known
+    method.steps_ = from_state(spec, arrays, note["preprocess"])
     method.inputs_ = {k: tuple(v) for k, v in note["inputs"].items()}
     with torch.random.fork_rng(devices=[]):
         method.network_ = method.network(method.shape_)

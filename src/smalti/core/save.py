@@ -14,7 +14,9 @@ from sklearn.base import BaseEstimator
 
 from smalti._version import __version__
 from smalti.core.needs import needs_of
+from smalti.errors import InputError
 from smalti.preprocess import names_of, spec_of, state_of
+from smalti.preprocess.step import STEPS as KNOWN_STEPS
 from smalti.system.files import atomic_folder
 
 WEIGHTS, NOTE = "weights.safetensors", "model.json"
@@ -47,6 +49,12 @@ def save(method: Any, folder: Path) -> None:
 def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """All that a fitted method is: a note that JSON can hold, and tensors by name."""
     needs = needs_of(method)  # refused before anything is written
+    for step in method.steps_:
+        if KNOWN_STEPS.get(step.name) is not type(step):
+            raise InputError(
+                f"step {type(step).__name__} could not be loaded again: give its class a name= of "
+                "its own, by which it is found."
+            )
     tensors = {k: v.detach().cpu().contiguous() for k, v in method.network_.state_dict().items()}
     for name, values in state_of(method.steps_).items():
         tensors[f"{STEPS}{name}"] = torch.as_tensor(np.ascontiguousarray(values))

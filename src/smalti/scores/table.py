@@ -102,8 +102,8 @@ class Scores:
         columns = ["method", "metric", "mean", "sd_folds", "sd_repeats", "n_folds", "n_failed",
                    "baseline"]  # fmt: skip
         return (
-            table.assign(order=order)
-            .sort_values("order", kind="stable")[columns]
+            table.assign(order=order, lost=table["n_failed"] > 0)
+            .sort_values(["lost", "order"], kind="stable")[columns]
             .reset_index(drop=True)
         )
 

@@ -86,6 +86,7 @@ def _in_processes(
     from concurrent.futures.process import BrokenProcessPool
 
     from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     waiting = set(left)
     try:
@@ -93,7 +94,7 @@ def _in_processes(
         for i, answer in pool(delayed(_numbered)(work, i, jobs[i]) for i in left):
             waiting.discard(i)
             yield i, answer
-    except BrokenProcessPool:
+    except TerminatedWorkerError:
         # the pool does not say whose process died: each of the rest gets a pool of its own
         for i in sorted(waiting):
             pool = Parallel(2, inner_max_num_threads=1)  # of 1 it would run here
@@ -101,6 +102,10 @@ def _in_processes(
                 yield pool([delayed(_numbered)(work, i, jobs[i])])[0]
             except BrokenProcessPool as error:
                 yield i, WorkerLost(f"its process was lost: {' '.join(str(error).split())[:160]}")
+    except BrokenProcessPool:
+        # a class of a module that workers cannot import: what cannot travel is done here
+        for i in sorted(waiting):
+            yield i, work(jobs[i])
 
 
 def _numbered(work: Callable[[Job], Any], i: int, job: Job) -> tuple[int, Any]:

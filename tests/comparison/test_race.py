@@ -1,0 +1,259 @@
+"""The engine of all comparisons: a kind of comparison says little, and the rest holds for each."""
+
+import dataclasses
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import smalti as sm
+from smalti.comparison.cache import Answer, Cache
+from smalti.comparison.lineup import Lineup, line_up
+from smalti.comparison.race import Arena, race
+from smalti.comparison.splits import Split
+from smalti.comparison.table import ScoreTable
+from smalti.datasets import planted_bags, planted_modalities, planted_slides
+from smalti.errors import InputError
+from smalti.expression.ridge import Ridge
+from smalti.integrate.block_pca import BlockPCA
+from smalti.mil.bag_mean import BagMean
+from smalti.mil.base import Method
+from smalti.mil.majority import Majority
+
+QUIET = dict(accelerator="cpu", progress=False)
+
+# ---------------------------------------------------------------- a fourth kind of comparison
+#
+# How many donors are enough? A method is fitted on the first n donors and tested on the rest. The
+# kind says how data is split, what one fit answers and what that is worth; the line-up, the queue,
+# the cache, failed fits and the table come from the engine.
+
+
+class Enough(Arena):
+    title = "donors"
+
+    def __init__(self, bags, numbers):
+        self.bags, self.numbers, self.digest = bags, numbers, bags.digest
+
+    def splits(self, method):
+        every = np.arange(len(self.bags))
+        return [Split(0, n, every[:n], every[max(self.numbers) :]) for n in self.numbers]
+
+    def seed(self, method, split):
+        return method.seed
+
+    def fit(self, method, split):
+        model = method.fit(self.bags[split.train])
+        return Answer({"predicted": model.predict(self.bags[split.test])})
+
+    def score(self, method, split, answer):
+        right = answer.arrays["predicted"] == self.bags[split.test].labels
+        return {"accuracy": float(right.mean())}
+
+
+@dataclasses.dataclass(kw_only=True)
+class LearningCurve(ScoreTable):
+    unit = "numbers of donors"
+    metrics = ("accuracy",)
+
+
+def compare_sizes(candidates, bags, sizes=(10, 20), **how):
+    lineup = line_up(candidates, Method)
+    lineup.add_control(Majority())
+    arena = Enough(bags, sizes)
+    outcome = race(arena, lineup, **how)
+    return LearningCurve(**outcome.table(lineup, bags.notes), digest=arena.digest, about=repr(bags))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_fourth_kind_of_comparison_is_short(n_jobs, tmp_path):
+    bags = planted_bags(30, effect=4.0)
+    table = compare_sizes(["bag_mean"], bags, n_jobs=n_jobs, cache=tmp_path, progress=False)
+    assert list(table.folds["method"]) == ["bag_mean"] * 2 + ["majority"] * 2
+    assert list(table.folds["n_train"]) == [10, 20, 10, 20]
+    assert table.baselines == ("bag_mean", "majority")
+    assert "majority (baseline)" in str(table)
+    assert len(list(tmp_path.iterdir())) == 4
+    by_hand = BagMean().fit(bags[:20]).predict(bags[20:]) == bags[20:].labels
+    found = table.folds.query("method == 'bag_mean' and fold == 20")["value"].item()
+    assert found == pytest.approx(by_hand.mean())
+
+
+# ---------------------------------------------------------------- one rule for a failed fit
+
+
+def unlucky(base):
+    """A method of which the second fit fails."""
+
+    class Unlucky(base):
+        calls = 0
+
+        def fit(self, X, y=None, *, checkpoint=None):
+            type(self).calls += 1
+            if type(self).calls == 2:
+                raise RuntimeError("out of memory")
+            return super().fit(X, y, checkpoint=checkpoint)
+
+    return Unlucky(**QUIET)
+
+
+def comparisons():
+    def phenotype():
+        return sm.compare({"unlucky": unlucky(BagMean)}, planted_bags(24), folds=3, **settings)
+
+    def integration():
+        cells = planted_modalities(90)
+        chosen = {"unlucky": unlucky(BlockPCA).set_params(width=4)}
+        return sm.compare_integration(chosen, cells, label="kind", seeds=3, by="kmeans", **settings)
+
+    def expression():
+        slides = planted_slides(6, 16, n_genes=6, donors=3)
+        chosen = {"unlucky": unlucky(Ridge).set_params(alpha=1.0)}
+        return sm.compare_expression(chosen, slides, seeds=1, **settings)
+
+    settings = dict(progress=False, n_jobs=1)
+    return [phenotype, integration, expression]
+
+
+@pytest.mark.parametrize("run", comparisons(), ids=lambda f: f.__name__)
+def test_a_method_with_a_failed_fit_stays_and_is_not_ranked(run, tmp_path):
+    table = run()
+    assert table.failed == {"unlucky": 1}
+    (note,) = [n for n in table.notes if "unlucky" in n]
+    assert note == ("unlucky: 1 of 3 fits failed, so it is not ranked: RuntimeError: out of memory")
+    assert table.folds.query("method == 'unlucky'")[["repeat", "fold"]].drop_duplicates().shape == (
+        2, 2)  # fmt: skip
+    rows = table.summary()
+    assert rows.query("method == 'unlucky'")["mean"].isna().all()
+    assert set(rows.query("method == 'unlucky'")["n_failed"]) == {1}
+    assert rows["method"].iloc[-1] == "unlucky"
+    assert rows.query("method != 'unlucky'")["n_failed"].eq(0).all()
+    assert "(1 of 3 fits failed)" in str(table)
+    with pytest.raises(InputError, match="1 of 3 fits of 'unlucky' failed"):
+        table.of("unlucky")
+    table.write(tmp_path / "run")
+    kept = pd.read_csv(tmp_path / "run" / "failures.csv")
+    assert kept[["method", "reason"]].to_numpy().tolist() == [
+        ["unlucky", "RuntimeError: out of memory"]
+    ]
+    table.report(tmp_path / "report.html", figures={})
+    assert "1 of 3 fits failed" in (tmp_path / "report.html").read_text()
+
+
+def test_a_difference_to_a_method_with_a_failed_fit_is_none():
+    table = comparisons()[0]()
+    against = table.against("majority").set_index("method")
+    assert np.isnan(against.loc["unlucky", "difference"])
+    assert np.isfinite(against.loc["bag_mean", "difference"])
+
+
+# ---------------------------------------------------------------- who takes part
+
+
+def test_a_baseline_is_never_pushed_out():
+    lineup = line_up([BagMean(covariates=("age",)), "majority"], Method)
+    lineup.add_control(BagMean())
+    lineup.add_control(Majority())
+    lineup.add_control(BagMean(covariates=("age",)))
+    assert list(lineup.methods) == ["bag_mean + covariates", "majority", "bag_mean"]
+    assert lineup.baselines == {"bag_mean + covariates", "majority", "bag_mean"}
+    lineup = line_up({"bag_mean": BagMean(preprocess="scale")}, Method)
+    lineup.add_control(BagMean())
+    assert list(lineup.methods) == ["bag_mean", "bag_mean (control)"]
+    with pytest.raises(InputError, match="'majority' is the name of a baseline"):
+        line_up({"majority": BagMean()}, Method).add_control(Majority())
+
+
+def test_namesakes_say_what_differs():
+    lineup = line_up([sm.mil.ABMIL(), sm.mil.ABMIL(gated=True), "mean_pooling"], Method)
+    assert list(lineup.methods) == ["abmil", "abmil gated=True", "mean_pooling"]
+    with pytest.raises(InputError, match="named twice with the same settings"):
+        line_up(["abmil", sm.mil.ABMIL()], Method)
+    with pytest.raises(InputError, match="is no method of smalti.mil"):
+        line_up(["umint"], Method)
+    assert isinstance(line_up("abmil", Method), Lineup)
+
+
+# ---------------------------------------------------------------- cache, kill, log
+
+
+def test_a_cached_fit_is_whole_or_refused(tmp_path):
+    cache = Cache(tmp_path)
+    file = cache.file("abmil", "key")
+    assert cache.read(file) is None
+    answer = Answer({"p": np.random.default_rng(0).random((5, 2))}, {"genes": ["a"]}, 1.5)
+    cache.write(file, answer)
+    back = cache.read(file)
+    np.testing.assert_array_equal(back.arrays["p"], answer.arrays["p"])
+    assert (back.note, back.seconds) == ({"genes": ["a"]}, 1.5)
+    whole = file.read_bytes()
+    for at in range(len(whole) - 80, len(whole), 7):  # in the numbers
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(InputError, match=f"{file.name} is damaged.*delete it"):
+            cache.read(file)
+
+
+KILLED = """
+    import os, signal, sys
+    import smalti as sm
+    from smalti.datasets import planted_bags
+    from smalti.mil.bag_mean import BagMean
+
+    dies, fit = int(sys.argv[2]), BagMean.fit
+    count = 0
+
+    def counted(self, X, y=None, **kwargs):
+        global count
+        count += 1
+        if count == dies:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return fit(self, X, y, **kwargs)
+
+    BagMean.fit = counted
+    table = sm.compare(["bag_mean"], planted_bags(24), folds=4, cache=sys.argv[1], n_jobs=1,
+                       progress=False)
+    print(count, table.folds["value"].sum())
+"""
+
+
+def test_a_killed_comparison_goes_on_fit_by_fit(tmp_path):
+    def run(dies, folder):
+        return subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(KILLED), tmp_path / folder, str(dies)],
+            capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    assert run(3, "cache").returncode == -signal.SIGKILL
+    kept = {p.name: p.read_bytes() for p in (tmp_path / "cache").iterdir()}
+    assert len(kept) == 2  # two fits had ended, and nothing is half there
+    again, whole = run(0, "cache"), run(0, "other")
+    assert again.stdout.split()[0] == "2", again.stderr  # the two that were left
+    assert whole.stdout.split()[0] == "4", whole.stderr
+    assert again.stdout.split()[1] == whole.stdout.split()[1]
+    for name, content in kept.items():
+        assert (tmp_path / "cache" / name).read_bytes() == content
+
+
+def test_each_fit_is_a_line_of_the_log_where_there_is_no_terminal(caplog, tmp_path):
+    bags = planted_bags(24)
+    with caplog.at_level(logging.INFO, logger="smalti"):
+        compare_sizes([unlucky(BagMean)], bags, sizes=(8, 12), n_jobs=1, cache=tmp_path)
+        compare_sizes(["majority"], bags, sizes=(8, 12), n_jobs=1, cache=tmp_path)
+    lines = [r.getMessage() for r in caplog.records]
+    assert len(lines) == 4 + 2
+    assert lines[0].startswith("donors 1 of 4: bag_mean, repeat 0, fold 8: ")
+    assert (
+        lines[1]
+        == "donors 2 of 4: bag_mean, repeat 0, fold 12: failed: RuntimeError: out of memory"
+    )
+    assert lines[-1] == "donors 2 of 2: majority, repeat 0, fold 12: kept"
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="smalti"):
+        compare_sizes(["majority"], bags, sizes=(8, 12), n_jobs=1, progress=False)
+    assert not caplog.records
