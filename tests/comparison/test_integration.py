@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 
 import smalti as sm
 from smalti.bags import Bags
-from smalti.comparison.integration import _split, _split_by
+from smalti.comparison.splits import cell_splits
 from smalti.datasets.modalities import planted_modalities
 from smalti.errors import InputError
 from smalti.integrate.ae import AE
@@ -123,7 +123,7 @@ def test_scores_are_of_the_embeddings():
     bags = small()
     result = run({"mine": pca()}, bags, by=("kmeans", "ward"), seeds=[4, 7])
     assert sorted(result.folds["repeat"].unique()) == [4, 7]
-    split = _split(_split_by(bags)[0], 4)
+    (split,), _ = cell_splits(bags, [4])
     train, held = split.train, split.test
     assert len(held) == 30
     assert sorted([*train, *held]) == list(range(150))
@@ -455,7 +455,8 @@ def test_reads_what_read_reads():
 
 
 def test_runs_without_the_extra(monkeypatch):
-    monkeypatch.setattr("smalti.comparison.integration.absent", lambda name: f"{name} is not there")
+    for file in ("integration", "embedding"):
+        monkeypatch.setattr(f"smalti.comparison.{file}.absent", lambda name: f"{name} is not there")
     result = sm.compare_integration({"pca": "block_pca"}, data(150), label="kind", seeds=1)
     assert {"ari_kmeans", "ari_ward"} <= set(result.metrics)
     assert "ari_leiden" not in result.metrics

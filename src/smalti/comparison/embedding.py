@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from smalti.bags import Bags
 from smalti.comparison.splits import Split
+from smalti.errors import InputError
 from smalti.integrate.base import Integration
 from smalti.preprocess import apply_steps, fit_steps, guess_steps, steps_of
 from smalti.scores.clusters import cluster, cluster_scores, label_transfer, shape_scores
 from smalti.scores.mixing import batch_mixing
 from smalti.scores.reconstruction import overall_reconstruction_score
 from smalti.solve.moments import center_and_spread
+from smalti.system.extras import absent
 
 CLIP = 10.0  # s.d. at which standardised inputs are cut before distances are compared
 
@@ -25,9 +29,70 @@ class Question:
     """What every embedding is asked."""
 
     labels: np.ndarray  # (n_cells,) codes, -1 where unknown
-    batch: np.ndarray | None
+    names: tuple[str, ...]  # of the labels
+    batch: np.ndarray | None  # (n_cells,) text
     n_clusters: int
     by: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def ask(
+    bags: Bags,
+    *,
+    label: str,
+    batch: str | None,
+    n_clusters: int | None,
+    by: str | Sequence[str] | None,
+    leave_out: Sequence[str],
+) -> Question:
+    """The question of a comparison (see :func:`smalti.compare_integration`).
+
+    Raises
+    ------
+    InputError
+        If a column is missing, there are fewer than two labels, an algorithm is unknown, or there
+        are fewer cells than clusters.
+    """
+    codes, names = _groups(bags, label, leave_out)
+    chosen, notes = _algorithms(by)
+    n, k = int((codes >= 0).sum()), n_clusters or len(names)
+    if set(chosen) - {"kmeans", "ward", "leiden"} or not 2 <= k <= n:
+        raise InputError(
+            f"by={chosen}, n_clusters={k}: there are kmeans, ward and leiden, into 2 to {n:,} "
+            "clusters."
+        )
+    where = None if batch is None else _column(bags, batch).astype(str).to_numpy()
+    return Question(
+        labels=codes, names=tuple(names), batch=where, n_clusters=k, by=chosen, notes=tuple(notes)
+    )
+
+
+def _algorithms(by: str | Sequence[str] | None) -> tuple[tuple[str, ...], list[str]]:
+    """The algorithms to cluster by, and notes on what is not installed."""
+    if by is not None:
+        return ((by,) if isinstance(by, str) else tuple(by)), []
+    reason = absent("igraph")
+    if reason is None:
+        return ("kmeans", "ward", "leiden"), []
+    return ("kmeans", "ward"), [f"clusters by Leiden were left out: {reason}."]
+
+
+def _column(bags: Bags, name: str) -> pd.Series:
+    if name not in bags.instance:
+        there = ", ".join(map(str, bags.instance.columns)) or "none"
+        raise InputError(f"no column {name!r} of the cells; there are {there}.")
+    return bags.instance[name].reset_index(drop=True)
+
+
+def _groups(bags: Bags, label: str, leave_out: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """(n_cells,) code of each cell's label, -1 where it has none; and the labels."""
+    column = _column(bags, label)
+    names = column.astype(str).where(column.notna())
+    names = names.where(~names.isin(list(leave_out)))
+    codes, known = pd.factorize(names, sort=True)
+    if len(known) < 2:
+        raise InputError(f"column {label!r} has {len(known)} labels: at least two are needed.")
+    return codes, [str(k) for k in known]
 
 
 def embedding_scores(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -15,23 +15,16 @@ from smalti.comparison.expression_fit import Slides
 from smalti.comparison.hiding import Hiding, controls, trained_on
 from smalti.comparison.lineup import Lineup, line_up
 from smalti.comparison.race import Outcome, race
-from smalti.comparison.splits import expression_folds
+from smalti.comparison.splits import expression_folds, seeds_of
 from smalti.comparison.table import ScoreTable
 from smalti.core.registry import methods
-from smalti.errors import InputError
 from smalti.expression.base import ExpressionMethod, as_slides
 from smalti.expression.zero_shot import ZeroShotMethod
 from smalti.genes.sets import GeneSets
 from smalti.system.tables import write_table
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 Candidate: TypeAlias = str | ExpressionMethod
 
-_METRICS = ("pcc_slide", "pcc_fold", "pcc_tile", "pcc_slide_beyond_depth", "r2", "mse", "mae",
-            "pcc_slide_chosen", "pcc_slide_h_optimistic", "pcc_fold_chosen",
-            "pcc_fold_h_optimistic")  # fmt: skip
 _TOP = 50  # genes of PCC@H
 _MOST = 2**31  # bytes of predictions that are kept
 
@@ -63,6 +56,15 @@ class ExpressionComparison(ScoreTable):
     """
 
     unit: ClassVar[str] = "folds and seeds"
+    order: ClassVar[tuple[str, ...]] = (
+        "pcc_slide", "pcc_fold", "pcc_tile", "pcc_slide_beyond_depth", "r2", "mse", "mae",
+        "pcc_slide_chosen", "pcc_slide_h_optimistic", "pcc_fold_chosen", "pcc_fold_h_optimistic",
+    )  # fmt: skip
+    titles: ClassVar[dict[str, str]] = {
+        "pcc_slide": "Pearson of a gene within each slide",
+        "pcc_fold": "Pearson of a gene over all test tiles",
+        "pcc_tile": "Pearson of a tile over the genes",
+    }
 
     genes: pd.DataFrame
     ceiling: pd.DataFrame
@@ -72,12 +74,6 @@ class ExpressionComparison(ScoreTable):
     unseen: pd.DataFrame = dataclasses.field(
         default_factory=lambda: pd.DataFrame({"fold": [], "gene": []})
     )
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Metrics that some method has, Pearson within slides first."""
-        there = dict.fromkeys(self.folds.dropna(subset="value")["metric"])
-        return (*(m for m in _METRICS if m in there), *(m for m in there if m not in _METRICS))
 
     def facts(self) -> dict[str, str]:
         """Tiles, genes, folds and seeds."""
@@ -96,25 +92,12 @@ class ExpressionComparison(ScoreTable):
             "mean ceiling of Pearson within slides": f"{self.ceiling['ceiling'].mean():.3f}",
         }
 
-    def figures(self) -> dict[str, Figure]:
-        """Scores in the three forms of Pearson."""
-        from smalti.plot import plot_scores
-
-        return {_TITLES[m]: plot_scores(self, m) for m in _TITLES if m in self.metrics}
-
     def _write_into(self, folder: Path) -> None:
         super()._write_into(folder)
         write_table(self.genes, folder / "genes.csv")
         write_table(self.ceiling, folder / "ceiling.csv")
         if len(self.unseen):
             write_table(self.unseen, folder / "unseen.csv")
-
-
-_TITLES = {
-    "pcc_slide": "Pearson of a gene within each slide",
-    "pcc_fold": "Pearson of a gene over all test tiles",
-    "pcc_tile": "Pearson of a tile over the genes",
-}
 
 
 def compare_expression(
@@ -203,9 +186,7 @@ def compare_expression(
     bags = as_slides(slides)
     lineup = line_up(candidates, ExpressionMethod)
     _prepare(lineup, genes, view, unseen is not None, vectors)
-    numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    if not numbers:
-        raise InputError("seeds=0: at least one fit of each method is needed.")
+    numbers = seeds_of(seeds)
     parts = expression_folds(bags, by=by, folds=folds)
     notes = [*bags.notes, *_warnings(bags, by)]
     hidden = None

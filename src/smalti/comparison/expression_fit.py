@@ -20,10 +20,9 @@ from smalti.errors import InputError
 from smalti.expression.base import ExpressionMethod, default_view
 from smalti.genes.read import as_vectors
 from smalti.genes.units import gene_positions, measured
-from smalti.scores.expression_limits import morans_i, reliability_ceiling
-from smalti.scores.expression_metrics import expression_scores, pcc_beyond, pearson_slides
-from smalti.solve.leave_out import tuning_groups
-from smalti.solve.ridge import ALPHAS, left_out, tune
+from smalti.scores.expression_limits import gene_table, reliability_ceiling
+from smalti.scores.expression_metrics import expression_scores, pcc_beyond
+from smalti.solve.best_genes import best_predicted
 
 
 class Slides(Arena):
@@ -113,7 +112,7 @@ class Slides(Arena):
                 predicted, true, test.index, np.log1p(total), nan=nan
             )
         if self.keeps(split):
-            answer.extra["genes"] = _gene_table(names, best, predicted, true, test)
+            answer.extra["genes"] = gene_table(names, best, predicted, true, test)
         return scores
 
     def _chosen(
@@ -153,51 +152,3 @@ class Slides(Arena):
         if not tables:
             return pd.DataFrame({"fold": [], "gene": [], "ceiling": []})
         return pd.concat(tables.values(), ignore_index=True)
-
-
-def _gene_table(
-    names: tuple[str, ...], best: list[str], predicted: np.ndarray, true: np.ndarray, test: Bags
-) -> pd.DataFrame:
-    """One row per gene: its correlation, whether training chose it, how it lies on the slide."""
-    each = pearson_slides(predicted, true, test.index)  # (n_slides, n_genes)
-    with np.errstate(invalid="ignore"):
-        mean = np.nansum(each, 0) / np.isfinite(each).sum(0)
-    table = pd.DataFrame({"gene": names, "pcc_slide": mean, "chosen": np.isin(names, best)})
-    if {"x_um", "y_um"} <= set(test.instance):
-        xy = test.instance[["x_um", "y_um"]].to_numpy(float)
-        for name, values in (("measured", true), ("predicted", predicted)):
-            table[f"morans_i_{name}"] = morans_i(values, xy, test.index)
-    return table
-
-
-def best_predicted(bags: Bags, view: str, target: np.ndarray, top: int) -> np.ndarray:
-    """Positions of the genes that ridge predicts best when groups of the slides are left out.
-
-    Parameters
-    ----------
-    bags
-        Training slides.
-    view
-        View of features.
-    target
-        (n_tiles, n_genes).
-    top
-        How many.
-
-    Returns
-    -------
-    ndarray
-        (top,) int64, best first, by the Pearson correlation within slides.
-    """
-    x = bags.table(view)
-    groups = tuning_groups(bags)[0]
-    error = tune(x, target, groups)
-    known = np.isfinite(error).all(0)
-    alpha = ALPHAS[int(error[:, known].mean(1).argmin())] if known.any() else ALPHAS[-1]
-    guess = np.empty(target.shape)
-    for rows, path in left_out(x, target, groups):
-        guess[rows] = next(path.predictions(x[rows].astype(np.float64), (alpha,)))
-    each = pearson_slides(guess, target, bags.index)
-    seen = np.isfinite(each)
-    mean = np.where(seen, each, 0).sum(0) / np.maximum(seen.sum(0), 1)
-    return np.argsort(-np.where(seen.any(0), mean, -2), kind="stable")[:top]

@@ -15,10 +15,10 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.comparison.cache import Answer
-from smalti.comparison.embedding import Question, embedding_scores
+from smalti.comparison.embedding import Question, ask, embedding_scores
 from smalti.comparison.lineup import Lineup, line_up
 from smalti.comparison.race import Arena, race
-from smalti.comparison.splits import Split
+from smalti.comparison.splits import Split, cell_splits, seeds_of
 from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
 from smalti.integrate.base import Integration, as_cells
@@ -31,13 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Candidate: TypeAlias = str | Integration
-
-_DONORS = 5  # from so many on, training and held-out cells come from different ones
-_METRICS = (
-    "ari_kmeans", "ari_leiden", "ors", "ari_ward", "transfer_f1", "transfer_accuracy", "ilisi",
-    "kbet", "graph_connectivity", "fmi_kmeans", "fmi_ward", "fmi_leiden", "nmi_kmeans", "nmi_ward",
-    "nmi_leiden", "silhouette", "davies_bouldin", "silhouette_labels",
-)  # fmt: skip
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -57,16 +50,21 @@ class IntegrationComparison(ScoreTable):
     """
 
     unit: ClassVar[str] = "seeds"
+    order: ClassVar[tuple[str, ...]] = (
+        "ari_kmeans", "ari_leiden", "ors", "ari_ward", "transfer_f1", "transfer_accuracy", "ilisi",
+        "kbet", "graph_connectivity", "fmi_kmeans", "fmi_ward", "fmi_leiden", "nmi_kmeans",
+        "nmi_ward", "nmi_leiden", "silhouette", "davies_bouldin", "silhouette_labels",
+    )  # fmt: skip
+    titles: ClassVar[dict[str, str]] = {
+        "ari_kmeans": "Clusters by k-means against the labels",
+        "ari_leiden": "Clusters by Leiden against the labels",
+        "ors": "Distances kept by the reconstruction",
+        "transfer_f1": "Labels carried over to held-out cells",
+    }
 
     embeddings: dict[str, np.ndarray]
     labels: np.ndarray
     cells: np.ndarray
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Metrics that some method has, the adjusted Rand index of k-means first."""
-        there = dict.fromkeys(self.folds.dropna(subset="value")["metric"])
-        return (*(m for m in _METRICS if m in there), *(m for m in there if m not in _METRICS))
 
     def facts(self) -> dict[str, str]:
         """Cells, labels, seeds."""
@@ -80,27 +78,17 @@ class IntegrationComparison(ScoreTable):
 
     def figures(self) -> dict[str, Figure]:
         """Scores of each metric, and maps of the cells."""
-        from smalti.plot import plot_embeddings, plot_scores
+        from smalti.plot import plot_embeddings
 
-        shown = [m for m in ("ari_kmeans", "ari_leiden", "ors", "transfer_f1") if m in self.metrics]
-        figures = {_TITLES[m]: plot_scores(self, m) for m in shown}
+        figures = super().figures()
         if absent("umap") is None:
-            figures["Maps of the cells (first seed)"] = plot_embeddings(
-                self.embeddings, self.labels
-            )
+            maps = plot_embeddings(self.embeddings, self.labels)
+            figures["Maps of the cells (first seed)"] = maps
         return figures
 
     def _write_into(self, folder: Path) -> None:
         super()._write_into(folder)
         write_table(pd.DataFrame({"cell": self.cells, "label": self.labels}), folder / "cells.csv")
-
-
-_TITLES = {
-    "ari_kmeans": "Clusters by k-means against the labels",
-    "ari_leiden": "Clusters by Leiden against the labels",
-    "ors": "Distances kept by the reconstruction",
-    "transfer_f1": "Labels carried over to held-out cells",
-}
 
 
 def compare_integration(
@@ -172,30 +160,24 @@ def compare_integration(
     bags = as_cells(bags).check()
     if len(bags.x) < 2:
         raise InputError(f"integration needs two views or more; there is {next(iter(bags.x))!r}.")
-    codes, names = _groups(bags, label, leave_out)
-    chosen_by, lacking = _algorithms(by)
-    question = Question(
-        labels=codes, batch=None if batch is None else _column(bags, batch).astype(str).to_numpy(),
-        n_clusters=n_clusters or len(names), by=chosen_by,
-    )  # fmt: skip
+    question = ask(bags, label=label, batch=batch, n_clusters=n_clusters, by=by,
+                   leave_out=leave_out)  # fmt: skip
     lineup = line_up(candidates, Integration)
     _add_controls(lineup, bags)
-    _check(question, seeds)
-    numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    groups, notes = _split_by(bags)
-    arena = _Cells(bags, question, [_split(groups, n) for n in numbers], f"{label} {names}")
+    parts, notes = cell_splits(bags, seeds_of(seeds))
+    arena = _Cells(bags, question, parts, label)
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache)
     done = list(dict.fromkeys(outcome.folds["method"]))
     known = [k for k in done if lineup.methods[k].transductive]
     if known:
         notes.append(f"{', '.join(known)} knows no new cells: fitted on all cells, held-out ones "
                      "included.")  # fmt: skip
-    scored = np.flatnonzero(codes >= 0)
+    scored = np.flatnonzero(question.labels >= 0)
     return IntegrationComparison(
-        **outcome.table(lineup, [*bags.notes, *notes, *lacking]),
+        **outcome.table(lineup, [*bags.notes, *notes, *question.notes]),
         digest=arena.digest, about=repr(bags), cells=scored,
         embeddings={k: a.arrays["embedding"] for (k, *_), a in outcome.answers.items()},
-        labels=np.asarray(names, dtype=object)[codes[scored]],
+        labels=np.asarray(question.names, dtype=object)[question.labels[scored]],
     )  # fmt: skip
 
 
@@ -204,9 +186,10 @@ class _Cells(Arena):
 
     title = "integrations"
 
-    def __init__(self, bags: Bags, question: Question, parts: list[Split], about: str) -> None:
+    def __init__(self, bags: Bags, question: Question, parts: list[Split], label: str) -> None:
         self.cells, self.question, self.parts = _loose(bags), question, parts
-        asked = f"{bags.digest} {about} {question.n_clusters} {question.by}"
+        names = list(question.names)
+        asked = f"{bags.digest} {label} {names} {question.n_clusters} {question.by}"
         batch = "" if question.batch is None else "\0".join(question.batch)
         told = asked.encode() + question.labels.tobytes() + batch.encode()
         self.digest = hashlib.sha256(told).hexdigest()[:16]
@@ -256,68 +239,6 @@ def _add_controls(lineup: Lineup, bags: Bags) -> None:
     lineup.add_control(BlockPCA(preprocess=steps))
     for view in bags.x:
         lineup.add_control(BlockPCA(modality=view, preprocess=steps), f"{view} alone")
-
-
-def _check(question: Question, seeds: int | Sequence[int]) -> None:
-    if not (seeds if isinstance(seeds, int) else len(seeds)):
-        raise InputError("seeds=0: at least one fit of each method is needed.")
-    n = int((question.labels >= 0).sum())
-    wrong = [a for a in question.by if a not in ("kmeans", "ward", "leiden")]
-    if wrong or not 2 <= question.n_clusters <= n:
-        raise InputError(
-            f"by={question.by}, n_clusters={question.n_clusters}: there are kmeans, ward and "
-            f"leiden, into 2 to {n:,} clusters."
-        )
-
-
-def _algorithms(by: str | Sequence[str] | None) -> tuple[tuple[str, ...], list[str]]:
-    """The algorithms to cluster by, and notes on what is not installed."""
-    if by is not None:
-        return ((by,) if isinstance(by, str) else tuple(by)), []
-    reason = absent("igraph")
-    if reason is None:
-        return ("kmeans", "ward", "leiden"), []
-    return ("kmeans", "ward"), [f"clusters by Leiden were left out: {reason}."]
-
-
-def _column(bags: Bags, name: str) -> pd.Series:
-    if name not in bags.instance:
-        there = ", ".join(map(str, bags.instance.columns)) or "none"
-        raise InputError(f"no column {name!r} of the cells; there are {there}.")
-    return bags.instance[name].reset_index(drop=True)
-
-
-def _groups(bags: Bags, label: str, leave_out: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """(n_cells,) code of each cell's label, -1 where it has none; and the labels."""
-    column = _column(bags, label)
-    names = column.astype(str).where(column.notna())
-    names = names.where(~names.isin(list(leave_out)))
-    codes, known = pd.factorize(names, sort=True)
-    if len(known) < 2:
-        raise InputError(f"column {label!r} has {len(known)} labels: at least two are needed.")
-    return codes, [str(k) for k in known]
-
-
-def _split_by(bags: Bags) -> tuple[np.ndarray, list[str]]:
-    """(n_cells,) group of each cell, none of which is split; and a note."""
-    lone = len(bags) == bags.n_instances
-    donors = np.arange(len(bags)) if bags.donor is None else bags.donors
-    n = len(np.unique(donors))
-    if lone and n == len(bags):
-        return np.arange(len(bags)), []
-    if n >= _DONORS:
-        return np.unique(donors, return_inverse=True)[1][bags.index], []
-    return np.arange(bags.n_instances), [
-        f"{n} donors are too few to hold some out: held-out cells are of the donors in training."
-    ]
-
-
-def _split(groups: np.ndarray, seed: int) -> Split:
-    """80 % of the cells to train on, and the rest; the repeat is the seed."""
-    rng = np.random.default_rng([seed, 20])
-    order = rng.permutation(int(groups.max()) + 1)
-    held = np.isin(groups, order[: max(1, len(order) // 5)])
-    return Split(seed, 0, np.flatnonzero(~held), np.flatnonzero(held))
 
 
 def _loose(bags: Bags) -> Bags:

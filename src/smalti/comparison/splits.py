@@ -188,3 +188,54 @@ def expression_folds(
     part = np.empty(n, dtype=np.int64)
     part[order] = np.arange(n) % k
     return [(np.flatnonzero(part[units] != i), np.flatnonzero(part[units] == i)) for i in range(k)]
+
+
+_DONORS = 5  # from so many on, training and held-out cells come from different ones
+
+
+def cell_splits(bags: Bags, seeds: Sequence[int]) -> tuple[list[Split], list[str]]:
+    """80 % of the cells to train on and the rest, anew for each seed, which is the repeat.
+
+    Parameters
+    ----------
+    bags
+        Cells; donors stay together where there are five or more.
+    seeds
+        Of the draws.
+
+    Returns
+    -------
+    tuple
+        The splits, of positions of cells; and notes.
+    """
+    n = bags.n_instances
+    donors = np.arange(len(bags)) if bags.donor is None else bags.donors
+    n_donors, notes = len(np.unique(donors)), []
+    if len(bags) == n == n_donors:  # loose cells
+        groups = np.arange(n)
+    elif n_donors >= _DONORS:
+        groups = np.unique(donors, return_inverse=True)[1][bags.index]
+    else:
+        groups = np.arange(n)
+        notes.append(f"{n_donors} donors are too few to hold some out: held-out cells are of the "
+                     "donors in training.")  # fmt: skip
+    splits = []
+    for seed in seeds:
+        order = np.random.default_rng([seed, 20]).permutation(int(groups.max()) + 1)
+        held = np.isin(groups, order[: max(1, len(order) // 5)])
+        splits.append(Split(seed, 0, np.flatnonzero(~held), np.flatnonzero(held)))
+    return splits, notes
+
+
+def seeds_of(seeds: int | Sequence[int]) -> list[int]:
+    """Seeds as a list: so many, counted from 0, or those that are named.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    numbers = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not numbers:
+        raise InputError("seeds=0: at least one fit of each method is needed.")
+    return numbers

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 from sklearn.neighbors import kneighbors_graph
 
+from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.scores.gene_correlations import blocks, nanmean, pearson_slides, slide_codes
 
@@ -137,3 +140,35 @@ def _scaled(table: sparse.csr_array, data: np.ndarray, normalise: bool) -> spars
         depth = np.maximum(out.sum(axis=1), 1)
         out.data = np.log1p(data / np.repeat(depth, np.diff(table.indptr)) * 1e4)
     return out
+
+
+def gene_table(
+    names: Sequence[str], chosen: Sequence[str], predicted: np.ndarray, true: np.ndarray, test: Bags
+) -> pd.DataFrame:
+    """One row per gene: its correlation, whether training chose it, how it lies on the slide.
+
+    Parameters
+    ----------
+    names
+        Of the genes.
+    chosen
+        Those of PCC@H.
+    predicted, true
+        (n_tiles, n_genes).
+    test
+        The tiles, with positions where there are any.
+
+    Returns
+    -------
+    DataFrame
+        gene, pcc_slide, chosen; and morans_i_measured, morans_i_predicted with positions.
+    """
+    each = pearson_slides(predicted, true, test.index)  # (n_slides, n_genes)
+    with np.errstate(invalid="ignore"):
+        mean = np.nansum(each, 0) / np.isfinite(each).sum(0)
+    table = pd.DataFrame({"gene": names, "pcc_slide": mean, "chosen": np.isin(names, chosen)})
+    if {"x_um", "y_um"} <= set(test.instance):
+        xy = test.instance[["x_um", "y_um"]].to_numpy(float)
+        for name, values in (("measured", true), ("predicted", predicted)):
+            table[f"morans_i_{name}"] = morans_i(values, xy, test.index)
+    return table
