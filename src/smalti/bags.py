@@ -341,7 +341,13 @@ class Bags:
         return (self[[i]] for i in range(len(self)))
 
     def view(self, name: str | None = None) -> tuple[str, View]:
-        """Name and rows of a view; the first when no name is given."""
+        """Name and rows of a view; the first when no name is given.
+
+        Raises
+        ------
+        InputError
+            If there is no view of that name.
+        """
         if name is None:
             return next(iter(self.x.items()))
         if name not in self.x:
@@ -356,9 +362,10 @@ class Bags:
         return view if isinstance(view, np.ndarray) else view.read(0, self.n_instances)
 
     def scatter(self, values: np.ndarray, n: int | None = None) -> np.ndarray:
-        """Put values of the instances back into the user's row order.
+        """Put values of the instances back into the order of the user's table.
 
-        Rows that are in no bag become NaN; ``n`` is the length of the user's table.
+        ``values`` (n_instances, ...) to (n, ...); ``n`` is the length of that table. Rows that are
+        in no bag become NaN.
         """
         values = np.asarray(values)
         n = int(self.rows.max()) + 1 if n is None else n
@@ -371,7 +378,13 @@ class Bags:
     # ---------------------------------------------------------------- target
 
     def with_target(self, y: Any, kind: str | None = None) -> Bags:
-        """The same bags with another target, one row of ``y`` per bag."""
+        """The same bags with another target, one row of ``y`` per bag.
+
+        Raises
+        ------
+        InputError
+            If ``y`` has not one row per bag.
+        """
         values = _target(y)
         if len(values) != len(self):
             raise InputError(
@@ -402,7 +415,13 @@ class Bags:
 
     @property
     def labels(self) -> np.ndarray:
-        """Target as the user wrote it: (n_bags,), or (n_bags, n_labels) for several."""
+        """Target as the user wrote it: (n_bags,), or (n_bags, n_labels) for several.
+
+        Raises
+        ------
+        InputError
+            If the bags have no target, or one of its columns is missing.
+        """
         if self.target is None:
             raise InputError("these bags have no target: name it (label=, target= or y=).")
         columns = [self.target] if isinstance(self.target, str) else list(self.target)

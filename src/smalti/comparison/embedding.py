@@ -25,7 +25,7 @@ class Question:
     """What every embedding is asked."""
 
     labels: np.ndarray  # (n_cells,) codes, -1 where unknown
-    batch: np.ndarray | None
+    batch: np.ndarray | None  # (n_cells,) labels, None: mixing is not scored
     n_clusters: int
     by: tuple[str, ...]
 

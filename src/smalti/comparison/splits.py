@@ -20,8 +20,8 @@ class Split:
 
     repeat: int
     fold: int
-    train: np.ndarray
-    test: np.ndarray
+    train: np.ndarray  # (n_train,) int64
+    test: np.ndarray  # (n_test,) int64
 
 
 def donor_folds(bags: Bags, *, folds: int = 5, repeats: int = 1, seed: int = 0) -> list[Split]:
@@ -80,7 +80,7 @@ def given_folds(bags: Bags, parts: Iterable[Sequence[np.ndarray] | Split]) -> li
     bags
         With a donor.
     parts
-        Pairs of training and test positions (or masks of all bags).
+        Pairs of training and test positions, (k,) whole numbers, or (n_bags,) masks.
 
     Raises
     ------

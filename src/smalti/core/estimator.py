@@ -155,7 +155,7 @@ class Estimator(BaseEstimator):
         return self.adopt(job, raw)
 
     def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
-        """Set up a fit on some of the bags: its split and its network."""
+        """Set up a fit on some of the bags, (k,) positions: its split and its network."""
         raise NotImplementedError
 
     def _unlabelled(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:

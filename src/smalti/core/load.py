@@ -74,7 +74,7 @@ def _read_note(folder: Path) -> dict[str, Any]:
 
 
 def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
-    """The method that :func:`describe` described."""
+    """The method that :func:`describe` described; its tensors may have any shape."""
     settings = {k: tuple(v) if isinstance(v, list) and k != "preprocess" else v
                 for k, v in note["settings"].items()}  # fmt: skip
     method = make(note["method"], **settings)

@@ -45,7 +45,7 @@ def save(method: Any, folder: Path) -> None:
 
 
 def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """All that a fitted method is: a note that JSON can hold, and tensors by name."""
+    """All that a fitted method is: a note that JSON can hold, and tensors of any shape by name."""
     needs = needs_of(method)  # refused before anything is written
     tensors = {k: v.detach().cpu().contiguous() for k, v in method.network_.state_dict().items()}
     for name, values in state_of(method.steps_).items():

@@ -78,8 +78,8 @@ class Ridge(ExpressionMethod):
 class LinearNet(nn.Module):
     """A linear map from features to genes; with the penalties, and the error of each in tuning."""
 
-    alpha: Tensor
-    error: Tensor
+    alpha: Tensor  # (n_genes,)
+    error: Tensor  # (n_alphas, n_genes)
 
     def __init__(self, shape: Shape, n_alphas: int) -> None:
         super().__init__()

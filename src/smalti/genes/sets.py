@@ -84,7 +84,7 @@ class Matched:
     Attributes
     ----------
     sets
-        Name to sorted positions, sets within the limits of size only.
+        Name to sorted positions, (n_members,) int64, sets within the limits of size only.
     n_genes, n_covered
         The user's genes, and those that are in a set of any size.
     """

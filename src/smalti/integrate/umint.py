@@ -121,13 +121,13 @@ class UMINTNet(nn.Module):
         return Output(z, extra={"loss": loss + self.l1 * active + self.l2 * penalty})
 
     def kernels(self) -> Iterator[Tensor]:
-        """Weights that are kept small: of all layers but the outputs."""
+        """Weights that are kept small, each (n_out, n_in): of all layers but the outputs."""
         yield from (layer.get_parameter("weight") for layer in self.encoders)
         yield self.code.weight
         yield from (layer.get_parameter("weight") for layer in self.decoders)
 
     def decode(self, z: Tensor) -> dict[str, Tensor]:
-        """Each view from the code."""
+        """Each view, (n, n_features), from the code (n, width)."""
         inner = [F.relu(layer(z)) for layer in self.decoders]
         return self.blocks.undo([o(g) for o, g in zip(self.outputs, inner, strict=True)])
 

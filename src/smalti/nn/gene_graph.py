@@ -99,6 +99,11 @@ class GeneGraphAttention(nn.Module):
         Each has width / heads columns of W v.
     block
         Genes at a time.
+
+    Raises
+    ------
+    InputError
+        If ``width`` is no multiple of ``heads``.
     """
 
     def __init__(self, width: int, heads: int = 4, *, block: int = 2048) -> None:

@@ -101,6 +101,11 @@ def guess_steps(bags: Bags) -> dict[str, str]:
     Counts of proteins (a name with "prot", "adt", "antibod"): ``clr``. Counts of peaks ("atac",
     "peak", "access"): ``tfidf,top=20000``. Other counts: ``normalize,log1p,genes=2000``. What is
     no count stays as it is.
+
+    Raises
+    ------
+    InputError
+        If a view holds images.
     """
     out = {}
     for name, view in bags.x.items():
@@ -137,7 +142,7 @@ def apply_steps(steps: Sequence[Step], bags: Bags) -> Bags:
 
 
 def state_of(steps: Sequence[Step]) -> dict[str, np.ndarray]:
-    """Fitted arrays of the steps, by position and name."""
+    """Fitted arrays of the steps, by position and name, such as "1/mean": (n_features,)."""
     return {f"{i}/{name}": values for i, s in enumerate(steps)
             for name, values in s.arrays().items()}  # fmt: skip
 
@@ -150,7 +155,10 @@ def names_of(steps: Sequence[Step]) -> list[dict[str, Any]]:
 def from_state(
     spec: Any, arrays: dict[str, np.ndarray], names: Sequence[dict[str, Any]]
 ) -> list[Step]:
-    """Fitted steps, from what :func:`spec_of`, :func:`state_of` and :func:`names_of` gave."""
+    """Fitted steps, from what :func:`spec_of`, :func:`state_of` and :func:`names_of` gave.
+
+    The arrays may have any shape.
+    """
     steps = steps_of(spec)
     for i, (step, known) in enumerate(zip(steps, names, strict=True)):
         own = {k.removeprefix(f"{i}/"): v for k, v in arrays.items() if k.startswith(f"{i}/")}

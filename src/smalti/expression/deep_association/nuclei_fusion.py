@@ -35,6 +35,11 @@ class NucleiFusion(nn.Module):
         Numbers of a cell: counts, sizes, stain, standardised by the caller.
     heads
         Of the attention.
+
+    Raises
+    ------
+    InputError
+        If ``width`` is no multiple of ``heads``, or another number is below 1.
     """
 
     def __init__(self, width: int, grid: int, channels: int, heads: int = 4) -> None:

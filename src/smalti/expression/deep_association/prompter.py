@@ -36,6 +36,11 @@ class PromptRound(nn.Module):
         Context tokens of a slide.
     heads
         Of the attention of genes.
+
+    Raises
+    ------
+    InputError
+        If ``width`` is no multiple of ``heads``, or ``n_context`` is below 1.
     """
 
     def __init__(self, width: int, n_context: int = 8, heads: int = 4) -> None:
