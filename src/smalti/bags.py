@@ -65,6 +65,20 @@ class Bags:
     present
         View name -> (n_instances,) bool: which instances were measured in it. The rows of the
         others hold zeros that mean nothing. A view that is not named was measured in all.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> cells = [rng.normal(size=(n, 5)) for n in (30, 20, 40, 25)]  # one array per patient
+    >>> bags = sm.Bags.from_list(cells, y=["ill", "well", "ill", "well"], donor=[1, 2, 3, 4])
+    >>> bags
+    Bags: 4 bags of 20-40 instances, x 5, 4 donors; target: binary (2 ill, 2 well)
+    >>> bags[[0, 2]].lengths.tolist()
+    [30, 40]
+    >>> bags[[0, 2]].labels.tolist()
+    ['ill', 'ill']
     """
 
     x: Mapping[str, View]
@@ -129,6 +143,18 @@ class Bags:
         ------
         InputError
             If lengths disagree, or a bag has two targets or two donors.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> import numpy as np
+        >>> x = np.arange(12.0).reshape(6, 2)  # rows in any order
+        >>> patient = ["a", "b", "a", "a", "b", "b"]
+        >>> bags = sm.Bags.from_rows(x, patient, y={"a": "ill", "b": "well"}, donor="bag")
+        >>> bags
+        Bags: 2 bags of 3-3 instances, x 2, 2 donors; target: binary (1 ill, 1 well)
+        >>> bags.rows.tolist()  # where each row was
+        [0, 2, 3, 1, 4, 5]
         """
         views, names = as_views(x)
         names.update({k: tuple(map(str, v)) for k, v in (features or {}).items()})
@@ -216,6 +242,14 @@ class Bags:
         ------
         InputError
             If a bag is empty or the bags do not share their feature shape.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> import numpy as np
+        >>> images = [np.zeros((n, 1, 8, 8), dtype=np.uint8) for n in (3, 5)]
+        >>> sm.Bags.from_list(images, y=[0.3, 1.7], kind="regression")
+        Bags: 2 bags of 3-5 instances, x 1x8x8; target: regression (0.3 to 1.7)
         """
         if not len(x):
             raise InputError("no bags: the list is empty.")

@@ -45,6 +45,14 @@ def donor_folds(bags: Bags, *, folds: int = 5, repeats: int = 1, seed: int = 0) 
     ------
     InputError
         If no donor is named, or a class has fewer donors than folds.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> bags = sm.datasets.planted_bags(20, bags_per_donor=2, seed=0)
+    >>> folds = sm.comparison.donor_folds(bags, folds=5)
+    >>> [(len(split.train), len(split.test)) for split in folds]
+    [(16, 4), (16, 4), (16, 4), (16, 4), (16, 4)]
     """
     donors, task = bags.donors, bags.task
     if task is None:

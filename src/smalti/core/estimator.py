@@ -134,6 +134,15 @@ class Estimator(BaseEstimator):
         InputError
             If it could not be loaded again, because its class is not known: see
             :func:`smalti.register`.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> from pathlib import Path
+        >>> bags = sm.datasets.planted_bags(20, seed=0)
+        >>> sm.mil.BagMean(progress=False).fit(bags).save("model")
+        >>> sorted(file.name for file in Path("model").iterdir())
+        ['model.json', 'weights.safetensors']
         """
         save(self, Path(folder))
 

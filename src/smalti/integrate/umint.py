@@ -40,6 +40,18 @@ class UMINT(NetworkIntegration):
     cells lie where those of whole cells do, each modality is hidden from the encoder, but not from
     the error, with probability ``drop`` in training; None: 0.3 where cells lack one, else never, as
     published.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> cells = sm.datasets.planted_modalities(60, seed=0)
+    >>> cells
+    Bags: 60 bags of one instance, m0 40, m1 12, 60 donors
+    >>> model = sm.integrate.UMINT(width=4, epochs=2, progress=False).fit(cells)
+    >>> model.transform(cells).shape  # (n_cells, width)
+    (60, 4)
+    >>> {name: x.shape for name, x in model.reconstruct(cells).items()}
+    {'m0': (60, 40), 'm1': (60, 12)}
     """
 
     name: ClassVar[str] = "umint"

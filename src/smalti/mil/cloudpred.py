@@ -49,6 +49,14 @@ class CloudPred(NetworkMethod):
     Published: 1,000 joint epochs, the best by validation; without validation donors (the default,
     see ``validation``) there is nothing to choose by, and 100 are run. Mixture weights are a
     softmax here and cannot turn negative.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> bags = sm.datasets.planted_bags(20, seed=0)
+    >>> model = sm.mil.CloudPred(centers=3, epochs=1, progress=False).fit(bags)
+    >>> model.clusters(bags)[["cluster", "effect", "main"]].shape  # a row per cluster
+    (3, 3)
     """
 
     name: ClassVar[str] = "cloudpred"

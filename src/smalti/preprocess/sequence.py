@@ -25,6 +25,12 @@ def steps_of(spec: Any) -> list[Step]:
     ------
     InputError
         For a step that is not known, or a number that is none.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> sm.preprocess.steps_of("normalize,log1p,genes=2000,pca=50")
+    [Normalize(), Log1p(), SelectGenes(), PCA()]
     """
     if spec is None:
         return []

@@ -52,6 +52,16 @@ class ScRAT(NetworkMethod):
     epoch, 256 to a step. Here one fresh draw of each is seen per epoch, 16 to a step (``draws=20``
     has the published number). The authors' stored log used augment=50, epochs=10. Dropout acts on
     the result of the attention, not on its weights. Features are standardised.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> bags = sm.datasets.planted_bags(20, seed=0)
+    >>> model = sm.mil.ScRAT(epochs=1, augment=8, draw=16, width=16, heads=2, progress=False)
+    >>> model.fit(bags).predict_proba(bags).shape  # (n_bags, n_classes)
+    (20, 2)
+    >>> list(model.drivers(bags, top=5))
+    ['predicted', 'group', 'count', 'share', 'expected', 'enrichment']
     """
 
     name: ClassVar[str] = "scrat"
