@@ -46,7 +46,7 @@ class Ensemble(ExpressionMethod):
         Raises
         ------
         InputError
-            If ``how`` is neither, or there are no members.
+            If ``how`` is neither "mean" nor "stack", or there are no members.
         """
         if self.how not in ("mean", "stack"):
             raise InputError(f"ensemble: how={self.how!r} is neither 'mean' nor 'stack'.")

@@ -48,9 +48,9 @@ class TermMap(NamedTuple):
 
     @property
     def groups(self) -> dict[str, np.ndarray]:
-        """Name to positions of genes, (k,) int64: a partition, "other" the last.
+        """Name to positions of genes, (k,) int64, "other" the last.
 
-        As of :func:`smalti.genes.gene_groups`.
+        A partition, as :func:`smalti.genes.gene_groups` gives it.
         """
         names = [*dict.fromkeys(self.terms["group"]), OTHER]
         found = {n: np.flatnonzero(self.genes.to_numpy() == n) for n in names}

@@ -68,7 +68,7 @@ def slide_names(table: Table, slide: str | None, images: Any) -> np.ndarray:
     Raises
     ------
     InputError
-        If the column is not named and there are several pictures, or some spots have no slide.
+        If neither a column nor one picture says it, or some spots have no slide.
     """
     if slide is None:
         if isinstance(images, (str, Path)) and Path(images).is_file():

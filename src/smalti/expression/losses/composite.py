@@ -97,8 +97,8 @@ def pearson_loss(
 ) -> Tensor:
     """1 - the mean of :func:`correlation`; with axis="gene" a mean weighted by the genes.
 
-    ``pred`` and ``target`` (n_tiles, n_genes), ``weights`` (n_genes,) or None: all the same. A
-    scalar.
+    ``pred`` and ``target`` (n_tiles, n_genes), ``weights`` (n_genes,) or None: all the
+    same. Gives a scalar.
     """
     pred, target = pair(pred, target)
     layout = Layout.of(pred, weights)

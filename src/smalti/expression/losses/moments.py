@@ -141,7 +141,7 @@ def pair(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     Raises
     ------
     InputError
-        If the shapes are not two, the same, or there are no rows.
+        If they are not of one shape with two axes, or have no rows.
     """
     if pred.ndim != 2 or pred.shape != target.shape:
         raise InputError(
