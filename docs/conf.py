@@ -59,6 +59,8 @@ def page(cls: type[Any], room: str) -> str:
     # the docstring is reStructuredText; its roles and literals become plain code
     doc = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", inspect.cleandoc(cls.__doc__ or ""))
     doc = doc.replace("``", "`")
+    # an example, from its first prompt to the empty line after it, is code and no quotation
+    doc = re.sub(r"(?m)^>>> (?:.+\n?)+", lambda m: f"```pycon\n{m[0].rstrip()}\n```\n", doc)
     groups: dict[str, list[str]] = {"Its own": [], "Of training by gradient": [], "Of all": []}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         kind = (

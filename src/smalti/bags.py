@@ -65,6 +65,20 @@ class Bags:
     present
         View name -> (n_instances,) bool: which instances were measured in it. The rows of the
         others hold zeros that mean nothing. A view that is not named was measured in all.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> cells = [rng.normal(size=(n, 5)) for n in (30, 20, 40, 25)]  # one array per patient
+    >>> bags = sm.Bags.from_list(cells, y=["ill", "well", "ill", "well"], donor=[1, 2, 3, 4])
+    >>> bags
+    Bags: 4 bags of 20-40 instances, x 5, 4 donors; target: binary (2 ill, 2 well)
+    >>> bags[[0, 2]].lengths.tolist()
+    [30, 40]
+    >>> bags[[0, 2]].labels.tolist()
+    ['ill', 'ill']
     """
 
     x: Mapping[str, View]
@@ -129,6 +143,18 @@ class Bags:
         ------
         InputError
             If lengths disagree, or a bag has two targets or two donors.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> import numpy as np
+        >>> x = np.arange(12.0).reshape(6, 2)  # rows in any order
+        >>> patient = ["a", "b", "a", "a", "b", "b"]
+        >>> bags = sm.Bags.from_rows(x, patient, y={"a": "ill", "b": "well"}, donor="bag")
+        >>> bags
+        Bags: 2 bags of 3-3 instances, x 2, 2 donors; target: binary (1 ill, 1 well)
+        >>> bags.rows.tolist()  # where each row was
+        [0, 2, 3, 1, 4, 5]
         """
         views, names = as_views(x)
         names.update({k: tuple(map(str, v)) for k, v in (features or {}).items()})
@@ -216,6 +242,14 @@ class Bags:
         ------
         InputError
             If a bag is empty or the bags do not share their feature shape.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> import numpy as np
+        >>> images = [np.zeros((n, 1, 8, 8), dtype=np.uint8) for n in (3, 5)]
+        >>> sm.Bags.from_list(images, y=[0.3, 1.7], kind="regression")
+        Bags: 2 bags of 3-5 instances, x 1x8x8; target: regression (0.3 to 1.7)
         """
         if not len(x):
             raise InputError("no bags: the list is empty.")
@@ -341,7 +375,13 @@ class Bags:
         return (self[[i]] for i in range(len(self)))
 
     def view(self, name: str | None = None) -> tuple[str, View]:
-        """Name and rows of a view; the first when no name is given."""
+        """Name and rows of a view; the first when no name is given.
+
+        Raises
+        ------
+        InputError
+            If there is no view of that name.
+        """
         if name is None:
             return next(iter(self.x.items()))
         if name not in self.x:
@@ -356,9 +396,10 @@ class Bags:
         return view if isinstance(view, np.ndarray) else view.read(0, self.n_instances)
 
     def scatter(self, values: np.ndarray, n: int | None = None) -> np.ndarray:
-        """Put values of the instances back into the user's row order.
+        """Put values of the instances back into the order of the user's table.
 
-        Rows that are in no bag become NaN; ``n`` is the length of the user's table.
+        ``values`` (n_instances, ...) to (n, ...); ``n`` is the length of that table. Rows that are
+        in no bag become NaN.
         """
         values = np.asarray(values)
         n = int(self.rows.max()) + 1 if n is None else n
@@ -371,7 +412,13 @@ class Bags:
     # ---------------------------------------------------------------- target
 
     def with_target(self, y: Any, kind: str | None = None) -> Bags:
-        """The same bags with another target, one row of ``y`` per bag."""
+        """The same bags with another target, one row of ``y`` per bag.
+
+        Raises
+        ------
+        InputError
+            If ``y`` has not one row per bag.
+        """
         values = _target(y)
         if len(values) != len(self):
             raise InputError(
@@ -402,7 +449,13 @@ class Bags:
 
     @property
     def labels(self) -> np.ndarray:
-        """Target as the user wrote it: (n_bags,), or (n_bags, n_labels) for several."""
+        """Target as the user wrote it: (n_bags,), or (n_bags, n_labels) for several.
+
+        Raises
+        ------
+        InputError
+            If the bags have no target, or one of its columns is missing.
+        """
         if self.target is None:
             raise InputError("these bags have no target: name it (label=, target= or y=).")
         columns = [self.target] if isinstance(self.target, str) else list(self.target)

@@ -52,7 +52,7 @@ class Batch:
 
     @property
     def x(self) -> Tensor:
-        """The first view."""
+        """(n_instances, ...) rows of the first view."""
         return next(iter(self.views.values()))
 
 

@@ -86,6 +86,11 @@ class Columns:
         """(n_bags, n_covariates) float32: standardised numbers, and one column per further level.
 
         A level that training lacked reads as the first one, with a warning.
+
+        Raises
+        ------
+        InputError
+            If a covariate that was a number in training is text here.
         """
         parts = []
         for known in self.covariates:

@@ -187,7 +187,10 @@ class Task:
         return _SCORE[self.kind]
 
     def describe(self, labels: np.ndarray) -> str:
-        """One line for people: ``disease: binary (27 control, 23 case)``."""
+        """One line for people: ``disease: binary (27 control, 23 case)``.
+
+        ``labels`` are those of the bags, as the user wrote them: (n,), or (n, n_labels).
+        """
         name = self.column if isinstance(self.column, str) else ", ".join(self.column)
         if self.kind == "regression":
             values = np.asarray(labels, dtype=float)
@@ -242,6 +245,12 @@ class Task:
 
         ``classes`` is None (all 1), "balanced" (every class the same mass, mean 1), or a mapping
         from class to weight (1 where it has none).
+
+        Raises
+        ------
+        InputError
+            If a bag of this kind of target is of no one class, or ``classes`` is none of these or a
+            mapping of other classes.
         """
         if classes is None:
             return np.ones(len(labels), dtype=np.float32)
@@ -286,7 +295,7 @@ class Task:
         return 0.5 * torch.square(raw[:, 0] - target.to(raw.dtype))
 
     def values(self, raw: Tensor) -> Tensor:
-        """Put raw numbers on the scale on which a mean has a meaning.
+        """Put raw numbers (n, n_outputs) on the scale on which a mean has a meaning; same shape.
 
         Probabilities for the classes (cumulative ones if ordinal), the value itself otherwise.
         Inverse of :meth:`raw`.
@@ -296,7 +305,10 @@ class Task:
         return raw if self.kind == "regression" else raw.sigmoid()
 
     def raw(self, values: Tensor) -> Tensor:
-        """Inverse of :meth:`values`; probabilities are kept off 0 and 1 by 1e-6."""
+        """Inverse of :meth:`values`, (n, n_outputs) too.
+
+        Probabilities are kept off 0 and 1 by 1e-6.
+        """
         if self.kind == "regression":
             return values
         if self.kind == "multiclass":

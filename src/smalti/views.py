@@ -21,7 +21,7 @@ class Backed(Protocol):
     dtype: np.dtype[Any]
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Rows ``start:stop`` as an array."""
+        """Rows ``start:stop`` as an array, (stop - start, ...)."""
         ...
 
     def digest(self) -> str:
@@ -34,7 +34,10 @@ View: TypeAlias = Any  # np.ndarray, scipy.sparse.csr_matrix or Backed
 
 
 def slice_rows(offsets: np.ndarray, bags: np.ndarray) -> np.ndarray:
-    """Rows of some bags, one after another, without a loop."""
+    """Rows of some bags, one after another, without a loop: (n,) int64.
+
+    ``offsets`` is (n_bags + 1,), ``bags`` (k,) positions, in any order and with repeats.
+    """
     starts, lengths = offsets[bags], np.diff(offsets)[bags]
     ends = lengths.cumsum()
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
@@ -71,7 +74,7 @@ class _Rows:
 
 
 def take(view: View, rows: np.ndarray) -> View:
-    """Some rows of any view; of a backed one they stay on disk."""
+    """Some rows, (k,) int64, of any view: (k, ...); of a backed one they stay on disk."""
     if hasattr(view, "__getitem__"):
         return view[rows]
     if isinstance(view, _Rows):
@@ -80,7 +83,13 @@ def take(view: View, rows: np.ndarray) -> View:
 
 
 def as_views(x: Any) -> tuple[dict[str, View], dict[str, tuple[str, ...]]]:
-    """Read what a user gives as features: views by name, and the feature names they bring."""
+    """Read what a user gives as features: views by name, and the feature names they bring.
+
+    Raises
+    ------
+    InputError
+        If a view has fewer than two dimensions or holds no numbers, or views differ in rows.
+    """
     views: dict[str, View] = {}
     names: dict[str, tuple[str, ...]] = {}
     for name, value in x.items() if isinstance(x, Mapping) else [("x", x)]:
@@ -117,5 +126,5 @@ def pieces(view: View) -> Iterator[Any]:
 
 
 def dense(part: Any) -> np.ndarray:
-    """A piece as a dense array."""
+    """A piece as a dense array of the same shape."""
     return part.toarray() if sp.issparse(part) else np.asarray(part)

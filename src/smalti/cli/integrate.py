@@ -136,7 +136,13 @@ def compare_integrations(
     cache: Path | None,
     n_jobs: int | None,
 ) -> None:
-    """Run ``smalti compare --integrate``."""
+    """Run ``smalti compare --integrate``.
+
+    Raises
+    ------
+    InputError
+        If no groups to score by are named, or a method is named twice.
+    """
     from smalti.cli.table import show
     from smalti.comparison.integration import compare_integration
 
@@ -167,7 +173,13 @@ def read_views(
     sample: str | None = None,
     donor: str | None = None,
 ) -> Bags:
-    """Cells of several modalities from a file."""
+    """Cells of several modalities from a file.
+
+    Raises
+    ------
+    InputError
+        If the file is of no kind that holds several modalities.
+    """
     from smalti.io.anndata import read
 
     if data.suffix not in _FILES:
@@ -176,7 +188,13 @@ def read_views(
 
 
 def steps_by_view(text: str) -> Any:
-    """``{"rna": "normalize,log1p"}`` as a mapping; anything else is one sequence of steps."""
+    """``{"rna": "normalize,log1p"}`` as a mapping; anything else is one sequence of steps.
+
+    Raises
+    ------
+    InputError
+        If a text that opens with a brace is no JSON.
+    """
     if not text.lstrip().startswith("{"):
         return text
     try:

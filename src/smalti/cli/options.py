@@ -98,7 +98,13 @@ def views_of(x: Any) -> Any:
 
 
 def settings_of(pairs: list[str] | None) -> dict[str, Any]:
-    """Read ``name=value`` pairs; values are JSON where they can be, text otherwise."""
+    """Read ``name=value`` pairs; values are JSON where they can be, text otherwise.
+
+    Raises
+    ------
+    InputError
+        If a pair has no name or no equals sign.
+    """
     settings: dict[str, Any] = {}
     for pair in pairs or []:
         name, equals, text = pair.partition("=")
@@ -113,7 +119,13 @@ def settings_of(pairs: list[str] | None) -> dict[str, Any]:
 
 
 def make_method(name: str, settings: dict[str, Any]) -> Any:
-    """A method of that name; settings of the wrong type are refused here, not deep in a fit."""
+    """A method of that name; settings of the wrong type are refused here, not deep in a fit.
+
+    Raises
+    ------
+    InputError
+        If a setting is of another type than its default, or there is no such method or setting.
+    """
     from smalti.core.registry import make
 
     defaults = make(name).get_params()
@@ -157,7 +169,13 @@ def make_methods(names: str, settings: dict[str, Any]) -> list[Any]:
 
 
 def may_replace(out: Path, mark: str, option: str = "--out") -> None:
-    """Refuse a folder that holds other things than what this verb wrote before (``mark``)."""
+    """Refuse a folder that holds other things than what this verb wrote before (``mark``).
+
+    Raises
+    ------
+    InputError
+        If the folder holds other files.
+    """
     if out.is_dir() and any(out.iterdir()) and not (out / mark).exists():
         raise InputError(
             f"{out} is a folder with other files in it: choose a new name for {option}."

@@ -16,7 +16,13 @@ def open_slides(
     path: Path, recipe: dict[str, Any], *, images: Path | None, slide: str | None,
     donor: str | None, cache: Path | None,
 ) -> Bags:  # fmt: skip
-    """Slides with their features, as a recipe says."""
+    """Slides with their features, as a recipe says.
+
+    Raises
+    ------
+    InputError
+        If there is no such path.
+    """
     from smalti.features import extract
     from smalti.io.slides import read_slides, read_tiles
 

@@ -22,7 +22,7 @@ class Answer:
     Attributes
     ----------
     arrays
-        Predictions or an embedding, by name.
+        By name: predictions of the bags or tiles, (n, ...), or an embedding, (n, width).
     note
         What else JSON can hold: names of genes, scores that were computed beside the fit.
     seconds

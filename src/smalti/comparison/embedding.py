@@ -30,7 +30,7 @@ class Question:
 
     labels: np.ndarray  # (n_cells,) codes, -1 where unknown
     names: tuple[str, ...]  # of the labels
-    batch: np.ndarray | None  # (n_cells,) text
+    batch: np.ndarray | None  # (n_cells,) labels, None: mixing is not scored
     n_clusters: int
     by: tuple[str, ...]
     notes: tuple[str, ...] = ()

@@ -182,6 +182,14 @@ def compare_expression(
     ------
     InputError
         If there is nothing to leave out, a view or gene is missing, or every method fails.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> slides = sm.datasets.planted_slides(4, 16, n_genes=12, seed=0)
+    >>> table = sm.compare_expression(["knn"], slides, n_jobs=1, progress=False)
+    >>> {"knn", "ridge", "gene_mean"} <= set(table.folds["method"])  # controls always run
+    True
     """
     bags = as_slides(slides)
     lineup = line_up(candidates, ExpressionMethod)

@@ -52,7 +52,10 @@ class Hiding:
         self, bags: Bags, parts: list[tuple[np.ndarray, np.ndarray]],
         methods: dict[str, ExpressionMethod],
     ) -> list[Hidden]:  # fmt: skip
-        """The genes of each fold, chosen by its training slides alone."""
+        """The genes of each fold, chosen by its training slides alone.
+
+        ``parts`` are positions of the slides of each fold: (n_train,) and (n_test,).
+        """
         first = next(iter(methods.values()))
         self._check_own(methods)
         return [self.fold(bags.keep(train), first.counts, first.units) for train, _ in parts]
@@ -80,7 +83,13 @@ class Hiding:
             self._note(f"genes= of {label} is not used: all genes but the hidden train.")
 
     def fold(self, train: Bags, view: str = "counts", units: str = "log1p_cp10k") -> Hidden:
-        """Seen and hidden genes of some training slides."""
+        """Seen and hidden genes of some training slides.
+
+        Raises
+        ------
+        InputError
+            If fewer than three genes have a vector.
+        """
         table = self._vectors()
         names = gene_names(train, view) if self.genes is None or isinstance(
             self.genes, (int, np.integer)) else tuple(map(str, self.genes))  # fmt: skip

@@ -156,6 +156,19 @@ def compare_integration(
     InputError
         If there is one view only, a column is missing, there are fewer than two labels, or every
         method fails.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> cells = sm.datasets.planted_modalities(100, seed=0)
+    >>> umint = sm.integrate.UMINT(width=4, epochs=2)
+    >>> table = sm.compare_integration(
+    ...     [umint], cells, label="kind", by="kmeans", seeds=2, n_jobs=1, progress=False
+    ... )
+    >>> {"umint", "block_pca"} <= set(table.folds["method"])
+    True
+    >>> {"ari_kmeans", "ors", "transfer_accuracy"} <= set(table.folds["metric"])
+    True
     """
     bags = as_cells(bags).check()
     if len(bags.x) < 2:

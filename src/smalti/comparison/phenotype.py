@@ -63,6 +63,17 @@ class Comparison(ScoreTable):
         ------
         InputError
             If there is no such method or metric.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> bags = sm.datasets.planted_bags(24, seed=0)
+        >>> table = sm.compare(["bag_mean"], bags, folds=3, n_jobs=1, progress=False)
+        >>> gap = table.against("majority").set_index("method")
+        >>> gap.loc["bag_mean", ["reference", "metric"]].tolist()
+        ['majority', 'roc_auc']
+        >>> bool(gap.loc["bag_mean", "difference"] > 0.1)
+        True
         """
         metric = metric or self.metrics[0]
         scores = self._scores(metric)
@@ -157,6 +168,14 @@ def compare(
     ------
     InputError
         If no donor is named, a candidate is no method, or every fit of every method fails.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> bags = sm.datasets.planted_bags(24, seed=0)
+    >>> table = sm.compare(["mifv"], bags, folds=3, n_jobs=1, progress=False)
+    >>> {"mifv", "bag_mean", "majority"} <= set(table.folds["method"])  # baselines always run
+    True
     """
     if bags.task is None:
         raise InputError("these bags have no target: name it (label=, target= or y=).")

@@ -20,8 +20,8 @@ class Split:
 
     repeat: int
     fold: int
-    train: np.ndarray
-    test: np.ndarray
+    train: np.ndarray  # (n_train,) int64
+    test: np.ndarray  # (n_test,) int64
 
 
 def donor_folds(bags: Bags, *, folds: int = 5, repeats: int = 1, seed: int = 0) -> list[Split]:
@@ -45,6 +45,14 @@ def donor_folds(bags: Bags, *, folds: int = 5, repeats: int = 1, seed: int = 0) 
     ------
     InputError
         If no donor is named, or a class has fewer donors than folds.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> bags = sm.datasets.planted_bags(20, bags_per_donor=2, seed=0)
+    >>> folds = sm.comparison.donor_folds(bags, folds=5)
+    >>> [(len(split.train), len(split.test)) for split in folds]
+    [(16, 4), (16, 4), (16, 4), (16, 4), (16, 4)]
     """
     donors, task = bags.donors, bags.task
     if task is None:
@@ -80,7 +88,7 @@ def given_folds(bags: Bags, parts: Iterable[Sequence[np.ndarray] | Split]) -> li
     bags
         With a donor.
     parts
-        Pairs of training and test positions (or masks of all bags).
+        Pairs of training and test positions, (k,) whole numbers, or (n_bags,) masks.
 
     Raises
     ------

@@ -128,7 +128,7 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write tensors and a JSON note as one safetensors file, whole or not at all."""
+    """Write tensors, of any shape, and a JSON note as one safetensors file, whole or not at all."""
     from safetensors.torch import save_file
 
     from smalti.system.files import atomic_write
@@ -139,7 +139,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) 
 
 
 def read_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read such a file.
+    """Read such a file: its tensors, of any shape, by name, and the note.
 
     Raises
     ------

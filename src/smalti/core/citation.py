@@ -42,6 +42,13 @@ def citation(*methods: Any) -> str:
     ------
     InputError
         If there is no method of a name, or the entries of a method are not BibTeX.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> bibtex = sm.citation("abmil", sm.integrate.UMINT())
+    >>> [line for line in bibtex.splitlines() if line.startswith("@")]
+    ['@software{smalti,', '@inproceedings{ilse2018,', '@article{maitra2023,']
     """
     found = entries(_SMALTI, "smalti")
     for method in _flat(methods):

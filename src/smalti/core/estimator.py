@@ -134,6 +134,15 @@ class Estimator(BaseEstimator):
         InputError
             If it could not be loaded again, because its class is not known: see
             :func:`smalti.register`.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> from pathlib import Path
+        >>> bags = sm.datasets.planted_bags(20, seed=0)
+        >>> sm.mil.BagMean(progress=False).fit(bags).save("model")
+        >>> sorted(file.name for file in Path("model").iterdir())
+        ['model.json', 'weights.safetensors']
         """
         save(self, Path(folder))
 
@@ -155,7 +164,7 @@ class Estimator(BaseEstimator):
         return self.adopt(job, raw)
 
     def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
-        """Set up a fit on some of the bags: its split and its network."""
+        """Set up a fit on some of the bags, (k,) positions: its split and its network."""
         raise NotImplementedError
 
     def _unlabelled(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:

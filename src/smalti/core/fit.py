@@ -17,8 +17,9 @@ from smalti.task import Task
 class Fit:
     """One fit: its network, its bags, its randomness, and how far it has come.
 
-    ``train``, ``valid`` are positions of bags in the store; ``target`` and ``weight`` have one row
-    per bag of the store; with ``per_instance``, ``target`` has one per instance.
+    ``train`` (n_train,), ``valid`` (n_valid,) are positions of bags in the store; ``target``
+    (n_bags, ...) and ``weight`` (n_bags,) have one row per bag of the store; with
+    ``per_instance``, ``target`` has one per instance.
     """
 
     network: nn.Module
@@ -47,4 +48,4 @@ class Place:
     epoch: int = 0
     step: int = 0  # the next one of the epoch
     order: np.ndarray | None = None  # of this epoch: (n,) bags, or (n_units, k) of a sampler
-    loss: Tensor | None = None  # () float64, summed over the bags of this epoch
+    loss: Tensor | None = None  # a scalar, float64, summed over the bags of this epoch

@@ -35,7 +35,7 @@ class Rows:
         return rng.permutation(rows)[:, None]
 
     def weight(self, units: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Every instance counts the same."""
+        """(n_units,) ones: every instance counts the same."""
         return np.ones(len(units), dtype=np.float32)
 
     def target(self, units: np.ndarray, target: torch.Tensor) -> torch.Tensor | None:
@@ -45,15 +45,15 @@ class Rows:
         return target[torch.from_numpy(np.sort(units[:, 0])).to(target.device)]
 
     def batch(self, store: Store, units: np.ndarray) -> Batch:
-        """These instances, each a bag of its own."""
+        """These instances, (n_units, 1) positions, each a bag of its own."""
         return store.instances(np.sort(units[:, 0]))
 
 
 def own_loss(task: Task, output: Output, target: Any) -> torch.Tensor:
-    """Take the loss of each instance that the network has computed, ``output.extra["loss"]``."""
+    """Take the loss of each instance, (n,), that the network computed: ``output.extra["loss"]``."""
     return output.extra["loss"]
 
 
 def as_array(values: torch.Tensor) -> np.ndarray:
-    """A tensor as NumPy has it: bfloat16, which it lacks, becomes float32."""
+    """A tensor as NumPy has it, same shape: bfloat16, which it lacks, becomes float32."""
     return values.float().cpu().numpy() if values.dtype == torch.bfloat16 else values.cpu().numpy()

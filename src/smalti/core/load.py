@@ -43,6 +43,16 @@ def load(folder: str | Path, *, allow: str | Sequence[str] | None = None) -> Any
     InputError
         If the folder is not a model, or one of its files was changed or cut short; if it needs a
         method that is neither known nor allowed.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> bags = sm.datasets.planted_bags(20, seed=0)
+    >>> model = sm.mil.BagMean(progress=False).fit(bags)
+    >>> model.save("model")  # a folder
+    >>> again = sm.load("model")
+    >>> bool((again.predict(bags) == model.predict(bags)).all())
+    True
     """
     folder = Path(folder)
     note = _read_note(folder)
@@ -74,7 +84,7 @@ def _read_note(folder: Path) -> dict[str, Any]:
 
 
 def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
-    """The method that :func:`describe` described."""
+    """The method that :func:`describe` described; its tensors may have any shape."""
     settings = {k: tuple(v) if isinstance(v, list) and k != "preprocess" else v
                 for k, v in note["settings"].items()}  # fmt: skip
     method = make(note["method"], **settings)

@@ -63,7 +63,7 @@ class _Dropout(torch.autograd.Function):
 
 
 def normal(like: Tensor) -> Tensor:
-    """Standard normal numbers of the shape, type and device of ``like``, without a gradient."""
+    """Standard normal numbers of the same shape, type and device as ``like``; no gradient."""
     drawn = torch.empty_like(like, memory_format=torch.contiguous_format)
     return drawn.normal_(generator=generator())
 
@@ -76,7 +76,7 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape as ``x``, which may have any."""
+        """To the same shape as ``x``, which may have any."""
         return _Dropout.apply(x, self.p) if self.training and self.p else x
 
     def extra_repr(self) -> str:

@@ -91,6 +91,14 @@ def methods(room: str = "mil") -> dict[str, type[Any]]:
     ------
     InputError
         If there is no such room.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> {"abmil", "hier_mil", "mixmil"} <= set(sm.methods())
+    True
+    >>> sm.methods("expression")["ridge"]
+    <class 'smalti.expression.ridge.Ridge'>
     """
     if room not in (*ROOMS, "features"):
         raise InputError(f"no room {room!r} of methods; there are {', '.join(ROOMS)}.")
@@ -105,6 +113,14 @@ def make(name: str, **settings: Any) -> Any:
     ------
     InputError
         If no method, preset or setting is called so.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> sm.make("abmil", gated=True, epochs=20).gated
+    True
+    >>> sm.make("umint:fast").name  # with a preset
+    'umint'
     """
     name, _, preset = name.partition(":")
     found = known(name)
@@ -145,6 +161,19 @@ def register(cls: Class) -> Class:
     ------
     InputError
         If it is no method, has no name of its own, or its name is that of another method.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> @sm.register
+    ... class Wide(sm.mil.ABMIL):
+    ...     "ABMIL with a wider attention."
+    ...     name = "wide_abmil"
+    ...     attention_width: int = 256
+    >>> "wide_abmil" in sm.methods()
+    True
+    >>> sm.make("wide_abmil", epochs=5).attention_width
+    256
     """
     _check(cls)
     # its own package is being imported, or was: asking it for its methods now would be too early

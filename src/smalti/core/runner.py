@@ -20,6 +20,8 @@ from smalti.errors import InputError
 def make_optimizer(parameters: Sequence[Tensor], stage: Gradient) -> torch.optim.Optimizer:
     """The stage's optimiser; fused kernels, which matter where the network is small.
 
+    ``parameters`` may have any shape.
+
     Raises
     ------
     InputError
@@ -150,13 +152,14 @@ class Runner:
         return float(total) / float(self.fit.weight[self.fit.valid].sum())
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the network's weights and buffers."""
+        """A copy of the network's weights and buffers by name, of any shape."""
         return {k: v.detach().clone() for k, v in self.fit.network.state_dict().items()}
 
     def state(self) -> dict[str, Tensor]:
         """All that the runner would need to go on: the network, and the optimiser's slots.
 
-        Flat, as a safetensors file has no nesting: ``network.NAME``, ``optimizer.I.SLOT``.
+        Tensors of any shape, flat, as a safetensors file has no nesting: ``network.NAME``,
+        ``optimizer.I.SLOT``.
         """
         state = {f"network.{k}": v for k, v in self.fit.network.state_dict().items()}
         for i, slots in self.optimizer.state_dict()["state"].items():
@@ -165,7 +168,7 @@ class Runner:
         return state
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go back to a :meth:`state`."""
+        """Go back to a :meth:`state`, tensors of any shape by name."""
         prefix = "network."
         self.fit.network.load_state_dict(
             {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

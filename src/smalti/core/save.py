@@ -47,7 +47,7 @@ def save(method: Any, folder: Path) -> None:
 
 
 def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """All that a fitted method is: a note that JSON can hold, and tensors by name."""
+    """All that a fitted method is: a note that JSON can hold, and tensors of any shape by name."""
     needs = needs_of(method)  # refused before anything is written
     for step in method.steps_:
         if KNOWN_STEPS.get(step.name) is not type(step):

@@ -26,7 +26,7 @@ Loss: TypeAlias = Callable[[Task, Output, Any], Tensor]
 
 
 def task_loss(task: Task, output: Output, target: Tensor) -> Tensor:
-    """Score ``output.raw`` by the task's own loss."""
+    """Score ``output.raw`` (n_units, n_outputs) by the task's own loss: (n_units,)."""
     return task.loss(output.raw, target)
 
 
@@ -52,11 +52,14 @@ class Sampler(Protocol):
         ...
 
     def target(self, units: np.ndarray, target: Tensor) -> Any:
-        """What the loss gets as target, from the encoded targets of the bags."""
+        """What the loss gets as target of (n_units, k) units.
+
+        ``target`` is the encoded target of the bags, one row each.
+        """
         ...
 
     def batch(self, store: Store, units: np.ndarray) -> Batch:
-        """Units as a batch."""
+        """Units, (n_units, k), as a batch."""
         ...
 
 

@@ -134,7 +134,10 @@ class Store:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, non_blocking=True)
 
     def stream(self, groups: Sequence[np.ndarray]) -> Iterator[Batch]:
-        """Batches of groups of bags, in order; the next is read while the present one is used."""
+        """Batches of groups of bags, in order; the next is read while the present one is used.
+
+        Each group is (k,) positions of bags.
+        """
         if not self.streams or len(groups) < 2:
             yield from map(self.batch, groups)
             return

@@ -33,8 +33,14 @@ def hold_out(
     Returns
     -------
     tuple of arrays
-        Positions of the training and of the validation bags. The second is empty when ``share``
-        is 0, or when there are too few donors; then a warning says so.
+        (n_train,) and (n_valid,) int64 positions of the training and of the validation bags. The
+        second is empty when ``share`` is 0, or when there are too few donors; then a warning says
+        so.
+
+    Raises
+    ------
+    InputError
+        If ``share`` is not in [0, 1).
     """
     if not 0 <= share < 1:
         raise InputError(f"validation={share} must be at least 0 and less than 1.")
@@ -62,7 +68,8 @@ def folds_by_donor(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Stratified folds of the training donors, for choosing a setting inside a fit.
 
-    Fewer folds where a class has few donors; an empty list where it has one.
+    Positions of the bags of each fold, (n_train,) and (n_test,). Fewer folds where a class has
+    few donors; an empty list where it has one.
     """
     donors = np.arange(len(bags)) if bags.donor is None else bags.donors
     strata = task.strata(bags.labels)
@@ -74,7 +81,11 @@ def folds_by_donor(
 def k_folds(
     folds: int, strata: np.ndarray, donors: np.ndarray, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Positions of k folds in which no donor is on both sides, stratified where strata allow it."""
+    """Positions of k folds in which no donor is on both sides, stratified where strata allow it.
+
+    ``strata`` (n,) are whole numbers from 0, ``donors`` (n,) labels; each fold is positions of
+    its training and test bags, (n_train,) and (n_test,).
+    """
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold
 
     blank = np.zeros((len(strata), 1))

@@ -107,6 +107,11 @@ def digit_bags(n_bags: int = 200, *, split: str = "train", seed: int = 0, **kwar
     -------
     Bags
         View "image", (n, 1, 8, 8) float32 in [0, 1].
+
+    Raises
+    ------
+    InputError
+        If ``split`` is neither.
     """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split

@@ -27,7 +27,13 @@ def mirror() -> str | None:
 
 
 def read_arrays(path: str | Path, *keys: str) -> tuple[np.ndarray, ...]:
-    """Some arrays of an npz."""
+    """Some arrays of an npz, of any shape, in the order of ``keys``.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it is damaged, or it lacks an array.
+    """
     if not Path(path).exists():
         raise InputError(f"no file {path}.")
     try:
@@ -75,7 +81,13 @@ def fetch(file: str, known: str, base: str) -> Path:
 
 
 def mnist_arrays(split: str, path: str | Path | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, 28, 28) uint8 and digits (n,) of one part of MNIST."""
+    """Images (n, 28, 28) uint8 and digits (n,) of one part of MNIST.
+
+    Raises
+    ------
+    InputError
+        If ``split`` is neither "train" nor "test".
+    """
     if split not in ("train", "test"):
         raise InputError(f"split={split!r} is not 'train' or 'test'.")
     root = os.environ.get("SMALTI_DATA")

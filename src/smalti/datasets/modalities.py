@@ -50,6 +50,12 @@ def planted_modalities(
     Bags
         Views "m0", "m1", ...; instance columns ``kind`` and ``state_0``, ...; with ``counts`` the
         views are called "rna" and "protein" (and "atac").
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> sm.datasets.planted_modalities(50, counts=True, seed=0)
+    Bags: 50 bags of one instance, rna 40, protein 12, 50 donors
     """
     law, rng = np.random.default_rng([law_seed, 0]), np.random.default_rng([seed, 1])
     names = ("rna", "protein", "atac") if counts else tuple(f"m{i}" for i in range(len(features)))

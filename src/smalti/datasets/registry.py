@@ -97,7 +97,7 @@ def load(name: str, *, folder: str | Path | None = None, base_url: str | None = 
 def folds(
     name: str, *, folder: str | Path | None = None, base_url: str | None = None
 ) -> np.ndarray:
-    """The published folds of a classical set: (5 repeats, 10 folds, n_bags) bool, True: test."""
+    """The published folds of a classical set: (5, 10, n_bags) bool, of 5 repeats; True: test."""
     return _read(name, folder, base_url)[3]
 
 

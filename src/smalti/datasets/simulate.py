@@ -64,6 +64,15 @@ def planted_bags(
     ------
     InputError
         For an unknown kind, fewer features than directions, or a rate that no bag can have.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> bags = sm.datasets.planted_bags(20, mean_length=10, seed=0)
+    >>> len(bags), bags.shape
+    (20, (20, 8))
+    >>> list(bags.instance)
+    ['key', 'cell_type']
     """
     _check(n_bags, mean_length, n_features, witness_rate, kind, n_classes, bags_per_donor)
     law, rng = np.random.default_rng(law_seed), np.random.default_rng(seed)

@@ -58,6 +58,13 @@ def planted_slides(
     Bags
         Views "X_planted" (and "tile"), "counts"; instance columns x_px, y_px, x_um, y_um, tissue,
         n_nuclei (with ``images``) and field_0 .. field_3.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> slides = sm.datasets.planted_slides(4, 25, n_genes=20, seed=0)
+    >>> slides
+    Bags: 4 bags of 25-25 instances, X_planted 16, counts 20, 2 donors
     """
     law, rng = np.random.default_rng([law_seed, 11]), np.random.default_rng([seed, 12])
     programme = np.arange(n_genes) % _FIELDS

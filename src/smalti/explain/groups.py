@@ -53,6 +53,15 @@ def key_groups(
     ------
     InputError
         Without contributions, group column or target.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> train, test = (sm.datasets.planted_bags(40, seed=s) for s in (0, 1))
+    >>> model = sm.mil.BagMean(progress=False).fit(train)
+    >>> table = sm.explain.key_groups(model, test, n_permutations=99)
+    >>> table["group"].iloc[0]  # the planted key instances are of type "c"
+    'c'
     """
     group = group or getattr(model, "group", None) or "cell_type"
     if group not in bags.instance:

@@ -23,7 +23,15 @@ _BATCH = 32
 
 
 class Compared:
-    """A distance between features of tiles; those of the tiles of the last call are kept."""
+    """A distance between features of tiles; those of the tiles of the last call are kept.
+
+    Parameters
+    ----------
+    features
+        (n, 3, H, W) uint8 tiles to what is compared.
+    compare
+        The features of two sets of n tiles to (n,) distances.
+    """
 
     def __init__(self, features: Callable[[np.ndarray], Any], compare: Callable[[Any, Any], Any]):
         self.features, self.compare = features, compare
@@ -70,7 +78,13 @@ def head_distance(model: Any) -> Distance:
 
 
 def ssim_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(n,) 1 - structural similarity of (n, 3, H, W) uint8 tiles."""
+    """(n,) 1 - structural similarity of (n, 3, H, W) uint8 tiles.
+
+    Raises
+    ------
+    InputError
+        If tiles have fewer than 7 pixels on a side.
+    """
     similarity = need("skimage.metrics", extra="slides").structural_similarity
     if min(a.shape[2:]) < 7:
         raise InputError(f"tiles of {a.shape[2]} x {a.shape[3]} pixels: SSIM needs 7 or more.")

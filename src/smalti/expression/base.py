@@ -252,7 +252,10 @@ class ExpressionMethod(ExpressionOutput):
 
     @torch.inference_mode()
     def forward(self, X: Any, genes: Sequence[str] | None = None) -> np.ndarray:
-        """Run the network in pieces; whole slides where the method reads them so."""
+        """Run the network in pieces, whole slides where the method reads them so.
+
+        (n_tiles, n_genes) float32, in the units of the target.
+        """
         bags = self._read_new(X)
         names = self.genes_ if genes is None else named(genes)
         network = self.network_.eval().to(self._dtype)
@@ -311,6 +314,11 @@ def default_view(bags: Bags, counts: str, *, images: bool = False) -> str:
     """The first view that can be read: the tiles, or a table that is not the counts.
 
     A map of nuclei is taken for features only where there is no other table.
+
+    Raises
+    ------
+    InputError
+        If there is no such view.
     """
     found = [name for name, view in bags.x.items()
              if name != counts and (len(view.shape) == 4) == images]  # fmt: skip

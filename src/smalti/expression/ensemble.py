@@ -41,7 +41,13 @@ class Ensemble(ExpressionMethod):
     how: str = "mean"  # or "stack"
 
     def team(self) -> list[ExpressionMethod]:
-        """The members, unfitted, each with a seed of its own."""
+        """The members, unfitted, each with a seed of its own.
+
+        Raises
+        ------
+        InputError
+            If ``how`` is neither "mean" nor "stack", or there are no members.
+        """
         if self.how not in ("mean", "stack"):
             raise InputError(f"ensemble: how={self.how!r} is neither 'mean' nor 'stack'.")
         given = (self.members,) if isinstance(self.members, (str, Mapping)) else self.members

@@ -46,7 +46,14 @@ class GeneEnsemble(ZeroShotMethod):
     parts: int = 5  # of the seen genes; each member leaves one out
 
     def member(self, j: int) -> ZeroShotMethod:
-        """Member ``j``, unfitted."""
+        """Member ``j``, unfitted.
+
+        Raises
+        ------
+        InputError
+            If there are fewer than two parts, or the method does not predict unseen genes or has
+            steps of its own.
+        """
         if self.parts < 2:
             raise InputError(f"gene_ensemble: parts={self.parts} must be 2 or more.")
         method = made(self.method)
@@ -70,7 +77,13 @@ class GeneEnsemble(ZeroShotMethod):
         return self.member(0).set_params(counts=self.counts).views(bags)
 
     def part_of(self, n_genes: int) -> np.ndarray:
-        """(n_genes,) which member leaves each seen gene out."""
+        """(n_genes,) which member leaves each seen gene out.
+
+        Raises
+        ------
+        InputError
+            If there are no more genes than parts.
+        """
         if n_genes <= self.parts:
             raise InputError(f"gene_ensemble: {n_genes} genes are too few for {self.parts} parts.")
         return np.random.default_rng([self.seed, 41]).permutation(n_genes) % self.parts

@@ -48,7 +48,10 @@ class NetworkExpression(ExpressionMethod):
     accumulate: int = 1  # pieces that a step is computed in, where memory is short
 
     def loss(self, task: Task, output: Output, target: torch.Tensor) -> torch.Tensor:
-        """The loss of the step, once per tile (its mean is the loss)."""
+        """The loss of the step, once per tile (its mean is the loss): (n_tiles,).
+
+        ``target`` is (n_tiles, n_genes).
+        """
         head = output.extra["head"]
         wanted = (target - head.mean) / head.sd
         # in full precision: the covariance term takes differences of sums
@@ -76,7 +79,13 @@ class NetworkExpression(ExpressionMethod):
         return codes
 
     def check_settings(self) -> None:
-        """Refuse numbers that no fit could use."""
+        """Refuse numbers that no fit could use.
+
+        Raises
+        ------
+        InputError
+            If there are such.
+        """
         if self.alpha < 0 or self.beta < 0 or self.alpha + self.beta > 1 + 1e-9:
             raise InputError(
                 f"{self.name}: alpha={self.alpha} and beta={self.beta} must be 0 or more and sum "

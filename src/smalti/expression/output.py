@@ -74,6 +74,11 @@ class ExpressionOutput(Estimator):
             ``obs`` the tiles' columns with ``slide`` and those of the slides, ``obsm["spatial"]``
             pixels, ``uns[NAME]`` settings, ``var`` the confidence of methods for unseen genes. Read
             it again as bags: ``sm.read(adata, sample="slide", x="layers/predicted")``.
+
+        Raises
+        ------
+        InputError
+            If ``abstain`` is given and the method does not know what to expect.
         """
         from smalti.io.expression import slides_anndata
 
@@ -154,14 +159,23 @@ class ExpressionOutput(Estimator):
 
 
 def with_target(bags: Bags, target: np.ndarray, genes: tuple[str, ...]) -> Bags:
-    """Bags whose view "counts" is what a member of an ensemble is to be fitted on."""
+    """Bags whose view "counts" is what a member of an ensemble is to be fitted on.
+
+    ``target`` is (n_tiles, n_genes), its columns ``genes``.
+    """
     return dataclasses.replace(
         bags, x={**bags.x, "counts": target}, features={**bags.features, "counts": genes}
     )
 
 
 def named(genes: Any) -> tuple[str, ...]:
-    """Names of genes as a tuple; at least one."""
+    """Names of genes as a tuple; at least one.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
     chosen = (genes,) if isinstance(genes, str) else tuple(map(str, genes))
     if not chosen:
         raise InputError("genes=() names no gene: leave it out to predict all.")
@@ -169,7 +183,13 @@ def named(genes: Any) -> tuple[str, ...]:
 
 
 def as_slides(x: Any) -> Bags:
-    """Bags of tiles, or one error that says how to get them."""
+    """Bags of tiles, or one error that says how to get them.
+
+    Raises
+    ------
+    InputError
+        If ``x`` is anything but bags.
+    """
     if isinstance(x, Bags):
         return x
     raise InputError(

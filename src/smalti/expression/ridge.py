@@ -25,6 +25,19 @@ class Ridge(ExpressionMethod):
     from the others (slides where there is one donor; strips of the slide where there is one). All
     penalties come from one decomposition per donor (:mod:`smalti.solve.ridge`), each equal to a
     refit.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> slides = sm.datasets.planted_slides(4, 16, n_genes=12, seed=0)
+    >>> slides
+    Bags: 4 bags of 16-16 instances, X_planted 16, counts 12, 2 donors
+    >>> train, test = slides[:2], slides[2:]  # two donors of two slides each
+    >>> model = sm.expression.Ridge().fit(train)
+    >>> model.predict(test).shape  # (n_tiles, n_genes)
+    (32, 12)
+    >>> model.predict(test, genes=["AAA1", "BBB1"]).shape
+    (32, 2)
     """
 
     name: ClassVar[str] = "ridge"
@@ -78,8 +91,8 @@ class Ridge(ExpressionMethod):
 class LinearNet(nn.Module):
     """A linear map from features to genes; with the penalties, and the error of each in tuning."""
 
-    alpha: Tensor
-    error: Tensor
+    alpha: Tensor  # (n_genes,)
+    error: Tensor  # (n_alphas, n_genes)
 
     def __init__(self, shape: Shape, n_alphas: int) -> None:
         super().__init__()

@@ -89,8 +89,8 @@ class NetworkZeroShot(ZeroShotMethod):
 class TargetScale(torch.nn.Module):
     """Centre and spread of expression over all training tiles and genes: two numbers."""
 
-    center: Tensor
-    spread: Tensor
+    center: Tensor  # (), a scalar
+    spread: Tensor  # (), a scalar
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +98,10 @@ class TargetScale(torch.nn.Module):
         self.register_buffer("spread", torch.ones(()))
 
     def output(self, scaled: Tensor, penalty: Tensor | None = None) -> Output:
-        """What a network returns: in the units of the target, and scaled for the loss."""
+        """What a network returns: in the units of the target, and scaled for the loss.
+
+        ``scaled`` is (n_tiles, n_genes), ``penalty`` a scalar that is added to the loss.
+        """
         extra: dict[str, Any] = {"scaled": scaled, "scale": self}
         if penalty is not None:
             extra["penalty"] = penalty
@@ -139,7 +142,7 @@ class SlideGenes:
         return np.column_stack([order, np.stack(drawn)])
 
     def weight(self, units: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Every slide counts the same."""
+        """(n_units,) ones: every slide counts the same."""
         return np.ones(len(units), dtype=np.float32)
 
     def target(self, units: np.ndarray, target: Tensor) -> Tensor:
@@ -149,7 +152,7 @@ class SlideGenes:
         return target.index_select(0, rows).index_select(1, genes)
 
     def batch(self, store: Store, units: np.ndarray) -> Batch:
-        """The slide, and its genes with their vectors."""
+        """The slide of a unit, (1, 1 + n), and its genes with their vectors."""
         batch = store.batch(units[:1, 0])
         batch.genes = self.table.take(torch.from_numpy(units[0, 1:]).to(store.device))
         return batch

@@ -38,7 +38,8 @@ class FeatureCache:
     ) -> np.ndarray:
         """The block that begins at tile ``start``: read, or made and kept; float32.
 
-        A block that is damaged or of another shape is made anew, with a warning.
+        ``shape`` is (n_tiles, width), that of the block. One that is damaged or of another shape is
+        made anew, with a warning.
         """
         if self.folder is None:
             return make()

@@ -65,6 +65,11 @@ def make_encoder(
         Processes of "morphology" and "nuclei".
     seed
         Of random weights.
+
+    Raises
+    ------
+    InputError
+        If ``precision`` is neither.
     """
     if not isinstance(encoder, str):
         return encoder.encoder() if hasattr(encoder, "encoder") else encoder
@@ -96,7 +101,7 @@ class Morphology:
         return tuple(describe_tile(np.full((32, 32, 3), 255, dtype=np.uint8)))
 
     def encode(self, tiles: np.ndarray, um_per_px: np.ndarray) -> np.ndarray:
-        """One tile after another, or in processes."""
+        """Tiles (n, 3, H, W) to (n, width), one after another, or in processes."""
         if self.n_jobs == 1:
             return np.stack([_row(t, u) for t, u in zip(tiles, um_per_px, strict=True)])
         from joblib import Parallel, delayed
@@ -142,7 +147,7 @@ class Backbone:
 
     @torch.inference_mode()
     def encode(self, tiles: np.ndarray, um_per_px: np.ndarray) -> np.ndarray:
-        """One batch, in the precision asked for."""
+        """Tiles (n, 3, H, W) to (n, width), one batch, in the precision asked for."""
         x = torch.from_numpy(np.ascontiguousarray(tiles)).to(self.device).float()
         if x.shape[-1] != self.size:
             resize = partial(torch.nn.functional.interpolate, mode="bilinear", antialias=True)

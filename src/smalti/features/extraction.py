@@ -83,6 +83,15 @@ def extract(
     -----
     UserWarning
         Tiles without nuclei, of "nuclei"; they stay in ``notes``.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> slides = sm.datasets.planted_slides(1, 4, images=True, seed=0)
+    >>> slides = sm.features.extract(slides, "morphology", progress=False)
+    >>> name, x = slides.view()
+    >>> name, x.shape[0] == slides.n_instances
+    ('X_morphology', True)
     """
     if flips not in FLIPS:
         raise InputError(f"flips={flips!r} is not one of {', '.join(FLIPS)}.")

@@ -119,7 +119,10 @@ def _map(
 
 
 def of_tile(found: Nuclei, pixel: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The nuclei of one tile as :func:`cells` takes them; ``pixel`` in µm."""
+    """The n nuclei of one tile as :func:`cells` takes them: (n,), (n, 2), (n, 3) and (1, 2).
+
+    ``pixel`` in µm.
+    """
     extent = np.array(found.labels.shape)
     at = (found.centroids + 0.5) / extent  # 0 is the edge of the first pixel, not its centre
     known = np.stack([found.area * pixel**2, found.eccentricity, found.intensity], axis=1)
@@ -178,7 +181,13 @@ def cell_names(grid: int) -> tuple[str, ...]:
 
 
 def checked_grid(grid: int) -> None:
-    """Refuse a grid that cannot be laid."""
+    """Refuse a grid that cannot be laid.
+
+    Raises
+    ------
+    InputError
+        If it is no whole number of 1 or more.
+    """
     if isinstance(grid, bool) or not isinstance(grid, (int, np.integer)) or grid < 1:
         raise InputError(f"grid={grid!r} must be a whole number of 1 or more: cells along an edge.")
 

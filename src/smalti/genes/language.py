@@ -90,9 +90,13 @@ def gene_vectors(
 
     Examples
     --------
+    >>> import smalti as sm
     >>> text = {"A": "collagen chain", "B": "collagen fibril", "C": "keratin"}
-    >>> gene_vectors(text, width=2)
+    >>> vectors = sm.genes.gene_vectors(text, width=2)
+    >>> vectors
     GeneVectors: 3 genes x 2, tfidf
+    >>> vectors.take(["C"]).x.shape
+    (1, 2)
     """
     if not isinstance(text, GeneText):
         if not isinstance(text, Mapping):

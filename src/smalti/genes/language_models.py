@@ -93,6 +93,11 @@ class States(_Model):
         Keep the states (float16, those out of its range at its ends); else their mean only.
     max_tokens
         Of the text of a gene, or of each of the genes that share an ambiguous name.
+
+    Raises
+    ------
+    InputError
+        If ``max_tokens`` is below 1.
     """
 
     def __init__(

@@ -45,6 +45,11 @@ class Lsa:
         Words of a gene at most; the last are left out.
     seed
         Of the SVD's random start.
+
+    Raises
+    ------
+    InputError
+        If ``width`` or ``max_tokens`` is below 1.
     """
 
     whole = True  # genes are not apart: the SVD is of all of them
@@ -61,7 +66,13 @@ class Lsa:
         return f"tfidf 1, {self.width}, {self.tokens and self.max_tokens}, {self.seed}"
 
     def encode(self, text: GeneText, progress: Progress) -> GeneVectors:
-        """Vectors of the genes in this order; for the same bits, give the same order."""
+        """Vectors of the genes in this order; for the same bits, give the same order.
+
+        Raises
+        ------
+        InputError
+            If the text of the genes has no words.
+        """
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 

@@ -24,7 +24,7 @@ GeneSets = Mapping[str, Iterable[str]]
 
 
 def read_gmt(path: str | Path) -> dict[str, tuple[str, ...]]:
-    """Read gene sets.
+    r"""Read gene sets.
 
     Parameters
     ----------
@@ -41,6 +41,14 @@ def read_gmt(path: str | Path) -> dict[str, tuple[str, ...]]:
     ------
     InputError
         If the file cannot be read, or a line has no gene or repeats a name; with its number.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> from pathlib import Path
+    >>> _ = Path("sets.gmt").write_text("HYPOXIA\ta note\tVEGFA\tCA9\nACTIN\ta note\tACTB\n")
+    >>> sm.genes.read_gmt("sets.gmt")
+    {'HYPOXIA': ('VEGFA', 'CA9'), 'ACTIN': ('ACTB',)}
     """
     path = Path(path)
     sets: dict[str, tuple[str, ...]] = {}
@@ -84,7 +92,7 @@ class Matched:
     Attributes
     ----------
     sets
-        Name to sorted positions, sets within the limits of size only.
+        Name to sorted positions, (n_members,) int64, sets within the limits of size only.
     n_genes, n_covered
         The user's genes, and those that are in a set of any size.
     """

@@ -48,7 +48,10 @@ class TermMap(NamedTuple):
 
     @property
     def groups(self) -> dict[str, np.ndarray]:
-        """Name to positions of genes, a partition as of :func:`smalti.genes.gene_groups`."""
+        """Name to positions of genes, (k,) int64, "other" the last.
+
+        A partition, as :func:`smalti.genes.gene_groups` gives it.
+        """
         names = [*dict.fromkeys(self.terms["group"]), OTHER]
         found = {n: np.flatnonzero(self.genes.to_numpy() == n) for n in names}
         return {n: where for n, where in found.items() if len(where)}

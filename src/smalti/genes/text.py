@@ -132,7 +132,8 @@ def gene_text(
 
     Examples
     --------
-    >>> text = gene_text(["A", "B"], sources={"A": "collagen chain", "B": "keratin"})
+    >>> import smalti as sm
+    >>> text = sm.genes.gene_text(["A", "B"], sources={"A": "collagen chain", "B": "keratin"})
     >>> text.full
     ('collagen chain.', 'keratin.')
     """

@@ -62,7 +62,13 @@ class Source:
 def read_source(
     source: Any, genes: Sequence[str] | None, *, client: Any = None, species: str = "human"
 ) -> Source:
-    """One source, of whatever kind (see :func:`smalti.genes.gene_text`)."""
+    """One source, of whatever kind (see :func:`smalti.genes.gene_text`).
+
+    Raises
+    ------
+    InputError
+        If it is of no kind, or needs names of genes and has none.
+    """
     if isinstance(source, Mapping):
         return _of_mapping(source)
     if source == "mygene":

@@ -77,7 +77,7 @@ def gene_names(bags: Bags, view: str = "counts") -> tuple[str, ...]:
 
 
 def gene_positions(bags: Bags, genes: Sequence[str], view: str = "counts") -> np.ndarray:
-    """Where genes stand in a view.
+    """Where genes stand in a view, (n_genes,) int64.
 
     Raises
     ------
@@ -106,7 +106,10 @@ def gene_positions(bags: Bags, genes: Sequence[str], view: str = "counts") -> np
 
 
 def most_variable(values: np.ndarray, n: int) -> np.ndarray:
-    """Positions of the ``n`` columns of largest variance, in their own order."""
+    """Positions, (n,) int64, of the columns of ``values`` (n_rows, n_columns) of largest variance.
+
+    In their own order.
+    """
     return np.sort(np.argsort(-values.var(0, dtype=np.float64), kind="stable")[:n])
 
 

@@ -53,7 +53,13 @@ def table_vectors(path: Path) -> tuple[tuple[str, ...], np.ndarray, tuple[str, .
 
 
 def stacked(names: Sequence[str], vectors: Sequence[Any]) -> np.ndarray:
-    """(n_genes, width) float32 from a vector per gene; InputError if they differ in length."""
+    """(n_genes, width) float32 from a vector per gene.
+
+    Raises
+    ------
+    InputError
+        If they differ in length.
+    """
     first = len(vectors[0])
     for name, vector in zip(names, vectors, strict=True):
         if len(vector) != first:

@@ -101,7 +101,7 @@ class GeneVectors:
         return self  # frozen: scikit-learn's clone needs no second copy
 
     def positions(self, genes: Sequence[str]) -> np.ndarray:
-        """(len(genes),) where each gene is, by name, Ensembl id or alias; -1: nowhere."""
+        """(n,) int64 where each of n genes is, by name, Ensembl id or alias; -1: nowhere."""
         out = np.full(len(genes), -1, dtype=np.int64)
         for i, gene in enumerate(map(str, genes)):
             name = gene if gene in self._place else self.aliases.get(gene)
@@ -166,7 +166,7 @@ class GeneVectors:
     # ---------------------------------------------------------------- files
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays that are there, by name."""
+        """The arrays that are there, by name, among them "x", (n_genes, width)."""
         parts = {"x": self.x, "tokens": self.tokens, "offsets": self.offsets,
                  "segment": self.segment}  # fmt: skip
         return {k: np.ascontiguousarray(v) for k, v in parts.items() if v is not None}
@@ -178,12 +178,18 @@ class GeneVectors:
 
     @classmethod
     def of(cls, note: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> GeneVectors:
-        """From :meth:`note` and :meth:`arrays`."""
+        """From :meth:`note` and :meth:`arrays`, of which "x" is (n_genes, width)."""
         return cls(tuple(note["names"]), source=note["source"], aliases=note["aliases"],
                    notes=tuple(note["notes"]), **arrays)  # fmt: skip
 
     def save(self, path: str | Path) -> None:
-        """Write a .safetensors file, whole or not at all."""
+        """Write a .safetensors file, whole or not at all.
+
+        Raises
+        ------
+        InputError
+            If the name ends otherwise.
+        """
         from safetensors.numpy import save_file
 
         from smalti.system.files import atomic_write

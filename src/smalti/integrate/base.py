@@ -131,7 +131,7 @@ class Integration(Estimator):
         return self.forward(X)[0]
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
-        """Fit, then embed the same cells."""
+        """Fit, then embed the same cells: (n_cells, width)."""
         return self.fit(X, y).transform(X)
 
     @available_if(lambda self: self.reconstructs)
@@ -147,8 +147,8 @@ class Integration(Estimator):
     def impute(self, X: Any) -> dict[str, np.ndarray]:
         """As :meth:`reconstruct`, but where a cell was measured it keeps its own values.
 
-        A network that saw whole cells only has never had to guess: train UMINT with ``drop=0.3``
-        where the training cells have no gaps.
+        View name to (n_cells, n_features). A network that saw whole cells only has never had to
+        guess: train UMINT with ``drop=0.3`` where the training cells have no gaps.
         """
         bags = self._read_new(X)
         out = self.forward(X, decode=True)[1]
@@ -286,7 +286,10 @@ class Integration(Estimator):
 
     @torch.inference_mode()
     def forward(self, X: Any, *, decode: bool = False) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Embedding, and the decoded views if asked for, cell by cell; no cell sees another."""
+        """Embedding, and the decoded views if asked for, cell by cell; no cell sees another.
+
+        (n_cells, width), and view name to (n_cells, n_features).
+        """
         if self.transductive:
             return self._known(as_cells(X)), {}
         bags = self._read_new(X)
@@ -365,6 +368,11 @@ def as_cells(x: Any) -> Bags:
 
     ``Bags`` stay; AnnData, MuData and paths are read; arrays and mappings of arrays are loose
     cells, each a bag of one.
+
+    Raises
+    ------
+    InputError
+        If a mapping holds no arrays.
     """
     if isinstance(x, Bags):
         return x

@@ -81,12 +81,18 @@ class BlockPCA(Integration):
 
 
 class BlockPCANet(nn.Module):
-    """The linear map of :class:`BlockPCA`."""
+    """The linear map of :class:`BlockPCA`.
 
-    axes: Tensor
-    center: Tensor
-    residual: Tensor
-    variance: Tensor
+    Raises
+    ------
+    InputError
+        If there are too many features for a covariance of them all.
+    """
+
+    axes: Tensor  # (d, width) of all views side by side
+    center: Tensor  # (d,)
+    residual: Tensor  # (), a scalar
+    variance: Tensor  # (width,)
 
     def __init__(self, method: BlockPCA, shape: Shape) -> None:
         super().__init__()
@@ -103,7 +109,10 @@ class BlockPCANet(nn.Module):
         self.register_buffer("center", torch.zeros(d))  # clipping moves the mean a little
 
     def rows(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Scaled rows of all modalities side by side; and what was measured."""
+        """Scaled rows of all modalities side by side, (n, d); and what was measured.
+
+        The latter is (n, n_views) 1 or 0, or None where everything was.
+        """
         x, present = self.blocks(batch)
         return torch.cat([part / part.shape[1] ** 0.5 for part in x], dim=1), present
 
@@ -132,7 +141,7 @@ class BlockPCANet(nn.Module):
         return torch.linalg.solve((gram + prior.diag()).double(), (axes.t() @ x.t()).double()).t()
 
     def decode(self, z: Tensor) -> dict[str, Tensor]:
-        """Each view from the scores."""
+        """Each view, (n, n_features), from the scores (n, width)."""
         out = (z @ self.axes.t() + self.center).split(self.blocks.sizes, dim=1)
         return self.blocks.undo([part * part.shape[1] ** 0.5 for part in out])
 

@@ -27,6 +27,16 @@ class Embed(Step):
     ----------
     method
         A method of :mod:`smalti.integrate`, or its name: ``Embed("umint:fast")``.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> cells = sm.datasets.planted_modalities(120, n_bags=12, seed=0)
+    >>> bags = cells.with_target([0, 1] * 6)
+    >>> step = sm.integrate.Embed(sm.integrate.BlockPCA(width=4))
+    >>> model = sm.mil.BagMean(preprocess=step, progress=False).fit(bags)  # saved with the model
+    >>> model.predict(bags).shape
+    (12,)
     """
 
     name: ClassVar[str] = "embed"

@@ -215,7 +215,7 @@ class MOFANet(nn.Module):
         return Output(z.to(x[0].dtype))
 
     def decode(self, z: Tensor) -> dict[str, Tensor]:
-        """Each view from the factors, in the units that it was given."""
+        """Each view, (n, n_features), from the factors (n, k), in the units that it was given."""
         rows = torch.addmm(self.intercept, z, self.weight.t())
         return self.blocks.undo(rows.split(self.blocks.sizes, dim=1))
 

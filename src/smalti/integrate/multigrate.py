@@ -122,6 +122,11 @@ class MultigrateNet(nn.Module):
         Its settings.
     shape
         Of the views.
+
+    Raises
+    ------
+    InputError
+        If multigrate is not installed, or needs a later Python.
     """
 
     lowest: Tensor  # (d,) of all views side by side: what features with negative values go down to
@@ -149,7 +154,10 @@ class MultigrateNet(nn.Module):
             self.lowest.copy_(torch.minimum(self.lowest, lows))
 
     def rows(self, batch: Batch, *, raised: bool = True) -> list[Tensor]:
-        """Each view, features with negative values raised; zeros where it was not measured."""
+        """Each view, (n, n_features), with features of negative values raised.
+
+        Zeros where it was not measured.
+        """
         present = batch.instance.get("present")
         out = []
         for i, (name, low) in enumerate(zip(self.names, self.lowest.split(self.sizes),
@@ -170,7 +178,7 @@ class MultigrateNet(nn.Module):
         return Output(torch.as_tensor(weighted / precision))
 
     def decode(self, z: Tensor) -> dict[str, Tensor]:
-        """Each view from the code, in the units that it was given."""
+        """Each view, (n, n_features), from the code (n, width), in the units that it was given."""
         lows = self.lowest.split(self.sizes)
         return {name: self.module.decoders[i](z) + lows[i] for i, name in enumerate(self.names)}
 

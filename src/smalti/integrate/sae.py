@@ -57,6 +57,6 @@ class SAE(NetworkIntegration):
 
 
 def kl_divergence(p: float, q: Tensor) -> Tensor:
-    """KL(Bernoulli(p) || Bernoulli(q)) in nats, element by element."""
+    """KL(Bernoulli(p) || Bernoulli(q)) in nats, element by element: the same shape as ``q``."""
     q = q.clamp(1e-6, 1 - 1e-6)
     return p * torch.log(p / q) + (1 - p) * torch.log((1 - p) / (1 - q))

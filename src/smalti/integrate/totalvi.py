@@ -185,7 +185,7 @@ class TotalVINet(nn.Module):
         Of the code.
     """
 
-    library: Tensor
+    library: Tensor  # (), a scalar
 
     def __init__(self, names: tuple[str, str], sizes: tuple[int, int], *, width: int) -> None:
         super().__init__()
@@ -204,7 +204,10 @@ class TotalVINet(nn.Module):
         return Output(encoder.z_mean_encoder(encoder.encoder(x, _batch(x))))
 
     def decode(self, z: Tensor) -> dict[str, Tensor]:
-        """Expected counts: RNA at the median library of training, proteins with background."""
+        """Expected counts, (n, n_features) each, from the code (n, width).
+
+        RNA at the median library of training, proteins with background.
+        """
         net, b = self.module.decoder, _batch(z)
         scale = net.px_scale_decoder(torch.cat([net.px_decoder(z, b), z], dim=1), b)
         back = torch.cat([net.py_back_decoder(z, b), z], dim=1)

@@ -40,6 +40,18 @@ class UMINT(NetworkIntegration):
     cells lie where those of whole cells do, each modality is hidden from the encoder, but not from
     the error, with probability ``drop`` in training; None: 0.3 where cells lack one, else never, as
     published.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> cells = sm.datasets.planted_modalities(60, seed=0)
+    >>> cells
+    Bags: 60 bags of one instance, m0 40, m1 12, 60 donors
+    >>> model = sm.integrate.UMINT(width=4, epochs=2, progress=False).fit(cells)
+    >>> model.transform(cells).shape  # (n_cells, width)
+    (60, 4)
+    >>> {name: x.shape for name, x in model.reconstruct(cells).items()}
+    {'m0': (60, 40), 'm1': (60, 12)}
     """
 
     name: ClassVar[str] = "umint"
@@ -121,13 +133,13 @@ class UMINTNet(nn.Module):
         return Output(z, extra={"loss": loss + self.l1 * active + self.l2 * penalty})
 
     def kernels(self) -> Iterator[Tensor]:
-        """Weights that are kept small: of all layers but the outputs."""
+        """Weights that are kept small, each (n_out, n_in): of all layers but the outputs."""
         yield from (layer.get_parameter("weight") for layer in self.encoders)
         yield self.code.weight
         yield from (layer.get_parameter("weight") for layer in self.decoders)
 
     def decode(self, z: Tensor) -> dict[str, Tensor]:
-        """Each view from the code."""
+        """Each view, (n, n_features), from the code (n, width)."""
         inner = [F.relu(layer(z)) for layer in self.decoders]
         return self.blocks.undo([o(g) for o, g in zip(self.outputs, inner, strict=True)])
 

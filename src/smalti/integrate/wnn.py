@@ -87,7 +87,7 @@ class WNN(Integration):
 
     @property
     def graph_(self) -> sp.csr_matrix:
-        """Connectivities of the cells in the order of the bags' instances."""
+        """Connectivities of the cells in the order of the bags' instances, (n_cells, n_cells)."""
         check_is_fitted(self)
         net: Any = self.network_
         n = len(net.codes)
@@ -218,9 +218,9 @@ class WNNNet(nn.Module):
 
     codes: Tensor  # (n, width)
     weights: Tensor  # (n, n_views)
-    graph_data: Tensor  # CSR
-    graph_indices: Tensor
-    graph_indptr: Tensor
+    graph_data: Tensor  # (n_edges,) of a CSR matrix
+    graph_indices: Tensor  # (n_edges,)
+    graph_indptr: Tensor  # (n + 1,)
 
     def __init__(self, shape: Shape, *, clip: float | None) -> None:
         super().__init__()

@@ -91,6 +91,18 @@ def read(
     -----
     Columns of MuData are looked for in the global ``obs``, then in those of the modalities:
     "rna:cell_type", or "cell_type" where only one modality has it.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from anndata import AnnData
+    >>> obs = pd.DataFrame({"sample": np.repeat(["a", "b", "c"], 20)}, index=map(str, range(60)))
+    >>> obs["disease"] = np.repeat(["ill", "well", "ill"], 20)
+    >>> cells = AnnData(np.random.default_rng(0).normal(size=(60, 5)), obs=obs)  # or a path
+    >>> sm.read(cells, sample="sample", donor="bag", label="disease")
+    Bags: 3 bags of 20-20 instances, X 5, 3 donors; disease: binary (2 ill, 1 well)
     """
     origin = {"sample": sample, "x": x, "label": label, "donor": donor, "kind": kind,
               "cell_type": cell_type, "bag_columns": list(bag_columns), "cells": cells}  # fmt: skip

@@ -77,7 +77,8 @@ def stack_counts(
 ) -> tuple[sp.csr_matrix, tuple[str, ...], str | None]:
     """Counts of all slides on the genes of any, and a note where they differ.
 
-    A gene that a slide does not list was not seen there: zero.
+    Each table is (n_tiles, its genes), together (n, n_genes). A gene that a slide does not list
+    was not seen there: zero.
     """
     if all(g == genes[0] for g in genes):
         return sp.vstack(tables, format="csr"), genes[0], None

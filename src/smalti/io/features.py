@@ -70,6 +70,21 @@ def read_features(
     -----
     UserWarning
         For files that the table does not name; they are left out.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> import numpy as np
+    >>> import h5py
+    >>> import pandas as pd
+    >>> from pathlib import Path
+    >>> Path("features").mkdir()
+    >>> for slide, n in {"S1": 30, "S2": 20}.items():
+    ...     with h5py.File(f"features/{slide}.h5", "w") as file:
+    ...         file["features"] = np.zeros((n, 16), dtype=np.float32)
+    >>> labels = pd.DataFrame({"slide": ["S1", "S2"], "grade": ["low", "high"]})  # or a .csv
+    >>> sm.read_features("features", labels, label="grade", donor="bag")
+    Bags: 2 bags of 20-30 instances, features 16, 2 donors; grade: binary (1 high, 1 low)
     """
     files = {p.stem: p for p in sorted(Path(folder).glob("*.h5"))}
     if not files:

@@ -32,7 +32,13 @@ class H5View:
         self.dtype = np.dtype(dtype)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Rows ``start:stop``, (stop - start, width)."""
+        """Rows ``start:stop``, (stop - start, width).
+
+        Raises
+        ------
+        InputError
+            If a file changed since it was first read, or is damaged.
+        """
         out = np.empty((stop - start, self.shape[1]), self.dtype)
         first = int(np.searchsorted(self.offsets, start, side="right")) - 1
         for i in range(first, len(self.parts)):
@@ -59,7 +65,13 @@ class H5View:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """An h5 file; any damage found while it is open becomes one error."""
+    """An h5 file; any damage found while it is open becomes one error.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, or becomes so while it is open.
+    """
     import h5py
 
     try:
@@ -82,7 +94,13 @@ class Slide:
 
 
 def inspect(path: Path, key: str | None) -> Slide:
-    """Look into a file without reading its features."""
+    """Look into a file without reading its features.
+
+    Raises
+    ------
+    InputError
+        If it has no features, or features and coordinates do not fit each other.
+    """
     import h5py
 
     keys = FEATURES if key is None else (key,)

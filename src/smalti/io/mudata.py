@@ -20,6 +20,11 @@ class MuTable:
     ----------
     top
         Its root: global ``obs`` and ``obsm``.
+
+    Raises
+    ------
+    InputError
+        If there is no modality.
     """
 
     def __init__(self, top: Table) -> None:
@@ -121,7 +126,10 @@ class MuTable:
     def columns(
         self, keep: np.ndarray, needed: Sequence[str], more: Sequence[str] | None
     ) -> pd.DataFrame:
-        """Columns of some cells: those needed, as they were named, and ``more``, or all."""
+        """Columns of some cells: those needed, as they were named, and ``more``, or all.
+
+        ``keep`` is (k,) int64 positions of the cells.
+        """
         names = [*self._all(), *needed] if more is None else [*needed, *more]
         out = {c: self._column(c, keep) for c in dict.fromkeys(names)}
         return pd.DataFrame(out, index=self.names[keep])

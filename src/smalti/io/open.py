@@ -13,7 +13,13 @@ AnyTable: TypeAlias = Table | MuTable
 
 
 def open_table(data: Any) -> AnyTable:
-    """The parts of an AnnData or MuData, in memory or on disk."""
+    """The parts of an AnnData or MuData, in memory or on disk.
+
+    Raises
+    ------
+    InputError
+        If it is of no such kind.
+    """
     if not isinstance(data, (str, Path)):
         if hasattr(data, "mod"):
             return MuTable(Table("the MuData", data))
@@ -27,7 +33,13 @@ def open_table(data: Any) -> AnyTable:
 
 
 def holds_mudata(path: Path) -> bool:
-    """Whether a file is MuData rather than AnnData; one that is missing or neither is an error."""
+    """Whether a file is MuData rather than AnnData.
+
+    Raises
+    ------
+    InputError
+        If it is missing or neither.
+    """
     if not path.exists():
         raise InputError(f"no file {path}.")
     if path.suffix not in (".h5ad", ".h5mu", ".zarr"):

@@ -145,7 +145,13 @@ def read_tiles(
 
 
 def read_table(file: str | Path) -> pd.DataFrame:
-    """A .csv; errors name it."""
+    """A .csv; errors name it.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is no table.
+    """
     if not Path(file).is_file():
         raise InputError(f"no file {file}: check the path.")
     try:

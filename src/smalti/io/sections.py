@@ -85,7 +85,13 @@ class Cut:
             raise InputError(f"edge={self.edge!r} is none of 'error', 'drop', 'pad'.")
 
     def side(self, section: Section, um_per_px: float | None) -> int:
-        """Edge of a tile in pixels of the slide."""
+        """Edge of a tile in pixels of the slide.
+
+        Raises
+        ------
+        InputError
+            If the tile is asked for in µm, and the slide does not say how many a pixel has.
+        """
         if self.tile_px is not None:
             return round(self.tile_px)
         if um_per_px is None:
@@ -280,7 +286,10 @@ def _scale(section: Section, notes: list[str]) -> float | None:
 
 
 def spacing_px(xy: np.ndarray) -> float | None:
-    """Median distance of a spot to its nearest neighbour; None for fewer than three spots."""
+    """Median distance of a spot to its nearest neighbour, in the units of ``xy`` (n, 2).
+
+    None for fewer than three spots.
+    """
     from scipy.spatial import cKDTree
 
     if len(xy) < 3:

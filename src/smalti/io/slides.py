@@ -117,6 +117,18 @@ def read_slides(
     UserWarning
         Spots without tissue, implausible distances of spots, genes or images that are left out;
         they stay in ``notes``.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> picture = np.full((400, 600, 3), 245, dtype=np.uint8)
+    >>> picture[100:300, 100:500] = 170, 100, 160  # a piece of tissue
+    >>> Image.fromarray(picture).save("A1.png")
+    >>> bags = sm.read_slides("A1.png", um_per_px=0.5, tile_um=50, size=32, progress=False)
+    >>> bags.bag.index.tolist(), bags.view()[1].shape[1:]
+    (['A1'], (3, 32, 32))
     """
     cut = Cut(tiles, tile_um, tile_px, size, overlap, tissue_min, edge)
     notes: list[str] = []

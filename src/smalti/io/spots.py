@@ -32,7 +32,13 @@ def anndata_sections(
     pitch_um: float | None,
     notes: list[str],
 ) -> list[Section]:
-    """Sections of one AnnData that holds the spots of all of them."""
+    """Sections of one AnnData that holds the spots of all of them.
+
+    Raises
+    ------
+    InputError
+        If the counts have no names of genes.
+    """
     obs = table.obs
     names = slide_names(table, slide, images)
     slides = list(pd.unique(names))
@@ -57,7 +63,13 @@ def anndata_sections(
 
 
 def slide_names(table: Table, slide: str | None, images: Any) -> np.ndarray:
-    """(n_spots,) the slide of each spot."""
+    """(n_spots,) the slide of each spot.
+
+    Raises
+    ------
+    InputError
+        If neither a column nor one picture says it, or some spots have no slide.
+    """
     if slide is None:
         if isinstance(images, (str, Path)) and Path(images).is_file():
             return np.full(len(table.obs), Path(images).name.split(".")[0], dtype=object)
@@ -127,7 +139,13 @@ def _um_per_px(table: Table, um_per_px: Any, slide: str, rows: np.ndarray) -> fl
 
 
 def stated(um_per_px: float | Mapping[str, float] | None, slide: str) -> float | None:
-    """µm per pixel of one slide, as the user gave it."""
+    """µm per pixel of one slide, as the user gave it.
+
+    Raises
+    ------
+    InputError
+        If it is not positive.
+    """
     value = um_per_px.get(slide) if isinstance(um_per_px, Mapping) else um_per_px
     if value is not None and not (np.isfinite(value) and value > 0):
         raise InputError(f"um_per_px={value} of slide {slide!r} must be a positive number.")

@@ -49,7 +49,13 @@ class Table:
         self.on_disk = isinstance(source, Path)
 
     def ask(self, key: str, question: Callable[[Any], Any]) -> Any:
-        """Ask the open file something; any damage becomes one error."""
+        """Ask the open file something; any damage becomes one error.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged, or not what it should be.
+        """
         try:
             if self.source.suffix == ".zarr":
                 import zarr
@@ -85,7 +91,13 @@ class Table:
 
     @cached_property
     def obs(self) -> pd.DataFrame:
-        """One row per cell."""
+        """One row per cell.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
         table = self._element("obs") if self.on_disk else self.source.obs
         if table is None:
             raise InputError(f"{self.name} has no obs: it is not {self.kind} file.")
@@ -104,7 +116,7 @@ class Table:
     def columns(
         self, keep: np.ndarray, needed: Sequence[str], more: Sequence[str] | None
     ) -> pd.DataFrame:
-        """Columns of some cells: those needed and ``more``, or all."""
+        """Columns of some cells, (k,) int64 positions: those needed and ``more``, or all."""
         obs = self.obs if more is None else self.obs[list(dict.fromkeys([*needed, *more]))]
         return obs if len(keep) == len(obs) else obs.iloc[keep]
 
@@ -120,7 +132,13 @@ class Table:
         return key.split("/", 1)[-1]
 
     def defaults(self, sample: str | None) -> dict[str, str]:
-        """What ``x=None`` means: X, and for loose cells their proteins too."""
+        """What ``x=None`` means: X, and for loose cells their proteins too.
+
+        Raises
+        ------
+        InputError
+            If several tables could be the proteins.
+        """
         if sample is not None:
             return {"X": "X"}
         found = [k for k in self.keys("obsm")
@@ -145,7 +163,13 @@ class Table:
         return np.arange(len(self.obs))
 
     def matrix(self, key: str) -> tuple[Any, tuple[str, ...] | None]:
-        """Rows of a key, and the names of its columns where it has any."""
+        """Rows of a key, and the names of its columns where it has any.
+
+        Raises
+        ------
+        InputError
+            If there is no such key, or it has no names of columns where it should.
+        """
         where, _, name = key.partition("/") if "/" in key else ("", "", key)
         if key == "X":
             where = "X"
@@ -189,7 +213,10 @@ def _in_memory(values: Any) -> Any:
 
 
 def rows_at(values: Any, at: np.ndarray) -> Any:
-    """Rows ``at`` of a view, zeros where it says -1; a sparse one becomes CSR and stays sparse."""
+    """Rows ``at`` (k,) of a view, (k, ...), zeros where it says -1.
+
+    A sparse view becomes CSR and stays sparse.
+    """
     if sp.issparse(values):
         values = sp.csr_matrix(values)
     if len(at) == values.shape[0] and (at == np.arange(len(at))).all():

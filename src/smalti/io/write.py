@@ -113,7 +113,7 @@ def write(
 
 
 def refuse_taken(uns: Any, key: str, note: Mapping[str, Any], taken: Sequence[str]) -> None:
-    """Raise InputError where names are taken by what another model, or somebody else, wrote.
+    """Refuse names that are taken by what another model, or somebody else, wrote.
 
     Parameters
     ----------
@@ -124,6 +124,11 @@ def refuse_taken(uns: Any, key: str, note: Mapping[str, Any], taken: Sequence[st
         model it is. What the same model wrote before may be replaced.
     taken
         Names that are there already, as people know them: "obs['abmil_attention']".
+
+    Raises
+    ------
+    InputError
+        If a name is taken.
     """
     old = uns.get(key)
     if isinstance(old, Mapping) and old.get("model") == note["model"]:
@@ -147,7 +152,7 @@ def _layers_there(table: Any, plan: list[Place], key: str) -> list[str]:
 def samples(
     x: np.ndarray, obs: pd.DataFrame, obsm: Mapping[str, Any], uns: Mapping[str, Any]
 ) -> Any:
-    """AnnData with one row per bag."""
+    """AnnData with one row per bag; ``x`` is (n_bags, width)."""
     from anndata import AnnData
 
     obs = obs.set_axis(obs.index.astype(str))

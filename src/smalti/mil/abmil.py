@@ -23,6 +23,19 @@ class ABMIL(NetworkMethod):
     several equal key instances, so a low weight does not mean "irrelevant".
 
     Not to be confused with CLAM, which adds instance heads.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> train, test = (sm.datasets.planted_bags(30, seed=s) for s in (0, 1))
+    >>> model = sm.mil.ABMIL(gated=True, epochs=2, seed=0, progress=False).fit(train)
+    >>> model.predict_proba(test).shape  # (n_bags, n_classes)
+    (30, 2)
+    >>> frame = model.attribute(test)  # one row per instance
+    >>> list(frame)
+    ['bag', 'attention', 'contribution']
+    >>> frame.groupby("bag")["attention"].sum().round(3).unique()
+    array([1.], dtype=float32)
     """
 
     name: ClassVar[str] = "abmil"

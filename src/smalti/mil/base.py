@@ -118,7 +118,7 @@ class Method(Estimator):
 
     @available_if(lambda self: self.embeds)
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
-        """Fit, then embed the same bags."""
+        """Fit, then embed the same bags: (n_bags, width)."""
         return self.fit(X, y).transform(X)
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -304,7 +304,8 @@ class Method(Estimator):
     def forward(self, X: Any) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Run the network: raw predictions, and its named instance and bag tensors, as arrays.
 
-        Bags are packed by a budget of instances; no prediction depends on its neighbours.
+        (n_bags, n_outputs), then by name (n_instances, ...) and (n_bags, ...). Bags are packed by a
+        budget of instances; no prediction depends on its neighbours.
         """
         bags = self._read_new(X)
         network = self.network_.eval().to(self._dtype)

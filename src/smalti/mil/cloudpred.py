@@ -49,6 +49,14 @@ class CloudPred(NetworkMethod):
     Published: 1,000 joint epochs, the best by validation; without validation donors (the default,
     see ``validation``) there is nothing to choose by, and 100 are run. Mixture weights are a
     softmax here and cannot turn negative.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> bags = sm.datasets.planted_bags(20, seed=0)
+    >>> model = sm.mil.CloudPred(centers=3, epochs=1, progress=False).fit(bags)
+    >>> model.clusters(bags)[["cluster", "effect", "main"]].shape  # a row per cluster
+    (3, 3)
     """
 
     name: ClassVar[str] = "cloudpred"
@@ -112,6 +120,11 @@ class CloudPred(NetworkMethod):
             One row per cluster and output: ``weight`` in the mixture, ``linear`` and ``quadratic``
             (a and b on the logit scale), ``effect`` = a + 2 b w, the slope at the mixture's own
             share w; with bags also ``main`` (the most frequent group) and ``share`` (its share).
+
+        Raises
+        ------
+        InputError
+            If the bags have no such column.
         """
         network = self.network_
         assert isinstance(network, _Net)
@@ -261,7 +274,7 @@ class _Cells:
 
 
 def start(x: Tensor, k: int, rng: np.random.Generator) -> Mixture:
-    """Weights, means and variances of the clusters of k-means."""
+    """Weights (k,), means and variances (k, d) of the clusters of k-means of cells (n, d)."""
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.exceptions import ConvergenceWarning
 
@@ -288,7 +301,11 @@ def fit_mixture(
 
 
 def em_round(x: Tensor, weights: Tensor, means: Tensor, variances: Tensor) -> tuple[Mixture, float]:
-    """One round of expectation and maximisation; and the mean negative log likelihood before it."""
+    """One round of expectation and maximisation of a diagonal mixture of cells (n, d).
+
+    Weights (k,), means and variances (k, d) are taken and given; and the mean negative log
+    likelihood before the round, in nats per cell.
+    """
     precision = 1 / variances
     scaled = precision * means
     square = (x * x) @ precision.T - 2 * x @ scaled.T + (scaled * means).sum(1)

@@ -35,6 +35,16 @@ class HierMIL(NetworkMethod):
     The paper tunes width {32, 64, 128}, layers {1, 2}, dropout {0, .3, .5, .7}, decay
     {1e-4, 1e-3, 1e-2}, epochs {100, 500, 1000} and learning rate {1e-3, 5e-3} by an inner search;
     the defaults are points of that grid.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> bags = sm.datasets.planted_bags(20, seed=0)  # with a column "cell_type" of the instances
+    >>> model = sm.mil.HierMIL(epochs=2, progress=False).fit(bags)
+    >>> list(model.attribute(bags))
+    ['bag', 'attention', 'contribution']
+    >>> model.samples(bags).obsm["attention_by_group"].shape  # (n_bags, n_types)
+    (20, 3)
     """
 
     name: ClassVar[str] = "hier_mil"

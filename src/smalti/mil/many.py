@@ -57,6 +57,17 @@ def fit_many(
         If ``n_jobs`` is 0 or below -1, the bags are not sound, or a method cannot be fitted.
     WorkerLost
         If the process of a fit was killed; the message says of which.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> import numpy as np
+    >>> bags = sm.datasets.planted_bags(20, seed=0)
+    >>> halves = np.arange(10), np.arange(10, 20)
+    >>> jobs = [(sm.mil.MeanPooling(epochs=2, seed=s), half) for half in halves for s in range(2)]
+    >>> models = sm.fit_many(jobs, bags, n_jobs=1, progress=False)
+    >>> [model.seed for model in models]
+    [0, 1, 0, 1]
     """
     bags.check()
     if bags.task is not None:  # a small part may not say of which kind the target is

@@ -50,6 +50,16 @@ class MixMIL(NetworkMethod):
     statsmodels, or cross-validated logistic regression); attention starts uniform.
     While training, u is standardised over the mini-batch, as published; a last mini-batch with few
     bags counts in proportion to its size.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> bags = sm.datasets.planted_bags(20, seed=0)
+    >>> model = sm.mil.MixMIL(epochs=2, covariates=("trait",), progress=False).fit(bags)
+    >>> model.predict(bags).shape
+    (20,)
+    >>> list(model.attribute(bags))
+    ['bag', 'attention', 'contribution']
     """
 
     name: ClassVar[str] = "mixmil"

@@ -27,7 +27,10 @@ class Fitted(Protocol):
     seed: int
 
     def forward(self, X: Any) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Raw predictions, and named values of the instances and of the bags."""
+        """Raw predictions, and named values of the instances and of the bags.
+
+        (n_bags, n_outputs), then by name (n_instances, ...) and (n_bags, ...).
+        """
         ...
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -52,7 +55,10 @@ def instance_frame(model: Fitted, bags: Bags) -> pd.DataFrame:
 def cell_tables(
     model: Fitted, bags: Bags, n: int | None, key: str
 ) -> tuple[dict[str, np.ndarray], dict[str, pd.DataFrame]]:
-    """Columns of ``obs`` and tables of ``obsm``, in the rows of the user's table of length n."""
+    """Columns of ``obs`` (n,) and tables of ``obsm`` (n, k), in the rows of the user's table.
+
+    ``n`` is the length of that table.
+    """
     raw, instance, _ = model.forward(bags)
     obs, obsm = {}, {}
     for name, values in instance.items():
@@ -72,7 +78,11 @@ def cell_tables(
 def bag_tables(
     model: Fitted, bags: Bags, group: str | None
 ) -> tuple[np.ndarray, pd.DataFrame, dict[str, Any]]:
-    """Embedding, bag table with predictions, and sums of the attributions over groups."""
+    """Embedding, bag table with predictions, and sums of the attributions over groups.
+
+    The embedding is (n_bags, width): raw predictions where the method has none. Tables of
+    ``obsm`` have one row per bag.
+    """
     raw, instance, bag = model.forward(bags)
     task, obs = model.task_, bags.bag.copy()
     guess = task.decide(raw)

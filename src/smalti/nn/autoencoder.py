@@ -42,6 +42,11 @@ class Autoencoder(nn.Module):
         feature to 0.
     penalty
         Extra loss of the activations [h, z, g], a number.
+
+    Raises
+    ------
+    InputError
+        If ``per`` is neither.
     """
 
     def __init__(
@@ -107,10 +112,10 @@ class Autoencoder(nn.Module):
         return x
 
     def kernels(self) -> Iterator[Tensor]:
-        """Weights that are kept small."""
+        """Weights that are kept small, each (n_out, n_in)."""
         yield from (self.encoder.weight, self.code.weight, self.decoder.weight)
 
     def decode(self, z: Tensor) -> dict[str, Tensor]:
-        """Each view from the code."""
+        """Each view, (n, n_features), from the code (n, width)."""
         out = self.output(self.activation(self.decoder(z)))
         return self.blocks.undo(out.split(self.blocks.sizes, dim=1))

@@ -32,6 +32,11 @@ def encoder(
         Widths of the perceptron; the convolutional nets have the paper's own.
     dropout
         Probability of dropping a unit (perceptron, and the full layers of "histology").
+
+    Raises
+    ------
+    InputError
+        If there is no such kind, or it does not fit the shape.
     """
     if kind not in ENCODERS:
         raise InputError(f"encoder={kind!r} is not one of {ENCODERS}.")

@@ -1,4 +1,14 @@
-"""Genes that mean alike speak to each other: attention on the graph of nearest genes."""
+"""Genes that mean alike speak to each other: attention on the graph of nearest genes.
+
+Design:
+
+- Attention among all genes would be genes x genes; on the k nearest it is genes x k.
+- Those who speak are a bank, the seen genes: an unseen gene hears those that were trained, and is
+  heard by none, so that a prediction does not depend on which others are asked for.
+- No gradient flows into who is near whom, and ties are settled, so that the same vectors have the
+  same edges. The paper, as far as its text says, takes the vectors that the slide has refined; Deep
+  Association here takes those of the texts, once, before a fit: edges do not move under training.
+"""
 
 from __future__ import annotations
 
@@ -42,15 +52,16 @@ def nearest_genes(query: Tensor, bank: Tensor, k: int, exclude: Tensor | None = 
     if k < 1:
         raise InputError(f"k={k}: give at least 1.")
     query, bank = F.normalize(query.detach(), dim=1), F.normalize(bank.detach(), dim=1)
+    # cosines are at most 1: so many digits after the point are free of rounding
     digits = 12 if query.dtype == torch.float64 else 6
     out = torch.full((len(query), k), -1, dtype=torch.int64, device=query.device)
     step = rows_of(len(bank))
     for start in range(0, len(query), step):
-        apart = (query[start : start + step] @ bank.T).neg_()
+        apart = (query[start : start + step] @ bank.T).neg_()  # (b, m), the nearest lowest
         if exclude is not None:
             own = exclude[start : start + step]
             known = (own >= 0).nonzero()[:, 0]
-            apart[known, own[known]] = torch.inf
+            apart[known, own[known]] = torch.inf  # what is not finite is left out
         out[start : start + step] = _nearest(apart, k, digits)
     return out
 
@@ -62,8 +73,9 @@ def _nearest(apart: Tensor, k: int, digits: int) -> Tensor:
     more of them than that is gone through as a whole.
     """
     some = min(k + _SPARE, apart.shape[1])
-    value, at = apart.topk(some, dim=1, largest=False)
+    value, at = apart.topk(some, dim=1, largest=False)  # (b, some) each
     value.round_(decimals=digits)
+    # by place, then stably by value: topk does not say in which order it gives equal ones
     by_place = at.argsort(dim=1)
     value, at = value.gather(1, by_place), at.gather(1, by_place)
     order = value.argsort(dim=1, stable=True)
@@ -72,6 +84,7 @@ def _nearest(apart: Tensor, k: int, digits: int) -> Tensor:
     out = torch.full((len(apart), k), -1, dtype=torch.int64, device=apart.device)
     out[:, : min(k, some)] = at[:, :k]
     if some < apart.shape[1]:
+        # the last that was looked at ties with the k-th: further ties may lie beyond
         open_ = (value[:, -1] <= value[:, k - 1]) & value[:, -1].isfinite()
         rows = open_.nonzero()[:, 0]
         row, column, place = nearest_columns(apart[rows].round_(decimals=digits), k)
@@ -99,6 +112,11 @@ class GeneGraphAttention(nn.Module):
         Each has width / heads columns of W v.
     block
         Genes at a time.
+
+    Raises
+    ------
+    InputError
+        If ``width`` is no multiple of ``heads``.
     """
 
     def __init__(self, width: int, heads: int = 4, *, block: int = 2048) -> None:
@@ -138,8 +156,9 @@ class GeneGraphAttention(nn.Module):
         """
         mine = self.key(v).unflatten(1, (self.heads, -1))  # (g, heads, part)
         theirs = mine if bank is None else self.key(bank).unflatten(1, (self.heads, -1))
+        # s, (g, heads), and t, (m, heads)
         logit = (mine * self.listen).sum(2), (theirs * self.speak).sum(2)
-        flat = theirs.flatten(1)
+        flat = theirs.flatten(1)  # (m, width)
         blocks = zip(logit[0].split(self.block), neighbours.split(self.block), strict=True)
         parts = [self._hear(flat, logit[1], own, near) for own, near in blocks]
         message, weight = (torch.cat(p) for p in zip(*parts, strict=True))
@@ -149,8 +168,8 @@ class GeneGraphAttention(nn.Module):
         self, flat: Tensor, speak: Tensor, own: Tensor, near: Tensor
     ) -> tuple[Tensor, Tensor]:
         """A block of genes: message (b, width) and weights (b, k, heads)."""
-        there = (near >= 0)[..., None]
-        near = near.clamp(min=0)
+        there = (near >= 0)[..., None]  # (b, k, 1)
+        near = near.clamp(min=0)  # -1 is no row to gather; its weight is made 0 below
         score = F.leaky_relu(own[:, None] + F.embedding(near, speak), 0.2)  # (b, k, heads)
         # a finite floor: a gene without neighbours would otherwise divide 0 by 0
         floor = torch.finfo(score.dtype).min

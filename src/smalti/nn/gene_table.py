@@ -41,7 +41,7 @@ class GeneTable:
         cls, vectors: GeneVectors, own: np.ndarray, device: torch.device, dtype: torch.dtype,
         bank: GeneTable | None = None,
     ) -> GeneTable:  # fmt: skip
-        """From arrays."""
+        """From arrays; ``own`` (g,) int64 is where each gene is among the seen ones, or -1."""
         x = torch.as_tensor(vectors.x).to(device, dtype)
         own_at = torch.as_tensor(own, device=device)
         if vectors.tokens is None or vectors.offsets is None:
@@ -55,7 +55,7 @@ class GeneTable:
         return cls(x, words, offsets, segment, own_at, bank)
 
     def take(self, at: Tensor) -> GeneTable:
-        """Some of the genes; the seen genes beside them stay whole."""
+        """Some of the genes, at (k,) int64 positions; the seen genes beside them stay whole."""
         lengths = self.offsets.diff()[at]
         ends = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
         start = torch.repeat_interleave(self.offsets[at] - ends[:-1], lengths)

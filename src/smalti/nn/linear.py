@@ -19,8 +19,8 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 class BagLinear(nn.Module):
     """Standardised bag features, then the task's head. Subclasses say what the features are."""
 
-    center: Tensor
-    scale: Tensor
+    center: Tensor  # (width,)
+    scale: Tensor  # (width,)
 
     def __init__(self, width: int, shape: Shape) -> None:
         super().__init__()
@@ -80,7 +80,10 @@ def bag_features(network: BagLinear, training: Training) -> np.ndarray:
 def choose_penalty(
     z: np.ndarray, training: Training, penalties: Sequence[float], folds: int
 ) -> float:
-    """The penalty with the lowest loss in folds of the training donors; ties go to the larger."""
+    """The penalty with the lowest loss in folds of the training donors; ties go to the larger.
+
+    ``z`` is (n_bags, width), standardised.
+    """
     splits = folds_by_donor(training.bags, training.task, folds, training.rng)
     if not splits or len(penalties) == 1:
         return penalties[len(penalties) // 2]

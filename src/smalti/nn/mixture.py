@@ -25,9 +25,9 @@ TEMPERS = ("squash", "mean")
 class Mixtures(nn.Module):
     """M mixtures of up to K Gaussians each in d dimensions; unused components have weight 0."""
 
-    log_weights: Tensor
-    means: Tensor
-    whiten: Tensor
+    log_weights: Tensor  # (M, K)
+    means: Tensor  # (M, K, d)
+    whiten: Tensor  # (M, K, d, d), Cholesky factors of the precisions
 
     def __init__(self, n: int, k: int, width: int) -> None:
         super().__init__()
@@ -60,7 +60,13 @@ class Mixtures(nn.Module):
 
 
 class MixtureNet(nn.Module):
-    """What the two classifiers by likelihood share: scale, mixtures, and the way to raw numbers."""
+    """What the two classifiers by likelihood share: scale, mixtures, and the way to raw numbers.
+
+    Raises
+    ------
+    InputError
+        If instances are no vectors, ``temper`` is unknown or ``centers`` no numbers.
+    """
 
     def __init__(self, shape: Shape, n: int, centers: int | tuple[int, ...], temper: str) -> None:
         super().__init__()
@@ -96,7 +102,13 @@ class MixtureNet(nn.Module):
 
 
 def as_choices(centers: int | tuple[int, ...]) -> tuple[int, ...]:
-    """Numbers of components to choose among."""
+    """Numbers of components to choose among.
+
+    Raises
+    ------
+    InputError
+        If there is none, or one is no whole number from 1.
+    """
     choices = tuple(centers) if isinstance(centers, (tuple, list)) else (centers,)
     if not choices or not all(isinstance(k, int) and k >= 1 for k in choices):
         raise InputError(f"centers={centers!r}: whole numbers from 1, such as (5, 10).")
@@ -175,6 +187,11 @@ def raw_of(likelihood: Tensor, lengths: Tensor, task: Task, temper: str) -> Tens
     from them are 0 or 1 to the last bit: every patient ties. "squash" takes the inverse hyperbolic
     sine of the difference to the best other class, which keeps its sign and order; "mean" divides
     by the number of cells, as if a sample were one observation.
+
+    Raises
+    ------
+    InputError
+        If ``temper`` is neither.
     """
     if temper not in TEMPERS:
         raise InputError(f"temper={temper!r} is not one of {TEMPERS}.")

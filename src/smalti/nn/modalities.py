@@ -52,7 +52,7 @@ class Blocks(nn.Module):
         return rows, present
 
     def undo(self, rows: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Scaled rows in the units that the views came in."""
+        """Scaled rows, (n, n_features) each, in the units that the views came in."""
         if not self.standardize:
             return dict(zip(self.names, rows, strict=True))
         return {
@@ -83,7 +83,10 @@ def blocks_sweep() -> Sweep:
 def whole_views(
     network: nn.Module, training: Training, rows: Callable[[Batch], Sequence[Tensor]]
 ) -> list[np.ndarray]:
-    """Rows of all cells as one array per view, which is how other packages take them."""
+    """Rows of all cells as one array per view, (n_cells, n_features) float32.
+
+    That is how other packages take them.
+    """
     pieces = [[part.float().numpy(force=True) for part in rows(batch)]
               for batch in training.instances(network)]  # fmt: skip
     return [np.concatenate(parts) for parts in zip(*pieces, strict=True)]

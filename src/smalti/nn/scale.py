@@ -17,8 +17,8 @@ class Standardize(nn.Module):
     depends on the bags it is made with.
     """
 
-    mean: Tensor
-    sd: Tensor
+    mean: Tensor  # (n_features,), or (channels, 1, 1)
+    sd: Tensor  # (n_features,), or (channels, 1, 1)
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()

@@ -70,6 +70,14 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
     Figure
         Methods that have the metric by falling score, baselines in grey, the level of chance dashed
         where there is one.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> bags = sm.datasets.planted_bags(24, seed=0)
+    >>> table = sm.compare(["bag_mean"], bags, folds=3, n_jobs=1, progress=False)
+    >>> figure = sm.plot.plot_scores(table)
+    >>> figure.savefig("scores.png")
     """
     metric = metric or comparison.metrics[0]
     label, chance = NAMES.get(metric, (metric, None))

@@ -44,7 +44,7 @@ def plot_gene_maps(
     genes
         Names, one row of the picture each.
     measured, predicted
-        (n_tiles, len(genes)) values of the tiles of ``bags``, in one unit.
+        (n_tiles, n_genes) values of the tiles of ``bags``, in one unit.
     slide
         Name of the slide; the first when left out.
     spot_um
@@ -230,7 +230,13 @@ def plot_grad_cam(images: np.ndarray, cams: np.ndarray, names: Sequence[str]) ->
 
 
 def tile_rows(bags: Bags, bag: Any) -> tuple[np.ndarray, Any]:
-    """Positions of the tiles of a bag, and its name."""
+    """Positions of the tiles of a bag, (n,) int64, and its name; the first bag where None.
+
+    Raises
+    ------
+    InputError
+        If there is no such bag.
+    """
     if bag is None:
         return np.arange(bags.offsets[0], bags.offsets[1]), bags.bag.index[0]
     at = np.flatnonzero(bags.bag.index == bag)

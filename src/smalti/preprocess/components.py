@@ -24,6 +24,16 @@ class Scale(Step):
     ----------
     max_value
         Values beyond it are cut, on both sides; None: never.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> bags = sm.Bags.from_list([rng.poisson(2, size=(10, 30)) for _ in range(4)])  # counts
+    >>> table = sm.preprocess.Scale().fit(bags).transform(bags).table()
+    >>> bool(np.allclose(table.std(0), 1, atol=1e-4))
+    True
     """
 
     name: ClassVar[str] = "scale"
@@ -58,6 +68,16 @@ class PCA(Step):
     ----------
     n
         Components; fewer where there are fewer features or cells.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> bags = sm.Bags.from_list([rng.poisson(2, size=(10, 30)) for _ in range(4)])  # counts
+    >>> step = sm.preprocess.PCA(n=5).fit(bags)
+    >>> step.transform(bags).table().shape
+    (40, 5)
     """
 
     name: ClassVar[str] = "pca"

@@ -28,6 +28,16 @@ class Normalize(Step):
     ------
     InputError
         If the values are not counts.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> bags = sm.Bags.from_list([rng.poisson(2, size=(10, 30)) for _ in range(4)])  # counts
+    >>> step = sm.preprocess.Normalize().fit(bags)
+    >>> np.unique(step.transform(bags).table().sum(1).round()).tolist()
+    [10000.0]
     """
 
     name: ClassVar[str] = "normalize"
@@ -58,6 +68,14 @@ class Log1p(Step):
     ------
     InputError
         If a value is negative.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> import numpy as np
+    >>> bags = sm.Bags.from_list([np.zeros((2, 3)), np.full((3, 3), np.e - 1)])
+    >>> sm.preprocess.Log1p().fit(bags).transform(bags).table()[[0, -1]].round(3).tolist()
+    [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
     """
 
     name: ClassVar[str] = "log1p"
@@ -122,6 +140,16 @@ class SelectGenes(Select):
     ------
     InputError
         If a value is negative: log(1 + x) of normalised counts is expected.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> bags = sm.Bags.from_list([rng.poisson(2, size=(10, 30)) for _ in range(4)])  # counts
+    >>> step = sm.preprocess.SelectGenes(n=10).fit(bags)  # in a text: "genes=10"
+    >>> step.transform(bags).table().shape
+    (40, 10)
     """
 
     name: ClassVar[str] = "genes"

@@ -36,6 +36,16 @@ class CLR(Step):
     ------
     InputError
         If a value is negative, or there is one protein only, which has no ratio to another.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> bags = sm.Bags.from_list([rng.poisson(2, size=(10, 30)) for _ in range(4)])  # counts
+    >>> table = sm.preprocess.CLR().fit(bags).transform(bags).table()
+    >>> table.shape
+    (40, 30)
     """
 
     name: ClassVar[str] = "clr"

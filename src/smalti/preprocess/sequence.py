@@ -1,4 +1,15 @@
-"""Sequences of steps: from a text, on several views, fitted one after another, saved."""
+"""Sequences of steps: from a text, on several views, fitted one after another, saved.
+
+Design:
+
+- One language for what users write, what tables print and what model files keep: :func:`steps_of`
+  reads it, :func:`spec_of` writes it, and what it writes makes the same steps again.
+- A text is about the first view. A mapping from view to steps is about several. A list holds both,
+  in order. A step that no text can name, such as an integration, is a mapping of its name and its
+  ``settings``.
+- What was fitted is kept in two parts, as a model file has two: arrays and what JSON can hold. Both
+  are found by the position of the step, as a sequence may have two of a kind.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +36,12 @@ def steps_of(spec: Any) -> list[Step]:
     ------
     InputError
         For a step that is not known, or a number that is none.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> sm.preprocess.steps_of("normalize,log1p,genes=2000,pca=50")
+    [Normalize(), Log1p(), SelectGenes(), PCA()]
     """
     if spec is None:
         return []
@@ -33,6 +50,7 @@ def steps_of(spec: Any) -> list[Step]:
     if isinstance(spec, str):
         return [_step(word) for word in filter(None, (w.strip() for w in spec.split(",")))]
     if isinstance(spec, Mapping):
+        # a view may be called as a step is: it is a step where "settings" stands beside it
         named = [name for name in spec if name in STEPS]
         if len(named) == 1 and set(spec) == {named[0], "settings"}:  # as a model file has it
             return [STEPS[named[0]].from_spec(spec)]
@@ -47,8 +65,10 @@ def steps_of(spec: Any) -> list[Step]:
 
 
 def _step(word: str) -> Step:
+    """One step from ``"scale"`` or ``"pca=50"``."""
     name, equals, text = (part.strip() for part in word.partition("="))
-    named = {k: cls for k, cls in STEPS.items() if cls.spec is Step.spec}  # others need a mapping
+    # a step that writes itself otherwise (on, embed) takes more than a word: it needs a mapping
+    named = {k: cls for k, cls in STEPS.items() if cls.spec is Step.spec}
     if name not in named:
         near = difflib.get_close_matches(name, named, 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -60,7 +80,7 @@ def _step(word: str) -> Step:
     if kind is str and setting is not None:
         return cls(**{setting: text})
     try:
-        number = kind(float(text))
+        number = kind(float(text))  # by way of float: "2e4" is a whole number too
         if setting is None or number <= 0:
             raise ValueError
     except ValueError as error:
@@ -74,8 +94,11 @@ def spec_of(steps: Sequence[Step]) -> Any:
     parts: list[Any] = []
     for step in steps:
         spec = step.spec()
-        if isinstance(step, On):  # texts of one view are joined, in one mapping for all views
+        # what is done to one view does not change another: steps on views may be told view by view,
+        # in one mapping; but not across a text, whose view may be one of them
+        if isinstance(step, On):
             before = parts[-1] if parts and isinstance(parts[-1], dict) else None
+            # with "settings" it is a step that reads all views, and no mapping from views
             if before is None or "settings" in before:
                 parts.append(before := {})
             text = spec[step.view]
@@ -101,18 +124,24 @@ def guess_steps(bags: Bags) -> dict[str, str]:
     Counts of proteins (a name with "prot", "adt", "antibod"): ``clr``. Counts of peaks ("atac",
     "peak", "access"): ``tfidf,top=20000``. Other counts: ``normalize,log1p,genes=2000``. What is
     no count stays as it is.
+
+    Raises
+    ------
+    InputError
+        If a view holds images.
     """
     out = {}
     for name, view in bags.x.items():
         if len(view.shape) != 2:
             raise InputError(f"view {name!r} holds images: integration takes tables.")
+        # rows that were not measured hold zeros that say nothing: they are not asked
         there = bags.present.get(name)
         rows = None if there is None or there.all() else np.flatnonzero(there)
         if count_problem(view if rows is None else take(view, rows)) is not None:
             continue
         low = name.lower()
         if any(w in low for w in ("prot", "adt", "antibod")):
-            out[name] = "clr" if view.shape[1] > 1 else "log1p"
+            out[name] = "clr" if view.shape[1] > 1 else "log1p"  # one protein has no ratio
         elif any(w in low for w in ("atac", "peak", "access")):
             out[name] = "tfidf,top=20000"
         else:
@@ -124,6 +153,7 @@ def fit_steps(steps: Sequence[Step], bags: Bags) -> tuple[list[Step], Bags]:
     """Clones of the steps, fitted one after another; and the bags after the last."""
     fitted = []
     for step in steps:
+        # clones: the same steps are fitted anew in every fold, each on what the last one made
         fitted.append(clone(step).fit(bags))
         bags = fitted[-1].transform(bags)
     return fitted, bags
@@ -137,7 +167,7 @@ def apply_steps(steps: Sequence[Step], bags: Bags) -> Bags:
 
 
 def state_of(steps: Sequence[Step]) -> dict[str, np.ndarray]:
-    """Fitted arrays of the steps, by position and name."""
+    """Fitted arrays of the steps, by position and name, such as "1/mean": (n_features,)."""
     return {f"{i}/{name}": values for i, s in enumerate(steps)
             for name, values in s.arrays().items()}  # fmt: skip
 
@@ -150,9 +180,13 @@ def names_of(steps: Sequence[Step]) -> list[dict[str, Any]]:
 def from_state(
     spec: Any, arrays: dict[str, np.ndarray], names: Sequence[dict[str, Any]]
 ) -> list[Step]:
-    """Fitted steps, from what :func:`spec_of`, :func:`state_of` and :func:`names_of` gave."""
+    """Fitted steps, from what :func:`spec_of`, :func:`state_of` and :func:`names_of` gave.
+
+    The arrays may have any shape.
+    """
     steps = steps_of(spec)
     for i, (step, known) in enumerate(zip(steps, names, strict=True)):
+        # the slash ends the number: "1/" is no beginning of "10/mean"
         own = {k.removeprefix(f"{i}/"): v for k, v in arrays.items() if k.startswith(f"{i}/")}
         step.restore(own, known)
     return steps

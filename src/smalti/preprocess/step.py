@@ -34,7 +34,13 @@ class Step(TransformerMixin, BaseEstimator):
             STEPS[cls.name] = cls
 
     def fit(self, X: Bags, y: Any = None) -> Self:
-        """Learn from training bags."""
+        """Learn from training bags.
+
+        Raises
+        ------
+        InputError
+            If the first view is no table.
+        """
         name, view = X.view()
         if len(view.shape) != 2:
             raise InputError(f"{self.name} takes tables, not instances of shape {view.shape[1:]}.")
@@ -44,7 +50,13 @@ class Step(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Bags) -> Bags:
-        """Bags with the first view changed; ``X`` itself stays as it is."""
+        """Bags with the first view changed; ``X`` itself stays as it is.
+
+        Raises
+        ------
+        InputError
+            If the first view has other features than the one that it was fitted on.
+        """
         check_is_fitted(self, "width_")
         name, view = X.view()
         if int(view.shape[1]) != self.width_:
@@ -89,7 +101,13 @@ class Step(TransformerMixin, BaseEstimator):
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Step:
-        """The step of a mapping that :meth:`spec` gave; only for steps that no text can name."""
+        """The step of a mapping that :meth:`spec` gave; only for steps that no text can name.
+
+        Raises
+        ------
+        InputError
+            If the step is one that a text can name.
+        """
         raise InputError(f"step {cls.name!r} is named by a text, not by a mapping.")
 
     def inner_methods(self) -> list[Any]:
@@ -97,7 +115,7 @@ class Step(TransformerMixin, BaseEstimator):
         return []
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Fitted arrays by name."""
+        """Fitted arrays by name: most are (n_features,), some of any shape."""
         return {name: np.asarray(getattr(self, name)) for name in self.state}
 
     def note(self) -> dict[str, Any]:
@@ -105,7 +123,7 @@ class Step(TransformerMixin, BaseEstimator):
         return {"width": self.width_, "features": self.features_in_ and list(self.features_in_)}
 
     def restore(self, arrays: dict[str, np.ndarray], note: dict[str, Any]) -> None:
-        """Take back what :meth:`arrays` and :meth:`note` gave."""
+        """Take back what :meth:`arrays`, of any shape, and :meth:`note` gave."""
         self.width_ = note["width"]
         self.features_in_ = tuple(note["features"]) if note["features"] else None
         for name in self.state:

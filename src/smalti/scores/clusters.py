@@ -68,6 +68,15 @@ def cluster(
     InputError
         If the algorithm is unknown, igraph is missing for Leiden, or embedding, number or graph
         does not fit.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> import numpy as np
+    >>> embedding = np.array([[0.0, 0.1], [0.2, 0.0], [5.0, 5.1], [5.2, 5.0]])
+    >>> found = sm.scores.cluster(embedding, 2, by="ward")
+    >>> len(set(found.tolist()))
+    2
     """
     if by not in ("kmeans", "ward", "leiden"):
         raise InputError(f"by={by!r}: there are kmeans, ward and leiden.")
@@ -113,6 +122,13 @@ def cluster_scores(truth: np.ndarray, found: np.ndarray) -> dict[str, float]:
     ------
     InputError
         If the lengths differ, or a value is missing.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> found = sm.scores.cluster_scores(["T", "T", "B", "B"], [1, 1, 0, 0])
+    >>> {name: round(value, 3) for name, value in found.items()}
+    {'ari': 1.0, 'fmi': 1.0, 'nmi': 1.0}
     """
     a = _codes(truth, "truth")
     b = _codes(found, "found", len(a))

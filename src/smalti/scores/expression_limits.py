@@ -81,6 +81,11 @@ def spatial_graph(positions: Any, slide: Any, *, k: int = 6) -> sparse.csr_array
         (n_tiles,) label of each tile's slide.
     k
         Neighbours of a tile; 6 is one ring of a hexagonal grid.
+
+    Raises
+    ------
+    InputError
+        If positions are not (n_tiles, 2) and finite, or no slide has two tiles.
     """
     xy = np.asarray(positions, float)
     if xy.ndim != 2 or not np.isfinite(xy).all():

@@ -104,7 +104,7 @@ def _centred(b: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> tuple[np.n
 
 
 def nanmean(x: np.ndarray) -> np.ndarray:
-    """Mean over the first axis of what is finite, NaN where nothing is."""
+    """Mean over the first axis of what is finite, (n, ...) to (...,); NaN where nothing is."""
     known = np.isfinite(x)
     count = known.sum(0)
     total = np.where(known, x, 0).sum(0)
@@ -117,7 +117,10 @@ def _relative(dtype: np.dtype) -> float:
 
 
 def rounding(block: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Length of a centred column up to which it counts as constant."""
+    """(g,) length up to which a centred column of ``block`` (n, g) counts as constant.
+
+    ``dtype`` is that of the values before they were made double.
+    """
     return _relative(dtype) * np.abs(block).max(0) * np.sqrt(len(block))
 
 
@@ -126,7 +129,7 @@ def _dense(x: Any) -> np.ndarray:
 
 
 def blocks(x: Any) -> Iterator[tuple[slice, np.ndarray]]:
-    """Columns in blocks, dense and double."""
+    """Columns of (n, n_genes) in blocks (n, g), dense and double, with where they stand."""
     x = x.tocsc() if sparse.issparse(x) else x
     step = max(1, BLOCK // max(x.shape[0], 1))
     for start in range(0, x.shape[1], step):
@@ -135,7 +138,13 @@ def blocks(x: Any) -> Iterator[tuple[slice, np.ndarray]]:
 
 
 def checked_pair(pred: Any, true: Any) -> tuple[Any, Any]:
-    """Both as arrays, or CSR, of the same shape and all finite."""
+    """Both as arrays, or CSR, of the same shape and all finite.
+
+    Raises
+    ------
+    InputError
+        If shapes differ, there is nothing, or values are no finite numbers.
+    """
     sides = [x.tocsr() if sparse.issparse(x) else np.asarray(x) for x in (pred, true)]
     if sides[0].ndim != 2 or sides[0].shape != sides[1].shape:
         raise InputError(
@@ -155,7 +164,13 @@ def checked_pair(pred: Any, true: Any) -> tuple[Any, Any]:
 
 
 def slide_codes(slide: Any, n: int) -> np.ndarray:
-    """(n,) number of each tile's slide, slides sorted by label."""
+    """(n,) number of each tile's slide, slides sorted by label.
+
+    Raises
+    ------
+    InputError
+        If there is not one label for each tile.
+    """
     slide = np.asarray(slide)
     if slide.shape != (n,):
         raise InputError(f"slide has shape {slide.shape}: give one label for each of {n} tiles.")

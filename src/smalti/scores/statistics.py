@@ -24,6 +24,13 @@ def corrected_test(differences: np.ndarray, n_train: float, n_test: float) -> di
     -------
     dict
         difference, standard_error, t, p (two-sided), low and high (95 % interval), n.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> found = sm.scores.corrected_test([0.02, 0.05, 0.01, 0.04, 0.03], n_train=40, n_test=10)
+    >>> {name: round(found[name], 3) for name in ("difference", "standard_error", "p")}
+    {'difference': 0.03, 'standard_error': 0.011, 'p': 0.047}
     """
     d = np.asarray(differences, float)
     d = d[np.isfinite(d)]

@@ -87,6 +87,17 @@ class Scores:
 
         Sorted by the metric (default: the task's own), best first. A method whose metric is NaN in
         every fold has n_folds = 0; one of which a fit failed has no mean, and stands last.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> bags = sm.datasets.planted_bags(24, seed=0)
+        >>> table = sm.compare(["bag_mean"], bags, folds=3, n_jobs=1, progress=False)
+        >>> summary = table.summary("roc_auc")
+        >>> list(summary)
+        ['method', 'metric', 'mean', 'sd_folds', 'sd_repeats', 'n_folds', 'n_failed', 'baseline']
+        >>> summary["method"].iloc[-1]
+        'majority'
         """
         scores = self.folds if metric is None else self._scores(metric)
         by = scores.groupby(["method", "metric"], sort=False)["value"]

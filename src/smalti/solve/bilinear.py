@@ -39,7 +39,10 @@ class Side:
 
     @classmethod
     def of(cls, rows: np.ndarray, *, standardize: bool) -> Side:
-        """Decompose; with ``standardize`` columns get s.d. 1, else a mean square of 1 in all."""
+        """Decompose (n, k) rows.
+
+        With ``standardize`` columns get s.d. 1, else a mean square of 1 in all.
+        """
         rows = np.asarray(rows, dtype=np.float64)
         center = rows.mean(0)
         x = rows - center
@@ -151,7 +154,11 @@ class BilinearPath:
         return out / live.sum()
 
     def level_errors(self, t: np.ndarray, y: np.ndarray, b: Sequence[float]) -> np.ndarray:
-        """(len(b),) squared error of the means of new genes, over that of the seen genes' mean."""
+        """(n_penalties,) squared error of the means of new genes, for each penalty in ``b``.
+
+        Over that of the seen genes' mean. ``t`` are (h, p) vectors of the genes, ``y`` (m, h) what
+        was measured.
+        """
         scores, wanted = self.genes.scores(t), y.mean(0, dtype=np.float64) - self.mean
         total = max(float((wanted**2).sum()), 1e-300)
         gaps = [wanted - scores @ (self.genes.shrunk(p) * self.level) for p in b]

@@ -29,6 +29,19 @@ def fit_head(
 
     With more features than bags the search runs in the span of the bags, where the minimum lies.
 
+    Parameters
+    ----------
+    head
+        Of the task, for rows of ``z``.
+    z
+        (n_bags, width) features.
+    target, weight
+        Encoded target, one row per bag, and (n_bags,) weight of each in the loss.
+    task
+        The fitted task.
+    penalty
+        Over 0.
+
     Returns
     -------
     float

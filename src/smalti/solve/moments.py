@@ -44,7 +44,10 @@ def moments(view: View, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.
 
 
 def center_and_spread(view: View, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation, the latter 1 where a feature is constant up to rounding."""
+    """Mean and standard deviation of each feature or channel, (n_features,) float64 each.
+
+    The latter is 1 where a feature is constant up to rounding. ``rows`` as in :func:`moments`.
+    """
     mean, var = moments(view, rows)
     sd = np.sqrt(var)
     sd[sd <= 1e-7 * np.maximum(np.abs(mean), 1e-30)] = 1.0

@@ -23,10 +23,10 @@ class Moments:
     """Sums over rows: number, x, y, x x', x y', all float64."""
 
     n: int
-    x: np.ndarray
-    y: np.ndarray
-    xx: np.ndarray
-    xy: np.ndarray
+    x: np.ndarray  # (d,)
+    y: np.ndarray  # (g,)
+    xx: np.ndarray  # (d, d)
+    xy: np.ndarray  # (d, g)
 
     @classmethod
     def of(cls, x: np.ndarray, y: np.ndarray) -> Moments:
@@ -111,7 +111,10 @@ def ridge_path(x: np.ndarray, y: np.ndarray, *, standardize: bool = True) -> Rid
 def left_out(
     x: np.ndarray, y: np.ndarray, groups: np.ndarray, *, standardize: bool = True
 ) -> Iterator[tuple[np.ndarray, RidgePath]]:
-    """For each group: its rows, and the path fitted on the rows of all others."""
+    """For each group: its rows, (k,) int64, and the path fitted on the rows of all others.
+
+    ``x`` (n, d), ``y`` (n, g) and ``groups`` (n,), the group of each row.
+    """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
     wide = x.shape[1] > len(x) - max(map(len, members))

@@ -162,7 +162,7 @@ def apply(name: str, images: Tensor, generator: Generator) -> Tensor:
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Images in 0..1 as uint8, rounded."""
+    """Images in 0..1 as uint8 of the same shape, rounded."""
     return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 

@@ -64,6 +64,11 @@ class ArrayImage(SlideImage):
         What errors call it.
     um_per_px
         µm per pixel.
+
+    Raises
+    ------
+    InputError
+        If the array is none of these, or ``um_per_px`` is not positive.
     """
 
     def __init__(self, pixels: Any, name: str, um_per_px: float | None = None) -> None:
@@ -144,6 +149,11 @@ def array_rgb(pixels: np.ndarray, path: Path) -> np.ndarray:
     """(height, width, channels) of 8 or 16 bits or floats of 0..1, as uint8 RGB.
 
     One channel is grey, a second or fourth is opacity over white.
+
+    Raises
+    ------
+    InputError
+        If the type or the number of channels is another.
     """
     if pixels.dtype == np.uint16:
         pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)

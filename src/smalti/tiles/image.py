@@ -33,6 +33,11 @@ class SlideImage(ABC):
         Pixels at full resolution.
     um_per_px
         µm per pixel at full resolution; None where neither file nor user says so.
+
+    Raises
+    ------
+    InputError
+        If ``um_per_px`` is given and not positive.
     """
 
     def __init__(self, path: Path, width: int, height: int, um_per_px: float | None) -> None:

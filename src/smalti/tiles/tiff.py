@@ -27,6 +27,11 @@ class TiffImage(SlideImage):
 
     Tiles (or strips) are decoded one by one and kept for a while, 256 MiB of all slides together; a
     picture that is one strip is decoded as a whole.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or holds more than one picture.
     """
 
     def __init__(self, path: Path, um_per_px: float | None = None) -> None:

@@ -18,7 +18,16 @@ _NECK = 0.8  # of the lesser of two half widths: a passage that is wider is no n
 
 
 def nuclear(stain: np.ndarray, threshold: str | float, diameter: float) -> np.ndarray:
-    """Which pixels are nuclear; ``diameter`` in pixels."""
+    """Which pixels are nuclear: (H, W) bool from the haematoxylin of each, (H, W).
+
+    ``threshold`` is "otsu", "local" or a number in the units of ``stain``; ``diameter`` in
+    pixels.
+
+    Raises
+    ------
+    InputError
+        If ``threshold`` is none of these.
+    """
     smooth = _smooth(stain, diameter / 12)
     if not isinstance(threshold, str):
         return smooth > threshold

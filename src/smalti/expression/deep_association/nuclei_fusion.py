@@ -1,4 +1,14 @@
-"""A tile's looks and where its nuclei lie, in one vector."""
+"""A tile's looks and where its nuclei lie, in one vector.
+
+Design:
+
+- Nuclei come as numbers on a grid over the tile (see :mod:`smalti.features.nuclei`), not as pixels.
+  The paper does not say by which tool it finds them, so that no tool is built in here: a user's own
+  nuclei will do as well.
+- A tile asks its cells, cells do not ask one another: one query per head, so that the cost grows
+  with the number of cells and not with its square.
+- The branch is shut when a fit starts, and what a tile looks like is never lost in it.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +45,11 @@ class NucleiFusion(nn.Module):
         Numbers of a cell: counts, sizes, stain, standardised by the caller.
     heads
         Of the attention.
+
+    Raises
+    ------
+    InputError
+        If ``width`` is no multiple of ``heads``, or another number is below 1.
     """
 
     def __init__(self, width: int, grid: int, channels: int, heads: int = 4) -> None:
@@ -45,14 +60,16 @@ class NucleiFusion(nn.Module):
                 "width must be a multiple of heads, the others at least 1."
             )
         self.heads = heads
-        self.cell = nn.Linear(channels, width)
+        self.cell = nn.Linear(channels, width)  # C
         self.position = nn.Parameter(torch.randn(grid * grid, width) * 0.02)
         self.null = nn.Parameter(torch.randn(width) * 0.02)
         self.norm = nn.LayerNorm(width)
         self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width, bias=False)  # the same for all keys: softmax cannot tell
-        self.value, self.mix = nn.Linear(width, width), nn.Linear(width, width)
-        self.gate = nn.Parameter(torch.zeros(width))
+        # a bias of the key would add the same number to all scores of a head, which softmax ignores
+        self.key = nn.Linear(width, width, bias=False)
+        self.value, self.mix = nn.Linear(width, width), nn.Linear(width, width)  # mix is O
+        # at 0 the gate alone has a gradient, of which the first step opens it for all the others
+        self.gate = nn.Parameter(torch.zeros(width))  # g
 
     def forward(
         self, z: Tensor, nuclei: Tensor, there: Tensor | None = None
@@ -66,7 +83,8 @@ class NucleiFusion(nn.Module):
         nuclei
             (n, grid * grid * channels): the channels of the first cell, of the second, ...
         there
-            (n, grid * grid) bool, which cells have nuclei; all when left out.
+            (n, grid * grid) bool, which cells have nuclei; all when left out. To be told before
+            numbers are standardised: after that a cell without nuclei is no longer 0.
 
         Returns
         -------
@@ -76,18 +94,22 @@ class NucleiFusion(nn.Module):
         """
         x = nuclei.unflatten(1, (len(self.position), -1))  # (n, cells, channels)
         ask = self.query(self.norm(z)).unflatten(1, (self.heads, -1))  # (n, heads, part)
-        # the query in the space of tokens
+        # the query in the space of tokens: q (K t) = (q K) t
         key = self.key.weight.unflatten(0, (self.heads, -1)) / ask.shape[2] ** 0.5
-        ask = torch.einsum("nhp,hpw->nhw", ask, key)
-        fixed = self._fixed()
+        ask = torch.einsum("nhp,hpw->nhw", ask, key)  # (n, heads, width)
+        # a token is f_p + C x_p, with f_p the same in all tiles: its score is q f_p + (q C) x_p, so
+        # that the query goes on to the few channels, and C x_p is never made
+        fixed = self._fixed()  # (cells + 1, width)
         score = ask @ fixed.T  # (n, heads, cells + 1)
         of_cells = (ask @ self.cell.weight) @ x.transpose(1, 2)  # (n, heads, cells)
         if there is not None:
             of_cells = of_cells.masked_fill(~there[:, None], -torch.inf)
-        weight = (score + nn.functional.pad(of_cells, (0, 1))).softmax(2)
-        # the mean token of each head, then its values
+        # the null token has no x, so 0 is added; it is never masked, so no row is -inf throughout
+        weight = (score + nn.functional.pad(of_cells, (0, 1))).softmax(2)  # (n, heads, cells + 1)
+        # the mean token of each head, then its values: sum a (V t) = V (sum a t), bias included
         token = weight @ fixed + (weight[..., :-1] @ x) @ self.cell.weight.T  # (n, heads, width)
-        value = self.value.weight.unflatten(0, (self.heads, -1))
+        value = self.value.weight.unflatten(0, (self.heads, -1))  # (heads, part, width)
+        # r, (n, width): each head has its own columns of V
         heard = torch.einsum("nhw,hpw->nhp", token, value).flatten(1) + self.value.bias
         return z + torch.tanh(self.gate) * self.mix(heard), weight.mean(1)
 

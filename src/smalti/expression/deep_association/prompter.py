@@ -1,8 +1,17 @@
 """A gene's meaning in this tissue: gene vectors refined by what a slide looks like.
 
 The pathology-guided genomic prompter of DAM (Zhou et al. 2025, MICCAI). No code and no equation of
-it is public, so the form is ours: a slide speaks through a few context tokens, not through all its
-tiles, so the cost is slides x genes x tokens instead of tiles x genes.
+it is public, only that what is written of genes is refined in rounds by what the image shows. The
+form is ours. Design:
+
+- A slide speaks through a few context tokens, not through all its tiles, so the cost is slides x
+  genes x tokens instead of tiles x genes. A gene is thus made anew for each slide, never for a
+  tile: a tile has its say where it meets the gene, in z . v.
+- Tokens are pooled over all tiles of a slide, so a slide must come whole: in pieces, each piece
+  would make other genes.
+- Each round pools tokens of its own from the same tiles. Only the genes change from round to round.
+- Parts of a slide and of a gene that meet are normalised; the gene itself goes on as it is, with
+  something added.
 """
 
 from __future__ import annotations
@@ -36,6 +45,11 @@ class PromptRound(nn.Module):
         Context tokens of a slide.
     heads
         Of the attention of genes.
+
+    Raises
+    ------
+    InputError
+        If ``width`` is no multiple of ``heads``, or ``n_context`` is below 1.
     """
 
     def __init__(self, width: int, n_context: int = 8, heads: int = 4) -> None:
@@ -46,15 +60,15 @@ class PromptRound(nn.Module):
                 "multiple of heads, n_context at least 1."
             )
         self.heads = heads
-        self.ask = nn.Parameter(torch.randn(n_context, width))
+        self.ask = nn.Parameter(torch.randn(n_context, width))  # q
         self.tile_norm = nn.LayerNorm(width)
         # a bias of K would be the same for all tiles: softmax cannot tell
         self.tile_key = nn.Linear(width, width, bias=False)
-        self.tile_value = nn.Linear(width, width)
+        self.tile_value = nn.Linear(width, width)  # V
         self.gene_norm, self.context_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
         self.mix = nn.Linear(width, width)
-        self.gate = nn.Linear(2 * width, width)
+        self.gate = nn.Linear(2 * width, width)  # G and c: a gate of each column, not of a gene
         nn.init.constant_(self.gate.bias, -2.0)
 
     def context(self, z: Tensor, segments: Segments) -> Tensor:
@@ -62,14 +76,16 @@ class PromptRound(nn.Module):
 
         A slide without tiles has the tokens 0.
         """
-        z = self.tile_norm(z)
-        # K and V meet a few tokens, not all tiles: q (K z) = (q K) z, and sum a (V z) = V (sum a z)
-        ask = self.ask @ self.tile_key.weight / z.shape[1] ** 0.5
+        z = self.tile_norm(z)  # (n, width)
+        # K and V meet a few tokens, not all tiles: q (K z) = (q K) z, sum a (V z) = V (sum a z);
+        # with the bias of V too, as the a of a slide sum to 1
+        ask = self.ask @ self.tile_key.weight / z.shape[1] ** 0.5  # (n_context, width)
         weight = segment.softmax(z @ ask.T, segments)  # (n, n_context)
         # few slides, each with many tiles: a product per slide is faster than a sum per token
         cut = segments.lengths.tolist()
         pooled = [w.T @ t for w, t in zip(weight.split(cut), z.split(cut), strict=True)]
-        tokens = self.tile_value(torch.stack(pooled))
+        tokens = self.tile_value(torch.stack(pooled))  # (n_slides, n_context, width)
+        # nothing pooled leaves the bias of V, which would speak for a slide that has nothing to say
         return tokens * (segments.lengths > 0)[:, None, None]
 
     def forward(self, v: Tensor, context: Tensor) -> Tensor:
@@ -78,12 +94,15 @@ class PromptRound(nn.Module):
         ``context`` is (n_slides, n_context, width).
         """
         seen = self.context_norm(context)
+        # 2 x (n_slides, heads, n_context, part), part = width / heads
         key, value = self.key_value(seen).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
         asks = self.query(self.gene_norm(v)).unflatten(-1, (self.heads, -1)).transpose(-2, -3)
+        # genes that no slide has changed yet ask all slides the same: a view, not a copy
         asks = asks.expand(len(context), *asks.shape[-3:])  # (n_slides, heads, g, part)
         heard = F.scaled_dot_product_attention(asks, key, value)
-        heard = self.mix(heard.transpose(1, 2).flatten(2))
+        heard = self.mix(heard.transpose(1, 2).flatten(2))  # r, (n_slides, g, width)
         v = v.expand_as(heard)
+        # the gate sees both sides: whether a slide is worth hearing depends on the gene that asks
         return v + torch.sigmoid(self.gate(torch.cat([v, heard], dim=2))) * heard
 
 
@@ -110,10 +129,10 @@ class Prompter(nn.Module):
 
     def forward(self, v: Tensor, z: Tensor, segments: Segments) -> Tensor:
         """Genes (g, width) and tiles (n, width) to each slide's genes, (n_slides, g, width)."""
-        out = v.expand(len(segments.lengths), *v.shape)
+        out = v.expand(len(segments.lengths), *v.shape)  # (n_slides, g, width), a view
         if self.enabled:
             for i, look in enumerate(self.rounds):
-                assert isinstance(look, PromptRound)
+                assert isinstance(look, PromptRound)  # a ModuleList forgets what it holds
                 # the first round sees v itself: its queries are made once for all slides
                 out = look(v if i == 0 else out, look.context(z, segments))
         return out

@@ -95,7 +95,11 @@ def correlation(
 def pearson_loss(
     pred: Tensor, target: Tensor, *, axis: Axis = "gene", weights: Tensor | None = None
 ) -> Tensor:
-    """1 - the mean of :func:`correlation`; with axis="gene" a mean weighted by the genes."""
+    """1 - the mean of :func:`correlation`; with axis="gene" a mean weighted by the genes.
+
+    ``pred`` and ``target`` (n_tiles, n_genes), ``weights`` (n_genes,) or None: all the
+    same. Gives a scalar.
+    """
     pred, target = pair(pred, target)
     layout = Layout.of(pred, weights)
     if axis == "gene":
@@ -190,7 +194,10 @@ class CompositeLoss(nn.Module):
         return torch.stack([by[name] * term for name, term in terms.items()]).sum()
 
     def terms(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """The terms in use, each before its weight: mse, pearson, covariance, pathways."""
+        """The terms in use, each before its weight: mse, pearson, covariance, pathways.
+
+        ``pred`` and ``target`` are (n_tiles, n_genes), each term is a scalar.
+        """
         pred, target = pair(pred, target)
         out: dict[str, Tensor] = {}
         with torch.autocast(pred.device.type, enabled=False):

@@ -21,7 +21,15 @@ class Layout(NamedTuple):
 
     @classmethod
     def of(cls, pred: Tensor, weights: Tensor | None, group_of: Tensor | None = None) -> Layout:
-        """Of the columns of ``pred``, in its type."""
+        """Of the G columns of ``pred`` (B, G), in its type.
+
+        ``weights`` (G,), None: all the same; ``group_of`` (G,) int64 codes, None: one group.
+
+        Raises
+        ------
+        InputError
+            If ``weights`` or ``group_of`` has not one number per gene.
+        """
         n_genes = pred.shape[1]
         even = weights is None and group_of is None
         for name, given in (("weights", weights), ("groups", group_of)):
@@ -63,7 +71,7 @@ def _inverse_length(squares: Tensor, size: Tensor) -> Tensor:
 
 
 def error(pred: Tensor, target: Tensor, layout: Layout, huber: float | None) -> Tensor:
-    """Squared error or Huber's loss; groups count the same."""
+    """Squared error or Huber's loss of two (B, G) matrices, a scalar; groups count the same."""
     gap = pred - target
     if huber is None:
         each = gap.square()
@@ -96,7 +104,10 @@ def tile_correlation(pred: Tensor, target: Tensor, layout: Layout) -> Tensor:
 
 
 def covariance(m: Moments, layout: Layout, standardise: bool) -> Tensor:
-    """Mean over the groups of the weighted mean of squared differences."""
+    """Mean over the groups of the weighted mean of squared differences of two (G, G) covariances.
+
+    A scalar; ``standardise`` compares correlations.
+    """
     if len(m.p) < 2:
         return m.p.sum() * 0
     p, y = (m.p * m.over[0], m.y * m.over[1]) if standardise else (m.p, m.y)
@@ -125,7 +136,13 @@ def _symmetric_square(d: Tensor, s: Tensor) -> Tensor:
 
 
 def pair(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in single or double precision, their shapes checked."""
+    """Both, (B, G), in single or double precision, their shapes checked.
+
+    Raises
+    ------
+    InputError
+        If they are not of one shape with two axes, or have no rows.
+    """
     if pred.ndim != 2 or pred.shape != target.shape:
         raise InputError(
             f"pred has shape {tuple(pred.shape)}, target {tuple(target.shape)}: both must be "

@@ -84,7 +84,13 @@ class PathwayLoss(nn.Module):
             self.register_buffer(name, torch.as_tensor(part).to(kind), persistent=False)
 
     def scores(self, x: Tensor) -> Tensor:
-        """(B, G) expression to (B, n_pathways) scores."""
+        """(B, G) expression to (B, n_pathways) scores.
+
+        Raises
+        ------
+        InputError
+            If there are not as many genes as the pathways have.
+        """
         if x.shape[1] != len(self.mean):
             raise InputError(f"there are {x.shape[1]} genes, the pathways have {len(self.mean)}.")
         z = (x - self.mean.to(x.dtype)) * self.inverse_sd.to(x.dtype)

@@ -46,6 +46,11 @@ class GeneTower(nn.Module):
         After each part of a block.
     budget
         Words, with padding, of a chunk.
+
+    Raises
+    ------
+    InputError
+        If ``width`` is no multiple of ``heads``, or another number is below 1.
     """
 
     def __init__(

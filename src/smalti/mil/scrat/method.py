@@ -52,6 +52,16 @@ class ScRAT(NetworkMethod):
     epoch, 256 to a step. Here one fresh draw of each is seen per epoch, 16 to a step (``draws=20``
     has the published number). The authors' stored log used augment=50, epochs=10. Dropout acts on
     the result of the attention, not on its weights. Features are standardised.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> bags = sm.datasets.planted_bags(20, seed=0)
+    >>> model = sm.mil.ScRAT(epochs=1, augment=8, draw=16, width=16, heads=2, progress=False)
+    >>> model.fit(bags).predict_proba(bags).shape  # (n_bags, n_classes)
+    (20, 2)
+    >>> list(model.drivers(bags, top=5))
+    ['predicted', 'group', 'count', 'share', 'expected', 'enrichment']
     """
 
     name: ClassVar[str] = "scrat"
@@ -139,6 +149,11 @@ class ScRAT(NetworkMethod):
             One row per predicted class and type: ``count`` among the top cells, ``share`` of them,
             ``expected`` share of the type among all cells of these samples, and their ratio
             ``enrichment``. (Values of a regression are taken together.)
+
+        Raises
+        ------
+        InputError
+            If the bags have no such column, or the method predicts several labels.
         """
         bags = as_bags(X)
         group = group or self.group
@@ -175,7 +190,7 @@ def _halved(epoch: float) -> float:
 
 
 def mixed_loss(task: Task, output: Output, target: Any) -> Tensor:
-    """Loss of each unit; of a mixture that of both labels, in proportion."""
+    """Loss of each unit, (n_units,); of a mixture that of both labels, in proportion."""
     if isinstance(target, Tensor):  # whole samples, in validation
         return task.loss(output.raw, target)
     one, two, share = target
@@ -187,7 +202,13 @@ def mixed_loss(task: Task, output: Output, target: Any) -> Tensor:
 
 
 class Mixup:
-    """Draws of samples and mixtures of two: units (first, second or -1, seed)."""
+    """Draws of samples and mixtures of two: units (first, second or -1, seed).
+
+    Raises
+    ------
+    InputError
+        If a number is too small, or mixtures alone are asked for and none are made.
+    """
 
     def __init__(
         self, *, draw: int, draws: int, augment: int, alpha: float, pool: int, mix: str,
@@ -204,7 +225,11 @@ class Mixup:
     def epoch(
         self, train: np.ndarray, target: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """Every training sample, and ``augment`` pairs, each ``draws`` times, shuffled."""
+        """Every training sample, and ``augment`` pairs, each ``draws`` times, shuffled.
+
+        (n_units, 3) int64: first, second or -1, seed. ``train`` (n_train,) are positions of bags,
+        ``target`` and ``lengths`` have one row per bag of the store.
+        """
         alone = np.stack([train, np.full(len(train), -1)], 1)
         pairs = self._pairs(train, target, rng)
         units = np.repeat(pairs if self.inter_only else np.concatenate([alone, pairs]),
@@ -227,12 +252,12 @@ class Mixup:
         return np.stack([train[first], train[np.array(second, dtype=np.int64)]], 1)
 
     def weight(self, units: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Weight of the sample; of a mixture that of both, in proportion."""
+        """(n_units,) weight of the sample; of a mixture that of both, in proportion."""
         share = self.shares(units)
         return (share * weight[units[:, 0]] + (1 - share) * weight[units[:, 1]]).astype(np.float32)
 
     def target(self, units: np.ndarray, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Both labels, and the share of the first."""
+        """Both labels of (n_units, 3) units, and the share of the first, (n_units,)."""
         first, second = (torch.as_tensor(u, device=target.device) for u in units[:, :2].T)
         share = torch.as_tensor(self.shares(units), device=target.device)
         return target[first], target[torch.where(second < 0, first, second)], share
@@ -243,7 +268,7 @@ class Mixup:
         return np.where(units[:, 1] < 0, 1.0, mixed)
 
     def batch(self, store: Store, units: np.ndarray) -> Batch:
-        """Cells of each unit: drawn without replacement, or mixed in pairs of one type."""
+        """Cells of (n_units, 3) units: drawn without replacement, or mixed in pairs of one type."""
         self._index(store)
         parts = [self._rows(*map(int, unit)) for unit in units]
         lengths = np.array([len(p[0]) for p in parts])
