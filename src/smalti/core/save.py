@@ -47,7 +47,13 @@ def save(method: Any, folder: Path) -> None:
 
 
 def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """All that a fitted method is: a note that JSON can hold, and tensors of any shape by name."""
+    """All that a fitted method is: a note that JSON can hold, and tensors of any shape by name.
+
+    Raises
+    ------
+    InputError
+        If a method or a step could not be found again, because its class is not known by name.
+    """
     needs = needs_of(method)  # refused before anything is written
     for step in method.steps_:
         if KNOWN_STEPS.get(step.name) is not type(step):
