@@ -266,6 +266,7 @@ def run(
         if isinstance(stage, Sweep):
             sweep(stage, fit, bags, store, progress)
         else:
+            stage = stage if stage.begin is None else stage.begin(stage, store)
             runner = Runner(fabric, stage, store, fit)
             with few_threads(stage, fit, store):
                 descend(runner, checkpoint=checkpoint, progress=progress)

@@ -149,16 +149,10 @@ class GeneEnsemble(ZeroShotMethod):
 
     def spread(self, X: Any, genes: Any) -> np.ndarray:
         """(parts, n_tiles, n_genes) float32: the prediction of each member."""
-        check_is_fitted(self)
-        network: Any = self.network_
-        try:
-            parts = []
-            for j in range(self.parts):
-                network.only = j
-                parts.append(self.predict(X, genes))
-        finally:
-            network.only = None
-        return np.stack(parts)
+        outputs = self._outputs(self._read_new(X), named(genes))
+        return np.concatenate(
+            [out.extra["members"].float().numpy(force=True) for out, _ in outputs], axis=1
+        )
 
     @classmethod
     def example(cls) -> GeneEnsemble:
@@ -182,7 +176,6 @@ class _Team(nn.Module):
             for j, kept in enumerate(self.kept)
         )  # fmt: skip
         self.register_buffer("expects", torch.zeros(7))
-        self.only: int | None = None
 
     def genes(self, table: GeneTable) -> list[Any]:
         """What each member must know, with the genes that it has seen."""
@@ -200,13 +193,11 @@ class _Team(nn.Module):
         return out
 
     def forward(self, batch: Batch) -> Output:
-        ready, parts = batch.genes, []
-        for j, (member, genes) in enumerate(zip(self.members, ready, strict=True)):
-            if self.only in (None, j):
-                batch.genes = genes
-                parts.append(member(batch).raw)
-        batch.genes = ready
-        return Output(torch.stack(parts).mean(0))
+        each = torch.stack([
+            member(Batch(batch.views, batch.segments, batch.instance, batch.bag, genes)).raw
+            for member, genes in zip(self.members, batch.genes, strict=True)
+        ])  # fmt: skip
+        return Output(each.mean(0), extra={"members": each})
 
 
 def _clues(model: ZeroShotMethod, genes: tuple[str, ...], guess: np.ndarray) -> np.ndarray:

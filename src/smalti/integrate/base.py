@@ -32,7 +32,7 @@ from smalti.bags import Bags, as_bags
 from smalti.batch import Shape
 from smalti.columns import Columns
 from smalti.core.estimator import Estimator
-from smalti.core.fit import Fit
+from smalti.core.fit import Fit, fresh
 from smalti.core.identity import model_digest
 from smalti.core.instances import Rows, as_array, own_loss
 from smalti.core.stage import Gradient, Stage, warm_cosine
@@ -104,8 +104,9 @@ class Integration(Estimator):
         for name, view in raw.x.items():
             if len(view.shape) != 2:
                 raise InputError(f"view {name!r} holds images: integration takes tables.")
-        self.cells_ = raw.rows_digest
-        return self._train(raw, self._steps(raw), checkpoint)
+        with fresh(self):
+            self.cells_ = raw.rows_digest
+            return self._train(raw, self._steps(raw), checkpoint, self.prepare)
 
     def _steps(self, bags: Bags) -> Any:
         """What ``preprocess`` means for these bags."""

@@ -28,7 +28,7 @@ from smalti.batch import Shape
 from smalti.columns import Columns
 from smalti.core import training
 from smalti.core.estimator import Estimator
-from smalti.core.fit import Fit
+from smalti.core.fit import Fit, fresh
 from smalti.core.instances import as_array
 from smalti.core.stage import Gradient, Stage, task_loss
 from smalti.core.store import Store, pack
@@ -98,7 +98,9 @@ class Method(Estimator):
         InputError
             If labels are missing or constant, or a feature is NaN or infinite.
         """
-        return self._train(self._read_training(X, y), self.preprocess, checkpoint)
+        with fresh(self):
+            raw = self._read_training(X, y)
+            return self._train(raw, self.preprocess, checkpoint, self.prepare)
 
     def predict(self, X: Any) -> np.ndarray:
         """(n_bags,) classes or values as they stood in training; (n_bags, n_labels) for labels."""
