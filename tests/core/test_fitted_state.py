@@ -1,6 +1,7 @@
 """A fit sets what a model file holds and nothing else; one that fails sets nothing."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import torch
 
 import smalti as sm
 from smalti.core import training
+from smalti.core.save import NOTE, digest_of
 from smalti.datasets import (
     planted_bags,
     planted_modalities,
@@ -131,6 +133,23 @@ def test_a_file_changes_no_setting_of_vectors(given, tmp_path):
     np.testing.assert_array_equal(
         again.predict(bags, vectors.names), model.predict(bags, vectors.names)
     )
+
+
+def test_a_file_that_counts_its_units_as_bags_is_read(tmp_path):
+    """As files written before the word was changed."""
+    bags = planted_slides(3, 16, n_genes=8)
+    model = sm.make("knn", progress=False).fit(bags)
+    model.save(tmp_path / "model")
+    path = tmp_path / "model" / NOTE
+    note = json.loads(path.read_text())
+    del note["note_sha256"]
+    note["shape"]["n_bags"] = note["shape"].pop("n_units")
+    note["note_sha256"] = digest_of(note)
+    path.write_text(json.dumps(note))
+    loaded = sm.load(tmp_path / "model")
+    assert loaded.shape_ == model.shape_
+    assert loaded.shape_.n_units == 48
+    np.testing.assert_array_equal(loaded.predict(bags), model.predict(bags))
 
 
 def test_a_stage_that_begins_is_given_the_store():

@@ -64,7 +64,7 @@ def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         "columns": dataclasses.asdict(method.columns_),
         "task": {k: getattr(method.task_, k) for k in ("kind", "column", "classes", "center",
                                                        "scale", "trials")},
-        "shape": {"views": dict(method.shape_.views), "n_bags": method.shape_.n_bags,
+        "shape": {"views": dict(method.shape_.views), "n_units": method.shape_.n_units,
                   "outputs": method.shape_.outputs, "groups": method.shape_.groups,
                   "meaning": method.shape_.meaning},
         "more": state.note,

@@ -21,7 +21,7 @@ from smalti.expression.losses.composite import correlation
 from smalti.expression.output import as_slides, named, with_target
 from smalti.expression.zero_shot import ZeroShotMethod
 from smalti.nn.gene_table import GeneTable
-from smalti.solve.leave_out import tuning_groups
+from smalti.solve.leave_out import tuning_folds
 
 
 class GeneEnsemble(ZeroShotMethod):
@@ -99,11 +99,11 @@ class GeneEnsemble(ZeroShotMethod):
 
     def _calibrated(self, part: np.ndarray, bags: Bags) -> np.ndarray:
         """(7,) coefficients of Fisher's z, s.d. of r about it, and the range that r had."""
-        groups = tuning_groups(bags)[0]
+        folds = tuning_folds(bags)[0]
         names = np.asarray(bags.features["counts"])
         rows, reached = [], []
         for j in range(self.parts):
-            out = groups == np.unique(groups)[j % len(np.unique(groups))]
+            out = folds == np.unique(folds)[j % len(np.unique(folds))]
             held, rest = bags.keep(out), bags.keep(~out)
             model = self._without(j, part, rest)
             genes = tuple(names[part == j])

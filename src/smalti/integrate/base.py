@@ -53,11 +53,14 @@ class Integration(Estimator):
         Whether its network can decode, so that ``reconstruct`` and ``impute`` exist.
     transductive
         Whether it embeds the cells that it was fitted on, and no others.
+    takes_counts
+        Whether it takes raw counts only, and so decodes expected counts.
     """
 
     room: ClassVar[str] = "integrate"
     reconstructs: ClassVar[bool] = True
     transductive: ClassVar[bool] = False
+    takes_counts: ClassVar[bool] = False
     missing: ClassVar[bool] = True
 
     preprocess: Any = "auto"  # or by view: {"rna": "normalize,log1p", "protein": "clr"}
@@ -352,7 +355,7 @@ class NetworkIntegration(Integration):
         from smalti.nn.modalities import blocks_sweep
 
         yield blocks_sweep()
-        of_an_epoch = math.ceil(shape.n_bags / self.batch_size)
+        of_an_epoch = math.ceil(shape.n_units / self.batch_size)
         epochs = max(self.epochs, math.ceil(self.min_steps / of_an_epoch))
         yield Gradient(
             epochs=epochs, lr=self.lr, batch_size=self.batch_size, sampler=Rows(),
