@@ -95,8 +95,8 @@ class Shape:
         View name -> shape of one instance: (n_features,) or (channels, height, width).
     task
         The fitted task.
-    n_bags
-        Training bags; training cells of an integration, training tiles of an expression method.
+    n_units
+        Training units: bags, cells of an integration, tiles of a method of expression.
     levels
         Names of the groups of instances (cell types), where the method has asked for them.
     n_covariates
@@ -109,7 +109,7 @@ class Shape:
 
     views: Mapping[str, tuple[int, ...]]
     task: Task
-    n_bags: int
+    n_units: int
     levels: tuple[str, ...] = ()
     n_covariates: int = 0
     outputs: tuple[str, ...] = ()

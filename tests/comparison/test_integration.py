@@ -382,7 +382,7 @@ class Expects(BlockPCA):
     """Takes counts and decodes expected counts, which are no whole numbers."""
 
     name = ""  # not to be found as a method
-    counts = True
+    takes_counts = True
 
     def reconstruct(self, X):
         return {k: np.expm1(np.log1p(v) * 0.99) for k, v in self.inputs(X).items()}

@@ -11,7 +11,7 @@ from smalti.datasets.programmes import planted_programmes
 from smalti.errors import InputError
 from smalti.scores.expression_metrics import pearson_slides
 from smalti.solve.bilinear import BilinearPath, Side
-from smalti.solve.leave_out import tuning_groups
+from smalti.solve.leave_out import tuning_folds
 
 PENALTIES = (0.01, 1.0, 300.0)
 # (tiles, features, genes, width): tall and wide on either side, in all four ways
@@ -162,7 +162,7 @@ def test_the_tuned_penalties_are_the_best_of_refits(vague, grid):
     x = bags.table("X_planted").astype(np.float64)
     x = (x - x.mean(0)) / x.std(0)
     t, y = unit(vectors.x.astype(np.float64)), model.measured(bags)
-    groups, part = tuning_groups(bags)[0], np.random.default_rng(0).permutation(24) % 3
+    groups, part = tuning_folds(bags)[0], np.random.default_rng(0).permutation(24) % 3
     assert len(np.unique(groups)) == 3  # donors
     error, level = np.zeros((4, 4)), np.zeros(4)
     for group, k in itertools.product(np.unique(groups), range(3)):

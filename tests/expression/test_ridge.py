@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from smalti.datasets import planted_slides
 from smalti.errors import InputError
 from smalti.expression.ridge import Ridge
-from smalti.solve.leave_out import tuning_groups
+from smalti.solve.leave_out import tuning_folds
 from smalti.solve.ridge import ALPHAS, left_out, ridge_path, tune
 
 
@@ -76,7 +76,7 @@ def test_constant_features_and_genes():
 
 def test_the_penalty_is_chosen_by_donors():
     bags = planted_slides(8, 30, donors=4)
-    groups, what = tuning_groups(bags)
+    groups, what = tuning_folds(bags)
     assert what == "donor"
     model = Ridge(progress=False).fit(bags)
     error = tune(bags.table("X_planted"), model.measured(bags), groups)
@@ -86,11 +86,11 @@ def test_the_penalty_is_chosen_by_donors():
     np.testing.assert_allclose(own.network_.alpha.numpy(), chosen, rtol=1e-5)
 
 
-def test_groups_to_leave_out():
+def test_folds_to_leave_out():
     bags = planted_slides(4, 25, donors=2)
-    assert tuning_groups(bags)[1] == "donor"
-    assert tuning_groups(bags[[0, 2]])[1] == "slide"  # two slides of one donor
-    codes, what = tuning_groups(bags[[0]])
+    assert tuning_folds(bags)[1] == "donor"
+    assert tuning_folds(bags[[0, 2]])[1] == "slide"  # two slides of one donor
+    codes, what = tuning_folds(bags[[0]])
     assert what == "strip of the slide"
     xy = bags[[0]].instance["y_um" if np.ptp(bags[[0]].instance["x_um"]) == 0 else "x_um"]
     assert len(np.unique(codes)) == 5

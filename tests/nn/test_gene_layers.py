@@ -131,10 +131,10 @@ def test_near_edges_of_grids():
     inner = lists(near_edges(square(5, 112.0), cut(25)))[12]
     assert inner[:4] == [7, 11, 13, 17]  # the four at one pitch, then the leftmost corner
     assert inner[4] == 6
-    counts = near_edges(square(5, 112.0), cut(25), k=8).counts.view(5, 5)
+    counts = near_edges(square(5, 112.0), cut(25), k=8).degrees.view(5, 5)
     assert (counts[1:-1, 1:-1] == 8).all()  # one ring within sqrt(2)
     assert counts[0, 0] == 3
-    ring = near_edges(hexagons(7, 55.0), cut(49), k=8).counts.view(7, 7)
+    ring = near_edges(hexagons(7, 55.0), cut(49), k=8).degrees.view(7, 7)
     assert (ring[1:-1, 1:-1] == 6).all()  # the second ring is sqrt(3) away
     both = near_edges(torch.cat([square(3, 1.0), square(3, 900.0)]), cut(9, 9))
     assert lists(both)[9:] == [[i + 9 for i in e] for e in lists(both)[:9]]  # each its own pitch

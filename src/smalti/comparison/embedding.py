@@ -138,7 +138,7 @@ def _reconstruction(model: Integration, held: Bags) -> dict[str, float]:
     if not model.reconstructs:
         return {"ors": float("nan")}
     x, y = model.inputs(held), model.reconstruct(held)
-    if getattr(model, "counts", False):  # distances of counts would be those of library sizes
+    if model.takes_counts:  # distances of counts would be those of library sizes
         words = guess_steps(Bags.from_rows(x, np.arange(held.n_instances)))
         # expected counts are no whole numbers, which the step "normalize" refuses
         deep = [k for k, word in words.items() if word.startswith("normalize,")]

@@ -221,7 +221,7 @@ def _add_baselines(lineup: Lineup, bags: Bags) -> None:
 def _fit_out(lineup: Lineup, task: Task, preprocess: Any) -> None:
     """Give steps to those that have none; leave out those that cannot learn this target."""
     for label, method in list(lineup.methods.items()):
-        if preprocess is not None and method.preprocess is None and not method.counts:
+        if preprocess is not None and method.preprocess is None and not method.takes_counts:
             method.set_params(preprocess=preprocess)
         if method.task and _other_scale(method.task, task.kind):
             lineup.drop(label, f"{label} has task={method.task!r}, the target is {task.kind}: "

@@ -38,7 +38,7 @@ def _data(cls: type[Method], n_bags: int = 30, **kwargs: object) -> Bags:
 def _planted(cls: type[Method], n_bags: int, **kwargs: object) -> Bags:
     """Planted bags; as counts for a method that takes no others."""
     bags = planted_bags(n_bags, **kwargs)  # type: ignore[arg-type]
-    if not cls.counts:
+    if not cls.takes_counts:
         return bags
     table = np.floor(3 * np.exp(np.clip(bags.table(), -3, 3))).astype(np.float32)
     return dataclasses.replace(bags, x={"x": table})

@@ -21,7 +21,7 @@ from torch import nn
 from smalti.bags import Bags
 from smalti.batch import Shape
 from smalti.core import training
-from smalti.core.fit import Fit
+from smalti.core.fit import Fit, FittedState
 from smalti.core.identity import identity
 from smalti.core.save import save
 from smalti.core.stage import Stage
@@ -31,7 +31,7 @@ from smalti.preprocess import fit_steps, steps_of
 from smalti.system.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     class BaseEstimator:
         """scikit-learn's, which has no types: below an unknown base no setting is checked."""
@@ -146,11 +146,18 @@ class Estimator(BaseEstimator):
         """
         save(self, Path(folder))
 
-    def _train(self, raw: Bags, steps: Any, checkpoint: str | Path | None) -> Self:
-        """Preprocess, train, adopt."""
+    def _train(
+        self, raw: Bags, steps: Any, checkpoint: str | Path | None,
+        prepare: Callable[[Bags, np.ndarray, torch.device], Fit],
+    ) -> Self:  # fmt: skip
+        """Preprocess, train, adopt.
+
+        ``prepare`` sets up the fit on some of the bags, by their positions, as the kind of method
+        asks for: what is learned from them, the split, the network.
+        """
         fabric = training.make_fabric(self.accelerator, self.devices, self.precision)
         self.steps_, bags = fit_steps(steps_of(steps), raw)
-        job = self.prepare(bags, np.arange(len(bags)), fabric.device)
+        job = prepare(bags, np.arange(len(bags)), fabric.device)
         store = self._store(bags, fabric.device)
         kept = None
         if checkpoint is not None:
@@ -162,10 +169,6 @@ class Estimator(BaseEstimator):
         if kept is not None and not fabric.global_rank:
             kept.remove()
         return self.adopt(job, raw)
-
-    def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
-        """Set up a fit on some of the bags, (k,) positions: its split and its network."""
-        raise NotImplementedError
 
     def _unlabelled(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
         """A fit of bags without labels, of equal weight, none of them held out."""
@@ -194,8 +197,6 @@ class Estimator(BaseEstimator):
         self.n_features_in_ = int(view.shape[1])
         if bags.features.get(name):
             self.feature_names_in_ = np.asarray(bags.features[name], dtype=object)
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
         self.n_parameters_ = sum(p.numel() for p in job.network.parameters())
         return self
 
@@ -206,12 +207,18 @@ class Estimator(BaseEstimator):
     def _store(self, bags: Bags, device: torch.device) -> Store:
         return Store(bags, device, self._dtype, self.columns_, sparse=self.sparse)
 
-    def _more(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """What a model file must hold beside the network, and :meth:`_take_more` takes back."""
-        return {}, {}
+    def fitted_state(self) -> FittedState:
+        """What a model file must hold beside the network; :meth:`from_state` reads it."""
+        return FittedState()
 
-    def _take_more(self, note: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Take back what :meth:`_more` gave, before the network is built."""
+    @classmethod
+    def from_state(cls, settings: dict[str, Any], state: FittedState) -> Self:
+        """A method with the settings of a model file and its :meth:`fitted_state`, no network yet.
+
+        A setting that JSON cannot hold stands in the file as a text; what it stands for is in the
+        state.
+        """
+        return cls(**settings)
 
     def _check_present(self, bags: Bags) -> Bags:
         """Refuse gaps where a method has no answer to them."""

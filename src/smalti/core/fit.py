@@ -1,9 +1,11 @@
-"""What a fit is: its network, its bags and its randomness; and where in its plan it stands."""
+"""What a fit is: its network, its bags and its randomness; where in its plan it stands; its end."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -48,4 +50,39 @@ class Place:
     epoch: int = 0
     step: int = 0  # the next one of the epoch
     order: np.ndarray | None = None  # of this epoch: (n,) bags, or (n_units, k) of a sampler
-    loss: Tensor | None = None  # a scalar, float64, summed over the bags of this epoch
+    loss: Tensor | None = None  # () float64, summed over the bags of this epoch
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedState:
+    """What a fitted method holds beside its network, as a model file can hold it.
+
+    Attributes
+    ----------
+    note
+        What JSON can hold.
+    arrays
+        The rest, by name.
+    """
+
+    note: dict[str, Any] = dataclasses.field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+
+@contextmanager
+def fresh(model: Any) -> Iterator[None]:
+    """Fit a model with nothing left of an earlier fit; if that fails, it is as it was before.
+
+    A fit sets what it learns as it goes. Cut short, it would leave the steps and the genes of the
+    new data beside the network of the old ones.
+    """
+    before = dict(vars(model))
+    for name in before:
+        if name.endswith("_"):
+            delattr(model, name)
+    try:
+        yield
+    except BaseException:
+        vars(model).clear()
+        vars(model).update(before)
+        raise

@@ -15,9 +15,10 @@ import torch
 from smalti.batch import Shape
 from smalti.columns import Columns
 from smalti.core.checkpoint import read_tensors
+from smalti.core.fit import FittedState
 from smalti.core.identity import identity
 from smalti.core.needs import meet
-from smalti.core.registry import make, own
+from smalti.core.registry import class_of, own
 from smalti.core.save import MORE, NOTE, STEPS, WEIGHTS, digest_of
 from smalti.errors import InputError
 from smalti.preprocess import from_state
@@ -87,28 +88,30 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
     """The method that :func:`describe` described; its tensors may have any shape."""
     settings = {k: tuple(v) if isinstance(v, list) and k != "preprocess" else v
                 for k, v in note["settings"].items()}  # fmt: skip
-    method = make(note["method"], **settings)
+    arrays, more = (
+        {k.removeprefix(prefix): tensors.pop(k).numpy() for k in list(tensors)
+         if k.startswith(prefix)} for prefix in (STEPS, MORE)
+    )  # fmt: skip
+    state = FittedState(note.get("more", {}), more)
+    method = class_of(note["method"], settings).from_state(settings, state)
     column, classes = note["task"]["column"], tuple(note["task"]["classes"])
     column = tuple(column) if isinstance(column, list) else column
     method.task_ = Task(**(note["task"] | {"classes": classes, "column": column}))
     views = {k: tuple(v) for k, v in note["shape"]["views"].items()}
     known = note["columns"]
     method.columns_ = Columns(known["group"], tuple(known["levels"]), tuple(known["covariates"]))
-    method.shape_ = Shape(views, method.task_, note["shape"]["n_bags"], method.columns_.levels,
+    n_units = note["shape"]["n_units" if "n_units" in note["shape"] else "n_bags"]  # older files
+    method.shape_ = Shape(views, method.task_, n_units, method.columns_.levels,
                           method.columns_.n_covariates, tuple(note["shape"].get("outputs", ())),
                           tuple(note["shape"].get("groups", ())),
                           tuple(note["shape"].get("meaning", ())))  # fmt: skip
     if method.shape_.outputs:
         method.genes_ = method.shape_.outputs
-    arrays, more = (
-        {k.removeprefix(prefix): tensors.pop(k).numpy() for k in list(tensors)
-         if k.startswith(prefix)} for prefix in (STEPS, MORE)
-    )  # fmt: skip
-    method._take_more(note.get("more", {}), more)
-    spec = settings.get("preprocess")
-    if not (spec is None or isinstance(spec, str)):
+    # "auto" that came to no steps stands there as it was said
+    steps = settings.get("preprocess") if note["preprocess"] else None
+    if not (steps is None or isinstance(steps, str)):
         own("integrate")  # an integration may be among the steps: its file makes it known
-    method.steps_ = from_state(spec, arrays, note["preprocess"])
+    method.steps_ = from_state(steps, arrays, note["preprocess"])
     method.inputs_ = {k: tuple(v) for k, v in note["inputs"].items()}
     with torch.random.fork_rng(devices=[]):
         method.network_ = method.network(method.shape_)

@@ -123,18 +123,10 @@ def make(name: str, **settings: Any) -> Any:
     'umint'
     """
     name, _, preset = name.partition(":")
-    found = known(name)
-    if found is None:
-        names = [k for room in (*ROOMS, "features") for k in methods(room)]
-        raise InputError(f"no method {name!r}; there are {', '.join(names)}.")
-    cls = found.cls
+    cls = class_of(name, settings)
     if preset and preset not in cls.presets:
         there = ", ".join(cls.presets) or "none"
         raise InputError(f"{name} has no preset {preset!r}; there are {there}.")
-    fields = {f.name for f in dataclasses.fields(cls)}
-    wrong = sorted(set(settings) - fields)
-    if wrong:
-        raise InputError(f"{name} has no setting {wrong[0]!r}; it has {', '.join(sorted(fields))}.")
     return cls(**(cls.presets.get(preset, {}) | settings))
 
 
@@ -202,6 +194,25 @@ def made(spec: Any) -> Any:
         settings = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items()}
         return make(str(settings.pop("method", "")), **settings)
     return clone(spec)
+
+
+def class_of(name: str, settings: Mapping[str, Any]) -> type[Any]:
+    """The class of a method, by the method's name and without a preset.
+
+    Raises
+    ------
+    InputError
+        If no method is called so, or it has not one of the settings.
+    """
+    found = known(name)
+    if found is None:
+        names = [k for room in (*ROOMS, "features") for k in methods(room)]
+        raise InputError(f"no method {name!r}; there are {', '.join(names)}.")
+    fields = {f.name for f in dataclasses.fields(found.cls)}
+    wrong = sorted(set(settings) - fields)
+    if wrong:
+        raise InputError(f"{name} has no setting {wrong[0]!r}; it has {', '.join(sorted(fields))}.")
+    return found.cls
 
 
 def find(room: str, class_name: str) -> type[Any]:

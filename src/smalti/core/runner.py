@@ -80,11 +80,11 @@ class Runner:
         if self.stage.cache is None:
             return []
         everything = np.arange(len(self.store.lengths))
-        groups = pack(
+        packs = pack(
             everything, self.store.lengths, 4096, self.store.most(self.stage.max_instances)
         )
         self.fit.network.eval()
-        parts = [self.stage.cache(self.fit.network, b) for b in self.store.stream(groups)]
+        parts = [self.stage.cache(self.fit.network, b) for b in self.store.stream(packs)]
         for name in parts[0]:
             self.store.views[name] = torch.cat([p[name] for p in parts])
         return list(parts[0])
@@ -96,42 +96,42 @@ class Runner:
         for name, parameter in self.fit.network.named_parameters():
             parameter.requires_grad_(self.movable[name])
 
-    def _loss(self, group: np.ndarray) -> Tensor:
+    def _loss(self, units: np.ndarray) -> Tensor:
         """Weighted sum of the losses of this process's share of the bags, ().
 
-        ``group`` are (n_bags,) positions of bags, or (n_units, k) units of the sampler.
+        ``units`` are (n_bags,) positions of bags, or (n_units, k) units of the sampler.
         """
         rank, world = self.fabric.global_rank, self.fabric.world_size
-        mine = group[rank::world]
-        units = mine if len(mine) else group[:1]  # every process must take part in the step
+        mine = units[rank::world]
+        own = mine if len(mine) else units[:1]  # every process must take part in the step
         # validation sees whole bags, whatever the training is made of
         sampler = self.stage.sampler if self.fit.network.training else None
         if sampler is None:
-            at = torch.from_numpy(units).to(self.store.device)
-            batch, target, weight = self.store.batch(units), self.target[at], self.weight[at]
+            at = torch.from_numpy(own).to(self.store.device)
+            batch, target, weight = self.store.batch(own), self.target[at], self.weight[at]
         else:
-            batch, target = sampler.batch(self.store, units), sampler.target(units, self.target)
-            weight = torch.as_tensor(sampler.weight(units, self.fit.weight)).to(self.weight)
+            batch, target = sampler.batch(self.store, own), sampler.target(own, self.target)
+            weight = torch.as_tensor(sampler.weight(own, self.fit.weight)).to(self.weight)
         output: Output = self.module(batch)
         output.raw = output.raw.to(self.store.dtype)
         losses = self.stage.loss(self.fit.task, output, target)  # (n_units,)
         return (losses * weight).sum() * (len(mine) > 0)
 
-    def step(self, group: np.ndarray) -> Tensor:
+    def step(self, units: np.ndarray) -> Tensor:
         """One step down the gradient; the mean loss before it, ().
 
-        ``group`` are (n_bags,) positions of bags, or (n_units, k) units of the sampler. The loss
+        ``units`` are (n_bags,) positions of bags, or (n_units, k) units of the sampler. The loss
         stays on the device: to read it would make every step wait for the last.
         """
         self.fit.network.train()
         world, sampler, weight = self.fabric.world_size, self.stage.sampler, self.fit.weight
-        mass = weight[group] if sampler is None else sampler.weight(group, weight)  # (n_units,)
+        mass = weight[units] if sampler is None else sampler.weight(units, weight)  # (n_units,)
         share = world / float(mass.sum())  # DDP averages over the processes
         self.optimizer.zero_grad(set_to_none=True)
-        pieces = min(self.stage.accumulate, len(group))
+        pieces = min(self.stage.accumulate, len(units))
         total = torch.zeros((), device=self.store.device)
         with noise.drawn_from(self.fit.noise):
-            for piece in np.array_split(group, pieces):
+            for piece in np.array_split(units, pieces):
                 loss = self._loss(piece) * share
                 self.fabric.backward(loss)
                 total = total + loss.detach()
@@ -142,11 +142,11 @@ class Runner:
     def evaluate(self) -> float:
         """Mean loss of the validation bags, reduced over the processes."""
         self.fit.network.eval()
-        groups = pack(
+        packs = pack(
             self.fit.valid, self.store.lengths, max(64, self.stage.batch_size),
             self.store.most(self.stage.max_instances),
         )  # fmt: skip
-        total = sum(self._loss(g).double() for g in groups)
+        total = sum(self._loss(g).double() for g in packs)
         if self.fabric.world_size > 1:
             total = self.fabric.all_reduce(total, reduce_op="sum")
         return float(total) / float(self.fit.weight[self.fit.valid].sum())

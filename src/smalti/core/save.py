@@ -64,8 +64,9 @@ def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     tensors = {k: v.detach().cpu().contiguous() for k, v in method.network_.state_dict().items()}
     for name, values in state_of(method.steps_).items():
         tensors[f"{STEPS}{name}"] = torch.as_tensor(np.ascontiguousarray(values))
-    more, arrays = method._more()
-    tensors |= {f"{MORE}{k}": torch.as_tensor(np.ascontiguousarray(v)) for k, v in arrays.items()}
+    state = method.fitted_state()
+    for name, values in state.arrays.items():
+        tensors[f"{MORE}{name}"] = torch.as_tensor(np.ascontiguousarray(values))
     note = {
         "smalti": __version__,
         "method": method.name,
@@ -77,10 +78,10 @@ def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         "columns": dataclasses.asdict(method.columns_),
         "task": {k: getattr(method.task_, k) for k in ("kind", "column", "classes", "center",
                                                        "scale", "trials")},
-        "shape": {"views": dict(method.shape_.views), "n_bags": method.shape_.n_bags,
+        "shape": {"views": dict(method.shape_.views), "n_units": method.shape_.n_units,
                   "outputs": method.shape_.outputs, "groups": method.shape_.groups,
                   "meaning": method.shape_.meaning},
-        "more": more,
+        "more": state.note,
         "inputs": method.inputs_,
         "features": method.features_,
         "cells": getattr(method, "cells_", None),

@@ -98,6 +98,9 @@ class Gradient:
     cache
         Computes tensors of the instances that stay the same in this stage, once; they are then
         among the views of each batch.
+    begin
+        Completes the stage when its turn comes, where a loss or a sampler needs the bags as
+        tensors, or tensors on their device: those belong to the stage and end with it.
     accumulate
         Pieces in which the gradient of a step is computed, where memory is short. A loss that
         compares the units of a step sees those of a piece only.
@@ -119,6 +122,7 @@ class Gradient:
     moves: tuple[str, ...] = ()
     sampler: Sampler | None = None
     cache: Callable[[nn.Module, Batch], dict[str, Tensor]] | None = None
+    begin: Callable[[Gradient, Store], Gradient] | None = None
     accumulate: int = 1
     name: str = "gradient"
 

@@ -133,18 +133,18 @@ class Store:
     def _ints(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, non_blocking=True)
 
-    def stream(self, groups: Sequence[np.ndarray]) -> Iterator[Batch]:
-        """Batches of groups of bags, in order; the next is read while the present one is used.
+    def stream(self, packs: Sequence[np.ndarray]) -> Iterator[Batch]:
+        """Batches of packs of bags, in order; the next is read while the present one is used.
 
-        Each group is (k,) positions of bags.
+        Each pack is (k,) positions of bags.
         """
-        if not self.streams or len(groups) < 2:
-            yield from map(self.batch, groups)
+        if not self.streams or len(packs) < 2:
+            yield from map(self.batch, packs)
             return
         with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(self.batch, groups[0])
-            for group in groups[1:]:
-                ready, ahead = ahead.result(), pool.submit(self.batch, group)
+            ahead = pool.submit(self.batch, packs[0])
+            for bags in packs[1:]:
+                ready, ahead = ahead.result(), pool.submit(self.batch, bags)
                 yield ready
             yield ahead.result()
 
@@ -198,13 +198,13 @@ def pack(
     """
     if lengths[order].sum() <= max_instances or batch_size == 1:
         return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    groups: list[np.ndarray] = []
+    packs: list[np.ndarray] = []
     start, held = 0, 0  # where the open batch begins, and its instances so far
     for i, bag in enumerate(order):
         n = int(lengths[bag])
         if i > start and (i - start == batch_size or held + n > max_instances):
-            groups.append(order[start:i])
+            packs.append(order[start:i])
             start, held = i, 0
         held += n
-    groups.append(order[start:])
-    return groups
+    packs.append(order[start:])
+    return packs

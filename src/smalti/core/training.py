@@ -144,14 +144,14 @@ def _epoch(runner: Runner, place: Place, checkpoint: Checkpoint | None) -> None:
         place.order = _order(fit, stage, store)
         # float64: many small float32 losses are added
         place.loss = torch.zeros((), dtype=torch.float64, device=store.device)
-    groups = _steps(place.order, stage, store)
-    while place.step < len(groups):
-        group = groups[place.step]
+    steps = _steps(place.order, stage, store)
+    while place.step < len(steps):
+        units = steps[place.step]
         if stage.schedule is not None or place.step == 0:
-            at = place.epoch + place.step / len(groups)
+            at = place.epoch + place.step / len(steps)
             for settings in runner.optimizer.param_groups:
                 settings["lr"] = stage.lr * (stage.schedule(at) if stage.schedule else 1.0)
-        place.loss += runner.step(group) * len(group)
+        place.loss += runner.step(units) * len(units)
         place.step += 1
         if checkpoint is not None:
             checkpoint.save_gradient(runner, fit, place)
@@ -169,8 +169,8 @@ def _steps(order: np.ndarray, stage: Gradient, store: Store) -> list[np.ndarray]
     if stage.sampler is not None:
         return [order[i : i + stage.batch_size] for i in range(0, len(order), stage.batch_size)]
     most = store.most(stage.max_instances)
-    groups = pack(order, store.lengths, stage.batch_size, most)
-    return [np.sort(g) for g in groups]
+    packs = pack(order, store.lengths, stage.batch_size, most)
+    return [np.sort(bags) for bags in packs]
 
 
 def _end_epoch(runner: Runner, place: Place, progress: Progress) -> None:
@@ -266,6 +266,7 @@ def run(
         if isinstance(stage, Sweep):
             sweep(stage, fit, bags, store, progress)
         else:
+            stage = stage if stage.begin is None else stage.begin(stage, store)
             runner = Runner(fabric, stage, store, fit)
             with few_threads(stage, fit, store):
                 descend(runner, checkpoint=checkpoint, progress=progress)

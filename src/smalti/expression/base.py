@@ -16,6 +16,7 @@ What it shares with other methods is in :mod:`smalti.core.estimator`. Design:
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -26,9 +27,9 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from smalti.bags import Bags
-from smalti.batch import Batch, Shape
+from smalti.batch import Batch, Output, Shape
 from smalti.columns import Columns
-from smalti.core.fit import Fit
+from smalti.core.fit import Fit, fresh
 from smalti.core.store import Store, pack
 from smalti.errors import InputError
 from smalti.expression.output import ExpressionOutput, as_slides, named
@@ -105,13 +106,11 @@ class ExpressionMethod(ExpressionOutput):
                 f"no view {self.counts!r} of measured expression to learn from; there are "
                 f"{', '.join(bags.x)}. Read slides that have it, or name it: counts=..."
             )
-        inputs = self._check_present(self._inputs(bags).check())
-        target, self.genes_ = self._target(bags)
-        self._fitting = target
-        try:
-            return self._train(inputs, self.preprocess, checkpoint)
-        finally:
-            del self._fitting
+        with fresh(self):
+            inputs = self._check_present(self._inputs(bags).check())
+            target, self.genes_ = self._target(bags)
+            prepare = functools.partial(self.prepare, target=target)
+            return self._train(inputs, self.preprocess, checkpoint, prepare)
 
     def predict(self, X: Any, genes: Sequence[str] | None = None) -> np.ndarray:
         """Predict expression.
@@ -201,11 +200,12 @@ class ExpressionMethod(ExpressionOutput):
         """(n_genes,) code of the group of each gene, where a method has groups."""
         return np.zeros(len(genes), dtype=np.int64)
 
-    def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
-        """Set up a fit on some of the slides."""
+    def prepare(
+        self, bags: Bags, members: np.ndarray, device: torch.device, target: np.ndarray
+    ) -> Fit:
+        """Set up a fit on some of the slides; ``target`` (n_tiles, n_genes) is what is learned."""
         self.task_: Task = NOTHING
         self.columns_ = Columns()
-        target = self._fitting
         groups = self.groups_of(self.genes_, target)
         n_tiles = int(bags.lengths[members].sum())
         self.shape_ = Shape(
@@ -250,7 +250,6 @@ class ExpressionMethod(ExpressionOutput):
             present={k: v for k, v in bags.present.items() if k in self.features_},
         )  # fmt: skip
 
-    @torch.inference_mode()
     def forward(self, X: Any, genes: Sequence[str] | None = None) -> np.ndarray:
         """Run the network in pieces, whole slides where the method reads them so.
 
@@ -258,20 +257,27 @@ class ExpressionMethod(ExpressionOutput):
         """
         bags = self._read_new(X)
         names = self.genes_ if genes is None else named(genes)
+        out = np.empty((bags.n_instances, len(names)), dtype=np.float32)
+        start = 0
+        for output, keep in self._outputs(bags, names):
+            part = output.raw if keep is None else _columns(output.raw, keep)
+            out[start : start + len(part)] = part.float().numpy(force=True)
+            start += len(part)
+        return out
+
+    @torch.inference_mode()
+    def _outputs(
+        self, bags: Bags, names: tuple[str, ...]
+    ) -> Iterator[tuple[Output, Tensor | None]]:
+        """What the network says of each piece of the bags, in order; and which columns to keep."""
         network = self.network_.eval().to(self._dtype)
         device = next((t.device for t in network.state_dict().values()), torch.device("cpu"))
         store = self._store(bags, device)
-        out = np.empty((bags.n_instances, len(names)), dtype=np.float32)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
             ready, keep = self._ready(names, device)
-            start = 0
             for batch in self._pieces(store, bags):
                 batch.genes = ready
-                part = network(batch).raw
-                part = part if keep is None else _columns(part, keep)
-                out[start : start + len(part)] = part.float().numpy(force=True)
-                start += len(part)
-        return out
+                yield network(batch), keep
 
     def _ready(self, names: tuple[str, ...], device: torch.device) -> tuple[Any, Tensor | None]:
         """What a network must know of the genes, once per call; and which columns to keep."""

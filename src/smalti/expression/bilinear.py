@@ -18,7 +18,7 @@ from smalti.nn import Standardize
 from smalti.nn.gene_table import GeneTable
 from smalti.nn.scale import standardize_sweep
 from smalti.solve.bilinear import BilinearPath, Side
-from smalti.solve.leave_out import tuning_groups
+from smalti.solve.leave_out import tuning_folds
 
 ALPHAS = tuple(float(a) for a in np.logspace(-1, 7, 25))
 
@@ -83,12 +83,12 @@ class Bilinear(ZeroShotMethod):
             raise InputError(
                 f"bilinear: {len(t)} seen genes are too few to tune on; give alpha, beta and level."
             )
-        groups = tuning_groups(training.bags)[0]
+        folds = tuning_folds(training.bags)[0]
         part = np.random.default_rng(0).permutation(len(t)) % parts
         error, level = np.zeros((len(a), len(b))), np.zeros(len(c))
         genes = [Side.of(t[part != k], standardize=False) for k in range(parts)]
-        for group in np.unique(groups):
-            out = groups == group
+        for fold in np.unique(folds):
+            out = folds == fold
             tiles = Side.of(x[~out], standardize=True)
             for k in range(parts):
                 path = BilinearPath(tiles, genes[k], y[~out][:, part != k])

@@ -19,7 +19,7 @@ from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
 from smalti.expression.base import ExpressionMethod
 from smalti.expression.output import with_target
-from smalti.solve.leave_out import tuning_groups
+from smalti.solve.leave_out import tuning_folds
 
 
 class Ensemble(ExpressionMethod):
@@ -153,14 +153,14 @@ class _Team(nn.Module):
 
 def _stacked(members: list[ExpressionMethod], bags: Bags) -> Tensor:
     """(n_members,) weights by predictions of left-out donors (or slides, or strips)."""
-    groups, _ = tuning_groups(bags)
+    folds, _ = tuning_folds(bags)
     target = bags.table("counts").astype(np.float64)
     sd = target.std(0)
     scale = np.divide(1, sd, out=np.zeros_like(sd), where=sd > 1e-9)
     gram, cross = np.zeros((len(members), len(members))), np.zeros(len(members))
-    for group in np.unique(groups):
-        held = np.flatnonzero(groups == group)
-        rest, here = bags.keep(groups != group), bags.keep(held)
+    for fold in np.unique(folds):
+        held = np.flatnonzero(folds == fold)
+        rest, here = bags.keep(folds != fold), bags.keep(held)
         parts = [((clone(m).fit(rest).predict(here) - target.mean(0)) * scale).ravel()
                  for m in members]  # fmt: skip
         table = np.stack(parts, axis=1)

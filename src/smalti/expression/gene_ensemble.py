@@ -21,7 +21,7 @@ from smalti.expression.losses.composite import correlation
 from smalti.expression.output import as_slides, named, with_target
 from smalti.expression.zero_shot import ZeroShotMethod
 from smalti.nn.gene_table import GeneTable
-from smalti.solve.leave_out import tuning_groups
+from smalti.solve.leave_out import tuning_folds
 
 
 class GeneEnsemble(ZeroShotMethod):
@@ -112,11 +112,11 @@ class GeneEnsemble(ZeroShotMethod):
 
     def _calibrated(self, part: np.ndarray, bags: Bags) -> np.ndarray:
         """(7,) coefficients of Fisher's z, s.d. of r about it, and the range that r had."""
-        groups = tuning_groups(bags)[0]
+        folds = tuning_folds(bags)[0]
         names = np.asarray(bags.features["counts"])
         rows, reached = [], []
         for j in range(self.parts):
-            out = groups == np.unique(groups)[j % len(np.unique(groups))]
+            out = folds == np.unique(folds)[j % len(np.unique(folds))]
             held, rest = bags.keep(out), bags.keep(~out)
             model = self._without(j, part, rest)
             genes = tuple(names[part == j])
@@ -162,16 +162,10 @@ class GeneEnsemble(ZeroShotMethod):
 
     def spread(self, X: Any, genes: Any) -> np.ndarray:
         """(parts, n_tiles, n_genes) float32: the prediction of each member."""
-        check_is_fitted(self)
-        network: Any = self.network_
-        try:
-            parts = []
-            for j in range(self.parts):
-                network.only = j
-                parts.append(self.predict(X, genes))
-        finally:
-            network.only = None
-        return np.stack(parts)
+        outputs = self._outputs(self._read_new(X), named(genes))
+        return np.concatenate(
+            [out.extra["members"].float().numpy(force=True) for out, _ in outputs], axis=1
+        )
 
     @classmethod
     def example(cls) -> GeneEnsemble:
@@ -195,7 +189,6 @@ class _Team(nn.Module):
             for j, kept in enumerate(self.kept)
         )  # fmt: skip
         self.register_buffer("expects", torch.zeros(7))
-        self.only: int | None = None
 
     def genes(self, table: GeneTable) -> list[Any]:
         """What each member must know, with the genes that it has seen."""
@@ -213,13 +206,11 @@ class _Team(nn.Module):
         return out
 
     def forward(self, batch: Batch) -> Output:
-        ready, parts = batch.genes, []
-        for j, (member, genes) in enumerate(zip(self.members, ready, strict=True)):
-            if self.only in (None, j):
-                batch.genes = genes
-                parts.append(member(batch).raw)
-        batch.genes = ready
-        return Output(torch.stack(parts).mean(0))
+        each = torch.stack([
+            member(Batch(batch.views, batch.segments, batch.instance, batch.bag, genes)).raw
+            for member, genes in zip(self.members, batch.genes, strict=True)
+        ])  # fmt: skip
+        return Output(each.mean(0), extra={"members": each})
 
 
 def _clues(model: ZeroShotMethod, genes: tuple[str, ...], guess: np.ndarray) -> np.ndarray:

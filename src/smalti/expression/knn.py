@@ -14,7 +14,7 @@ from smalti.errors import InputError
 from smalti.expression.base import ExpressionMethod
 from smalti.nn import Standardize
 from smalti.nn.scale import standardize_sweep
-from smalti.solve.leave_out import tuning_groups
+from smalti.solve.leave_out import tuning_folds
 
 _PIECE = 512  # tiles whose distances are held at once
 
@@ -55,12 +55,12 @@ class KNN(ExpressionMethod):
         yield Sweep(step=step, name="bank")
 
     def _tuned(self, network: _Bank, training: Training) -> int:
-        groups = torch.as_tensor(tuning_groups(training.bags)[0])
-        ks = [k for k in self.ks if k <= len(groups) // 2] or [1]
+        folds = torch.as_tensor(tuning_folds(training.bags)[0])
+        ks = [k for k in self.ks if k <= len(folds) // 2] or [1]
         spread = (network.genes - network.genes.mean(0)).pow(2).sum(0)
         error = torch.zeros(len(ks), len(spread))
-        for group in groups.unique():
-            out = groups == group
+        for fold in folds.unique():
+            out = folds == fold
             alike = network.bank[out] @ network.bank[~out].t()
             near = alike.topk(min(max(ks), alike.shape[1]), dim=1).indices
             for part, wanted in zip(near.split(_PIECE), network.genes[out].split(_PIECE),
@@ -87,8 +87,8 @@ class _Bank(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.scale = Standardize(shape.x)
-        self.register_buffer("bank", torch.zeros(shape.n_bags, shape.x[0]))
-        self.register_buffer("genes", torch.zeros(shape.n_bags, len(shape.outputs)))
+        self.register_buffer("bank", torch.zeros(shape.n_units, shape.x[0]))
+        self.register_buffer("genes", torch.zeros(shape.n_units, len(shape.outputs)))
         self.register_buffer("k", torch.ones((), dtype=torch.int64))
 
     def forward(self, batch: Batch) -> Output:

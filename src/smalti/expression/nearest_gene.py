@@ -17,7 +17,7 @@ from smalti.expression.base import linear_map
 from smalti.expression.zero_shot import ZeroShotMethod
 from smalti.nn.gene_graph import nearest_genes
 from smalti.nn.gene_table import GeneTable
-from smalti.solve.leave_out import tuning_groups
+from smalti.solve.leave_out import tuning_folds
 from smalti.solve.ridge import ALPHAS, ridge_path, tune
 
 
@@ -49,7 +49,7 @@ class NearestGene(ZeroShotMethod):
             x, y = training.bags.table(), training.target
             alpha = self.alpha
             if alpha is None:
-                error = tune(x, y, tuning_groups(training.bags)[0], self.alphas)
+                error = tune(x, y, tuning_folds(training.bags)[0], self.alphas)
                 known = np.isfinite(error).all(0)
                 alpha = self.alphas[int(error[:, known].mean(1).argmin()) if known.any() else -1]
             linear_map(network, *ridge_path(x, y).solution(alpha))

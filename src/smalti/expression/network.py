@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -10,11 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from smalti.bags import Bags
 from smalti.batch import Output, Shape
-from smalti.core.fit import Fit
 from smalti.core.instances import Rows
 from smalti.core.stage import Gradient, Stage, warm_cosine
+from smalti.core.store import Store
 from smalti.errors import InputError
 from smalti.expression.base import ExpressionMethod
 from smalti.task import Task
@@ -47,7 +48,9 @@ class NetworkExpression(ExpressionMethod):
     weight_decay: float = 1e-2  # decoupled (AdamW)
     accumulate: int = 1  # pieces that a step is computed in, where memory is short
 
-    def loss(self, task: Task, output: Output, target: torch.Tensor) -> torch.Tensor:
+    def loss(
+        self, task: Task, output: Output, target: torch.Tensor, criterion: nn.Module
+    ) -> torch.Tensor:
         """The loss of the step, once per tile (its mean is the loss): (n_tiles,).
 
         ``target`` is (n_tiles, n_genes).
@@ -56,7 +59,7 @@ class NetworkExpression(ExpressionMethod):
         wanted = (target - head.mean) / head.sd
         # in full precision: the covariance term takes differences of sums
         with torch.autocast(output.raw.device.type, enabled=False):
-            value = self._criterion(output.extra["scaled"].to(wanted.dtype), wanted)
+            value = criterion(output.extra["scaled"].to(wanted.dtype), wanted)
         return value.expand(len(output.raw))
 
     def groups_of(self, genes: Sequence[str], target: np.ndarray) -> np.ndarray:
@@ -100,30 +103,24 @@ class NetworkExpression(ExpressionMethod):
     def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
         """Learn from slides (see :meth:`ExpressionMethod.fit`)."""
         self.check_settings()
-        try:
-            return super().fit(X, y, checkpoint=checkpoint)
-        finally:
-            self.__dict__.pop("_criterion", None)
+        return super().fit(X, y, checkpoint=checkpoint)
 
-    def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
-        """Set up a fit on some of the slides, and its loss."""
-        job = super().prepare(bags, members, device)
-        self._criterion = self._composite(job.target).to(device)
-        return job
+    def criterion(self, shape: Shape) -> nn.Module:
+        """What the settings ask to be minimised, of (n, genes) scaled predictions and targets.
 
-    def _composite(self, target: np.ndarray) -> nn.Module:
-        """The loss that the settings ask for; not part of the network, so not of a model file."""
+        It may hold tensors, but nothing that is learned: it is no part of a model file.
+        """
         from smalti.expression.losses.composite import CompositeLoss
 
-        codes = np.asarray(self.shape_.groups)
+        codes = np.asarray(shape.groups)
         groups = [np.flatnonzero(codes == k) for k in range(codes.max() + 1)]
-        weights, joint = self._pathway_terms(target)
+        weights, joint = self._pathway_terms(shape.outputs)
         return CompositeLoss(
             self.alpha, self.beta, axis=self.axis, huber=self.huber, weights=weights,
             groups=groups if len(groups) > 1 else None, pathways=joint,
         )  # fmt: skip
 
-    def _pathway_terms(self, target: np.ndarray) -> tuple[np.ndarray | None, nn.Module | None]:
+    def _pathway_terms(self, genes: Sequence[str]) -> tuple[np.ndarray | None, nn.Module | None]:
         """Weights of the genes, and the loss on pathway scores, where there are pathways."""
         if self.pathways is None:
             if self.joint:
@@ -138,11 +135,11 @@ class NetworkExpression(ExpressionMethod):
         )  # fmt: skip
 
         files = [self.pathways] if isinstance(self.pathways, str) else list(self.pathways)
-        sets = {name: genes for file in files for name, genes in read_gmt(file).items()}
-        weights = pathway_weights(self.genes_, sets)
+        sets = {name: members for file in files for name, members in read_gmt(file).items()}
+        weights = pathway_weights(genes, sets)
         if not self.joint:
             return weights, None
-        membership, _ = pathway_membership(sets, self.genes_)
+        membership, _ = pathway_membership(sets, genes)
         pairs = interacting_pairs(membership)
         # the loss sees targets about their mean already
         return weights, PathwayLoss(membership, pairs=pairs, weight=self.joint)
@@ -151,9 +148,14 @@ class NetworkExpression(ExpressionMethod):
         """Follow the gradient over tiles."""
         return Gradient(
             epochs=self.epochs, lr=self.lr, optimizer="adamw", weight_decay=self.weight_decay,
-            batch_size=self.batch_size, sampler=Rows(labelled=True), loss=self.loss, name="train",
-            schedule=warm_cosine(self.epochs), accumulate=self.accumulate,
+            batch_size=self.batch_size, sampler=Rows(labelled=True), name="train",
+            schedule=warm_cosine(self.epochs), accumulate=self.accumulate, begin=self._with_loss,
         )  # fmt: skip
+
+    def _with_loss(self, stage: Gradient, store: Store) -> Gradient:
+        """The stage with its loss, on the device of the tiles."""
+        criterion = self.criterion(self.shape_).to(store.device)
+        return dataclasses.replace(stage, loss=functools.partial(self.loss, criterion=criterion))
 
     def plan(self, shape: Shape) -> Iterator[Stage]:
         """Standardise, take the genes' means, then follow the gradient."""

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -18,14 +18,41 @@ from smalti.errors import InputError
 from smalti.genes.units import gene_names
 
 
-class ExpressionOutput(Estimator):
-    """What :class:`~smalti.expression.base.ExpressionMethod` does with its predictions.
+class Predicts(Protocol):
+    """What :class:`ExpressionOutput` asks of the method that it is part of."""
 
-    It knows ``genes_``, ``counts``, ``predict`` and ``measured`` of its child.
-    """
+    genes_: tuple[str, ...]
+    counts: str
+
+    @property
+    def name(self) -> str:
+        """How tables call it."""
+        ...
+
+    def predict(self, X: Any, genes: Sequence[str] | None = None) -> np.ndarray:
+        """(n_tiles, n_genes) predictions."""
+        ...
+
+    def measured(self, X: Any, genes: Sequence[str] | None = None) -> np.ndarray:
+        """(n_tiles, n_genes) what was measured, in the same units."""
+        ...
+
+    def to_anndata(self, X: Any) -> Any:
+        """Predictions of all genes as AnnData."""
+        ...
+
+    def note(self) -> dict[str, Any]:
+        """Settings and where they come from."""
+        ...
+
+    def _about(self, bags: Bags, names: tuple[str, ...]) -> pd.DataFrame | None: ...
+
+
+class ExpressionOutput(Estimator):
+    """What :class:`~smalti.expression.base.ExpressionMethod` does with its predictions."""
 
     def embed(
-        self, X: Any, genes: Sequence[str] | None = None, *, key_added: str | None = None
+        self: Predicts, X: Any, genes: Sequence[str] | None = None, *, key_added: str | None = None
     ) -> Bags:
         """The same bags with the predicted expression as first view: input of any method.
 
@@ -41,8 +68,7 @@ class ExpressionOutput(Estimator):
         InputError
             If the slides have a view of that name, or cannot be predicted.
         """
-        me: Any = self
-        bags, names = as_slides(X), me.genes_ if genes is None else named(genes)
+        bags, names = as_slides(X), self.genes_ if genes is None else named(genes)
         key = key_added or f"X_{self.name}"
         if key in bags.x:
             raise InputError(f"there is a view {key!r} already: give this one another key_added.")
@@ -50,13 +76,14 @@ class ExpressionOutput(Estimator):
                "among its slides, scores may be too good."  # fmt: skip
         return dataclasses.replace(
             bags,
-            x={key: me.predict(bags, names), **bags.x},
+            x={key: self.predict(bags, names), **bags.x},
             features={**bags.features, key: names}, notes=(*bags.notes, seen), origin=None,
         )  # fmt: skip
 
     def to_anndata(
-        self, X: Any, genes: Sequence[str] | None = None, *, abstain: float | None = None
-    ) -> Any:
+        self: Predicts, X: Any, genes: Sequence[str] | None = None, *,
+        abstain: float | None = None,
+    ) -> Any:  # fmt: skip
         """Predictions as AnnData, one row per tile.
 
         Parameters
@@ -82,9 +109,8 @@ class ExpressionOutput(Estimator):
         """
         from smalti.io.expression import slides_anndata
 
-        me: Any = self
-        bags, names = as_slides(X), me.genes_ if genes is None else named(genes)
-        layers, about = {"predicted": me.predict(bags, names)}, self._about(bags, names)
+        bags, names = as_slides(X), self.genes_ if genes is None else named(genes)
+        layers, about = {"predicted": self.predict(bags, names)}, self._about(bags, names)
         if abstain is not None:
             if about is None or "expected_pcc" not in about:
                 raise InputError(
@@ -93,8 +119,8 @@ class ExpressionOutput(Estimator):
                 )
             about["abstain"] = ~about["seen"] & (about["expected_pcc"] < abstain)
             layers["predicted"][:, about["abstain"]] = np.nan
-        if me.counts in bags.x and set(names) <= set(gene_names(bags, me.counts)):
-            layers["measured"] = me.measured(bags, names)
+        if self.counts in bags.x and set(names) <= set(gene_names(bags, self.counts)):
+            layers["measured"] = self.measured(bags, names)
         return slides_anndata(bags, names, layers, {self.name: self.note()}, about)
 
     def _about(self, bags: Bags, names: tuple[str, ...]) -> pd.DataFrame | None:
@@ -102,7 +128,7 @@ class ExpressionOutput(Estimator):
         return None
 
     def write(
-        self,
+        self: Predicts,
         data: Any,
         X: Any,
         *,

@@ -13,7 +13,7 @@ from smalti.batch import Batch, Output, Shape
 from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
 from smalti.expression.base import ExpressionMethod, linear_map
-from smalti.solve.leave_out import tuning_groups
+from smalti.solve.leave_out import tuning_folds
 
 
 class PLS(ExpressionMethod):
@@ -42,18 +42,18 @@ class PLS(ExpressionMethod):
             k = self.components
             if k is not None and k < 1:
                 raise InputError(f"pls: components={k} must be 1 or more.")
-            k = self._tuned(x, y, tuning_groups(training.bags)[0]) if k is None else k
+            k = self._tuned(x, y, tuning_folds(training.bags)[0]) if k is None else k
             weights, bias = _path(x, y, k)[-1]
             linear_map(network, weights, bias)
             network.components.fill_(k)
 
         yield Sweep(step=step, name="pls")
 
-    def _tuned(self, x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> int:
+    def _tuned(self, x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> int:
         spread = ((y - y.mean(0)) ** 2).sum(0)
         error = np.zeros((self.most, y.shape[1]))
-        for group in np.unique(groups):
-            out = groups == group
+        for fold in np.unique(folds):
+            out = folds == fold
             fits = _path(x[~out], y[~out], self.most)
             fits += [fits[-1]] * (self.most - len(fits))
             for i, (weight, bias) in enumerate(fits):

@@ -13,7 +13,7 @@ from smalti.batch import Batch, Output, Shape
 from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
 from smalti.expression.base import ExpressionMethod, linear_map
-from smalti.solve.leave_out import tuning_groups
+from smalti.solve.leave_out import tuning_folds
 from smalti.solve.ridge import ALPHAS, ridge_path, tune
 
 
@@ -72,7 +72,7 @@ class Ridge(ExpressionMethod):
 
     def _tuned(self, x: np.ndarray, y: np.ndarray, training: Training) -> tuple[Any, np.ndarray]:
         error = tune(
-            x, y, tuning_groups(training.bags)[0], self.alphas, standardize=self.standardize
+            x, y, tuning_folds(training.bags)[0], self.alphas, standardize=self.standardize
         )  # fmt: skip
         known = np.isfinite(error).all(0)
         mean = error[:, known].mean(1) if known.any() else np.zeros(len(self.alphas))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from smalti.bags import Bags
+from smalti.core.fit import FittedState
 from smalti.errors import InputError
 from smalti.expression.base import ExpressionMethod, named
 from smalti.genes.read import as_vectors
@@ -182,14 +183,23 @@ class ZeroShotMethod(ExpressionMethod):
 
     # ---------------------------------------------------------------- files
 
-    def _more(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def fitted_state(self) -> FittedState:
+        """The vectors of all genes, so that any can be asked for; none where they are drawn."""
         if self.vectors_ is None:
-            return {}, {}
-        return {"genes": self.vectors_.note()}, self.vectors_.arrays()
+            return FittedState()
+        return FittedState({"genes": self.vectors_.note()}, self.vectors_.arrays())
 
-    def _take_more(self, note: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        self.vectors_ = GeneVectors.of(note["genes"], arrays) if "genes" in note else None
-        self.vectors = self.vectors_ or "random"
+    @classmethod
+    def from_state(cls, settings: dict[str, Any], state: FittedState) -> Self:
+        """With the vectors that the file holds; they are the setting too, where it was no file."""
+        found = None
+        if "genes" in state.note:
+            found = GeneVectors.of(state.note["genes"], state.arrays)
+            if GeneVectors.is_setting(settings["vectors"]):
+                settings = settings | {"vectors": found}
+        method = cls(**settings)
+        method.vectors_ = found
+        return method
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -10,9 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from smalti.bags import Bags
 from smalti.batch import Batch, Output
-from smalti.core.fit import Fit
 from smalti.core.stage import Gradient, Stage, Sweep, Training, warm_cosine
 from smalti.core.store import Store
 from smalti.errors import InputError
@@ -63,27 +62,21 @@ class NetworkZeroShot(ZeroShotMethod):
             raise InputError(f"{self.name}: pearson={self.pearson} must be 0 or more.")
         return super().fit(X, y, checkpoint=checkpoint)
 
-    def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
-        """Set up a fit on some of the slides, and the sampler of genes."""
-        job = super().prepare(bags, members, device)
-        table = self.gene_table(self.genes_, device)
-        self._sampler = SlideGenes(table, bags.offsets, self.genes_per_step)
-        return job
-
-    def adopt(self, job: Fit, bags: Bags) -> Self:
-        """Take over the result of a fit; the sampler has done its work."""
-        self.__dict__.pop("_sampler", None)
-        return super().adopt(job, bags)
-
     def plan(self, shape: Any) -> Iterator[Stage]:
         """Standardise, take the scale of expression, then follow the gradient."""
         yield standardize_sweep()
         yield Sweep(step=_fit_scale, name="targets")
         yield Gradient(
             epochs=self.epochs, lr=self.lr, optimizer="adamw", weight_decay=self.weight_decay,
-            batch_size=1, sampler=self._sampler, loss=self.loss, name="train",
-            schedule=warm_cosine(self.epochs),
+            batch_size=1, loss=self.loss, schedule=warm_cosine(self.epochs), name="train",
+            begin=self._with_genes,
         )  # fmt: skip
+
+    def _with_genes(self, stage: Gradient, store: Store) -> Gradient:
+        """The stage with its sampler of slides and seen genes."""
+        table = self.gene_table(self.genes_, store.device)
+        sampler = SlideGenes(table, store.offsets, self.genes_per_step)
+        return dataclasses.replace(stage, sampler=sampler)
 
 
 class TargetScale(torch.nn.Module):

@@ -17,7 +17,7 @@ from smalti.batch import Batch, Output, Shape
 from smalti.columns import Columns
 from smalti.core import noise
 from smalti.core.estimator import Estimator
-from smalti.core.fit import Fit
+from smalti.core.fit import Fit, fresh
 from smalti.core.instances import Rows, own_loss
 from smalti.core.stage import Gradient, Stage, Sweep, Training, warm_cosine
 from smalti.errors import InputError
@@ -59,7 +59,8 @@ class SelfSupervised(Estimator):
         InputError
             If there is no view of tiles.
         """
-        return self._train(self._tiles(X), None, checkpoint)
+        with fresh(self):
+            return self._train(self._tiles(X), None, checkpoint, self.prepare)
 
     def transform(self, X: Bags) -> np.ndarray:
         """(n_tiles, width) float32."""

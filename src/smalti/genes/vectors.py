@@ -93,6 +93,11 @@ class GeneVectors:
         """What a model file says of them; the numbers lie among its tensors."""
         return repr(self)
 
+    @staticmethod
+    def is_setting(value: Any) -> bool:
+        """Whether a value is what :meth:`as_setting` gave, and no name of a file."""
+        return isinstance(value, str) and value.startswith(f"{GeneVectors.__name__}: ")
+
     def __repr__(self) -> str:
         words = "" if self.tokens is None else f", {len(self.tokens):,} words"
         return f"GeneVectors: {len(self):,} genes x {self.width}{words}, {self.source}"

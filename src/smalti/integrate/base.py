@@ -32,7 +32,7 @@ from smalti.bags import Bags, as_bags
 from smalti.batch import Shape
 from smalti.columns import Columns
 from smalti.core.estimator import Estimator
-from smalti.core.fit import Fit
+from smalti.core.fit import Fit, fresh
 from smalti.core.identity import model_digest
 from smalti.core.instances import Rows, as_array, own_loss
 from smalti.core.stage import Gradient, Stage, warm_cosine
@@ -53,11 +53,14 @@ class Integration(Estimator):
         Whether its network can decode, so that ``reconstruct`` and ``impute`` exist.
     transductive
         Whether it embeds the cells that it was fitted on, and no others.
+    takes_counts
+        Whether it takes raw counts only, and so decodes expected counts.
     """
 
     room: ClassVar[str] = "integrate"
     reconstructs: ClassVar[bool] = True
     transductive: ClassVar[bool] = False
+    takes_counts: ClassVar[bool] = False
     missing: ClassVar[bool] = True
 
     preprocess: Any = "auto"  # or by view: {"rna": "normalize,log1p", "protein": "clr"}
@@ -104,8 +107,9 @@ class Integration(Estimator):
         for name, view in raw.x.items():
             if len(view.shape) != 2:
                 raise InputError(f"view {name!r} holds images: integration takes tables.")
-        self.cells_ = raw.rows_digest
-        return self._train(raw, self._steps(raw), checkpoint)
+        with fresh(self):
+            self.cells_ = raw.rows_digest
+            return self._train(raw, self._steps(raw), checkpoint, self.prepare)
 
     def _steps(self, bags: Bags) -> Any:
         """What ``preprocess`` means for these bags."""
@@ -354,7 +358,7 @@ class NetworkIntegration(Integration):
         from smalti.nn.modalities import blocks_sweep
 
         yield blocks_sweep()
-        of_an_epoch = math.ceil(shape.n_bags / self.batch_size)
+        of_an_epoch = math.ceil(shape.n_units / self.batch_size)
         epochs = max(self.epochs, math.ceil(self.min_steps / of_an_epoch))
         yield Gradient(
             epochs=epochs, lr=self.lr, batch_size=self.batch_size, sampler=Rows(),

@@ -47,7 +47,7 @@ class TotalVI(Integration):
     reference: ClassVar[str] = "Gayoso et al. (2021), Nat. Methods 18:272-282"
     cite: ClassVar[tuple[str, ...]] = ("gayoso2021", "gayoso2022")
     missing: ClassVar[bool] = False
-    counts: ClassVar[bool] = True  # raw counts only
+    takes_counts: ClassVar[bool] = True
 
     rna: str | None = None  # view; None: the other one
     protein: str | None = None  # view; None: the first named like a protein ("prot", "adt", ...)

@@ -28,7 +28,7 @@ from smalti.batch import Shape
 from smalti.columns import Columns
 from smalti.core import training
 from smalti.core.estimator import Estimator
-from smalti.core.fit import Fit
+from smalti.core.fit import Fit, fresh
 from smalti.core.instances import as_array
 from smalti.core.stage import Gradient, Stage, task_loss
 from smalti.core.store import Store, pack
@@ -56,7 +56,7 @@ class Method(Estimator):
         Whether its network gives one embedding per bag, so that ``transform`` exists.
     group_predicts
         Whether a prediction needs the ``group`` column too, where the method has one.
-    counts
+    takes_counts
         Whether it takes raw counts only; a comparison then gives it no preprocessing.
     """
 
@@ -64,7 +64,7 @@ class Method(Estimator):
     kinds: ClassVar[tuple[str, ...]] = KINDS
     embeds: ClassVar[bool] = True
     group_predicts: ClassVar[bool] = True
-    counts: ClassVar[bool] = False
+    takes_counts: ClassVar[bool] = False
 
     task: str | None = None  # kind of target; inferred from the labels when None
     class_weight: Any = None  # "balanced": each class the same mass in the loss; or {class: weight}
@@ -98,7 +98,9 @@ class Method(Estimator):
         InputError
             If labels are missing or constant, or a feature is NaN or infinite.
         """
-        return self._train(self._read_training(X, y), self.preprocess, checkpoint)
+        with fresh(self):
+            raw = self._read_training(X, y)
+            return self._train(raw, self.preprocess, checkpoint, self.prepare)
 
     def predict(self, X: Any) -> np.ndarray:
         """(n_bags,) classes or values as they stood in training; (n_bags, n_labels) for labels."""
@@ -314,12 +316,12 @@ class Method(Estimator):
         if not self.group_predicts:
             columns = dataclasses.replace(columns, group=None)
         store = Store(bags, device, self._dtype, columns, sparse=self.sparse)
-        groups = pack(np.arange(len(bags)), bags.lengths, 4096, store.most(_BUDGET))
+        packs = pack(np.arange(len(bags)), bags.lengths, 4096, store.most(_BUDGET))
         raw: list[np.ndarray] = []
         instance: dict[str, list[np.ndarray]] = {}
         bag: dict[str, list[np.ndarray]] = {}
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
-            for batch in store.stream(groups):
+            for batch in store.stream(packs):
                 out = network(batch)
                 raw.append(as_array(out.raw))
                 for named, parts in ((out.instance, instance), (out.bag, bag)):

@@ -124,7 +124,7 @@ class _Net(nn.Module):
     def __init__(self, method: MixMIL, shape: Shape) -> None:
         super().__init__()
         self.n_draws, self.tracks = method.draws, method.validation > 0
-        self.n_bags, self.full_batch = shape.n_bags, min(method.batch_size, shape.n_bags)
+        self.n_bags, self.full_batch = shape.n_units, min(method.batch_size, shape.n_units)
         self.scale = Standardize(shape.x) if method.standardize else nn.Identity()
         q, p, task = shape.x[0], _n_effects(shape.task), shape.task
         self.mean = nn.Parameter(torch.zeros(p, 2 * q))  # of b_u, then of b_z

@@ -76,8 +76,8 @@ class _Net(MixtureNet):
     label: Tensor
 
     def __init__(self, method: MixturePatient, shape: Shape) -> None:
-        super().__init__(shape, shape.n_bags, method.centers, method.temper)
-        self.register_buffer("label", torch.full((shape.n_bags,), -1))
+        super().__init__(shape, shape.n_units, method.centers, method.temper)
+        self.register_buffer("label", torch.full((shape.n_units,), -1))
 
     def forward(self, batch: Batch) -> Output:
         log_p = self.mixtures(self.cells(batch.x))  # (n, n_training_samples)

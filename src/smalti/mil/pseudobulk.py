@@ -28,7 +28,7 @@ class Pseudobulk(Method):
     name: ClassVar[str] = "pseudobulk"
     reference: ClassVar[str] = "Baseline: summed counts and penalised linear model"
     baseline: ClassVar[bool] = True
-    counts: ClassVar[bool] = True
+    takes_counts: ClassVar[bool] = True
 
     target_sum: float = 1e4  # counts of a sample after normalising
 

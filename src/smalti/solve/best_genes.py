@@ -6,7 +6,7 @@ import numpy as np
 
 from smalti.bags import Bags
 from smalti.scores.expression_metrics import pearson_slides
-from smalti.solve.leave_out import tuning_groups
+from smalti.solve.leave_out import tuning_folds
 from smalti.solve.ridge import ALPHAS, left_out, tune
 
 
@@ -30,12 +30,12 @@ def best_predicted(bags: Bags, view: str, target: np.ndarray, top: int) -> np.nd
         (top,) int64, best first, by the Pearson correlation within slides.
     """
     x = bags.table(view)
-    groups = tuning_groups(bags)[0]
-    error = tune(x, target, groups)
+    folds = tuning_folds(bags)[0]
+    error = tune(x, target, folds)
     known = np.isfinite(error).all(0)
     alpha = ALPHAS[int(error[:, known].mean(1).argmin())] if known.any() else ALPHAS[-1]
     guess = np.empty(target.shape)
-    for rows, path in left_out(x, target, groups):
+    for rows, path in left_out(x, target, folds):
         guess[rows] = next(path.predictions(x[rows].astype(np.float64), (alpha,)))
     each = pearson_slides(guess, target, bags.index)
     seen = np.isfinite(each)

@@ -9,8 +9,8 @@ from smalti.bags import Bags
 _STRIPS = 5
 
 
-def tuning_groups(bags: Bags) -> tuple[np.ndarray, str]:
-    """(n_tiles,) group of each tile, and what a group is.
+def tuning_folds(bags: Bags) -> tuple[np.ndarray, str]:
+    """(n_tiles,) fold of each tile, and what a fold is.
 
     Donors where there are two or more, else slides, else five strips of the one slide along its
     longer side: neighbours are alike, so parting them at random would choose too small a penalty.

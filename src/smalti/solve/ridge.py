@@ -109,14 +109,14 @@ def ridge_path(x: np.ndarray, y: np.ndarray, *, standardize: bool = True) -> Rid
 
 
 def left_out(
-    x: np.ndarray, y: np.ndarray, groups: np.ndarray, *, standardize: bool = True
+    x: np.ndarray, y: np.ndarray, folds: np.ndarray, *, standardize: bool = True
 ) -> Iterator[tuple[np.ndarray, RidgePath]]:
-    """For each group: its rows, (k,) int64, and the path fitted on the rows of all others.
+    """For each fold: its rows, (k,) int64, and the path fitted on the rows of all others.
 
-    ``x`` (n, d), ``y`` (n, g) and ``groups`` (n,), the group of each row.
+    ``x`` (n, d), ``y`` (n, g) and ``folds`` (n,), the fold of each row.
     """
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    members = [np.flatnonzero(groups == g) for g in np.unique(groups)]
+    members = [np.flatnonzero(folds == g) for g in np.unique(folds)]
     wide = x.shape[1] > len(x) - max(map(len, members))
     if wide:
         for rows in members:
@@ -135,10 +135,10 @@ def left_out(
 
 
 def tune(
-    x: np.ndarray, y: np.ndarray, groups: np.ndarray, alphas: tuple[float, ...] = ALPHAS, *,
+    x: np.ndarray, y: np.ndarray, folds: np.ndarray, alphas: tuple[float, ...] = ALPHAS, *,
     standardize: bool = True,
 ) -> np.ndarray:  # fmt: skip
-    """Squared error of each penalty where each group is predicted from the others.
+    """Squared error of each penalty where each fold is predicted from the others.
 
     Returns
     -------
@@ -149,7 +149,7 @@ def tune(
     y64 = np.asarray(y, dtype=np.float64)
     total = np.zeros((len(alphas), y64.shape[1]))
     x64 = np.asarray(x, dtype=np.float64)
-    for rows, path in left_out(x64, y64, groups, standardize=standardize):
+    for rows, path in left_out(x64, y64, folds, standardize=standardize):
         # the decomposition is in double precision; the errors that are compared need less
         scores = (((x64[rows] - path.center) / path.scale) @ path.vectors).astype(np.float32)
         inner, wanted = path.inner.astype(np.float32), (y64[rows] - path.target).astype(np.float32)

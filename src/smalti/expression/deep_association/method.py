@@ -102,7 +102,7 @@ class DeepAssociation(NetworkZeroShot):
 
     def _place(self, network: Any, training: Any) -> None:
         """Scale of vectors and nuclei, and the nearest of each seen gene."""
-        network.fit_genes(self._sampler.table)
+        network.fit_genes(self.gene_table(self.genes_, training.store.device))
         if network.nuclei is not None:
             bags = training.bags
             view = {network.nuclei: bags.x[network.nuclei]}

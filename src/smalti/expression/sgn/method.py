@@ -132,8 +132,8 @@ def _edges_of(network: Any, batch: Batch) -> dict[str, Tensor]:
 
 
 def _places(edges: Neighbours, k: int) -> Tensor:
-    rows = torch.arange(len(edges.counts), device=edges.index.device)
-    row = torch.repeat_interleave(rows, edges.counts)
+    rows = torch.arange(len(edges.degrees), device=edges.index.device)
+    row = torch.repeat_interleave(rows, edges.degrees)
     place = torch.arange(len(row), device=row.device) - edges.offsets[row]
     out = torch.zeros(len(rows), k, device=row.device)
     out[row, place] = (edges.index - row).to(out.dtype)

@@ -56,7 +56,7 @@ class Neighbours(NamedTuple):
         return cls(_ends(row, n), column, _ends(column, n), row[back])
 
     @property
-    def counts(self) -> Tensor:
+    def degrees(self) -> Tensor:
         """(n,) int64, how many rows each listens to."""
         return self.offsets.diff()
 
