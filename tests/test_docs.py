@@ -1,6 +1,8 @@
 """The tutorials run, and the pages of the house agree with the package."""
 
+import ast
 import importlib.util
+import inspect
 import os
 import re
 import sys
@@ -16,11 +18,19 @@ TUTORIALS = [
 ]
 
 
+# those that take seconds; the others fit at the size of a tutorial
+QUICK = {"unseen-genes", "preprocessing"}
+
+
 def blocks(path):
     return re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.S | re.M)
 
 
-@pytest.mark.parametrize("path", TUTORIALS, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, id=p.stem, marks=[] if p.stem in QUICK else pytest.mark.slow)
+     for p in TUTORIALS],
+)  # fmt: skip
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_tutorial_runs(path, tmp_path, monkeypatch):
     if "SMALTI_DATA" in path.read_text(encoding="utf-8") and not os.environ.get("SMALTI_DATA"):
@@ -29,6 +39,28 @@ def test_tutorial_runs(path, tmp_path, monkeypatch):
     names = {}
     for block in blocks(path):
         exec(compile(block, str(path), "exec"), names)
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda p: p.stem)
+def test_tutorial_names_what_is_there(path):
+    """Its blocks compile, and each name that they take from the package is there."""
+    import smalti
+
+    for block in blocks(path):
+        places = {"sm": smalti, "smalti": smalti}
+        for node in ast.walk(ast.parse(block, str(path))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("smalti"):
+                module = importlib.import_module(node.module)
+                for name in node.names:
+                    assert hasattr(module, name.name), f"{node.module} has no {name.name}"
+        for dotted in re.findall(r"\b(?:sm|smalti)(?:\.\w+)+", block):
+            first, *rest = dotted.split(".")
+            found = places[first]
+            for name in rest:
+                if not (inspect.ismodule(found) or inspect.isclass(found)):
+                    break  # what a call gives is not known before it runs
+                assert hasattr(found, name), f"{dotted} is not there"
+                found = getattr(found, name)
 
 
 def test_the_method_of_the_contributing_page_works(tmp_path, monkeypatch):

@@ -669,6 +669,7 @@ def controls(law):
     return {k: reached_by(m.fit(train), test, unseen) for k, m in models.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNED)
 def test_unseen_genes_of_unseen_donors_are_found_by_their_meaning(law, controls, name):
     _, vectors, train, test, seen, unseen = law

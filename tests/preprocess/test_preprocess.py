@@ -242,15 +242,18 @@ def test_in_a_pipeline_of_scikit_learn_and_in_compare():
     assert folds.settings["pseudobulk"]["preprocess"] == ""
 
 
-def test_many_fits_each_fit_their_own_steps():
+@pytest.mark.parametrize(
+    "strategy",
+    ["sequential", "stacked", pytest.param("processes", marks=pytest.mark.slow)],
+)
+def test_many_fits_each_fit_their_own_steps(strategy):
     bags = counts(30)
     jobs = [(BagMean(preprocess="normalize,log1p,scale,pca=4"), np.arange(i, i + 20))
             for i in (0, 10)]  # fmt: skip
-    for strategy in ("sequential", "stacked", "processes"):
-        fits = sm.fit_many(jobs, bags, strategy=strategy, n_jobs=2)
-        alone = [m.fit(bags[i]) for m, i in jobs]
-        for one, two in zip(fits, alone, strict=True):
-            np.testing.assert_allclose(one.forward(bags)[0], two.forward(bags)[0], atol=1e-5)
+    fits = sm.fit_many(jobs, bags, strategy=strategy, n_jobs=2)
+    alone = [m.fit(bags[i]) for m, i in jobs]
+    for one, two in zip(fits, alone, strict=True):
+        np.testing.assert_allclose(one.forward(bags)[0], two.forward(bags)[0], atol=1e-5)
 
 
 def test_tiny_bags_are_named():
