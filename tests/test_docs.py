@@ -18,19 +18,12 @@ TUTORIALS = [
 ]
 
 
-# those that take seconds; the others fit at the size of a tutorial
-QUICK = {"unseen-genes", "preprocessing"}
-
-
 def blocks(path):
     return re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.S | re.M)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(p, id=p.stem, marks=[] if p.stem in QUICK else pytest.mark.slow)
-     for p in TUTORIALS],
-)  # fmt: skip
+@pytest.mark.slow  # they fit at the size of a tutorial
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda p: p.stem)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_tutorial_runs(path, tmp_path, monkeypatch):
     if "SMALTI_DATA" in path.read_text(encoding="utf-8") and not os.environ.get("SMALTI_DATA"):

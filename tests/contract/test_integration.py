@@ -7,14 +7,14 @@ from smalti.core.registry import methods
 
 # muon compiles its distance in every fit, some 15 s: what fits it is slow. A graph that is given
 # stands for muon's in tests/integrate.
-SLOW = {("totalvi", "check_finds_what_no_modality_shows")}
+# scvi-tools trains totalVI: one fit that is saved stands for all
+QUICK = {"wnn": {"check_clone"}, "totalvi": {"check_clone", "check_save_and_load"}}
 
 
 def cases():
     for cls in methods("integrate").values():
         for check in contract.checks("integrate"):
-            slow = cls.name == "wnn" and check.__name__ != "check_clone"
-            slow |= (cls.name, check.__name__) in SLOW
+            slow = check.__name__ not in QUICK.get(cls.name, {check.__name__})
             marks = [pytest.mark.slow] if slow else []
             yield pytest.param(cls, check, id=f"{cls.name}-{check.__name__}", marks=marks)
 

@@ -32,7 +32,7 @@ def lacking(bags, name):
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])
-@pytest.mark.parametrize("scale_views", [False, True])
+@pytest.mark.parametrize("scale_views", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_mofa_projects_where_mofapy2_put_the_cells(monkeypatch, missing, scale_views):
     module = pytest.importorskip("mofapy2.run.entry_point")
     kept = []
@@ -125,6 +125,7 @@ def test_totalvi_embeds_as_scvi_tools_does(totalvi):
     np.testing.assert_allclose(model.transform(bags), want, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_totalvi_decodes_the_mean_of_what_scvi_tools_draws(totalvi):
     model, bags = totalvi
     net = model.network_.eval()
