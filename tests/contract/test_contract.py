@@ -15,8 +15,19 @@ from smalti.core.registry import methods
 from smalti.mil.base import Method
 
 
-@pytest.mark.parametrize("check", contract.checks(), ids=lambda c: c.__name__)
-@pytest.mark.parametrize("cls", methods().values(), ids=lambda c: c.name)
+# six fits each, of the two methods that take longest to fit
+SLOW = {("cloudpred", "check_every_kind"), ("protocell4p", "check_every_kind")}
+
+
+def cases():
+    for cls in methods().values():
+        for check in contract.checks():
+            slow = (cls.name, check.__name__) in SLOW
+            marks = [pytest.mark.slow] if slow else []
+            yield pytest.param(cls, check, id=f"{cls.name}-{check.__name__}", marks=marks)
+
+
+@pytest.mark.parametrize(("cls", "check"), list(cases()))
 def test_contract(cls, check):
     check(cls)
 

@@ -12,7 +12,7 @@ import torch
 from sklearn.base import clone
 
 from smalti.bags import Bags
-from smalti.contract.shared import Fitted, once
+from smalti.contract.fitted import Fitted, once
 from smalti.core.load import load
 from smalti.datasets.slides import planted_slides
 from smalti.errors import InputError

@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from smalti.bags import Bags
-from smalti.contract.shared import Fitted, bare, once
+from smalti.contract.fitted import Fitted, bare, once
 from smalti.core.load import load
 from smalti.core.stage import Sweep
 from smalti.datasets.modalities import planted_modalities

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from smalti.bags import Bags
-from smalti.contract.shared import Fitted, bare, once
+from smalti.contract.fitted import Fitted, bare, once
 from smalti.core.load import load
 from smalti.core.stage import Sweep
 from smalti.datasets.simulate import planted_bags
