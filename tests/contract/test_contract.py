@@ -14,7 +14,6 @@ from smalti.contract import phenotype
 from smalti.core.registry import methods
 from smalti.mil.base import Method
 
-
 # six fits each, of the two methods that take longest to fit
 SLOW = {("cloudpred", "check_every_kind"), ("protocell4p", "check_every_kind")}
 

@@ -39,7 +39,7 @@ def once(make: Callable[[type[Any]], Fitted]) -> Callable[[type[Any]], Fitted]:
 
     A check may thus do with it what it likes. Few fits are kept: checks of one method run together.
     """
-    kept = lru_cache(maxsize=2)(make)
+    kept: Callable[[Any], Fitted] = lru_cache(maxsize=2)(make)
 
     @wraps(make)
     def copied(cls: type[Any]) -> Fitted:
