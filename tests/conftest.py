@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
 # two test processes with two threads each on two cores wait for one another
 if "PYTEST_XDIST_WORKER" in os.environ:
+    import torch
+
     torch.set_num_threads(1)
 
 
@@ -18,3 +19,49 @@ def data() -> Path:
     if not folder:
         pytest.skip("needs real data: set SMALTI_DATA to its folder")
     return Path(folder)
+
+
+class Killed(BaseException):
+    """The process ends: as with KeyboardInterrupt, nobody may catch it and go on."""
+
+
+@pytest.fixture
+def killed_and_resumed(tmp_path, monkeypatch):
+    """A check that a fit that is killed after some steps and taken up again is the same fit.
+
+    ``check(make, bags, step)``: ``make()`` gives the method anew; the fit dies in step ``step + 1``
+    of all its stages by gradient, with a checkpoint after each.
+    """
+    import torch
+
+    from smalti.core import training
+
+    def check(make, bags, step):
+        whole = make().fit(bags)
+        path = tmp_path / "fit.safetensors"
+        every, taken, count = training.Checkpoint.__init__, training.Runner.step, 0
+
+        def dies(self, groups):
+            nonlocal count
+            count += 1
+            if count > step:
+                raise Killed
+            return taken(self, groups)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                training.Checkpoint, "__init__",
+                lambda self, path, **kw: every(self, path, **(kw | {"every": 0.0})),
+            )  # fmt: skip
+            patch.setattr(training.Runner, "step", dies)
+            with pytest.raises(Killed):
+                make().fit(bags, checkpoint=path)
+            assert path.exists()
+            patch.setattr(training.Runner, "step", taken)
+            resumed = make().fit(bags, checkpoint=path)
+        assert not path.exists()
+        for name, value in whole.network_.state_dict().items():
+            assert torch.equal(value, resumed.network_.state_dict()[name]), name
+        assert whole.history_.to_csv() == resumed.history_.to_csv()  # NaN equals NaN here
+
+    return check

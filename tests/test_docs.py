@@ -3,6 +3,7 @@
 import ast
 import importlib
 import importlib.util
+import inspect
 import os
 import re
 import sys
@@ -22,6 +23,7 @@ def blocks(path):
     return re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.S | re.M)
 
 
+@pytest.mark.slow  # they fit at the size of a tutorial
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda p: p.stem)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_tutorial_runs(path, tmp_path, monkeypatch):
@@ -31,6 +33,28 @@ def test_tutorial_runs(path, tmp_path, monkeypatch):
     names = {}
     for block in blocks(path):
         exec(compile(block, str(path), "exec"), names)
+
+
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda p: p.stem)
+def test_tutorial_names_what_is_there(path):
+    """Its blocks compile, and each name that they take from the package is there."""
+    import smalti
+
+    for block in blocks(path):
+        places = {"sm": smalti, "smalti": smalti}
+        for node in ast.walk(ast.parse(block, str(path))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("smalti"):
+                module = importlib.import_module(node.module)
+                for name in node.names:
+                    assert hasattr(module, name.name), f"{node.module} has no {name.name}"
+        for dotted in re.findall(r"\b(?:sm|smalti)(?:\.\w+)+", block):
+            first, *rest = dotted.split(".")
+            found = places[first]
+            for name in rest:
+                if not (inspect.ismodule(found) or inspect.isclass(found)):
+                    break  # what a call gives is not known before it runs
+                assert hasattr(found, name), f"{dotted} is not there"
+                found = getattr(found, name)
 
 
 def test_the_method_of_the_contributing_page_works(tmp_path, monkeypatch):

@@ -27,38 +27,8 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("step", [1, 2, 5, 9, 14])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_killed_at_any_step_and_resumed_equals_uninterrupted(
-    tmp_path, monkeypatch, step, optimizer
-):
-    bags = planted_bags(30)
-    whole = model(optimizer=optimizer).fit(bags)
-    path = tmp_path / "fit.safetensors"
-    every = training.Checkpoint.__init__
-    monkeypatch.setattr(
-        training.Checkpoint, "__init__",
-        lambda self, path, **kw: every(self, path, **(kw | {"every": 0.0})),
-    )  # fmt: skip
-    taken = training.Runner.step
-    count = 0
-
-    def dies(self, groups):
-        nonlocal count
-        count += 1
-        if count > step:
-            raise Killed
-        return taken(self, groups)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.Runner, "step", dies)
-        with pytest.raises(Killed):
-            model(optimizer=optimizer).fit(bags, checkpoint=path)
-    assert path.exists()
-    resumed = model(optimizer=optimizer).fit(bags, checkpoint=path)
-    assert not path.exists()
-    for name, value in whole.network_.state_dict().items():
-        assert torch.equal(value, resumed.network_.state_dict()[name]), name
-    # NaN equals NaN here
-    assert whole.history_.to_csv() == resumed.history_.to_csv()
+def test_killed_at_any_step_and_resumed_equals_uninterrupted(killed_and_resumed, step, optimizer):
+    killed_and_resumed(lambda: model(optimizer=optimizer), planted_bags(30), step)
 
 
 def test_killed_after_it_stopped_early_it_does_not_go_on(tmp_path, monkeypatch):

@@ -172,10 +172,18 @@ def test_map_is_a_loop_over_cells(slides, maps, found):
     np.testing.assert_allclose(table[i].reshape(wanted.shape), wanted, rtol=1e-4, atol=1e-6)
 
 
-def test_other_grids_processes_and_cache(slides, maps, tmp_path):
+@pytest.mark.slow  # processes are started
+def test_processes_give_what_one_gives(slides, maps, tmp_path):
+    two = sm.features.extract(slides, "nuclei", n_jobs=2, cache=tmp_path)
+    np.testing.assert_array_equal(two.table(), maps.table())
+    again = sm.features.extract(slides, "nuclei", cache=tmp_path)
+    np.testing.assert_array_equal(again.table(), maps.table())
+
+
+def test_other_grids_and_cache(slides, maps, tmp_path):
     one = sm.features.extract(slides, NucleiMap(grid=1))
     np.testing.assert_allclose(counts(one.table(), 51.2), counts(maps.table(), 51.2), rtol=1e-5)
-    two = sm.features.extract(slides, "nuclei", n_jobs=2, cache=tmp_path)
+    two = sm.features.extract(slides, "nuclei", cache=tmp_path)
     np.testing.assert_array_equal(two.table(), maps.table())
     again = sm.features.extract(slides, "nuclei", cache=tmp_path)
     np.testing.assert_array_equal(again.table(), maps.table())

@@ -5,6 +5,7 @@ import types
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 
 import smalti
@@ -31,7 +32,7 @@ def lacking(bags, name):
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])
-@pytest.mark.parametrize("scale_views", [False, True])
+@pytest.mark.parametrize("scale_views", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_mofa_projects_where_mofapy2_put_the_cells(monkeypatch, missing, scale_views):
     module = pytest.importorskip("mofapy2.run.entry_point")
     kept = []
@@ -124,6 +125,7 @@ def test_totalvi_embeds_as_scvi_tools_does(totalvi):
     np.testing.assert_allclose(model.transform(bags), want, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_totalvi_decodes_the_mean_of_what_scvi_tools_draws(totalvi):
     model, bags = totalvi
     net = model.network_.eval()
@@ -183,6 +185,7 @@ def wnn():
     return model, bags
 
 
+@pytest.mark.slow
 def test_wnn_is_what_muon_makes_of_the_same_components(wnn, tmp_path):
     import anndata
     import muon
@@ -218,8 +221,45 @@ def test_wnn_is_what_muon_makes_of_the_same_components(wnn, tmp_path):
     assert back.modality_weights_.equals(weights)
 
 
-def test_wnn_refuses_other_cells(wnn):
-    model, _ = wnn
+@pytest.fixture(scope="module")
+def given_graph():
+    """A fit whose graph is given: muon compiles its distance in every fit, some 15 s."""
+    module = importlib.import_module("smalti.integrate.wnn")
+    seen = {}
+
+    def graph(points, neighbors, seed):
+        near = sum(rows @ rows.T for rows in points.values())
+        order = np.argsort(-near, axis=1)[:, :neighbors]
+        made = np.zeros_like(near)
+        np.put_along_axis(made, order, 0.5, axis=1)
+        weights = np.random.default_rng(seed).dirichlet([1, 1], size=len(near))
+        seen.update(graph=np.maximum(made, made.T), weights=weights, neighbors=neighbors)
+        return sp.csr_matrix(seen["graph"]), weights
+
+    bags = planted_modalities(90, counts=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "weighted_graph", graph)
+        patch.setattr(WNN, "unavailable", classmethod(lambda cls: None))
+        model = WNN(components=6, neighbors=10, width=5, accelerator="cpu").fit(bags)
+    return model, bags, seen
+
+
+def test_wnn_keeps_the_graph_and_the_weights_that_it_was_given(given_graph, tmp_path):
+    model, bags, seen = given_graph
+    assert seen["neighbors"] == 10
+    np.testing.assert_allclose(model.graph_.toarray(), seen["graph"], atol=1e-6)
+    np.testing.assert_allclose(model.modality_weights_, seen["weights"], atol=1e-6)
+    assert list(model.modality_weights_) == ["rna", "protein"]
+    codes = model.transform(bags)
+    np.testing.assert_allclose(codes, spectral(model.graph_, 5), atol=1e-5)
+    model.save(tmp_path / "model")
+    back = load(tmp_path / "model")
+    assert (back.graph_ != model.graph_).nnz == 0
+    np.testing.assert_array_equal(back.transform(bags), codes)
+
+
+def test_wnn_refuses_other_cells(given_graph):
+    model, *_ = given_graph
     with pytest.raises(InputError, match="embeds the cells that it was fitted on"):
         model.transform(planted_modalities(90, counts=True, seed=1))
 
@@ -235,8 +275,6 @@ def test_wnn_errors():
 
 @pytest.mark.parametrize("n", [90, 700])
 def test_spectral_codes_are_eigenvectors_and_tell_components_apart(n):
-    import scipy.sparse as sp
-
     rng = np.random.default_rng(0)
     near = np.abs(rng.normal(size=(n, 2))[:, None] - rng.normal(size=(n, 2))).sum(2) < 0.5
     near = (near | near.T) | np.eye(n, dtype=bool)

@@ -10,7 +10,6 @@ from sklearn.base import clone
 import smalti as sm
 from smalti.bags import Bags
 from smalti.batch import Batch, Shape
-from smalti.core import training
 from smalti.datasets.modalities import planted_modalities
 from smalti.errors import InputError
 from smalti.integrate.umint import UMINT
@@ -314,39 +313,11 @@ def test_scikit_learn_idioms():
         clone(model).parameter_count()
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.mark.parametrize("step", [1, 4, 5, 11])
-def test_killed_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, step):
-    bags = planted_modalities(70, missing=0.2)
+def test_killed_and_resumed_equals_uninterrupted(killed_and_resumed, step):
     settings = dict(batch_size=16, drop=0.3, anneal=True)  # five steps an epoch
-    whole = quick(**settings).set_params(epochs=3).fit(bags)
-    path = tmp_path / "fit.safetensors"
-    every = training.Checkpoint.__init__
-    monkeypatch.setattr(
-        training.Checkpoint, "__init__",
-        lambda self, path, **kw: every(self, path, **(kw | {"every": 0.0})),
-    )  # fmt: skip
-    taken, count = training.Runner.step, 0
-
-    def dies(self, groups):
-        nonlocal count
-        count += 1
-        if count > step:
-            raise Killed
-        return taken(self, groups)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.Runner, "step", dies)
-        with pytest.raises(Killed):
-            quick(**settings).set_params(epochs=3).fit(bags, checkpoint=path)
-    resumed = quick(**settings).set_params(epochs=3).fit(bags, checkpoint=path)
-    assert not path.exists()
-    for name, value in whole.network_.state_dict().items():
-        assert torch.equal(value, resumed.network_.state_dict()[name]), name
-    assert whole.history_.to_csv() == resumed.history_.to_csv()  # NaN equals NaN here
+    bags = planted_modalities(70, missing=0.2)
+    killed_and_resumed(lambda: quick(**settings).set_params(epochs=3), bags, step)
 
 
 def test_an_epoch_sees_every_cell_once():

@@ -424,8 +424,12 @@ def test_a_damaged_zarr_is_named(whole, tmp_path):
 # ---------------------------------------------------------------- writing
 
 
-@pytest.mark.parametrize("ending", PLACES)
-@pytest.mark.parametrize("other", [False, True])
+@pytest.mark.parametrize(
+    ("other", "ending"),
+    # a zarr store is many small files: in place only, unless all is run
+    [pytest.param(o, e, marks=pytest.mark.slow if o and e == ".zarr" else [])
+     for o in (False, True) for e in PLACES],
+)  # fmt: skip
 def test_embedding_and_reconstructions_go_back(whole, model, tmp_path, ending, other):
     z, back = model.transform(whole), model.reconstruct(whole)
     data = saved(whole, tmp_path, ending)
@@ -490,7 +494,7 @@ def test_cells_that_differ_get_their_own_rows(ragged, tmp_path, ending, cells):
         assert np.isnan(layer[~held]).all()
 
 
-@pytest.mark.parametrize("ending", [None, ".h5ad", ".zarr"])
+@pytest.mark.parametrize("ending", [None, ".h5ad", pytest.param(".zarr", marks=pytest.mark.slow)])
 def test_proteins_in_obsm_go_back_to_obsm(tmp_path, ending):
     data, prot = parts()
     data.obsm["protein"] = prot.to_df()
@@ -609,7 +613,7 @@ def test_reconstructions_that_are_too_large_are_refused(whole, model, monkeypatc
 # ---------------------------------------------------------------- the command line
 
 
-@pytest.mark.parametrize("ending", [".h5mu", ".zarr"])
+@pytest.mark.parametrize("ending", [".h5mu", pytest.param(".zarr", marks=pytest.mark.slow)])
 def test_verbs_take_mudata(tmp_path, ending):
     bags = planted_bags(16, n_features=4, seed=0)
     names = [f"cell{i}" for i in range(bags.n_instances)]

@@ -876,6 +876,7 @@ def test_glas(data):
     assert bags.x["tile"].read(0, 2).shape == (2, 3, 224, 224)
 
 
+@pytest.mark.slow
 def test_ready_tiles_in_a_fresh_process(competition):
     """The first picture is opened by four threads at once, with ``size`` given."""
     import subprocess

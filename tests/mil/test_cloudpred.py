@@ -75,11 +75,11 @@ def test_unused_clusters_stay_unused():
 
 def test_the_number_of_clusters_is_chosen_in_the_training_donors():
     """Bags that are not in training change nothing."""
-    bags = planted_bags(40)
-    part = np.arange(30)
+    bags = planted_bags(24)
+    part = np.arange(18)
     one = CloudPred(centers=(2, 3, 4), joint=False).fit(bags[part])
     other = bags.table().copy()
-    other[bags.offsets[30] :] *= 100
+    other[bags.offsets[18] :] *= 100
     import dataclasses
 
     two = CloudPred(centers=(2, 3, 4), joint=False).fit(
@@ -89,9 +89,9 @@ def test_the_number_of_clusters_is_chosen_in_the_training_donors():
 
 
 def test_joint_training_moves_the_mixture_and_lowers_the_loss():
-    bags = planted_bags(40, effect=1.5)
+    bags = planted_bags(24, effect=1.5)
     alone = CloudPred(centers=3, joint=False).fit(bags)
-    both = CloudPred(centers=3, epochs=30, lr=1e-2).fit(bags)
+    both = CloudPred(centers=3, epochs=10, lr=1e-2).fit(bags)
     assert not torch.equal(alone.network_.means, both.network_.means)
     history = both.history_.query("stage == 'joint'")["train_loss"]
     assert history.iloc[-1] < history.iloc[0]

@@ -233,29 +233,8 @@ def test_weights_of_classes_reach_the_mixtures():
     np.testing.assert_allclose(mix.weight(units, weight), [2 * share[0] + 1 - share[0], 2])
 
 
-def test_resumes_inside_an_epoch(tmp_path, monkeypatch):
-    from smalti.core import training
-
-    bags = planted_bags(20)
-    method = ScRAT.example().set_params(epochs=2)
-    whole = method.fit(bags).forward(bags)[0]
-    path, steps = tmp_path / "fit.safetensors", []
-    step = training.Runner.step
-    monkeypatch.setattr(training.Checkpoint.__init__, "__kwdefaults__",
-                        {"every": 0.0, "identity": ""})  # fmt: skip
-
-    def dying(self, groups):
-        steps.append(1)
-        if len(steps) == 7:
-            raise KeyboardInterrupt
-        return step(self, groups)
-
-    monkeypatch.setattr(training.Runner, "step", dying)
-    with pytest.raises(KeyboardInterrupt):
-        ScRAT.example().set_params(epochs=2).fit(bags, checkpoint=path)
-    monkeypatch.setattr(training.Runner, "step", step)
-    again = ScRAT.example().set_params(epochs=2).fit(bags, checkpoint=path)
-    np.testing.assert_array_equal(again.forward(bags)[0], whole)
+def test_resumes_inside_an_epoch(killed_and_resumed):
+    killed_and_resumed(lambda: ScRAT.example().set_params(epochs=2), planted_bags(20), 6)
 
 
 def test_labels_of_every_kind_can_be_mixed():

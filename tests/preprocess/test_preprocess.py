@@ -242,11 +242,12 @@ def test_in_a_pipeline_of_scikit_learn_and_in_compare():
     assert folds.settings["pseudobulk"]["preprocess"] == ""
 
 
-def test_many_fits_each_fit_their_own_steps():
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_many_fits_each_fit_their_own_steps(n_jobs):
     bags = counts(30)
     jobs = [(BagMean(preprocess="normalize,log1p,scale,pca=4"), np.arange(i, i + 20))
             for i in (0, 10)]  # fmt: skip
-    fits = sm.fit_many(jobs, bags, n_jobs=1)
+    fits = sm.fit_many(jobs, bags, n_jobs=n_jobs)
     for one, (method, members) in zip(fits, jobs, strict=True):
         two = method.fit(bags[members])
         np.testing.assert_array_equal(one.forward(bags)[0], two.forward(bags)[0])

@@ -187,6 +187,7 @@ def test_score_errors():
         label_transfer(x[:, 1:], truth, x, truth)
 
 
+@pytest.mark.slow  # each shape is compiled by JAX
 def test_batches_that_mix_score_higher():
     pytest.importorskip("scib_metrics", reason="an optional extra: pip install smalti[batch]")
     x, truth = blobs(n=200, k=2)
@@ -202,6 +203,12 @@ def test_batches_that_mix_score_higher():
     assert np.isnan(plain["graph_connectivity"])
     assert plain["ilisi"] == pytest.approx(mixed["ilisi"])
     assert plain["kbet"] > 0.8
+
+
+def test_batch_mixing_errors():
+    pytest.importorskip("scib_metrics", reason="an optional extra: pip install smalti[batch]")
+    x, _ = blobs(n=200, k=2)
+    batch = np.arange(200) % 2
     with pytest.raises(InputError, match="one value only"):
         batch_mixing(x, np.zeros(200))
     with pytest.raises(InputError, match="k=300"):

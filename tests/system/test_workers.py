@@ -26,6 +26,7 @@ def test_every_job_is_done_once(n_jobs, square):
     assert list(workers.run_queue(square, [], n_jobs)) == []
 
 
+@pytest.mark.slow  # processes are started twice
 def test_one_job_that_kills_its_process_spares_the_others(square_or_die):
     answers = dict(workers.run_queue(square_or_die, range(5), 2))
     assert isinstance(answers.pop(3), workers.WorkerLost)

@@ -50,7 +50,7 @@ class Place:
     epoch: int = 0
     step: int = 0  # the next one of the epoch
     order: np.ndarray | None = None  # of this epoch: (n,) bags, or (n_units, k) of a sampler
-    loss: Tensor | None = None  # () float64, summed over the bags of this epoch
+    loss: Tensor | None = None  # a scalar, float64, summed over the bags of this epoch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ class FittedState:
     note
         What JSON can hold.
     arrays
-        The rest, by name.
+        The rest, by name; (n,) or (n, d) or any shape.
     """
 
     note: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -101,7 +101,7 @@ class SelfSupervised(Estimator):
         )  # fmt: skip
 
     def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
-        """Set up a fit on some of the slides."""
+        """Set up a fit on some of the slides, (k,) positions."""
         self.task_, self.columns_ = NOTHING, Columns()
         self.shape_ = Shape({k: v.shape[1:] for k, v in bags.x.items()}, NOTHING, bags.n_instances)
         return self._unlabelled(bags, members, device)

@@ -257,7 +257,7 @@ class Integration(Estimator):
     # ---------------------------------------------------------------- for training and io
 
     def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
-        """Set up a fit on some of the bags."""
+        """Set up a fit on some of the bags, (k,) positions."""
         self.task_: Task = NOTHING
         self.columns_ = Columns()
         n_cells = int(bags.lengths[members].sum())

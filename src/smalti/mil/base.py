@@ -228,7 +228,14 @@ class Method(Estimator):
     # ---------------------------------------------------------------- for training and io
 
     def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
-        """Set up a fit on some of the bags: its task, its validation split, its network."""
+        """Set up a fit on some of the bags, (k,) positions: task, validation split, network.
+
+        Raises
+        ------
+        InputError
+            If the method cannot learn this kind of target, or bags have gaps that it has no answer
+            to.
+        """
         self._check_present(bags)  # after the steps: an embedding may have filled the gaps
         part = bags if len(members) == len(bags) else bags[members]
         task = Task.infer(
