@@ -163,6 +163,7 @@ def test_stubs_are_up_to_date(stubs, room):
     assert written == stubs.stub(room), "run `make stubs`"
 
 
+@pytest.mark.slow
 def test_a_new_method_needs_no_edit_by_hand(tmp_path):
     copy = tmp_path / "src" / "smalti"
     shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))

@@ -159,6 +159,7 @@ def test_a_method_that_fails_stays_unranked_with_its_reason(bags):
     assert (table.loc["ridge", "n_failed"] == 3).all()
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same(bags):
     chosen = {"mlp": MLP.example().set_params(accelerator="cpu"), "knn": sm.make("knn")}
     settings = dict(seeds=1, progress=False, genes=6)

@@ -74,7 +74,9 @@ def beats_each_alone(features, names, n=600):
         assert ari(result, method) > alone + 0.1, f"{method}\n{result}"
 
 
-@pytest.mark.parametrize("features", [(40, 12), (40, 12, 60)], ids=["two", "three"])
+@pytest.mark.parametrize(
+    "features", [(40, 12), pytest.param((40, 12, 60), marks=pytest.mark.slow)], ids=["two", "three"]
+)
 def test_integrations_beat_each_modality_alone(features):
     beats_each_alone(features, QUICK, n=600 if len(features) == 2 else 1200)
 

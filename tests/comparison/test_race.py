@@ -71,7 +71,7 @@ def compare_sizes(candidates, bags, sizes=(10, 20), **how):
     return LearningCurve(**outcome.table(lineup, bags.notes), digest=arena.digest, about=repr(bags))
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_fourth_kind_of_comparison_is_short(n_jobs, tmp_path):
     bags = planted_bags(30, effect=4.0)
     table = compare_sizes(["bag_mean"], bags, n_jobs=n_jobs, cache=tmp_path, progress=False)
@@ -222,6 +222,7 @@ KILLED = """
 """
 
 
+@pytest.mark.slow  # three processes; in one, see test_integration and test_phenotype
 def test_a_killed_comparison_goes_on_fit_by_fit(tmp_path):
     def run(dies, folder):
         return subprocess.run(

@@ -88,6 +88,7 @@ def test_pixels_of_a_tile_come_from_its_size_on_the_slide(bags):
     assert np.isfinite(sm.features.extract(bare).table()).all()
 
 
+@pytest.mark.slow
 def test_processes_give_the_same(bags):
     np.testing.assert_array_equal(
         sm.features.extract(bags, n_jobs=2).table(), sm.features.extract(bags).table()

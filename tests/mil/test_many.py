@@ -13,6 +13,7 @@ from smalti.mil import many
 from smalti.system.workers import WorkerLost
 
 
+@pytest.mark.slow
 def test_fits_in_processes_are_those_alone_to_the_bit():
     bags = planted_bags(30)
     abmil = dict(widths=(8,), epochs=6, batch_size=8, validation=0.25, patience=2)
