@@ -24,6 +24,7 @@ from smalti.comparison.cache import Answer, Cache
 from smalti.comparison.lineup import Lineup
 from smalti.comparison.splits import Split
 from smalti.core.identity import identity
+from smalti.core.training import jobs_for
 from smalti.errors import InputError
 from smalti.system.progress import Progress
 from smalti.system.workers import WorkerLost, run_queue
@@ -139,7 +140,8 @@ def race(
         Who takes part.
     n_jobs
         Worker processes of one thread each; 1: none; -1: every core that this process may use;
-        None: none until the time that fits took says that workers would end sooner.
+        None: none until the time that fits took says that workers would end sooner, and none where
+        they would wait for one GPU.
     progress
         Show a bar; None: on a terminal, elsewhere one line of the log ("smalti", INFO) per fit.
     cache
@@ -163,10 +165,11 @@ def race(
         bar.start("", len(entries))
 
         def finish(i: int, answer: Any, how: str = "") -> None:
-            done[i] = _scored(arena, entries[i], answer)
-            result = done[i]
-            how = how or f"failed: {result}" if isinstance(result, str) else (
-                how or f"{result.answer.seconds:.1f} s")  # fmt: skip
+            result = done[i] = _scored(arena, entries[i], answer)
+            if isinstance(result, str):
+                how = f"failed: {result}"
+            elif not how:
+                how = f"{result.answer.seconds:.1f} s"
             bar.advance(note=f"{entries[i]}: {how}")
 
         waiting = []
@@ -176,7 +179,9 @@ def race(
                 waiting.append(i)
             else:
                 finish(i, answer, "kept")
-        for at, answer in run_queue(partial(_fit, arena), [entries[i] for i in waiting], n_jobs):
+        todo = [entries[i] for i in waiting]
+        workers = jobs_for((e.method for e in todo), n_jobs)
+        for at, answer in run_queue(partial(_fit, arena), todo, workers):
             file = files[waiting[at]]
             if kept is not None and file is not None and isinstance(answer, Answer):
                 kept.write(file, answer)

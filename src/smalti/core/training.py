@@ -13,7 +13,7 @@ Design:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,6 +55,21 @@ def make_fabric(accelerator: str, devices: int, precision: str) -> Any:
         ) from error
     fabric.launch()
     return fabric
+
+
+def jobs_for(methods: Iterable[Any], n_jobs: int | None) -> int | None:
+    """Worker processes for some fits: none of its own accord where they would wait for one GPU.
+
+    Parameters
+    ----------
+    methods
+        Of the fits.
+    n_jobs
+        What the user asked for; anything but None stays as it is.
+    """
+    if n_jobs is None and torch.cuda.is_available():
+        return 1 if any(m.accelerator != "cpu" for m in methods) else None
+    return n_jobs
 
 
 DTYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}

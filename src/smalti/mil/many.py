@@ -12,10 +12,10 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from sklearn.base import clone
 
 from smalti.bags import Bags
+from smalti.core.training import jobs_for
 from smalti.mil.base import Method
 from smalti.system.progress import Progress
 from smalti.system.workers import WorkerLost, run_queue
@@ -73,12 +73,7 @@ def fit_many(
     if bags.task is not None:  # a small part may not say of which kind the target is
         bags = dataclasses.replace(bags, kind=bags.task.kind)
     jobs = [(clone(m).set_params(progress=False), np.asarray(i)) for m, i in jobs]
-    if (
-        n_jobs is None
-        and torch.cuda.is_available()
-        and any(m.accelerator != "cpu" for m, _ in jobs)
-    ):
-        n_jobs = 1  # processes would wait for the same GPU, and each hold memory of it
+    n_jobs = jobs_for((m for m, _ in jobs), n_jobs)
     fitted: dict[int, Method] = {}
     with Progress(progress, "fits") as bar:
         bar.start("", len(jobs))
