@@ -238,8 +238,6 @@ def _other_scale(one: str, two: str) -> bool:
 class _Folds(Arena):
     """Bags of donors that are left out in turn; a fit answers with its predictions of them."""
 
-    title = "folds"
-
     def __init__(self, bags: Bags, parts: list[Split]) -> None:
         # a training fold may hold too few values to infer the kind from: it is that of all bags
         self.bags = dataclasses.replace(bags, kind=bags.task.kind if bags.task else None)
