@@ -175,6 +175,7 @@ def test_one_failing_method_does_not_lose_the_others(majority_alone):
     assert "abmil (3 of 3 fits failed)" in str(found)
 
 
+@pytest.mark.slow  # a dozen comparisons; that no donor is on both sides is above
 def test_splitting_by_donor_prevents_the_leak(majority_alone):
     """Donors with a fingerprint and labels at random: only a split by donor sees nothing."""
     auc = {"honest": [], "naive": []}

@@ -19,7 +19,8 @@ SLOW = {
     },
     # fits of all epochs, thrice where a start finds nothing; the other checks fit them for a few
     "check_learns": {
-        "cloudpred", "hier_mil", "mi_net", "mi_net_ds", "mixture_patient", "protocell4p", "scrat",
+        "cloudpred", "hier_mil", "max_pooling", "mi_net", "mi_net_ds", "mixmil", "mixture_patient",
+        "protocell4p", "scrat",
     },
     # two fits more of the methods that take longest to fit; a table is read alike for all
     "check_sparse": {"cloudpred", "mixture_patient", "protocell4p", "scrat"},
