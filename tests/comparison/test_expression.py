@@ -147,9 +147,9 @@ def test_leaking_splits_say_so(bags):
 
 
 def test_a_killed_comparison_goes_on(bags, tmp_path, monkeypatch):
-    first = compare_expression([short()], bags, seeds=2, cache=tmp_path, progress=False)
+    first = compare_expression([short()], bags, seeds=1, cache=tmp_path, progress=False)
     monkeypatch.setattr(MLP, "fit", lambda *a, **k: pytest.fail("fitted again"))
-    again = compare_expression([short()], bags, seeds=2, cache=tmp_path, progress=False)
+    again = compare_expression([short()], bags, seeds=1, cache=tmp_path, progress=False)
     drop = ["seconds"]
     pd.testing.assert_frame_equal(first.folds.drop(columns=drop), again.folds.drop(columns=drop))
 

@@ -168,7 +168,15 @@ def test_all_methods_are_fitted_on_the_same_cells(monkeypatch):
     assert spy.seen["UMINT", 0] != spy.seen["UMINT", 1]
 
 
-@pytest.mark.parametrize(("n_bags", "parts"), [(12, False), (5, False), (4, True), (None, True)])
+@pytest.mark.parametrize(
+    ("n_bags", "parts"),
+    [
+        pytest.param(12, False, marks=pytest.mark.slow),
+        (5, False),
+        (4, True),
+        pytest.param(None, True, marks=pytest.mark.slow),
+    ],
+)
 def test_donors_are_not_split_where_there_are_five(monkeypatch, n_bags, parts):
     spy = Rows(monkeypatch)
     bags = small(n_bags=n_bags)

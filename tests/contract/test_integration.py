@@ -14,7 +14,7 @@ from smalti.integrate import BlockPCA
 # scvi-tools takes seconds to be imported, and trains totalVI
 QUICK = {"wnn": {"check_clone"}, "totalvi": {"check_clone"}}
 # fits of all epochs: the other autoencoders stand for it
-SLOW = {("sae", "check_finds_what_no_modality_shows")}
+SLOW = {(m, "check_finds_what_no_modality_shows") for m in ("dae", "sae")}
 
 
 def cases():

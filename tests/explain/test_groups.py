@@ -19,6 +19,7 @@ def test_the_type_of_the_key_cells_is_found():
     np.testing.assert_allclose(table["q"], false_discovery_control(table["p"]))
 
 
+@pytest.mark.slow  # forty tables, to see a distribution
 def test_p_is_never_zero_and_uniform_without_signal():
     bags = planted_bags(40, effect=4, seed=1)
     model = BagMean().fit(bags)

@@ -291,6 +291,7 @@ def test_overlapping_tiles_share_nuclei():
     np.testing.assert_allclose(made[:, 5], [10, 10, 0])
 
 
+@pytest.mark.slow  # half a million nuclei
 def test_many_nuclei_and_tiles_are_quick():
     rng, n, m = np.random.default_rng(0), 3000, 500_000
     xy = pd.DataFrame(rng.uniform(200, 20_000, (n, 2)), columns=["x_px", "y_px"])

@@ -147,6 +147,7 @@ def test_totalvi_decodes_the_mean_of_what_scvi_tools_draws(totalvi):
     np.testing.assert_allclose(out["rna"][:10], rna, rtol=1e-4)
 
 
+@pytest.mark.slow  # scvi-tools takes seconds to be imported
 def test_totalvi_refuses_scaled_values(totalvi):
     model, bags = totalvi
     scaled = dataclasses.replace(bags, x={k: np.log1p(v) for k, v in bags.x.items()})

@@ -149,7 +149,7 @@ def test_every_place_gives_the_same_bags(whole, tmp_path, ending):
 
 
 @pytest.mark.parametrize("array", [False, True])
-@pytest.mark.parametrize("ending", [None, ".h5ad", ".zarr"])
+@pytest.mark.parametrize("ending", [None, ".h5ad", pytest.param(".zarr", marks=pytest.mark.slow)])
 def test_proteins_in_obsm_are_read_as_mudata_is(whole, tmp_path, array, ending):
     rna, prot = parts()
     rna.obsm["protein"] = prot.X if array else prot.to_df()

@@ -91,7 +91,7 @@ def test_the_number_of_clusters_is_chosen_in_the_training_donors():
 def test_joint_training_moves_the_mixture_and_lowers_the_loss():
     bags = planted_bags(24, effect=1.5)
     alone = CloudPred(centers=3, joint=False).fit(bags)
-    both = CloudPred(centers=3, epochs=10, lr=1e-2).fit(bags)
+    both = CloudPred(centers=3, epochs=4, lr=1e-2).fit(bags)
     assert not torch.equal(alone.network_.means, both.network_.means)
     history = both.history_.query("stage == 'joint'")["train_loss"]
     assert history.iloc[-1] < history.iloc[0]
