@@ -15,7 +15,8 @@ SLOW = {
     # a fit or more for each kind of target: of one linear method and the networks always
     "check_every_kind": {
         "bag_statistics", "cloudpred", "covariates", "mifv", "mixmil", "mixture_class",
-        "mixture_patient", "protocell4p", "pseudobulk", "scrat", "type_composition", "type_pseudobulk",
+        "mixture_patient", "protocell4p", "pseudobulk", "scrat", "type_composition",
+        "type_pseudobulk",
     },
     # fits of all epochs, thrice where a start finds nothing; the other checks fit them for a few
     "check_learns": {
