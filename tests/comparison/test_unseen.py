@@ -518,14 +518,9 @@ def test_predictions_are_kept_where_all_folds_hide_the_same_genes():
     table = {}
     for protocol in ("random", "highest"):
         table[protocol] = compare_expression(
-            ["bilinear"],
-            bags,
-            unseen=protocol,
-            n_unseen=8,
-            vectors=vectors,
-            view="X_planted",
+            ["bilinear"], bags, unseen=protocol, n_unseen=8, vectors=vectors, view="X_planted",
             seeds=1,
-        )
+        )  # fmt: skip
     kept = table["random"].predictions["bilinear"]
     assert kept.shape == (64, 8)
     assert np.isfinite(kept).all()

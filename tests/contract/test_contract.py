@@ -30,7 +30,7 @@ SLOW = {
     },
     # a third fit, and what is refused is refused by the base class
     "check_errors": {"cloudpred", "hier_mil", "mixmil", "mixture_patient", "protocell4p", "scrat"},
-    # a fit more of the methods that take longest to fit; a killed fit that goes on says as much
+    # a fit more of the methods that take longest to fit
     "check_same_seed": {"cloudpred", "mixture_patient", "protocell4p"},
 }  # fmt: skip
 
