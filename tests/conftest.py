@@ -1,15 +1,38 @@
 """Shared by all tests."""
 
+import gc
 import os
 from pathlib import Path
 
 import pytest
 
-# two test processes with two threads each on two cores wait for one another
+# two test processes with two threads each on two cores wait for one another; so do processes that
+# a comparison starts where its first fit was slow, as one is that imports torch's optimisers
 if "PYTEST_XDIST_WORKER" in os.environ:
     import torch
 
     torch.set_num_threads(1)
+    os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
+
+
+def pytest_collection_finish():
+    """A million objects of imported packages are no garbage: nobody looks at them again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_search_for_callbacks():
+    """Fabric looks through all installed packages for callbacks in each fit: 10 ms, for nothing."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # a test alone need not import Fabric
+        yield
+        return
+    import lightning_fabric.fabric
+
+    with pytest.MonkeyPatch.context() as patch:
+        name = "_load_external_callbacks"  # its own name: where it is gone there is no search
+        patch.setattr(lightning_fabric.fabric, name, lambda group: [], raising=False)
+        yield
 
 
 @pytest.fixture

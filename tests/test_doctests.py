@@ -35,6 +35,9 @@ MODULES = sorted(
     for path in ROOT.rglob("*.py")
     if path.name != "__init__.py" and ">>>" in path.read_text("utf-8")
 )
+# a comparison of six methods each, as other tests hold them too
+SLOW = {"comparison.phenotype", "plot.scores", "scores.table"}
+RUN = [pytest.param(m, marks=pytest.mark.slow) if m in SLOW else m for m in MODULES]
 NAMES = {module: documented(module) for module in MODULES}
 
 
@@ -54,7 +57,7 @@ def examples(module):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", RUN)
 def test_examples_run(module, clean):
     if module in NEEDS:
         pytest.importorskip(NEEDS[module])

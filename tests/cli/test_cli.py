@@ -58,6 +58,7 @@ def fails(*args):
     return lines[0]
 
 
+@pytest.mark.slow  # a process is started
 def test_help_imports_nothing_heavy():
     code = (
         "import sys, smalti.cli\n"
@@ -111,6 +112,7 @@ def test_compare_writes_tables_and_report(table, tmp_path):
     assert {"mean_pooling", "bag_mean", "majority"} <= methods
 
 
+@pytest.mark.slow  # the three dearest verbs, each of which has a test below or above
 def test_cell_types_covariates_and_steps_go_all_the_way(cells, tmp_path):
     asked = ["--sample", "sample", "--donor", "donor", "--label", "disease", "--cell-type",
              "leiden", "--covariate", "age", "--preprocess", "scale,pca=3"]  # fmt: skip

@@ -148,8 +148,11 @@ def test_ensemble(folder, where, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("unseen", "n"), [(("random", "--n-unseen", 4), 4), (("G1,G2",), 2),
-                      (("blocks", "--n-unseen", 5, "--sets", "{root}/sets.gmt"), 11)],
+    ("unseen", "n"),
+    [(("blocks", "--n-unseen", 5, "--sets", "{root}/sets.gmt"), 11),
+     # of the words alone: what they hide is in tests/comparison
+     pytest.param(("random", "--n-unseen", 4), 4, marks=pytest.mark.slow),
+     pytest.param(("G1,G2",), 2, marks=pytest.mark.slow)],
     ids=str,
 )  # fmt: skip
 def test_compare(folder, where, tmp_path, unseen, n):

@@ -178,7 +178,7 @@ def test_compare_integrate(h5mu, tmp_path, monkeypatch):
     monkeypatch.setattr("smalti.comparison.integration.absent", lambda name: name)  # maps take long
     out, cache = tmp_path / "run", tmp_path / "cache"
     asked = ["compare", h5mu, "--integrate", "--methods", "umint,block_pca", "--label", "kind",
-             "--seeds", 2, "--cache", cache, "--out", out, *TINY]  # fmt: skip
+             "--seeds", 1, "--cache", cache, "--out", out, *TINY]  # fmt: skip
     told = works(*asked)
     assert "protein alone" in told
     assert "report.html" in told

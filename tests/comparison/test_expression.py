@@ -23,9 +23,13 @@ def bags():
     return planted_slides(6, 36)  # three donors, two slides each
 
 
+def short():
+    return MLP.example().set_params(epochs=3)
+
+
 @pytest.fixture(scope="module")
 def result(bags):
-    return compare_expression([MLP.example(), "knn"], bags, seeds=2, top=10, progress=False)
+    return compare_expression([short(), "knn"], bags, seeds=2, top=10, progress=False)
 
 
 def test_folds_part_donors_slides_or_tiles(bags):
@@ -135,17 +139,17 @@ def test_variable_genes_are_chosen_in_each_fold(bags):
 
 
 def test_leaking_splits_say_so(bags):
-    out = compare_expression(["knn"], bags, by="tile", seeds=1, genes=3, progress=False)
+    out = compare_expression(["knn"], bags, by="tile", folds=2, seeds=1, genes=3, progress=False)
     assert any("leak" in n for n in out.notes)
     assert "leaks" in out.facts()["left out in turn"]
-    out = compare_expression(["knn"], bags, by="slide", seeds=1, genes=3, progress=False)
+    out = compare_expression(["knn"], bags, by="slide", folds=2, seeds=1, genes=3, progress=False)
     assert any("new donor is harder" in n for n in out.notes)
 
 
 def test_a_killed_comparison_goes_on(bags, tmp_path, monkeypatch):
-    first = compare_expression([MLP.example()], bags, seeds=2, cache=tmp_path, progress=False)
+    first = compare_expression([short()], bags, seeds=1, cache=tmp_path, progress=False)
     monkeypatch.setattr(MLP, "fit", lambda *a, **k: pytest.fail("fitted again"))
-    again = compare_expression([MLP.example()], bags, seeds=2, cache=tmp_path, progress=False)
+    again = compare_expression([short()], bags, seeds=1, cache=tmp_path, progress=False)
     drop = ["seconds"]
     pd.testing.assert_frame_equal(first.folds.drop(columns=drop), again.folds.drop(columns=drop))
 

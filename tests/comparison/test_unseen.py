@@ -330,6 +330,7 @@ def _no_time(out):
     return out.folds.drop(columns="seconds")
 
 
+@pytest.mark.slow  # four comparisons; that a cache is read is in test_expression
 def test_a_cache_gives_the_same_table_and_knows_its_vectors(planted, tmp_path, monkeypatch):
     bags, vectors = planted
     file = tmp_path / "v.safetensors"
@@ -513,14 +514,15 @@ def test_every_method_says_the_same_of_an_unknown_gene(planted):
 
 
 def test_predictions_are_kept_where_all_folds_hide_the_same_genes():
-    bags, vectors = planted_programmes(6, 25, n_genes=40, donors=3)
+    bags, vectors = planted_programmes(4, 16, n_genes=30, donors=2)
     table = {}
     for protocol in ("random", "highest"):
         table[protocol] = compare_expression(
-            ["bilinear"], bags, unseen=protocol, n_unseen=8, vectors=vectors, view="X_planted"
-        )
+            ["bilinear"], bags, unseen=protocol, n_unseen=8, vectors=vectors, view="X_planted",
+            seeds=1,
+        )  # fmt: skip
     kept = table["random"].predictions["bilinear"]
-    assert kept.shape == (150, 8)
+    assert kept.shape == (64, 8)
     assert np.isfinite(kept).all()
     hidden = table["highest"].unseen.groupby("fold")["gene"].apply(tuple)
     assert hidden.nunique() > 1  # each fold has its own

@@ -8,14 +8,17 @@ from smalti.contract import expression
 from smalti.core.registry import methods
 from smalti.expression import Ridge
 
-# training anew on shuffled counts: of networks where all is run, of the others always
+# fits of all epochs: of these networks where all is run, of the others always
 NETWORKS = {"deep_association", "fine_tune", "sgn"}
+LEARNS = {"check_learns_what_tiles_show", "check_shuffled"}
+# fits more, of what the base class does alike for all
+ALIKE = {"check_genes", "check_sparse_counts", "check_errors"}
 
 
 def cases():
     for cls in methods("expression").values():
         for check in contract.checks("expression"):
-            slow = cls.name in NETWORKS and check.__name__ == "check_shuffled"
+            slow = cls.name in NETWORKS and check.__name__ in LEARNS | ALIKE
             marks = [pytest.mark.slow] if slow else []
             yield pytest.param(cls, check, id=f"{cls.name}-{check.__name__}", marks=marks)
 

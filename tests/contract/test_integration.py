@@ -11,14 +11,17 @@ from smalti.integrate import BlockPCA
 
 # muon compiles its distance in every fit, some 15 s: what fits it is slow. A graph that is given
 # stands for muon's in tests/integrate.
-# scvi-tools trains totalVI: one fit that is saved stands for all
-QUICK = {"wnn": {"check_clone"}, "totalvi": {"check_clone", "check_save_and_load"}}
+# scvi-tools takes seconds to be imported, and trains totalVI
+QUICK = {"wnn": {"check_clone"}, "totalvi": {"check_clone"}}
+# fits of all epochs: the other autoencoders stand for it
+SLOW = {(m, "check_finds_what_no_modality_shows") for m in ("dae", "sae")}
 
 
 def cases():
     for cls in methods("integrate").values():
         for check in contract.checks("integrate"):
             slow = check.__name__ not in QUICK.get(cls.name, {check.__name__})
+            slow |= (cls.name, check.__name__) in SLOW
             marks = [pytest.mark.slow] if slow else []
             yield pytest.param(cls, check, id=f"{cls.name}-{check.__name__}", marks=marks)
 

@@ -188,7 +188,12 @@ def toy(request, tmp_path, monkeypatch):
     sys.modules.pop(f"smalti.{room}.{request.param}", None)
 
 
-@pytest.mark.parametrize("toy", TOYS, indirect=True)
+# the networks are fitted a dozen times
+NETWORKS = {"toy_pool", "toy_code"}
+RUN = [pytest.param(t, marks=pytest.mark.slow) if t in NETWORKS else t for t in TOYS]
+
+
+@pytest.mark.parametrize("toy", RUN, indirect=True)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_method_is_one_file(toy):
     room, class_name, name = toy

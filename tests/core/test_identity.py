@@ -69,7 +69,9 @@ def test_a_model_is_written_with_the_scores_of_its_own_row(cells, bags, table, t
             assert note["scores"]["roc_auc"]["mean"] == pytest.approx(values.mean())
 
 
-def test_no_row_or_several_are_refused_and_a_label_tells(cells, bags, table):
+def test_no_row_or_several_are_refused_and_a_label_tells(cells, bags, table, monkeypatch):
+    alone = {"majority": sm.mil.Majority}  # of the baselines
+    monkeypatch.setattr("smalti.comparison.phenotype.methods", lambda: alone)
     other = sm.mil.ABMIL(**TINY | {"widths": (4,)}).fit(bags)
     with pytest.raises(InputError, match="no row of this comparison has the settings.*label="):
         other.write(cells.copy(), scores=table)

@@ -4,12 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 MODELS = Path(__file__).parent / "models"
 
 # in a process of its own: nothing but what loading asks for may be needed
 CODE = """
 import sys, numpy as np, smalti as sm
 from pathlib import Path
+
+import pytest
 folder = Path(sys.argv[1])
 d = np.load(folder / "data.npz")
 two = {k: d[k] for k in ("rna", "protein")}
@@ -27,6 +31,7 @@ for name, values in found.items():
 """
 
 
+@pytest.mark.slow  # a process is started
 def test_old_models_load_and_predict_the_same():
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", CODE, MODELS], capture_output=True, text=True

@@ -122,6 +122,7 @@ def test_missing_features_are_named():
         model.predict(sm.Bags.from_list([np.zeros((2, 7))]))
 
 
+@pytest.mark.slow  # what is learned is of the contract; images, below
 def test_images_are_learned_and_the_nines_found():
     train, test = digit_bags(100, seed=1), digit_bags(100, split="test", seed=2)
     model = mil.ABMIL(gated=True, epochs=20, lr=2e-3, progress=False).fit(train)

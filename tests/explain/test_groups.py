@@ -9,6 +9,7 @@ from smalti.explain import key_groups
 from smalti.mil import BagMean, HierMIL
 
 
+@pytest.mark.slow  # a fit of all epochs, to find what is planted
 def test_the_type_of_the_key_cells_is_found():
     model = HierMIL.example().fit(planted_bags(60, effect=4, seed=1))
     table = key_groups(model, planted_bags(60, effect=4, seed=2), n_permutations=199)
@@ -18,6 +19,7 @@ def test_the_type_of_the_key_cells_is_found():
     np.testing.assert_allclose(table["q"], false_discovery_control(table["p"]))
 
 
+@pytest.mark.slow  # forty tables, to see a distribution
 def test_p_is_never_zero_and_uniform_without_signal():
     bags = planted_bags(40, effect=4, seed=1)
     model = BagMean().fit(bags)

@@ -113,7 +113,7 @@ def test_losses_and_groups_learn_and_come_back(settings, tmp_path):
 
 
 def test_flipped_views_train_and_are_averaged():
-    bags = planted_slides(2, 16, images=True, size=32)
+    bags = planted_slides(2, 9, images=True, size=32)
     every = sm.features.extract(bags, flips="all")
     model = make("mlp", x="X_morphology", flips=True, widths=(8,), epochs=2).fit(every)
     names = ["X_morphology", *(f"X_morphology_{k}" for k in range(1, 8))]
@@ -278,6 +278,7 @@ def test_half_precision_trains_and_predicts_about_the_same():
     assert np.abs(one - two).max() < 0.1 * np.ptp(one)
 
 
+@pytest.mark.slow  # a network of timm; of our own, above
 def test_a_backbone_of_timm_is_tuned_and_comes_back_without_its_weights(tmp_path, monkeypatch):
     bags = planted_slides(2, 6, images=True, size=32)
     model = sm.make("fine_tune", backbone="resnet10t", weights="random", epochs=1, warm=1,

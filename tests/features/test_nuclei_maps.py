@@ -96,8 +96,13 @@ def maps(slides):
 # ---------------------------------------------------------------- counts
 
 
-@pytest.mark.parametrize("field", [(0, 0, 0), (2, -1, 1), (-2, 1.5, -1), (1, 1, 2), (2.5, 0, 0)],
-                         ids=str)  # fmt: skip
+# the slow ones are counted in tests/tiles, by the same function
+@pytest.mark.parametrize(
+    "field",
+    [(0, 0, 0), (-2, 1.5, -1), (2.5, 0, 0),
+     *(pytest.param(f, marks=pytest.mark.slow) for f in ((2, -1, 1), (1, 1, 2)))],
+    ids=str,
+)  # fmt: skip
 def test_drawn_nuclei_are_counted_within_five_per_cent(field):
     tiles, known = drawn(field, 6)
     out = sm.features.extract(as_bags(tiles), "nuclei")
@@ -286,6 +291,7 @@ def test_overlapping_tiles_share_nuclei():
     np.testing.assert_allclose(made[:, 5], [10, 10, 0])
 
 
+@pytest.mark.slow  # half a million nuclei
 def test_many_nuclei_and_tiles_are_quick():
     rng, n, m = np.random.default_rng(0), 3000, 500_000
     xy = pd.DataFrame(rng.uniform(200, 20_000, (n, 2)), columns=["x_px", "y_px"])

@@ -31,7 +31,7 @@ def lacking(bags, name):
 # ------------------------------------------------------------------------------- MOFA
 
 
-@pytest.mark.parametrize("missing", [0.0, 0.3])
+@pytest.mark.parametrize("missing", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
 @pytest.mark.parametrize("scale_views", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_mofa_projects_where_mofapy2_put_the_cells(monkeypatch, missing, scale_views):
     module = pytest.importorskip("mofapy2.run.entry_point")
@@ -106,6 +106,7 @@ def totalvi():
     return TotalVI(width=5, epochs=5, batch_size=64, accelerator="cpu").fit(bags), bags
 
 
+@pytest.mark.slow  # scvi-tools takes seconds to be imported
 def test_totalvi_embeds_as_scvi_tools_does(totalvi):
     import anndata
     import scvi
@@ -146,6 +147,7 @@ def test_totalvi_decodes_the_mean_of_what_scvi_tools_draws(totalvi):
     np.testing.assert_allclose(out["rna"][:10], rna, rtol=1e-4)
 
 
+@pytest.mark.slow  # scvi-tools takes seconds to be imported
 def test_totalvi_refuses_scaled_values(totalvi):
     model, bags = totalvi
     scaled = dataclasses.replace(bags, x={k: np.log1p(v) for k, v in bags.x.items()})

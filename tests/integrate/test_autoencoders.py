@@ -145,6 +145,7 @@ def test_sparsity_is_asked_of_the_mean_activation():
     assert SAE().l1 == 0
 
 
+@pytest.mark.slow  # a fit of many epochs, to come near
 def test_sparse_units_come_near_the_wanted_mean():
     bags = planted_modalities(200)
     settings = dict(accelerator="cpu", progress=False, epochs=30)

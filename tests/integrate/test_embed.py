@@ -14,7 +14,7 @@ from smalti.errors import InputError
 from smalti.integrate.block_pca import BlockPCA
 from smalti.integrate.embed import Embed
 from smalti.integrate.umint import UMINT
-from smalti.mil import ABMIL, BagMean
+from smalti.mil import ABMIL, BagMean, Majority
 from smalti.preprocess import (
     apply_steps,
     fit_steps,
@@ -27,7 +27,7 @@ from smalti.preprocess import (
 )
 
 
-def cohort(n_cells=500, n_bags=20, seed=0, **kwargs):
+def cohort(n_cells=240, n_bags=20, seed=0, **kwargs):
     """Patients, half of them ill: with few cells of one kind."""
     bags = planted_modalities(n_cells, counts=True, n_bags=n_bags, effect=8.0, seed=seed, **kwargs)
     ill = np.arange(len(bags)) % 2
@@ -54,6 +54,12 @@ def abmil(**settings):
 
 
 @pytest.fixture
+def majority_alone(monkeypatch):
+    """Only the cheapest baseline: none of them reads the embedding."""
+    monkeypatch.setattr("smalti.comparison.phenotype.methods", lambda: {"majority": Majority})
+
+
+@pytest.fixture
 def fits(monkeypatch):
     """Bags and codes of every fit of UMINT, as they happen."""
     seen, fit = [], UMINT.fit
@@ -67,7 +73,7 @@ def fits(monkeypatch):
     return seen
 
 
-def test_each_fold_fits_its_own_embedding(fits):
+def test_each_fold_fits_its_own_embedding(fits, majority_alone):
     bags = cohort()
     method = BagMean(preprocess=Embed(umint(seed=3)), accelerator="cpu", progress=False)
     result = sm.compare({"mine": method}, bags, folds=3, progress=False)
@@ -98,7 +104,9 @@ def test_a_fitted_step_is_the_method_fitted_alone():
     np.testing.assert_allclose(one, ours[test.index == 2], atol=1e-5)
 
 
-def test_by_name_and_in_a_row_with_other_steps():
+def test_by_name_and_in_a_row_with_other_steps(monkeypatch):
+    brief = {"fast": UMINT.presets["fast"] | {"epochs": 2, "min_steps": 0}}
+    monkeypatch.setattr(UMINT, "presets", brief)
     bags = cohort(200)
     method = BagMean(preprocess=[{"protein": "clr"}, Embed("block_pca"), "scale,pca=3"],
                      accelerator="cpu", progress=False)  # fmt: skip
@@ -153,7 +161,7 @@ def test_steps_with_an_embedding_come_back():
     assert '"embed": "umint"' in spec_text(fitted)
 
 
-def test_the_embedding_as_bags_of_a_phenotype_method():
+def test_the_embedding_as_bags_of_a_phenotype_method(majority_alone):
     bags = cohort()
     model = umint(epochs=6).fit(bags)
     embedded = model.embed(bags)

@@ -198,6 +198,7 @@ def tied(n=400, missing=0.0, seed=0):
     return dataclasses.replace(bags, x={**bags.x, "m1": gaps}, present=present), second
 
 
+@pytest.mark.slow  # 60 epochs; the lines of impute run below
 def test_imputes_what_was_not_measured():
     bags, _ = tied()
     model = quick(drop=0.3).set_params(epochs=30).fit(bags)

@@ -536,37 +536,23 @@ def test_spatialdata_that_does_not_fit(tmp_path):
         read(tmp_path / "bad.zarr")
 
 
+def check_predicted(table, want, order):
+    assert list(table.var_names) == list("XYZ")
+    np.testing.assert_array_equal(table.obs["id"], order + 5)
+    assert table.uns["spatialdata_attrs"]["region"] in ("spots", ["spots"])
+    for layer in ("predicted", "measured"):
+        np.testing.assert_allclose(table.layers[layer], want.layers[layer])
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_predictions_into_spatialdata(tmp_path):
-    import spatialdata
-
     data, _, order, counts = spatial_data()
-    data.write(tmp_path / "d.zarr")
-    bags = read(tmp_path / "d.zarr", um_per_px=2.0)
-    bags = with_features(bags)
+    bags = with_features(read(data, um_per_px=2.0))
     model = sm.expression.GeneMean().fit(bags)
-    want = model.to_anndata(bags)
-
-    def check(table):
-        assert list(table.var_names) == list("XYZ")
-        np.testing.assert_array_equal(table.obs["id"], order + 5)
-        assert table.uns["spatialdata_attrs"]["region"] in ("spots", ["spots"])
-        for layer in ("predicted", "measured"):
-            np.testing.assert_allclose(table.layers[layer], want.layers[layer])
-
     model.write(data, bags)
-    check(data.tables["predicted"])
+    check_predicted(data.tables["predicted"], model.to_anndata(bags), order)
     again = read(data, um_per_px=2.0)  # the counts, not what was predicted
     np.testing.assert_array_equal(again.x["counts"].toarray(), counts[order])
-    model.write(tmp_path / "d.zarr", bags, out=tmp_path / "new.zarr")
-    written = spatialdata.read_zarr(tmp_path / "new.zarr")
-    check(written.tables["predicted"])
-    assert "predicted" not in spatialdata.read_zarr(tmp_path / "d.zarr").tables
-    np.testing.assert_array_equal(
-        np.asarray(written.images["he"].data), np.asarray(data.images["he"].data)
-    )
-    model.write(tmp_path / "d.zarr", bags)  # replaced as a whole
-    check(spatialdata.read_zarr(tmp_path / "d.zarr").tables["predicted"])
     with pytest.raises(InputError, match=r"x\.csv is neither"):
         model.write(data, bags, out=tmp_path / "x.csv")
     with pytest.raises(InputError, match=r"no file or folder .*gone\.zarr"):
@@ -578,6 +564,27 @@ def test_predictions_into_spatialdata(tmp_path):
     renamed.tables["table"].obs_names = [f"t{i}" for i in range(12)]
     with pytest.raises(InputError, match=r"the data that the slides were read from"):
         model.write(renamed, bags)
+
+
+@pytest.mark.slow  # three stores are written
+@pytest.mark.filterwarnings("ignore")
+def test_predictions_into_spatialdata_on_disk(tmp_path):
+    import spatialdata
+
+    data, _, order, _ = spatial_data()
+    data.write(tmp_path / "d.zarr")
+    bags = with_features(read(tmp_path / "d.zarr", um_per_px=2.0))
+    model = sm.expression.GeneMean().fit(bags)
+    want = model.to_anndata(bags)
+    model.write(tmp_path / "d.zarr", bags, out=tmp_path / "new.zarr")
+    written = spatialdata.read_zarr(tmp_path / "new.zarr")
+    check_predicted(written.tables["predicted"], want, order)
+    assert "predicted" not in spatialdata.read_zarr(tmp_path / "d.zarr").tables
+    np.testing.assert_array_equal(
+        np.asarray(written.images["he"].data), np.asarray(data.images["he"].data)
+    )
+    model.write(tmp_path / "d.zarr", bags)  # replaced as a whole
+    check_predicted(spatialdata.read_zarr(tmp_path / "d.zarr").tables["predicted"], want, order)
 
 
 def test_predictions_into_anndata(cohort, tmp_path):

@@ -50,7 +50,7 @@ def test_density_and_responsibility_equal_the_formula():
 
 def test_the_polynomial_is_additive_over_clusters_and_cells():
     bags = planted_bags(30)
-    model = CloudPred.example().fit(bags)
+    model = CloudPred.example().set_params(centers=3).fit(bags)
     raw, instance, bag = model.forward(bags)
     table = model.clusters().set_index("cluster")
     k = len(model.network_.used)
@@ -77,12 +77,12 @@ def test_the_number_of_clusters_is_chosen_in_the_training_donors():
     """Bags that are not in training change nothing."""
     bags = planted_bags(24)
     part = np.arange(18)
-    one = CloudPred(centers=(2, 3, 4), joint=False).fit(bags[part])
+    one = CloudPred(centers=(2, 3), folds=2, joint=False).fit(bags[part])
     other = bags.table().copy()
     other[bags.offsets[18] :] *= 100
     import dataclasses
 
-    two = CloudPred(centers=(2, 3, 4), joint=False).fit(
+    two = CloudPred(centers=(2, 3), folds=2, joint=False).fit(
         dataclasses.replace(bags, x={"x": other})[part]
     )
     np.testing.assert_array_equal(one.forward(bags[part])[0], two.forward(bags[part])[0])
@@ -91,7 +91,7 @@ def test_the_number_of_clusters_is_chosen_in_the_training_donors():
 def test_joint_training_moves_the_mixture_and_lowers_the_loss():
     bags = planted_bags(24, effect=1.5)
     alone = CloudPred(centers=3, joint=False).fit(bags)
-    both = CloudPred(centers=3, epochs=10, lr=1e-2).fit(bags)
+    both = CloudPred(centers=3, epochs=4, lr=1e-2).fit(bags)
     assert not torch.equal(alone.network_.means, both.network_.means)
     history = both.history_.query("stage == 'joint'")["train_loss"]
     assert history.iloc[-1] < history.iloc[0]
@@ -103,6 +103,7 @@ def test_wrong_numbers_of_clusters(centers):
         CloudPred(centers=centers).fit(planted_bags(20))
 
 
+@pytest.mark.slow  # 36,000 cells; its terms by the formula are above
 def test_a_two_sided_signature_is_found_where_a_line_cannot():
     """Disease is too few or too many cells of one type."""
     rng = np.random.default_rng(0)

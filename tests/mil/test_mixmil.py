@@ -152,6 +152,7 @@ def test_the_start_is_the_mean_model_with_uniform_attention():
     assert spearmanr(bag["embedding"][:, 0], line)[0] > 0.95
 
 
+@pytest.mark.slow  # 700 bags; that it learns is of the contract
 def test_it_finds_where_the_attention_lies():
     bags = mixmil_bags(900, n_outputs=3, n_features=10, length=30)
     train, test = bags[:700], bags[700:]
@@ -263,6 +264,7 @@ def test_the_start_is_the_laplace_approximation():
         assert min(abs(found - sd) / sd for sd in sds) < 1e-3
 
 
+@pytest.mark.slow  # 300 epochs; the likelihood by the formula is above
 def test_regression_learns_its_noise():
     bags = planted_bags(80, kind="regression", effect=4.0)
     model = MixMIL(epochs=300, lr=0.01, batch_size=80).fit(bags)
@@ -281,16 +283,18 @@ def test_unscaled_instances():
     assert "standardize" not in set(model.history_["stage"])
 
 
-def test_wide_instances_need_a_mean_field():
+def test_wide_instances_need_a_mean_field(monkeypatch):
+    monkeypatch.setattr("smalti.mil.mixmil._MOST", 2**17)  # 2**27: 6,000 features
     rng = np.random.default_rng(0)
     bags = sm.Bags.from_list(
-        [rng.normal(size=(3, 6000)).astype(np.float32) for _ in range(6)], [0, 1] * 3
+        [rng.normal(size=(3, 190)).astype(np.float32) for _ in range(6)], [0, 1] * 3
     )
     with pytest.raises(InputError, match="mean_field"):
         MixMIL(epochs=1).fit(bags)
     assert MixMIL(epochs=1, posterior="mean_field").fit(bags).predict(bags).shape == (6,)
 
 
+@pytest.mark.slow  # 2,000 bags, twice
 def test_the_simulation_is_of_its_seeds():
     one, two = (mixmil_bags(2000, n_outputs=2, seed=s) for s in range(2))
     assert not np.allclose(one.table()[:10], two.table()[:10])

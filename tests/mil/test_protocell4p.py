@@ -342,6 +342,7 @@ def test_contributions_add_up(kind, scorer):
     assert len(bag["embedding"]) == 24
 
 
+@pytest.mark.slow  # a fit of many epochs, to find what is planted
 def test_prototypes_find_the_types_and_bags_follow():
     bags, new = typed_bags(20, as_csr=True), typed_bags(20, as_csr=True, seed=1)
     model = tiny(pretrain_epochs=30, epochs=30, latent=8, widths=(32, 32)).fit(bags)

@@ -19,7 +19,8 @@ SMALL = dict(widths=(16,), epochs=25, lr=0.05, dropout=0.0, batch_size=32, weigh
     "estimator",
     [
         pytest.param(mil.BagMean(), id="bag_mean", marks=pytest.mark.slow),
-        pytest.param(mil.BagMean(task="regression"), id="bag_mean-regression"),
+        pytest.param(mil.BagMean(task="regression"), id="bag_mean-regression",
+                     marks=pytest.mark.slow),
         pytest.param(mil.ABMIL(**SMALL), id="abmil", marks=pytest.mark.slow),
         pytest.param(mil.ABMIL(gated=True, task="regression", **SMALL), id="abmil-regression",
                      marks=pytest.mark.slow),

@@ -118,6 +118,7 @@ def muon():
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow  # muon takes seconds to be imported
 def test_clr_and_tfidf_as_muon_has_them(muon):
     import anndata
 

@@ -234,7 +234,7 @@ def test_in_a_pipeline_of_scikit_learn_and_in_compare():
     cv = StratifiedGroupKFold(4)
     scores = cross_val_score(pipeline, bags, bags.labels, cv=cv, groups=bags.donors)
     assert scores.mean() > 0.8
-    folds = sm.compare({"p": pipeline}, bags, folds=3, preprocess="normalize,log1p,pca=5")
+    folds = sm.compare({"p": pipeline}, bags, folds=2, preprocess="normalize,log1p,pca=5")
     table = folds.summary("roc_auc").set_index("method")
     assert table.loc["p", "mean"] > 0.8
     assert folds.settings["p"]["preprocess"] == "normalize=10000,log1p,scale"

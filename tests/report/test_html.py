@@ -86,7 +86,7 @@ def test_same_comparison_same_page(comparison, tmp_path):
 def test_unwritable_folder_is_named(comparison, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file"):
-        comparison.report(tmp_path / "file" / "report.html")
+        comparison.report(tmp_path / "file" / "report.html", figures={})
 
 
 def test_scores_draws_every_fold(comparison):

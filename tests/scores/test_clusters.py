@@ -205,6 +205,7 @@ def test_batches_that_mix_score_higher():
     assert plain["kbet"] > 0.8
 
 
+@pytest.mark.slow  # scib-metrics takes seconds to be imported
 def test_batch_mixing_errors():
     pytest.importorskip("scib_metrics", reason="an optional extra: pip install smalti[batch]")
     x, _ = blobs(n=200, k=2)

@@ -19,7 +19,7 @@ def square_or_die():
     return lambda job: os.kill(os.getpid(), 9) if job == 3 else job * job
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2, None])
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow), None])
 def test_every_job_is_done_once(n_jobs, square):
     answers = list(workers.run_queue(square, range(7), n_jobs))
     assert sorted(answers) == [(i, i * i) for i in range(7)]
@@ -37,6 +37,7 @@ def here(job):
     return job * job
 
 
+@pytest.mark.slow  # processes are started
 def test_what_cannot_travel_is_done_here():
     answers = dict(workers.run_queue(here, range(4), 2))  # workers cannot import this module
     assert answers == {i: i * i for i in range(4)}
