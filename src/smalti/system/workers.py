@@ -73,7 +73,9 @@ def run_queue(
         for done in range(1, len(jobs) + 1):
             i = left.pop(0)
             yield i, work(jobs[i])
-            alone = (time.perf_counter() - began) / done * len(left)
+            # the first job imports what all need, as each worker would have to
+            spent = max(0.0, time.perf_counter() - began - _START)
+            alone = spent / done * len(left)
             if n_jobs is None and 1.1 * alone / min(workers, len(left) or 1) + _START < alone:
                 break
     if left:
