@@ -6,6 +6,7 @@ on a source with a planted breach: a law that lets one pass is no law.
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -85,10 +86,15 @@ def sources():
             yield ".".join(parts), path.read_text("utf-8")
 
 
+@cache
+def parsed(text):
+    return ast.parse(text)
+
+
 def publics(texts):
     """All public functions, methods and classes; not those whose base documents them."""
     texts = dict(texts)
-    trees = {module: ast.parse(text) for module, text in texts.items()}
+    trees = {module: parsed(text) for module, text in texts.items()}
     classes = {n.name: n for t in trees.values() for n in t.body if isinstance(n, ast.ClassDef)}
 
     def documented(cls, method):

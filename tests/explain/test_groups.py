@@ -45,7 +45,8 @@ def test_labels_are_permuted_between_donors():
         assert sorted({taken[0], taken[2], taken[5]}) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("kind", ["multiclass", "ordinal", "regression"])
+@pytest.mark.parametrize("kind", ["multiclass", pytest.param("ordinal", marks=pytest.mark.slow),
+                                  "regression"])  # fmt: skip
 def test_other_targets(kind):
     bags = planted_bags(36, kind=kind, effect=4)
     table = key_groups(BagMean().fit(bags), bags, n_permutations=19)

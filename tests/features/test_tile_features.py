@@ -106,6 +106,7 @@ def test_turns_are_the_eight_of_the_square(bags):
     np.testing.assert_array_equal(turned(tiles, 4), tiles[..., ::-1])
 
 
+@pytest.mark.slow  # eight passes of the encoder
 def test_flips(bags):
     bags = bags.keep(range(4))
     each = sm.features.extract(bags, flips="all")
@@ -204,6 +205,7 @@ def test_a_backbone_is_that_of_timm(bags, tmp_path):
     np.testing.assert_allclose(out.table("X_resnet18"), wanted, atol=1e-3)
 
 
+@pytest.mark.slow  # two networks of timm
 def test_random_weights_are_a_control_with_a_seed(bags):
     bags = bags.keep([0, 4])
     one, two, other = (

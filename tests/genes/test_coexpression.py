@@ -38,6 +38,7 @@ def test_genes_of_one_programme_meet_in_a_cohort_of_other_donors():
     assert r > 0.6
 
 
+@pytest.mark.slow  # counts of many samples
 def test_differences_between_samples_say_nothing():
     bags, _ = cohort()
     table = bags.x["counts"].toarray()

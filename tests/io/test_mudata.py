@@ -428,8 +428,8 @@ def test_a_damaged_zarr_is_named(whole, tmp_path):
 
 @pytest.mark.parametrize(
     ("other", "ending"),
-    # a zarr store is many small files: in place only, unless all is run
-    [pytest.param(o, e, marks=pytest.mark.slow if o and e == ".zarr" else [])
+    # a zarr store is many small files
+    [pytest.param(o, e, marks=pytest.mark.slow if e == ".zarr" else [])
      for o in (False, True) for e in PLACES],
 )  # fmt: skip
 def test_embedding_and_reconstructions_go_back(whole, model, tmp_path, ending, other):

@@ -77,6 +77,7 @@ def test_the_best_is_bold_and_ties_share_it(page):
     assert "<b>" in first
 
 
+@pytest.mark.slow  # draws all pictures twice
 def test_same_comparison_same_page(comparison, tmp_path):
     for name in ("a", "b"):
         comparison.report(tmp_path / f"{name}.html")
