@@ -41,6 +41,7 @@ READ = ("--slide", "slide", "--donor", "patient", "--um-per-px", 1, "--tile-px",
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.slow  # test_expression_unseen fits and predicts by the same verbs
 def test_fit_then_predict(folder, tmp_path):
     fitted = run("expression", "fit", "ridge", folder / "spots.h5ad", "--images", folder, *READ,
                  "--genes", 5, "--out", tmp_path / "m", "--cache", tmp_path / "c")  # fmt: skip

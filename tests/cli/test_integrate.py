@@ -174,6 +174,7 @@ def test_a_fitted_model_embeds_again(h5mu, tmp_path):
 # ---------------------------------------------------------------- compare, methods
 
 
+@pytest.mark.slow  # test_cli compares by the same verb
 def test_compare_integrate(h5mu, tmp_path, monkeypatch):
     monkeypatch.setattr("smalti.comparison.integration.absent", lambda name: name)  # maps take long
     out, cache = tmp_path / "run", tmp_path / "cache"

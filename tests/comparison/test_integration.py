@@ -96,6 +96,7 @@ def test_integrations_of_other_packages_beat_each_modality_alone(name, features)
 # ---------------------------------------------------------------- what is compared
 
 
+@pytest.mark.slow  # two comparisons; who joins is in test_race too
 def test_linear_baselines_join_by_themselves():
     result = run("umint:fast", small(80), seeds=1)
     there = ["umint:fast", "block_pca", "rna alone", "protein alone"]
