@@ -526,6 +526,20 @@ class Bags:
         return sha.hexdigest()[:16]
 
     @cached_property
+    def asked_digest(self) -> str:
+        """SHA-256 (16 digits) of all that a fit may read: what is kept of a fit hangs on it.
+
+        Beside :attr:`digest`: which columns are target and donor, the kind of target, and the
+        columns of the instances (cell types, positions).
+        """
+        asked = (self.target, self.kind, self.donor, list(map(str, self.instance.columns)))
+        sha = hashlib.sha256(f"{self.digest} {asked!r}".encode())
+        if len(self.instance.columns):
+            rows = pd.util.hash_pandas_object(self.instance, index=False)
+            sha.update(np.ascontiguousarray(rows.to_numpy()).tobytes())
+        return sha.hexdigest()[:16]
+
+    @cached_property
     def rows_digest(self) -> str:
         """SHA-256 of the features alone: of which instances, in which order."""
         sha = hashlib.sha256()

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 import smalti as sm
+from smalti.bags import Bags
 from smalti.comparison.cache import Answer, Cache
 from smalti.comparison.lineup import Lineup, line_up
 from smalti.comparison.race import Arena, race
@@ -266,3 +267,32 @@ def test_each_fit_is_a_line_of_the_log_where_there_is_no_terminal(caplog, tmp_pa
     with caplog.at_level(logging.INFO, logger="smalti"):
         compare_sizes(["majority"], bags, sizes=(8, 12), n_jobs=1, progress=False)
     assert not caplog.records
+
+
+@pytest.mark.parametrize("change", ["target", "donor", "types"])
+def test_the_cache_knows_all_that_a_fit_reads(change, tmp_path):
+    """Bags that differ in what is asked of them only, never in their features and bag table."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({
+        "ill": np.arange(24) % 2, "old": np.arange(24) // 2 % 2, "one": np.arange(24),
+        "two": [f"d{i // 2}" for i in range(24)],
+    })  # fmt: skip
+    kinds = pd.DataFrame({"cell_type": rng.choice(["T", "B"], 96)})
+    x, ids = rng.normal(size=(96, 3)), np.repeat(np.arange(24), 4)
+
+    def bags(target="ill", donor="one", instance=kinds):
+        return Bags.from_rows(x, ids, target=target, donor=donor, bag=table, instance=instance)
+
+    other = {
+        "target": lambda: bags(target="old"),
+        "donor": lambda: bags(donor="two"),
+        "types": lambda: bags(instance=kinds[::-1].reset_index(drop=True)),
+    }[change]()
+    splits = [(np.arange(16), np.arange(16, 24)), (np.arange(8, 24), np.arange(8))]
+    settings = dict(splits=splits, progress=False, n_jobs=1)
+    sm.compare(["type_composition"], bags(), cache=tmp_path, **settings)
+    kept = len(list(tmp_path.iterdir()))
+    found = sm.compare(["type_composition"], other, cache=tmp_path, **settings)
+    assert len(list(tmp_path.iterdir())) == 2 * kept
+    alone = sm.compare(["type_composition"], other, **settings)
+    pd.testing.assert_frame_equal(found.predictions, alone.predictions)

@@ -81,8 +81,9 @@ class Slides(Arena):
         return super().identity(method)
 
     def key(self, method: Any, split: Split) -> str:
-        """The hidden genes."""
-        return "" if self.hidden is None else self.hidden[split.fold].digest
+        """Positions and donors, which the table's digest leaves out; and the hidden genes."""
+        hidden = "" if self.hidden is None else self.hidden[split.fold].digest
+        return f"{self.bags.asked_digest} {hidden}"
 
     def fit(self, method: Any, split: Split) -> Answer:
         """Predicted expression of the test tiles, and of which genes."""

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from smalti.core.estimator import Estimator
-from smalti.core.identity import identity
+from smalti.core.identity import identity, settings_of
 from smalti.core.registry import make
 from smalti.errors import InputError
 from smalti.preprocess import spec_text, steps_of
@@ -144,10 +144,9 @@ def _name(method: Any) -> str:
 
 def _changed(method: Any, other: Any) -> str:
     """Settings in which two methods differ, as text."""
-    theirs = other.get_params(deep=False)
+    mine, theirs = ({"seed": m.seed} | settings_of(m) for m in (method, other))
     return " ".join(f"{k}={v}" for k, v in method.get_params(deep=False).items()
-                    if k not in ("progress", "accelerator", "devices")
-                    and repr(v) != repr(theirs.get(k)))  # fmt: skip
+                    if k in mine and mine[k] != theirs.get(k))  # fmt: skip
 
 
 def _steps(method: Any) -> str:

@@ -243,7 +243,8 @@ class _Folds(Arena):
         self.bags = dataclasses.replace(bags, kind=bags.task.kind if bags.task else None)
         self.parts = parts
         self.split_digest = split_digest(parts, bags)
-        self.digest = bags.digest
+        # codes of classes mean nothing without the classes, nor values without the kind
+        self.digest = f"{self.bags.asked_digest} {self.task.classes} {self.task.trials}"
 
     @property
     def task(self) -> Task:

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -34,27 +35,27 @@ FAILURES = (ValueError, RuntimeError, ArithmeticError, MemoryError)
 _log = logging.getLogger("smalti")
 
 
-class Arena:
+class Arena(ABC):
     """What a kind of comparison says. It travels to worker processes with the data it holds."""
 
     title: ClassVar[str] = "fits"  # of the progress bar
     digest: str  # of the data and of the question: two races of one digest may be set side by side
 
+    @abstractmethod
     def splits(self, method: Any) -> Iterable[Split]:
         """The splits that a method is fitted on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def seed(self, method: Any, split: Split) -> int:
         """The seed of one fit."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fit(self, method: Any, split: Split) -> Answer:
         """Fit on the training side, and answer for the test side. Runs in a worker, is kept."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
         """Metric -> value of an answer. Runs where the race was called, is not kept."""
-        raise NotImplementedError
 
     def identity(self, method: Any) -> str:
         """What of a method an answer depends on, beside the seed."""

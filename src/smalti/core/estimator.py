@@ -162,7 +162,7 @@ class Estimator(BaseEstimator):
         kept = None
         if checkpoint is not None:
             settings = {k: v for k, v in self.get_params().items() if k != "progress"}
-            kept = training.Checkpoint(checkpoint, identity=f"{raw.digest} {settings}")
+            kept = training.Checkpoint(checkpoint, identity=f"{raw.asked_digest} {settings}")
         with Progress(self.progress, self.name) as bar:
             training.run(self.plan(self.shape_), job, bags, store, fabric,
                          checkpoint=kept, progress=bar)  # fmt: skip
