@@ -1,5 +1,7 @@
 """Who a method is: its settings, whatever a table calls it and however they are written."""
 
+import dataclasses
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -152,3 +154,18 @@ def test_embeddings_and_predicted_genes_keep_to_their_names(tmp_path):
     assert list(both.x)[:2] == ["X_gene_mean", "X_ridge"]
     with pytest.raises(InputError, match="'X_ridge' already"):
         ridge.embed(both)
+
+
+def test_another_target_is_another_model(cells, table):
+    data = cells.copy()
+    data.obs["old"] = np.repeat(["no", "yes"], 72)
+    both = sm.read(data, sample="sample", donor="sample", x="X_pca", label="ill",
+                   bag_columns=["old"])  # fmt: skip
+    ill, old = (sm.mil.ABMIL(**TINY).fit(dataclasses.replace(both, target=c))
+                for c in ("ill", "old"))  # fmt: skip
+    assert ill.digest_ == old.digest_  # the same bags, features and table
+    ill.write(data, scores=table)
+    with pytest.raises(InputError, match="not of this model"):
+        old.write(data)
+    with pytest.raises(InputError, match="comparison is of 'ill', the model predicts 'old'"):
+        old.write(data, key_added="old", scores=table)

@@ -32,8 +32,8 @@ def identity(method: Any) -> str:
 
 
 def model_digest(model: Any) -> str:
-    """16 digits that tell fitted models apart: settings, seed, and the data of the training."""
-    text = f"{model.identity_} {model.seed} {model.digest_}"
+    """16 digits that tell fitted models apart: settings, seed, training data, and the target."""
+    text = f"{model.identity_} {model.seed} {model.digest_} {model.task_.column!r}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

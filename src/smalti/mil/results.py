@@ -125,8 +125,15 @@ def row_of(model: Any, scores: Scores, label: str | None = None) -> str:
     Raises
     ------
     InputError
-        If no row has its settings, or several have and their seeds do not tell them apart.
+        If the comparison is of another target, no row has its settings, or several have and their
+        seeds do not tell them apart.
     """
+    asked = getattr(scores, "task", None)
+    if asked is not None and (asked.column or "target") != model.task_.column:
+        raise InputError(
+            f"this comparison is of {asked.column!r}, the model predicts {model.task_.column!r}: "
+            "give the comparison of its own target."
+        )
     if label is not None:
         return label
     found = scores.find(model.identity_, model.seed)
