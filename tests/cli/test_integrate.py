@@ -80,6 +80,7 @@ def h5ad(bags, obs, tmp_path_factory):
 # ---------------------------------------------------------------- embed
 
 
+@pytest.mark.slow  # the next test does the quick half
 def test_embedding_layers_and_model(h5mu, bags, tmp_path):
     mudata = pytest.importorskip("mudata")
     before, out, model = h5mu.read_bytes(), tmp_path / "y.h5mu", tmp_path / "m"

@@ -269,7 +269,10 @@ def test_each_fit_is_a_line_of_the_log_where_there_is_no_terminal(caplog, tmp_pa
     assert not caplog.records
 
 
-@pytest.mark.parametrize("change", ["target", "donor", "types"])
+@pytest.mark.parametrize("change", [
+    "target", pytest.param("donor", marks=pytest.mark.slow),  # the same lines
+    pytest.param("types", marks=pytest.mark.slow),
+])  # fmt: skip
 def test_the_cache_knows_all_that_a_fit_reads(change, tmp_path):
     """Bags that differ in what is asked of them only, never in their features and bag table."""
     rng = np.random.default_rng(0)

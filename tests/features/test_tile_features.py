@@ -185,6 +185,7 @@ def test_damaged_blocks_are_made_anew(bags, tmp_path):
 # ---------------------------------------------------------------- backbones
 
 
+@pytest.mark.slow  # a whole resnet18
 def test_a_backbone_is_that_of_timm(bags, tmp_path):
     bags = bags.keep([0, 4, 11])
     from safetensors.torch import save_file

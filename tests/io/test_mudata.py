@@ -413,6 +413,7 @@ def test_flipped_bytes_are_never_a_traceback(whole, tmp_path):
     assert refused
 
 
+@pytest.mark.slow  # a zarr store; damage to an .h5mu is quick
 def test_a_damaged_zarr_is_named(whole, tmp_path):
     path = saved(whole, tmp_path, ".zarr")
     chunks = [p for p in (path / "mod" / "prot" / "X").rglob("*") if p.is_file()]
@@ -584,6 +585,7 @@ def test_a_write_that_fails_leaves_the_old_file(whole, model, tmp_path, monkeypa
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow  # a zarr store; the same for .h5mu is quick
 def test_a_zarr_write_that_fails_leaves_the_old_folder(whole, tmp_path, monkeypatch):
     path = saved(whole, tmp_path, ".zarr")
     files = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
