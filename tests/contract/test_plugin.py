@@ -21,8 +21,10 @@ from smalti import contract
 from smalti.cli import app
 from smalti.datasets import planted_bags
 assert "top_mean" in sm.methods() and "linear_code" in sm.methods("integrate")
+assert "one_penalty" in sm.methods("expression")
 assert "linear_code" not in sm.methods() and sm.methods()["abmil"] is sm.mil.ABMIL
-for room, name in (("mil", "top_mean"), ("integrate", "linear_code")):
+for room, name in (("mil", "top_mean"), ("integrate", "linear_code"),
+                   ("expression", "one_penalty")):
     for check in contract.checks(room):
         check(sm.methods(room)[name])
 bags = planted_bags(20)
@@ -77,10 +79,10 @@ def test_a_package_of_ones_own(tmp_path):
     told = env.run("-c", WITH, model, wanted).stdout
     for key in ("{smalti,", "{example2025,", "{vincent2008,"):
         assert key in told
-    for name in ("top_mean", "linear_code"):
+    for name in ("top_mean", "linear_code", "one_penalty"):
         line = next(line for line in told.splitlines() if line.startswith(name))
         assert "(from smalti-example 0.3)" in line
-    assert told.count("(from ") == 2
+    assert told.count("(from ") == 3
     assert json.loads((model / "model.json").read_text())["needs"] == [{
         "method": "top_mean", "class": "smalti_example.top_mean:TopMean",
         "package": "smalti-example", "version": "0.3",

@@ -2,5 +2,6 @@
 
 from smalti.mil.abmil import ABMIL  # noqa: F401 - smalti's own stays smalti's own
 from smalti_example.linear_code import LinearCode
+from smalti_example.one_penalty import OnePenalty
 
-__all__ = ["LinearCode"]
+__all__ = ["LinearCode", "OnePenalty"]
