@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 import smalti as sm
 from smalti import mil
@@ -12,7 +11,6 @@ from smalti.comparison.splits import donor_folds, given_folds, split_digest
 from smalti.datasets import planted_bags
 from smalti.errors import InputError
 from smalti.scores.metrics import METRICS, score
-from smalti.scores.statistics import corrected_test
 from smalti.task import Task
 
 
@@ -106,17 +104,6 @@ def test_perfect_predictions_score_perfectly(kind):
     for name, value in got.items():
         zero = name in ("log_loss", "brier", "mean_absolute_error", "root_mean_squared_error")
         assert value == pytest.approx(0 if zero else 1, abs=1e-9), name
-
-
-def test_corrected_test_by_hand():
-    d = np.array([0.1, 0.0, 0.2, 0.1])
-    got = corrected_test(d, n_train=80, n_test=20)
-    error = np.sqrt((1 / 4 + 20 / 80) * d.var(ddof=1))
-    assert got["standard_error"] == pytest.approx(error)
-    assert got["t"] == pytest.approx(0.1 / error)
-    assert got["p"] == pytest.approx(2 * stats.t.sf(0.1 / error, 3))
-    assert got["standard_error"] > stats.sem(d)  # the plain test is too sure
-    assert np.isnan(corrected_test([0.1, np.nan], 80, 20)["p"])
 
 
 # ---------------------------------------------------------------- compare

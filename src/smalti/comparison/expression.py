@@ -56,6 +56,7 @@ class ExpressionComparison(ScoreTable):
     """
 
     unit: ClassVar[str] = "folds and seeds"
+    pairs: ClassVar[tuple[str, ...]] = ("fold",)  # another seed is no other donor
     order: ClassVar[tuple[str, ...]] = (
         "pcc_slide", "pcc_fold", "pcc_tile", "pcc_slide_beyond_depth", "r2", "mse", "mae",
         "pcc_slide_chosen", "pcc_slide_h_optimistic", "pcc_fold_chosen", "pcc_fold_h_optimistic",

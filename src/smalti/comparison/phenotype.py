@@ -22,7 +22,6 @@ from smalti.core.registry import methods
 from smalti.errors import InputError
 from smalti.mil.base import Method
 from smalti.scores.metrics import METRICS, score
-from smalti.scores.statistics import corrected_test
 from smalti.system.tables import write_table
 from smalti.task import Task
 
@@ -55,41 +54,6 @@ class Comparison(ScoreTable):
     def metrics(self) -> tuple[str, ...]:
         """Metrics of this kind of task, the default one first."""
         return METRICS[self.task.kind]
-
-    def against(self, reference: str, metric: str | None = None) -> pd.DataFrame:
-        """Paired differences to a reference, with the corrected resampled t-test.
-
-        Raises
-        ------
-        InputError
-            If there is no such method or metric.
-
-        Examples
-        --------
-        >>> import smalti as sm
-        >>> bags = sm.datasets.planted_bags(24, seed=0)
-        >>> table = sm.compare(["bag_mean"], bags, folds=3, n_jobs=1, progress=False)
-        >>> gap = table.against("majority").set_index("method")
-        >>> gap.loc["bag_mean", ["reference", "metric"]].tolist()
-        ['majority', 'roc_auc']
-        >>> bool(gap.loc["bag_mean", "difference"] > 0.1)
-        True
-        """
-        metric = metric or self.metrics[0]
-        scores = self._scores(metric)
-        wide = scores.pivot_table(
-            index=["repeat", "fold"], columns="method", values="value", dropna=False
-        )  # a method whose metric is NaN in every fold stays
-        wide.loc[:, wide.columns.isin(self.failed)] = np.nan  # fewer folds than the others
-        if reference not in wide:
-            raise InputError(f"no method {reference!r} in this comparison: {list(wide)}.")
-        n_train, n_test = scores["n_train"].mean(), scores["n_test"].mean()
-        rows = [
-            {"method": m, "reference": reference, "metric": metric}
-            | corrected_test((wide[m] - wide[reference]).to_numpy(), n_train, n_test)
-            for m in wide if m != reference
-        ]  # fmt: skip
-        return pd.DataFrame(rows)
 
     def _write_into(self, folder: Path) -> None:
         super()._write_into(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +12,6 @@ from smalti.plot.style import COLOURS, GREY, PALE, new, styled
 from smalti.scores.table import is_oracle
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from smalti.scores.table import Scores
 
 # metric -> how people call it, and what chance gives
@@ -108,23 +107,6 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
     axes.set_axisbelow(True)
     # over the whole figure: names of methods may leave the axes too narrow for these
     figure.supxlabel(f"{label}; dots: {comparison.unit}; bar: mean ± 1 s.d.", fontsize=9)
-    figure.suptitle(_message(table), x=0.01, ha="left", fontweight="bold", fontsize=10.5)
+    says = fill(comparison.headline(metric), 74)
+    figure.suptitle(says, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
     return figure
-
-
-def _message(table: pd.DataFrame) -> str:
-    """What the picture says: who is first, and whether a baseline is as good."""
-    table = table[~table["method"].map(is_oracle)]
-    if table.empty:
-        return "No method could be ranked"
-    first = table.iloc[0]
-    if first["baseline"]:
-        return f"No method beats the baseline {first['method']}"
-    beaten = table[table["baseline"]]
-    if beaten.empty:
-        return f"{first['method']} comes first"
-    rival = beaten.iloc[0]
-    gap = abs(first["mean"] - rival["mean"])
-    close = gap < max(first["sd_folds"], rival["sd_folds"])
-    verb = "is within one s.d. of" if close else "leads"
-    return f"{first['method']} {verb} the best baseline, {rival['method']}"

@@ -4,7 +4,7 @@ from .expression_metrics import expression_scores, pcc_beyond
 from .metrics import METRICS, score
 from .mixing import batch_mixing
 from .reconstruction import overall_reconstruction_score, reconstruction_score
-from .statistics import corrected_test
+from .statistics import corrected_test, verdict
 from .table import Scores
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "reliability_ceiling",
     "score",
     "shape_scores",
+    "verdict",
 ]

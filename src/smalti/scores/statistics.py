@@ -1,6 +1,9 @@
-"""Paired tests of fold scores that share training data."""
+"""Paired tests of fold scores that share training data, and what they say in words."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -23,7 +26,9 @@ def corrected_test(differences: np.ndarray, n_train: float, n_test: float) -> di
     Returns
     -------
     dict
-        difference, standard_error, t, p (two-sided), low and high (95 % interval), n.
+        difference, standard_error, t, p (two-sided), low and high (95 % interval), n. All but the
+        difference are NaN where they are not defined: of fewer than two differences, or of such
+        that are all equal.
 
     Examples
     --------
@@ -35,15 +40,46 @@ def corrected_test(differences: np.ndarray, n_train: float, n_test: float) -> di
     d = np.asarray(differences, float)
     d = d[np.isfinite(d)]
     n = len(d)
-    if n < 2:
-        return dict.fromkeys(("difference", "standard_error", "t", "p", "low", "high"), np.nan) | {
-            "n": n
-        }
+    mean = float(d.mean()) if n else np.nan
+    if n < 2 or np.ptp(d) <= 1e-12:  # rounding apart they are equal: a spread of 0 proves nothing
+        names = ("standard_error", "t", "p", "low", "high")
+        return {"difference": mean} | dict.fromkeys(names, np.nan) | {"n": n}
     error = float(np.sqrt((1 / n + n_test / n_train) * d.var(ddof=1)))
-    mean = float(d.mean())
-    t = mean / error if error > 0 else np.copysign(np.inf, mean) if mean else 0.0
+    t = mean / error
     half = float(stats.t.ppf(0.975, n - 1)) * error
     return {
         "difference": mean, "standard_error": error, "t": float(t),
         "p": float(2 * stats.t.sf(abs(t), n - 1)), "low": mean - half, "high": mean + half, "n": n,
     }  # fmt: skip
+
+
+def verdict(found: Mapping[str, Any], *, lower_is_better: bool = False) -> str:
+    """What a paired test says in words.
+
+    Parameters
+    ----------
+    found
+        What :func:`corrected_test` returned.
+    lower_is_better
+        Whether a negative difference is a gain.
+
+    Returns
+    -------
+    str
+        "better" or "worse" where the 95 % interval leaves out 0, "not told apart" where it holds 0,
+        "tied" where there is no difference anywhere, and "undefined" where there is no interval.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> gap = sm.scores.corrected_test([0.02, 0.05, 0.01, 0.04, 0.03], n_train=40, n_test=10)
+    >>> sm.scores.verdict(gap)
+    'better'
+    >>> sm.scores.verdict(sm.scores.corrected_test([0.1, 0.1], n_train=40, n_test=10))
+    'undefined'
+    """
+    if found["n"] and np.isnan(found["low"]):
+        return "tied" if found["n"] > 1 and abs(found["difference"]) <= 1e-12 else "undefined"
+    if not found["low"] > 0 and not found["high"] < 0:
+        return "not told apart" if found["n"] else "undefined"
+    return "better" if (found["low"] > 0) != lower_is_better else "worse"

@@ -13,6 +13,7 @@ import pandas as pd
 from smalti._version import __version__
 from smalti.errors import InputError
 from smalti.scores.metrics import LOWER_IS_BETTER
+from smalti.scores.statistics import corrected_test, verdict
 from smalti.system.files import atomic_folder
 from smalti.system.tables import write_table
 
@@ -45,6 +46,7 @@ class Scores:
     """
 
     unit: ClassVar[str] = "test folds"  # what the spread is over
+    pairs: ClassVar[tuple[str, ...]] = ("repeat", "fold")  # what is a part in a paired difference
 
     folds: pd.DataFrame
     digest: str
@@ -130,6 +132,81 @@ class Scores:
         table["n_failed"] = table["method"].map(failed).fillna(0).astype(int)
         return table
 
+    def against(self, reference: str, metric: str | None = None) -> pd.DataFrame:
+        """Paired differences to a reference, with the corrected resampled t-test, and in words.
+
+        Parameters
+        ----------
+        reference
+            A method of the table.
+        metric
+            Default: the one to rank by.
+
+        Returns
+        -------
+        DataFrame
+            Per other method: method, reference, metric, what
+            :func:`~smalti.scores.corrected_test` gives, and the ``verdict``: better, worse, not
+            told apart, tied (equal in every part) or undefined (no interval can be given). The
+            reference is what it is before the scores are seen: where it, or the method, is the
+            best of many by these very scores, the interval is too hopeful.
+
+        Raises
+        ------
+        InputError
+            If there is no such method or metric.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> bags = sm.datasets.planted_bags(24, seed=0)
+        >>> table = sm.compare(["bag_mean"], bags, folds=3, n_jobs=1, progress=False)
+        >>> gap = table.against("majority").set_index("method")
+        >>> gap.loc["bag_mean", ["reference", "metric", "verdict"]].tolist()
+        ['majority', 'roc_auc', 'better']
+        """
+        metric = metric or self.metrics[0]
+        scores = self._scores(metric)
+        wide = scores.pivot_table(
+            index=list(self.pairs), columns="method", values="value", dropna=False
+        )  # a method whose metric is NaN in every part stays
+        wide.loc[:, wide.columns.isin(self.failed)] = np.nan  # fewer parts than the others
+        if reference not in wide:
+            raise InputError(f"no method {reference!r} in this comparison: {list(wide)}.")
+        sizes = scores["n_train"].mean(), scores["n_test"].mean()
+        down = metric in LOWER_IS_BETTER
+        rows = []
+        for method in wide.columns.drop(reference):
+            found = corrected_test((wide[method] - wide[reference]).to_numpy(), *sizes)
+            words = {"verdict": verdict(found, lower_is_better=down)}
+            rows.append({"method": method, "reference": reference, "metric": metric}
+                        | found | words)  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def headline(self, metric: str | None = None) -> str:
+        """What the table says: the best method beside the best baseline, by the paired interval."""
+        metric = metric or self.metrics[0]
+        table = self.summary(metric).query("metric == @metric and n_folds > 0 and n_failed == 0")
+        table = table[~table["method"].map(is_oracle).astype(bool)]
+        methods = table.loc[~table["baseline"], "method"]
+        rivals = table.loc[table["baseline"], "method"]
+        if methods.empty:
+            return "No method but baselines" if len(rivals) else "No method could be ranked"
+        first = str(methods.iloc[0])
+        if rivals.empty:
+            return f"{first} has the best mean"
+        rival = str(rivals.iloc[0])
+        found = self.against(rival, metric).set_index("method").loc[first]
+        gap = f"{found['difference']:+.3f}"
+        if found["verdict"] == "tied":
+            return f"{first} and the best baseline, {rival}, are tied: equal in every part"
+        if found["verdict"] == "undefined":
+            return f"{first} against the best baseline, {rival}: {gap}, no interval can be given"
+        gap += f" (95 % interval {found['low']:+.3f} to {found['high']:+.3f})"
+        if found["verdict"] == "not told apart":
+            return f"{first} and the best baseline, {rival}, are not told apart: {gap}"
+        return f"{first} is {found['verdict']} than the best baseline, {rival}: {gap}"
+
     def find(self, identity: str, seed: int | None = None) -> list[str]:
         """Labels of the rows of these settings; of several, those of this seed where there are any.
 
@@ -176,22 +253,24 @@ class Scores:
         table = self.summary()
         # a metric may be NaN for every method, as R2 is where folds test one bag
         known = table[~table["method"].map(is_oracle)].dropna(subset="mean")
-        best = {m: (means * (-1 if m in LOWER_IS_BETTER else 1)).idxmax()
-                for m, means in known.set_index("method").groupby("metric")["mean"]}  # fmt: skip
+        best = {m: f"{means.min() if m in LOWER_IS_BETTER else means.max():.3f}"
+                for m, means in known.groupby("metric")["mean"]}  # fmt: skip
         rows = []
         for method in table["method"].drop_duplicates():
             cells = table[table.method == method].set_index("metric")
             mark = method in self.baselines and not is_oracle(method)
             row = {"method": method + (" (baseline)" if mark else "") + self.lost(method)}
             for m in names:
-                star = "*" if best.get(m) == method else " "
                 mean, sd = cells.loc[m, ["mean", "sd_folds"]]
+                # equal to the digits shown is equally good
+                star = "*" if best.get(m) == f"{mean:.3f}" and not is_oracle(method) else " "
                 spread = "" if pd.isna(sd) else f" ± {sd:.3f}"
                 row[m] = "–" if pd.isna(mean) else f"{mean:.3f}{spread}{star}"
             rows.append(row)
         text = pd.DataFrame(rows).to_string(index=False)
-        tail = f"mean ± s.d. over {self.n_fits} {self.unit}; * best. Digest {self.digest}."
-        return "\n".join([self.about, "", text, "", tail, *(f"Note: {x}" for x in self.notes)])
+        tail = f"mean ± s.d. over {self.n_fits} {self.unit}; * best mean. Digest {self.digest}."
+        notes = [f"Note: {note}" for note in self.notes]
+        return "\n".join([self.about, "", text, "", f"{self.headline()}.", tail, *notes])
 
     def save_table(self, path: str | Path) -> None:
         """Write the tidy table of folds as .csv or .parquet."""
