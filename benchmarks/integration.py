@@ -153,7 +153,7 @@ def fit_one(path: str, name: str, n: int, epochs: int | None) -> None:
     warnings.simplefilter("ignore")
     small = sm.make(name, accelerator="cpu", progress=False)
     known = small.get_params()
-    few = {"epochs": 1, "min_steps": 0, "iterations": 10}
+    few = {"epochs": 1, "iterations": 10}
     small.set_params(**{k: v for k, v in few.items() if k in known}).fit_transform(cells(300))
     settings = {} if epochs is None else {"epochs": epochs}
     model, bags = sm.make(name, accelerator="cpu", progress=False, **settings), cells(n)

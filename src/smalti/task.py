@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,8 @@ from torch import Tensor, nn
 
 from smalti.errors import InputError
 
-KINDS = ("binary", "multiclass", "multilabel", "ordinal", "binomial", "regression")
+Kind: TypeAlias = Literal["binary", "multiclass", "multilabel", "ordinal", "binomial", "regression"]
+KINDS: tuple[str, ...] = get_args(Kind)
 _SCORE = {"binary": "roc_auc", "multiclass": "roc_auc", "multilabel": "roc_auc",
           "ordinal": "spearman", "binomial": "spearman", "regression": "r2"}  # fmt: skip
 

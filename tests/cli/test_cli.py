@@ -76,6 +76,7 @@ def test_fit_then_predict(table, tmp_path):
     fitted = run("fit", "abmil", table, "--out", model, *TINY)
     assert fitted.exit_code == 0, fitted.output
     assert "24 bags" in fitted.output
+    assert ", 3 epochs, training loss" in fitted.output  # the sweep of the scales is none
     settings = json.loads((model / "model.json").read_text())["settings"]
     assert settings["epochs"] == 3
     assert settings["widths"] == [8]
@@ -171,7 +172,7 @@ def test_wrong_columns_and_steps(cells, tmp_path):
         (["fit", "abmil", "none.h5ad", "--out", "OUT"], "no file or folder none.h5ad"),
         (["fit", "abmil", "DATA", "--out", "OUT", "--set", "widht=3"], "no setting 'widht'"),
         (["fit", "abmil", "DATA", "--out", "OUT", "--set", "epochs"], "name=value"),
-        (["fit", "abmil", "DATA", "--out", "OUT", "--set", "lr=fast"], "must be a number"),
+        (["fit", "abmil", "DATA", "--out", "OUT", "--set", "lr=fast"], "should be a number"),
         (["fit", "abmil", "DATA", "--out", "OUT", "--label", "ill"], "no array 'ill'"),
         (["predict", "nomodel", "DATA", "--out", "p.csv"], "nomodel"),
         (["compare", "DATA", "--methods", "", "--out", "OUT"], "--methods is empty"),

@@ -230,9 +230,9 @@ def test_methods_lists_both_rooms():
         (["umint", "DATA", "--out", "z.csv", "--x", "rna,atac"], "atac"),
         (["umint", "DATA", "--out", "z.csv", "--cells", "some"], "cells"),
         (["umint", "DATA", "--out", "z.csv", "--set", "widht=3"], "no setting 'widht'"),
-        (["umint", "DATA", "--out", "z.csv", "--set", "width=wide"], "must be a whole number"),
+        (["umint", "DATA", "--out", "z.csv", "--set", "width=wide"], "should be a whole number"),
         (["umint", "DATA", "--out", "z.csv", "--set", "widths=[8]"], "one value for each of 2"),
-        (["umint", "DATA", "--out", "z.csv", "--set", "widths=8"], "one value for each of 2"),
+        (["umint", "DATA", "--out", "z.csv", "--set", "widths=8"], "should be several values"),
         (["block_pca", "DATA", "--out", "z.csv", "--epochs", "2"], "no setting 'epochs'"),
     ],
 )

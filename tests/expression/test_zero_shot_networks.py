@@ -452,7 +452,7 @@ def test_views_of_nuclei_that_cannot_be_read(few, nuclei_model):
      ("sgn", {"pearson": -1.0}, "pearson=-1"), ("sgn", {"layers": 0}, "layers=0"),
      ("sgn", {"max_words": 0}, "max_words=0"), ("sgn", {"gene_width": 15}, "gene tower.*width=15"),
      ("deep_association", {"width": 15}, "width=15"),
-     ("deep_association", {"context": 0}, "n_context=0")],
+     ("deep_association", {"context": 0}, "context=0")],
     ids=str,
 )  # fmt: skip
 def test_settings_that_cannot_work(few, name, settings, word):

@@ -89,7 +89,7 @@ def test_mofa_errors(mofa):
     _, bags = mofa
     with pytest.raises(InputError, match="need more than 150 cells"):
         MOFA(width=150, accelerator="cpu").fit(bags)
-    with pytest.raises(InputError, match="'quick' is not one of"):
+    with pytest.raises(InputError, match="'quick' should be"):
         MOFA(convergence="quick", accelerator="cpu").fit(bags)
     flat = dataclasses.replace(bags, x={**bags.x, "protein": np.ones_like(bags.x["protein"])})
     with pytest.raises(InputError, match="no feature of view 'protein' varies"):

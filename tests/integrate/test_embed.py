@@ -105,7 +105,7 @@ def test_a_fitted_step_is_the_method_fitted_alone():
 
 
 def test_by_name_and_in_a_row_with_other_steps(monkeypatch):
-    brief = {"fast": UMINT.presets["fast"] | {"epochs": 2, "min_steps": 0}}
+    brief = {"fast": UMINT.presets["fast"] | {"epochs": 2}}
     monkeypatch.setattr(UMINT, "presets", brief)
     bags = cohort(200)
     method = BagMean(preprocess=[{"protein": "clr"}, Embed("block_pca"), "scale,pca=3"],

@@ -19,7 +19,8 @@ SIZES, WIDTHS = {"a": 7, "b": 4}, (5, 3)
 
 
 def quick(**settings):
-    return UMINT.example().set_params(accelerator="cpu", progress=False, epochs=2, **settings)
+    known = {"accelerator": "cpu", "progress": False, "epochs": 2}
+    return UMINT.example().set_params(**known | settings)
 
 
 def net_of(method, sizes=SIZES, n=20):
@@ -246,7 +247,7 @@ def test_hidden_modalities_are_drawn_in_training_only():
     [
         ({"widths": (8,)}, r"widths=\(8,\) needs one value for each of 2 modalities"),
         ({"weights": (1.0, 1.0, 1.0)}, r"weights=.* needs one value for each of 2 modalities"),
-        ({"widths": 8}, r"widths=8 needs one value"),
+        ({"widths": 8}, r"widths=8 should be several values"),
         ({"preprocess": {"m7": "scale"}}, "no view 'm7'"),
     ],
 )
@@ -267,11 +268,18 @@ def test_presets():
         sm.make("umint:fast", widht=8)
 
 
-@pytest.mark.parametrize(("min_steps", "epochs"), [(0, 2), (9, 2), (25, 5), (26, 6)])
-def test_min_steps_adds_epochs(min_steps, epochs):
-    settings = dict(batch_size=10, min_steps=min_steps)
+@pytest.mark.parametrize(("epochs", "min_steps", "made"), [
+    (None, 0, 1), (None, 5, 1), (None, 25, 5), (None, 26, 6), (2, 26, 2),
+])  # fmt: skip
+def test_epochs_that_are_said_are_the_epochs_that_are_made(epochs, min_steps, made):
+    settings = dict(batch_size=10, epochs=epochs, min_steps=min_steps)
     model = quick(**settings).fit(planted_modalities(50))  # five steps an epoch
-    assert (model.history_["stage"] == "train").sum() == epochs
+    assert (model.history_["stage"] == "train").sum() == made
+
+
+def test_epochs_go_before_the_steps_of_a_preset():
+    model = sm.make("umint:fast", width=4, epochs=2, progress=False).fit(planted_modalities(50))
+    assert (model.history_["stage"] == "train").sum() == 2
 
 
 def test_three_modalities_and_one_feature():

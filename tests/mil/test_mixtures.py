@@ -69,7 +69,7 @@ def test_scores_of_many_cells_do_not_tie(method):
 
 
 def test_bad_settings():
-    with pytest.raises(InputError, match="temper='x' is not one of"):
+    with pytest.raises(InputError, match="temper='x' should be 'squash' or 'mean'"):
         MixtureClass(temper="x").fit(planted_bags(20))
     with pytest.raises(InputError, match="cannot learn a regression target"):
         MixturePatient(centers=1).fit(planted_bags(20, kind="regression"))

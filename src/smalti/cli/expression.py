@@ -93,12 +93,14 @@ def fit(
     seed: options.Seed = 0,
 ) -> None:
     """Fit a method on slides with measured expression, and save it."""
+    from smalti.core.registry import make
+
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     if genes is not None:
         settings["genes"] = genes_of(genes)
     if vectors is not None:
         settings["vectors"] = str(vectors)
-    model = options.make_method(method, settings | {"seed": seed})
+    model = make(method, **settings, seed=seed)
     _check(model, method)
     if ensemble is not None:
         model = _ensemble(model, ensemble)

@@ -37,6 +37,7 @@ def fit(
 ) -> None:
     """Fit a method on all bags of a table, and save the model."""
     from smalti.cli.data import open_bags
+    from smalti.core.registry import make
 
     settings = options.settings_of(set_) | {"seed": seed}
     if epochs is not None:
@@ -45,7 +46,7 @@ def fit(
         settings["covariates"] = tuple(covariates)
     if preprocess is not None:
         settings["preprocess"] = preprocess
-    model = options.make_method(method, settings)
+    model = make(method, **settings)
     options.may_replace(out, "model.json")
     bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
                      cell_type=cell_type, covariates=covariates, cells=cells)  # fmt: skip
@@ -64,7 +65,9 @@ def _result(model: Method, out: Path) -> str:
     import math
 
     text = f"{model.name}: {model.n_parameters_:,} parameters"
-    losses = model.history_.get("train_loss")
-    if losses is not None and len(losses) and math.isfinite(losses.iloc[-1]):
-        text += f", {len(losses)} epochs, training loss {losses.iloc[-1]:.3f}"
+    history = model.history_
+    if len(history) and math.isfinite(history["train_loss"].iloc[-1]):
+        # of the last stage: a sweep that takes means and s.d. before it is no epoch
+        epochs = (history["stage"] == history["stage"].iloc[-1]).sum()
+        text += f", {epochs} epochs, training loss {history['train_loss'].iloc[-1]:.3f}"
     return f"{text}\nsaved to {out}"

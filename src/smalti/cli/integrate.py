@@ -97,9 +97,10 @@ def integrate(
 
 def _method(name: str, settings: dict[str, Any]) -> Any:
     """A method of integration that can run here."""
+    from smalti.core.registry import make
     from smalti.integrate.base import Integration
 
-    chosen = options.make_method(name, settings)
+    chosen = make(name, **settings)
     if not isinstance(chosen, Integration):
         raise InputError(f"{name} does not integrate modalities; see `smalti methods`.")
     reason = chosen.unavailable()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -118,33 +117,6 @@ def settings_of(pairs: list[str] | None) -> dict[str, Any]:
     return settings
 
 
-def make_method(name: str, settings: dict[str, Any]) -> Any:
-    """A method of that name; settings of the wrong type are refused here, not deep in a fit.
-
-    Raises
-    ------
-    InputError
-        If a setting is of another type than its default, or there is no such method or setting.
-    """
-    from smalti.core.registry import make
-
-    defaults = make(name).get_params()
-    optional = {f.name for f in dataclasses.fields(type(make(name))) if "None" in str(f.type)}
-    for key, value in settings.items():
-        default = defaults.get(key)
-        if value is None and key in optional:
-            continue
-        if isinstance(default, (tuple, type(None))) and isinstance(value, list):
-            settings[key] = tuple(value)
-        number = isinstance(default, (int, float)) and not isinstance(default, bool)
-        if number and not (isinstance(value, (int, float)) and not isinstance(value, bool)):
-            wanted = "a whole number" if isinstance(default, int) else "a number"
-            raise InputError(f"{name}: {key}={value!r} must be {wanted}, such as {default}.")
-        if isinstance(default, bool) and not isinstance(value, bool):
-            raise InputError(f"{name}: {key}={value!r} must be true or false.")
-    return make(name, **settings)
-
-
 def make_methods(names: str, settings: dict[str, Any]) -> list[Any]:
     """Methods of a list with commas; each takes those of the settings that it has.
 
@@ -159,7 +131,7 @@ def make_methods(names: str, settings: dict[str, Any]) -> list[Any]:
     for name in filter(None, (n.strip() for n in names.split(","))):
         own = {k: v for k, v in settings.items() if k in make(name).get_params()}
         used |= set(own)
-        chosen.append(make_method(name, own))
+        chosen.append(make(name, **own))
     if not chosen:
         raise InputError("--methods is empty: give names with commas; see `smalti methods`.")
     unused = sorted(set(settings) - used)

@@ -24,6 +24,7 @@ from smalti.core import training
 from smalti.core.fit import Fit, FittedState
 from smalti.core.identity import identity
 from smalti.core.save import save
+from smalti.core.settings import Count, Whole, check_setting
 from smalti.core.stage import Stage
 from smalti.core.store import Store
 from smalti.errors import InputError
@@ -85,15 +86,19 @@ class Estimator(BaseEstimator):
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
 
     preprocess: Any = None  # steps fitted in training: "normalize,log1p,genes=2000,pca=50"
-    seed: int = 0  # of everything random in a fit
+    seed: Whole = 0  # of everything random in a fit
     accelerator: str = "auto"  # "cpu", "cuda"; auto takes a GPU where there is one
-    devices: int = 1  # processes, under torchrun or SLURM
+    devices: Count = 1  # processes, under torchrun or SLURM
     precision: str = "32-true"  # as Lightning Fabric names it: "bf16-mixed", "64-true", ...
     progress: bool | None = None  # show a bar; None: on a terminal only
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check_setting(type(self), name, value)
+        super().__setattr__(name, value)
 
     # ---------------------------------------------------------------- said by each method
 

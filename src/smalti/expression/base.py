@@ -19,7 +19,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from smalti.core.fit import Fit, fresh
 from smalti.core.store import Store, pack
 from smalti.errors import InputError
 from smalti.expression.output import ExpressionOutput, as_slides, named
-from smalti.genes.units import UNITS, gene_names, measured, most_variable
+from smalti.genes.units import gene_names, measured, most_variable
 from smalti.preprocess import apply_steps
 from smalti.task import NOTHING, Task
 
@@ -71,7 +71,8 @@ class ExpressionMethod(ExpressionOutput):
     x: str | None = None  # view to read; None: the first table of features (or of tiles)
     counts: str = "counts"  # view of the measured expression
     genes: Any = None  # names to predict; a number: those of most variance in training; None: all
-    units: str = "log1p_cp10k"  # of the prediction; "log1p", or "given" for normalised values
+    units: Literal["log1p_cp10k", "log1p", "given"] = "log1p_cp10k"  # of the prediction; "given":
+    # normalised values, as they are
 
     # ---------------------------------------------------------------- scikit-learn
 
@@ -99,8 +100,6 @@ class ExpressionMethod(ExpressionOutput):
             If a view or gene is missing, the counts are not counts, or a feature is NaN.
         """
         bags = as_slides(X)
-        if self.units not in UNITS:
-            raise InputError(f"units={self.units!r} is not one of {', '.join(UNITS)}.")
         if self.counts not in bags.x:
             raise InputError(
                 f"no view {self.counts!r} of measured expression to learn from; there are "

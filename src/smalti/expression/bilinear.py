@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.settings import Count, Weight
 from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
 from smalti.expression.zero_shot import ZeroShotMethod, unit_rows
@@ -38,11 +39,11 @@ class Bilinear(ZeroShotMethod):
     reference: ClassVar[str] = "Romera-Paredes & Torr (2015), ICML (ESZSL), as a regression"
     cite: ClassVar[tuple[str, ...]] = ("romeraparedes2015",)
 
-    alpha: float | None = None  # penalty on features; None: tuned
-    beta: float | None = None  # penalty on vectors of genes; None: tuned
-    level: float | None = None  # the same, for the mean levels of genes; None: tuned
-    alphas: tuple[float, ...] = ALPHAS  # to choose all three from
-    parts: int = 3  # of the seen genes, each left out once in tuning
+    alpha: Weight | None = None  # penalty on features; None: tuned
+    beta: Weight | None = None  # penalty on vectors of genes; None: tuned
+    level: Weight | None = None  # the same, for the mean levels of genes; None: tuned
+    alphas: tuple[Weight, ...] = ALPHAS  # to choose all three from
+    parts: Count = 3  # of the seen genes, each left out once in tuning
 
     def network(self, shape: Shape) -> nn.Module:
         """The weights."""
@@ -52,10 +53,6 @@ class Bilinear(ZeroShotMethod):
         """Standardise, tune, solve."""
 
         def step(network: Any, training: Training) -> None:
-            for name in ("alpha", "beta", "level"):
-                value = getattr(self, name)
-                if value is not None and value < 0:
-                    raise InputError(f"bilinear: {name}={value} must be 0 or more.")
             scale = network.scale
             x = training.bags.table()
             x = (x - scale.mean.numpy(force=True)) / scale.sd.numpy(force=True)

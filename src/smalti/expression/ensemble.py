@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class Ensemble(ExpressionMethod):
 
     # names ("mlp:team"), methods, or {"method": "ridge", "x": "X_resnet50", ...}
     members: Any = ("ridge", "knn", "mlp:team")
-    how: str = "mean"  # or "stack"
+    how: Literal["mean", "stack"] = "mean"
 
     def team(self) -> list[ExpressionMethod]:
         """The members, unfitted, each with a seed of its own.
@@ -46,10 +46,8 @@ class Ensemble(ExpressionMethod):
         Raises
         ------
         InputError
-            If ``how`` is neither "mean" nor "stack", or there are no members.
+            If there are no members.
         """
-        if self.how not in ("mean", "stack"):
-            raise InputError(f"ensemble: how={self.how!r} is neither 'mean' nor 'stack'.")
         given = (self.members,) if isinstance(self.members, (str, Mapping)) else self.members
         if not len(given):
             raise InputError("ensemble: members=() names no method.")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
 from smalti.core import noise
+from smalti.core.settings import Count, Part, Whole
 from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
 from smalti.expression.network import NetworkExpression
@@ -36,13 +37,13 @@ class FineTune(NetworkExpression):
 
     backbone: str = "small"  # or a model of timm: "coatnet", "convnextv2", "xcit", "resnet50", ...
     weights: str = "pretrained"  # of timm's; "random", or the path of a .safetensors file
-    width: int = 160  # channels of the small backbone
+    width: Count = 160  # channels of the small backbone
     augment: tuple[str, ...] = ("d4",)  # see smalti.tiles.augment; () none
     flips: bool = False  # predict by the mean over the eight flips and rotations
-    warm: int = 0  # epochs of the head alone, before
-    dropout: float = 0.3  # probability, before and in the head
-    epochs: int = 10  # passes over the tiles
-    batch_size: int = 32  # tiles in a step
+    warm: Whole = 0  # epochs of the head alone, before
+    dropout: Part = 0.3  # probability, before and in the head
+    epochs: Count = 10  # passes over the tiles
+    batch_size: Count = 32  # tiles in a step
 
     def network(self, shape: Shape) -> nn.Module:
         """Backbone and head; weights come in a stage, so that a saved model needs none."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
 from smalti.core.registry import made
+from smalti.core.settings import Count
 from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
 from smalti.expression.losses.composite import correlation
@@ -43,7 +44,7 @@ class GeneEnsemble(ZeroShotMethod):
     words: ClassVar[bool] = True
 
     method: Any = "bilinear"  # for unseen genes: a name, a method, or {"method": "sgn", ...}
-    parts: int = 5  # of the seen genes; each member leaves one out
+    parts: Count = 5  # of the seen genes; each member leaves one out
 
     def member(self, j: int) -> ZeroShotMethod:
         """Member ``j``, unfitted.

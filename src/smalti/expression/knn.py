@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.settings import Count
 from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
 from smalti.expression.base import ExpressionMethod
@@ -30,8 +31,8 @@ class KNN(ExpressionMethod):
     reference: ClassVar[str] = "Xie et al. (2023), NeurIPS (BLEEP), its retrieval"
     cite: ClassVar[tuple[str, ...]] = ("xie2023",)
 
-    k: int | None = None  # tiles to average; None: tuned
-    ks: tuple[int, ...] = (5, 10, 25, 50, 100, 200)  # to choose from
+    k: Count | None = None  # tiles to average; None: tuned
+    ks: tuple[Count, ...] = (5, 10, 25, 50, 100, 200)  # to choose from
 
     def network(self, shape: Shape) -> nn.Module:
         """The training tiles and their expression, as buffers."""

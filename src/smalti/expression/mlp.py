@@ -10,6 +10,7 @@ from torch import nn
 from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
 from smalti.core import noise
+from smalti.core.settings import Count, Part
 from smalti.errors import InputError
 from smalti.expression.network import NetworkExpression
 from smalti.nn import Standardize, encoder
@@ -33,8 +34,8 @@ class MLP(NetworkExpression):
         "groups": {"groups": "kmeans"},
     }
 
-    widths: tuple[int, ...] = (256,)  # units of the layers of the trunk
-    dropout: float = 0.3  # probability, after each layer
+    widths: tuple[Count, ...] = (256,)  # units of the layers of the trunk
+    dropout: Part = 0.3  # probability, after each layer
     flips: bool = False  # train on views X_NAME, X_NAME_1 .. X_NAME_7; predict by their mean
 
     def views(self, bags: Bags) -> list[str]:

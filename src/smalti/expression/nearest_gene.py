@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.settings import Count, Weight
 from smalti.core.stage import Stage, Sweep, Training
-from smalti.errors import InputError
 from smalti.expression.base import linear_map
 from smalti.expression.zero_shot import ZeroShotMethod
 from smalti.nn.gene_graph import nearest_genes
@@ -32,14 +32,12 @@ class NearestGene(ZeroShotMethod):
     name: ClassVar[str] = "nearest_gene"
     reference: ClassVar[str] = "control"
 
-    k: int | None = 1  # seen genes whose predictions are averaged; None: all of them
-    alpha: float | None = None  # penalty of ridge; None: tuned
-    alphas: tuple[float, ...] = ALPHAS  # to choose from
+    k: Count | None = 1  # seen genes whose predictions are averaged; None: all of them
+    alpha: Weight | None = None  # penalty of ridge; None: tuned
+    alphas: tuple[Weight, ...] = ALPHAS  # to choose from
 
     def network(self, shape: Shape) -> nn.Module:
         """One linear layer to the seen genes."""
-        if self.k is not None and self.k < 1:
-            raise InputError(f"nearest_gene: k={self.k} must be 1 or more, or None for all.")
         return _Net(self, shape)
 
     def plan(self, shape: Shape) -> Iterator[Stage]:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.settings import Count
 from smalti.core.stage import Stage, Sweep, Training
-from smalti.errors import InputError
 from smalti.expression.base import ExpressionMethod
 from smalti.genes.units import gene_positions
 
@@ -30,12 +30,10 @@ class NeighbourMean(ExpressionMethod):
     slides: ClassVar[bool] = True
     positions: ClassVar[bool] = True
 
-    k: int = 6  # nearest spots
+    k: Count = 6  # nearest spots
 
     def network(self, shape: Shape) -> nn.Module:
         """Which columns to average, and the training means for a spot without neighbours."""
-        if self.k < 1:
-            raise InputError(f"neighbour_mean: k={self.k} must be 1 or more.")
         return _Neighbours(self, shape)
 
     def plan(self, shape: Shape) -> Iterator[Stage]:

@@ -14,6 +14,7 @@ from torch import nn
 
 from smalti.batch import Output, Shape
 from smalti.core.instances import Rows
+from smalti.core.settings import Count, Positive, Share, Weight, Whole
 from smalti.core.stage import Gradient, Stage, warm_cosine
 from smalti.core.store import Store
 from smalti.errors import InputError
@@ -32,21 +33,21 @@ class NetworkExpression(ExpressionMethod):
 
     stochastic: ClassVar[bool] = True
 
-    alpha: float = 1.0  # weight of the squared error
-    beta: float = 0.0  # of 1 - Pearson; what is left to 1 is of the covariance term
+    alpha: Share = 1.0  # weight of the squared error
+    beta: Share = 0.0  # of 1 - Pearson; what is left to 1 is of the covariance term
     axis: Literal["gene", "tile"] = "gene"  # Pearson over the tiles of a step, or over genes
-    huber: float | None = None  # Huber's loss of this width instead of the squared error
+    huber: Positive | None = None  # Huber's loss of this width instead of the squared error
     groups: Any = "none"  # "kmeans", "prefix", a .gmt file (by function), or {gene: group}
-    n_groups: int = 5  # of "kmeans"; the most of the others, the rest is one more
+    n_groups: Count = 5  # of "kmeans"; the most of the others, the rest is one more
     pathways: Any = None  # .gmt file(s): genes weigh more the more pathways they are in
-    joint: float = 0.0  # weight of the loss of pathway scores and of interacting pathways
+    joint: Weight = 0.0  # weight of the loss of pathway scores and of interacting pathways
     scale_targets: bool = True  # each gene's target to s.d. 1 in the loss
-    head: int = 128  # hidden units of each group's head; 0: linear
-    epochs: int = 40  # passes over the tiles
-    batch_size: int = 64  # tiles in a step
-    lr: float = 1e-3  # learning rate, up over the first tenth, then down to 0 as a cosine
-    weight_decay: float = 1e-2  # decoupled (AdamW)
-    accumulate: int = 1  # pieces that a step is computed in, where memory is short
+    head: Whole = 128  # hidden units of each group's head; 0: linear
+    epochs: Count = 40  # passes over the tiles
+    batch_size: Count = 64  # tiles in a step
+    lr: Positive = 1e-3  # learning rate, up over the first tenth, then down to 0 as a cosine
+    weight_decay: Weight = 1e-2  # decoupled (AdamW)
+    accumulate: Count = 1  # pieces that a step is computed in, where memory is short
 
     def loss(
         self, task: Task, output: Output, target: torch.Tensor, criterion: nn.Module
@@ -81,28 +82,19 @@ class NetworkExpression(ExpressionMethod):
             codes[members] = k
         return codes
 
-    def check_settings(self) -> None:
-        """Refuse numbers that no fit could use.
+    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+        """Learn from slides (see :meth:`ExpressionMethod.fit`).
 
         Raises
         ------
         InputError
-            If there are such.
+            If the weights of the loss sum to more than 1, or as there.
         """
-        if self.alpha < 0 or self.beta < 0 or self.alpha + self.beta > 1 + 1e-9:
+        if self.alpha + self.beta > 1 + 1e-9:
             raise InputError(
-                f"{self.name}: alpha={self.alpha} and beta={self.beta} must be 0 or more and sum "
-                "to 1 at most; what is left is the weight of the covariance term."
+                f"{self.name}: alpha={self.alpha} and beta={self.beta} must sum to 1 at most; what "
+                "is left is the weight of the covariance term."
             )
-        if self.axis not in ("gene", "tile"):
-            raise InputError(f"{self.name}: axis={self.axis!r} is neither 'gene' nor 'tile'.")
-        for name in ("epochs", "batch_size", "accumulate", "n_groups"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{self.name}: {name}={getattr(self, name)} must be 1 or more.")
-
-    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
-        """Learn from slides (see :meth:`ExpressionMethod.fit`)."""
-        self.check_settings()
         return super().fit(X, y, checkpoint=checkpoint)
 
     def criterion(self, shape: Shape) -> nn.Module:

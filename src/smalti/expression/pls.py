@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.settings import Count
 from smalti.core.stage import Stage, Sweep, Training
-from smalti.errors import InputError
 from smalti.expression.base import ExpressionMethod, linear_map
 from smalti.solve.leave_out import tuning_folds
 
@@ -27,8 +27,8 @@ class PLS(ExpressionMethod):
     reference: ClassVar[str] = "Wold, Sjöström & Eriksson (2001), Chemom. Intell. Lab. Syst. 58:109"
     cite: ClassVar[tuple[str, ...]] = ("wold2001",)
 
-    components: int | None = None  # directions; None: tuned
-    most: int = 12  # directions to tune over
+    components: Count | None = None  # directions; None: tuned
+    most: Count = 12  # directions to tune over
 
     def network(self, shape: Shape) -> nn.Module:
         """One linear layer."""
@@ -40,8 +40,6 @@ class PLS(ExpressionMethod):
         def step(network: Any, training: Training) -> None:
             x, y = training.bags.table().astype(np.float64), training.target.astype(np.float64)
             k = self.components
-            if k is not None and k < 1:
-                raise InputError(f"pls: components={k} must be 1 or more.")
             k = self._tuned(x, y, tuning_folds(training.bags)[0]) if k is None else k
             weights, bias = _path(x, y, k)[-1]
             linear_map(network, weights, bias)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.settings import Weight
 from smalti.core.stage import Stage, Sweep, Training
-from smalti.errors import InputError
 from smalti.expression.base import ExpressionMethod, linear_map
 from smalti.solve.leave_out import tuning_folds
 from smalti.solve.ridge import ALPHAS, ridge_path, tune
@@ -45,8 +45,8 @@ class Ridge(ExpressionMethod):
     cite: ClassVar[tuple[str, ...]] = ("hoerl1970",)
     baseline: ClassVar[bool] = True
 
-    alpha: float | None = None  # penalty on standardised features; None: tuned
-    alphas: tuple[float, ...] = ALPHAS  # to choose from
+    alpha: Weight | None = None  # penalty on standardised features; None: tuned
+    alphas: tuple[Weight, ...] = ALPHAS  # to choose from
     per_gene: bool = False  # a penalty of each gene's own
     standardize: bool = True  # features to s.d. 1; components of a PCA keep their own without it
 
@@ -63,8 +63,6 @@ class Ridge(ExpressionMethod):
             if alpha is None:
                 alpha, error = self._tuned(x, y, training)
                 network.error.copy_(torch.as_tensor(error))
-            elif alpha < 0:
-                raise InputError(f"ridge: alpha={alpha} must be 0 or more.")
             network.alpha.copy_(torch.as_tensor(np.broadcast_to(alpha, y.shape[1]).copy()))
             linear_map(network, *ridge_path(x, y, standardize=self.standardize).solution(alpha))
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from smalti.batch import Batch, Output
+from smalti.core.settings import Count, Positive, Weight
 from smalti.core.stage import Gradient, Stage, Sweep, Training, warm_cosine
 from smalti.core.store import Store
-from smalti.errors import InputError
 from smalti.expression.losses.composite import pearson_loss, squared_error
 from smalti.expression.zero_shot import ZeroShotMethod
 from smalti.nn.gene_table import GeneTable
@@ -35,12 +34,12 @@ class NetworkZeroShot(ZeroShotMethod):
     stochastic: ClassVar[bool] = True
     slides: ClassVar[bool] = True
 
-    huber: float | None = None  # Huber's loss of this width instead of the squared error
-    pearson: float = 0.5  # weight of 1 - Pearson
-    genes_per_step: int = 64  # seen genes drawn for a step
-    epochs: int = 300  # passes over the slides, one slide a step
-    lr: float = 5e-4  # learning rate, up over the first tenth, then down to 0 as a cosine
-    weight_decay: float = 1e-4  # decoupled (AdamW)
+    huber: Positive | None = None  # Huber's loss of this width instead of the squared error
+    pearson: Weight = 0.5  # weight of 1 - Pearson
+    genes_per_step: Count = 64  # seen genes drawn for a step
+    epochs: Count = 300  # passes over the slides, one slide a step
+    lr: Positive = 5e-4  # learning rate, up over the first tenth, then down to 0 as a cosine
+    weight_decay: Weight = 1e-4  # decoupled (AdamW)
 
     def loss(self, task: Task, output: Output, target: Tensor) -> Tensor:
         """(1,) the loss of a slide; ``target`` (n_tiles, n_sampled) is of the genes of the step."""
@@ -52,15 +51,6 @@ class NetworkZeroShot(ZeroShotMethod):
             if self.pearson and len(scaled) > 1:
                 value = value + self.pearson * pearson_loss(scaled, wanted)
         return (value + output.extra.get("penalty", 0.0))[None]
-
-    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
-        """Learn from slides (see :meth:`ExpressionMethod.fit`)."""
-        for name in ("epochs", "genes_per_step"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{self.name}: {name}={getattr(self, name)} must be 1 or more.")
-        if self.pearson < 0:
-            raise InputError(f"{self.name}: pearson={self.pearson} must be 0 or more.")
-        return super().fit(X, y, checkpoint=checkpoint)
 
     def plan(self, shape: Any) -> Iterator[Stage]:
         """Standardise, take the scale of expression, then follow the gradient."""

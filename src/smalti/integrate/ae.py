@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import nn
 
 from smalti.batch import Shape
+from smalti.core.settings import Count
 from smalti.integrate.base import NetworkIntegration
 from smalti.nn.autoencoder import Autoencoder
 
@@ -28,8 +29,8 @@ class AE(NetworkIntegration):
         "modality-fast": {"per": "modality"} | NetworkIntegration.presets["fast"],
     }
 
-    hidden: int = 128  # units of the hidden layers
-    per: str = "feature"  # or "modality": what the error is a mean over
+    hidden: Count = 128  # units of the hidden layers
+    per: Literal["feature", "modality"] = "feature"  # what the error is a mean over
 
     def network(self, shape: Shape) -> nn.Module:
         """One autoencoder."""

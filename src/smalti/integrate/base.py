@@ -35,6 +35,7 @@ from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
 from smalti.core.identity import model_digest
 from smalti.core.instances import Rows, as_array, own_loss
+from smalti.core.settings import Count, Positive, Weight, Whole
 from smalti.core.stage import Gradient, Stage, warm_cosine
 from smalti.core.store import Store
 from smalti.errors import InputError
@@ -102,7 +103,6 @@ class Integration(Estimator):
             If a feature is NaN or infinite, a step does not fit the values of its view, or a view
             was not measured in some cells and the method takes no gaps.
         """
-        self._check_settings()
         raw = self._check_present(as_cells(X).check())
         for name, view in raw.x.items():
             if len(view.shape) != 2:
@@ -114,18 +114,6 @@ class Integration(Estimator):
     def _steps(self, bags: Bags) -> Any:
         """What ``preprocess`` means for these bags."""
         return self.steps_for(bags) if self.preprocess == "auto" else self.preprocess
-
-    def _check_settings(self) -> None:
-        """Refuse numbers that no fit could use."""
-        for name in ("width", "hidden", "batch_size", "epochs"):
-            value = getattr(self, name, None)
-            if value is not None and value < 1:
-                raise InputError(f"{self.name}: {name}={value!r} must be 1 or more.")
-        clip, drop = getattr(self, "clip", None), getattr(self, "drop", None) or 0.0
-        if clip is not None and clip <= 0:
-            raise InputError(f"{self.name}: clip={clip!r} must be over 0, or None.")
-        if not 0 <= drop < 1:
-            raise InputError(f"{self.name}: drop={drop!r} must be 0 or more, and below 1.")
 
     def transform(self, X: Any) -> np.ndarray:
         """(n_cells, width) embedding, float32, in the order of the bags' instances.
@@ -340,18 +328,18 @@ class NetworkIntegration(Integration):
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         # passes enough for so many steps: one, where there are many cells
-        "fast": {"batch_size": 64, "lr": 8e-3, "epochs": 1, "min_steps": 1200, "anneal": True},
+        "fast": {"batch_size": 64, "lr": 8e-3, "epochs": None, "min_steps": 1200, "anneal": True},
     }
 
-    width: int = 64  # of the code
-    l1: float = 1e-4  # on activations
-    l2: float = 1e-3  # on weights
-    epochs: int = 25  # passes over the cells
-    min_steps: int = 0  # more passes where these make fewer steps than this
-    batch_size: int = 16  # cells in a step
-    lr: float = 1e-3  # learning rate of Adam
+    width: Count = 64  # of the code
+    l1: Weight = 1e-4  # on activations
+    l2: Weight = 1e-3  # on weights
+    epochs: Count | None = 25  # passes over the cells; None: as many as make min_steps
+    min_steps: Whole = 0  # where epochs is None: steps, and the rest of the last pass
+    batch_size: Count = 16  # cells in a step
+    lr: Positive = 1e-3  # learning rate of Adam
     anneal: bool = False  # lr up over the first tenth of the epochs, then down to 0 as a cosine
-    clip: float | None = 10.0  # standardised values beyond it are cut
+    clip: Positive | None = 10.0  # standardised values beyond it are cut
 
     def plan(self, shape: Shape) -> Iterator[Stage]:
         """Standardise, then follow the gradient over cells."""
@@ -359,7 +347,7 @@ class NetworkIntegration(Integration):
 
         yield blocks_sweep()
         of_an_epoch = math.ceil(shape.n_units / self.batch_size)
-        epochs = max(self.epochs, math.ceil(self.min_steps / of_an_epoch))
+        epochs = self.epochs or max(1, math.ceil(self.min_steps / of_an_epoch))
         yield Gradient(
             epochs=epochs, lr=self.lr, batch_size=self.batch_size, sampler=Rows(),
             loss=own_loss, schedule=warm_cosine(epochs) if self.anneal else None,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
+from smalti.core.settings import Count, Positive
 from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
 from smalti.integrate.base import Integration, as_cells
@@ -42,8 +43,8 @@ class BlockPCA(Integration):
     cite: ClassVar[tuple[str, ...]] = ("escofier1994",)
     baseline: ClassVar[bool] = True
 
-    width: int = 64  # components
-    clip: float | None = 10.0  # standardised values beyond it are cut
+    width: Count = 64  # components
+    clip: Positive | None = 10.0  # standardised values beyond it are cut
     modality: str | None = None  # PCA of this one alone, the control of every integration
 
     def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:

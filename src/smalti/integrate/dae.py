@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import nn
 
 from smalti.batch import Shape
+from smalti.core.settings import Count, Part, Weight
 from smalti.integrate.base import NetworkIntegration
 from smalti.nn.autoencoder import Autoencoder
 
@@ -28,10 +29,10 @@ class DAE(NetworkIntegration):
         "modality-fast": {"per": "modality"} | NetworkIntegration.presets["fast"],
     }
 
-    hidden: int = 128  # units of the hidden layers
-    per: str = "feature"  # or "modality": what the error is a mean over
-    noise: float = 0.01  # standard deviations of the noise on the standardised input
-    mask: float = 0.0  # probability of setting a feature to its mean
+    hidden: Count = 128  # units of the hidden layers
+    per: Literal["feature", "modality"] = "feature"  # what the error is a mean over
+    noise: Weight = 0.01  # standard deviations of the noise on the standardised input
+    mask: Part = 0.0  # probability of setting a feature to its mean
 
     def network(self, shape: Shape) -> nn.Module:
         """One autoencoder."""

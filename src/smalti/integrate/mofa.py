@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.settings import Count, Positive
 from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
 from smalti.integrate.base import Integration
@@ -42,11 +43,11 @@ class MOFA(Integration):
     cite: ClassVar[tuple[str, ...]] = ("argelaguet2020",)
     missing: ClassVar[bool] = True
 
-    width: int = 15  # factors
+    width: Count = 15  # factors
     scale_views: bool = False  # each view to overall variance 1, once its features are
-    convergence: str = "fast"  # or "medium", "slow": when the evidence bound has come to rest
-    iterations: int = 1000  # of variational inference, at most
-    clip: float | None = 10.0  # standardised values beyond it are cut
+    convergence: Literal["fast", "medium", "slow"] = "fast"  # when the bound has come to rest
+    iterations: Count = 1000  # of variational inference, at most
+    clip: Positive | None = 10.0  # standardised values beyond it are cut
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -78,10 +79,6 @@ class MOFA(Integration):
             )
         if self.width >= n:
             raise InputError(f"mofa: width={self.width} factors need more than {n} cells.")
-        if self.convergence not in ("fast", "medium", "slow"):  # mofapy2 would exit Python
-            raise InputError(
-                f"convergence={self.convergence!r} is not one of 'fast', 'medium', 'slow'."
-            )
         network.blocks.fit(training)
         tables, rows = _tables(network, training)
         with calling("mofapy2"), global_numpy_seed(self.seed):

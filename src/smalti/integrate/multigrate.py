@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.settings import Count, Part, Positive, Weight
 from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
 from smalti.integrate.base import Integration
@@ -45,14 +46,14 @@ class Multigrate(Integration):
     cite: ClassVar[tuple[str, ...]] = ("lotfollahi2022",)
     missing: ClassVar[bool] = True
 
-    width: int = 16  # of the code
-    hidden: int = 128  # units of the hidden layers, two in each encoder and decoder
-    kl: float = 1e-5  # weight of the divergence from the prior
-    dropout: float = 0.2
-    epochs: int = 200  # passes over the cells, at most
-    patience: int = 10  # epochs without a better error in validation before stopping
-    batch_size: int = 256  # cells in a step
-    lr: float = 5e-4  # learning rate of AdamW
+    width: Count = 16  # of the code
+    hidden: Count = 128  # units of the hidden layers, two in each encoder and decoder
+    kl: Weight = 1e-5  # weight of the divergence from the prior
+    dropout: Part = 0.2
+    epochs: Count = 200  # passes over the cells, at most
+    patience: Count = 10  # epochs without a better error in validation before stopping
+    batch_size: Count = 256  # cells in a step
+    lr: Positive = 5e-4  # learning rate of AdamW
 
     @classmethod
     def unavailable(cls) -> str | None:

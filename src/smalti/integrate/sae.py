@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from smalti.batch import Shape
+from smalti.core.settings import Count, Inner, Weight
 from smalti.integrate.base import NetworkIntegration
 from smalti.nn.autoencoder import Autoencoder
 
@@ -32,11 +33,11 @@ class SAE(NetworkIntegration):
         "modality-fast": {"per": "modality"} | NetworkIntegration.presets["fast"],
     }
 
-    l1: float = 0.0  # on activations: the penalty takes its place
-    hidden: int = 128  # units of the hidden layers
-    per: str = "feature"  # or "modality": what the error is a mean over
-    rho: float = 0.01  # mean activation that is wanted
-    beta: float = 3.0  # weight of the penalty
+    l1: Weight = 0.0  # on activations: the penalty takes its place
+    hidden: Count = 128  # units of the hidden layers
+    per: Literal["feature", "modality"] = "feature"  # what the error is a mean over
+    rho: Inner = 0.01  # mean activation that is wanted
+    beta: Weight = 3.0  # weight of the penalty
 
     def network(self, shape: Shape) -> nn.Module:
         """One autoencoder."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
+from smalti.core.settings import Count, Positive
 from smalti.core.stage import Stage, Sweep, Training
 from smalti.counts import count_problem
 from smalti.errors import InputError
@@ -51,12 +52,12 @@ class TotalVI(Integration):
 
     rna: str | None = None  # view; None: the other one
     protein: str | None = None  # view; None: the first named like a protein ("prot", "adt", ...)
-    genes: int = 2000  # kept by preprocess="auto"
-    width: int = 20  # of the code
-    epochs: int | None = None  # passes over the cells; None: 20,000 / cells * 400, at most 400
+    genes: Count = 2000  # kept by preprocess="auto"
+    width: Count = 20  # of the code
+    epochs: Count | None = None  # passes over the cells; None: 20,000 / cells * 400, at most 400
     early_stopping: bool = True  # after 45 epochs without a better bound in validation
-    batch_size: int = 256  # cells in a step
-    lr: float = 4e-3  # learning rate of Adam
+    batch_size: Count = 256  # cells in a step
+    lr: Positive = 4e-3  # learning rate of Adam
 
     @classmethod
     def unavailable(cls) -> str | None:

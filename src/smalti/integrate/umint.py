@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.settings import Count, Part, Weight
 from smalti.errors import InputError
 from smalti.integrate.base import NetworkIntegration
 from smalti.nn.modalities import (
@@ -57,9 +58,9 @@ class UMINT(NetworkIntegration):
     name: ClassVar[str] = "umint"
     reference: ClassVar[str] = "Maitra, Seal, Das & De (2023), Front. Mol. Biosci. 10:1184748"
     cite: ClassVar[tuple[str, ...]] = ("maitra2023",)
-    widths: tuple[int, ...] | None = None  # of h_i; None: 128, or 10 below 100 features
-    weights: tuple[float, ...] | None = None  # lambda_i; None: all 1
-    drop: float | None = None  # probability of hiding a modality from the encoder (see above)
+    widths: tuple[Count, ...] | None = None  # of h_i; None: 128, or 10 below 100 features
+    weights: tuple[Weight, ...] | None = None  # lambda_i; None: all 1
+    drop: Part | None = None  # probability of hiding a modality from the encoder (see above)
     unit_code: bool = False  # code of length sqrt(width), so that depth does not scale it
 
     def network(self, shape: Shape) -> nn.Module:

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from smalti.batch import Shape
+from smalti.core.settings import Count, Positive
 from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
 from smalti.integrate.base import Integration
@@ -62,10 +63,10 @@ class WNN(Integration):
     transductive: ClassVar[bool] = True
     missing: ClassVar[bool] = False
 
-    components: int = 30  # of each view, at most its features - 1
-    neighbors: int = 20  # of a cell, in each view and in the joint graph
-    width: int = 64  # eigenvectors
-    clip: float | None = 10.0  # standardised values beyond it are cut
+    components: Count = 30  # of each view, at most its features - 1
+    neighbors: Count = 20  # of a cell, in each view and in the joint graph
+    width: Count = 64  # eigenvectors
+    clip: Positive | None = 10.0  # standardised values beyond it are cut
 
     @classmethod
     def unavailable(cls) -> str | None:

@@ -8,6 +8,7 @@ from torch import nn
 
 from smalti import segment
 from smalti.batch import Batch, Output, Shape
+from smalti.core.settings import Count
 from smalti.mil.base import NetworkMethod
 from smalti.nn import Attention, Standardize, encoder
 
@@ -46,7 +47,7 @@ class ABMIL(NetworkMethod):
     cite: ClassVar[tuple[str, ...]] = ("ilse2018",)
 
     gated: bool = False  # multiply tanh(V h) by sigmoid(U h)
-    attention_width: int = 64  # L, rows of V; the paper has 64 for vectors, 128 for images
+    attention_width: Count = 64  # L, rows of V; the paper has 64 for vectors, 128 for images
 
     def network(self, shape: Shape) -> nn.Module:
         """Scale, encoder, attention, head."""

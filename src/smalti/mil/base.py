@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -30,13 +30,15 @@ from smalti.core import training
 from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
 from smalti.core.instances import as_array
+from smalti.core.settings import Count, Part, Positive, Weight
 from smalti.core.stage import Gradient, Stage, task_loss
 from smalti.core.store import Store, pack
 from smalti.errors import InputError
 from smalti.mil import results
+from smalti.nn.encoders import Encoder
 from smalti.preprocess import apply_steps
 from smalti.scores.table import Scores
-from smalti.task import KINDS, Task
+from smalti.task import KINDS, Kind, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +68,7 @@ class Method(Estimator):
     group_predicts: ClassVar[bool] = True
     takes_counts: ClassVar[bool] = False
 
-    task: str | None = None  # kind of target; inferred from the labels when None
+    task: Kind | None = None  # kind of target; inferred from the labels when None
     class_weight: Any = None  # "balanced": each class the same mass in the loss; or {class: weight}
 
     def unfit_for(self, bags: Bags) -> str | None:
@@ -362,19 +364,19 @@ class Method(Estimator):
 class NetworkMethod(Method):
     """A method trained by gradient: the settings that all of these share, and their plan."""
 
-    encoder: str = "auto"  # "mlp", "lenet", "histology", "none"; auto goes by the instances' shape
-    widths: tuple[int, ...] = (256, 128, 64)  # units of the layers of the "mlp" encoder
-    dropout: float = 0.5  # probability, after each layer of the encoder
+    encoder: Encoder = "auto"  # goes by the instances' shape
+    widths: tuple[Count, ...] = (256, 128, 64)  # units of the layers of the "mlp" encoder
+    dropout: Part = 0.5  # probability, after each layer of the encoder
     standardize: bool = True  # features to mean 0, s.d. 1, by the training bags
-    epochs: int = 100  # passes over the training bags, at most
-    lr: float = 1e-3  # learning rate
-    optimizer: str = "adam"  # "adam", "adamw", "sgd" (Nesterov)
-    momentum: float = 0.9  # of "sgd"
-    weight_decay: float = 1e-4  # L2 penalty
-    batch_size: int = 32  # bags in a step; 1 reproduces the published one-bag steps
-    max_instances: int = 200_000  # instances in a step
-    validation: float = 0.0  # share of the donors held out for early stopping; small cohorts: 0
-    patience: int | None = 20  # epochs without a better validation loss; None: never stop early
+    epochs: Count = 100  # passes over the training bags, at most
+    lr: Positive = 1e-3  # learning rate
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"  # "sgd": Nesterov's
+    momentum: Part = 0.9  # of "sgd"
+    weight_decay: Weight = 1e-4  # L2 penalty
+    batch_size: Count = 32  # bags in a step; 1 reproduces the published one-bag steps
+    max_instances: Count = 200_000  # instances in a step
+    validation: Part = 0.0  # share of the donors held out for early stopping; small cohorts: 0
+    patience: Count | None = 20  # epochs without a better validation loss; None: never stop early
 
     def loss(self, task: Task, output: Any, target: torch.Tensor) -> torch.Tensor:
         """Loss of each bag, (n_bags,)."""

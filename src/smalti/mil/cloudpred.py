@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from smalti import segment
 from smalti.batch import Batch, Output, Shape
+from smalti.core.settings import Count, Positive, Weight
 from smalti.core.stage import Gradient, Stage, Sweep, Training
 from smalti.core.validation import folds_by_donor
 from smalti.errors import InputError
@@ -67,17 +68,17 @@ class CloudPred(NetworkMethod):
     cite: ClassVar[tuple[str, ...]] = ("he2022",)
 
     standardize: bool = False  # each feature to s.d. 1; False: all by the largest, for PCs
-    centers: int | tuple[int, ...] = (5, 10, 15, 20, 25)  # clusters; several: chosen in folds
-    starts: int = 3  # mixtures fitted for each number of clusters, of which the best is kept
-    folds: int = 5  # of the training donors, for that choice
-    em_rounds: int = 100  # of expectation maximisation, at most
-    max_cells: int = 100_000  # cells that the mixture sees, drawn at random
+    centers: Count | tuple[Count, ...] = (5, 10, 15, 20, 25)  # clusters; several: chosen in folds
+    starts: Count = 3  # mixtures fitted for each number of clusters, of which the best is kept
+    folds: Count = 5  # of the training donors, for that choice
+    em_rounds: Count = 100  # of expectation maximisation, at most
+    max_cells: Count = 100_000  # cells that the mixture sees, drawn at random
     joint: bool = True  # train mixture and polynomial together in the end
-    epochs: int = 100  # of that joint training
-    lr: float = 1e-4  # learning rate
-    optimizer: str = "sgd"
-    weight_decay: float = 0.0
-    batch_size: int = 1  # bags in a step
+    epochs: Count = 100  # of that joint training
+    lr: Positive = 1e-4  # learning rate
+    optimizer: Literal["adam", "adamw", "sgd"] = "sgd"
+    weight_decay: Weight = 0.0
+    batch_size: Count = 1  # bags in a step
 
     def network(self, shape: Shape) -> nn.Module:
         """Scale, mixture, polynomial head."""

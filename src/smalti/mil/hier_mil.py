@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from smalti import segment
 from smalti.batch import Batch, Output, Shape
+from smalti.core.settings import Count, Part, Weight
 from smalti.mil.base import NetworkMethod
 from smalti.nn import Dropout, Standardize, encoder
 from smalti.segment import Segments
@@ -59,10 +60,10 @@ class HierMIL(NetworkMethod):
     covariates: tuple[str, ...] = ()  # columns of the bags, read by a layer of their own
     cell_attention: bool = True  # HA; False: mean over the cells of a type, CTA
     type_attention: bool = True  # False: no types, one pooling over all cells (ablation)
-    widths: tuple[int, ...] = (64,)  # units of the layers of the cell encoder
-    dropout: float = 0.3  # after each layer and, as published, on the scores of both attentions
-    weight_decay: float = 1e-3  # L2 penalty
-    batch_size: int = 1024  # bags in a step: as a rule all of them, as published
+    widths: tuple[Count, ...] = (64,)  # units of the layers of the cell encoder
+    dropout: Part = 0.3  # after each layer and, as published, on the scores of both attentions
+    weight_decay: Weight = 1e-3  # L2 penalty
+    batch_size: Count = 1024  # bags in a step: as a rule all of them, as published
 
     def network(self, shape: Shape) -> nn.Module:
         """Scale, encoder, two levels of attention, head."""

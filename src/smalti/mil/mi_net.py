@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import nn
 
 from smalti import segment
 from smalti.batch import Batch, Output, Shape
-from smalti.errors import InputError
 from smalti.mil.base import NetworkMethod
 from smalti.nn import Standardize, encoder
 
@@ -33,12 +32,10 @@ class MiNet(NetworkMethod):
     cite: ClassVar[tuple[str, ...]] = ("wang2018",)
     embeds: ClassVar[bool] = False
 
-    pool: str = "max"  # "max" or "mean" of the instances' predictions
+    pool: Literal["max", "mean"] = "max"  # of the instances' predictions
 
     def network(self, shape: Shape) -> nn.Module:
         """Scale, encoder, head, pooling."""
-        if self.pool not in ("max", "mean"):
-            raise InputError(f"pool={self.pool!r} is not 'max' or 'mean'.")
         return _Net(self, shape)
 
     @classmethod

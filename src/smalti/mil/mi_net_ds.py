@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,12 +30,10 @@ class MINetDS(NetworkMethod):
     )
     cite: ClassVar[tuple[str, ...]] = ("wang2018",)
 
-    pool: str = "max"  # "max" or "mean" of each layer's instances
+    pool: Literal["max", "mean"] = "max"  # of each layer's instances
 
     def network(self, shape: Shape) -> nn.Module:
         """Scale, layers, a head on each."""
-        if self.pool not in ("max", "mean"):
-            raise InputError(f"pool={self.pool!r} is not 'max' or 'mean'.")
         if len(shape.x) != 1 or self.encoder not in ("auto", "mlp"):
             raise InputError(
                 f"MINetDS supervises the layers of a perceptron: instances must be vectors, not "

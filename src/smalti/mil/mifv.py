@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from smalti import segment
 from smalti.batch import Batch, Shape
+from smalti.core.settings import Count, Share
 from smalti.core.stage import Stage, Sweep, Training
 from smalti.mil.base import Method
 from smalti.nn.linear import BagLinear, linear_sweep
@@ -32,9 +33,9 @@ class MiFV(Method):
     )
     cite: ClassVar[tuple[str, ...]] = ("wei2017",)
 
-    components: int = 2  # Gaussians in the mixture
-    variance: float = 0.9  # share of the variance that PCA keeps; 1: all
-    max_instances: int = 50_000  # instances that PCA and mixture see, drawn at random
+    components: Count = 2  # Gaussians in the mixture
+    variance: Share = 0.9  # share of the variance that PCA keeps; 1: all
+    max_instances: Count = 50_000  # instances that PCA and mixture see, drawn at random
 
     def network(self, shape: Shape) -> nn.Module:
         """PCA, mixture, Fisher vector, linear head."""

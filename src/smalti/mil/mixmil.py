@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from smalti import segment
 from smalti.batch import Batch, Output, Shape
 from smalti.core import noise
+from smalti.core.settings import Count, Weight, Whole
 from smalti.core.stage import Gradient, Stage, Sweep, Training
 from smalti.errors import InputError
 from smalti.mil.base import NetworkMethod
@@ -20,7 +21,6 @@ from smalti.nn.linear import PENALTIES, choose_penalty, fit_head
 from smalti.nn.scale import standardize_sweep
 from smalti.task import Task
 
-POSTERIORS = ("full", "mean_field")
 _MOST = 2**27  # numbers in the covariance factors of all outputs: half a gigabyte
 _FREE = 10.0  # covariates of the mean model times this: a hundredth of the penalty falls on them
 
@@ -70,20 +70,18 @@ class MixMIL(NetworkMethod):
     cite: ClassVar[tuple[str, ...]] = ("engelmann2024",)
 
     covariates: tuple[str, ...] = ()  # columns of the bags: fixed effects, beside an intercept
-    posterior: str = "full"  # covariance of the weights; "mean_field": none
-    draws: int = 8  # of the weights, in a step
-    epochs: int = 2000  # passes over the training bags
-    batch_size: int = 64  # bags in a step; u is standardised over them
-    weight_decay: float = 0.0  # the prior does that
+    posterior: Literal["full", "mean_field"] = "full"  # covariance of the weights
+    draws: Count = 8  # of the weights, in a step
+    epochs: Whole = 2000  # passes over the training bags; 0: the mean model that it starts from
+    batch_size: Count = 64  # bags in a step; u is standardised over them
+    weight_decay: Weight = 0.0  # the prior does that
 
     def network(self, shape: Shape) -> nn.Module:
         """Posterior of the weights, fixed effects, scale."""
         if len(shape.x) != 1:
             raise InputError(f"mixmil takes vectors, not instances of shape {shape.x}.")
-        if self.posterior not in POSTERIORS:
-            raise InputError(f"posterior={self.posterior!r} is not one of {POSTERIORS}.")
-        if self.draws < 1 or self.batch_size < 2:
-            raise InputError("draws must be at least 1, batch_size 2: u is standardised over it.")
+        if self.batch_size < 2:
+            raise InputError("mixmil: batch_size=1: u is standardised over the bags of a step.")
         if self.posterior == "full" and _n_effects(shape.task) * (2 * shape.x[0]) ** 2 > _MOST:
             raise InputError(
                 f"posterior='full' of {shape.x[0]} features and {_n_effects(shape.task)} outputs "

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
+from smalti.core.settings import Count, Positive
 from smalti.core.stage import Stage, Sweep, Training
 from smalti.mil.base import Method
 from smalti.nn.mixture import MixtureNet, bag_cells, choose_centers, scale_cells
@@ -36,11 +37,13 @@ class MixtureClass(Method):
     kinds: ClassVar[tuple[str, ...]] = ("binary", "multiclass", "ordinal")
     embeds: ClassVar[bool] = False
 
-    centers: int | tuple[int, ...] = (5, 10, 15, 20, 25)  # components; several: chosen in folds
-    folds: int = 5  # of the training donors, for that choice
-    ridge: float = 1e-4  # added to variances, in units of the largest
-    temper: str = "squash"  # inverse hyperbolic sine of the difference; "mean": per cell
-    max_cells: int = 50_000  # cells of a class that its mixture sees, drawn at random
+    centers: Count | tuple[Count, ...] = (5, 10, 15, 20, 25)  # components; several: chosen in folds
+    folds: Count = 5  # of the training donors, for that choice
+    ridge: Positive = 1e-4  # added to variances, in units of the largest
+    temper: Literal["squash", "mean"] = (
+        "squash"  # inverse hyperbolic sine of the difference; "mean": per cell
+    )
+    max_cells: Count = 50_000  # cells of a class that its mixture sees, drawn at random
 
     def network(self, shape: Shape) -> nn.Module:
         """A mixture per class."""

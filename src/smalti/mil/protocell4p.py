@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from smalti.bags import as_bags
 from smalti.batch import Batch, Output, Shape
 from smalti.columns import Columns
 from smalti.core import noise
+from smalti.core.settings import Count, Part, Positive, Weight, Whole
 from smalti.core.stage import Gradient, Stage, Sweep, Training
 from smalti.core.store import Store
 from smalti.errors import InputError
@@ -78,28 +79,29 @@ class ProtoCell4P(NetworkMethod):
     group_predicts: ClassVar[bool] = False
 
     group: str | None = None  # instance column of the cell types, used in training only
-    n_prototypes: int = 8  # P
-    latent: int = 32  # width of z
-    widths: tuple[int, ...] = (128, 128)  # hidden layers of encoder, decoder (mirrored) and scorer
-    dropout: float = 0.0  # after each hidden layer of the scorer; published: none
+    n_prototypes: Count = 8  # P
+    latent: Count = 32  # width of z
+    widths: tuple[Count, ...] = (128, 128)  # of encoder, decoder (mirrored) and scorer
+    dropout: Part = 0.0  # after each hidden layer of the scorer; published: none
     scorer: bool = True  # False: one linear layer on the similarities (the paper's BaseModel)
-    output: str = "auto"  # decoder ends in "relu" or "linear"; auto: linear if an input is negative
+    output: Literal["auto", "relu", "linear"] = "auto"  # end of the decoder; auto: linear where an
+    # input is negative
     standardize: bool = False  # features to mean 0, s.d. 1; published: as they are
     pretrain: bool = True  # False: one stage with all losses
-    pretrain_epochs: int = 50  # passes over the training bags in the first stage
-    pretrain_lr: float = 1e-2  # learning rate of the first stage
+    pretrain_epochs: Whole = 50  # passes over the training bags in the first stage
+    pretrain_lr: Positive = 1e-2  # learning rate of the first stage
     subsample: bool = True  # train on draws of a fifth of the mean number of cells of a bag
-    lambda1: float = 1.0  # weight of the reconstruction
-    lambda2: float = 1.0  # weight of the distance of cells to prototypes
-    lambda3: float = 1.0  # weight of the distance of prototypes to cells
-    lambda4: float = 1.0  # weight of the diversity of prototypes
-    lambda5: float = 1.0  # weight of the cell type, by similarity
-    lambda6: float = 1.0  # weight of the cell type, by relevance
-    d_min: float = 1.0  # distance from which prototypes are different enough
-    epochs: int = 75  # of the second stage, or of the only one
-    lr: float = 1e-4  # of the second stage, or of the only one
-    weight_decay: float = 0.0  # L2 penalty
-    batch_size: int = 4  # bags in a step; eight times as many draws
+    lambda1: Weight = 1.0  # weight of the reconstruction
+    lambda2: Weight = 1.0  # weight of the distance of cells to prototypes
+    lambda3: Weight = 1.0  # weight of the distance of prototypes to cells
+    lambda4: Weight = 1.0  # weight of the diversity of prototypes
+    lambda5: Weight = 1.0  # weight of the cell type, by similarity
+    lambda6: Weight = 1.0  # weight of the cell type, by relevance
+    d_min: Weight = 1.0  # distance from which prototypes are different enough
+    epochs: Whole = 75  # of the second stage, or of the only one
+    lr: Positive = 1e-4  # of the second stage, or of the only one
+    weight_decay: Weight = 0.0  # L2 penalty
+    batch_size: Count = 4  # bags in a step; eight times as many draws
 
     def network(self, shape: Shape) -> nn.Module:
         """Autoencoder, prototypes, scorer, heads."""
@@ -108,10 +110,6 @@ class ProtoCell4P(NetworkMethod):
                 f"protocell4p has its own perceptron on vectors: encoder={self.encoder!r}, "
                 f"instances of shape {shape.x}."
             )
-        if self.output not in ("auto", "relu", "linear"):
-            raise InputError(f"output={self.output!r} is not 'auto', 'relu' or 'linear'.")
-        if self.n_prototypes < 1:
-            raise InputError(f"n_prototypes={self.n_prototypes} must be at least 1.")
         if not self.widths:
             raise InputError("widths is empty: encoder and scorer need a hidden layer.")
         return _Net(self, shape)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from smalti import segment
 from smalti.bags import Bags
 from smalti.batch import Batch, Shape
+from smalti.core.settings import Positive
 from smalti.core.stage import Stage, Sweep, Training
 from smalti.counts import count_problem
 from smalti.errors import InputError
@@ -30,7 +31,7 @@ class Pseudobulk(Method):
     baseline: ClassVar[bool] = True
     takes_counts: ClassVar[bool] = True
 
-    target_sum: float = 1e4  # counts of a sample after normalising
+    target_sum: Positive = 1e4  # counts of a sample after normalising
 
     def unfit_for(self, bags: Bags) -> str | None:
         """It needs counts."""

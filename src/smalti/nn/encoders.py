@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import nn
@@ -11,7 +11,8 @@ from torch import nn
 from smalti.core.noise import Dropout
 from smalti.errors import InputError
 
-ENCODERS = ("auto", "mlp", "lenet", "histology", "none")
+Encoder: TypeAlias = Literal["auto", "mlp", "lenet", "histology", "none"]
+ENCODERS: tuple[str, ...] = get_args(Encoder)
 
 
 def encoder(

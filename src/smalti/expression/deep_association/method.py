@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
 from smalti.core.noise import Dropout
+from smalti.core.settings import Count, Part, Positive, Share, Weight, Whole
 from smalti.core.stage import Stage, Sweep
 from smalti.errors import InputError
 from smalti.expression.base import NUCLEI
@@ -56,18 +57,18 @@ class DeepAssociation(NetworkZeroShot):
         "towers": {"nuclei": "off", "rounds": 0, "near": 0, "align": 0.0, "keep": 0.0},
     }
 
-    width: int = 128  # of tiles and genes where they meet
-    hidden: int = 256  # units of the perceptron of a tile
+    width: Count = 128  # of tiles and genes where they meet
+    hidden: Count = 256  # units of the perceptron of a tile
     nuclei: str = "auto"  # view of the map of nuclei; "auto": X_nuclei where there is one; "off"
-    grid: int = 4  # cells of that map along the edge of a tile
-    rounds: int = 3  # looks of the genes at the slide; 0: none
-    context: int = 8  # tokens of a slide
-    near: int = 10  # nearest seen genes in meaning; 0: no graph
-    heads: int = 4  # of every attention
-    dropout: float = 0.2  # probability, of the perceptron and of the genes' vectors
-    align: float = 0.05  # weight of the alignment
-    keep: float = 0.01  # weight of the regularisation
-    huber: float | None = 1.0  # Huber's loss of this width; None: squared error
+    grid: Count = 4  # cells of that map along the edge of a tile
+    rounds: Whole = 3  # looks of the genes at the slide; 0: none
+    context: Count = 8  # tokens of a slide
+    near: Whole = 10  # nearest seen genes in meaning; 0: no graph
+    heads: Count = 4  # of every attention
+    dropout: Part = 0.2  # probability, of the perceptron and of the genes' vectors
+    align: Weight = 0.05  # weight of the alignment
+    keep: Share = 0.01  # weight of the regularisation
+    huber: Positive | None = 1.0  # Huber's loss of this width; None: squared error
 
     def views(self, bags: Bags) -> list[str]:
         """Features, and the map of nuclei."""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
 from smalti.core.noise import Dropout
+from smalti.core.settings import Count, Part, Whole
 from smalti.core.stage import Gradient, Stage
-from smalti.errors import InputError
 from smalti.expression.sgn.sage import HeteroSAGE
 from smalti.expression.sgn.window_graph import Neighbours, feature_edges, near_edges
 from smalti.expression.sgn.words import GeneTower
@@ -40,21 +40,18 @@ class SGN(NetworkZeroShot):
     positions: ClassVar[bool] = True
     words: ClassVar[bool] = True
 
-    width: int = 512  # of the layers over the graph
-    layers: int = 4  # of GraphSAGE
-    near: int = 5  # nearest tiles in place, within sqrt(2) of the pitch; 0: none
-    alike: int = 5  # nearest tiles in looks, on the same slide; 0: none
-    gene_width: int = 256  # of the vectors that meet
-    text_layers: int = 2  # of the transformer over words
-    heads: int = 4  # of its attention
-    max_words: int = 512  # of a gene's text, the first
-    dropout: float = 0.0  # probability, in both towers
+    width: Count = 512  # of the layers over the graph
+    layers: Count = 4  # of GraphSAGE
+    near: Whole = 5  # nearest tiles in place, within sqrt(2) of the pitch; 0: none
+    alike: Whole = 5  # nearest tiles in looks, on the same slide; 0: none
+    gene_width: Count = 256  # of the vectors that meet
+    text_layers: Count = 2  # of the transformer over words
+    heads: Count = 4  # of its attention
+    max_words: Count = 512  # of a gene's text, the first
+    dropout: Part = 0.0  # probability, in both towers
 
     def network(self, shape: Shape) -> nn.Module:
         """Both towers."""
-        for name in ("width", "layers", "gene_width", "text_layers", "max_words"):
-            if getattr(self, name) < 1:
-                raise InputError(f"sgn: {name}={getattr(self, name)} must be 1 or more.")
         return _Net(self, shape)
 
     def plan(self, shape: Shape) -> Iterator[Stage]:

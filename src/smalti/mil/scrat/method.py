@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from smalti.bags import as_bags
 from smalti.batch import Batch, Output, Shape
+from smalti.core.settings import Count, Part, Positive, Whole
 from smalti.core.stage import Gradient, Stage, Sweep, Training
 from smalti.core.store import Store
 from smalti.errors import InputError
@@ -23,7 +24,6 @@ from smalti.nn import Dropout, Standardize
 from smalti.segment import Segments
 from smalti.task import Task
 
-MIXES = ("different", "same", "any")
 _SCORES = 2**25  # attention scores held at a time in a prediction
 
 
@@ -73,36 +73,32 @@ class ScRAT(NetworkMethod):
     group_predicts: ClassVar[bool] = False
 
     group: str | None = "cell_type"  # types that are mixed with one another; None: all cells alike
-    augment: int = 300  # mixtures per epoch; 0: none
-    mix: str = "different"  # classes of the two samples: "different", "same" or "any"
-    alpha: float = 0.5  # of the Beta distribution of lambda
-    pool: int = 10_000  # cells of a mixture that draws are thought to come from
+    augment: Whole = 300  # mixtures per epoch; 0: none
+    mix: Literal["different", "same", "any"] = "different"  # classes of the two samples
+    alpha: Positive = 0.5  # of the Beta distribution of lambda
+    pool: Count = 10_000  # cells of a mixture that draws are thought to come from
     inter_only: bool = False  # train on mixtures alone
-    draw: int = 500  # cells in a draw
-    draws: int = 1  # of each sample and mixture, per epoch
-    predict_draws: int = 50  # per sample, in a prediction
-    embed: str = "linear"  # of a cell: "linear", or "mlp" (256 units first) for genes
-    width: int = 128  # of a cell's embedding
-    heads: int = 8  # of the attention
-    hidden: int = 256  # units of the block's perceptron
-    dropout: float = 0.3
-    lr: float = 3e-3  # learning rate, halved every 50 epochs
-    batch_size: int = 16  # draws in a step; the command of the authors has 256
+    draw: Count = 500  # cells in a draw
+    draws: Count = 1  # of each sample and mixture, per epoch
+    predict_draws: Count = 50  # per sample, in a prediction
+    embed: Literal["linear", "mlp"] = "linear"  # of a cell; "mlp" (256 units first) for genes
+    width: Count = 128  # of a cell's embedding
+    heads: Count = 8  # of the attention
+    hidden: Count = 256  # units of the block's perceptron
+    dropout: Part = 0.3
+    lr: Positive = 3e-3  # learning rate, halved every 50 epochs
+    batch_size: Count = 16  # draws in a step; the command of the authors has 256
 
     def network(self, shape: Shape) -> nn.Module:
         """Embedding, encoder block, mean, head."""
         if len(shape.x) != 1:
             raise InputError(f"scrat takes vectors, not instances of shape {shape.x}.")
-        if self.embed not in ("linear", "mlp"):
-            raise InputError(f"embed={self.embed!r} is not 'linear' or 'mlp'.")
         return _Net(self, shape)
 
     def plan(self, shape: Shape) -> Iterator[Stage]:
         """Standardise, then follow the gradient over draws and mixtures."""
         from smalti.nn.scale import standardize_sweep
 
-        if self.mix not in MIXES:
-            raise InputError(f"mix={self.mix!r} is not one of {MIXES}.")
         if self.standardize:
             yield standardize_sweep()
         yield Sweep(step=self._note_small, name="lengths")
