@@ -11,7 +11,9 @@ import hashlib
 import logging
 import time
 import traceback
+import warnings
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
 from smalti._version import __version__
 from smalti.comparison.cache import Answer, Cache
@@ -98,11 +101,14 @@ class Outcome:
         Fits that failed: method, repeat, fold, reason.
     answers
         (label, repeat, fold) -> answer, of the splits that the arena keeps.
+    falling
+        Method -> fits of which the training loss was still falling at the end; only those with any.
     """
 
     folds: pd.DataFrame
     failures: pd.DataFrame
     answers: dict[tuple[str, int, int], Answer]
+    falling: dict[str, int]
 
     def table(self, lineup: Lineup, notes: Iterable[str]) -> dict[str, Any]:
         """What every table of scores holds, as arguments of its class."""
@@ -110,6 +116,11 @@ class Outcome:
             f"{label}: {len(part)} of {self._fits(label)} fits failed, so it is not ranked: "
             f"{part['reason'].iloc[0]}"
             for label, part in self.failures.groupby("method", sort=False)
+        ]
+        told += [
+            f"{label}: the training loss was still falling at the end of {n} of "
+            f"{self._fits(label)} fits; more epochs (epochs=) or a higher lr= may change its scores."
+            for label, n in self.falling.items()
         ]
         return {
             "folds": self.folds, "failures": self.failures, "settings": lineup.settings(),
@@ -202,10 +213,14 @@ def _fit(arena: Arena, entry: Entry) -> Answer | str:
     """The answer of one fit, or why it failed."""
     began = time.perf_counter()
     try:
-        answer = arena.fit(entry.method, entry.split)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # said once, of all fits
+            answer = arena.fit(entry.method, entry.split)
     except FAILURES as error:
         _log.debug("%s\n%s", entry, traceback.format_exc())
         return reason_of(error)
+    parts = (entry.method, *entry.method.inner_methods())
+    answer.note["converged"] = all(getattr(part, "converged_", True) for part in parts)
     answer.seconds = round(answer.seconds or time.perf_counter() - began, 3)
     return answer
 
@@ -241,12 +256,14 @@ def _key(arena: Arena, entry: Entry) -> str:
 
 
 def _outcome(arena: Arena, results: list[tuple[Entry, _Scored | str]]) -> Outcome:
-    rows, failures, answers = [], [], {}
+    rows, failures, answers, falling = [], [], {}, Counter[str]()
     for entry, result in results:
         where = {"method": entry.label, "repeat": entry.split.repeat, "fold": entry.split.fold}
         if isinstance(result, str):
             failures.append(where | {"reason": result})
             continue
+        if not result.answer.note.get("converged", True):
+            falling[entry.label] += 1
         n_train, n_test = arena.sizes(entry.method, entry.split)
         about = {"n_train": n_train, "n_test": n_test, "seconds": result.answer.seconds}
         rows += [where | {"metric": m, "value": v} | about for m, v in result.scores.items()]
@@ -256,4 +273,5 @@ def _outcome(arena: Arena, results: list[tuple[Entry, _Scored | str]]) -> Outcom
         told = dict.fromkeys(f"{f['method']}: {f['reason']}" for f in failures)
         raise InputError(f"no method could be run. {' '.join(told)}")
     columns = ["method", "repeat", "fold", "reason"]
-    return Outcome(pd.DataFrame(rows), pd.DataFrame(failures, columns=columns), answers)
+    failed = pd.DataFrame(failures, columns=columns)
+    return Outcome(pd.DataFrame(rows), failed, answers, dict(falling))

@@ -9,12 +9,14 @@ they differ in what they predict, not in how they are trained, saved and found.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -193,6 +195,13 @@ class Estimator(BaseEstimator):
             self.steps_ = []
         self.network_ = job.network.cpu() if self.accelerator == "cpu" else job.network
         self.history_ = pd.DataFrame(job.history)
+        self.converged_ = not job.falling
+        if job.falling:
+            warnings.warn(
+                f"{self.name}: the training loss was still falling after the last epoch: more epochs "
+                "(epochs=), or a higher learning rate (lr=), may make another model of it.",
+                ConvergenceWarning, stacklevel=4,
+            )  # fmt: skip
         self.digest_ = bags.digest
         self.identity_ = identity(self)  # of the settings that it was fitted with
         self.origin_ = bags.origin

@@ -37,6 +37,7 @@ class Fit:
     best: float = math.inf
     stale: int = 0
     best_state: dict[str, Tensor] | None = None
+    falling: bool = False  # whether the loss of the last gradient stage had not come to rest
 
     def restart(self) -> None:
         """Forget the best weights of the stage before."""

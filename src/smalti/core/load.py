@@ -132,5 +132,6 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
     method.digest_, method.origin_ = note["training_digest"], note["origin"]
     method.identity_ = note.get("identity") or identity(method)  # older files do not say it
     method.history_ = pd.DataFrame(note["history"])
+    method.converged_ = note.get("converged", True)  # files of before do not say
     method.n_parameters_ = sum(p.numel() for p in method.network_.parameters())
     return method

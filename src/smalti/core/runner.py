@@ -69,6 +69,9 @@ class Runner:
         self.module, self.optimizer = fabric.setup(fit.network, make_optimizer(moving, stage))
         self.target = torch.as_tensor(fit.target, device=store.device)
         self.weight = torch.as_tensor(fit.weight, device=store.device, dtype=store.dtype)
+        # the weight of a usual bag; a step is not divided by its own: a step of one bag would not
+        # know how heavy the bag is
+        self.usual = float(fit.weight[fit.train].mean())
         self.cached = self._cache()
 
     @torch.no_grad()
@@ -124,9 +127,8 @@ class Runner:
         stays on the device: to read it would make every step wait for the last.
         """
         self.fit.network.train()
-        world, sampler, weight = self.fabric.world_size, self.stage.sampler, self.fit.weight
-        mass = weight[units] if sampler is None else sampler.weight(units, weight)  # (n_units,)
-        share = world / float(mass.sum())  # DDP averages over the processes
+        # DDP averages over the processes
+        share = self.fabric.world_size / (len(units) * self.usual)
         self.optimizer.zero_grad(set_to_none=True)
         pieces = min(self.stage.accumulate, len(units))
         total = torch.zeros((), device=self.store.device)
@@ -149,7 +151,7 @@ class Runner:
         total = sum(self._loss(g).double() for g in packs)
         if self.fabric.world_size > 1:
             total = self.fabric.all_reduce(total, reduce_op="sum")
-        return float(total) / float(self.fit.weight[self.fit.valid].sum())
+        return float(total) / (len(self.fit.valid) * self.usual)
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the network's weights and buffers by name, of any shape."""

@@ -90,6 +90,7 @@ def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         "identity": method.identity_,
         "origin": None if method.origin_ is None else dict(method.origin_),
         "history": method.history_.to_dict("records"),
+        "converged": method.converged_,
     }  # fmt: skip
     return json.loads(json.dumps(note, default=_plain)), tensors
 

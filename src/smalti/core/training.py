@@ -22,6 +22,7 @@ import torch
 
 from smalti.bags import Bags
 from smalti.core.checkpoint import Checkpoint
+from smalti.core.convergence import still_falling
 from smalti.core.fit import Fit, Place
 from smalti.core.runner import Runner
 from smalti.core.stage import Gradient, Sweep, Training
@@ -137,6 +138,9 @@ def descend(runner: Runner, *, checkpoint: Checkpoint | None = None, progress: P
         _end_epoch(runner, place, progress)
         if checkpoint is not None:
             checkpoint.save_gradient(runner, fit, place)
+    fit.falling = place.epoch >= stage.epochs and still_falling(
+        [row["train_loss"] for row in fit.history[-place.epoch :]], stage.schedule
+    )  # one that was stopped early by its validation bags was not cut off
     fit.network.load_state_dict(fit.best_state or runner.weights())
     fit.network.eval()
     runner.close()

@@ -1,0 +1,104 @@
+"""Settings that all methods trained by gradient share do what they say, in each of them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import smalti as sm
+from smalti.datasets import planted_bags
+from smalti.mil.base import NetworkMethod
+
+NETWORKS = [m for m in sm.methods().values() if issubclass(m, NetworkMethod)]
+QUICK = {"abmil", "mi_net", "mean_pooling"}
+EACH = [pytest.param(m, id=m.name, marks=[] if m.name in QUICK else pytest.mark.slow)
+        for m in NETWORKS]  # fmt: skip
+
+
+def fitted(cls, bags, **settings):
+    settings = {"progress": False, "accelerator": "cpu", "epochs": 8} | settings
+    return cls.example().set_params(**settings).fit(bags)
+
+
+def size(model):
+    """Sum of squares of all that was trained by gradient."""
+    return sum(float(p.detach().square().sum()) for p in model.network_.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:.*still falling")
+@pytest.mark.parametrize("cls", EACH)
+def test_weight_decay_shrinks_the_weights(cls):
+    bags = planted_bags(16)
+    assert size(fitted(cls, bags, weight_decay=1.0)) < 0.999 * size(
+        fitted(cls, bags, weight_decay=0.0)
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*still falling")
+@pytest.mark.parametrize("cls", EACH)
+def test_a_class_without_weight_is_not_learned(cls):
+    bags = planted_bags(16)
+    plain, without = (fitted(cls, bags, class_weight=w) for w in (None, {1: 0.0, 0: 1.0}))
+    p, q = (m.predict_proba(bags)[:, 1].mean() for m in (plain, without))
+    assert q < p - 0.02
+
+
+@pytest.mark.filterwarnings("ignore:.*still falling")
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_weight_decay_of_each_optimizer(optimizer):
+    bags = planted_bags(16)
+    one, two = (size(fitted(sm.mil.ABMIL, bags, weight_decay=w, optimizer=optimizer))
+                for w in (0.0, 1.0))  # fmt: skip
+    assert two < 0.999 * one
+
+
+@pytest.mark.filterwarnings("ignore:.*still falling")
+def test_class_weights_multiply_the_loss_of_each_bag():
+    """The loss of the first epoch, from the same start, in one step over all bags."""
+    bags = planted_bags(16)
+    start = dict(epochs=1, batch_size=16, dropout=0.0)
+    per_class = {}
+    for c in (0, 1):
+        alone = dict.fromkeys((0, 1), 0.0) | {c: 1.0}
+        found = fitted(sm.mil.ABMIL, bags, class_weight=alone, **start)
+        per_class[c] = found.history_["train_loss"].iloc[-1]
+    both = fitted(sm.mil.ABMIL, bags, class_weight={0: 2.0, 1: 5.0}, **start)
+    n0, n1 = (bags.labels == 0).sum(), (bags.labels == 1).sum()
+    wanted = (2 * n0 * per_class[0] + 5 * n1 * per_class[1]) / (2 * n0 + 5 * n1)
+    assert both.history_["train_loss"].iloc[-1] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_each_weight_is_of_the_bags_class():
+    bags = planted_bags(16)
+    keep = np.r_[np.flatnonzero(bags.labels == 0)[:2], np.flatnonzero(bags.labels == 1)]
+    few = dataclasses.replace(bags[keep])
+    task = few.task
+    found = task.weights(few.labels, "balanced")
+    n0, n1 = (few.labels == 0).sum(), (few.labels == 1).sum()
+    assert found[few.labels == 0] == pytest.approx(len(few) / 2 / n0)
+    assert found[few.labels == 1] == pytest.approx(len(few) / 2 / n1)
+
+
+@pytest.mark.filterwarnings("ignore:.*still falling")
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_class_weights_reach_steps_of_any_size(batch_size):
+    """A step that is divided by its own weight forgets it where it holds one bag."""
+    bags = planted_bags(16)
+    sgd = dict(epochs=1, batch_size=batch_size, dropout=0.0, optimizer="sgd", weight_decay=0.0,
+               momentum=0.0, lr=1e-2)  # fmt: skip
+    start = fitted(sm.mil.ABMIL, bags, **sgd | {"lr": 1e-12})
+    moved = {}
+    for key, weight in {
+        "one": {0: 1.0, 1: 0.0},
+        "two": {0: 0.0, 1: 1.0},
+        "both": {0: 1.0, 1: 3.0},
+    }.items():
+        model = fitted(sm.mil.ABMIL, bags, class_weight=weight, **sgd)
+        moved[key] = [
+            (a - b).detach().double() for a, b in zip(
+                model.network_.parameters(), start.network_.parameters(), strict=True)
+        ]  # fmt: skip
+    n = np.array([(bags.labels == c).sum() for c in (0, 1)]) / len(bags)
+    for one, two, both in zip(*moved.values(), strict=True):
+        wanted = (n[0] * one + 3 * n[1] * two) / (n[0] + 3 * n[1])
+        assert (both - wanted).norm() <= 0.08 * both.norm() + 1e-7
