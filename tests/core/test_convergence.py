@@ -64,4 +64,4 @@ def test_a_comparison_says_it_once_with_the_number_of_fits(tmp_path):
             table = sm.compare([short], bags, folds=3, n_jobs=1, progress=False, cache=tmp_path)
         told = [n for n in table.notes if "still falling" in n]
         assert len(told) == 1
-        assert " of 3 fits; more epochs" in told[0]
+        assert " of 3 fits; more epochs=" in told[0]

@@ -76,7 +76,7 @@ def mi_net_ds(w, bag, pool):
     (sm.mil.MiNet(pool="mean", **KW), lambda w, bag: mi_net(w, bag, "mean")),
     (sm.mil.MINetDS(pool="max", **KW), lambda w, bag: mi_net_ds(w, bag, "max")),
     (sm.mil.MINetDS(pool="mean", **KW), lambda w, bag: mi_net_ds(w, bag, "mean")),
-], ids=["abmil", "gated", "mean", "max", "mi_net-max", "mi_net-mean", "ds-max", "ds-mean"])  # fmt: skip
+], ids=["abmil", "gated", "mean", "max", "mi-max", "mi-mean", "ds-max", "ds-mean"])  # fmt: skip
 @pytest.mark.filterwarnings("ignore:.*still falling")
 def test_a_network_equals_its_equation(model, equation):
     bags = planted_bags(12, n_features=4, mean_length=6)

@@ -85,7 +85,7 @@ def test_class_weights_reach_steps_of_any_size(batch_size):
     """A step that is divided by its own weight forgets it where it holds one bag."""
     bags = planted_bags(16)
     sgd = dict(epochs=1, batch_size=batch_size, dropout=0.0, optimizer="sgd", weight_decay=0.0,
-               momentum=0.0, lr=1e-2)  # fmt: skip
+               momentum=0.0, lr=1e-4, precision="64-true")  # fmt: skip
     start = fitted(sm.mil.ABMIL, bags, **sgd | {"lr": 1e-12})
     moved = {}
     for key, weight in {
@@ -101,4 +101,4 @@ def test_class_weights_reach_steps_of_any_size(batch_size):
     n = np.array([(bags.labels == c).sum() for c in (0, 1)]) / len(bags)
     for one, two, both in zip(*moved.values(), strict=True):
         wanted = (n[0] * one + 3 * n[1] * two) / (n[0] + 3 * n[1])
-        assert (both - wanted).norm() <= 0.08 * both.norm() + 1e-7
+        assert (both - wanted).norm() <= 0.02 * both.norm() + 1e-12

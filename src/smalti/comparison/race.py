@@ -119,7 +119,7 @@ class Outcome:
         ]
         told += [
             f"{label}: the training loss was still falling at the end of {n} of "
-            f"{self._fits(label)} fits; more epochs (epochs=) or a higher lr= may change its scores."
+            f"{self._fits(label)} fits; more epochs= or a higher lr= may change its scores."
             for label, n in self.falling.items()
         ]
         return {

@@ -198,8 +198,8 @@ class Estimator(BaseEstimator):
         self.converged_ = not job.falling
         if job.falling:
             warnings.warn(
-                f"{self.name}: the training loss was still falling after the last epoch: more epochs "
-                "(epochs=), or a higher learning rate (lr=), may make another model of it.",
+                f"{self.name}: the training loss was still falling after the last epoch: more "
+                "epochs=, or a higher learning rate lr=, may make another model of it.",
                 ConvergenceWarning, stacklevel=4,
             )  # fmt: skip
         self.digest_ = bags.digest

@@ -20,6 +20,7 @@ from smalti.core.identity import identity
 from smalti.core.needs import meet
 from smalti.core.registry import class_of, own
 from smalti.core.save import MORE, NOTE, STEPS, WEIGHTS, digest_of
+from smalti.core.seen import Seen
 from smalti.errors import InputError
 from smalti.preprocess import from_state
 from smalti.task import Task
@@ -129,6 +130,8 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
         method.feature_names_in_ = np.asarray(names, dtype=object)
     if method.task_.is_classifier:
         method.classes_ = np.asarray(method.task_.classes)
+    if note.get("seen"):  # older files do not say it
+        method.seen_ = Seen(**{k: tuple(v) for k, v in note["seen"].items()})
     method.digest_, method.origin_ = note["training_digest"], note["origin"]
     method.identity_ = note.get("identity") or identity(method)  # older files do not say it
     method.history_ = pd.DataFrame(note["history"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,10 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 
 from smalti.bags import Bags
+from smalti.core.seen import donor_names
 from smalti.errors import InputError
+from smalti.scores.exchange import Exchange, Tested
+from smalti.task import Task
 
 
 def key_groups(
@@ -22,18 +26,21 @@ def key_groups(
 ) -> pd.DataFrame:
     """Test whether a group's contribution differs with the target.
 
-    The contributions of the cells of a group are summed in each bag (0 where a bag has none); the
-    statistic is the difference of their means between a class and the others (for ordered or real
-    targets: the correlation with the target). Labels are permuted between donors, all bags of a
-    donor together.
+    The contributions of the cells of a group are summed in each bag (0 where a bag has none).
+    Bags of one donor and one label count once, by their mean. The statistic is the difference
+    between a class and the others (for ordered or real targets: the slope) over its standard
+    error. Labels are permuted where they are exchangeable: within donors that have several
+    labels, between donors that have one. Where there are at most ``n_permutations`` arrangements,
+    all of them are looked at.
 
     Parameters
     ----------
     model
         Fitted method whose attribution has ``contribution``.
     bags
-        Bags with a target, best ones that the model has **not** seen: on training bags the
-        contributions were fitted to these very labels, and the p-values are too small.
+        Bags with the target of the model, and with a donor, or each is taken for one. Ones that
+        the model has **not** seen: on training bags the contributions were fitted to these very
+        labels, and the p-values are too small; then a warning says so.
     group
         Instance column; the model's own ``group``, or "cell_type".
     n_permutations
@@ -45,14 +52,25 @@ def key_groups(
     -------
     DataFrame
         One row per group (and class, if there are more than two): ``difference`` (or
-        ``correlation``), ``p`` = (1 + c) / (1 + n) with c permutations at least as extreme
-        (two-sided), ``q`` the false discovery rate (Benjamini-Hochberg), ``n_bags`` that have the
-        group. Sorted by p, then by size.
+        ``correlation``), ``p`` (two-sided; (1 + c) / (1 + n) with c of n random permutations at
+        least as extreme, or the share of all arrangements), ``least_p`` the smallest p that the
+        design can give, ``n_bags`` that have the group, ``q`` the false discovery rate
+        (Benjamini-Hochberg). Sorted by p, then by size. NaN for a class that no arrangement can
+        test. ``attrs["note"]`` says what was permuted.
 
     Raises
     ------
     InputError
-        Without contributions, group column or target.
+        Without contributions, group column or target; or if there are so few donors that every p
+        would be 1.
+
+    Notes
+    -----
+    A p is exact where samples are exchangeable as said. It is close where donors differ in their
+    number of samples: their means differ in variance, which the standard error allows for (0.06
+    for 0.05 in simulations).
+    Differences are within donors where donors have several labels; where there are donors of
+    either kind, each kind weighs by its precision.
 
     Examples
     --------
@@ -62,6 +80,9 @@ def key_groups(
     >>> table = sm.explain.key_groups(model, test, n_permutations=99)
     >>> table["group"].iloc[0]  # the planted key instances are of type "c"
     'c'
+    >>> table.attrs["note"]
+    'labels permuted between 40 donors of one label: 99 random arrangements; the smallest possible
+    p is 0.01'
     """
     group = group or getattr(model, "group", None) or "cell_type"
     if group not in bags.instance:
@@ -69,9 +90,32 @@ def key_groups(
         raise InputError(f"no instance column {group!r}; there are {there}. Name one, group=...")
     if n_permutations < 1:
         raise InputError("n_permutations must be at least 1.")
-    task = bags.task
-    if task is None or task.several:
+    if bags.task is None or bags.task.several:
         raise InputError("key_groups needs one target: name it (label=, target= or y=).")
+    given = _contributions(model, bags)
+    _warn_of_training(model, bags)
+    labels = _numbers(model.task_, bags.labels)
+    kinds = bags.instance[group].astype(str).to_numpy()
+    exchange = Exchange.of(labels, donor_names(bags))
+    found, parts = [], []
+    for i, (of_class, values) in enumerate(given.items()):
+        sums = pd.crosstab(bags.index, kinds, values=values, aggfunc="sum").fillna(0.0)
+        y = labels == i if model.task_.kind == "multiclass" else labels
+        found.append(exchange.test(sums.to_numpy(), y, n_permutations, seed))
+        parts.append(_rows(found[-1], sums.columns, _effect(model.task_), of_class))
+    note = _note(exchange.describe(), found, bags.donor is None)
+    table = pd.concat(parts, ignore_index=True)
+    table["n_bags"] = table["group"].map((pd.crosstab(bags.index, kinds) > 0).sum())
+    tested = table["p"].notna()
+    table.loc[tested, "q"] = false_discovery_control(table.loc[tested, "p"])
+    by_size = table[_effect(model.task_)].abs().sort_values(ascending=False, kind="stable").index
+    table = table.loc[by_size].sort_values("p", kind="stable", ignore_index=True)
+    table.attrs["note"] = note
+    return table
+
+
+def _contributions(model: Any, bags: Bags) -> dict[str, np.ndarray]:
+    """(n_instances,) signed contributions to each class, or ("") to the one number there is."""
     frame = model.attribute(bags)
     columns = [c for c in frame if c == "contribution" or c.startswith("contribution_")]
     if not columns:
@@ -79,54 +123,66 @@ def key_groups(
             f"{model.name} has no signed contributions, only {', '.join(frame.columns[1:])}: "
             "use a method that is additive, such as hier_mil or abmil."
         )
-    kinds = bags.instance[group].astype(str).to_numpy()
-    has = pd.crosstab(bags.index, kinds) > 0
-    target = _targets(task, bags.labels, columns)
-    rng = np.random.default_rng(seed)
-    donors = np.arange(len(bags)) if bags.donor is None else bags.donors
-    orders = [_permuted(donors, rng) for _ in range(n_permutations)]
-    rows = []
-    for column, y in zip(columns, target.T, strict=True):
-        sums = pd.crosstab(bags.index, kinds, values=frame[column].to_numpy(), aggfunc="sum")
-        sums = sums.fillna(0.0)
-        found = _statistic(sums.to_numpy(), y, task.kind)
-        null = np.stack([_statistic(sums.to_numpy(), y[order], task.kind) for order in orders])
-        extreme = (np.abs(null) >= np.abs(found) - 1e-12).sum(0)
-        name = "difference" if task.is_classifier and task.kind != "ordinal" else "correlation"
-        part = pd.DataFrame({
-            "group": sums.columns, name: found, "p": (1 + extreme) / (1 + n_permutations),
-            "n_bags": has[sums.columns].sum().to_numpy(),
-        })  # fmt: skip
-        if len(columns) > 1:
-            part.insert(1, "class", column.removeprefix("contribution_"))
-        rows.append(part)
-    table = pd.concat(rows, ignore_index=True)
-    table["q"] = false_discovery_control(table["p"])
-    by_size = table[name].abs().sort_values(ascending=False, kind="stable").index
-    return table.loc[by_size].sort_values("p", kind="stable", ignore_index=True)
+    return {c.removeprefix("contribution").removeprefix("_"): frame[c].to_numpy() for c in columns}
 
 
-def _targets(task: Any, labels: np.ndarray, columns: list[str]) -> np.ndarray:
-    """(n_bags, n_columns): whether a bag is of the column's class, or its rank or value."""
-    code = np.asarray(task.encode(labels), dtype=float).reshape(len(labels), -1)
-    if task.kind == "multiclass":
-        return (code == np.arange(len(columns))).astype(float)
-    return code[:, :1]
+def _warn_of_training(model: Any, bags: Bags) -> None:
+    """Say so where the labels that are asked about are those that made the contributions."""
+    if hasattr(model, "seen_"):
+        n = int(model.seen_.has_bags(bags).sum())
+    else:  # a model file from before: it knows its training bags as a whole
+        n = len(bags) if model.digest_ == bags.digest else 0
+    if n:
+        warnings.warn(
+            f"{n} of these {len(bags)} bags are among those that {model.name} was fitted on: their "
+            "contributions were fitted to these labels, so p is too small. Ask bags that it has "
+            "not seen.", stacklevel=3,
+        )  # fmt: skip
 
 
-def _permuted(donors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """For each bag the bag whose label it takes: that of another donor."""
-    first = np.unique(donors, return_index=True)[1]
-    return first[rng.permutation(len(first))][np.unique(donors, return_inverse=True)[1]]
+def _numbers(task: Task, labels: np.ndarray) -> np.ndarray:
+    """(n_bags,) codes of the classes that the model knows, or values."""
+    if task.is_classifier:
+        return np.asarray(task.encode(labels), dtype=float)
+    try:
+        return np.asarray(labels, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"the model predicts numbers ({task.column!r}), the target of these bags is none: give "
+            "them the target of the model."
+        ) from error
 
 
-def _statistic(sums: np.ndarray, y: np.ndarray, kind: str) -> np.ndarray:
-    """(n_groups,) difference of means, or correlation."""
-    if kind in ("binary", "multiclass"):
-        one = y > 0
-        if one.all() or not one.any():
-            return np.zeros(sums.shape[1])
-        return sums[one].mean(0) - sums[~one].mean(0)
-    a, b = sums - sums.mean(0), y - y.mean()
-    spread = np.sqrt((a**2).sum(0) * (b**2).sum())
-    return np.divide(b @ a, spread, out=np.zeros(sums.shape[1]), where=spread > 0)
+def _effect(task: Task) -> str:
+    """What the size of an effect is called."""
+    return "difference" if task.kind in ("binary", "multiclass") else "correlation"
+
+
+def _rows(found: Tested, groups: pd.Index, effect: str, of_class: str) -> pd.DataFrame:
+    """One row per group, of a class where there are several."""
+    size = found.slope if effect == "difference" else found.correlation
+    part = pd.DataFrame({"group": groups, effect: size, "p": found.p, "least_p": found.least})
+    if found.least == 1:  # no arrangement differs: nothing was tested
+        part[[effect, "p"]] = np.nan
+    if of_class:
+        part.insert(1, "class", of_class)
+    return part
+
+
+def _note(where: str, found: list[Tested], unnamed: bool) -> str:
+    """What was permuted, and the smallest p there can be; a warning where that shows nothing."""
+    least = min(test.least for test in found)
+    if least == 1:
+        raise InputError(
+            "too few donors: however their labels are permuted, within donors of several labels "
+            "or between donors of one, no arrangement differs from the one there is, and every p "
+            "would be 1. Add donors."
+        )
+    how = {f"all {test.n_arrangements:,}" if test.exact else f"{test.n_arrangements - 1:,} random"
+           for test in found if test.least < 1}  # fmt: skip
+    note = (
+        f"{where}: {' or '.join(sorted(how))} arrangements; the smallest possible p is {least:.3g}"
+    )
+    if least > 0.05:
+        warnings.warn(f"{note}: with so few donors nothing can be shown.", stacklevel=3)
+    return note + ("; no donor was named, each bag is taken for one" if unnamed else "")

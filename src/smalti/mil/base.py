@@ -30,6 +30,7 @@ from smalti.core import training
 from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
 from smalti.core.instances import as_array
+from smalti.core.seen import Seen
 from smalti.core.settings import Count, Part, Positive, Weight
 from smalti.core.stage import Gradient, Stage, task_loss
 from smalti.core.store import Store, pack
@@ -275,6 +276,7 @@ class Method(Estimator):
     def adopt(self, job: Fit, bags: Bags) -> Self:
         """Take over the result of a fit."""
         super().adopt(job, bags)
+        self.seen_ = Seen.of(bags)
         if self.task_.is_classifier:
             self.classes_ = np.asarray(self.task_.classes)
         return self

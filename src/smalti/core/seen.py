@@ -1,0 +1,76 @@
+"""What a fitted model keeps of its training bags: digests, enough to know them again."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from smalti.bags import Bags
+from smalti.views import take
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Digests of 12 digits of the training bags and of their donors, sorted.
+
+    Attributes
+    ----------
+    bags
+        One for each bag: of its number of instances and of its first and last one.
+    donors
+        One for each donor: of its name. None where no donor was named.
+    """
+
+    bags: tuple[str, ...] = ()
+    donors: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, bags: Bags) -> Seen:
+        """What to keep of the bags of a fit."""
+        return cls(tuple(sorted(set(_of_bags(bags)))), tuple(sorted(set(_of_donors(bags)))))
+
+    def has_bags(self, bags: Bags) -> np.ndarray:
+        """(n_bags,) whether a bag is one of the training bags, by what is in it."""
+        return np.isin(_of_bags(bags), self.bags)
+
+    def has_donors(self, bags: Bags) -> np.ndarray:
+        """(n_bags,) whether a bag is of a training donor, by the name of the donor."""
+        return np.isin(_of_donors(bags) or [""] * len(bags), self.donors)
+
+
+def _of_bags(bags: Bags) -> list[str]:
+    parts = [f"{n}".encode() for n in bags.lengths]
+    for view in bags.x.values():
+        for rows in (bags.offsets[:-1], bags.offsets[1:] - 1):
+            ends = take(view, rows)
+            ends = ends.toarray() if sp.issparse(ends) else ends
+            ends = ends if isinstance(ends, np.ndarray) else ends.read(0, len(rows))
+            ends = np.ascontiguousarray(ends, dtype=np.float32)  # a table read twice may widen
+            parts = [part + row.tobytes() for part, row in zip(parts, ends, strict=True)]
+    return [_digest(part) for part in parts]
+
+
+def _of_donors(bags: Bags) -> list[str]:
+    names = () if bags.donor is None else donor_names(bags)
+    return [_digest(str(name).encode()) for name in names]
+
+
+def donor_names(bags: Bags) -> np.ndarray:
+    """(n_bags,) the donor of each bag, as the user wrote it; the bag itself where none is named.
+
+    Raises
+    ------
+    InputError
+        If the donor of a bag is missing.
+    """
+    if bags.donor is None or (bags.donor == "bag" and "bag" not in bags.bag):
+        return bags.bag.index.to_numpy()
+    _ = bags.donors  # refuses gaps
+    return bags.bag[bags.donor].to_numpy()
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:12]
