@@ -1,8 +1,8 @@
 """How many steps hierarchical MIL needs: chosen on simulations, before the real cohorts were run.
 
 Driver cells among cells of several types (``driver_cohort``), cohorts of 20, 60 and 200 patients,
-weak and strong: AUROC on 200 other patients of the same law, by epochs and learning rate; how many fits
-were still falling; and the paired difference to the setting with the highest mean.
+weak and strong: AUROC on 200 other patients of the same law, by epochs and learning rate; how many
+fits were still falling; and the paired difference to the setting with the highest mean.
 
     python benchmarks/defaults.py --seeds 5
 """
