@@ -15,6 +15,7 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.labels import missing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +123,7 @@ def _group(bags: Bags, name: str) -> pd.Series:
             " Name one with group=..."
         )
     column = bags.instance[name]
-    absent = column.isna().to_numpy()
+    absent = missing(column)
     if absent.any():
         raise InputError(
             f"{name!r} is missing for {int(absent.sum())} instances (first: "
@@ -141,7 +142,7 @@ def _covariate(bags: Bags, name: str) -> pd.Series:
     if name == bags.target or (isinstance(bags.target, tuple) and name in bags.target):
         raise InputError(f"covariate {name!r} is the target itself: leave it out.")
     column = bags.bag[name]
-    absent = column.isna().to_numpy()
+    absent = missing(column)
     if absent.any():
         raise InputError(
             f"covariate {name!r} is missing for {int(absent.sum())} of {len(bags)} bags (first: "

@@ -99,8 +99,8 @@ def _pictures(
 
     main = next(iter(fitted))
     predictions = _predict(fitted, test)
-    name = f"p_{test.task.classes[1]}" if test.task else ""
-    areas = {m: roc_auc_score(test.labels, part[name])
+    positive = fitted[main].task_.positive
+    areas = {m: roc_auc_score(test.labels == positive, part[f"p_{positive}"])
              for m, part in predictions.groupby("method", sort=False)}  # fmt: skip
     text = [
         f"On {len(test)} test bags made of "
@@ -142,8 +142,8 @@ def _attention(model: Method, test: Bags) -> tuple[Figure, list[str]]:
 
     from smalti.plot import plot_attention, plot_bags
 
-    p = model.predict_proba(test)[:, 1]
-    positive = test.labels == model.classes_[1]
+    p = model.task_.probabilities(model.forward(test)[0])[:, 1]
+    positive = test.labels == model.task_.positive
     shown = test[_some(positive)]
     frame = model.attribute(shown)
     captions = [

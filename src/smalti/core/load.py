@@ -128,7 +128,7 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
     if names:
         method.feature_names_in_ = np.asarray(names, dtype=object)
     if method.task_.is_classifier:
-        method.classes_ = np.asarray(method.task_.classes)
+        method.classes_ = method.task_.sorted_classes
     method.digest_, method.origin_ = note["training_digest"], note["origin"]
     method.identity_ = note.get("identity") or identity(method)  # older files do not say it
     method.history_ = pd.DataFrame(note["history"])
