@@ -1,9 +1,13 @@
 """What labels say: which are missing, what kind they are of, which is positive, their order."""
 
+import inspect
+
 import numpy as np
 import pandas as pd
 import pytest
 
+import smalti as sm
+from smalti import cli
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.labels import missing, missing_words
@@ -91,6 +95,11 @@ def test_numbers_orders_and_what_is_said_go_before_words(labels, how, classes):
 def test_what_cannot_be_said_of_a_target(labels, how, match):
     with pytest.raises(InputError, match=match):
         Task.infer(labels, column="sick", **how)
+
+
+def test_who_takes_a_label_takes_what_is_said_of_it():
+    for door in (sm.read, sm.read_features, sm.read_slides, sm.read_tiles, cli.fit, cli.compare):
+        assert {"label", "kind", "positive", "order"} <= set(inspect.signature(door).parameters)
 
 
 # ---------------------------------------------------------------- the order

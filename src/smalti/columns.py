@@ -15,7 +15,7 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
-from smalti.labels import missing
+from smalti.labels import missing, missing_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,9 +126,9 @@ def _group(bags: Bags, name: str) -> pd.Series:
     absent = missing(column)
     if absent.any():
         raise InputError(
-            f"{name!r} is missing for {int(absent.sum())} instances (first: "
-            f"{bags.instance.index[absent][0]!r}): give them a type, such as 'unknown', or drop "
-            "them."
+            f"{name!r} is missing for {int(absent.sum())} instances (written "
+            f"{missing_words(column)}; first: {bags.instance.index[absent][0]!r}): give them "
+            "a type, such as 'unknown', or drop them."
         )
     return column
 
@@ -145,8 +145,9 @@ def _covariate(bags: Bags, name: str) -> pd.Series:
     absent = missing(column)
     if absent.any():
         raise InputError(
-            f"covariate {name!r} is missing for {int(absent.sum())} of {len(bags)} bags (first: "
-            f"{bags.bag.index[absent][0]!r}): fill it in, drop these bags, or leave it out."
+            f"covariate {name!r} is missing for {int(absent.sum())} of {len(bags)} bags (written "
+            f"{missing_words(column)}; first: {bags.bag.index[absent][0]!r}): fill it in, drop "
+            "these bags, or leave it out."
         )
     return column
 

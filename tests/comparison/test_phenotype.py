@@ -324,7 +324,7 @@ def test_labels_and_tasks_that_cannot_be(majority_alone):
 
 def test_a_comparison_says_which_class_is_positive(majority_alone, tmp_path):
     y = np.array(["ctrl", "case"])[np.arange(16) % 2]
-    for positive in ("case", "ctrl"):
+    for n, positive in enumerate(("case", "ctrl"), start=1):
         table = sm.compare(["majority"], small(y, positive=positive), folds=2, progress=False,
                            cache=tmp_path)  # fmt: skip
         assert table.task.positive == positive
@@ -333,6 +333,8 @@ def test_a_comparison_says_which_class_is_positive(majority_alone, tmp_path):
         assert list(table.predictions)[-1] == f"p_{positive}"
         half = table.summary("average_precision")["mean"].iloc[0]
         assert half == pytest.approx(0.5)
+        # a fit of the one is none of the other
+        assert sum(p.is_file() for p in tmp_path.rglob("*")) == 2 * n
     grades = np.array(["low", "mid", "high"])[np.arange(18) % 3]
     table = sm.compare(["majority"], small(grades, order=["low", "mid", "high"]), folds=2,
                        progress=False)  # fmt: skip

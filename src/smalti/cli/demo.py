@@ -25,8 +25,8 @@ _SHOWN = 6  # bags in the picture
 _SETTINGS = {"epochs": 30, "batch_size": 4, "lr": 1e-3}
 _NOT = (
     "Attention says where a network looked, not whether an instance spoke for or against the "
-    "class; among several equal key instances it may choose one. It is not a contribution: see "
-    "the column of that name in attribute()."
+    "class; among several equal key instances it may choose one. It is not a contribution: "
+    "attribute() has a column of that name for the positive class."
 )
 
 
