@@ -249,8 +249,7 @@ class _Folds(Arena):
     def __init__(self, bags: Bags, parts: list[Split]) -> None:
         self.bags, self.parts = bags, parts
         self.split_digest = split_digest(parts, bags)
-        # codes of classes mean nothing without the classes, nor values without the kind
-        self.digest = f"{self.bags.asked_digest} {self.task.classes} {self.task.trials}"
+        self.digest = bags.asked_digest  # which knows the kind and the order of the classes
 
     @property
     def task(self) -> Task:
