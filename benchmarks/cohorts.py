@@ -45,7 +45,7 @@ METHODS = {
 SETS = {
     # name: file, arguments of read, folds, preprocessing
     "covid": ("covid_gloscope_pca.h5ad", dict(sample="patient", donor="patient",
-              label="phenotype", x={"X_pca": "X"}), 4, None),
+              label="phenotype", positive="Healthy", x={"X_pca": "X"}), 4, None),
     "kidney": ("kidney_igan_glomeruli.h5ad", dict(sample="sampleID", donor="sampleID",
                label="status", cell_type="Cell_type", bag_columns=["sex", "Age"]), 5, "scale"),
     "melanoma": ("melanoma_scfeatures.h5ad", dict(sample="patient", donor="patient",

@@ -53,7 +53,7 @@ METHODS = {
     "type_composition": TypeComposition(),
 }
 RARITY, EFFECT = (0.01, 0.05, 0.2), (1.0, 2.0, 4.0)
-SCORES = ("contribution", "score", "attention", "top_key")
+SCORES = ("contribution_1", "score_1", "attention", "top_key")
 
 
 def one(method, rarity, effect, seed):

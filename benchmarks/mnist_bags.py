@@ -57,7 +57,7 @@ def main() -> None:
                 bag.append(roc_auc_score(test.labels, model.predict_proba(test)[:, 1]))
                 epochs.append(len(model.history_))
                 frame = model.attribute(test)
-                column = next((c for c in ("attention", "score") if c in frame), None)
+                column = next((c for c in ("attention", "score_1") if c in frame), None)
                 if column:
                     inside = test.labels[test.index] == 1
                     key = test.instance["key"].to_numpy()[inside]

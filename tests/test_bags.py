@@ -91,7 +91,9 @@ def test_digest_sees_features_and_labels():
 
 def test_repr_says_what_it_holds():
     bags = Bags.from_list([np.ones((2, 3)), np.ones((5, 3))], [0, 1], donor=["p", "q"])
-    assert repr(bags) == "Bags: 2 bags of 2-5 instances, x 3, 2 donors; target: binary (1 0, 1 1)"
+    assert repr(bags) == (
+        "Bags: 2 bags of 2-5 instances, x 3, 2 donors; target: binary (1 0, 1 1; positive: 1)"
+    )
 
 
 X, IDS = rows()
@@ -537,11 +539,11 @@ def flat(**changes):
         (lambda: flat(donor="who").donors, "no column 'who' in the bag table"),
         (
             lambda: Bags.from_rows(X, IDS, donor={"a": "p", "b": None, "c": "q"}).donors,
-            "donor column 'donor' is missing for bag 'b': fill it in",
+            "donor column 'donor' is missing for bag 'b' \\(written NaN\\): fill it in",
         ),
         (
             lambda: Bags.from_rows(X, IDS, y={"a": 0, "b": None, "c": 1}).task,
-            "target 'target' contains NaN: it is missing for 1 of 3",
+            "target 'target' contains NaN and so is missing for 1 of 3",
         ),
         (
             lambda: Bags.from_rows(X, IDS, y={"a": "no", "b": "no", "c": "no"}).task,
@@ -688,13 +690,13 @@ def test_regression_comes_back_in_the_users_units():
         (["no", "yes", "no"], "binary", ("no", "yes")),
         (np.array([True, False, True]), "binary", (False, True)),
         (pd.array([True, False, True], dtype="boolean"), "binary", (False, True)),
-        (pd.array([3, 1, 2], dtype="Int64"), "multiclass", (1, 2, 3)),
-        ([1.0, 2.0, 3.0], "multiclass", (1.0, 2.0, 3.0)),
-        (np.arange(20), "multiclass", tuple(range(20))),
+        (pd.array([3, 1, 2] * 2, dtype="Int64"), "multiclass", (1, 2, 3)),
+        ([1.0, 2.0, 3.0] * 2, "multiclass", (1.0, 2.0, 3.0)),
+        (np.arange(40) % 20, "multiclass", tuple(range(20))),
         (np.arange(21), "regression", ()),
         (np.arange(25) * 2.0, "regression", ()),
         ([f"c{i:02d}" for i in range(25)], "multiclass", tuple(f"c{i:02d}" for i in range(25))),
-        (pd.Categorical(["u", "v", "w"], ["w", "v", "u"]), "multiclass", ("w", "v", "u")),
+        (pd.Categorical(["u", "v", "w"], ["w", "v", "u"]), "multiclass", ("u", "v", "w")),
         (pd.Categorical([3, 1, 2], [1, 2, 3], ordered=True), "ordinal", (1, 2, 3)),
         (
             pd.Categorical(["b", "a"], ["c", "b", "a"], ordered=True),  # "c" does not occur
@@ -741,7 +743,7 @@ def test_a_kind_asked_for_is_kept(labels, kind, n):
 @pytest.mark.parametrize(
     ("labels", "how", "match"),
     [
-        ([1.5, np.nan, np.nan, 2], {}, r"missing for 2 of 4 bags \(first: position 1\)"),
+        ([1.5, np.nan, np.nan, 2], {}, r"missing for 2 of 4 bags: .* \(first: position 1\)"),
         (["a", "b", None], {"column": "sick"}, "target 'sick' contains NaN"),
         (["a", "a"], {"column": "sick"}, r"target 'sick' is constant \('a' in all 2 bags\)"),
         ([1.0, 1.0], {"kind": "regression"}, "is constant"),
@@ -955,3 +957,79 @@ def test_ordinal_loss_of_a_far_logit():
     task = Task(kind="ordinal", classes=(0, 1, 2))
     loss = task.loss(torch.tensor([[60.0, 50.0]]), torch.tensor([0]))
     assert float(loss) == pytest.approx(60.0)
+
+
+# ---------------------------------------------------------------- what is said of a target
+
+STATES = ["ctrl", "case", "ctrl"]
+FRAME = pd.DataFrame({"state": STATES}, index=["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **how: Bags.from_list([np.ones((1, 1))] * 3, STATES, **how),
+        lambda **how: Bags.from_rows(np.ones((3, 1)), list("abc"), y=STATES, **how),
+        lambda **how: Bags.from_rows(np.ones((3, 1)), list("abc"), target="state", bag=FRAME,
+                                     **how),
+        lambda **how: Bags.from_list([np.ones((1, 1))] * 3).with_target(STATES, **how),
+        lambda **how: Bags.from_list([np.ones((1, 1))] * 3, STATES).say(**how),
+        lambda **how: as_bags(np.ones((3, 1)), STATES, **how),
+    ],
+)  # fmt: skip
+def test_every_door_takes_the_positive_class_and_the_order(make):
+    assert make().task.positive == "case"
+    assert make(positive="ctrl").task.classes == ("case", "ctrl")
+    assert repr(make(positive="ctrl")).endswith("(1 case, 2 ctrl; positive: ctrl)")
+    assert make(order=["case", "ctrl"]).task.positive == "ctrl"
+    with pytest.raises(InputError, match="positive='cse' is no label.*'case', 'ctrl'"):
+        make(positive="cse")
+    with pytest.raises(InputError, match="lacks 'ctrl'"):
+        make(order=["case"])
+
+
+def test_a_kind_that_there_is_not_is_refused_at_the_door():
+    with pytest.raises(InputError, match="kind='ordnal' is not one of.*mean 'ordinal'"):
+        Bags.from_list([np.ones((1, 1))] * 3, STATES, kind="ordnal")
+    with pytest.raises(InputError, match="has no order"):
+        Bags.from_list([np.ones((1, 1))] * 3, STATES, kind="ordinal")
+    with pytest.raises(InputError, match="are of a target: name it"):
+        Bags.from_list([np.ones((1, 1))] * 3, positive="case")
+
+
+def test_bags_to_be_predicted_may_all_be_alike():
+    bags = Bags.from_list([np.ones((1, 1))] * 2, ["ctrl", "ctrl"], positive="case")
+    assert bags.positive == "case"
+
+
+def test_an_ordinal_target_says_its_order():
+    grades = ["low", "mid", "high", "low"]
+    bags = Bags.from_list([np.ones((1, 1))] * 4, grades, order=["low", "mid", "high"])
+    assert repr(bags).endswith("target: ordinal (2 low < 1 mid < 1 high)")
+    assert bags[[1, 2]].task.classes == ("mid", "high")
+
+
+@pytest.mark.parametrize("part", [lambda b, i: b[i], lambda b, i: b.keep(np.isin(b.index, i))])
+def test_a_part_keeps_the_kind_of_the_whole(part):
+    """Three classes stay a multi-class target where a part holds two of them, or one bag of one."""
+    x = [np.ones((2, 1))] * 6
+    assert part(Bags.from_list(x, [0, 1, 2] * 2), [0, 1, 3, 4]).task.kind == "multiclass"
+    assert part(Bags.from_list(x, [0, 1, 2] * 2), [0, 1, 2]).task.kind == "multiclass"
+    assert part(Bags.from_list(x, [0.5, 1, 2, 1, 2, 3]), [1, 2]).task.kind == "regression"
+    whole = Bags.from_list(x, [0, 1, 2] * 2)
+    assert whole[:].asked_digest == whole.asked_digest
+
+
+def test_the_kind_that_a_method_asks_for_leaves_out_what_was_said_of_another():
+    bags = Bags.from_list([np.ones((1, 1))] * 3, [0, 1, 1], positive=0)
+    assert bags.task.classes == (1, 0)
+    assert bags.as_task("multiclass").classes == (0, 1)
+    assert bags.as_task("binary").classes == (1, 0)
+    assert bags.as_task("regression").kind == "regression"
+
+
+@pytest.mark.parametrize("word", ["nan", "NA", ""])
+def test_a_donor_that_is_written_as_missing_is_missing(word):
+    bags = Bags.from_list([np.ones((1, 1))] * 3, donor=["p", word, "q"])
+    with pytest.raises(InputError, match=f"missing for bag 1 .written '{word}'."):
+        bags.donors  # noqa: B018

@@ -24,6 +24,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from smalti.errors import InputError
+from smalti.labels import check_kind, check_order, missing, missing_words
 from smalti.views import View, as_views, len_, read_rows, slice_rows, take
 
 if TYPE_CHECKING:
@@ -65,6 +66,10 @@ class Bags:
     present
         View name -> (n_instances,) bool: which instances were measured in it. The rows of the
         others hold zeros that mean nothing. A view that is not named was measured in all.
+    positive
+        The positive one of two labels; by rule when left out (see :class:`smalti.Task`).
+    order
+        Labels from the least to the most, which makes the target ordinal.
 
     Examples
     --------
@@ -72,9 +77,9 @@ class Bags:
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> cells = [rng.normal(size=(n, 5)) for n in (30, 20, 40, 25)]  # one array per patient
-    >>> bags = sm.Bags.from_list(cells, y=["ill", "well", "ill", "well"], donor=[1, 2, 3, 4])
+    >>> bags = sm.Bags.from_list(cells, y=["ill", "healthy"] * 2, donor=[1, 2, 3, 4])
     >>> bags
-    Bags: 4 bags of 20-40 instances, x 5, 4 donors; target: binary (2 ill, 2 well)
+    Bags: 4 bags of 20-40 instances, x 5, 4 donors; target: binary (2 healthy, 2 ill; positive: ill)
     >>> bags[[0, 2]].lengths.tolist()
     [30, 40]
     >>> bags[[0, 2]].labels.tolist()
@@ -93,6 +98,8 @@ class Bags:
     notes: tuple[str, ...] = ()
     origin: Mapping[str, Any] | None = None
     present: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    positive: Any = None
+    order: tuple[Any, ...] | None = None
 
     # ---------------------------------------------------------------- making
 
@@ -105,9 +112,12 @@ class Bags:
         y: Any = None,
         target: str | Sequence[str] | None = None,
         kind: str | None = None,
+        positive: Any = None,
+        order: Sequence[Any] | None = None,
         donor: Any = None,
         instance: pd.DataFrame | None = None,
         bag: pd.DataFrame | None = None,
+        bag_columns: Sequence[str] = (),
         features: Mapping[str, Sequence[str]] | None = None,
         notes: Sequence[str] = (),
         present: Mapping[str, Any] | None = None,
@@ -126,12 +136,19 @@ class Bags:
             Instead of ``y``: a column (or columns) of ``bag`` or ``instance``.
         kind
             Kind of the target; inferred when left out.
+        positive
+            The positive one of two labels. When left out the one that does not mean control
+            ("healthy", "ctrl", "no", ...); where none or both do, the last in sorted order.
+        order
+            Labels from the least to the most; an ordered categorical has them already.
         donor
             (n_instances,) array, mapping from bag id, or a column name.
         instance
             Columns of the instances, in the order of ``x``.
         bag
             Columns of the bags, indexed by bag id.
+        bag_columns
+            More columns of ``instance`` that are constant in each bag, for the bag table.
         features
             View name -> feature names.
         notes
@@ -142,7 +159,8 @@ class Bags:
         Raises
         ------
         InputError
-            If lengths disagree, or a bag has two targets or two donors.
+            If lengths disagree, a bag has two targets or two donors, ``positive`` is no label, or
+            ``order`` lacks one or names another.
 
         Examples
         --------
@@ -150,9 +168,9 @@ class Bags:
         >>> import numpy as np
         >>> x = np.arange(12.0).reshape(6, 2)  # rows in any order
         >>> patient = ["a", "b", "a", "a", "b", "b"]
-        >>> bags = sm.Bags.from_rows(x, patient, y={"a": "ill", "b": "well"}, donor="bag")
+        >>> bags = sm.Bags.from_rows(x, patient, y={"a": "ill", "b": "ctrl"}, donor="bag")
         >>> bags
-        Bags: 2 bags of 3-3 instances, x 2, 2 donors; target: binary (1 ill, 1 well)
+        Bags: 2 bags of 3-3 instances, x 2, 2 donors; target: binary (1 ctrl, 1 ill; positive: ill)
         >>> bags.rows.tolist()  # where each row was
         [0, 2, 3, 1, 4, 5]
         """
@@ -171,7 +189,7 @@ class Bags:
                 f"{int(np.flatnonzero(pd.isna(ids))[0])}): drop these rows or fill the id in."
             )
         codes, labels = pd.factorize(ids)
-        order = np.argsort(codes, kind="stable")
+        rows = np.argsort(codes, kind="stable")
         offsets = np.concatenate([[0], np.bincount(codes, minlength=len(labels)).cumsum()])
         obs = pd.DataFrame(index=pd.RangeIndex(len(ids))) if instance is None else instance
         if len(obs) != len(ids):
@@ -204,22 +222,24 @@ class Bags:
                 raise InputError("give y or target, not both.")
             target = "target"
             to_bag(target, y)
-        for column in [target] if isinstance(target, str) else target or ():
+        of_target = [target] if isinstance(target, str) else target or ()
+        for column in (*of_target, *bag_columns):
             if column not in table:
                 to_bag(column, _column(obs, column, "instance", table))
-        return cls(
-            x={k: take(v, order) for k, v in views.items()},
+        bags = cls(
+            x={k: take(v, rows) for k, v in views.items()},
             offsets=offsets.astype(np.int64),
-            instance=obs.iloc[order],
+            instance=obs.iloc[rows],
             bag=table,
-            rows=order,
+            rows=rows,
             features=names,
             target=target if target is None or isinstance(target, str) else tuple(target),
             kind=kind,
             donor=donor,
             notes=tuple(notes),
-            present={k: np.asarray(v, dtype=bool)[order] for k, v in (present or {}).items()},
+            present={k: np.asarray(v, dtype=bool)[rows] for k, v in (present or {}).items()},
         )
+        return bags.say(positive, order)
 
     @classmethod
     def from_list(
@@ -236,7 +256,8 @@ class Bags:
         donor
             (n_bags,) donor of each bag.
         **kwargs
-            As in :meth:`from_rows`: ``kind``, ``instance``, ``bag``, ``features``.
+            As in :meth:`from_rows`: ``kind``, ``positive``, ``order``, ``instance``, ``bag``,
+            ``features``.
 
         Raises
         ------
@@ -294,6 +315,7 @@ class Bags:
         )
 
     def __post_init__(self) -> None:
+        check_kind(self.kind)
         sizes = {"bag": (len(self.bag), len(self)), "instance": (len(self.instance), None),
                  "rows": (len(self.rows), None)}  # fmt: skip
         for name, (has, needs) in sizes.items():
@@ -354,6 +376,7 @@ class Bags:
             bag=self.bag.iloc[bags],
             rows=self.rows[rows],
             present={k: v[rows] for k, v in self.present.items()},
+            kind=self._kept_kind,
         )
 
     def keep(self, instances: Any) -> Bags:
@@ -369,6 +392,7 @@ class Bags:
             bag=self.bag.iloc[bags],
             rows=self.rows[rows],
             present={k: v[rows] for k, v in self.present.items()},
+            kind=self._kept_kind,
         )
 
     def __iter__(self) -> Iterator[Bags]:
@@ -411,13 +435,22 @@ class Bags:
 
     # ---------------------------------------------------------------- target
 
-    def with_target(self, y: Any, kind: str | None = None) -> Bags:
+    def with_target(
+        self,
+        y: Any,
+        kind: str | None = None,
+        *,
+        positive: Any = None,
+        order: Sequence[Any] | None = None,
+    ) -> Bags:
         """The same bags with another target, one row of ``y`` per bag.
+
+        ``kind``, ``positive`` and ``order`` are as in :meth:`from_rows`.
 
         Raises
         ------
         InputError
-            If ``y`` has not one row per bag.
+            If ``y`` has not one row per bag, or does not fit what is said of it.
         """
         values = _target(y)
         if len(values) != len(self):
@@ -431,21 +464,78 @@ class Bags:
         if values.ndim == 2:
             names = tuple(f"target_{j}" for j in range(values.shape[1]))
             table[list(names)] = values
-            return dataclasses.replace(self, bag=table, target=names, kind=kind)
-        table["target"] = values
-        return dataclasses.replace(self, bag=table, target="target", kind=kind)
+            target: str | tuple[str, ...] = names
+        else:
+            table["target"] = values
+            target = "target"
+        other = dataclasses.replace(self, bag=table, target=target, kind=kind, positive=None,
+                                    order=None)  # fmt: skip
+        return other.say(positive, order)
+
+    def say(self, positive: Any = None, order: Sequence[Any] | None = None) -> Bags:
+        """The same bags, with what is said of their target: its positive class, or its order.
+
+        Raises
+        ------
+        InputError
+            If ``positive`` is no label, ``order`` lacks one or names another, or the kind of target
+            has no such thing.
+        """
+        if positive is None and order is None and (self.kind != "ordinal" or self.target is None):
+            return self
+        if self.target is None:
+            raise InputError("positive= and order= are of a target: name it (label=, target= or "
+                             "y=), or leave them out.")  # fmt: skip
+        bags = dataclasses.replace(
+            self, positive=self.positive if positive is None else positive,
+            order=self.order if order is None else tuple(order),
+        )  # fmt: skip
+        labels = self._target_column()
+        labels = labels[~missing(labels)] if isinstance(labels, pd.Series) else labels
+        different = pd.unique(pd.Series(np.ravel(labels))).tolist()
+        if order is not None:
+            check_order(different, order, f"target {self.target!r}")
+        if len(different) > 1:  # bags to be predicted may well be all alike
+            bags._as_task(labels, self.kind)
+        return bags
 
     @cached_property
     def task(self) -> Task | None:
         """What is to be predicted, or None."""
+        return None if self.target is None else self.as_task()
+
+    def as_task(self, kind: str | None = None) -> Task:
+        """The target as a task, of another kind where a method asks for one.
+
+        Raises
+        ------
+        InputError
+            If there is no target, or the labels do not make such a task.
+        """
+        return self._as_task(self._target_column(), kind or self.kind)
+
+    def _target_column(self) -> Any:
+        """Labels with the order of their categories; an array of several columns."""
+        values = self.labels  # which says what is not there
+        return self.bag[self.target] if isinstance(self.target, str) else values
+
+    def _as_task(self, labels: Any, kind: str | None) -> Task:
         from smalti.task import Task
 
-        if self.target is None:
-            return None
-        for column in (self.target,) if isinstance(self.target, str) else self.target:
-            _column(self.bag, column, "bag")
-        labels = self.bag[self.target] if isinstance(self.target, str) else self.labels
-        return Task.infer(labels, column=self.target, kind=self.kind)
+        positive, order = self.positive, self.order
+        if kind != self.kind:  # what was said is of the kind that the bags have
+            positive = positive if kind == "binary" else None
+            order = order if kind in ("binary", "ordinal") else None
+        return Task.infer(labels, column=self.target or "target", kind=kind, positive=positive,
+                          order=order)  # fmt: skip
+
+    @cached_property
+    def _kept_kind(self) -> str | None:
+        """The kind that parts of these bags keep: they may hold too few labels to tell."""
+        try:
+            return self.kind if self.task is None else self.task.kind
+        except InputError:
+            return self.kind
 
     @property
     def labels(self) -> np.ndarray:
@@ -481,10 +571,11 @@ class Bags:
         if self.donor == "bag" and "bag" not in self.bag:
             return np.arange(len(self))
         column = _column(self.bag, self.donor, "bag")
-        if column.isna().any():
+        gone = missing(column)
+        if gone.any():
             raise InputError(
-                f"donor column {self.donor!r} is missing for bag "
-                f"{_some(self.bag.index[column.isna()])}: fill it in, or drop the bag."
+                f"donor column {self.donor!r} is missing for bag {_some(self.bag.index[gone])} "
+                f"(written {missing_words(column)}): fill it in, or drop the bag."
             )
         return pd.factorize(column)[0]
 
@@ -529,10 +620,15 @@ class Bags:
     def asked_digest(self) -> str:
         """SHA-256 (16 digits) of all that a fit may read: what is kept of a fit hangs on it.
 
-        Beside :attr:`digest`: which columns are target and donor, the kind of target, and the
-        columns of the instances (cell types, positions).
+        Beside :attr:`digest`: which columns are target and donor, the kind of target, its classes
+        in order (so which is positive), and the columns of the instances (cell types, positions).
         """
-        asked = (self.target, self.kind, self.donor, list(map(str, self.instance.columns)))
+        try:
+            classes = () if self.task is None else self.task.classes
+        except InputError:  # a method may read the labels as another kind
+            classes = (self.positive, self.order)
+        asked = (self.target, self._kept_kind, list(map(str, classes)), self.donor,
+                 list(map(str, self.instance.columns)))  # fmt: skip
         sha = hashlib.sha256(f"{self.digest} {asked!r}".encode())
         if len(self.instance.columns):
             rows = pd.util.hash_pandas_object(self.instance, index=False)
@@ -576,16 +672,20 @@ class Bags:
 # -------------------------------------------------------------------- helpers
 
 
-def as_bags(x: Any, y: Any = None) -> Bags:
+def as_bags(x: Any, y: Any = None, **said: Any) -> Bags:
     """Read what a user may pass to ``fit`` or ``predict`` as bags.
 
-    ``Bags`` stay; a list of 2-D arrays is one bag each; a 2-D array (or data frame, or CSR) is
-    bags of one instance.
+    ``Bags`` stay, and keep their own target where ``y`` is just that; a list of 2-D arrays is one
+    bag each; a 2-D array (or data frame, or CSR) is bags of one instance. What is ``said`` of the
+    target (kind, positive, order) is as in :meth:`Bags.with_target`.
     """
     from sklearn.utils.validation import check_array
 
     if isinstance(x, Bags):
-        return x if y is None else x.with_target(y)
+        if y is not None and not _is_own(x, y):
+            return x.with_target(y, **said)
+        positive, order = said.get("positive"), said.get("order")
+        return x if positive is None and order is None else x.say(positive, order)
     ragged = isinstance(x, (list, tuple)) and len(x) and all(np.ndim(a) >= 2 for a in x)
     if ragged or (isinstance(x, np.ndarray) and x.ndim > 2):
         bags = Bags.from_list(x)
@@ -599,7 +699,14 @@ def as_bags(x: Any, y: Any = None) -> Bags:
         if not sp.issparse(table) and table.dtype.kind not in "fiub":
             table = table.astype(float)
         bags = Bags.from_rows(table, np.arange(table.shape[0]), features=names)
-    return bags if y is None else bags.with_target(y)
+    return bags if y is None else bags.with_target(y, **said)
+
+
+def _is_own(bags: Bags, y: Any) -> bool:
+    """Whether these are the labels that the bags have, as scikit-learn passes them on."""
+    if bags.target is None or isinstance(getattr(y, "dtype", None), pd.CategoricalDtype):
+        return False  # categories may be ordered anew
+    return np.array_equal(bags.labels, np.asarray(y))
 
 
 def _column(
@@ -612,10 +719,13 @@ def _column(
 
 
 def _target(y: Any) -> Any:
-    """Values as an array; categories keep their order, which makes a target ordinal."""
+    """Values as an array, each as it is; categories keep their order (a target is ordinal then)."""
     if isinstance(getattr(y, "dtype", None), pd.CategoricalDtype):
         return pd.Categorical(y)
-    return np.asarray(y)
+    values = np.asarray(y)
+    if values.ndim == 1 and values.dtype.kind in "US" and isinstance(y, (list, tuple)):
+        return np.array(y, dtype=object)  # NumPy makes a text of every number beside a text
+    return values
 
 
 def _by_bag(column: str, values: Any, codes: np.ndarray, index: pd.Index) -> Any:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.labels import missing, missing_words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,12 +123,12 @@ def _group(bags: Bags, name: str) -> pd.Series:
             " Name one with group=..."
         )
     column = bags.instance[name]
-    absent = column.isna().to_numpy()
+    absent = missing(column)
     if absent.any():
         raise InputError(
-            f"{name!r} is missing for {int(absent.sum())} instances (first: "
-            f"{bags.instance.index[absent][0]!r}): give them a type, such as 'unknown', or drop "
-            "them."
+            f"{name!r} is missing for {int(absent.sum())} instances (written "
+            f"{missing_words(column)}; first: {bags.instance.index[absent][0]!r}): give them "
+            "a type, such as 'unknown', or drop them."
         )
     return column
 
@@ -141,11 +142,12 @@ def _covariate(bags: Bags, name: str) -> pd.Series:
     if name == bags.target or (isinstance(bags.target, tuple) and name in bags.target):
         raise InputError(f"covariate {name!r} is the target itself: leave it out.")
     column = bags.bag[name]
-    absent = column.isna().to_numpy()
+    absent = missing(column)
     if absent.any():
         raise InputError(
-            f"covariate {name!r} is missing for {int(absent.sum())} of {len(bags)} bags (first: "
-            f"{bags.bag.index[absent][0]!r}): fill it in, drop these bags, or leave it out."
+            f"covariate {name!r} is missing for {int(absent.sum())} of {len(bags)} bags (written "
+            f"{missing_words(column)}; first: {bags.bag.index[absent][0]!r}): fill it in, drop "
+            "these bags, or leave it out."
         )
     return column
 

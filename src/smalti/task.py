@@ -6,7 +6,7 @@ scored against the truth and how they become probabilities is decided here:
 ==============  =======================  ===========================================  ============
 kind            raw                      loss                                         default score
 ==============  =======================  ===========================================  ============
-binary          logit of the 2nd class   Bernoulli negative log likelihood            roc_auc
+binary          logit of the positive    Bernoulli negative log likelihood            roc_auc
 multiclass      logit of each class      categorical negative log likelihood          roc_auc
 multilabel      logit of each label      Bernoulli negative log likelihood, summed    roc_auc
 ordinal         logits of P(y > k)       cumulative-logit negative log likelihood     spearman
@@ -18,8 +18,8 @@ regression      standardised value       squared error / 2                      
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,9 +28,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smalti.errors import InputError
+from smalti.labels import (
+    check_kind,
+    check_said,
+    clean,
+    in_order,
+    is_numeric,
+    kind_of,
+    may_be_graded,
+    positive_last,
+)  # fmt: skip
 
-Kind: TypeAlias = Literal["binary", "multiclass", "multilabel", "ordinal", "binomial", "regression"]
-KINDS: tuple[str, ...] = get_args(Kind)
 _SCORE = {"binary": "roc_auc", "multiclass": "roc_auc", "multilabel": "roc_auc",
           "ordinal": "spearman", "binomial": "spearman", "regression": "r2"}  # fmt: skip
 
@@ -46,8 +54,8 @@ class Task:
     column
         Where the target stands; several columns for multi-label and, if wanted, binomial.
     classes
-        The classes in order (binary, multi-class, ordinal) or the names of the columns
-        (multi-label, binomial).
+        The classes in order (binary: the positive one last; multi-class: sorted; ordinal: from
+        the least to the most), or the names of the columns (multi-label, binomial).
     center, scale
         Mean and standard deviation of a regression target in the training bags.
     trials
@@ -63,60 +71,62 @@ class Task:
 
     @classmethod
     def infer(
-        cls, labels: Any, *, column: str | tuple[str, ...] = "target", kind: str | None = None
+        cls,
+        labels: Any,
+        *,
+        column: str | tuple[str, ...] = "target",
+        kind: str | None = None,
+        positive: Any = None,
+        order: Sequence[Any] | None = None,
     ) -> Task:
         """Make the task of some labels.
 
-        Two distinct values make a binary task, an ordered categorical an ordinal one, real numbers
-        a regression (so do more than 20 distinct integers), several columns a multi-label one, all
-        else a multi-class one. A binomial task is never inferred; its number of trials is the
-        largest value, at least 2.
+        Two distinct values make a binary task, an ordered categorical (or ``order``) an ordinal
+        one, real numbers a regression (so do more than 20 distinct integers), several columns a
+        multi-label one, all else a multi-class one. A binomial task is never inferred; its number
+        of trials is the largest value, at least 2. The rules are in :mod:`smalti.labels`.
+
+        Parameters
+        ----------
+        labels
+            (n,) labels, or (n, n_labels) of several columns.
+        column
+            Where they stand.
+        kind
+            One of the kinds; inferred when left out.
+        positive
+            The positive one of two labels. When left out the last of an ordered categorical or of
+            ``order``, else the one that does not mean control ("healthy", "ctrl", "wild type",
+            "no", ...); where none or both do, the last in sorted order.
+        order
+            The labels from the least to the most.
 
         Raises
         ------
         InputError
-            If labels are missing or constant, or do not fit the kind asked for.
+            If labels are missing, constant or of mixed types, or do not fit what was asked for; if
+            whole numbers could be classes or a quantity, or grades have no order but the alphabet.
         """
-        if kind is not None and kind not in KINDS:
-            raise InputError(f"kind={kind!r} is not one of {KINDS}.")
         what = f"target {column!r}"
-        if kind == "binomial":
-            return cls._binomial(labels, column)
-        if np.ndim(labels) == 2:
+        check_kind(kind)
+        if kind == "binomial" or np.ndim(labels) == 2:
+            check_said(kind or "multilabel", positive, order, what)
+            if kind == "binomial":
+                return cls._binomial(labels, column)
             if kind not in (None, "multilabel"):
                 raise InputError(f"{what} has several columns: kind must be 'multilabel'.")
             return cls._multilabel(np.asarray(labels), column)
-        series = pd.Series(labels).reset_index(drop=True)
-        if series.isna().any():
-            raise InputError(
-                f"{what} contains NaN: it is missing for {int(series.isna().sum())} of "
-                f"{len(series)} bags (first: position {int(series.isna().argmax())}): drop these "
-                "bags or fill it in."
-            )
-        numeric = pd.api.types.is_numeric_dtype(series) and series.dtype != bool
-        if numeric and not np.isfinite(series.to_numpy(float)).all():
-            raise InputError(f"{what} contains infinity.")
-        if isinstance(series.dtype, pd.CategoricalDtype):
-            values = list(series.cat.categories[np.unique(series.cat.codes)])
-            numeric = False
-        else:
-            values = sorted(series.unique().tolist())
-        if kind is None:
-            ordered = isinstance(series.dtype, pd.CategoricalDtype) and series.cat.ordered
-            whole = not numeric or bool((series == series.round()).all())
-            if len(values) == 2:
-                kind = "binary"
-            elif not whole or (numeric and len(values) > 20):
-                kind = "regression"
-            else:
-                kind = "ordinal" if ordered else "multiclass"
+        series = clean(labels, what)
+        values, said = in_order(series, order, what)
         if len(values) < 2:
             raise InputError(
                 f"{what} is constant ({values[0]!r} in all {len(series)} bags), one class only: "
                 "there is nothing to learn. Choose another column, or more bags."
             )
+        kind = kind or kind_of(series, values, said, what)
+        check_said(kind, positive, order, what)
         if kind == "regression":
-            if not numeric:
+            if not is_numeric(series):
                 raise InputError(
                     f"Unknown label type: {what} is not numeric, so it cannot be regressed on."
                 )
@@ -126,6 +136,10 @@ class Task:
             raise InputError(f"{what} has {len(values)} classes {values[:5]}: not binary.")
         if kind == "multilabel":
             raise InputError(f"{what} is one column; multilabel needs one column per label.")
+        if kind == "ordinal":
+            may_be_graded(values, said, what)
+        if kind == "binary":
+            values = list(positive_last(values, positive, said, what))
         return cls(kind=kind, column=column, classes=tuple(values))
 
     @classmethod
@@ -133,10 +147,10 @@ class Task:
         names = column if isinstance(column, tuple) else tuple(str(j) for j in range(y.shape[1]))
         if pd.isna(y).any():
             raise InputError(f"labels {names} contain NaN: fill them in, or drop these bags.")
-        for name, values in zip(names, y.T.astype(float), strict=True):
-            if not np.isin(values, (0.0, 1.0)).all():
+        for name, values in zip(names, y.T, strict=True):
+            if not np.isin(values.astype(object), (0, 1)).all():
                 raise InputError(f"label {name!r} must be 0 or 1 in a multi-label task.")
-            if len(np.unique(values)) < 2:
+            if len(np.unique(values.astype(float))) < 2:
                 raise InputError(f"label {name!r} is constant in all bags: leave it out.")
         return cls(kind="multilabel", column=column, classes=names)
 
@@ -178,6 +192,17 @@ class Task:
         return self.kind not in ("regression", "binomial", "none")
 
     @property
+    def positive(self) -> Any:
+        """The class that a binary task finds, the last; None of other kinds."""
+        return self.classes[1] if self.kind == "binary" else None
+
+    @property
+    def sorted_classes(self) -> np.ndarray:
+        """(n_classes,) sorted, as scikit-learn wants them; names of labels as they stand."""
+        classes = np.asarray(self.classes)
+        return classes if self.kind == "multilabel" else np.sort(classes)
+
+    @property
     def several(self) -> bool:
         """Whether a bag has several values, one per column."""
         return self.kind == "multilabel" or (self.kind == "binomial" and len(self.classes) > 1)
@@ -188,7 +213,7 @@ class Task:
         return _SCORE[self.kind]
 
     def describe(self, labels: np.ndarray) -> str:
-        """One line for people: ``disease: binary (27 control, 23 case)``.
+        """One line for people: ``disease: binary (27 control, 23 case; positive: case)``.
 
         ``labels`` are those of the bags, as the user wrote them: (n,), or (n, n_labels).
         """
@@ -202,8 +227,17 @@ class Task:
             counts = np.asarray(labels, dtype=int).sum(0)
         else:
             counts = np.bincount(self._codes(labels), minlength=len(self.classes))
-        text = ", ".join(f"{n} {c}" for n, c in zip(counts, self.classes, strict=True))
+        between = " < " if self.kind == "ordinal" else ", "
+        text = between.join(f"{n} {c}" for n, c in zip(counts, self.classes, strict=True))
+        text += f"; positive: {self.positive}" if self.kind == "binary" else ""
         return f"{name}: {self.kind} ({text})"
+
+    def alone(self, labels: Any) -> list[Any]:
+        """Classes that one bag only is of; ``labels`` (n,) are those of the bags."""
+        if self.kind not in ("binary", "multiclass", "ordinal"):
+            return []
+        counts = np.bincount(self._codes(labels), minlength=len(self.classes))
+        return [c for c, n in zip(self.classes, counts, strict=True) if n == 1]
 
     # ---------------------------------------------------------------- targets
 

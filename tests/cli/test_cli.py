@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from smalti.cli import app
+from smalti.cli.options import in_options
 from smalti.datasets import planted_bags
 
 TINY = ["--epochs", "3", "--set", "widths=[8]", "--set", "progress=false"]
@@ -99,7 +100,7 @@ def test_anndata_is_read_again_by_what_the_model_remembers(cells, tmp_path):
     done = run("predict", model, cells, "--out", tmp_path / "p.csv", "--write", copy)
     assert done.exit_code == 0, done.output
     assert set(pd.read_csv(tmp_path / "p.csv")["prediction"]) <= {"healthy", "ill"}
-    assert "mean_pooling_contribution" in anndata.read_h5ad(copy).obs
+    assert "mean_pooling_contribution_ill" in anndata.read_h5ad(copy).obs
 
 
 def test_compare_writes_tables_and_report(table, tmp_path):
@@ -138,7 +139,7 @@ def test_cell_types_covariates_and_steps_go_all_the_way(cells, tmp_path):
     assert {"prediction", "p_ill", "n_instances", "age"} <= set(rows.obs)
     np.testing.assert_allclose(rows.obsm["attention_by_group"].sum(axis=1), 1, rtol=1e-4)
     back = anndata.read_h5ad(tmp_path / "w.h5ad")
-    assert {"hier_mil_attention", "hier_mil_contribution"} <= set(back.obs)
+    assert {"hier_mil_attention", "hier_mil_contribution_ill"} <= set(back.obs)
     assert back.uns["hier_mil"]["settings"]["preprocess"] == "scale,pca=3"
     p = pd.read_csv(tmp_path / "p.csv", index_col=0)
     np.testing.assert_allclose(p["p_ill"], rows.obs["p_ill"], atol=1e-5)
@@ -238,3 +239,59 @@ def test_cite_prints_bibtex_of_names_and_models(table, tmp_path, monkeypatch):
     (tmp_path / "abmil").mkdir()  # a folder that is no model is not taken for one
     assert "ilse2018" in run("cite", "abmil").stdout
     assert "no method 'nothing'" in fails("cite", "nothing")
+
+
+def test_the_positive_class_is_said_and_chosen(cells, tmp_path):
+    named = ["--sample", "sample", "--label", "disease", "--donor", "donor"]
+    fit = ["fit", "bag_mean", cells, *named, "--out", tmp_path / "model"]
+    assert "positive: ill" in run(*fit).output
+    done = run(*fit, "--positive", "healthy")
+    assert "positive: healthy" in done.output
+    task = json.loads((tmp_path / "model" / "model.json").read_text())["task"]
+    assert task["classes"] == ["ill", "healthy"]
+    run("predict", tmp_path / "model", cells, "--out", tmp_path / "p.csv")
+    frame = pd.read_csv(tmp_path / "p.csv")
+    assert list(frame)[-2:] == ["p_ill", "p_healthy"]
+    assert ((frame["p_healthy"] > 0.5) == (frame["prediction"] == "healthy")).all()
+    done = run("compare", cells, "--methods", "bag_mean", *named, "--folds", 2, "--positive",
+               "healthy", "--out", tmp_path / "run")  # fmt: skip
+    assert "positive: healthy" in done.output, done.output
+    assert "--positive helthy is no label" in fails(*fit, "--positive", "helthy")
+
+
+def test_errors_name_options_and_what_they_recommend_works(cells, tmp_path):
+    named = ["--sample", "sample", "--donor", "donor", "--out", tmp_path / "model"]
+    fit = ["fit", "bag_mean", cells, *named]
+    assert "--kind ordnal is not one of" in fails(*fit, "--label", "disease", "--kind", "ordnal")
+    said = fails(*fit, "--label", "disease", "--kind", "ordinal")
+    assert "--order healthy,ill" in said
+    done = run(*fit, "--label", "disease", "--kind", "ordinal", "--order", "healthy,ill")
+    assert "8 healthy < 8 ill" in done.output
+    said = fails(*fit, "--label", "age", "--kind", "binomial", "--positive", "3")
+    assert "--positive 3: target 'age' is binomial" in said
+    said = fails(*fit, "--label", "disease", "--order", "healthy,ill,dead")
+    assert "--order healthy,ill,dead names 'dead'" in said
+
+
+@pytest.mark.parametrize(
+    ("said", "options"),
+    [
+        ("say kind='ordinal' or order=['a', 'b c'].", "say --kind ordinal or --order 'a,b c'."),
+        ("name it (label=, donor=...), donor='bag'", "name it (--label, --donor ...), --donor bag"),
+        ("x={'one': 'X'}, lr=0.5, folds=3: no", "x={'one': 'X'}, lr=0.5, --folds 3: no"),
+    ],
+)
+def test_arguments_become_options(said, options):
+    from typer.main import get_command
+
+    params = get_command(app).commands["compare"].params
+    assert in_options(said, params) == options
+
+
+def test_whole_numbers_say_both_ways_out(cells, tmp_path):
+    fit = ["fit", "bag_mean", cells, "--sample", "sample", "--donor", "donor", "--label", "age",
+           "--out", tmp_path / "model"]  # fmt: skip
+    said = fails(*fit)
+    assert "--kind regression" in said
+    assert "--kind multiclass" in said
+    assert "regression (0 to 15)" in run(*fit, "--kind", "regression").output

@@ -210,7 +210,7 @@ def test_the_kind_of_target_is_that_of_all_bags(majority_alone):
 
 
 @pytest.mark.parametrize(
-    "classes", [["None", "NA"], ["01", "02"], [False, True], [1, 2], ["a", "b"]], ids=str
+    "classes", [["none", "inf"], ["01", "02"], [False, True], [1, 2], ["a", "b"]], ids=str
 )
 def test_the_cache_gives_back_what_was_put_in(classes, majority_alone, tmp_path):
     y = np.array(classes)[np.arange(16) % 2]
@@ -307,3 +307,32 @@ def test_labels_and_tasks_that_cannot_be(majority_alone):
         sm.compare({"majority": mil.MeanPooling()}, bags, folds=2)
     found = sm.compare([mil.MeanPooling(task="regression")], bags, folds=2, progress=False)
     assert found.notes == ("mean_pooling has task='regression', the target is binary: left out.",)
+
+
+def test_a_comparison_says_which_class_is_positive(majority_alone, tmp_path):
+    y = np.array(["ctrl", "case"])[np.arange(16) % 2]
+    for n, positive in enumerate(("case", "ctrl"), start=1):
+        table = sm.compare(["majority"], small(y, positive=positive), folds=2, progress=False,
+                           cache=tmp_path)  # fmt: skip
+        assert table.task.positive == positive
+        assert f"positive: {positive}" in str(table)
+        assert table.facts()["positive class"] == positive
+        assert list(table.predictions)[-1] == f"p_{positive}"
+        half = table.summary("average_precision")["mean"].iloc[0]
+        assert half == pytest.approx(0.5)
+        # a fit of the one is none of the other
+        assert sum(p.is_file() for p in tmp_path.rglob("*")) == 2 * n
+    grades = np.array(["low", "mid", "high"])[np.arange(18) % 3]
+    table = sm.compare(["majority"], small(grades, order=["low", "mid", "high"]), folds=2,
+                       progress=False)  # fmt: skip
+    assert table.facts()["order of classes"] == "low < mid < high"
+    assert "low < " in str(table)
+    assert "positive class" not in table.facts()
+
+
+def test_average_precision_is_of_the_positive_class(majority_alone):
+    y = np.array(["ctrl", "case"])[(np.arange(16) % 4 == 0).astype(int)]
+    share = {"case": 0.25, "ctrl": 0.75}
+    for positive, expected in share.items():
+        table = sm.compare(["majority"], small(y, positive=positive), folds=2, progress=False)
+        assert table.summary("average_precision")["mean"].iloc[0] == pytest.approx(expected)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import smalti as sm
-from smalti.core.identity import identity
+from smalti.core.identity import identity, model_digest
 from smalti.datasets import planted_modalities, planted_slides
 from smalti.errors import InputError
 
@@ -111,7 +111,7 @@ def test_a_second_model_never_replaces_the_first_untold(cells, bags):
     second.write(data, overwrite=True)
     assert not np.array_equal(data.obs["abmil_attention"], kept)
     mine = cells.copy()
-    mine.obs["bag_mean_contribution"] = 1.0  # the user's own column
+    mine.obs["bag_mean_contribution_yes"] = 1.0  # the user's own column
     with pytest.raises(InputError, match="bag_mean_contribution"):
         sm.mil.BagMean().fit(bags).write(mine)
 
@@ -169,3 +169,28 @@ def test_another_target_is_another_model(cells, table):
         old.write(data)
     with pytest.raises(InputError, match="comparison is of 'ill', the model predicts 'old'"):
         old.write(data, key_added="old", scores=table)
+
+
+def test_another_positive_class_is_another_model(cells, bags, table, tmp_path):
+    data = cells.copy()
+    other = sm.read(cells, sample="sample", donor="sample", x="X_pca", label="ill", positive="no")
+    assert other.digest == bags.digest
+    assert other.asked_digest != bags.asked_digest
+    yes, no = (sm.mil.ABMIL(**TINY).fit(b) for b in (bags, other))
+    assert model_digest(yes) != model_digest(no)
+    yes.write(data, scores=table)
+    with pytest.raises(InputError, match="not of this model"):
+        no.write(data)
+    with pytest.raises(InputError, match="in this comparison 'yes' is positive, in the model 'no'"):
+        no.write(data, key_added="no", scores=table)
+    yes.save(tmp_path / "model")
+    assert model_digest(sm.load(tmp_path / "model")) == model_digest(yes)
+
+
+def test_another_order_of_the_same_grades_is_another_question():
+    x, y = [np.ones((2, 2)) * i for i in range(6)], ["low", "mid", "high"] * 2
+    orders = ["low", "mid", "high"], ["high", "mid", "low"]
+    one, two = (sm.Bags.from_list(x, y, order=o) for o in orders)
+    same = sm.Bags.from_list(x, pd.Categorical(y, orders[0], ordered=True))
+    assert one.asked_digest == same.asked_digest != two.asked_digest
+    assert one.digest == two.digest

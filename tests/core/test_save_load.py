@@ -226,3 +226,26 @@ def test_a_small_fold_does_not_change_the_kind_of_the_target():
     bags = sm.Bags.from_list([rng.normal(size=(3, 2)) for _ in range(25)], np.arange(25))
     (model,) = sm.fit_many([(mil.BagMean(), np.arange(15))], bags)
     assert model.task_.kind == "regression"
+
+
+@pytest.mark.parametrize("positive", ["case", "ctrl"])
+def test_a_loaded_model_has_the_same_positive_class(positive, tmp_path):
+    bags = planted_bags(20)
+    bags = bags.with_target(np.array(["ctrl", "case"])[bags.labels], positive=positive)
+    model = mil.BagMean().fit(bags)
+    model.save(tmp_path / "model")
+    back = sm.load(tmp_path / "model")
+    assert back.task_.positive == positive
+    assert back.classes_.tolist() == ["case", "ctrl"]
+    np.testing.assert_array_equal(back.predict_proba(bags), model.predict_proba(bags))
+    assert list(back.attribute(bags)) == ["bag", f"contribution_{positive}"]
+
+
+def test_classes_of_an_older_file_stay_as_they_stand(tmp_path):
+    """Before there was a rule the last in the alphabet was positive, whatever it meant."""
+    bags = planted_bags(20)
+    bags = bags.with_target(np.array(["ctrl", "case"])[bags.labels], positive="ctrl")
+    mil.BagMean().fit(bags).save(tmp_path / "model")
+    note = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert note["task"]["classes"] == ["case", "ctrl"]  # all that an older file says
+    assert sm.load(tmp_path / "model").task_.positive == "ctrl"

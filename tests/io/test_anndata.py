@@ -161,7 +161,7 @@ def test_cells_without_sample_are_counted(cells):
 def test_missing_labels_are_counted(cells):
     cells.obs["disease"] = cells.obs["disease"].astype(object)
     cells.obs.loc[cells.obs["sample"] == "bag3", "disease"] = None
-    with pytest.raises(InputError, match="missing for 1 of 24 bags.*'bag3'"):
+    with pytest.raises(InputError, match="missing for 1 of 24 bags.*NaN.*'bag3'"):
         sm.read(cells, **ASK)
     assert len(sm.read(cells, sample="sample", donor="donor")) == 24
 
@@ -319,3 +319,37 @@ def test_a_real_cohort(data):
     assert dict(zip(*np.unique(bags.labels.astype(str), return_counts=True), strict=True)) == {
         "30-60": 177, "<30": 57, ">60": 400,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", SOME)
+def test_labels_are_read_with_what_is_said_of_them(cells, tmp_path, ending):
+    cells.obs["state"] = np.where(cells.obs["disease"].to_numpy() == cells.obs["disease"].iloc[0],
+                                  "ctrl", "case")  # fmt: skip
+    data = cells
+    if ending is not None:
+        data = tmp_path / f"cells{ending}"
+        cells.write_h5ad(data) if ending == ".h5ad" else cells.write_zarr(data)
+    how = dict(sample="sample", donor="donor", label="state")
+    assert sm.read(data, **how).task.positive == "case"
+    bags = sm.read(data, positive="ctrl", bag_columns=["donor"], **how)
+    assert (bags.task.positive, bags.target) == ("ctrl", "state")
+    assert bags.origin["positive"] == "ctrl"
+    for wrong, match in (
+        ({"positive": "cas"}, "positive='cas' is no label of target 'state'"),
+        ({"kind": "ordinal"}, "has no order"),
+        ({"kind": "binry"}, "not one of"),
+        ({"order": ["ctrl"]}, "lacks 'case'"),
+    ):
+        with pytest.raises(InputError, match=match):
+            sm.read(data, **how, **wrong)
+
+
+@pytest.mark.parametrize("word", ["nan", "NA", "None", ""])
+def test_texts_that_mean_missing_are_no_class_and_no_sample(cells, word):
+    for column, match in (("disease", "missing for 1 of 24 bags"), ("sample", "have no 'sample'")):
+        other = cells.copy()
+        values = other.obs[column].astype(object)
+        values[(cells.obs["sample"] == "bag3").to_numpy()] = word
+        other.obs[column] = values
+        with pytest.raises(InputError, match=f"{match}.*written '{word}'"):
+            sm.read(other, **ASK)

@@ -135,3 +135,17 @@ def test_feature_folder_errors(slides, tmp_path):
         sm.read_features(folder, table, label="label", sample="patient")
     with pytest.raises(InputError, match=r"no \.h5 files"):
         sm.read_features(folder / "empty", table, **ask)
+
+
+def test_labels_of_slides_are_read_with_what_is_said_of_them(tmp_path):
+    import h5py
+
+    for name in "abc":
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["features"] = np.zeros((3, 2), dtype=np.float32)
+    table = pd.DataFrame({"slide": list("abc"), "state": ["normal", "adenoma", "normal"]})
+    how = dict(label="state", donor="bag")
+    assert sm.read_features(tmp_path, table, **how).task.positive == "adenoma"
+    assert sm.read_features(tmp_path, table, positive="normal", **how).task.positive == "normal"
+    with pytest.raises(InputError, match="missing for 1 of 3 slides .written 'NA'"):
+        sm.read_features(tmp_path, table.assign(state=["NA", "x", "y"]), **how)

@@ -78,7 +78,7 @@ def test_a_linear_baseline_says_which_cells():
     key = bags.instance["key"].to_numpy()
     from sklearn.metrics import roc_auc_score
 
-    assert roc_auc_score(key[positive], frame["contribution"][positive]) > 0.9
+    assert roc_auc_score(key[positive], frame["contribution_1"][positive]) > 0.9
 
 
 def test_baselines_join_where_the_data_allow():
@@ -146,7 +146,7 @@ def test_types_reach_the_samples_table():
     np.testing.assert_allclose(parts.sum(axis=1), 1, atol=1e-5)
     assert isinstance(parts, pd.DataFrame)
     raw = torch.as_tensor(model.forward(bags)[0])
-    constant = raw[:, 0] - table.obsm["contribution_by_group"].to_numpy().sum(1)
+    constant = raw[:, 0] - table.obsm["contribution_1_by_group"].to_numpy().sum(1)
     np.testing.assert_allclose(constant, constant[0], atol=1e-4)
 
 
@@ -157,7 +157,7 @@ def test_means_and_covariates_side_by_side():
     assert z.shape == (40, 9)
     trait = bags.bag["trait"]
     np.testing.assert_allclose(z[:, 8], (trait - trait.mean()) / trait.std(ddof=0), atol=1e-5)
-    both = model.attribute(bags).groupby("bag", sort=False)["contribution"].sum()
+    both = model.attribute(bags).groupby("bag", sort=False)["contribution_1"].sum()
     side = z[:, 8] * model.network_.slopes()[8].item()
     constant = model.forward(bags)[0][:, 0] - both.to_numpy() - side
     np.testing.assert_allclose(constant, constant[0], atol=1e-4)

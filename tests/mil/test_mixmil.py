@@ -133,7 +133,7 @@ def test_fixed_effects_are_in_the_prediction():
     assert model.score(told) > 0.85
     older = dataclasses.replace(told, bag=table.assign(age=table["age"] + 5))
     assert (model.forward(older)[0] > model.forward(told)[0]).all()
-    contribution = model.attribute(told).groupby("bag", sort=False)["contribution"].sum()
+    contribution = model.attribute(told).groupby("bag", sort=False)["contribution_1"].sum()
     side = model.network_.fixed(torch.as_tensor(model.columns_.table(told))).detach().numpy()
     rest = model.forward(told)[0][:, 0] - contribution.to_numpy() - side[:, 0]
     np.testing.assert_allclose(rest, rest[0], atol=1e-4)

@@ -33,7 +33,7 @@ def test_mixture_class_is_the_likeliest_class_with_its_frequency():
     n = np.bincount(bags.labels)
     guess = (likelihood + np.log(n)).argmax(1)
     np.testing.assert_array_equal(model.predict(bags), guess)
-    score = model.attribute(bags)["score"].to_numpy()
+    score = model.attribute(bags)["score_1"].to_numpy()
     difference = likelihood[:, 1] - likelihood[:, 0]
     np.testing.assert_allclose(np.bincount(bags.index, score), difference, rtol=1e-3, atol=1e-2)
     raw = model.forward(bags)[0][:, 0]

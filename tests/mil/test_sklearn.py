@@ -1,5 +1,7 @@
 """scikit-learn takes our methods: check_estimator, clone, searches and cross-validation."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
@@ -8,6 +10,7 @@ from sklearn.utils.estimator_checks import check_estimator, estimator_checks_gen
 
 from smalti import mil
 from smalti.datasets import planted_bags
+from smalti.errors import InputError
 
 # Name of a check -> why it does not hold. None is needed today.
 EXEMPT: dict[str, str] = {}
@@ -67,3 +70,51 @@ def test_grid_search_over_bags():
     assert search.best_params_["components"] in (1, 2)
     assert search.predict(bags).shape == (30,)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_scorers_are_right_whichever_class_is_positive():
+    """They take classes to be sorted, so the columns of predict_proba are; the table's are not."""
+    whole = planted_bags(24, effect=6)
+    y = np.array(["ctrl", "case"])[whole.labels]
+    model = mil.MeanPooling(epochs=20, lr=0.05, widths=(4,), dropout=0.0, progress=False)
+    for positive in (None, "ctrl"):
+        bags = whole.with_target(y, positive=positive)
+        for scoring, least in (("roc_auc", 0.9), ("neg_log_loss", -0.5)):
+            assert cross_val_score(model, bags, y, cv=2, scoring=scoring).mean() > least
+        model.fit(bags)
+        assert model.classes_.tolist() == ["case", "ctrl"]
+        assert model.task_.positive == (positive or "case")
+        right = model.predict_proba(bags)[:, 1] > 0.5
+        assert (right == (model.predict(bags) == "ctrl")).all()
+
+
+def test_fit_takes_the_positive_class_and_the_order():
+    x, y = planted_bags(12).shape, np.array(["a", "b"] * 6)
+    x = np.random.default_rng(0).normal(size=x)
+    assert mil.Majority().fit(x, y).task_.positive == "b"
+    assert mil.Majority().fit(x, y, positive="a").task_.positive == "a"
+    grades = np.array(["low", "mid", "high"] * 4)
+    assert mil.Majority().fit(x, grades, order=["low", "mid", "high"]).task_.kind == "ordinal"
+    with pytest.raises(InputError, match="has no order"):
+        mil.Majority(task="ordinal").fit(x, grades)
+    with pytest.raises(InputError, match="positive='c' is no label"):
+        mil.Majority().fit(x, y, positive="c")
+
+
+def test_labels_of_the_bags_themselves_keep_what_was_said_of_them():
+    bags = planted_bags(12)
+    bags = bags.with_target(np.array(["a", "b"])[bags.labels], positive="a")
+    model = mil.Majority().fit(bags, bags.labels)  # as cross_val_score calls it
+    assert (model.task_.positive, model.task_.column) == ("a", "target")
+    assert mil.Majority().fit(bags, bags.labels[::-1]).task_.positive == "b"  # other labels
+
+
+def test_one_bag_of_a_class_is_told():
+    x = np.random.default_rng(0).normal(size=(7, 3))
+    with pytest.warns(UserWarning, match=r"one bag only is of class 23, 31 \(2 of 4 classes\)"):
+        mil.Majority().fit(x, np.array([40, 40, 23, 50, 50, 31, 50]))
+    with pytest.warns(UserWarning, match="class 'c'.*kind='regression'"):
+        mil.Majority().fit(x, np.array(list("aabbcbb")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mil.Majority().fit(x, np.array(list("aabbabb")))

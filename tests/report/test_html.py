@@ -128,3 +128,19 @@ def test_pictures_name_what_is_wrong():
         plot.plot_roc(pd.DataFrame({"method": ["a"], "true": [1.0]}))
     with pytest.raises(InputError, match="nothing here was trained"):
         plot.plot_history(pd.DataFrame({"stage": ["x"]}))
+
+
+def test_page_and_pictures_name_the_positive_class(tmp_path):
+    bags = sm.datasets.planted_bags(16, n_features=4, seed=0)
+    bags = bags.with_target(np.array(["ctrl", "case"])[bags.labels])
+    table = sm.compare(["bag_mean"], bags, folds=2, n_jobs=1, progress=False)
+    write_report(table, tmp_path / "r.html", figures={})
+    words = " ".join(Page((tmp_path / "r.html").read_text(encoding="utf-8")).words)
+    assert "positive: case" in words
+    assert re.search(r"positive class\s+case", words)
+    axes = table.figures()["ROC curves"].axes[0]
+    assert axes.get_ylabel() == "share of bags of 'case' found"
+    assert axes.get_xlabel() == "share of bags of 'ctrl' called 'case'"
+    figure = plot.plot_scores(table, "average_precision")
+    assert "average precision of 'case'" in figure._supxlabel.get_text()
+    assert "case" not in plot.plot_scores(table, "roc_auc")._supxlabel.get_text()

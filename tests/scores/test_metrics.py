@@ -9,11 +9,11 @@ from smalti.scores import METRICS, score
 from smalti.task import Task
 
 
-def classes(n=60, k=3, seed=0, kind=None):
+def classes(n=60, k=3, seed=0, order=None):
     rng = np.random.default_rng(seed)
     y = np.array(list("abcde"[:k]))[rng.permutation(np.arange(n) % k)]
     p = rng.dirichlet(np.ones(k), size=n)
-    return y, p, np.array(list("abcde"[:k]))[p.argmax(1)], Task.infer(y, kind=kind)
+    return y, p, np.array(list("abcde"[:k]))[p.argmax(1)], Task.infer(y, order=order)
 
 
 def test_multiclass_is_one_against_the_rest():
@@ -53,7 +53,7 @@ def test_multilabel_is_a_mean_over_labels():
 
 
 def test_ordinal_metrics_are_of_ranks():
-    y, p, guess, task = classes(k=4, kind="ordinal")
+    y, p, guess, task = classes(k=4, order=list("abcd"))
     got = score(task, y, guess, p)
     rank, predicted = (np.array(["abcd".index(v) for v in a]) for a in (y, guess))
     assert got["mean_absolute_error"] == pytest.approx(np.abs(rank - predicted).mean())

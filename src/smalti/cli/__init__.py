@@ -12,7 +12,7 @@ import warnings
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from smalti.cli.cite import cite
 from smalti.cli.compare import compare
@@ -23,6 +23,7 @@ from smalti.cli.fit import fit
 from smalti.cli.genes import app as genes
 from smalti.cli.integrate import integrate
 from smalti.cli.methods import methods
+from smalti.cli.options import in_options
 from smalti.cli.predict import predict
 from smalti.errors import InputError
 
@@ -36,6 +37,16 @@ class _Group(TyperGroup):
             except InputError as error:
                 typer.secho(f"error: {' '.join(str(error).split())}", fg="red", err=True)
                 raise typer.Exit(2) from error
+
+
+class _Verb(TyperCommand):
+    """A verb whose errors name its options, not the arguments of the functions below it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            raise InputError(in_options(str(error), self.params)) from error
 
 
 _told: set[str] = set()
@@ -59,7 +70,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for _verb in (demo, methods, cite, fit, predict, integrate, compare, doctor):
-    app.command()(_verb)
+    app.command(cls=_Verb)(_verb)
 app.add_typer(expression, name="expression")
 app.add_typer(genes, name="genes")
 

@@ -28,6 +28,8 @@ def compare(
     x: options.X = None,
     labels: options.Labels = None,
     kind: options.Kind = None,
+    positive: options.Positive = None,
+    order: options.Order = None,
     cell_type: options.CellType = None,
     covariates: options.Covariates = None,
     preprocess: options.Preprocess = None,
@@ -60,7 +62,7 @@ def compare(
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     if integrate:
         idle = {"--cell-type": cell_type, "--covariate": covariates, "--labels": labels,
-                "--kind": kind}  # fmt: skip
+                "--kind": kind, "--positive": positive, "--order": order}  # fmt: skip
         given = [name for name, value in idle.items() if value]
         if given:
             raise InputError(f"--integrate does not use {', '.join(given)}: leave it out.")
@@ -76,7 +78,8 @@ def compare(
         "abmil" if methods is None else methods, settings | {"seed": seed}
     )
     bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
-                     cell_type=cell_type, covariates=covariates, cells=cells)  # fmt: skip
+                     positive=positive, order=order, cell_type=cell_type, covariates=covariates,
+                     cells=cells)  # fmt: skip
     if bags.donor is None:
         raise InputError(
             "samples of one donor on both sides of a split leak: name the column of donors, "
@@ -85,6 +88,7 @@ def compare(
     if bags.target is None:
         raise InputError("nothing to predict: name the column, --label NAME.")
     options.may_replace(out, "split.json")
+    typer.echo(repr(bags))
     result = run(chosen, bags, folds=folds, repeats=repeats, seed=seed, preprocess=preprocess,
                  n_jobs=jobs, cache=cache)  # fmt: skip
     result.write(out)

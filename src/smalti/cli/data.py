@@ -20,6 +20,8 @@ def open_bags(
     x: Any = None,
     labels: Path | None = None,
     kind: str | None = None,
+    positive: str | None = None,
+    order: str | None = None,
     cell_type: str | None = None,
     covariates: list[str] | None = None,
     cells: str | None = None,
@@ -31,22 +33,24 @@ def open_bags(
     InputError
         If the file is not there, is of another kind, or lacks what was named.
     """
+    from smalti.cli.options import order_of, views_of
+
+    said: dict[str, Any] = {"kind": kind, "positive": positive, "order": order_of(order)}
     if not path.exists():
         raise InputError(f"no file or folder {path}: check the path.")
     if path.suffix in (".h5ad", ".h5mu", ".zarr"):
-        from smalti.cli.options import views_of
         from smalti.io.anndata import read
 
         if sample is None:
             raise InputError(f"{path.name}: name the column that holds the samples, --sample NAME.")
-        return read(path, sample=sample, label=label, donor=donor, x=views_of(x), kind=kind,
+        return read(path, sample=sample, label=label, donor=donor, x=views_of(x), **said,
                     cell_type=cell_type, bag_columns=covariates or (), cells=cells)  # fmt: skip
     if cell_type is not None:
         raise InputError(f"--cell-type is a column of .h5ad, .h5mu or .zarr, not of {path.name}.")
     if path.suffix == ".npz":
-        return _npz(path, label, donor, kind)
+        return _npz(path, label, donor, said)
     if path.is_dir():
-        return _folder(path, labels, label, donor, sample, kind)
+        return _folder(path, labels, label, donor, sample, said)
     raise InputError(
         f"{path} is not .h5ad, .h5mu, .zarr, .npz or a folder of .h5 feature files: convert it "
         "first."
@@ -59,7 +63,7 @@ def _folder(
     label: str | None,
     donor: str | None,
     sample: str | None,
-    kind: str | None,
+    said: dict[str, Any],
 ) -> Bags:
     import pandas as pd
 
@@ -72,10 +76,10 @@ def _folder(
         table = pd.DataFrame({"slide_id": sorted(p.stem for p in path.glob("*.h5"))})
         if table.empty:
             raise InputError(f"{path} holds no .h5 files: give a folder of feature files.")
-    return read_features(path, table, label=label, donor=donor, sample=sample, kind=kind)
+    return read_features(path, table, label=label, donor=donor, sample=sample, **said)
 
 
-def _npz(path: Path, label: str | None, donor: str | None, kind: str | None) -> Bags:
+def _npz(path: Path, label: str | None, donor: str | None, said: dict[str, Any]) -> Bags:
     import zipfile
 
     import numpy as np
@@ -109,5 +113,5 @@ def _npz(path: Path, label: str | None, donor: str | None, kind: str | None) -> 
     label = "label" if label is None and "label" in arrays else label
     donor = "donor" if donor is None and "donor" in arrays else donor
     return Bags.from_rows(
-        pick("x"), pick("bag"), y=by_row(label) if label else None, donor=by_row(donor), kind=kind
+        pick("x"), pick("bag"), y=by_row(label) if label else None, donor=by_row(donor), **said
     )

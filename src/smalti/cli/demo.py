@@ -25,8 +25,8 @@ _SHOWN = 6  # bags in the picture
 _SETTINGS = {"epochs": 30, "batch_size": 4, "lr": 1e-3}
 _NOT = (
     "Attention says where a network looked, not whether an instance spoke for or against the "
-    "class; among several equal key instances it may choose one. It is not a contribution: see "
-    "the column of that name in attribute()."
+    "class; among several equal key instances it may choose one. It is not a contribution: "
+    "attribute() has a column of that name for the positive class."
 )
 
 
@@ -99,8 +99,8 @@ def _pictures(
 
     main = next(iter(fitted))
     predictions = _predict(fitted, test)
-    name = f"p_{test.task.classes[1]}" if test.task else ""
-    areas = {m: roc_auc_score(test.labels, part[name])
+    positive = fitted[main].task_.positive
+    areas = {m: roc_auc_score(test.labels == positive, part[f"p_{positive}"])
              for m, part in predictions.groupby("method", sort=False)}  # fmt: skip
     text = [
         f"On {len(test)} test bags made of "
@@ -142,8 +142,8 @@ def _attention(model: Method, test: Bags) -> tuple[Figure, list[str]]:
 
     from smalti.plot import plot_attention, plot_bags
 
-    p = model.predict_proba(test)[:, 1]
-    positive = test.labels == model.classes_[1]
+    p = model.task_.probabilities(model.forward(test)[0])[:, 1]
+    positive = test.labels == model.task_.positive
     shown = test[_some(positive)]
     frame = model.attribute(shown)
     captions = [

@@ -25,6 +25,8 @@ def fit(
     cells: options.Cells = None,
     labels: options.Labels = None,
     kind: options.Kind = None,
+    positive: options.Positive = None,
+    order: options.Order = None,
     cell_type: options.CellType = None,
     covariates: options.Covariates = None,
     preprocess: options.Preprocess = None,
@@ -49,7 +51,8 @@ def fit(
     model = make(method, **settings)
     options.may_replace(out, "model.json")
     bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
-                     cell_type=cell_type, covariates=covariates, cells=cells)  # fmt: skip
+                     positive=positive, order=order, cell_type=cell_type, covariates=covariates,
+                     cells=cells)  # fmt: skip
     if bags.target is None:
         raise InputError("nothing to predict: name the column, --label NAME.")
     typer.echo(repr(bags))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import json
+import re
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -65,6 +70,19 @@ Kind: TypeAlias = Annotated[
         "Inferred (not binomial)."
     ),
 ]
+Positive: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="The positive one of two labels. Where left out: the one that does not mean control "
+        "(healthy, ctrl, no, ...), else the last in sorted order."
+    ),
+]
+Order: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,C", help="Labels of an ordinal target with commas, the least one first."
+    ),
+]
 Settings: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any setting of the method; repeatable."),
@@ -94,6 +112,31 @@ def views_of(x: Any) -> Any:
         return x
     keys = [k.strip() for k in x.split(",") if k.strip()]
     return keys[0] if len(keys) == 1 else keys or None
+
+
+def order_of(text: str | None) -> list[str] | None:
+    """Labels of ``--order``."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def in_options(text: str, params: Sequence[Any]) -> str:
+    """An error in the words of the command line: ``order=['a', 'b']`` is ``--order a,b``.
+
+    ``params`` are those of the verb that was called.
+    """
+    names = {str(p.name): p.opts[0] for p in params if p.opts[0].startswith("--")}
+
+    def say(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        if value in ("", "..."):
+            return f"{names[name]} {value}".rstrip()
+        with contextlib.suppress(ValueError, SyntaxError):  # else a bare word
+            value = ast.literal_eval(value)
+        value = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        return f"{names[name]} {shlex.quote(value)}"
+
+    value = r"\[[^\]]*\]|'[^']*'|\.\.\.|[\w.]*\w|(?=[\s,;:)]|$)"
+    return re.sub(rf"\b({'|'.join(names)})=({value})", say, text) if names else text
 
 
 def settings_of(pairs: list[str] | None) -> dict[str, Any]:

@@ -90,8 +90,8 @@ def predictions(model: Method, bags: Bags) -> pd.DataFrame:
     else:
         frame = pd.DataFrame({"prediction": values}, index=index)
     if model.task_.is_classifier:
-        for name, p in zip(model.classes_, model.predict_proba(bags).T, strict=True):
-            frame[f"p_{name}"] = p
+        p = model.task_.probabilities(model.forward(bags)[0])  # the positive class last
+        frame[[f"p_{c}" for c in model.task_.classes]] = p
     return frame
 
 

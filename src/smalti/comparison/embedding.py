@@ -14,6 +14,7 @@ from smalti.bags import Bags
 from smalti.comparison.splits import Split
 from smalti.errors import InputError
 from smalti.integrate.base import Integration
+from smalti.labels import missing
 from smalti.preprocess import apply_steps, fit_steps, guess_steps, steps_of
 from smalti.scores.clusters import cluster, cluster_scores, label_transfer, shape_scores
 from smalti.scores.mixing import batch_mixing
@@ -87,7 +88,7 @@ def _column(bags: Bags, name: str) -> pd.Series:
 def _groups(bags: Bags, label: str, leave_out: Sequence[str]) -> tuple[np.ndarray, list[str]]:
     """(n_cells,) code of each cell's label, -1 where it has none; and the labels."""
     column = _column(bags, label)
-    names = column.astype(str).where(column.notna())
+    names = column.astype(str).where(~missing(column))
     names = names.where(~names.isin(list(leave_out)))
     codes, known = pd.factorize(names, sort=True)
     if len(known) < 2:

@@ -60,10 +60,10 @@ class Comparison(ScoreTable):
         write_table(self.predictions, folder / "predictions.csv")
 
     def facts(self) -> dict[str, str]:
-        """Bags, donors, repeats and the sizes of the folds."""
+        """The positive class, bags, donors, repeats and the sizes of the folds."""
         folds = self.folds[["repeat", "fold", "n_train", "n_test"]].drop_duplicates()
         n_train, n_test = folds["n_train"], folds["n_test"]
-        return {
+        return self._meaning() | {
             "test bags": f"{self.predictions['bag'].nunique():,}",
             "donors": f"{self.predictions['donor'].nunique():,}",
             "repeats": f"{folds['repeat'].nunique()}",
@@ -73,6 +73,14 @@ class Comparison(ScoreTable):
             else f"{n_train.min():,} to {n_train.max():,} to train, "
             f"{n_test.min():,} to {n_test.max():,} to test",
         }
+
+    def _meaning(self) -> dict[str, str]:
+        """Which class is positive, or the order of the classes."""
+        if self.task.kind == "binary":
+            return {"positive class": str(self.task.positive)}
+        if self.task.kind == "ordinal":
+            return {"order of classes": " < ".join(map(str, self.task.classes))}
+        return {}
 
     def figures(self) -> dict[str, Figure]:
         """Scores, and the ROC curves of a binary task."""
@@ -203,12 +211,9 @@ class _Folds(Arena):
     """Bags of donors that are left out in turn; a fit answers with its predictions of them."""
 
     def __init__(self, bags: Bags, parts: list[Split]) -> None:
-        # a training fold may hold too few values to infer the kind from: it is that of all bags
-        self.bags = dataclasses.replace(bags, kind=bags.task.kind if bags.task else None)
-        self.parts = parts
+        self.bags, self.parts = bags, parts
         self.split_digest = split_digest(parts, bags)
-        # codes of classes mean nothing without the classes, nor values without the kind
-        self.digest = f"{self.bags.asked_digest} {self.task.classes} {self.task.trials}"
+        self.digest = bags.asked_digest  # which knows the kind and the order of the classes
 
     @property
     def task(self) -> Task:

@@ -203,8 +203,10 @@ def check_attribution(cls: type[Method]) -> None:
     whole = frame.groupby("bag", sort=False).sum(numeric_only=True)
     for column in whole.filter(regex="^attention"):
         np.testing.assert_allclose(whole[column], 1, atol=1e-5)
-    if "contribution" in frame:
-        constant = model.forward(bags)[0][:, 0] - whole["contribution"].to_numpy()
+    signed = whole.filter(regex="^contribution")
+    if signed.shape[1] == 1:
+        assert signed.columns[0] in ("contribution", f"contribution_{model.task_.positive}")
+        constant = model.forward(bags)[0][:, 0] - signed.to_numpy()[:, 0]
         np.testing.assert_allclose(constant, constant[0], atol=1e-4,
                                    err_msg="contributions do not add up")  # fmt: skip
 

@@ -32,8 +32,10 @@ def identity(method: Any) -> str:
 
 
 def model_digest(model: Any) -> str:
-    """16 digits that tell fitted models apart: settings, seed, training data, and the target."""
+    """16 digits that tell fitted models apart: settings, seed, data, target, order of classes."""
     text = f"{model.identity_} {model.seed} {model.digest_} {model.task_.column!r}"
+    if model.task_.is_classifier:  # which of them is positive, which is the least
+        text += f" {list(map(str, model.task_.classes))}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -129,7 +129,7 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
     if names:
         method.feature_names_in_ = np.asarray(names, dtype=object)
     if method.task_.is_classifier:
-        method.classes_ = np.asarray(method.task_.classes)
+        method.classes_ = method.task_.sorted_classes
     if note.get("seen"):  # older files do not say it
         method.seen_ = Seen(**{k: tuple(v) for k, v in note["seen"].items()})
     method.digest_, method.origin_ = note["training_digest"], note["origin"]

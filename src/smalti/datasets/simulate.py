@@ -11,7 +11,7 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
-from smalti.task import KINDS
+from smalti.labels import KINDS
 
 
 def planted_bags(

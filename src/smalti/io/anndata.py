@@ -14,6 +14,7 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.io.open import AnyTable, open_table
 from smalti.io.tables import all_nan, rows_at
+from smalti.labels import missing, missing_words
 from smalti.preprocess import cells_per_bag_note
 
 _FITTED = ("pca", "umap", "tsne", "scvi", "harmony", "scanvi", "mofa", "totalvi", "umint", "lsi")
@@ -27,6 +28,8 @@ def read(
     label: str | Sequence[str] | None = None,
     donor: str | None = None,
     kind: str | None = None,
+    positive: Any = None,
+    order: Sequence[Any] | None = None,
     cell_type: str | None = None,
     columns: Sequence[str] | None = None,
     bag_columns: Sequence[str] = (),
@@ -55,6 +58,12 @@ def read(
         Column of ``obs``; samples of one donor never part in a split. "bag": each its own donor.
     kind
         Kind of the target; inferred when left out.
+    positive
+        The positive one of two labels. When left out the last of an ordered categorical, else the
+        one that does not mean control ("healthy", "ctrl", "wild type", "no", ...); where none or
+        both do, the last in sorted order.
+    order
+        Labels from the least to the most, of an ordinal target; an ordered categorical has them.
     cell_type
         Column of ``obs`` with the type of each cell (or its cluster, or region), where it has
         another name than "cell_type", the column that methods look for.
@@ -77,8 +86,9 @@ def read(
     ------
     InputError
         For a file that is missing or damaged, a key or column that is not there, cells without
-        sample, samples without label, a sample with two values of a bag's column, or modalities
-        with different cells.
+        sample, samples without label ("NA", "nan", "None" and "" count as none), a sample with two
+        values of a bag's column, a positive class or order that the labels do not have, or
+        modalities with different cells.
 
     Warns
     -----
@@ -99,13 +109,14 @@ def read(
     >>> import pandas as pd
     >>> from anndata import AnnData
     >>> obs = pd.DataFrame({"sample": np.repeat(["a", "b", "c"], 20)}, index=map(str, range(60)))
-    >>> obs["disease"] = np.repeat(["ill", "well", "ill"], 20)
+    >>> obs["state"] = np.repeat(["ill", "healthy", "ill"], 20)
     >>> cells = AnnData(np.random.default_rng(0).normal(size=(60, 5)), obs=obs)  # or a path
-    >>> sm.read(cells, sample="sample", donor="bag", label="disease")
-    Bags: 3 bags of 20-20 instances, X 5, 3 donors; disease: binary (2 ill, 1 well)
+    >>> sm.read(cells, sample="sample", donor="bag", label="state")
+    Bags: 3 bags of 20-20 instances, X 5, 3 donors; state: binary (1 healthy, 2 ill; positive: ill)
     """
     origin = {"sample": sample, "x": x, "label": label, "donor": donor, "kind": kind,
-              "cell_type": cell_type, "bag_columns": list(bag_columns), "cells": cells}  # fmt: skip
+              "positive": positive, "order": order, "cell_type": cell_type,
+              "bag_columns": list(bag_columns), "cells": cells}  # fmt: skip
     if cells not in (None, "intersection", "union"):
         raise InputError(f"cells={cells!r} is neither 'intersection' nor 'union'.")
     table = open_table(data)
@@ -130,19 +141,16 @@ def read(
         if any(word in name.lower() for word in _FITTED)
     ]
     bags = Bags.from_rows(
-        views, ids, target=tuple(dict.fromkeys([*labels, *bag_columns])), kind=kind, donor=donor,
-        instance=obs, features=features, present=present,
+        views, ids, target=label, kind=kind, positive=positive, order=order, donor=donor,
+        instance=obs, bag_columns=bag_columns, features=features, present=present,
     )  # fmt: skip
-    target = label if label is None or isinstance(label, str) else tuple(labels)
     tiny = None if sample is None else cells_per_bag_note(bags)
     notes += [*gaps, *([tiny] if tiny else [])]
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=2)
     if isinstance(x, Mapping) or keys == {"X": "X"}:  # so that no sample= means the same again
         origin["x"] = keys
-    return dataclasses.replace(
-        bags, target=target, origin=origin, notes=tuple(notes), rows=keep[bags.rows]
-    )
+    return dataclasses.replace(bags, origin=origin, notes=tuple(notes), rows=keep[bags.rows])
 
 
 def _bag_ids(table: AnyTable, obs: pd.DataFrame, sample: str | None) -> np.ndarray:
@@ -156,11 +164,12 @@ def _bag_ids(table: AnyTable, obs: pd.DataFrame, sample: str | None) -> np.ndarr
                 "holds the samples, sample=..."
             )
         return obs.index.astype(object).to_numpy()
-    absent = obs[sample].isna()
+    absent = missing(obs[sample])
     if absent.any():
         raise InputError(
-            f"{int(absent.sum())} cells of {table.name} have no {sample!r} (first: "
-            f"{obs.index[absent][0]!r}): drop these cells or fill the column in."
+            f"{int(absent.sum())} cells of {table.name} have no {sample!r} (written "
+            f"{missing_words(obs[sample])}; first: {obs.index[absent][0]!r}): drop these cells or "
+            "fill the column in."
         )
     return obs[sample].astype(object).to_numpy()
 
@@ -170,14 +179,14 @@ def _check_labels(
 ) -> None:
     """Every bag must have every label."""
     for label in labels:
-        absent = obs[label].isna().to_numpy()
+        absent = missing(obs[label])
         if absent.any():
             names = pd.Series(ids).astype(str)
             who = names[absent].unique()
             raise InputError(
                 f"label {label!r} is missing for {len(who)} of {names.nunique()} bags of "
-                f"{table.name} (first: {who[0]!r}): drop their cells or fill the column in; to "
-                "read bags without target leave label out."
+                f"{table.name} (written {missing_words(obs[label])}; first: {who[0]!r}): drop "
+                "their cells or fill the column in; to read bags without target leave label out."
             )
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.io.h5 import H5View, inspect
+from smalti.labels import missing, missing_words
 from smalti.system.tables import read_table
 
 _IDS = ("slide_id", "slide", "filename", "sample", "id")
@@ -27,6 +28,8 @@ def read_features(
     sample: str | None = None,
     donor: str | None = None,
     kind: str | None = None,
+    positive: Any = None,
+    order: Sequence[Any] | None = None,
     key: str | None = None,
     in_memory: bool = False,
 ) -> Bags:
@@ -48,6 +51,9 @@ def read_features(
         Column that puts several slides into one bag.
     kind
         Kind of the target; inferred when left out.
+    positive, order
+        The positive one of two labels, or the labels from the least to the most, as in
+        :func:`smalti.read`.
     key
         Name of the data set of features, where it is another one.
     in_memory
@@ -82,9 +88,9 @@ def read_features(
     >>> for slide, n in {"S1": 30, "S2": 20}.items():
     ...     with h5py.File(f"features/{slide}.h5", "w") as file:
     ...         file["features"] = np.zeros((n, 16), dtype=np.float32)
-    >>> labels = pd.DataFrame({"slide": ["S1", "S2"], "grade": ["low", "high"]})  # or a .csv
-    >>> sm.read_features("features", labels, label="grade", donor="bag")
-    Bags: 2 bags of 20-30 instances, features 16, 2 donors; grade: binary (1 high, 1 low)
+    >>> labels = pd.DataFrame({"slide": ["S1", "S2"], "lymph": ["N1", "N0"]})  # or a .csv
+    >>> sm.read_features("features", labels, label="lymph", donor="bag")
+    Bags: 2 bags of 20-30 instances, features 16, 2 donors; lymph: binary (1 N0, 1 N1; positive: N1)
     """
     files = {p.stem: p for p in sorted(Path(folder).glob("*.h5"))}
     if not files:
@@ -119,7 +125,7 @@ def read_features(
     return Bags.from_rows(
         {"features": view.read(0, view.shape[0]) if in_memory else view}, bag_of[which],
         target=label if label is None or isinstance(label, str) else tuple(label),
-        donor=donor, kind=kind, instance=instance, bag=bag,
+        donor=donor, kind=kind, positive=positive, order=order, instance=instance, bag=bag,
     )  # fmt: skip
 
 
@@ -135,12 +141,12 @@ def _slides(labels: str | Path | pd.DataFrame, id: str | None, needed: list[str]
     for column in [id, *needed]:
         if column not in table:
             raise InputError(f"no column {column!r} in the labels; there are {list(table)}.")
-        absent = table[column].isna().to_numpy()
+        absent = missing(table[column])
         if absent.any():
             who = table[id][absent].astype(str).tolist()
             raise InputError(
-                f"{column!r} is missing for {len(who)} of {len(table)} slides: {who[:3]}. Fill it "
-                "in, or drop these rows."
+                f"{column!r} is missing for {len(who)} of {len(table)} slides (written "
+                f"{missing_words(table[column])}): {who[:3]}. Fill it in, or drop these rows."
             )
     names = table[id].astype(str).str.replace(r"\.(h5|svs|tiff?|ndpi|mrxs)$", "", regex=True)
     twice = names[names.duplicated()].unique().tolist()

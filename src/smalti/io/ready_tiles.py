@@ -70,6 +70,9 @@ def read_tiles(
     slide: str | None = None,
     donor: str | None = None,
     label: str | Sequence[str] | None = None,
+    kind: str | None = None,
+    positive: Any = None,
+    order: Sequence[Any] | None = None,
     columns: Sequence[str] = (),
     size: int | None = None,
     um_per_px: float | None = None,
@@ -89,6 +92,9 @@ def read_tiles(
         Column of the slide; without one all tiles are one bag, "tiles".
     donor, label
         Columns of the slides.
+    kind, positive, order
+        Kind of the target, the positive one of two labels, or the labels from the least to the
+        most, as in :func:`smalti.read`.
     columns
         Other columns that are no genes.
     size
@@ -140,8 +146,8 @@ def read_tiles(
     obs = table[[c for c in about if c not in (id, path)]].set_axis(ids.to_numpy())
     bag = pd.DataFrame(index=pd.Index(pd.unique(pd.Series(bag_id)), name="bag"))
     bag["um_per_px"] = np.nan if um_per_px is None else float(um_per_px)
-    return Bags.from_rows(views, bag_id, donor=donor, target=label, instance=obs, bag=bag,
-                          features=features)  # fmt: skip
+    return Bags.from_rows(views, bag_id, donor=donor, target=label, kind=kind, positive=positive,
+                          order=order, instance=obs, bag=bag, features=features)  # fmt: skip
 
 
 def read_table(file: str | Path) -> pd.DataFrame:

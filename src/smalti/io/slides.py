@@ -33,6 +33,8 @@ def read_slides(
     donor: Any = None,
     label: str | Sequence[str] | None = None,
     kind: str | None = None,
+    positive: Any = None,
+    order: Sequence[Any] | None = None,
     table: Any = None,
     counts: str | None = "X",
     xy: str | Sequence[str] | None = None,
@@ -71,6 +73,9 @@ def read_slides(
         Column of donors, in the spots' table or in ``table``; "bag" if each slide is its own.
     label, kind
         Column(s) to predict from a slide, and what kind it is.
+    positive, order
+        The positive one of two labels, or the labels from the least to the most, as in
+        :func:`smalti.read`.
     table
         Columns of the slides, for images: a data frame or .csv with the column ``slide``.
     counts
@@ -137,7 +142,7 @@ def read_slides(
     if table is not None:
         sections, bag = _with_table(sections, table, slide, notes)
     return assemble(sections, cut, quality=quality, progress=progress, notes=notes, donor=donor,
-                    target=label, kind=kind, bag=bag)  # fmt: skip
+                    target=label, kind=kind, positive=positive, order=order, bag=bag)  # fmt: skip
 
 
 def _sections(

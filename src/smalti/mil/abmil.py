@@ -34,7 +34,7 @@ class ABMIL(NetworkMethod):
     (30, 2)
     >>> frame = model.attribute(test)  # one row per instance
     >>> list(frame)
-    ['bag', 'attention', 'contribution']
+    ['bag', 'attention', 'contribution_1']
     >>> frame.groupby("bag")["attention"].sum().round(3).unique()
     array([1.], dtype=float32)
     """

@@ -14,6 +14,7 @@ Bags to phenotype; what it shares with other methods is in :mod:`smalti.core.est
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -35,14 +36,15 @@ from smalti.core.settings import Count, Part, Positive, Weight
 from smalti.core.stage import Gradient, Stage, task_loss
 from smalti.core.store import Store, pack
 from smalti.errors import InputError
+from smalti.labels import KINDS, Kind, scikit_kind
 from smalti.mil import results
 from smalti.nn.encoders import Encoder
 from smalti.preprocess import apply_steps
 from smalti.scores.table import Scores
-from smalti.task import KINDS, Kind, Task
+from smalti.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 _BUDGET = 200_000  # instances in one step of a prediction
@@ -78,7 +80,15 @@ class Method(Estimator):
 
     # ---------------------------------------------------------------- scikit-learn
 
-    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        positive: Any = None,
+        order: Sequence[Any] | None = None,
+        checkpoint: str | Path | None = None,
+    ) -> Self:
         """Learn from bags.
 
         Parameters
@@ -87,22 +97,34 @@ class Method(Estimator):
             :class:`~smalti.Bags`; or a list of (n_i, n_features) arrays, one per bag; or a
             (n_bags, n_features) array, read as bags of one instance.
         y
-            (n_bags,) target, or (n_bags, n_labels); not needed where ``Bags`` name theirs.
+            (n_bags,) target, or (n_bags, n_labels); not needed where ``Bags`` name theirs. Beside
+            arrays, up to 20 different whole numbers are classes, as scikit-learn has it.
+        positive
+            The positive one of two labels. When left out the one that does not mean control
+            ("healthy", "ctrl", "no", ...); where none or both do, the last in sorted order.
+        order
+            Labels from the least to the most, of an ordinal target.
         checkpoint
             A file to leave and take up the fit at; removed when the fit ends.
 
         Returns
         -------
         Method
-            Itself, fitted: ``task_``, ``classes_``, ``network_``, ``history_``, ``digest_``.
+            Itself, fitted: ``task_`` (with ``task_.positive``), ``classes_`` (sorted),
+            ``network_``, ``history_``, ``digest_``.
 
         Raises
         ------
         InputError
             If labels are missing or constant, or a feature is NaN or infinite.
+
+        Warns
+        -----
+        UserWarning
+            Where one bag only is of a class.
         """
         with fresh(self):
-            raw = self._read_training(X, y)
+            raw = self._read_training(X, y, positive, order)
             return self._train(raw, self.preprocess, checkpoint, self.prepare)
 
     def predict(self, X: Any) -> np.ndarray:
@@ -112,9 +134,14 @@ class Method(Estimator):
 
     @available_if(lambda self: self._is_classifier())
     def predict_proba(self, X: Any) -> np.ndarray:
-        """(n_bags, n_classes) probabilities in the order of ``classes_``; or (n_bags, n_labels)."""
+        """(n_bags, n_classes) probabilities in the order of ``classes_``; or (n_bags, n_labels).
+
+        ``classes_`` are sorted, for scikit-learn's scorers rely on it: take the column of a class
+        by its name, ``list(model.classes_).index(model.task_.positive)``.
+        """
         raw = self.forward(X)[0]
-        return self.task_.probabilities(raw)
+        p = self.task_.probabilities(raw)
+        return p[:, [self.task_.classes.index(c) for c in self.classes_.tolist()]]
 
     @available_if(lambda self: self.embeds)
     def transform(self, X: Any) -> np.ndarray:
@@ -143,7 +170,8 @@ class Method(Estimator):
             One row per instance, in the order of the bags: ``bag`` and the method's named columns,
             e.g. ``attention`` (sums to 1 in a bag; says where the network looked, not in which
             direction) and ``contribution`` (signed, on the raw scale; sums over the bag to the raw
-            prediction less its constant).
+            prediction less its constant). What has a direction names the class that it is for:
+            ``contribution_case``.
         """
         return results.instance_frame(self, as_bags(X))
 
@@ -241,15 +269,13 @@ class Method(Estimator):
         """
         self._check_present(bags)  # after the steps: an embedding may have filled the gaps
         part = bags if len(members) == len(bags) else bags[members]
-        task = Task.infer(
-            part.bag[part.target] if isinstance(part.target, str) else part.labels,
-            column=part.target or "target", kind=self.task or part.kind,
-        )  # fmt: skip
+        task = part.as_task(self.task)
         if task.kind not in self.kinds:
             raise InputError(
                 f"{type(self).__name__} cannot learn a {task.kind} target (only "
                 f"{', '.join(self.kinds)})."
             )
+        _tell_of_lone_classes(task, part.labels)
         rng = np.random.default_rng(self.seed)
         train, valid = self._hold_out(part, task, rng)
         self.task_ = task
@@ -278,7 +304,7 @@ class Method(Estimator):
         super().adopt(job, bags)
         self.seen_ = Seen.of(bags)
         if self.task_.is_classifier:
-            self.classes_ = np.asarray(self.task_.classes)
+            self.classes_ = self.task_.sorted_classes
         return self
 
     def _hold_out(
@@ -287,7 +313,7 @@ class Method(Estimator):
         """Positions of training and validation bags; no validation where no stage needs one."""
         return np.arange(len(bags)), np.empty(0, dtype=np.int64)
 
-    def _read_training(self, X: Any, y: Any) -> Bags:
+    def _read_training(self, X: Any, y: Any, positive: Any, order: Sequence[Any] | None) -> Bags:
         if y is None and not isinstance(X, Bags):
             raise InputError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
@@ -300,13 +326,14 @@ class Method(Estimator):
             if y.ndim == 2 and y.shape[1] == 1:
                 y = column_or_1d(y, warn=True)
             check_consistent_length(X, y)
-        bags = as_bags(X, y)
-        if y is not None and self._is_classifier() and self.task is None:
+        kind = None
+        if y is not None and self._is_classifier() and self.task is None and order is None:
             from sklearn.utils.multiclass import check_classification_targets
 
             if not isinstance(X, Bags):
                 check_classification_targets(y)
-        return bags.check()
+                kind = scikit_kind(y)
+        return as_bags(X, y, kind=kind, positive=positive, order=order).check()
 
     def _read_new(self, X: Any) -> Bags:
         """Bags to predict: the same views, the same features in the same order, or an error."""
@@ -361,6 +388,19 @@ class Method(Estimator):
         else:
             tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
         return tags
+
+
+def _tell_of_lone_classes(task: Task, labels: np.ndarray) -> None:
+    """Warn of classes that one bag only is of: nothing general can be learned of them."""
+    alone = task.alone(labels)
+    if alone:
+        some = ", ".join(map(repr, alone[:5])) + (", ..." if len(alone) > 5 else "")
+        warnings.warn(
+            f"target {task.column!r}: one bag only is of class {some} ({len(alone)} of "
+            f"{len(task.classes)} classes). Merge such a class with another or leave it out; where "
+            "labels are a quantity say kind='regression' (task='regression' of a method).",
+            UserWarning, stacklevel=4,
+        )  # fmt: skip
 
 
 class NetworkMethod(Method):

@@ -43,7 +43,7 @@ class HierMIL(NetworkMethod):
     >>> bags = sm.datasets.planted_bags(20, seed=0)  # with a column "cell_type" of the instances
     >>> model = sm.mil.HierMIL(epochs=2, progress=False).fit(bags)
     >>> list(model.attribute(bags))
-    ['bag', 'attention', 'contribution']
+    ['bag', 'attention', 'contribution_1']
     >>> model.samples(bags).obsm["attention_by_group"].shape  # (n_bags, n_types)
     (20, 3)
     """

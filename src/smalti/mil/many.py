@@ -7,7 +7,6 @@ alone, among others, and in another process.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 
@@ -70,8 +69,6 @@ def fit_many(
     [0, 1, 0, 1]
     """
     bags.check()
-    if bags.task is not None:  # a small part may not say of which kind the target is
-        bags = dataclasses.replace(bags, kind=bags.task.kind)
     jobs = [(clone(m).set_params(progress=False), np.asarray(i)) for m, i in jobs]
     n_jobs = jobs_for((m for m, _ in jobs), n_jobs)
     fitted: dict[int, Method] = {}

@@ -59,7 +59,7 @@ class MixMIL(NetworkMethod):
     >>> model.predict(bags).shape
     (20,)
     >>> list(model.attribute(bags))
-    ['bag', 'attention', 'contribution']
+    ['bag', 'attention', 'contribution_1']
     """
 
     name: ClassVar[str] = "mixmil"

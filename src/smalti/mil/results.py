@@ -39,6 +39,7 @@ class Fitted(Protocol):
 
 
 PER_CLASS = ("attention", "contribution", "score")  # attributions that may have a column per class
+_SIGNED = ("contribution", "score")  # those that speak for a class
 
 
 def instance_frame(model: Fitted, bags: Bags) -> pd.DataFrame:
@@ -63,9 +64,9 @@ def cell_tables(
     obs, obsm = {}, {}
     for name, values in instance.items():
         column, values = f"{key}_{name}", _one_score(model, values)
-        names = _names(model, name, values.shape[1])
+        names = [c.replace("/", "_") for c in _names(model, name, values.shape[1])]  # a slash nests
         if len(names) == 1:
-            obs[column] = bags.scatter(values[:, 0], n)
+            obs[f"{key}_{names[0]}"] = bags.scatter(values[:, 0], n)
             continue
         columns = [c.removeprefix(f"{name}_") for c in names]
         obsm[column] = pd.DataFrame(bags.scatter(values, n), columns=columns)
@@ -113,6 +114,10 @@ def note(model: Fitted, scores: Scores | None = None, label: str | None = None) 
         "training_digest": model.digest_, "model": model_digest(model),
         "target": str(model.task_.column), "reference": model.reference,
     }  # fmt: skip
+    if model.task_.is_classifier:
+        told["classes"] = list(map(str, model.task_.classes))
+    if model.task_.positive is not None:
+        told["positive"] = str(model.task_.positive)
     if scores is None:
         return told
     row = row_of(model, scores, label)
@@ -125,14 +130,19 @@ def row_of(model: Any, scores: Scores, label: str | None = None) -> str:
     Raises
     ------
     InputError
-        If the comparison is of another target, no row has its settings, or several have and their
-        seeds do not tell them apart.
+        If the comparison is of another target or positive class, no row has its settings, or
+        several have and their seeds do not tell them apart.
     """
     asked = getattr(scores, "task", None)
     if asked is not None and (asked.column or "target") != model.task_.column:
         raise InputError(
             f"this comparison is of {asked.column!r}, the model predicts {model.task_.column!r}: "
             "give the comparison of its own target."
+        )
+    if asked is not None and asked.positive != model.task_.positive:
+        raise InputError(
+            f"in this comparison {asked.positive!r} is positive, in the model "
+            f"{model.task_.positive!r}: give the comparison of the same positive class."
         )
     if label is not None:
         return label
@@ -160,8 +170,9 @@ def _one_score(model: Fitted, values: np.ndarray) -> np.ndarray:
 
 
 def _names(model: Fitted, name: str, width: int) -> list[str]:
-    """Names of the columns of an attribution: of the classes where it has one for each."""
+    """Names of the columns of an attribution: of the classes that they are for."""
     if width == 1:
-        return [name]
+        positive = model.task_.positive
+        return [name if positive is None or name not in _SIGNED else f"{name}_{positive}"]
     each = name in PER_CLASS and width == len(model.task_.classes)
     return [f"{name}_{c}" for c in (model.task_.classes if each else range(width))]

@@ -80,7 +80,8 @@ def plot_roc(predictions: pd.DataFrame, *, title: str | None = None, most: int =
     Returns
     -------
     Figure
-        Share of positive bags found over share of negative bags falsely called.
+        Share of bags of the positive class found over share of the others falsely called so; the
+        axes name both classes.
 
     Raises
     ------
@@ -92,7 +93,7 @@ def plot_roc(predictions: pd.DataFrame, *, title: str | None = None, most: int =
     columns = [c for c in predictions if str(c).startswith("p_")]
     if len(columns) != 2 or "true" not in predictions:
         raise InputError("a ROC curve needs a binary task: columns true and two of p_CLASS.")
-    positive = columns[1].removeprefix("p_")
+    negative, positive = (c.removeprefix("p_") for c in columns)
     curves = {}
     for method, part in predictions.groupby("method", sort=False):
         one = part.groupby("bag", sort=False).agg(true=("true", "first"), p=(columns[1], "mean"))
@@ -109,8 +110,8 @@ def plot_roc(predictions: pd.DataFrame, *, title: str | None = None, most: int =
         axes.plot(fall_out, recall, color=COLOURS[i % len(COLOURS)], ls=_DASHES[i % 4],
                   drawstyle="steps-post", label=f"{method}  {area:.3f}")  # fmt: skip
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal",
-             xlabel="share of negative bags called positive",
-             ylabel="share of positive bags found")  # fmt: skip
+             xlabel=f"share of bags of '{negative}' called '{positive}'",
+             ylabel=f"share of bags of '{positive}' found")  # fmt: skip
     axes.grid(color=PALE, lw=0.7)
     head = "AUROC of the pooled test bags"
     if len(ranked) > most:

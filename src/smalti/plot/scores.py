@@ -80,6 +80,7 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
     """
     metric = metric or comparison.metrics[0]
     label, chance = NAMES.get(metric, (metric, None))
+    label += _of_class(comparison, metric)
     table = comparison.summary(metric).query("metric == @metric and n_folds > 0 and n_failed == 0")
     figure, axes = new(6.8, 0.36 * len(table) + 1.25)
     rng = np.random.default_rng(0)
@@ -110,3 +111,9 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
     says = fill(comparison.headline(metric), 74)
     figure.suptitle(says, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
     return figure
+
+
+def _of_class(comparison: Scores, metric: str) -> str:
+    """The class that a metric is of, where it would be another number for the other class."""
+    positive = getattr(getattr(comparison, "task", None), "positive", None)
+    return f" of '{positive}'" if metric == "average_precision" and positive is not None else ""
