@@ -78,6 +78,12 @@ class TileView:
         extent = np.array([[i.width, i.height] for i in self.images])[self.of]
         return np.asarray(((corners < 0) | (corners + side > extent)).any(1))
 
+    def away(self) -> np.ndarray:
+        """(n,) bool: tiles that lie outside their picture as a whole."""
+        corners, side = self.corners, self.side[self.of][:, None]
+        extent = np.array([[i.width, i.height] for i in self.images])[self.of]
+        return np.asarray(((corners + side <= 0) | (corners >= extent)).any(1))
+
     def read(self, start: int, stop: int) -> np.ndarray:
         """Tiles ``start:stop``, (stop - start, 3, size, size) uint8 RGB."""
         stop = min(stop, len(self.of))
