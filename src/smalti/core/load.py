@@ -20,6 +20,7 @@ from smalti.core.identity import identity
 from smalti.core.needs import meet
 from smalti.core.registry import class_of, own
 from smalti.core.save import MORE, NOTE, STEPS, WEIGHTS, digest_of
+from smalti.core.scale import TileScale
 from smalti.errors import InputError
 from smalti.preprocess import from_state
 from smalti.task import Task
@@ -129,6 +130,7 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
         method.feature_names_in_ = np.asarray(names, dtype=object)
     if method.task_.is_classifier:
         method.classes_ = np.asarray(method.task_.classes)
+    method.tile_scale_ = TileScale.of_note(note.get("tile_scale"))
     method.digest_, method.origin_ = note["training_digest"], note["origin"]
     method.identity_ = note.get("identity") or identity(method)  # older files do not say it
     method.history_ = pd.DataFrame(note["history"])

@@ -152,6 +152,8 @@ def tile_pixels(bags: Bags, view: View) -> np.ndarray:
     if hasattr(view, "rows") and hasattr(view, "base"):
         view, rows = view.base, view.rows
     if not hasattr(view, "images"):
+        if "tile_um_per_px" in bags.bag:  # of files that may be resized when they are read
+            return bags.bag["tile_um_per_px"].to_numpy(float)[bags.index]
         return slide
     return slide * view.side[view.of[rows]] / view.size
 
