@@ -130,9 +130,8 @@ def test_every_way_to_cut_tiles_is_an_option(verb):
 
     asked = set(inspect.signature(sm.read_slides).parameters) - OWN
     assert asked == set(CUT)
-    known = {
-        p.name for p in typer.main.get_command(app).commands["expression"].commands[verb].params
-    }
+    group = typer.main.get_command(app).commands["expression"]
+    known = {option.name for option in group.commands[verb].params}
     # how long and how large tiles are is the model's to say
     assert asked - known == ({"tile_um", "tile_px", "size"} if verb == "predict" else set())
 

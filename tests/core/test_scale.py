@@ -222,6 +222,20 @@ def test_patients_from_tiles_too(root):
         model.predict(dataclasses.replace(fine, x={"X_c": fine.x["X_c"]}))
 
 
+def test_a_net_that_makes_features(root):
+    model = sm.features.SelfSupervised.example().set_params(epochs=1, progress=False)
+    model.fit(slides(root, "mid"))
+    fine = slides(root, "fine", tile_um=None, tile_px=40)
+    cut = said(lambda: model.recut(fine))[0]
+    got, notes = said(lambda: model.transform(fine))
+    assert len(notes) == 1
+    np.testing.assert_allclose(got, model.transform(cut), atol=1e-5)
+    bags, notes = said(lambda: sm.features.extract(fine, model, progress=False))
+    assert len(notes) == 1
+    np.testing.assert_allclose(bags.view()[1], got, atol=2e-3)
+    np.testing.assert_allclose(bags.bag["tile_um"], 16)
+
+
 def test_what_was_measured_has_no_scale(root):
     mid, coarse = slides(root, "mid"), slides(root, "coarse")
     model = sm.expression.NeighbourMean(progress=False).fit(mid)

@@ -110,6 +110,9 @@ def extract(
         )
     made = make_encoder(encoder, weights=weights, precision=precision, device=device,
                         n_jobs=n_jobs, seed=seed)  # fmt: skip
+    if hasattr(made, "recut"):  # a net that was trained on tiles of one scale
+        bags = made.recut(bags)
+        view = bags.x[tiles]
     if flips == "mean" and getattr(made, "placed", False):
         raise InputError(
             f"{made.name!r} says where things are in a tile, which a mean over flips blurs: take "
