@@ -323,6 +323,9 @@ def test_implausible_spacing(cohort):
     assert len(bags.notes) == 3
     assert "expected 200 µm" in bags.notes[0]
     assert not read(table, images=images, slide="slide", pitch_um=100).notes
+    for um, plausible in ((0.16, True), (0.32, True), (0.18, True), (0.24, False), (0.04, True)):
+        bags = read(table, images=images, slide="slide", um_per_px=um)  # 8, 16, 9, 12 and 2 µm
+        assert len(bags.notes) == (0 if plausible else 3)
     table.obs = table.obs.drop(columns="um_per_px")
     bags = read(table, images=images, slide="slide", pitch_um=100)
     np.testing.assert_allclose(bags.bag["um_per_px"], 2)
@@ -637,14 +640,14 @@ def spatial_data(seed=0, n=12):
 
 def test_pixels_that_are_not_square(tmp_path):
     file = tmp_path / "o.ome.tif"
-    for y, um in ((0.5, 0.5), (0.505, 0.5025), (1.0, None)):
+    for y, um in ((0.5, 0.5), (0.505, 0.5025), (0.52, None), (1.0, None)):
         tifffile.imwrite(file, draw(0), photometric="rgb", metadata={
             "axes": "YXS", "PhysicalSizeX": 0.5, "PhysicalSizeY": y})  # fmt: skip
         if um is not None:
             assert read(file).bag["um_per_px"].iloc[0] == pytest.approx(um)
             continue
         with pytest.raises(
-            InputError, match=r"o\.ome\.tif of slide 'o' .* a pixel has 0\.5 x 1 µm"
+            InputError, match=r"o\.ome\.tif of slide 'o' .* a pixel has 0\.5 x (0\.52|1) µm"
         ):
             read(file)
         assert read(file, um_per_px=0.5).bag["um_per_px"].iloc[0] == 0.5
@@ -987,6 +990,9 @@ def test_read_tiles(competition):
     assert (bags.bag["tile_um"] == 16).all()
     half = sm.read_tiles(folder, folder / "train.csv", slide="slide_name", um_per_px=0.5, size=16)
     assert (half.bag["tile_um_per_px"] == 1).all()
+    from smalti.features.extraction import tile_pixels
+
+    assert (tile_pixels(half, half.x["tile"]) == 1).all()  # of the tile as it is read
     test = sm.read_tiles(folder, folder / "test.csv")
     assert "counts" not in test.x
     assert list(test.bag.index) == ["tiles"]
