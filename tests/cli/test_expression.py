@@ -113,3 +113,74 @@ def test_what_cannot_work_is_one_red_line(folder, tmp_path, monkeypatch, words, 
     assert says in out.output
     assert "Traceback" not in out.output
     assert not (tmp_path / "m").exists()
+
+
+OWN = {"source", "images", "slide", "donor", "label", "kind", "table", "quality", "progress"}
+
+
+@pytest.mark.parametrize("verb", ["fit", "predict", "compare"])
+def test_every_way_to_cut_tiles_is_an_option(verb):
+    """What an error of ``read_slides`` recommends can be said here too."""
+    import inspect
+
+    import typer
+
+    import smalti as sm
+    from smalti.cli.slides import CUT
+
+    asked = set(inspect.signature(sm.read_slides).parameters) - OWN
+    assert asked == set(CUT)
+    group = typer.main.get_command(app).commands["expression"]
+    known = {option.name for option in group.commands[verb].params}
+    # how long and how large tiles are is the model's to say
+    assert asked - known == ({"tile_um", "tile_px", "size"} if verb == "predict" else set())
+
+
+@pytest.fixture(scope="module")
+def small(folder, tmp_path_factory):
+    """A model fitted on two slides at 1 µm per pixel, of tiles of 64 px."""
+    root = tmp_path_factory.mktemp("small")
+    table = ad.read_h5ad(folder / "spots.h5ad")
+    table = table[table.obs["slide"].isin(["S0", "S1"])].copy()
+    table.obsm["spatial"] = table.obs[["x_px", "y_px"]].to_numpy() / 7  # of another picture
+    table.layers["more"] = table.X * 2
+    table.write_h5ad(root / "spots.h5ad")
+    fitted = run("expression", "fit", "fine_tune", root / "spots.h5ad", "--images", folder, *READ,
+                 "--xy", "x_px, y_px", "--counts", "layers/more", "--edge", "drop", "--pitch-um",
+                 "100", "--tissue-min", "0", "--unlisted", "error", "--tiles", "spots",
+                 "--size", "32", "--epochs", "1", "--set", "width=8", "--genes", "3",
+                 "--out", root / "m")  # fmt: skip
+    assert fitted.exit_code == 0, fitted.output
+    return root
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [((), "how long these tiles are is not known"),
+     (("--um-per-px", "1", "--edge", "pad"), None),
+     (("--um-per-px", "2", "--pitch-um", "200"), "are cut anew to match")],
+)  # fmt: skip
+def test_a_pixel_is_a_length(folder, small, tmp_path, more, says):
+    from smalti.cli import _told
+
+    _told.clear()
+    done = run("expression", "predict", small / "m", small / "spots.h5ad", "--images", folder,
+               "--slide", "slide", *more, "--out", tmp_path / "p.h5ad")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    notes = [line for line in done.output.splitlines() if "was fitted on tiles of 64 µm" in line]
+    assert len(notes) == (says is not None)
+    assert says is None or says in notes[0]
+    table = ad.read_h5ad(tmp_path / "p.h5ad")
+    twice = ad.read_h5ad(small / "spots.h5ad")[table.obs_names, table.var_names].layers["more"]
+    assert (table.layers["measured"] > 0).sum() == twice.nnz
+    assert "64 µm" in table.uns["fine_tune"]["tiles"]
+
+
+def test_positions_that_disagree_need_xy(folder, small, tmp_path):
+    words = ("expression", "fit", "ridge", small / "spots.h5ad", "--images", folder, *READ)
+    done = run(*words, "--out", tmp_path / "m")
+    assert done.exit_code == 2
+    assert "xy='spatial'" in done.output
+    done = run(*words, "--out", tmp_path / "m", "--xy", "nowhere")
+    assert done.exit_code == 2
+    assert "obsm['nowhere']" in done.output

@@ -184,7 +184,42 @@ def test_off_the_edge(cohort):
     np.testing.assert_array_equal(one[:, :, :17], tile(pictures["B"], 305, 100))
     assert (one[:, :, 17:] == 255).all()
     table.obs[["x_px", "y_px"]] *= 5
-    with pytest.raises(InputError, match="most spots themselves lie outside"):
+    with pytest.raises(InputError, match="7 spots themselves lie outside"):
+        read(table[table.obs["slide"] == "C"], images=images, slide="slide")
+    with pytest.raises(InputError, match=r"no tile of slide 'C' is left of 7: all leave C\.png"):
+        read(table[table.obs["slide"] == "C"], images=images, slide="slide", edge="drop")
+
+
+@pytest.mark.parametrize("place", [[5000, 100], [-40, 100], [100, 272]])
+def test_a_spot_outside_is_never_white(cohort, place):
+    table, images, _ = cohort
+    table.obs.loc["B_3", ["x_px", "y_px"]] = place
+    said = r"slide 'B': 1 of 9 tiles leave the picture and are left out. 1 spots themselves lie"
+    for edge in ("pad", "drop"):
+        with pytest.warns(UserWarning, match=said):
+            bags = sm.read_slides(table, images=images, slide="slide", tile_px=SIDE, edge=edge)
+        assert "B_3" not in bags.instance.index
+        assert bags.n_instances == 27
+    with pytest.raises(InputError, match=r"1 spots themselves lie outside: .* edge='drop'"):
+        read(table, images=images, slide="slide")
+
+
+def test_two_positions_that_disagree(cohort):
+    table, images, pictures = cohort
+    xy = table.obs[["x_px", "y_px"]].to_numpy()
+    table.obsm["spatial"] = xy + 0.4  # rounded
+    check_tiles(read(table, images=images, slide="slide"), pictures)
+    table.obsm["spatial"] = xy / 10  # of a small picture
+    name = table.obs_names[0]
+    said = rf"two positions of 28 of 28 spots \(first: '{name}'\): obs x_px, y_px says .*, obsm\["
+    with pytest.raises(InputError, match=said + r"'spatial'\] .*xy='spatial'"):
+        read(table, images=images, slide="slide")
+    check_tiles(read(table, images=images, slide="slide", xy=("x_px", "y_px")), pictures)
+    got = read(table, images=images, slide="slide", xy="spatial", edge="pad")
+    assert got.instance["x_px"].max() < 31
+    del table.obsm["spatial"]
+    table.obs["imagecol"], table.obs["imagerow"] = xy[:, 1], xy[:, 0]
+    with pytest.raises(InputError, match="obs imagecol, imagerow"):
         read(table, images=images, slide="slide")
 
 
@@ -288,6 +323,9 @@ def test_implausible_spacing(cohort):
     assert len(bags.notes) == 3
     assert "expected 200 µm" in bags.notes[0]
     assert not read(table, images=images, slide="slide", pitch_um=100).notes
+    for um, plausible in ((0.16, True), (0.32, True), (0.18, True), (0.24, False), (0.04, True)):
+        bags = read(table, images=images, slide="slide", um_per_px=um)  # 8, 16, 9, 12 and 2 µm
+        assert len(bags.notes) == (0 if plausible else 3)
     table.obs = table.obs.drop(columns="um_per_px")
     bags = read(table, images=images, slide="slide", pitch_um=100)
     np.testing.assert_allclose(bags.bag["um_per_px"], 2)
@@ -314,7 +352,7 @@ def test_damaged_images_are_named(cohort, name):
 GENES = ["G1", "G2", "G2", "G3"]
 
 
-def visium(folder, *, seed=0, h5=True, header=True, n=12, antibody=False):
+def visium(folder, *, seed=0, h5=True, header=True, n=12, antibody=False, old=False, packed=True):
     """A folder as Space Ranger writes it: counts by (full-resolution) position, hires at 1:4."""
     import h5py
 
@@ -337,7 +375,15 @@ def visium(folder, *, seed=0, h5=True, header=True, n=12, antibody=False):
     name = "tissue_positions.csv" if header else "tissue_positions_list.csv"
     table.to_csv(spatial / name, index=False, header=header)
     matrix = sp.csc_matrix(counts.T)
-    if h5:
+    if h5 and old:
+        with h5py.File(folder / "filtered_feature_bc_matrix.h5", "w") as file:
+            part = file.create_group("GRCh38")
+            for key in ("data", "indices", "indptr"):
+                part[key] = getattr(matrix, key)
+            part["shape"], part["barcodes"] = matrix.shape, np.array(barcodes[:n], dtype="S")
+            part["genes"] = np.array([f"ENSG{i}" for i in range(len(names))], dtype="S")
+            part["gene_names"] = np.array(names, dtype="S")
+    elif h5:
         with h5py.File(folder / "filtered_feature_bc_matrix.h5", "w") as file:
             part = file.create_group("matrix")
             for key in ("data", "indices", "indptr"):
@@ -352,13 +398,15 @@ def visium(folder, *, seed=0, h5=True, header=True, n=12, antibody=False):
         mtx = folder / "filtered_feature_bc_matrix"
         mtx.mkdir()
         mmwrite(mtx / "matrix.mtx", matrix)
-        with gzip.open(mtx / "matrix.mtx.gz", "wb") as file:
-            file.write((mtx / "matrix.mtx").read_bytes())
-        (mtx / "matrix.mtx").unlink()
-        rows = [f"ENSG{i}\t{g}\t{k}" for i, (g, k) in enumerate(zip(names, kinds, strict=True))]
-        for stem, lines in (("features.tsv.gz", rows), ("barcodes.tsv.gz", barcodes[:n])):
-            with gzip.open(mtx / stem, "wt") as file:
-                file.write("\n".join(lines) + "\n")
+        rows = [f"ENSG{i}\t{g}" + f"\t{k}" * (not old)
+                for i, (g, k) in enumerate(zip(names, kinds, strict=True))]  # fmt: skip
+        stem = "genes.tsv" if old else "features.tsv"
+        (mtx / stem).write_text("\n".join(rows) + "\n")
+        (mtx / "barcodes.tsv").write_text("\n".join(barcodes[:n]) + "\n")
+        for file in list(mtx.iterdir()) if packed else ():
+            with gzip.open(f"{file}.gz", "wb") as out:
+                out.write(file.read_bytes())
+            file.unlink()
     return counts[:, : len(GENES)], barcodes[:n], small
 
 
@@ -383,6 +431,95 @@ def test_visium(tmp_path, h5, header):
     assert bags.bag["um_per_px"].iloc[0] == pytest.approx(2)
     bags = read(folder, um_per_px=0.1)
     assert any("its spots are 20 µm apart, expected 100 µm" in n for n in bags.notes)
+
+
+@pytest.mark.parametrize("how", [{"h5": True}, {"h5": False, "packed": False}, {"h5": False}])
+def test_visium_counts_of_version_2(tmp_path, how):
+    """Genome groups with gene_names; genes.tsv, packed or not."""
+    counts, barcodes, _ = visium(tmp_path / "s", old=True, **how)
+    bags = read(tmp_path / "s")
+    assert bags.features["counts"] == ("G1", "G2", "G2-1", "G3")
+    order = [barcodes.index(i.removeprefix("s_")) for i in bags.instance.index]
+    np.testing.assert_array_equal(bags.x["counts"].toarray(), counts[order])
+
+
+def test_visium_of_two_genomes(tmp_path):
+    import h5py
+
+    counts, barcodes, _ = visium(tmp_path / "s", old=True)
+    file = tmp_path / "s" / "filtered_feature_bc_matrix.h5"
+    with h5py.File(file, "a") as data:
+        data.copy("GRCh38", "mm10")
+        del data["mm10/gene_names"]
+        data["mm10/gene_names"] = np.array([f"m{g}" for g in GENES], dtype="S")
+    bags = read(tmp_path / "s")
+    assert bags.features["counts"] == ("G1", "G2", "G2-1", "G3", "mG1", "mG2", "mG2-1", "mG3")
+    order = [barcodes.index(i.removeprefix("s_")) for i in bags.instance.index]
+    np.testing.assert_array_equal(bags.x["counts"].toarray(), np.tile(counts[order], 2))
+    with h5py.File(file, "a") as data:
+        data["mm10/barcodes"][0] = b"another"
+    with pytest.raises(
+        InputError, match="holds GRCh38, mm10, and not a matrix, nor genomes of the"
+    ):
+        read(tmp_path / "s")
+
+
+@pytest.mark.parametrize("h5", [True, False])
+def test_visium_counts_that_lack_names(tmp_path, h5):
+    import h5py
+
+    visium(tmp_path / "s", h5=h5, packed=False)
+    if h5:
+        with h5py.File(tmp_path / "s" / "filtered_feature_bc_matrix.h5", "a") as data:
+            names = data["matrix/features/name"][:-1]
+            del data["matrix/features/name"]
+            data["matrix/features/name"] = names
+    else:
+        file = tmp_path / "s" / "filtered_feature_bc_matrix" / "features.tsv"
+        file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(InputError, match=r"matrix of 4 genes x 12 spots, but names 3 and 12"):
+        read(tmp_path / "s")
+
+
+def test_visium_without_tissue(tmp_path):
+    visium(tmp_path / "s")
+    positions = tmp_path / "s" / "spatial" / "tissue_positions.csv"
+    table = pd.read_csv(positions)
+    table["in_tissue"] *= np.arange(len(table)) % 2
+    table.to_csv(positions, index=False)
+    with pytest.warns(
+        UserWarning, match=r"of 12 spots with counts do not lie under tissue \(first"
+    ):
+        bags = sm.read_slides(tmp_path / "s", tile_px=SIDE)
+    assert bags.n_instances == table["in_tissue"].sum()
+    assert not any("no position" in n for n in bags.notes)
+    table.assign(in_tissue=0).to_csv(positions, index=False)
+    with pytest.raises(InputError, match="none of the 12 spots with counts lies under tissue"):
+        read(tmp_path / "s")
+    table[:0].to_csv(positions, index=False)
+    with pytest.raises(InputError, match=r"tissue_positions.csv has no spots"):
+        read(tmp_path / "s")
+
+
+def test_visium_hd_says_its_pixels(tmp_path):
+    """Bins of 8 µm: neither their distance nor the pixel is that of Visium."""
+    visium(tmp_path / "s")
+    file = tmp_path / "s" / "spatial" / "scalefactors_json.json"
+    hd = json.loads(file.read_text()) | {"bin_size_um": 8.0, "microns_per_pixel": 0.04}
+    file.write_text(json.dumps(hd))
+    bags = read(tmp_path / "s")
+    assert bags.bag["um_per_px"].iloc[0] == pytest.approx(0.16)  # of the picture at 1:4
+    assert not any("apart" in n for n in bags.notes)  # 50 px of it are 8 µm
+    file.write_text(json.dumps(hd | {"microns_per_pixel": 0.5}))
+    assert any("its spots are 100 µm apart, expected 8 µm" in n for n in read(tmp_path / "s").notes)
+    del hd["microns_per_pixel"]
+    file.write_text(json.dumps(hd))
+    assert read(tmp_path / "s").bag["um_per_px"].iloc[0] == pytest.approx(0.16)
+    assert read(tmp_path / "s", pitch_um=16).bag["um_per_px"].iloc[0] == pytest.approx(0.32)
+    assert read(tmp_path / "s", um_per_px=1.0).bag["um_per_px"].iloc[0] == pytest.approx(4)
+    file.write_text(json.dumps(hd | {"bin_size_um": -8}))
+    with pytest.raises(InputError, match="gives bin_size_um=-8"):
+        read(tmp_path / "s")
 
 
 def test_visium_full_resolution(tmp_path):
@@ -499,6 +636,36 @@ def spatial_data(seed=0, n=12):
     data = SpatialData(images={"decoy": decoy, "he": image}, shapes={"spots": shapes},
                        tables={"table": table})  # fmt: skip
     return data, rgb, order, counts
+
+
+def test_pixels_that_are_not_square(tmp_path):
+    file = tmp_path / "o.ome.tif"
+    for y, um in ((0.5, 0.5), (0.505, 0.5025), (0.52, None), (1.0, None)):
+        tifffile.imwrite(file, draw(0), photometric="rgb", metadata={
+            "axes": "YXS", "PhysicalSizeX": 0.5, "PhysicalSizeY": y})  # fmt: skip
+        if um is not None:
+            assert read(file).bag["um_per_px"].iloc[0] == pytest.approx(um)
+            continue
+        with pytest.raises(
+            InputError, match=r"o\.ome\.tif of slide 'o' .* a pixel has 0\.5 x (0\.52|1) µm"
+        ):
+            read(file)
+        assert read(file, um_per_px=0.5).bag["um_per_px"].iloc[0] == 0.5
+    tifffile.imwrite(tmp_path / "t.tif", draw(0), photometric="rgb",
+                     resolution=(10_000, 20_000), resolutionunit="CENTIMETER")  # fmt: skip
+    with pytest.raises(InputError, match=r"a pixel has 1 x 0\.5 µm"):
+        read(tmp_path / "t.tif")
+
+
+def test_tiles_of_unlike_width_are_said(cohort):
+    table, images, _ = cohort
+    um = {"A": 1.0, "B": 2.0, "C": 1.0}
+    bags = read(table, images=images, slide="slide", um_per_px=um)
+    assert any("tiles are 24 to 48 µm wide" in n for n in bags.notes)
+    assert dict(bags.bag["tile_um"]) == {"A": 24, "B": 48, "C": 24}
+    alike = read(table, images=images, slide="slide", um_per_px=um, tile_px=None, tile_um=48)
+    assert not any("µm wide" in n for n in alike.notes)
+    np.testing.assert_allclose(alike.bag["tile_um_per_px"], 48 / 224)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -635,9 +802,19 @@ def test_legacy(tmp_path):
     assert list(np.diff(bags.offsets)) == [12, 12]
     np.testing.assert_allclose(bags.bag["um_per_px"], 4)  # 50 px are 200 µm
     check_tiles(bags, pictures)
+    assert bags.features["counts"] == ("G1", "G2")
+    said = ("slides list different genes: 2 are in all, 4 in any (not in all: only_A1, only_B2); 2 "
+            "genes that some slide does not list are left out.")  # fmt: skip
+    assert said in bags.notes
+    with pytest.raises(InputError, match=r"only_A1, only_B2\): keep those of all \(unlisted='dr"):
+        read(tmp_path / "st", images=tmp_path / "im", unlisted="error")
+    with pytest.raises(InputError, match="unlisted='no' is none of"):
+        read(tmp_path / "st", images=tmp_path / "im", unlisted="no")
+    bags = read(tmp_path / "st", images=tmp_path / "im", unlisted="zero", pitch_um=100)
+    np.testing.assert_allclose(bags.bag["um_per_px"], 2)
+    assert any("a gene that a slide does not list counts as 0 there" in n for n in bags.notes)
     genes = bags.features["counts"]
     assert genes == ("G1", "G2", "only_A1", "only_B2")
-    assert any("slides list different genes: 2 are in all, 4 in any" in n for n in bags.notes)
     for i, name in enumerate(bags.instance.index):
         slide, spot = name.split("_")
         want = tables[slide].loc[spot].reindex(genes, fill_value=0)
@@ -809,7 +986,13 @@ def test_read_tiles(competition):
     np.testing.assert_array_equal(got, tiles[order].transpose(0, 3, 1, 2))
     np.testing.assert_allclose(bags.x["counts"], genes.to_numpy()[order], rtol=1e-6)
     assert bags.features["counts"] == ("GA", "GB", "GC")
-    assert (bags.bag["um_per_px"] == 0.5).all()
+    assert (bags.bag[["um_per_px", "tile_um_per_px"]] == 0.5).all(None)
+    assert (bags.bag["tile_um"] == 16).all()
+    half = sm.read_tiles(folder, folder / "train.csv", slide="slide_name", um_per_px=0.5, size=16)
+    assert (half.bag["tile_um_per_px"] == 1).all()
+    from smalti.features.extraction import tile_pixels
+
+    assert (tile_pixels(half, half.x["tile"]) == 1).all()  # of the tile as it is read
     test = sm.read_tiles(folder, folder / "test.csv")
     assert "counts" not in test.x
     assert list(test.bag.index) == ["tiles"]
@@ -849,6 +1032,11 @@ def test_ready_tiles_that_do_not_fit(competition):
         bags.x["tile"].read(0, 4)
     save(path, draw(0, 20, 32))
     with pytest.raises(InputError, match=r"1\.png has 32 x 20 px: ready tiles are square"):
+        bags.x["tile"].read(0, 4)
+    save(path, draw(0, 20, 20))
+    bags.x["tile"].read(0, 4)  # resized
+    bags = sm.read_tiles(folder, table, slide="slide_name", um_per_px=0.5)
+    with pytest.raises(InputError, match=r"1\.png has 20 px, others 32: with one um_per_px"):
         bags.x["tile"].read(0, 4)
 
 
@@ -899,7 +1087,7 @@ def test_ready_tiles_in_a_fresh_process(competition):
 
 
 def test_what_many_slides_share_is_said_once():
-    from smalti.io.sections import _fewer
+    from smalti.io.assemble import _fewer
 
     many = [f"slide 'S{i}': {i + 1} of 9 tiles hold no tissue (first: S{i}_a) and are kept."
             for i in range(8)]  # fmt: skip

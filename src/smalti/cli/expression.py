@@ -10,7 +10,24 @@ import typer
 
 from smalti.cli import options
 from smalti.cli.genes import NUnseen, Sets, Unseen, Vectors, hide, names_of, protocol_of, read_sets
-from smalti.cli.slides import genes_of, open_slides
+from smalti.cli.slides import (
+    Counts,
+    Edge,
+    Overlap,
+    PitchUm,
+    Size,
+    TilePx,
+    Tiles,
+    TileUm,
+    TissueMin,
+    UmPerPx,
+    Unlisted,
+    Xy,
+    again,
+    genes_of,
+    open_slides,
+    recipe_of,
+)
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,12 +49,6 @@ Images: TypeAlias = Annotated[
     Path | None, typer.Option(help="Folder of the slides' images, named as the slides are.")
 ]
 Slide: TypeAlias = Annotated[str | None, typer.Option(help="Column that names the slide.")]
-TileUm: TypeAlias = Annotated[float | None, typer.Option(help="Edge of a tile in µm.")]
-TilePx: TypeAlias = Annotated[float | None, typer.Option(help="Edge of a tile in slide pixels.")]
-UmPerPx: TypeAlias = Annotated[
-    float | None, typer.Option(help="µm per pixel of the images, where nothing says it.")
-]
-Size: TypeAlias = Annotated[int | None, typer.Option(help="Pixels of a tile as it is read.")]
 Encoder: TypeAlias = Annotated[
     str | None,
     typer.Option(help="What makes features of tiles: morphology, or a model of timm by name."),
@@ -72,7 +83,15 @@ def fit(
     tile_um: TileUm = None,
     tile_px: TilePx = None,
     um_per_px: UmPerPx = None,
+    pitch_um: PitchUm = None,
     size: Size = None,
+    tiles: Tiles = None,
+    overlap: Overlap = None,
+    tissue_min: TissueMin = None,
+    edge: Edge = None,
+    xy: Xy = None,
+    counts: Counts = None,
+    unlisted: Unlisted = None,
     x: X = None,
     encoder: Encoder = "morphology",
     weights: Weights = None,
@@ -93,6 +112,7 @@ def fit(
     seed: options.Seed = 0,
 ) -> None:
     """Fit a method on slides with measured expression, and save it."""
+    given = dict(locals())
     from smalti.core.registry import make
 
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
@@ -105,8 +125,7 @@ def fit(
     if ensemble is not None:
         model = _ensemble(model, ensemble)
     options.may_replace(out, "model.json")
-    recipe = {"tile_um": tile_um, "tile_px": tile_px, "um_per_px": um_per_px, "size": size,
-              "encoder": None if model.images else encoder, "weights": weights, "x": x}  # fmt: skip
+    recipe = recipe_of(given, encoder=None if model.images else encoder, weights=weights, x=x)
     bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache)
     typer.echo(repr(bags))
     hidden: tuple[str, ...] = ()
@@ -135,6 +154,14 @@ def predict(
     slide: Slide = None,
     donor: options.Donor = None,
     um_per_px: UmPerPx = None,
+    pitch_um: PitchUm = None,
+    tiles: Tiles = None,
+    overlap: Overlap = None,
+    tissue_min: TissueMin = None,
+    edge: Edge = None,
+    xy: Xy = None,
+    counts: Counts = None,
+    unlisted: Unlisted = None,
     cache: Cache = None,
     genes: Annotated[
         str | None,
@@ -157,6 +184,7 @@ def predict(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Predict the expression of tiles with a saved model."""
+    given = dict(locals())
     from smalti.core.load import load
     from smalti.system.files import atomic_write
     from smalti.system.tables import write_table
@@ -171,7 +199,7 @@ def predict(
             f"{model} was not fitted by `smalti expression fit`, so how its tiles were made is not "
             "known: predict in Python."
         )
-    recipe = recipe | ({} if um_per_px is None else {"um_per_px": um_per_px})
+    recipe = again(recipe, given)
     asked = None if genes is None else names_of(genes, "--genes")
     if confidence is not None and not hasattr(fitted, "confidence"):
         raise InputError(f"--confidence: {fitted.name} has no vectors of genes, so no confidence.")
@@ -186,7 +214,8 @@ def predict(
         raise InputError("--genes, --confidence and --abstain need --out FILE.h5ad.")
     if out.suffix == ".h5ad" and (key_added or overwrite):
         raise InputError("--key-added and --overwrite need --out COPY.zarr: .h5ad is a new table.")
-    bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache)
+    bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache,
+                       model=fitted)  # fmt: skip
     typer.echo(repr(bags))
     if out.suffix == ".zarr":
         fitted.write(slides, bags, out=out, key_added=key_added, overwrite=overwrite)
@@ -252,7 +281,15 @@ def compare(
     tile_um: TileUm = None,
     tile_px: TilePx = None,
     um_per_px: UmPerPx = None,
+    pitch_um: PitchUm = None,
     size: Size = None,
+    tiles: Tiles = None,
+    overlap: Overlap = None,
+    tissue_min: TissueMin = None,
+    edge: Edge = None,
+    xy: Xy = None,
+    counts: Counts = None,
+    unlisted: Unlisted = None,
     x: X = None,
     encoder: Encoder = "morphology",
     weights: Weights = None,
@@ -268,6 +305,7 @@ def compare(
     seed: options.Seed = 0,
 ) -> None:
     """Compare methods on donors (or slides) that they were not fitted on."""
+    given = dict(locals())
     from smalti.cli.table import show
     from smalti.comparison.expression import compare_expression
 
@@ -276,8 +314,7 @@ def compare(
     for model in chosen:
         _check(model, model.name)
     options.may_replace(out, "split.json")
-    recipe = {"tile_um": tile_um, "tile_px": tile_px, "um_per_px": um_per_px, "size": size,
-              "encoder": encoder, "weights": weights, "x": x}  # fmt: skip
+    recipe = recipe_of(given, encoder=encoder, weights=weights, x=x)
     bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache)
     labels = [n.strip() for n in methods.split(",") if n.strip()]
     result = compare_expression(

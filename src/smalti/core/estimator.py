@@ -26,6 +26,7 @@ from smalti.core import training
 from smalti.core.fit import Fit, FittedState
 from smalti.core.identity import identity
 from smalti.core.save import save
+from smalti.core.scale import TileScale, at_scale
 from smalti.core.settings import Count, Whole, check_setting
 from smalti.core.stage import Stage
 from smalti.core.store import Store
@@ -153,6 +154,33 @@ class Estimator(BaseEstimator):
         """
         save(self, Path(folder))
 
+    def recut(self, X: Bags) -> Bags:
+        """Slides with tiles as long as those that this model was fitted on, for features of them.
+
+        Parameters
+        ----------
+        X
+            Slides, read from pictures. A method that reads tiles itself does this when it predicts;
+            for one that reads features, cut first: ``features.extract(model.recut(slides))``.
+
+        Returns
+        -------
+        Bags
+            The same where the lengths agree or are not known.
+
+        Raises
+        ------
+        InputError
+            If lengths differ and the tiles are files, or features of them are there already.
+
+        Warns
+        -----
+        UserWarning
+            What is cut anew; lengths that are known on one side only.
+        """
+        check_is_fitted(self)
+        return at_scale(X, self.tile_scale_, self.name)
+
     def _train(
         self, raw: Bags, steps: Any, checkpoint: str | Path | None,
         prepare: Callable[[Bags, np.ndarray, torch.device], Fit],
@@ -205,6 +233,7 @@ class Estimator(BaseEstimator):
         self.digest_ = bags.digest
         self.identity_ = identity(self)  # of the settings that it was fitted with
         self.origin_ = bags.origin
+        self.tile_scale_ = TileScale.of(bags)
         self.features_ = {k: bags.features.get(k) for k in bags.x}
         self.inputs_ = {k: tuple(v.shape[1:]) for k, v in bags.x.items()}
         name, view = bags.view()
@@ -249,6 +278,8 @@ class Estimator(BaseEstimator):
     def _same_views(self, bags: Bags) -> Bags:
         """The views of the training data, their features in the same order, or an error."""
         check_is_fitted(self)
+        if not getattr(self, "oracle", False):  # what was measured knows no pixels
+            bags = at_scale(bags, self.tile_scale_, self.name, self.features_)
         views, present = {}, {}
         for name, names in self.features_.items():
             if len(self.features_) == len(bags.x) == 1:

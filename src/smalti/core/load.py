@@ -20,6 +20,7 @@ from smalti.core.identity import identity
 from smalti.core.needs import meet
 from smalti.core.registry import class_of, own
 from smalti.core.save import MORE, NOTE, STEPS, WEIGHTS, digest_of
+from smalti.core.scale import TileScale
 from smalti.core.seen import Seen
 from smalti.errors import InputError
 from smalti.preprocess import from_state
@@ -132,6 +133,7 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
         method.classes_ = method.task_.sorted_classes
     if note.get("seen"):  # older files do not say it
         method.seen_ = Seen(**{k: tuple(v) for k, v in note["seen"].items()})
+    method.tile_scale_ = TileScale.of_note(note.get("tile_scale"))
     method.digest_, method.origin_ = note["training_digest"], note["origin"]
     method.identity_ = note.get("identity") or identity(method)  # older files do not say it
     method.history_ = pd.DataFrame(note["history"])

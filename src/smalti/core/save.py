@@ -88,6 +88,7 @@ def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         "decoded": getattr(method, "decoded_", None),
         "training_digest": method.digest_,
         "seen": dataclasses.asdict(method.seen_) if hasattr(method, "seen_") else None,
+        "tile_scale": method.tile_scale_ and dataclasses.asdict(method.tile_scale_),
         "identity": method.identity_,
         "origin": None if method.origin_ is None else dict(method.origin_),
         "history": method.history_.to_dict("records"),

@@ -177,10 +177,11 @@ class ExpressionOutput(Estimator):
     def note(self) -> dict[str, Any]:
         """Settings and where they come from, as ``uns`` holds them."""
         settings = {k: v for k, v in self.get_params(deep=False).items() if v is not None}
+        tiles = {} if self.tile_scale_ is None else {"tiles": str(self.tile_scale_)}
         return {
             "settings": json.loads(json.dumps(settings, default=str)),
             "training_digest": self.digest_, "model": model_digest(self),
-            "reference": self.reference,
+            "reference": self.reference, **tiles,
         }  # fmt: skip
 
 

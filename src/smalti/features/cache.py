@@ -69,7 +69,7 @@ def tiles_digest(view: Any, start: int, stop: int) -> str:
     if not hasattr(base, "images"):
         data = np.ascontiguousarray(read_rows(view, start, stop))
         return hashlib.sha256(f"{data.shape} {data.dtype}".encode() + data.tobytes()).hexdigest()
-    sha = hashlib.sha256(f"{base.size} {base.pad}".encode())
+    sha = hashlib.sha256(base.how.encode())
     for image in np.unique(base.of[rows]):
         own = rows[base.of[rows] == image]
         sha.update(base.images[image].digest().encode())

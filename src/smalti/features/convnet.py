@@ -64,8 +64,7 @@ class SelfSupervised(Estimator):
 
     def transform(self, X: Bags) -> np.ndarray:
         """(n_tiles, width) float32."""
-        check_is_fitted(self)
-        bags = self._tiles(X)
+        bags = self.recut(self._tiles(X))
         store = self._store(bags, torch.device("cpu"))
         network, parts = self.network_.cpu().eval(), []
         with torch.inference_mode():
@@ -128,7 +127,7 @@ class FittedEncoder:
 
     def __init__(self, model: SelfSupervised) -> None:
         self.network = model.network_.cpu().eval()
-        self.name = model.name
+        self.name, self.recut = model.name, model.recut
         self.features = tuple(f"{model.name}_{i}" for i in range(model.width))
         settings = {k: v for k, v in model.get_params().items() if k != "progress"}
         self.identity = f"{settings} {model.digest_}"

@@ -110,6 +110,9 @@ def extract(
         )
     made = make_encoder(encoder, weights=weights, precision=precision, device=device,
                         n_jobs=n_jobs, seed=seed)  # fmt: skip
+    if hasattr(made, "recut"):  # a net that was trained on tiles of one scale
+        bags = made.recut(bags)
+        view = bags.x[tiles]
     if flips == "mean" and getattr(made, "placed", False):
         raise InputError(
             f"{made.name!r} says where things are in a tile, which a mean over flips blurs: take "
@@ -152,6 +155,8 @@ def tile_pixels(bags: Bags, view: View) -> np.ndarray:
     if hasattr(view, "rows") and hasattr(view, "base"):
         view, rows = view.base, view.rows
     if not hasattr(view, "images"):
+        if "tile_um_per_px" in bags.bag:  # of files that may be resized when they are read
+            return bags.bag["tile_um_per_px"].to_numpy(float)[bags.index]
         return slide
     return slide * view.side[view.of[rows]] / view.size
 

@@ -73,27 +73,66 @@ def unique_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def stack_counts(
-    tables: Sequence[sp.csr_matrix], genes: Sequence[tuple[str, ...]]
+    tables: Sequence[sp.csr_matrix], genes: Sequence[tuple[str, ...]], unlisted: str = "drop"
 ) -> tuple[sp.csr_matrix, tuple[str, ...], str | None]:
-    """Counts of all slides on the genes of any, and a note where they differ.
+    """Counts of all slides on one list of genes, and a note where their lists differ.
 
-    Each table is (n_tiles, its genes), together (n, n_genes). A gene that a slide does not list
-    was not seen there: zero.
+    A gene that a slide does not list was not measured there, which is no zero.
+
+    Parameters
+    ----------
+    tables
+        Counts of each slide, (n_tiles, its genes).
+    genes
+        The genes of each slide.
+    unlisted
+        What becomes of a gene that some slide does not list: "drop", "zero" or "error".
+
+    Returns
+    -------
+    csr_matrix
+        (n, n_genes) of all slides.
+    tuple of str
+        The genes, in the order in which they are first named.
+    str or None
+        The note.
+
+    Raises
+    ------
+    InputError
+        If lists differ and ``unlisted`` is "error", or no gene is in all of them.
     """
     if all(g == genes[0] for g in genes):
         return sp.vstack(tables, format="csr"), genes[0], None
-    index = pd.Index(pd.unique(np.concatenate([np.array(g, dtype=object) for g in genes])))
+    union = pd.Index(pd.unique(np.concatenate([np.array(g, dtype=object) for g in genes])))
     common = set(genes[0]).intersection(*genes[1:])
-    out = []
-    for table, names in zip(tables, genes, strict=True):
-        place = index.get_indexer(pd.Index(names))
-        moved = sp.csr_matrix(
-            (table.data, place[table.indices], table.indptr), shape=(table.shape[0], len(index))
-        )
-        moved.sort_indices()
-        out.append(moved)
-    note = (
-        f"slides list different genes: {len(common):,} are in all, {len(index):,} in any; a gene "
-        "that a slide does not list counts as 0 there."
+    some = [g for g in union if g not in common]
+    few = ", ".join(map(str, some[:5])) + ", ..." * (len(some) > 5)
+    said = (
+        f"slides list different genes: {len(common):,} are in all, {len(union):,} in any "
+        f"(not in all: {few})"
     )
-    return sp.vstack(out, format="csr"), tuple(map(str, index)), note
+    if not common and unlisted != "zero":
+        raise InputError(f"{said}: do some name symbols, others Ensembl ids? Name them alike.")
+    if some and unlisted == "error":
+        raise InputError(
+            f"{said}: keep those of all (unlisted='drop'), or take a gene that a slide does not "
+            "list for 0 there (unlisted='zero')."
+        )
+    end = (f"{len(some):,} genes that some slide does not list are left out." if unlisted == "drop"
+           else "a gene that a slide does not list counts as 0 there.")  # fmt: skip
+    kept = union if unlisted == "zero" else pd.Index([g for g in union if g in common])
+    out = [_on(table, names, kept) for table, names in zip(tables, genes, strict=True)]
+    return sp.vstack(out, format="csr"), tuple(map(str, kept)), f"{said}; {end}" if some else None
+
+
+def _on(table: sp.csr_matrix, names: Sequence[str], genes: pd.Index) -> sp.csr_matrix:
+    """A table whose columns are ``names`` on the columns ``genes``; 0 where it has none."""
+    own = pd.Index(names)
+    known = np.flatnonzero(own.isin(genes))
+    part = table[:, known]
+    place = genes.get_indexer(own[known])
+    moved = sp.csr_matrix((part.data, place[part.indices], part.indptr),
+                          shape=(table.shape[0], len(genes)))  # fmt: skip
+    moved.sort_indices()
+    return moved

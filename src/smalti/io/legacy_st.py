@@ -36,8 +36,9 @@ def section_files(source: Path) -> dict[str, dict[str, Path]]:
 
 
 def legacy_sections(
-    files: dict[str, dict[str, Path]], *, images: Any, um_per_px: Any, notes: list[str]
-) -> list[Section]:
+    files: dict[str, dict[str, Path]], *, images: Any, um_per_px: Any, pitch_um: float | None,
+    notes: list[str],
+) -> list[Section]:  # fmt: skip
     """Sections of the arrays.
 
     Parameters
@@ -47,8 +48,8 @@ def legacy_sections(
         y, pixel_x, pixel_y (and selected)}.
     images
         Pictures by slide name.
-    um_per_px
-        Where known; else from the spots, 200 µm apart.
+    um_per_px, pitch_um
+        Where the user says so; else from the spots, 200 µm apart.
     notes
         Gets warnings.
 
@@ -88,7 +89,7 @@ def legacy_sections(
         out.append(Section(
             name, pictures[name], spots[["pixel_x", "pixel_y"]].to_numpy(float),
             obs.drop(columns=["pixel_x", "pixel_y"]), matrix, unique, stated(um_per_px, name),
-            _PITCH,
+            pitch_um or _PITCH,
         ))  # fmt: skip
     return out
 

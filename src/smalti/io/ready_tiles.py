@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from smalti.io.counts import unique_names
 from smalti.system.extras import need
 from smalti.tiles.image import resize
 from smalti.tiles.open import open_image
+from smalti.tiles.ranges import Range
 
 
 class FileTiles:
@@ -28,12 +31,19 @@ class FileTiles:
         One picture per tile.
     size
         Pixels of a tile's edge as it is read.
+    width
+        Pixels of the edge of every file, where it must be one: a pixel has a length then.
     """
 
-    def __init__(self, files: Sequence[Path], size: int) -> None:
-        self.files, self.size = list(files), size
+    def __init__(self, files: Sequence[Path], size: int, width: int | None = None) -> None:
+        self.files, self.size, self.width = list(files), size, width
         self.shape = (len(self.files), 3, size, size)
         self.dtype: np.dtype[Any] = np.dtype(np.uint8)
+
+    @cached_property
+    def range(self) -> Range:
+        """Of all tiles: alone, a dark one would be taken for one of fewer bits."""
+        return max((open_image(file).range for file in self.files), key=lambda r: r.full)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Tiles ``start:stop``, (stop - start, 3, size, size) uint8 RGB."""
@@ -50,6 +60,13 @@ class FileTiles:
             raise InputError(
                 f"{file} has {image.width} x {image.height} px: ready tiles are square."
             )
+        if self.width not in (None, image.width):
+            raise InputError(
+                f"{file} has {image.width} px, others {self.width}: with one um_per_px all tiles "
+                "have as many."
+            )
+        if not image.whole_bytes:
+            image.range = self.range
         return resize(image.whole(), (self.size, self.size)).transpose(2, 0, 1)
 
     def digest(self) -> str:
@@ -106,13 +123,19 @@ def read_tiles(
     -------
     Bags
         Views ``tile`` and, where there are genes, ``counts`` (float32, as they stand: fit with
-        ``units="given"`` where they are normalised).
+        ``units="given"`` where they are normalised). Bag columns um_per_px, tile_um and
+        tile_um_per_px, as of :func:`smalti.read_slides`.
 
     Raises
     ------
     InputError
         If a column or file is missing (with their names), a value is no number, or an id is there
         twice.
+
+    Warns
+    -----
+    UserWarning
+        A range of brightness that the values alone say; it stays in ``notes``.
     """
     folder = Path(folder)
     name = "the table" if isinstance(table, pd.DataFrame) else str(table)
@@ -136,18 +159,27 @@ def read_tiles(
             f"{len(gone)} of {len(files)} tiles of {name} have no file: {', '.join(gone[:3])}. "
             "Give the folder that its paths start from."
         )
+    first = open_image(files[0])
+    tiles = FileTiles(files, size or first.width, None if um_per_px is None else first.width)
+    notes = []
+    if not first.whole_bytes and tiles.range.note:
+        notes.append(f"the tiles of {name}: {tiles.range.note}")
+        warnings.warn(notes[0], UserWarning, stacklevel=2)
     values = table.loc[:, [c not in about and not str(c).startswith("Unnamed:")  # a written index
                            for c in table.columns]]  # fmt: skip
-    views: dict[str, Any] = {"tile": FileTiles(files, size or open_image(files[0]).width)}
+    views: dict[str, Any] = {"tile": tiles}
     features = {}
     if values.shape[1]:
         views["counts"], features["counts"] = _values(values, ids, name)
     bag_id = np.full(len(table), "tiles") if slide is None else table[slide].astype(str).to_numpy()
     obs = table[[c for c in about if c not in (id, path)]].set_axis(ids.to_numpy())
     bag = pd.DataFrame(index=pd.Index(pd.unique(pd.Series(bag_id)), name="bag"))
-    bag["um_per_px"] = np.nan if um_per_px is None else float(um_per_px)
+    um = np.nan if um_per_px is None else float(um_per_px)
+    wide = um * first.width
+    bag = bag.assign(um_per_px=um, tile_um=wide, tile_um_per_px=wide / tiles.size)
     return Bags.from_rows(views, bag_id, donor=donor, target=label, kind=kind, positive=positive,
-                          order=order, instance=obs, bag=bag, features=features)  # fmt: skip
+                          order=order, instance=obs, bag=bag, features=features,
+                          notes=notes)  # fmt: skip
 
 
 def read_table(file: str | Path) -> pd.DataFrame:

@@ -11,11 +11,12 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.io.assemble import assemble
 from smalti.io.legacy_st import legacy_sections, section_files
 from smalti.io.open import open_table
 from smalti.io.pictures import opened, picture_files
 from smalti.io.ready_tiles import read_table, read_tiles
-from smalti.io.sections import Cut, Section, assemble
+from smalti.io.sections import Cut, Section
 from smalti.io.spatial import spatialdata_sections
 from smalti.io.spots import anndata_sections, stated
 from smalti.io.tables import Table
@@ -47,6 +48,7 @@ def read_slides(
     overlap: float = 0.0,
     tissue_min: float | None = None,
     edge: str = "error",
+    unlisted: str = "drop",
     quality: bool = False,
     progress: bool | None = None,
 ) -> Bags:
@@ -81,7 +83,8 @@ def read_slides(
     counts
         Of AnnData: "X" or "layers/NAME"; None reads tiles alone.
     xy
-        Of AnnData: key of ``obsm``, or two columns of ``obs``, with pixels at full resolution.
+        Of AnnData: key of ``obsm``, or two columns of ``obs``, with pixels at full resolution. Must
+        be said where columns and ``obsm["spatial"]`` disagree.
     um_per_px
         µm per pixel: a number, a column, or by slide; where neither image nor table says so.
     pitch_um
@@ -98,7 +101,12 @@ def read_slides(
     tissue_min
         Least share of tissue in a tile: 0.1 of a grid, else 0.
     edge
-        What to do with tiles that leave the picture: "error", "drop", or "pad" (white).
+        What to do with tiles that leave the picture: "error", "drop", or "pad" (white). A tile
+        that lies outside as a whole is never padded.
+    unlisted
+        What to do with a gene that some slide does not list, and so did not measure: "drop" it from
+        all, "error", or count it as "zero" there, which is right where tables list the genes that
+        were seen and no others, as those of the first ST arrays may.
     quality
         Add columns ``blur`` and ``pen`` (reads every tile).
     progress
@@ -109,19 +117,21 @@ def read_slides(
     Bags
         Views ``tile`` (uint8, (n, 3, size, size), cut when it is read) and ``counts`` (CSR, where
         there is expression). Instance columns x_px, y_px, x_um, y_um, tissue and those of the
-        spots; bag columns um_per_px and those of ``table``.
+        spots; bag columns um_per_px, tile_um (width of a tile), tile_um_per_px (of a pixel of the
+        tile as it is read) and those of ``table``.
 
     Raises
     ------
     InputError
         If files are missing or damaged, names do not match, tiles leave a slide, counts are
-        negative, or the size of a pixel is not known; each names the culprit.
+        negative, or the size of a pixel is not known or not the same along x and y; each names the
+        culprit.
 
     Warns
     -----
     UserWarning
-        Spots without tissue, implausible distances of spots, genes or images that are left out;
-        they stay in ``notes``.
+        Spots without tissue, implausible distances of spots, genes, spots or images that are left
+        out, a range of brightness that the values alone say; they stay in ``notes``.
 
     Examples
     --------
@@ -135,7 +145,7 @@ def read_slides(
     >>> bags.bag.index.tolist(), bags.view()[1].shape[1:]
     (['A1'], (3, 32, 32))
     """
-    cut = Cut(tiles, tile_um, tile_px, size, overlap, tissue_min, edge)
+    cut = Cut(tiles, tile_um, tile_px, size, overlap, tissue_min, edge, unlisted)
     notes: list[str] = []
     sections = _sections(source, images, slide, counts, xy, um_per_px, pitch_um, notes)
     bag = None
@@ -175,12 +185,14 @@ def _sections(
         twice = next((n for n in names if names.count(n) > 1), None)
         if twice:
             raise InputError(f"two folders are called {twice!r}: slides need names of their own.")
-        return [visium_section(f, name=n, image=images, um_per_px=um_per_px, notes=notes)
+        return [visium_section(f, name=n, image=images, um_per_px=um_per_px, pitch_um=pitch_um,
+                               notes=notes)
                 for f, n in zip(folders, names, strict=True)]  # fmt: skip
     if path and path.is_dir():
         files = section_files(path)
         if files:
-            return legacy_sections(files, images=images, um_per_px=um_per_px, notes=notes)
+            return legacy_sections(files, images=images, um_per_px=um_per_px, pitch_um=pitch_um,
+                                   notes=notes)  # fmt: skip
         if not any(p.suffix.lower() in SUFFIXES for p in path.iterdir()):
             raise InputError(
                 f"{path} holds no slides: expected the output of Space Ranger (spatial/ and "

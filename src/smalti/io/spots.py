@@ -19,6 +19,7 @@ XY = (
     ("x_px", "y_px"), ("image_x", "image_y"), ("pixel_x", "pixel_y"),
     ("pxl_col_in_fullres", "pxl_row_in_fullres"), ("imagecol", "imagerow"),
 )  # fmt: skip
+_SAME = 1.0  # px: positions that were rounded are the same
 
 
 def anndata_sections(
@@ -98,27 +99,60 @@ def renamed(genes: Sequence[str], unique: Sequence[str], where: str) -> list[str
 
 def _positions(table: Table, xy: str | Sequence[str] | None) -> np.ndarray:
     """(n, 2) x, y of the spots in pixels."""
-    obs = table.obs
     if xy is None:
-        xy = next((pair for pair in XY if set(pair) <= set(obs.columns)), "spatial")
-    if isinstance(xy, str):
-        if xy not in table.keys("obsm"):
-            raise InputError(
-                f"{table.name} has no pixel positions (obsm[{xy!r}], or columns such as "
-                f"{' and '.join(XY[0])}): name them with xy=..."
-            )
-        where = np.asarray(table.matrix(f"obsm/{xy}")[0], dtype=np.float64)[:, :2]
-    else:
-        for column in xy:
-            table.find(column)
-        where = obs[list(xy)].to_numpy(dtype=np.float64)
+        xy = _found(table)
+    where = _place(table, xy)
     lost = ~np.isfinite(where).all(1)
     if lost.any():
         raise InputError(
             f"{int(lost.sum())} spots of {table.name} have no position (first: "
-            f"{obs.index[lost][0]!r}): drop them."
+            f"{table.obs.index[lost][0]!r}): drop them."
         )
     return where
+
+
+def _found(table: Table) -> str | tuple[str, str]:
+    """Where the positions are, if nobody says it; of several places all must say the same."""
+    places: list[str | tuple[str, str]] = [p for p in XY if set(p) <= set(table.obs.columns)]
+    if "spatial" in table.keys("obsm"):
+        places.append("spatial")
+    if not places:
+        return "spatial"
+    first = _place(table, places[0])
+    for other in places[1:]:
+        second = _place(table, other)
+        off = ~(np.abs(first - second) <= _SAME).all(1) & np.isfinite(first).all(1)
+        if off.any():
+            at = int(np.flatnonzero(off)[0])
+            raise InputError(
+                f"{table.name} has two positions of {int(off.sum())} of {len(off)} spots (first: "
+                f"{table.obs.index[at]!r}): {_said(places[0])} says {_point(first[at])}, "
+                f"{_said(other)} {_point(second[at])}. Say which holds pixels of the picture: "
+                f"xy={places[0]!r} or xy={other!r}."
+            )
+    return places[0]
+
+
+def _place(table: Table, xy: str | Sequence[str]) -> np.ndarray:
+    """(n, 2) of a key of obsm, or of two columns of obs."""
+    if not isinstance(xy, str):
+        for column in xy:
+            table.find(column)
+        return table.obs[list(xy)].to_numpy(dtype=np.float64)
+    if xy not in table.keys("obsm"):
+        raise InputError(
+            f"{table.name} has no pixel positions (obsm[{xy!r}], or columns such as "
+            f"{' and '.join(XY[0])}): name them with xy=..."
+        )
+    return np.asarray(table.matrix(f"obsm/{xy}")[0], dtype=np.float64)[:, :2]
+
+
+def _said(xy: str | Sequence[str]) -> str:
+    return f"obsm[{xy!r}]" if isinstance(xy, str) else f"obs {xy[0]}, {xy[1]}"
+
+
+def _point(xy: np.ndarray) -> str:
+    return f"({xy[0]:.6g}, {xy[1]:.6g})"
 
 
 def _um_per_px(table: Table, um_per_px: Any, slide: str, rows: np.ndarray) -> float | None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from smalti.errors import InputError
 from smalti.io.counts import checked_counts
+from smalti.io.matrix_10x import counts_file, read_counts
 from smalti.io.pictures import opened, picture_files
 from smalti.io.sections import Section
 from smalti.io.spots import renamed, stated
@@ -26,7 +25,7 @@ _COLUMNS = ["barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullre
 def is_visium(path: Path) -> bool:
     """Whether a folder is the output of Space Ranger."""
     path = _outs(path)
-    return (path / "spatial").is_dir() and _counts_of(path) is not None
+    return (path / "spatial").is_dir() and counts_file(path) is not None
 
 
 def _outs(path: Path) -> Path:
@@ -35,7 +34,7 @@ def _outs(path: Path) -> Path:
 
 
 def visium_section(
-    path: Path, *, name: str, image: Any, um_per_px: Any, notes: list[str]
+    path: Path, *, name: str, image: Any, um_per_px: Any, pitch_um: float | None, notes: list[str]
 ) -> Section:
     """One section.
 
@@ -47,107 +46,72 @@ def visium_section(
         Of the slide.
     image
         Full-resolution picture; None: the high-resolution one of spatial/, with its scale.
-    um_per_px
-        Of the full-resolution picture, where the user says so; else from the spots' pitch.
+    um_per_px, pitch_um
+        Of the full-resolution picture, and of the spots, where the user says so. Else what
+        scalefactors_json.json says (Visium HD), else 100 µm from spot to spot.
     notes
         Gets warnings.
 
     Raises
     ------
     InputError
-        If a file is missing, or spots and counts have no barcode in common; with names.
+        If a file is missing, no spot lies under tissue, or spots and counts have no barcode in
+        common; with names.
     """
     path = _outs(path)
     spots = _positions(path)
-    matrix, genes, barcodes = _counts(path)
+    file = counts_file(path)
+    if file is None:
+        raise InputError(
+            f"{path} has no filtered_feature_bc_matrix (.h5 or folder): copy it there."
+        )
+    matrix, genes, barcodes = read_counts(file)
+    spots = _measured(path, spots, barcodes, file.name.startswith("raw_"), name, notes)
+    rows = pd.Index(barcodes).get_indexer(spots.index)
+    counts, unique = checked_counts(matrix[rows], genes, list(spots.index), str(path))
+    notes += renamed(genes, unique, str(path))
+    xy = spots[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy(float)
+    picture, scale = _picture(path, image, notes, name)
+    factors = path / "spatial" / "scalefactors_json.json"
+    said = stated(um_per_px, name) or _factor(factors, "microns_per_pixel")
+    pitch = pitch_um or _factor(factors, "bin_size_um") or _PITCH
+    return Section(
+        name, picture, xy * scale, spots.drop(columns=_COLUMNS[4:]), counts, unique,
+        None if said is None else said / scale, pitch,
+    )  # fmt: skip
+
+
+def _measured(
+    path: Path, spots: pd.DataFrame, barcodes: list[str], raw: bool, name: str, notes: list[str]
+) -> pd.DataFrame:
+    """The spots that have counts and lie under tissue; what is left out is noted."""
     there = spots.index.intersection(barcodes, sort=False)
     if not len(there):
         raise InputError(
             f"{path}: no barcode of the counts (such as {barcodes[0]}) is among the positions "
             f"(such as {spots.index[0]}): are the two of one section?"
         )
-    lost = len(barcodes) - len(there)
+    lost = [b for b in barcodes if b not in spots.index]
     if lost:
-        first = next(b for b in barcodes if b not in spots.index)
-        notes.append(f"slide {name!r}: {lost} spots with counts have no position (first: {first}) "
-                     "and are left out.")  # fmt: skip
+        notes.append(f"slide {name!r}: {len(lost)} spots with counts have no position (first: "
+                     f"{lost[0]}) and are left out.")  # fmt: skip
     spots = spots.loc[there]
-    rows = pd.Index(barcodes).get_indexer(there)
-    counts, unique = checked_counts(matrix[rows], genes, list(there), str(path))
-    notes += renamed(genes, unique, str(path))
-    xy = spots[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy(float)
-    picture, scale = _picture(path, image, notes, name)
-    said = stated(um_per_px, name)
-    return Section(
-        name, picture, xy * scale, spots.drop(columns=_COLUMNS[4:]), counts, unique,
-        None if said is None else said / scale, _PITCH,
-    )  # fmt: skip
-
-
-def _counts_of(path: Path) -> Path | None:
-    for name in ("filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix",
-                 "raw_feature_bc_matrix.h5"):  # fmt: skip
-        if (path / name).exists():
-            return path / name
-    found = sorted(path.glob("*filtered_feature_bc_matrix.h5"))
-    return found[0] if found else None
-
-
-def _counts(path: Path) -> tuple[sp.csr_matrix, list[str], list[str]]:
-    """(n_spots, n_genes), symbols and barcodes."""
-    file = _counts_of(path)
-    if file is None:
+    bare = spots.index[spots["in_tissue"] != 1]
+    if len(bare) == len(spots):
         raise InputError(
-            f"{path} has no filtered_feature_bc_matrix (.h5 or folder): copy it there."
+            f"{path}: none of the {len(spots)} spots with counts lies under tissue (in_tissue is 1 "
+            "in the table of positions): mend that column."
         )
-    if file.is_dir():
-        return _mtx(file)
-    import h5py
-
-    try:
-        with h5py.File(file) as data:
-            part = data["matrix"]
-            shape = tuple(part["shape"][:])
-            matrix = sp.csc_matrix((part["data"][:], part["indices"][:], part["indptr"][:]), shape)
-            genes = part["features"]["name"].asstr()[:].tolist()
-            kind = part["features"]["feature_type"].asstr()[:]
-            barcodes = part["barcodes"].asstr()[:].tolist()
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{file} is damaged or not of Space Ranger ({error}): copy it again.") \
-            from error  # fmt: skip
-    return _expression(matrix.T.tocsr(), genes, kind, barcodes)
-
-
-def _mtx(folder: Path) -> tuple[sp.csr_matrix, list[str], list[str]]:
-    from scipy.io import mmread
-
-    def one(stem: str) -> Path:
-        for suffix in ("", ".gz"):
-            if (folder / f"{stem}{suffix}").exists():
-                return folder / f"{stem}{suffix}"
-        raise InputError(f"{folder} has no {stem} (or {stem}.gz): copy the whole folder.")
-
-    files = [one(name) for name in ("features.tsv", "barcodes.tsv", "matrix.mtx")]
-    try:
-        features = pd.read_csv(files[0], sep="\t", header=None)
-        barcodes = pd.read_csv(files[1], sep="\t", header=None)[0].astype(str).tolist()
-        matrix = sp.csr_matrix(mmread(files[2]).T)
-    except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise InputError(f"{folder} holds a damaged table ({error}): copy it again.") from error
-    kind = features[2].to_numpy() if features.shape[1] > 2 else np.full(len(features), "")
-    return _expression(matrix, features[1].astype(str).tolist(), kind, barcodes)
-
-
-def _expression(
-    matrix: sp.csr_matrix, genes: list[str], kind: np.ndarray, barcodes: list[str]
-) -> tuple[sp.csr_matrix, list[str], list[str]]:
-    """Genes alone, without antibodies."""
-    keep = np.flatnonzero(np.isin(kind, ("Gene Expression", "")))
-    return matrix[:, keep], [genes[i] for i in keep], barcodes
+    if len(bare) and not raw:  # a raw matrix holds all spots, also where there is no tissue
+        notes.append(
+            f"slide {name!r}: {len(bare)} of {len(spots)} spots with counts do not lie under "
+            f"tissue (first: {bare[0]}; in_tissue is 0) and are left out."
+        )
+    return spots.drop(index=bare)
 
 
 def _positions(path: Path) -> pd.DataFrame:
-    """Spots under tissue by barcode."""
+    """All spots by barcode."""
     folder = path / "spatial"
     for name in ("tissue_positions.parquet", "tissue_positions.csv", "tissue_positions_list.csv"):
         file = folder / name
@@ -163,8 +127,9 @@ def _positions(path: Path) -> pd.DataFrame:
         absent = [c for c in _COLUMNS if c not in table]
         if absent:
             raise InputError(f"{file} lacks {', '.join(absent)}: it is no table of Space Ranger.")
-        table = table.set_index("barcode")
-        return table[table["in_tissue"] == 1]
+        if not len(table):
+            raise InputError(f"{file} has no spots: copy it again.")
+        return table.set_index("barcode")
     raise InputError(f"{folder} has no tissue_positions (.csv or .parquet): copy it there.")
 
 
@@ -182,6 +147,11 @@ def _picture(path: Path, image: Any, notes: list[str], name: str) -> tuple[Any, 
             file = path / "spatial" / f"tissue_{kind}_image{suffix}"
             if file.exists() and scales.exists():
                 scale = _factor(scales, f"tissue_{kind}_scalef")
+                if scale is None or scale > 1:
+                    raise InputError(
+                        f"{scales} gives no tissue_{kind}_scalef of at most 1 ({scale}): copy it "
+                        "again."
+                    )
                 notes.append(
                     f"slide {name!r}: cut from {file.name}, a small version of the slide (1 of "
                     f"{1 / scale:.3g} pixels): give the full-resolution image, images=..."
@@ -193,11 +163,15 @@ def _picture(path: Path, image: Any, notes: list[str], name: str) -> tuple[Any, 
     )
 
 
-def _factor(file: Path, name: str) -> float:
+def _factor(file: Path, name: str) -> float | None:
+    """A number of scalefactors_json.json; None where that is not there, or does not name it."""
+    if not file.exists():
+        return None
     try:
-        scale = float(json.loads(file.read_text(encoding="utf-8"))[name])
-    except (ValueError, KeyError, TypeError) as error:
+        value = json.loads(file.read_text(encoding="utf-8")).get(name)
+        number = None if value is None else float(value)
+    except (ValueError, AttributeError, TypeError) as error:
         raise InputError(f"{file} gives no {name} ({error}): copy it again.") from error
-    if not 0 < scale <= 1:
-        raise InputError(f"{file} gives {name}={scale}: expected over 0 and at most 1.")
-    return scale
+    if number is not None and not 0 < number < np.inf:
+        raise InputError(f"{file} gives {name}={number}: expected over 0.")
+    return number

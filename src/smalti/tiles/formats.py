@@ -15,6 +15,7 @@ import numpy as np
 from smalti.errors import InputError
 from smalti.system.extras import need
 from smalti.tiles.image import Recent, SlideImage, damaged
+from smalti.tiles.ranges import Range, of_values, to_8_bits, usual
 
 DECODED = Recent(2)  # whole pictures, shared by all: 10,000 x 10,000 px are 0.4 GB
 _GUARD = threading.Lock()
@@ -26,7 +27,29 @@ class FlatImage(SlideImage):
     def __init__(self, path: Path, um_per_px: float | None = None) -> None:
         with _opened(path) as image:
             width, height = image.size
+            self.mode = f"{image.mode};16" if image.format == "PNG" and _depth(path) == 16 \
+                else image.mode  # fmt: skip
         super().__init__(path, width, height, um_per_px)
+
+    @property
+    def whole_bytes(self) -> bool:
+        """Whether values are 8 bits, all of which are used: nothing is to be found out."""
+        return not self.mode.startswith("I") and not self.mode.endswith(";16")
+
+    def _range(self) -> Range:
+        if self.whole_bytes:
+            return Range()
+        bands = self._decode().getextrema()
+        least, most = bands if self.mode.startswith("I") else np.array(bands)[:3].T
+        if self.mode.startswith("I"):
+            return of_values(np.dtype(np.uint16), float(least), float(most), self.path)
+        # of colours Pillow keeps the upper 8 of 16 bits: what lies below is gone
+        if np.max(most) < 2**6:
+            raise InputError(
+                f"{self.path} holds 16-bit colours of which few bits are used: save it with 8 bits "
+                "per channel, or as a TIFF."
+            )
+        return Range()
 
     def _decode(self) -> Any:
         with _opened(self.path) as image:
@@ -35,7 +58,7 @@ class FlatImage(SlideImage):
 
     def whole(self) -> np.ndarray:
         """All of it; past the cache, whose lock would let one thread decode at a time."""
-        return pil_rgb(self._decode(), self.path)
+        return pil_rgb(self._decode(), self.path, self.range.full)
 
     def _key(self) -> tuple[str, int, int]:
         stat = self.path.stat()
@@ -43,7 +66,7 @@ class FlatImage(SlideImage):
 
     def _read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
         whole = DECODED.get(self._key(), self._decode)
-        return pil_rgb(whole.crop((x, y, x + width, y + height)), self.path)
+        return pil_rgb(whole.crop((x, y, x + width, y + height)), self.path, self.range.full)
 
     def _small(self, size: tuple[int, int]) -> np.ndarray:
         with _opened(self.path) as image:
@@ -82,7 +105,14 @@ class ArrayImage(SlideImage):
 
     def _read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
         part = np.asarray(self.pixels[:, y : y + height, x : x + width])
-        return array_rgb(part.transpose(1, 2, 0), self.path)
+        return array_rgb(part.transpose(1, 2, 0), self.path, self.range.full)
+
+    def _range(self) -> Range:
+        dtype = np.dtype(self.pixels.dtype)
+        if dtype.kind not in "fu" or dtype == np.uint8:
+            return Range(usual(dtype))
+        least, most = (float(np.asarray(v)) for v in (self.pixels.min(), self.pixels.max()))
+        return of_values(dtype, least, most, self.path)
 
     def digest(self) -> str:
         """Of the thumbnail."""
@@ -98,9 +128,10 @@ class WholeSlide(SlideImage):
             self._slide = openslide.OpenSlide(str(path))
         except (openslide.OpenSlideError, OSError) as error:
             raise damaged(path, error) from error
-        said = self._slide.properties.get("openslide.mpp-x")
+        found = [self._slide.properties.get(f"openslide.mpp-{axis}") for axis in "xy"]
+        said = [float(um) for um in found if um]
         width, height = self._slide.dimensions
-        super().__init__(path, width, height, um_per_px or (float(said) if said else None))
+        super().__init__(path, width, height, um_per_px, (said[0], said[-1]) if said else None)
 
     def _read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
         openslide = need("openslide", extra="wsi")
@@ -134,19 +165,25 @@ def _opened(path: Path) -> Iterator[Any]:
         raise damaged(path, error) from error
 
 
-def pil_rgb(image: Any, path: Path) -> np.ndarray:
-    """A Pillow image of any mode as (height, width, 3) uint8 RGB."""
+def _depth(png: Path) -> int:
+    """Bits of a sample, by the header."""
+    with png.open("rb") as file:
+        return file.read(25)[24]
+
+
+def pil_rgb(image: Any, path: Path, full: float = 255) -> np.ndarray:
+    """A Pillow image of any mode as (height, width, 3) uint8 RGB; ``full`` is of 16-bit grey."""
     if image.mode == "RGB":
         return np.asarray(image)
     if image.mode.startswith("I"):
-        return array_rgb(np.asarray(image).astype(np.uint16)[..., None], path)
+        return array_rgb(np.asarray(image).astype(np.uint16)[..., None], path, full)
     if image.mode in ("LA", "PA", "P", "RGBA", "La", "RGBa"):
         return array_rgb(np.asarray(image.convert("RGBA")), path)
     return np.asarray(image.convert("RGB"))
 
 
-def array_rgb(pixels: np.ndarray, path: Path) -> np.ndarray:
-    """(height, width, channels) of 8 or 16 bits or floats of 0..1, as uint8 RGB.
+def array_rgb(pixels: np.ndarray, path: Path, full: float = 255) -> np.ndarray:
+    """(height, width, channels) of 8 or 16 bits or floats, ``full`` at most, as uint8 RGB.
 
     One channel is grey, a second or fourth is opacity over white.
 
@@ -155,14 +192,7 @@ def array_rgb(pixels: np.ndarray, path: Path) -> np.ndarray:
     InputError
         If the type or the number of channels is another.
     """
-    if pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    elif pixels.dtype.kind == "f":
-        pixels = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
-    elif pixels.dtype == bool:
-        pixels = pixels.astype(np.uint8) * 255
-    elif pixels.dtype != np.uint8:
-        raise InputError(f"{path} holds {pixels.dtype}: save it with 8 or 16 bits per channel.")
+    pixels = to_8_bits(pixels, full, path)
     channels = pixels.shape[2]
     if channels in (2, 4):
         opacity = pixels[..., -1:].astype(np.uint16)

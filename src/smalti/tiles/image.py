@@ -7,6 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import numpy as np
 
 from smalti.errors import InputError
 from smalti.system.extras import need
+from smalti.tiles.ranges import Range
 
 WHOLE_SLIDE = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide")
 FLAT = (".jpg", ".jpeg", ".png", ".bmp")
 TIFF = (".tif", ".tiff")
 SUFFIXES = (*FLAT, *TIFF, *WHOLE_SLIDE)
+_SQUARE = 1.02  # scanners differ by less between x and y, and mean square pixels
 _PART = 2**20  # bytes hashed at each of three places of a large file
 
 
@@ -33,6 +36,9 @@ class SlideImage(ABC):
         Pixels at full resolution.
     um_per_px
         µm per pixel at full resolution; None where neither file nor user says so.
+    uneven
+        µm per pixel along x and y, where the file says that they differ; then ``um_per_px`` is None
+        unless the user gave it.
 
     Raises
     ------
@@ -40,10 +46,29 @@ class SlideImage(ABC):
         If ``um_per_px`` is given and not positive.
     """
 
-    def __init__(self, path: Path, width: int, height: int, um_per_px: float | None) -> None:
+    def __init__(
+        self, path: Path, width: int, height: int, um_per_px: float | None,
+        said: tuple[float, float] | None = None,
+    ) -> None:  # fmt: skip
+        self.uneven = said if said and max(said) > _SQUARE * min(said) else None
+        if um_per_px is None and said and not self.uneven:
+            um_per_px = (said[0] + said[1]) / 2
         if um_per_px is not None and not (np.isfinite(um_per_px) and um_per_px > 0):
             raise InputError(f"um_per_px={um_per_px} of {path} must be a positive number.")
         self.path, self.width, self.height, self.um_per_px = path, width, height, um_per_px
+
+    @cached_property
+    def range(self) -> Range:
+        """Which stored value is full brightness: that of the file, else by its values."""
+        return self._range()
+
+    def _range(self) -> Range:
+        return Range()
+
+    @property
+    def whole_bytes(self) -> bool:
+        """Whether values are 8 bits, all of which are used: nothing is to be found out."""
+        return True
 
     @abstractmethod
     def _read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
@@ -124,6 +149,8 @@ class SlideImage(ABC):
     def digest(self) -> str:
         """Of the content of the file; of one over 32 MB of its size and three parts of it."""
         sha = hashlib.sha256()
+        if not self.range.usual:  # the same file gives other tiles
+            sha.update(f"{self.range.full}".encode())
         files = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
         for path in files:
             if not path.is_file():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from smalti.errors import InputError
 from smalti.system.extras import need
 from smalti.tiles.formats import array_rgb
 from smalti.tiles.image import Recent, SlideImage, damaged
+from smalti.tiles.ranges import Range, of_tiff, of_values, usual
 
 # decoded tiles and strips, shared by all: bytes
 _PARTS = Recent(2**28)
@@ -42,6 +45,7 @@ class TiffImage(SlideImage):
                 axes, shape = series.axes, series.shape
                 page = series.pages[0]
                 said = _scale(file, page)
+                self.dtype, self._said = page.dtype, of_tiff(page, file.ome_metadata, path)
         except (*_ERRORS, tifffile.TiffFileError) as error:
             raise damaged(path, error) from error
         keep = {"Y", "X", "S", "C"}
@@ -51,20 +55,62 @@ class TiffImage(SlideImage):
                 f"{path} has axes {axes} of {shape}: expected one picture (height, width, colour)."
             )
         self.planar = "C" in axes and dict(zip(axes, shape, strict=True))["C"] > 1
-        super().__init__(path, int(page.imagewidth), int(page.imagelength), um_per_px or said)
+        super().__init__(path, int(page.imagewidth), int(page.imagelength), um_per_px, said)
 
-    def _read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+    @contextmanager
+    def _file(self) -> Iterator[Any]:
+        """The open file; whatever decoding it dies of is one error."""
         tifffile = need("tifffile", extra="slides")
         try:
             with tifffile.TiffFile(self.path) as file:
-                pages = list(file.series[0].pages) if self.planar else [file.series[0].pages[0]]
-                planes = [self._page(file, p.aspage(), x, y, width, height)
-                          for p in pages if p is not None]  # fmt: skip
+                yield file
         except (*_ERRORS, tifffile.TiffFileError) as error:
             if isinstance(error, InputError):
                 raise
             raise damaged(self.path, error) from error
-        return array_rgb(np.concatenate(planes, axis=2), self.path)
+
+    def _read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        full = self.range.full
+        with self._file() as file:
+            planes = []
+            for page in self._pages(file):
+                part = self._page(file, page, x, y, width, height)
+                if self._said and not self._said.usual and part.max() > full:
+                    raise InputError(
+                        f"{self.path} says that its values are at most {full:g}, and holds "
+                        f"{part.max():g}: save it with 8 bits per channel."
+                    )
+                planes.append(_colours(page, part, full))
+        return array_rgb(np.concatenate(planes, axis=2), self.path, full)
+
+    def _pages(self, file: Any) -> list[Any]:
+        """The pages that hold the picture: one, or one for each colour."""
+        pages = list(file.series[0].pages) if self.planar else [file.series[0].pages[0]]
+        return [page.aspage() for page in pages if page is not None]
+
+    @property
+    def whole_bytes(self) -> bool:
+        """Whether values are 8 bits, all of which are used: nothing is to be found out."""
+        return self._said == Range() or self.dtype == bool
+
+    def _range(self) -> Range:
+        if self._said is not None:
+            return self._said
+        if self.dtype.kind not in "fu" or self.dtype.itemsize == 1:
+            return Range(usual(self.dtype))
+        found = []
+        with self._file() as file:
+            levels = file.series[0].levels
+            if len(levels) > 1:  # of a pyramid the smallest
+                small = levels[-1].asarray()
+                found = [(small.min(), small.max())]
+            step = max(1, 2**22 // self.width)
+            for y in range(0, self.height if not found else 0, step):
+                for page in self._pages(file):
+                    part = self._page(file, page, 0, y, self.width, min(step, self.height - y))
+                    found.append((part.min(), part.max()))
+        least, most = np.array(found, dtype=np.float64).T
+        return of_values(self.dtype, float(least.min()), float(most.max()), self.path)
 
     def _page(self, file: Any, page: Any, x: int, y: int, width: int, height: int) -> np.ndarray:
         """A region of one page, (height, width, channels), from the segments that it touches."""
@@ -86,7 +132,7 @@ class TiffImage(SlideImage):
                     out[y0 - y : y1 - y, x0 - x : x1 - x,
                         plane * channels : (plane + 1) * channels] = \
                         part[y0 - top : y1 - top, x0 - left : x1 - left]  # fmt: skip
-        return _colours(page, out)
+        return out
 
     def _segment(self, file: Any, page: Any, index: int) -> np.ndarray:
         """One decoded tile or strip, (height, width, channels)."""
@@ -110,35 +156,45 @@ class TiffImage(SlideImage):
         return _PARTS.get(key, decode, cost)
 
 
-def _colours(page: Any, out: np.ndarray) -> np.ndarray:
+def _colours(page: Any, out: np.ndarray, full: float) -> np.ndarray:
     """Samples as grey or RGB: of a palette looked up, of CMYK and white-is-zero turned round."""
     if page.photometric == 3 and page.colormap is not None:
         # Pillow writes 8 bits as v * 256, others as v * 257: the upper byte is right for both
         return (page.colormap >> 8).astype(np.uint8).T[out[..., 0]]
     if page.photometric in (0, 5) and out.dtype.kind == "u":
-        most = int(np.iinfo(out.dtype).max)
-        out = most - out
+        most = int(full)
+        out = most - np.minimum(out, most)
         if page.photometric == 5:
             wide = out.astype(np.uint32)
             out = ((wide[..., :3] * wide[..., 3:4] + most // 2) // most).astype(out.dtype)
     return out
 
 
-def _scale(file: Any, page: Any) -> float | None:
-    """µm per pixel by OME metadata, else by the resolution tags; None where neither says."""
+def _scale(file: Any, page: Any) -> tuple[float, float] | None:
+    """µm per pixel along x and y by OME metadata, else by the resolution tags; None: not said."""
     ome = file.ome_metadata
     if ome:
-        size = re.search(r'PhysicalSizeX="([0-9.eE+-]+)"', ome)
-        unit = re.search(r'PhysicalSizeXUnit="([^"]+)"', ome)
-        if size:
-            um = _UNITS.get(unescape(unit[1]).strip() if unit else "µm")  # else "pixel" and others
-            return float(size[1]) * um or None if um else None
+        found = [_ome_size(ome, axis) for axis in "XY"]
+        if found[0] is not None:
+            # a unit that is no length ("pixel") says nothing
+            return (found[0], found[1] or found[0]) if found[0] else None
     tags = page.tags
     if "XResolution" not in tags or "ResolutionUnit" not in tags:
         return None
-    top, below = tags["XResolution"].value
     length = {2: _INCH, 3: _CM}.get(int(tags["ResolutionUnit"].value))
-    if length is None or not top or not below:
+    dots = [tags[f"{axis}Resolution"].value if f"{axis}Resolution" in tags else (0, 0)
+            for axis in "XY"]  # fmt: skip
+    if length is None or not all(dots[0]):
         return None
-    scale = length * below / top
-    return scale if 0.05 <= scale <= 10 else None  # 72 dots an inch is a printer's word
+    x, y = (length * below / top if top and below else 0.0 for top, below in dots)
+    # 72 dots an inch is a printer's word
+    return (x, y or x) if 0.05 <= x <= 10 else None
+
+
+def _ome_size(ome: str, axis: str) -> float | None:
+    """µm per pixel along an axis; 0 where the unit is no length, None where nothing is said."""
+    size = re.search(rf'PhysicalSize{axis}="([0-9.eE+-]+)"', ome)
+    unit = re.search(rf'PhysicalSize{axis}Unit="([^"]+)"', ome)
+    if not size:
+        return None
+    return float(size[1]) * _UNITS.get(unescape(unit[1]).strip() if unit else "µm", 0.0)

@@ -29,6 +29,9 @@ class TileView:
         Edge of a tile as it is read, in pixels.
     pad
         Fill what lies outside a picture with white; otherwise it is an error.
+    through
+        Pixels that a tile of more is brought to before it is enlarged to ``size``: then it shows no
+        more than one of a coarser picture.
 
     Attributes
     ----------
@@ -50,18 +53,19 @@ class TileView:
         size: int,
         *,
         pad: bool = False,
+        through: int | None = None,
     ) -> None:
         self.images = tuple(images)
         self.of = np.asarray(of, dtype=np.int64)
         self.centers = np.asarray(centers, dtype=np.float64).reshape(-1, 2)
         sides = np.broadcast_to(np.asarray(side, dtype=np.float64), (len(self.images),))
         self.side = np.rint(sides).astype(np.int64)
-        self.size, self.pad = int(size), pad
+        self.size, self.pad, self.through = int(size), pad, through
         if len(self.of) != len(self.centers):
             raise InputError(f"{len(self.centers)} centres for {len(self.of)} tiles.")
         if len(self.of) and not 0 <= self.of.min() <= self.of.max() < len(self.images):
             raise InputError(f"tiles name pictures 0 to {self.of.max()} of {len(self.images)}.")
-        if self.size < 1 or (self.side < 1).any():
+        if min(self.size, through or 1) < 1 or (self.side < 1).any():
             raise InputError(f"tiles of {self.side.tolist()} px read at {self.size} px: too small.")
         self.shape = (len(self.of), 3, self.size, self.size)
         self.dtype: np.dtype[Any] = np.dtype(np.uint8)
@@ -78,6 +82,12 @@ class TileView:
         extent = np.array([[i.width, i.height] for i in self.images])[self.of]
         return np.asarray(((corners < 0) | (corners + side > extent)).any(1))
 
+    def away(self) -> np.ndarray:
+        """(n,) bool: tiles that lie outside their picture as a whole."""
+        corners, side = self.corners, self.side[self.of][:, None]
+        extent = np.array([[i.width, i.height] for i in self.images])[self.of]
+        return np.asarray(((corners + side <= 0) | (corners >= extent)).any(1))
+
     def read(self, start: int, stop: int) -> np.ndarray:
         """Tiles ``start:stop``, (stop - start, 3, size, size) uint8 RGB."""
         stop = min(stop, len(self.of))
@@ -88,12 +98,20 @@ class TileView:
             for row in np.flatnonzero(of == i):
                 x, y = map(int, corners[row])
                 tile = image.region(x, y, side, side, pad=self.pad)
+                if self.through is not None and side > self.through:
+                    tile = resize(tile, (self.through, self.through))
                 out[row] = resize(tile, (self.size, self.size)).transpose(2, 0, 1)
         return out
 
+    @property
+    def how(self) -> str:
+        """How tiles are read, for digests."""
+        more = "" if self.through is None else f" {self.through}"
+        return f"{self.size} {self.pad}{more}"
+
     def digest(self) -> str:
         """Of the pictures' files and where the tiles lie in them; no pixel is decoded."""
-        sha = hashlib.sha256(f"{self.size} {self.pad}".encode())
+        sha = hashlib.sha256(self.how.encode())
         for image in self.images:
             sha.update(image.digest().encode())
         for part in (self.of, self.corners, self.side):
