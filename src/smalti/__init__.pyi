@@ -17,6 +17,7 @@ from .bags import Bags
 from .comparison.expression import ExpressionComparison, compare_expression
 from .comparison.integration import IntegrationComparison, compare_integration
 from .comparison.phenotype import Comparison, compare
+from .comparison.splits import donor_split
 from .core.citation import citation
 from .core.load import load
 from .core.registry import make, methods, register
@@ -47,6 +48,7 @@ __all__ = [
     "compare_integration",
     "comparison",
     "datasets",
+    "donor_split",
     "explain",
     "expression",
     "features",

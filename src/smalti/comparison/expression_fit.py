@@ -92,7 +92,7 @@ class Slides(Arena):
             method.genes = seen
         method.fit(self.bags.keep(split.train))
         names = method.genes_ if asked is None else asked
-        predicted = method.predict(self.bags.keep(split.test), names)
+        predicted = method.forward(self.bags.keep(split.test), names)
         return Answer({"predicted": predicted}, {"genes": list(names)})
 
     def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:

@@ -24,6 +24,44 @@ class Split:
     test: np.ndarray  # (n_test,) int64
 
 
+def donor_split(
+    bags: Bags, folds: int = 5, *, repeats: int = 1, seed: int = 0
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Folds by donor for scikit-learn: ``cross_val_score(model, bags, cv=donor_split(bags))``.
+
+    scikit-learn knows no donors: its own splitters put samples of one donor on both sides, unless
+    they are told by ``groups=bags.donors`` and heed it, as ``StratifiedGroupKFold`` does.
+
+    Parameters
+    ----------
+    bags
+        With a donor and a target.
+    folds, repeats, seed
+        As in :func:`donor_folds`, whose folds these are.
+
+    Returns
+    -------
+    list of tuple
+        ``folds * repeats`` pairs of positions of training and of test bags, int64.
+
+    Raises
+    ------
+    InputError
+        If no donor is named, or a class has fewer donors than folds.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> from sklearn.model_selection import cross_val_score
+    >>> bags = sm.datasets.planted_bags(20, bags_per_donor=2, seed=0)
+    >>> model = sm.mil.BagMean(progress=False)
+    >>> cross_val_score(model, bags, bags.labels, cv=sm.donor_split(bags, 3)).shape
+    (3,)
+    """
+    parts = donor_folds(bags, folds=folds, repeats=repeats, seed=seed)
+    return [(part.train, part.test) for part in parts]
+
+
 def donor_folds(bags: Bags, *, folds: int = 5, repeats: int = 1, seed: int = 0) -> list[Split]:
     """Repeated stratified k-fold in which no donor is on both sides.
 

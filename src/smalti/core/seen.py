@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
+import weakref
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from smalti.bags import Bags
 from smalti.views import take
+
+
+_told: weakref.WeakSet[Any] = weakref.WeakSet()  # models of which it was said
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,37 @@ class Seen:
     def has_donors(self, bags: Bags) -> np.ndarray:
         """(n_bags,) whether a bag is of a training donor, by the name of the donor."""
         return np.isin(_of_donors(bags) or [""] * len(bags), self.donors)
+
+
+def warn_of_training(model: Any, bags: Bags) -> None:
+    """Say, once, that bags to be predicted are of donors whom a model was fitted on.
+
+    By the names of the donors; where none are named, by what is in the bags.
+
+    Parameters
+    ----------
+    model
+        Fitted. One that was saved by an earlier version does not know.
+    bags
+        What it is asked to predict.
+    """
+    seen = getattr(model, "seen_", None)
+    if seen is None or model in _told:
+        return
+    named = bool(seen.donors) and bags.donor is not None and bags.donor != "bag"
+    if not (seen.has_donors(bags) if named else seen.has_bags(bags)).any():
+        return
+    if named:
+        text = ("some of these bags are of donors whose names were in its training: where they are "
+                "the same people, ")  # fmt: skip
+    else:
+        text = "some of these bags were in its training: "
+    _told.add(model)
+    # the text names no number, so that Python's own rule says it once for many folds
+    warnings.warn(
+        f"{model.name}: {text}a score of these predictions is too good. Split by donor: "
+        "sm.donor_split(bags).", stacklevel=3,
+    )  # fmt: skip
 
 
 def _of_bags(bags: Bags) -> list[str]:

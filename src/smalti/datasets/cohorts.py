@@ -109,7 +109,7 @@ def proportion_cohort(
     index = pd.Index([f"patient{i}" for i in range(n_patients)], name="bag")
     table = pd.DataFrame(share, index=index, columns=[f"share_{n}" for n in names])
     table.insert(0, "target", y)
-    table.insert(1, "donor", np.arange(n_patients))
+    table.insert(1, "donor", 10_000 * seed + np.arange(n_patients))  # others of other seeds
     return Bags.from_rows(
         x.astype(np.float32), np.repeat(index.to_numpy(), cells), target="target", donor="donor",
         bag=table, instance=pd.DataFrame({"cell_type": np.array(names)[types]}),
@@ -248,7 +248,12 @@ def driver_cohort(
         rows.append(x[order].astype(np.float32))
     index = pd.Index([f"sample{i}" for i in range(n)], name="bag")
     table = pd.DataFrame(
-        {"target": y, "donor": donor, "batch": [f"batch{b}" for b in batch], "confounder": trait},
+        {
+            "target": y,
+            "donor": 10_000 * seed + donor,
+            "batch": [f"batch{b}" for b in batch],
+            "confounder": trait,
+        },
         index=index,
     )
     return Bags.from_rows(

@@ -92,7 +92,7 @@ def planted_programmes(
         index=[f"S{s}_{i}" for s in range(n_slides) for i in range(n_tiles)],
     )
     bag = pd.DataFrame(
-        {"donor": [f"D{s % donors}" for s in range(n_slides)], "um_per_px": 1.0},
+        {"donor": [f"D{10_000 * seed + s % donors}" for s in range(n_slides)], "um_per_px": 1.0},
         index=[f"S{s}" for s in range(n_slides)],
     )
     cells = [f"nuclei_r{r}c{c}_{name}" for r in range(_GRID) for c in range(_GRID)

@@ -116,7 +116,8 @@ def planted_bags(
     trait = level / max(level.std(), 1e-9) + 0.5 * np.random.default_rng([seed, 2]).normal(
         size=donor[-1] + 1)[donor]  # fmt: skip
     table = pd.DataFrame(
-        {"donor": donor, "trait": trait}, index=pd.Index([f"bag{i}" for i in range(n_bags)])
+        {"donor": 10_000 * seed + donor, "trait": trait},
+        index=pd.Index([f"bag{i}" for i in range(n_bags)]),
     )
     names = [f"label{j}" for j in range(y.shape[1])] if y.ndim == 2 else "target"
     table[names] = y

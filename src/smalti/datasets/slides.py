@@ -98,7 +98,7 @@ def planted_slides(
     views["counts"] = sp.csr_matrix(counts.astype(np.float32))
     names = [f"{'ABCD'[p] * 3}{i // _FIELDS + 1}" for i, p in enumerate(programme)]
     bag = pd.DataFrame(
-        {"donor": [f"D{s % donors}" for s in range(n_slides)], "um_per_px": 1.0},
+        {"donor": [f"D{10_000 * seed + s % donors}" for s in range(n_slides)], "um_per_px": 1.0},
         index=[f"S{s}" for s in range(n_slides)],
     )
     return Bags.from_rows(

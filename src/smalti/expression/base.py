@@ -30,6 +30,7 @@ from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
 from smalti.columns import Columns
 from smalti.core.fit import Fit, fresh
+from smalti.core.seen import Seen, warn_of_training
 from smalti.core.store import Store, pack
 from smalti.errors import InputError
 from smalti.expression.output import ExpressionOutput, as_slides, named
@@ -132,7 +133,15 @@ class ExpressionMethod(ExpressionOutput):
         InputError
             If a view, a feature or a gene is missing.
         """
-        return self.forward(X, genes)
+        predicted = self.forward(X, genes)
+        warn_of_training(self, as_slides(X))
+        return predicted
+
+    def adopt(self, job: Fit, bags: Bags) -> Self:
+        """Take over the result of a fit."""
+        super().adopt(job, bags)
+        self.seen_ = Seen.of(bags)
+        return self
 
     def measured(self, X: Any, genes: Sequence[str] | None = None) -> np.ndarray:
         """(n_tiles, n_genes) float32: what was measured, of the same genes in the same units."""

@@ -31,7 +31,7 @@ from smalti.core import training
 from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
 from smalti.core.instances import as_array
-from smalti.core.seen import Seen
+from smalti.core.seen import Seen, warn_of_training
 from smalti.core.settings import Count, Part, Positive, Weight
 from smalti.core.stage import Gradient, Stage, task_loss
 from smalti.core.store import Store, pack
@@ -129,8 +129,7 @@ class Method(Estimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """(n_bags,) classes or values as they stood in training; (n_bags, n_labels) for labels."""
-        raw = self.forward(X)[0]
-        return self.task_.decide(raw)
+        return self.task_.decide(self._of_new_bags(X))
 
     @available_if(lambda self: self._is_classifier())
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -139,9 +138,14 @@ class Method(Estimator):
         ``classes_`` are sorted, for scikit-learn's scorers rely on it: take the column of a class
         by its name, ``list(model.classes_).index(model.task_.positive)``.
         """
-        raw = self.forward(X)[0]
-        p = self.task_.probabilities(raw)
+        p = self.task_.probabilities(self._of_new_bags(X))
         return p[:, [self.task_.classes.index(c) for c in self.classes_.tolist()]]
+
+    def _of_new_bags(self, X: Any) -> np.ndarray:
+        """(n_bags, n_outputs) raw predictions; says so where the bags are not new."""
+        raw = self.forward(X)[0]
+        warn_of_training(self, as_bags(X))
+        return raw
 
     @available_if(lambda self: self.embeds)
     def transform(self, X: Any) -> np.ndarray:
