@@ -10,6 +10,7 @@ gives each view its own, ``{"rna": "normalize,log1p,genes=2000", "protein": "clr
 
 from smalti.counts import count_problem
 from smalti.preprocess.components import PCA, Scale
+from smalti.preprocess.cytometry import Arcsinh
 from smalti.preprocess.genes import GenesOfCounts, Log1p, MinCells, Normalize, SelectGenes
 from smalti.preprocess.omics import CLR, TFIDF, Top
 from smalti.preprocess.on import On
@@ -27,7 +28,7 @@ from smalti.preprocess.sequence import (
 from smalti.preprocess.step import Step, cells_per_bag_note
 
 __all__ = [
-    "CLR", "PCA", "TFIDF", "GenesOfCounts", "Log1p", "MinCells", "Normalize", "On",
+    "CLR", "PCA", "TFIDF", "Arcsinh", "GenesOfCounts", "Log1p", "MinCells", "Normalize", "On",
     "Scale", "SelectGenes", "Step", "Top", "apply_steps", "cells_per_bag_note", "count_problem",
     "fit_steps", "from_state", "guess_steps", "names_of", "spec_of", "spec_text",
     "state_of", "steps_of",
