@@ -22,7 +22,8 @@ ROOMS = (
     "features", "mil", "integrate", "expression", "datasets", "plot", "explain", "report",
     "comparison", "contract", "cli",
 )  # fmt: skip
-NOUNS = {"errors", "bags", "views", "columns", "task", "segment", "batch", "counts", "_version"}
+NOUNS = {"errors", "bags", "views", "columns", "task", "segment", "batch", "counts", "names",
+         "_version"}  # fmt: skip
 METHOD_ROOMS = ("mil", "integrate", "expression")
 # where losses may be written: of all tasks, and of one kind
 LOSSES = ("task.py", "expression/losses/")

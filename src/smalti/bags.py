@@ -24,6 +24,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from smalti.errors import InputError
+from smalti.names import namesakes, some
 from smalti.views import View, as_views, len_, read_rows, slice_rows, take
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ class Bags:
     present
         View name -> (n_instances,) bool: which instances were measured in it. The rows of the
         others hold zeros that mean nothing. A view that is not named was measured in all.
+    lacking
+        View name -> (n_features,) bool: features that the data lack, and that a fitted method takes
+        for their mean in training (see :meth:`Estimator.complete`).
 
     Examples
     --------
@@ -93,6 +97,7 @@ class Bags:
     notes: tuple[str, ...] = ()
     origin: Mapping[str, Any] | None = None
     present: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    lacking: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     # ---------------------------------------------------------------- making
 
@@ -170,6 +175,8 @@ class Bags:
                 f"bag_id is missing in {int(pd.isna(ids).sum())} rows (first: row "
                 f"{int(np.flatnonzero(pd.isna(ids))[0])}): drop these rows or fill the id in."
             )
+        if not len(ids):
+            raise InputError("no bags: the features have no rows.")
         codes, labels = pd.factorize(ids)
         order = np.argsort(codes, kind="stable")
         offsets = np.concatenate([[0], np.bincount(codes, minlength=len(labels)).cumsum()])
@@ -313,6 +320,12 @@ class Bags:
                 raise InputError(
                     f"view {name!r} has {len_(view)} rows, the bags need {self.offsets[-1]}."
                 )
+            names = self.features.get(name)
+            if names is not None and len(view.shape) == 2 and len(names) != view.shape[1]:
+                raise InputError(
+                    f"view {name!r} has {view.shape[1]} features and {len(names)} names of them: "
+                    "give one name for each, or none."
+                )
 
     # ---------------------------------------------------------------- reading
 
@@ -426,8 +439,6 @@ class Bags:
                 f"{len(self)} bags but {len(values)} targets."
             )
         table = self.bag.copy()
-        if values.ndim == 2 and values.shape[1] == 1:
-            values = values[:, 0]
         if values.ndim == 2:
             names = tuple(f"target_{j}" for j in range(values.shape[1]))
             table[list(names)] = values
@@ -496,26 +507,51 @@ class Bags:
         Raises
         ------
         InputError
-            If a feature is NaN or infinite; the view, the feature and the bag are named.
+            If there are no bags or a view has no features; if two features have one name; if a
+            value is NaN or infinite, or too large for float32: the view, the feature and the bag
+            are named.
         """
+        if not len(self):
+            raise InputError("there are no bags: was every one of them left out?")
         for name, view in self.x.items():
-            step = max(1, 2**24 // max(1, int(np.prod(view.shape[1:]))))
-            for start in range(0, self.n_instances, step):
-                part = read_rows(view, start, min(start + step, self.n_instances))
-                values = part.data if sp.issparse(part) else np.asarray(part)
-                if values.dtype.kind not in "fc" or np.isfinite(values).all():
-                    continue
-                dense = part.toarray() if sp.issparse(part) else values
-                where = np.argwhere(~np.isfinite(dense))[0]
-                row = start + int(where[0])
-                feature = self.features.get(name, ())
-                named = repr(feature[where[1]]) if len(feature) else f"at {tuple(where[1:])}"
+            if not np.prod(view.shape[1:]):
                 raise InputError(
-                    f"view {name!r} contains NaN or infinity: feature {named}, row "
-                    f"{int(self.rows[row])}, bag {self.bag.index[self.index[row]]!r}. Impute or "
-                    "drop it first; no method here accepts missing values encoded as NaN."
+                    f"view {name!r} has no features (its shape is {tuple(view.shape)}): leave it "
+                    "out, or read it again."
                 )
+            twice = namesakes(self.features.get(name) or ())
+            if twice:
+                raise InputError(
+                    f"view {name!r} has {len(twice)} names that several features bear: "
+                    f"{some(twice)}. Nothing else tells them apart: make the names unique "
+                    "(adata.var_names_make_unique())."
+                )
+            self._check_values(name, view)
         return self
+
+    def _check_values(self, name: str, view: View) -> None:
+        step = max(1, 2**24 // max(1, int(np.prod(view.shape[1:]))))
+        for start in range(0, self.n_instances, step):
+            part = read_rows(view, start, min(start + step, self.n_instances))
+            values = part.data if sp.issparse(part) else np.asarray(part)
+            if values.dtype.kind != "f" or _fits_float32(values).all():
+                continue
+            dense = part.toarray() if sp.issparse(part) else values
+            where = tuple(np.argwhere(~_fits_float32(dense))[0])
+            row = start + int(where[0])
+            feature = self.features.get(name, ())
+            named = repr(feature[where[1]]) if len(feature) else f"at {where[1:]}"
+            at = f"feature {named}, row {int(self.rows[row])}, bag " \
+                 f"{self.bag.index[self.index[row]]!r}"  # fmt: skip
+            if np.isfinite(dense[where]):
+                raise InputError(
+                    f"view {name!r} holds {dense[where]:.3g}, which float32, what methods compute "
+                    f"in, cannot: {at}. Rescale the feature, or take its logarithm."
+                )
+            raise InputError(
+                f"view {name!r} contains NaN or infinity: {at}. Impute or drop it first; no method "
+                "here accepts missing values encoded as NaN."
+            )
 
     @cached_property
     def digest(self) -> str:
@@ -558,6 +594,8 @@ class Bags:
 
     def __repr__(self) -> str:
         lengths = self.lengths
+        if not len(self):
+            return "Bags: no bags"
         parts = [f"{len(self):,} bags of {lengths.min():,}-{lengths.max():,} instances"]
         if len(self) > 1 and lengths.max() == 1:
             parts = [f"{len(self):,} bags of one instance"]
@@ -602,6 +640,12 @@ def as_bags(x: Any, y: Any = None) -> Bags:
     return bags if y is None else bags.with_target(y)
 
 
+def _fits_float32(values: np.ndarray) -> np.ndarray:
+    """Whether each value, of any shape, is finite as float32, in which methods compute."""
+    with np.errstate(over="ignore"):
+        return np.isfinite(values.astype(np.float32, copy=False))
+
+
 def _column(
     table: pd.DataFrame, column: str, where: str, other: pd.DataFrame | None = None
 ) -> pd.Series:
@@ -615,7 +659,13 @@ def _target(y: Any) -> Any:
     """Values as an array; categories keep their order, which makes a target ordinal."""
     if isinstance(getattr(y, "dtype", None), pd.CategoricalDtype):
         return pd.Categorical(y)
-    return np.asarray(y)
+    values = np.asarray(y)
+    if values.ndim not in (1, 2):
+        raise InputError(
+            f"a target of shape {values.shape}: give one value a bag, (n_bags,), or for several "
+            "labels (n_bags, n_labels)."
+        )
+    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
 
 def _by_bag(column: str, values: Any, codes: np.ndarray, index: pd.Index) -> Any:
@@ -625,7 +675,13 @@ def _by_bag(column: str, values: Any, codes: np.ndarray, index: pd.Index) -> Any
         if absent:
             raise InputError(f"{column!r} has no value for bag {_some(absent)}.")
         return [values[i] for i in index]
-    series = pd.Series(_target(values))
+    values = _target(values)
+    if values.ndim == 2:
+        raise InputError(
+            f"{column!r} has the shape {values.shape}: give one value an instance. Several labels "
+            "are columns of bag= or instance=, which target=[...] names."
+        )
+    series = pd.Series(values)
     if len(series) != len(codes):
         raise InputError(f"{column!r} has {len(series)} values for {len(codes)} instances.")
     series = series.reset_index(drop=True)

@@ -172,6 +172,29 @@ def test_a_fitted_model_embeds_again(h5mu, tmp_path):
     assert "is fitted already" in fails("integrate", model, h5mu, "--out", again, "--epochs", 3)
 
 
+def test_genes_that_new_cells_lack(h5mu, tmp_path):
+    mudata = pytest.importorskip("mudata")
+    model, out, few = tmp_path / "m", tmp_path / "z.csv", tmp_path / "few.h5mu"
+    works("integrate", "umint", h5mu, "--out", out, "--model", model, "--preprocess",
+          '{"rna": "log1p,genes=20", "protein": "clr"}', *TINY)  # fmt: skip
+    whole, read = mudata.read_h5mu(h5mu), sm.load(model).reads().read["rna"]
+    lost = np.flatnonzero(read)[:1]
+    for gone, needs in ((~read, False), (np.isin(np.arange(len(read)), lost), True)):
+        rna = whole["rna"][:, ~gone].copy()
+        mudata.MuData({"rna": rna, "protein": whole["protein"].copy()}).write(few)
+        if needs:
+            words = "1 of the 20 features that the model reads are not in view 'rna'"
+            assert words in fails("integrate", model, few, "--out", out)
+            works("integrate", model, few, "--out", out, "--missing", "zero")
+            copy = tmp_path / "copy.h5mu"
+            works("integrate", model, few, "--out", copy, "--missing", "mean")
+            assert words in mudata.read_h5mu(copy).uns["umint"]["missing"][0]
+        else:  # of those that were dropped nothing was made
+            before = pd.read_csv(out)
+            works("integrate", model, few, "--out", out)
+            pd.testing.assert_frame_equal(pd.read_csv(out), before)
+
+
 # ---------------------------------------------------------------- compare, methods
 
 

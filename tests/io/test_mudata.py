@@ -655,3 +655,34 @@ def test_verbs_take_mudata(tmp_path, monkeypatch, ending):
     lacking = run("fit", "mean_pooling", data, "--label", "disease", "--out", tmp_path / "m")
     assert lacking.exit_code == 2
     assert "name the column that holds the samples, --sample NAME" in lacking.stderr
+
+
+# ---------------------------------------------------------------- names that are there twice
+
+
+@pytest.mark.parametrize("ending", SOME)
+def test_namesakes_are_told_apart_by_their_order_and_that_is_said(tmp_path, ending):
+    rna, prot = parts()
+    rna.var_names = ["g0", "g0", *rna.var_names[2:]]
+    place = saved(joined(rna, prot), tmp_path, ending)
+    with pytest.warns(UserWarning, match=r"1 names in 'rna' are of several features \(g0\).*order"):
+        bags = sm.read(place)
+    assert bags.features["rna"][:3] == ("g0", "g0-1", "g2")
+    assert any("'rna'" in note for note in bags.notes)
+
+
+@pytest.mark.filterwarnings("ignore:.*several features")
+def test_namesakes_in_another_place_are_not_taken_for_one_another():
+    rna, prot = parts()
+    rna.var_names = ["g0", "g0", *rna.var_names[2:]]
+    moved = rna[:, [*range(2, GENES), 0, 1]].copy()  # the two keep their order
+    model = umint(preprocess={"rna": "normalize,log1p,genes=8"}).fit(joined(rna, prot))
+    np.testing.assert_array_equal(
+        model.transform(joined(moved, prot)), model.transform(joined(rna, prot))
+    )
+    whole = joined(rna, prot)
+    model.write(whole, layers=True)
+    there = {name: j for j, name in enumerate(sm.read(whole).features["rna"])}
+    found = model.reconstruct(sm.read(whole))["rna"]
+    for j, name in enumerate(model.decoded_["rna"]):
+        np.testing.assert_array_equal(whole["rna"].layers["umint"][:, there[name]], found[:, j])

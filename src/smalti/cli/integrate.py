@@ -58,6 +58,7 @@ def integrate(
     checkpoint: Annotated[
         Path | None, typer.Option(help="File to leave and take up the fit at.")
     ] = None,
+    missing: options.Missing = None,
 ) -> None:
     """Embed cells of several modalities, and write the embedding back."""
     from smalti.io.open import holds_mudata
@@ -89,9 +90,10 @@ def integrate(
     if model is not None:
         chosen.save(model)
     if out.suffix in _TABLES:
-        _write_table(chosen, bags, out)
+        _write_table(chosen, bags, out, missing)
     else:
-        chosen.write(data, out=out, layers=layers, key_added=key_added, overwrite=overwrite)
+        chosen.write(data, out=out, layers=layers, key_added=key_added, overwrite=overwrite,
+                     missing=missing)  # fmt: skip
     typer.echo(f"{chosen.name}: {chosen.n_parameters_:,} parameters\nwritten to {out}")
 
 
@@ -206,12 +208,12 @@ def steps_by_view(text: str) -> Any:
         ) from error
 
 
-def _write_table(chosen: Any, bags: Bags, out: Path) -> None:
+def _write_table(chosen: Any, bags: Bags, out: Path, missing: str | None) -> None:
     import pandas as pd
 
     from smalti.system.tables import write_table
 
-    z = chosen.transform(bags)
+    z = chosen.transform(bags, missing=missing)
     names = [f"{chosen.name}_{i}" for i in range(z.shape[1])]
     table = pd.DataFrame(z, columns=names)
     table.insert(0, "cell", bags.instance.index.astype(str))

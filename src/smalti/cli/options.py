@@ -81,6 +81,13 @@ KeyAdded: TypeAlias = Annotated[
 Overwrite: TypeAlias = Annotated[
     bool, typer.Option("--overwrite", help="Replace what another model wrote under that name.")
 ]
+Missing: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="What to take features for that the model reads and the data lack: zero, or mean (of "
+        "training). Where left out they are an error."
+    ),
+]
 Jobs: TypeAlias = Annotated[
     int | None,
     typer.Option(

@@ -31,6 +31,7 @@ from sklearn.utils.validation import check_is_fitted
 from smalti.bags import Bags, as_bags
 from smalti.batch import Shape
 from smalti.columns import Columns
+from smalti.core.align import said
 from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
 from smalti.core.identity import model_digest
@@ -38,7 +39,7 @@ from smalti.core.instances import Rows, as_array, own_loss
 from smalti.core.stage import Gradient, Stage, warm_cosine
 from smalti.core.store import Store
 from smalti.errors import InputError
-from smalti.preprocess import apply_steps, guess_steps, spec_text
+from smalti.preprocess import guess_steps, spec_text
 from smalti.task import NOTHING, Task
 
 _ROWS = 8192  # cells in one step of an embedding
@@ -127,12 +128,13 @@ class Integration(Estimator):
         if not 0 <= drop < 1:
             raise InputError(f"{self.name}: drop={drop!r} must be 0 or more, and below 1.")
 
-    def transform(self, X: Any) -> np.ndarray:
+    def transform(self, X: Any, *, missing: str | None = None) -> np.ndarray:
         """(n_cells, width) embedding, float32, in the order of the bags' instances.
 
         Modalities that ``X`` lacks altogether count as not measured, where the method takes gaps.
+        ``missing`` says what to take single features for that it lacks (see :meth:`complete`).
         """
-        return self.forward(X)[0]
+        return self.forward(self._filled(X, missing))[0]
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
         """Fit, then embed the same cells: (n_cells, width)."""
@@ -157,7 +159,9 @@ class Integration(Estimator):
         bags = self._read_new(X)
         out = self.forward(X, decode=True)[1]
         for name, values in out.items():
-            there = bags.present.get(name, np.ones(bags.n_instances, dtype=bool))
+            cells = bags.present.get(name, np.ones(len(values), dtype=bool))
+            gone = bags.lacking.get(name, np.zeros(values.shape[1], dtype=bool))
+            there = cells[:, None] & ~gone
             values[there] = bags.table(name)[there]
         return out
 
@@ -166,7 +170,7 @@ class Integration(Estimator):
         bags = self._read_new(X)
         return {k: v if sp.issparse(v) else bags.table(k) for k, v in bags.x.items()}
 
-    def embed(self, X: Any, *, key_added: str | None = None) -> Bags:
+    def embed(self, X: Any, *, key_added: str | None = None, missing: str | None = None) -> Bags:
         """The same bags with the embedding as their only view: input of any method.
 
         Parameters
@@ -175,13 +179,15 @@ class Integration(Estimator):
             Bags.
         key_added
             Name of the view; "X_NAME" of the method where left out.
+        missing
+            What to take features for that the bags lack (see :meth:`complete`).
 
         Notes
         -----
         The embedding has seen the cells that it was fitted on. To fit it inside each fold of a
         comparison, put ``preprocess=smalti.integrate.Embed(method)`` on the method that reads it.
         """
-        bags = as_cells(X)
+        bags = self._filled(as_cells(X), missing)
         key = key_added or f"X_{self.name}"
         z = self.transform(bags)
         origin = None if bags.origin is None else {**bags.origin, "x": {key: f"obsm/{key}"}}
@@ -189,7 +195,7 @@ class Integration(Estimator):
                "scores may be too good."  # fmt: skip
         return dataclasses.replace(
             bags, x={key: z}, features={key: tuple(f"{self.name}_{i}" for i in range(z.shape[1]))},
-            present={}, origin=origin, notes=(*bags.notes, seen),
+            present={}, lacking={}, origin=origin, notes=(*bags.notes, seen),
         )  # fmt: skip
 
     def write(
@@ -200,6 +206,7 @@ class Integration(Estimator):
         layers: bool = False,
         key_added: str | None = None,
         overwrite: bool = False,
+        missing: str | None = None,
     ) -> None:
         """Write the embedding into the user's data: ``obsm["X_NAME"]`` and ``uns["NAME"]``.
 
@@ -218,6 +225,8 @@ class Integration(Estimator):
             NAME, under which all is written; the method's own where left out.
         overwrite
             Replace what another model has written under that name; otherwise that is refused.
+        missing
+            What to take features for that the data lack (see :meth:`complete`); ``uns`` says so.
 
         Raises
         ------
@@ -230,7 +239,8 @@ class Integration(Estimator):
         check_is_fitted(self)
         where = {} if self.origin_ is None else {
             k: self.origin_[k] for k in ("x", "cells") if k in self.origin_}  # fmt: skip
-        bags = read(data, **where)
+        read_as = read(data, **where)
+        bags = self._filled(read_as, missing)
         n = len(data.obs) if hasattr(data, "obs") else None
         z = self.transform(bags)
         tables = {}
@@ -241,7 +251,8 @@ class Integration(Estimator):
         key = key_added or self.name
         write(
             data, obs={}, obsm={f"X_{key}": bags.scatter(z, n)}, layers=tables,
-            uns={key: self._note()}, origin=bags.origin, out=out, overwrite=overwrite,
+            uns={key: self._note() | said(bags, read_as)}, origin=bags.origin, out=out,
+            overwrite=overwrite,
         )  # fmt: skip
 
     def _note(self) -> dict[str, Any]:
@@ -268,16 +279,19 @@ class Integration(Estimator):
     def _read_new(self, X: Any) -> Bags:
         """Cells to embed: the views of the training data, those that are lacking as gaps."""
         check_is_fitted(self)
-        bags = as_cells(X)
-        if len(self.features_) > 1:
-            bags = self._with_gaps(bags)
-        bags = self._check_present(self._same_views(bags))
-        return apply_steps(self.steps_, bags)
+        bags = self._check_present(self._same_views(self._with_gaps(as_cells(X))))
+        return self._stepped(bags)
+
+    def complete(self, X: Any, missing: str | None = None) -> Bags:
+        """As :meth:`Estimator.complete`; modalities that the cells lack count as not measured."""
+        check_is_fitted(self)
+        return super().complete(self._with_gaps(as_cells(X)), missing)
 
     def _with_gaps(self, bags: Bags) -> Bags:
         """Views that the data lack altogether, as rows of zeros that were not measured."""
         lacking = [k for k in self.features_ if k not in bags.x]
-        if not lacking or not self.missing or len(lacking) == len(self.features_):
+        none = len(lacking) == len(self.features_)  # the one view, or all: under another name
+        if not lacking or not self.missing or none:
             return bags
         n = bags.n_instances
         views = {k: sp.csr_matrix((n, self.inputs_[k][0]), dtype=np.float32) for k in lacking}

@@ -12,8 +12,10 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.io.counts import unique_names
 from smalti.io.open import AnyTable, open_table
 from smalti.io.tables import all_nan, rows_at
+from smalti.names import namesakes, some
 from smalti.preprocess import cells_per_bag_note
 
 _FITTED = ("pca", "umap", "tsne", "scvi", "harmony", "scanvi", "mofa", "totalvi", "umint", "lsi")
@@ -85,7 +87,8 @@ def read(
     UserWarning
         Where ``x`` is an embedding that may have been fitted on the whole cohort, test samples
         included; where samples have fewer than 10 cells; where rows of a view are NaN throughout
-        and so count as not measured; where cells are in none of the views and so left out.
+        and so count as not measured; where cells are in none of the views and so left out; where
+        several features have one name.
 
     Notes
     -----
@@ -219,7 +222,8 @@ def _views(
     for name, key in keys.items():
         values, columns = table.matrix(key)
         if columns is not None:
-            features[name] = columns
+            features[name] = unique_names(columns)
+            notes += _told_apart(name, columns)
         rows = int(place[name].max()) + 1
         if values.shape[0] != rows:
             raise InputError(
@@ -249,6 +253,18 @@ def _views(
         keep, views = keep[stay], {k: v[stay] for k, v in views.items()}
         present = {k: v[stay] for k, v in present.items()}
     return keep, views, features, {k: v for k, v in present.items() if not v.all()}, notes
+
+
+def _told_apart(name: str, columns: tuple[str, ...]) -> list[str]:
+    """A note where several features have one name."""
+    twice = namesakes(columns)
+    if not twice:
+        return []
+    return [
+        f"{len(twice)} names in {name!r} are of several features ({some(twice)}): they are told "
+        f"apart by their order, as {twice[0]!r}, '{twice[0]}-1', ... A model takes data where they "
+        "stand in another order for the wrong ones: better give every feature a name of its own."
+    ]
 
 
 def _kept(

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from smalti.errors import InputError
+from smalti.io.counts import unique_names
 from smalti.io.mudata import rows_of
 from smalti.io.open import holds_mudata
 from smalti.system.files import atomic_folder, atomic_write
@@ -194,12 +195,9 @@ def _key(view: str, x: Any, many: bool) -> str:
 
 def _columns(part: Any, width: int, names: tuple[str, ...] | None) -> np.ndarray | None:
     """(width,) column of each feature in X; None where X has not all of them."""
-    there = part.var_names.astype(str)
+    there = pd.Index(unique_names(part.var_names))  # as they were read
     if names is None or names == tuple(there):
         return np.arange(width) if width == len(there) else None
-    if not there.is_unique:
-        twice = there[there.duplicated()][0]
-        raise InputError(f"several features are named {twice!r}: call var_names_make_unique().")
     at = there.get_indexer(list(names))
     return None if (at < 0).any() else at
 

@@ -27,6 +27,7 @@ from smalti.bags import Bags, as_bags
 from smalti.batch import Shape
 from smalti.columns import Columns
 from smalti.core import training
+from smalti.core.align import said
 from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
 from smalti.core.instances import as_array
@@ -34,7 +35,6 @@ from smalti.core.stage import Gradient, Stage, task_loss
 from smalti.core.store import Store, pack
 from smalti.errors import InputError
 from smalti.mil import results
-from smalti.preprocess import apply_steps
 from smalti.scores.table import Scores
 from smalti.task import KINDS, Task
 
@@ -102,21 +102,24 @@ class Method(Estimator):
             raw = self._read_training(X, y)
             return self._train(raw, self.preprocess, checkpoint, self.prepare)
 
-    def predict(self, X: Any) -> np.ndarray:
-        """(n_bags,) classes or values as they stood in training; (n_bags, n_labels) for labels."""
-        raw = self.forward(X)[0]
+    def predict(self, X: Any, *, missing: str | None = None) -> np.ndarray:
+        """(n_bags,) classes or values as they stood in training; (n_bags, n_labels) for labels.
+
+        ``missing`` says what to take features for that ``X`` lacks (see :meth:`complete`).
+        """
+        raw = self.forward(self._filled(X, missing))[0]
         return self.task_.decide(raw)
 
     @available_if(lambda self: self._is_classifier())
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: Any, *, missing: str | None = None) -> np.ndarray:
         """(n_bags, n_classes) probabilities in the order of ``classes_``; or (n_bags, n_labels)."""
-        raw = self.forward(X)[0]
+        raw = self.forward(self._filled(X, missing))[0]
         return self.task_.probabilities(raw)
 
     @available_if(lambda self: self.embeds)
-    def transform(self, X: Any) -> np.ndarray:
+    def transform(self, X: Any, *, missing: str | None = None) -> np.ndarray:
         """(n_bags, width) embedding of each bag: what the last layer of the network reads."""
-        return self.forward(X)[2]["embedding"]
+        return self.forward(self._filled(X, missing))[2]["embedding"]
 
     @available_if(lambda self: self.embeds)
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
@@ -131,8 +134,15 @@ class Method(Estimator):
         measure = accuracy_score if self._is_classifier() else r2_score
         return float(measure(labels, self.predict(X)))
 
-    def attribute(self, X: Any) -> pd.DataFrame:
+    def attribute(self, X: Any, *, missing: str | None = None) -> pd.DataFrame:
         """What each instance had to do with the prediction.
+
+        Parameters
+        ----------
+        X
+            Bags.
+        missing
+            What to take features for that they lack (see :meth:`complete`).
 
         Returns
         -------
@@ -142,7 +152,7 @@ class Method(Estimator):
             direction) and ``contribution`` (signed, on the raw scale; sums over the bag to the raw
             prediction less its constant).
         """
-        return results.instance_frame(self, as_bags(X))
+        return results.instance_frame(self, self._filled(as_bags(X), missing))
 
     def write(
         self,
@@ -153,6 +163,7 @@ class Method(Estimator):
         overwrite: bool = False,
         scores: Scores | None = None,
         label: str | None = None,
+        missing: str | None = None,
     ) -> None:
         """Write attributions and settings into the table that the training bags were read from.
 
@@ -172,6 +183,8 @@ class Method(Estimator):
             settings are noted.
         label
             Name of that row, where settings do not tell.
+        missing
+            What to take features for that the data lack (see :meth:`complete`); ``uns`` says so.
 
         Raises
         ------
@@ -196,13 +209,14 @@ class Method(Estimator):
         source = {k: self.origin_[k] for k in ("sample", "x", "cells") if k in self.origin_}
         if self.columns_.group == "cell_type" and self.group_predicts:
             source["cell_type"] = self.origin_.get("cell_type")
-        bags = read(data, **source, bag_columns=[c["name"] for c in self.columns_.covariates])
+        read_as = read(data, **source, bag_columns=[c["name"] for c in self.columns_.covariates])
+        bags = self._filled(read_as, missing)
         key, n = key_added or self.name, len(data.obs) if hasattr(data, "obs") else None
-        note = results.note(self, scores, label)
+        note = results.note(self, scores, label) | said(bags, read_as)
         obs, obsm = results.cell_tables(self, bags, n, key)
         write(data, obs=obs, obsm=obsm, uns={key: note}, out=out, overwrite=overwrite)
 
-    def samples(self, X: Any, *, group: str | None = None) -> Any:
+    def samples(self, X: Any, *, group: str | None = None, missing: str | None = None) -> Any:
         """One row per bag, as AnnData: ready for a plot of patients, or as input of another method.
 
         Parameters
@@ -212,6 +226,8 @@ class Method(Estimator):
         group
             Column of the instances (cell type); then attention and contribution are summed over
             each group, ``obsm["attention_by_group"]``. The method's own where it has one.
+        missing
+            What to take features for that the bags lack (see :meth:`complete`); ``uns`` says so.
 
         Returns
         -------
@@ -222,8 +238,14 @@ class Method(Estimator):
         from smalti.io.write import samples
 
         check_is_fitted(self)
-        x, obs, obsm = results.bag_tables(self, as_bags(X), group)
-        return samples(x, obs, obsm, {self.name: results.note(self)})
+        given = as_bags(X)
+        bags = self._filled(given, missing)
+        x, obs, obsm = results.bag_tables(self, bags, group)
+        return samples(x, obs, obsm, {self.name: results.note(self) | said(bags, given)})
+
+    def complete(self, X: Any, missing: str | None = None) -> Bags:
+        """As :meth:`Estimator.complete`, of all that :meth:`predict` takes."""
+        return super().complete(as_bags(X), missing)
 
     # ---------------------------------------------------------------- for training and io
 
@@ -307,7 +329,7 @@ class Method(Estimator):
     def _read_new(self, X: Any) -> Bags:
         """Bags to predict: the same views, the same features in the same order, or an error."""
         check_is_fitted(self)
-        return self._check_present(apply_steps(self.steps_, self._same_views(as_bags(X))))
+        return self._check_present(self._stepped(self._same_views(as_bags(X))))
 
     @torch.inference_mode()
     def forward(self, X: Any) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -26,10 +26,11 @@ from smalti.preprocess.sequence import (
     steps_of,
 )
 from smalti.preprocess.step import Step, cells_per_bag_note
+from smalti.preprocess.trace import Trace
 
 __all__ = [
     "CLR", "PCA", "TFIDF", "Arcsinh", "GenesOfCounts", "Log1p", "MinCells", "Normalize", "On",
-    "Scale", "SelectGenes", "Step", "Top", "apply_steps", "cells_per_bag_note", "count_problem",
-    "fit_steps", "from_state", "guess_steps", "names_of", "spec_of", "spec_text",
+    "Scale", "SelectGenes", "Step", "Top", "Trace", "apply_steps", "cells_per_bag_note",
+    "count_problem", "fit_steps", "from_state", "guess_steps", "names_of", "spec_of", "spec_text",
     "state_of", "steps_of",
 ]  # fmt: skip

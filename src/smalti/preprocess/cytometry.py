@@ -39,6 +39,7 @@ class Arcsinh(Step):
 
     name: ClassVar[str] = "arcsinh"
     argument: ClassVar[tuple[str, type] | None] = ("cofactor", float)
+    columnwise: ClassVar[bool] = True
 
     def __init__(self, cofactor: float = 5.0) -> None:
         self.cofactor = cofactor
