@@ -69,6 +69,9 @@ class Bags:
     lacking
         View name -> (n_features,) bool: features that the data lack, and that a fitted method takes
         for their mean in training (see :meth:`Estimator.complete`).
+    kinds
+        View name -> what it holds, where its name does not tell: "rna", "protein", "atac",
+        "cytometry", "tags" or "other". Integrations choose their steps by it.
 
     Examples
     --------
@@ -98,6 +101,7 @@ class Bags:
     origin: Mapping[str, Any] | None = None
     present: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     lacking: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    kinds: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     # ---------------------------------------------------------------- making
 
@@ -116,6 +120,7 @@ class Bags:
         features: Mapping[str, Sequence[str]] | None = None,
         notes: Sequence[str] = (),
         present: Mapping[str, Any] | None = None,
+        kinds: Mapping[str, str] | None = None,
     ) -> Bags:
         """Build from one row per instance, in any order.
 
@@ -143,6 +148,8 @@ class Bags:
             Warnings to keep with the data.
         present
             View name -> (n_instances,) bool, for views that not all instances were measured in.
+        kinds
+            View name -> what it holds (see :class:`Bags`).
 
         Raises
         ------
@@ -226,6 +233,7 @@ class Bags:
             donor=donor,
             notes=tuple(notes),
             present={k: np.asarray(v, dtype=bool)[order] for k, v in (present or {}).items()},
+            kinds=dict(kinds or {}),
         )
 
     @classmethod
@@ -519,13 +527,7 @@ class Bags:
                     f"view {name!r} has no features (its shape is {tuple(view.shape)}): leave it "
                     "out, or read it again."
                 )
-            twice = namesakes(self.features.get(name) or ())
-            if twice:
-                raise InputError(
-                    f"view {name!r} has {len(twice)} names that several features bear: "
-                    f"{some(twice)}. Nothing else tells them apart: make the names unique "
-                    "(adata.var_names_make_unique())."
-                )
+            _refuse_namesakes(name, self.features.get(name) or ())
             self._check_values(name, view)
         return self
 
@@ -540,9 +542,9 @@ class Bags:
             where = tuple(np.argwhere(~_fits_float32(dense))[0])
             row = start + int(where[0])
             feature = self.features.get(name, ())
-            named = repr(feature[where[1]]) if len(feature) else f"at {where[1:]}"
-            at = f"feature {named}, row {int(self.rows[row])}, bag " \
-                 f"{self.bag.index[self.index[row]]!r}"  # fmt: skip
+            named = repr(feature[where[1]]) if len(feature) else f"at {tuple(map(int, where[1:]))}"
+            bag = self.bag.index[[self.index[row]]].tolist()[0]  # as Python writes it
+            at = f"feature {named}, row {int(self.rows[row])}, bag {bag!r}"
             if np.isfinite(dense[where]):
                 raise InputError(
                     f"view {name!r} holds {dense[where]:.3g}, which float32, what methods compute "
@@ -566,9 +568,12 @@ class Bags:
         """SHA-256 (16 digits) of all that a fit may read: what is kept of a fit hangs on it.
 
         Beside :attr:`digest`: which columns are target and donor, the kind of target, and the
-        columns of the instances (cell types, positions).
+        columns of the instances (cell types, positions); and what the views were said to hold.
         """
-        asked = (self.target, self.kind, self.donor, list(map(str, self.instance.columns)))
+        asked: tuple[Any, ...] = (self.target, self.kind, self.donor,
+                                  list(map(str, self.instance.columns)))  # fmt: skip
+        if self.kinds:
+            asked = (*asked, dict(self.kinds))
         sha = hashlib.sha256(f"{self.digest} {asked!r}".encode())
         if len(self.instance.columns):
             rows = pd.util.hash_pandas_object(self.instance, index=False)
@@ -624,7 +629,9 @@ def as_bags(x: Any, y: Any = None) -> Bags:
 
     if isinstance(x, Bags):
         return x if y is None else x.with_target(y)
-    ragged = isinstance(x, (list, tuple)) and len(x) and all(np.ndim(a) >= 2 for a in x)
+    if isinstance(x, (list, tuple)) and not len(x):
+        raise InputError("no bags: the list is empty.")
+    ragged = isinstance(x, (list, tuple)) and all(np.ndim(a) >= 2 for a in x)
     if ragged or (isinstance(x, np.ndarray) and x.ndim > 2):
         bags = Bags.from_list(x)
     else:
@@ -633,11 +640,21 @@ def as_bags(x: Any, y: Any = None) -> Bags:
             if isinstance(x, pd.DataFrame) and all(isinstance(c, str) for c in x.columns)
             else {}
         )
+        _refuse_namesakes("x", names.get("x", ()))
         table = check_array(x, accept_sparse="csr", dtype="numeric")
         if not sp.issparse(table) and table.dtype.kind not in "fiub":
             table = table.astype(float)
         bags = Bags.from_rows(table, np.arange(table.shape[0]), features=names)
     return bags if y is None else bags.with_target(y)
+
+
+def _refuse_namesakes(name: str, features: Sequence[str]) -> None:
+    twice = namesakes(features)
+    if twice:
+        raise InputError(
+            f"view {name!r} has {len(twice)} names that several features bear: {some(twice)}. "
+            "Nothing else tells them apart: make the names unique (adata.var_names_make_unique())."
+        )
 
 
 def _fits_float32(values: np.ndarray) -> np.ndarray:
@@ -665,7 +682,16 @@ def _target(y: Any) -> Any:
             f"a target of shape {values.shape}: give one value a bag, (n_bags,), or for several "
             "labels (n_bags, n_labels)."
         )
-    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+    if values.ndim == 1 or values.shape[1] == 1:
+        return values.reshape(-1)
+    try:
+        values.astype(float)
+    except ValueError as error:
+        raise InputError(
+            f"a target of shape {values.shape} that holds text ({str(values.flat[0])!r}): several "
+            "labels of a bag are 0 or 1 each; of one label give one value a bag."
+        ) from error
+    return values
 
 
 def _by_bag(column: str, values: Any, codes: np.ndarray, index: pd.Index) -> Any:

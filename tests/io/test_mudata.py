@@ -550,11 +550,14 @@ def test_a_model_of_samples_writes_to_cells_with_proteins(tmp_path):
     """Read with samples X is the only view; without them proteins would be a second."""
     rna, prot = parts()
     rna.obsm["protein"] = prot.to_df()
-    model = umint().fit(sm.read(rna, sample="batch"))
+    bags = sm.read(rna, sample="batch")
+    with pytest.raises(InputError, match="two modalities or more, and there is one, 'X' .12 feat"):
+        umint().fit(bags)
+    model = sm.integrate.BlockPCA(modality="X", width=4, progress=False).fit(bags)
     assert list(model.inputs_) == ["X"]
     model.write(rna, layers=True)
-    np.testing.assert_array_equal(rna.obsm["X_umint"], model.transform(sm.read(rna, x="X")))
-    assert rna.layers["umint"].shape == rna.shape
+    np.testing.assert_array_equal(rna.obsm["X_block_pca"], model.transform(sm.read(rna, x="X")))
+    assert rna.layers["block_pca"].shape == rna.shape
     model.save(tmp_path / "model")
     sm.load(tmp_path / "model").write(rna)
 
@@ -686,3 +689,28 @@ def test_namesakes_in_another_place_are_not_taken_for_one_another():
     found = model.reconstruct(sm.read(whole))["rna"]
     for j, name in enumerate(model.decoded_["rna"]):
         np.testing.assert_array_equal(whole["rna"].layers["umint"][:, there[name]], found[:, j])
+
+
+@pytest.mark.parametrize("ending", SOME)
+def test_tags_of_samples_are_no_modality(tmp_path, ending):
+    rna, prot = parts()
+    whole = mudata.MuData({"rna": rna, "prot": prot, "hto": prot[:, :3].copy()})
+    place = saved(whole, tmp_path, ending)
+    with pytest.warns(UserWarning, match="'hto' of .* is left out: by its name it holds tags"):
+        assert list(sm.read(place).x) == ["rna", "prot"]
+    assert list(sm.read(place, x=["rna", "hto"]).x) == ["rna", "hto"]
+
+
+def test_several_types_in_one_modality_are_said():
+    rna, prot = parts()
+    rna.var["feature_types"] = ["Gene Expression"] * 10 + ["Antibody Capture"] * 2
+    with pytest.warns(UserWarning, match="'rna' holds .* in x: 'rna/X/Gene Expression'"):
+        sm.read(joined(rna, prot))
+    assert sm.read(joined(rna, prot), x="rna/X/Gene Expression").shape[1] == 10
+
+
+@pytest.mark.parametrize("cells", [None, "union", "intersection"])
+def test_an_empty_modality_is_named(cells):
+    rna, prot = parts()
+    with pytest.raises(InputError, match="'prot' of the MuData has no cells: name others in x"):
+        sm.read(joined(rna, prot[:0].copy()), cells=cells)

@@ -35,6 +35,14 @@ X: TypeAlias = Annotated[
         "rna/X_pca; several views with commas.",
     ),
 ]
+Kinds: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VIEW=KIND",
+        help="What a view holds where its name does not tell: surface=protein; several with "
+        "commas. Kinds: rna, protein, atac, cytometry, tags, other.",
+    ),
+]
 Cells: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -102,6 +110,21 @@ def views_of(x: Any) -> Any:
         return x
     keys = [k.strip() for k in x.split(",") if k.strip()]
     return keys[0] if len(keys) == 1 else keys or None
+
+
+def kinds_of(text: str | None) -> dict[str, str]:
+    """Read ``surface=protein,blob=atac``.
+
+    Raises
+    ------
+    InputError
+        If a part has no equals sign.
+    """
+    pairs = [part.partition("=") for part in (text or "").split(",") if part.strip()]
+    for view, equals, _ in pairs:
+        if not equals:
+            raise InputError(f"--kinds {text!r}: {view.strip()!r} is not of the form VIEW=KIND.")
+    return {view.strip(): kind.strip() for view, _, kind in pairs}
 
 
 def settings_of(pairs: list[str] | None) -> dict[str, Any]:

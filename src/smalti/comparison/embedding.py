@@ -157,7 +157,7 @@ def _reconstruction(model: Integration, held: Bags) -> dict[str, float]:
         return {"ors": float("nan")}
     x, y = model.inputs(held), model.reconstruct(held)
     if model.takes_counts:  # distances of counts would be those of library sizes
-        words = guess_steps(Bags.from_rows(x, np.arange(held.n_instances)))
+        words = guess_steps(Bags.from_rows(x, np.arange(held.n_instances), kinds=held.kinds))
         # expected counts are no whole numbers, which the step "normalize" refuses
         deep = [k for k, word in words.items() if word.startswith("normalize,")]
         x, y = ({k: _same_depth(v) if k in deep else v for k, v in part.items()} for part in (x, y))

@@ -21,7 +21,7 @@ from smalti.core.needs import meet
 from smalti.core.registry import class_of, own
 from smalti.core.save import MEANS, MORE, NOTE, STEPS, WEIGHTS, digest_of
 from smalti.errors import InputError
-from smalti.preprocess import from_state
+from smalti.preprocess import Modality, from_state
 from smalti.task import Task
 
 
@@ -113,6 +113,8 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
         own("integrate")  # an integration may be among the steps: its file makes it known
     method.steps_ = from_state(steps, arrays, note["preprocess"])
     method.means_ = means  # none in older files
+    if note["decoded"] is not None:
+        method.modalities_ = tuple(Modality(**m) for m in note.get("modalities", ()))
     method.inputs_ = {k: tuple(v) for k, v in note["inputs"].items()}
     with torch.random.fork_rng(devices=[]):
         method.network_ = method.network(method.shape_)

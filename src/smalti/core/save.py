@@ -89,6 +89,7 @@ def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         "features": method.features_,
         "cells": getattr(method, "cells_", None),
         "decoded": getattr(method, "decoded_", None),
+        "modalities": [dataclasses.asdict(m) for m in getattr(method, "modalities_", ())],
         "training_digest": method.digest_,
         "identity": method.identity_,
         "origin": None if method.origin_ is None else dict(method.origin_),

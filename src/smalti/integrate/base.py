@@ -17,7 +17,9 @@ What it shares with other methods is in :mod:`smalti.core.estimator`. Design:
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -39,9 +41,17 @@ from smalti.core.instances import Rows, as_array, own_loss
 from smalti.core.stage import Gradient, Stage, warm_cosine
 from smalti.core.store import Store
 from smalti.errors import InputError
-from smalti.preprocess import guess_steps, spec_text
+from smalti.preprocess import (
+    Modality,
+    given_modalities,
+    guess_steps,
+    modalities,
+    spec_text,
+    steps_of,
+)
 from smalti.task import NOTHING, Task
 
+_log = logging.getLogger("smalti")
 _ROWS = 8192  # cells in one step of an embedding
 
 
@@ -95,22 +105,67 @@ class Integration(Estimator):
         Returns
         -------
         Integration
-            Itself, fitted: ``network_``, ``steps_``, ``history_``, ``n_parameters_``, ``digest_``.
+            Itself, fitted: ``network_``, ``steps_``, ``history_``, ``n_parameters_``, ``digest_``,
+            and in ``modalities_`` what each view was taken for and which steps followed, a line
+            each (as they are printed).
 
         Raises
         ------
         InputError
-            If a feature is NaN or infinite, a step does not fit the values of its view, or a view
-            was not measured in some cells and the method takes no gaps.
+            If there is one view only; if a feature is NaN or infinite, a step does not fit the
+            values of its view, or a view was not measured in some cells and the method takes no
+            gaps.
+
+        Warns
+        -----
+        UserWarning
+            Where the name of a view does not tell what it holds, or values that are no counts go
+            without the steps of their kind (see ``modalities_``; ``kinds=`` of
+            :func:`smalti.read` tells).
         """
         self._check_settings()
         raw = self._check_present(as_cells(X).check())
-        for name, view in raw.x.items():
-            if len(view.shape) != 2:
-                raise InputError(f"view {name!r} holds images: integration takes tables.")
+        self._refuse_views(raw)
         with fresh(self):
             self.cells_ = raw.rows_digest
-            return self._train(raw, self._steps(raw), checkpoint, self.prepare)
+            auto = self.preprocess == "auto"
+            self.modalities_: tuple[Modality, ...] = modalities(raw) if auto else ()
+            steps = self._steps(raw)
+            self.modalities_ = self._taken_for(raw, steps)
+            for one in self.modalities_:
+                if one.doubtful:
+                    warnings.warn(f"{one}.", UserWarning, stacklevel=2)
+                else:
+                    _log.info("%s: %s", self.name, one)
+            return self._train(raw, steps, checkpoint, self.prepare)
+
+    def _refuse_views(self, bags: Bags) -> None:
+        """Refuse images, and one modality where several are to be integrated."""
+        for name, view in bags.x.items():
+            if len(view.shape) != 2:
+                raise InputError(f"view {name!r} holds images: integration takes tables.")
+        if len(bags.x) > 1 or self._takes_one():
+            return
+        name, view = bags.view()
+        raise InputError(
+            f"{self.name} integrates two modalities or more, and there is one, {name!r} "
+            f"({view.shape[1]:,} features). Name them all, sm.read(data, x={{'rna': 'X', "
+            "'protein': 'obsm/KEY'}); of one table take steps such as preprocess='pca=50', or "
+            f"BlockPCA(modality={name!r})."
+        )
+
+    def _takes_one(self) -> bool:
+        """Whether one modality alone is what it was asked for."""
+        return False
+
+    def _taken_for(self, bags: Bags, steps: Any) -> tuple[Modality, ...]:
+        """What each view is taken for, with the steps that it gets here."""
+        if self.preprocess != "auto":
+            return given_modalities(bags, steps_of(steps))
+        if not self.takes_counts:
+            return self.modalities_
+        return tuple(dataclasses.replace(m, steps=steps.get(m.view, ""), problem="")
+                     for m in self.modalities_)  # fmt: skip
 
     def _steps(self, bags: Bags) -> Any:
         """What ``preprocess`` means for these bags."""
@@ -190,7 +245,8 @@ class Integration(Estimator):
         bags = self._filled(as_cells(X), missing)
         key = key_added or f"X_{self.name}"
         z = self.transform(bags)
-        origin = None if bags.origin is None else {**bags.origin, "x": {key: f"obsm/{key}"}}
+        here = {key: f"obsm/{key}"}
+        origin = None if bags.origin is None else {**bags.origin, "x": here, "keys": here}
         seen = f"{key} was fitted before any split: where test samples were among its cells, " \
                "scores may be too good."  # fmt: skip
         return dataclasses.replace(
@@ -262,7 +318,7 @@ class Integration(Estimator):
             "settings": {k: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, dict)
                          else v for k, v in settings.items()},
             "training_digest": self.digest_, "model": model_digest(self),
-            "reference": self.reference,
+            "modalities": list(map(str, self.modalities_)), "reference": self.reference,
         }  # fmt: skip
 
     # ---------------------------------------------------------------- for training and io
