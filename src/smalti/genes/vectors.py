@@ -151,7 +151,8 @@ class GeneVectors:
         if why is None:
             return "; leave them out, or give them a text"
         if why.by == "kind":
-            return f"; they are {why.wanted}, and the text has {why.there}: translate one of them"
+            kinds = f"they are {why.wanted}, and the text has {why.there} only"
+            return f"; {kinds}: translate one of them"
         hint = "so perhaps the text is of another species: take text of the same one"
         if why.by == "version":
             hint = "rename one of them"
