@@ -624,6 +624,11 @@ def as_bags(x: Any, y: Any = None) -> Bags:
 
     ``Bags`` stay; a list of 2-D arrays is one bag each; a 2-D array (or data frame, or CSR) is
     bags of one instance.
+
+    Raises
+    ------
+    InputError
+        If there is no bag, or two columns of a data frame have one name.
     """
     from sklearn.utils.validation import check_array
 
