@@ -23,7 +23,7 @@ ROOMS = (
     "comparison", "contract", "cli",
 )  # fmt: skip
 NOUNS = {"errors", "labels", "bags", "views", "columns", "task", "segment", "batch", "counts",
-         "_version"}  # fmt: skip
+         "names", "_version"}  # fmt: skip
 METHOD_ROOMS = ("mil", "integrate", "expression")
 # where losses may be written: of all tasks, and of one kind
 LOSSES = ("task.py", "expression/losses/")

@@ -1033,3 +1033,61 @@ def test_a_donor_that_is_written_as_missing_is_missing(word):
     bags = Bags.from_list([np.ones((1, 1))] * 3, donor=["p", word, "q"])
     with pytest.raises(InputError, match=f"missing for bag 1 .written '{word}'."):
         bags.donors  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: Bags.from_rows(np.empty((0, 3)), []), "no bags: the features have no rows"),
+        (lambda: Bags.from_list([]), "no bags"),
+        (lambda: Bags.from_rows(np.ones((2, 3)), [0, 1], features={"x": ["a", "b"]}),
+         "view 'x' has 3 features and 2 names of them"),
+        (lambda: Bags.from_rows(np.ones((2, 0)), [0, 1]).check(), "view 'x' has no features"),
+        (lambda: Bags.from_rows(np.ones((2, 1)), [0, 1])[[]].check(), "there are no bags"),
+        (lambda: Bags.from_rows(np.ones((2, 1)), [0, 1], y=np.ones((2, 2))),
+         r"'target' has the shape \(2, 2\): give one value an instance"),
+        (lambda: Bags.from_rows(np.ones((2, 1)), [0, 1], donor=np.ones((2, 2))),
+         r"'donor' has the shape \(2, 2\)"),
+        (lambda: Bags.from_list([np.ones((1, 1))] * 2, np.ones((2, 1, 1))),
+         r"a target of shape \(2, 1, 1\): give one value a bag"),
+        (lambda: as_bags([np.ones((1, 1))] * 2, [["a", "b"], ["b", "a"]]),
+         r"a target of shape \(2, 2\) that holds text \('a'\)"),
+        (lambda: as_bags([]), "no bags: the list is empty"),
+        (lambda: as_bags(pd.DataFrame(np.ones((2, 2)), columns=["a", "a"])),
+         "view 'x' has 1 names that several features bear: a"),
+        (lambda: Bags.from_rows(np.ones((2, 1)), [0, 1]).with_target(3), r"a target of shape \(\)"),
+        (lambda: Bags.from_rows(np.ones((2, 3)), [0, 1], features={"x": ["a", "b", "a"]}).check(),
+         "view 'x' has 1 names that several features bear: a"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_bags_is_one_error(make, match):
+    with pytest.raises(InputError, match=match):
+        make()
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_matrix])
+@pytest.mark.parametrize(("value", "fits"), [(1e300, False), (-1e39, False), (3e38, True)])
+def test_values_that_float32_cannot_hold_are_named(kind, value, fits):
+    x = np.ones((4, 2))
+    x[2, 1] = value
+    bags = Bags.from_rows({"rna": kind(x)}, list("aabb"), features={"rna": ["g", "h"]})
+    if fits:
+        assert bags.check() is bags
+        return
+    with pytest.raises(InputError, match=r"holds .*e\+.*: feature 'h', row 2, bag 'b'. Rescale"):
+        bags.check()
+
+
+def test_one_column_of_targets_is_one_target_whatever_the_way_in():
+    y = np.array([[0.5], [1.5]])
+    for bags in (
+        Bags.from_list([np.ones((1, 1))] * 2, y),
+        Bags.from_rows(np.ones((2, 1)), [0, 1], y=y),
+        Bags.from_rows(np.ones((2, 1)), [0, 1]).with_target(y),
+    ):
+        assert bags.target == "target"
+        assert bags.labels.tolist() == [0.5, 1.5]
+
+
+def test_no_bags_can_be_shown():
+    assert repr(Bags.from_rows(np.ones((2, 1)), [0, 1])[[]]) == "Bags: no bags"

@@ -25,6 +25,7 @@ import scipy.sparse as sp
 
 from smalti.errors import InputError
 from smalti.labels import check_kind, check_order, missing, missing_words
+from smalti.names import namesakes, some
 from smalti.views import View, as_views, len_, read_rows, slice_rows, take
 
 if TYPE_CHECKING:
@@ -70,6 +71,12 @@ class Bags:
         The positive one of two labels; by rule when left out (see :class:`smalti.Task`).
     order
         Labels from the least to the most, which makes the target ordinal.
+    lacking
+        View name -> (n_features,) bool: features that the data lack, and that a fitted method takes
+        for their mean in training (see :meth:`Estimator.complete`).
+    kinds
+        View name -> what it holds, where its name does not tell: "rna", "protein", "atac",
+        "cytometry", "tags" or "other". Integrations choose their steps by it.
 
     Examples
     --------
@@ -100,6 +107,8 @@ class Bags:
     present: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     positive: Any = None
     order: tuple[Any, ...] | None = None
+    lacking: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    kinds: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     # ---------------------------------------------------------------- making
 
@@ -121,6 +130,7 @@ class Bags:
         features: Mapping[str, Sequence[str]] | None = None,
         notes: Sequence[str] = (),
         present: Mapping[str, Any] | None = None,
+        kinds: Mapping[str, str] | None = None,
     ) -> Bags:
         """Build from one row per instance, in any order.
 
@@ -155,6 +165,8 @@ class Bags:
             Warnings to keep with the data.
         present
             View name -> (n_instances,) bool, for views that not all instances were measured in.
+        kinds
+            View name -> what it holds (see :class:`Bags`).
 
         Raises
         ------
@@ -188,6 +200,8 @@ class Bags:
                 f"bag_id is missing in {int(pd.isna(ids).sum())} rows (first: row "
                 f"{int(np.flatnonzero(pd.isna(ids))[0])}): drop these rows or fill the id in."
             )
+        if not len(ids):
+            raise InputError("no bags: the features have no rows.")
         codes, labels = pd.factorize(ids)
         rows = np.argsort(codes, kind="stable")
         offsets = np.concatenate([[0], np.bincount(codes, minlength=len(labels)).cumsum()])
@@ -238,6 +252,7 @@ class Bags:
             donor=donor,
             notes=tuple(notes),
             present={k: np.asarray(v, dtype=bool)[rows] for k, v in (present or {}).items()},
+            kinds=dict(kinds or {}),
         )
         return bags.say(positive, order)
 
@@ -334,6 +349,12 @@ class Bags:
             if len_(view) != self.offsets[-1]:
                 raise InputError(
                     f"view {name!r} has {len_(view)} rows, the bags need {self.offsets[-1]}."
+                )
+            names = self.features.get(name)
+            if names is not None and len(view.shape) == 2 and len(names) != view.shape[1]:
+                raise InputError(
+                    f"view {name!r} has {view.shape[1]} features and {len(names)} names of them: "
+                    "give one name for each, or none."
                 )
 
     # ---------------------------------------------------------------- reading
@@ -459,8 +480,6 @@ class Bags:
                 f"{len(self)} bags but {len(values)} targets."
             )
         table = self.bag.copy()
-        if values.ndim == 2 and values.shape[1] == 1:
-            values = values[:, 0]
         if values.ndim == 2:
             names = tuple(f"target_{j}" for j in range(values.shape[1]))
             table[list(names)] = values
@@ -587,26 +606,45 @@ class Bags:
         Raises
         ------
         InputError
-            If a feature is NaN or infinite; the view, the feature and the bag are named.
+            If there are no bags or a view has no features; if two features have one name; if a
+            value is NaN or infinite, or too large for float32: the view, the feature and the bag
+            are named.
         """
+        if not len(self):
+            raise InputError("there are no bags: was every one of them left out?")
         for name, view in self.x.items():
-            step = max(1, 2**24 // max(1, int(np.prod(view.shape[1:]))))
-            for start in range(0, self.n_instances, step):
-                part = read_rows(view, start, min(start + step, self.n_instances))
-                values = part.data if sp.issparse(part) else np.asarray(part)
-                if values.dtype.kind not in "fc" or np.isfinite(values).all():
-                    continue
-                dense = part.toarray() if sp.issparse(part) else values
-                where = np.argwhere(~np.isfinite(dense))[0]
-                row = start + int(where[0])
-                feature = self.features.get(name, ())
-                named = repr(feature[where[1]]) if len(feature) else f"at {tuple(where[1:])}"
+            if not np.prod(view.shape[1:]):
                 raise InputError(
-                    f"view {name!r} contains NaN or infinity: feature {named}, row "
-                    f"{int(self.rows[row])}, bag {self.bag.index[self.index[row]]!r}. Impute or "
-                    "drop it first; no method here accepts missing values encoded as NaN."
+                    f"view {name!r} has no features (its shape is {tuple(view.shape)}): leave it "
+                    "out, or read it again."
                 )
+            _refuse_namesakes(name, self.features.get(name) or ())
+            self._check_values(name, view)
         return self
+
+    def _check_values(self, name: str, view: View) -> None:
+        step = max(1, 2**24 // max(1, int(np.prod(view.shape[1:]))))
+        for start in range(0, self.n_instances, step):
+            part = read_rows(view, start, min(start + step, self.n_instances))
+            values = part.data if sp.issparse(part) else np.asarray(part)
+            if values.dtype.kind != "f" or _fits_float32(values).all():
+                continue
+            dense = part.toarray() if sp.issparse(part) else values
+            where = tuple(np.argwhere(~_fits_float32(dense))[0])
+            row = start + int(where[0])
+            feature = self.features.get(name, ())
+            named = repr(feature[where[1]]) if len(feature) else f"at {tuple(map(int, where[1:]))}"
+            bag = self.bag.index[[self.index[row]]].tolist()[0]  # as Python writes it
+            at = f"feature {named}, row {int(self.rows[row])}, bag {bag!r}"
+            if np.isfinite(dense[where]):
+                raise InputError(
+                    f"view {name!r} holds {dense[where]:.3g}, which float32, what methods compute "
+                    f"in, cannot: {at}. Rescale the feature, or take its logarithm."
+                )
+            raise InputError(
+                f"view {name!r} contains NaN or infinity: {at}. Impute or drop it first; no method "
+                "here accepts missing values encoded as NaN."
+            )
 
     @cached_property
     def digest(self) -> str:
@@ -621,14 +659,17 @@ class Bags:
         """SHA-256 (16 digits) of all that a fit may read: what is kept of a fit hangs on it.
 
         Beside :attr:`digest`: which columns are target and donor, the kind of target, its classes
-        in order (so which is positive), and the columns of the instances (cell types, positions).
+        in order (so which is positive), the columns of the instances (cell types, positions); and
+        what the views were said to hold.
         """
         try:
             classes = () if self.task is None else self.task.classes
         except InputError:  # a method may read the labels as another kind
             classes = (self.positive, self.order)
-        asked = (self.target, self._kept_kind, list(map(str, classes)), self.donor,
-                 list(map(str, self.instance.columns)))  # fmt: skip
+        asked: tuple[Any, ...] = (self.target, self._kept_kind, list(map(str, classes)),
+                                  self.donor, list(map(str, self.instance.columns)))  # fmt: skip
+        if self.kinds:
+            asked = (*asked, dict(self.kinds))
         sha = hashlib.sha256(f"{self.digest} {asked!r}".encode())
         if len(self.instance.columns):
             rows = pd.util.hash_pandas_object(self.instance, index=False)
@@ -654,6 +695,8 @@ class Bags:
 
     def __repr__(self) -> str:
         lengths = self.lengths
+        if not len(self):
+            return "Bags: no bags"
         parts = [f"{len(self):,} bags of {lengths.min():,}-{lengths.max():,} instances"]
         if len(self) > 1 and lengths.max() == 1:
             parts = [f"{len(self):,} bags of one instance"]
@@ -678,6 +721,11 @@ def as_bags(x: Any, y: Any = None, **said: Any) -> Bags:
     ``Bags`` stay, and keep their own target where ``y`` is just that; a list of 2-D arrays is one
     bag each; a 2-D array (or data frame, or CSR) is bags of one instance. What is ``said`` of the
     target (kind, positive, order) is as in :meth:`Bags.with_target`.
+
+    Raises
+    ------
+    InputError
+        If there is no bag, or two columns of a data frame have one name.
     """
     from sklearn.utils.validation import check_array
 
@@ -686,7 +734,9 @@ def as_bags(x: Any, y: Any = None, **said: Any) -> Bags:
             return x.with_target(y, **said)
         positive, order = said.get("positive"), said.get("order")
         return x if positive is None and order is None else x.say(positive, order)
-    ragged = isinstance(x, (list, tuple)) and len(x) and all(np.ndim(a) >= 2 for a in x)
+    if isinstance(x, (list, tuple)) and not len(x):
+        raise InputError("no bags: the list is empty.")
+    ragged = isinstance(x, (list, tuple)) and all(np.ndim(a) >= 2 for a in x)
     if ragged or (isinstance(x, np.ndarray) and x.ndim > 2):
         bags = Bags.from_list(x)
     else:
@@ -695,6 +745,7 @@ def as_bags(x: Any, y: Any = None, **said: Any) -> Bags:
             if isinstance(x, pd.DataFrame) and all(isinstance(c, str) for c in x.columns)
             else {}
         )
+        _refuse_namesakes("x", names.get("x", ()))
         table = check_array(x, accept_sparse="csr", dtype="numeric")
         if not sp.issparse(table) and table.dtype.kind not in "fiub":
             table = table.astype(float)
@@ -707,6 +758,21 @@ def _is_own(bags: Bags, y: Any) -> bool:
     if bags.target is None or isinstance(getattr(y, "dtype", None), pd.CategoricalDtype):
         return False  # categories may be ordered anew
     return np.array_equal(bags.labels, np.asarray(y))
+
+
+def _refuse_namesakes(name: str, features: Sequence[str]) -> None:
+    twice = namesakes(features)
+    if twice:
+        raise InputError(
+            f"view {name!r} has {len(twice)} names that several features bear: {some(twice)}. "
+            "Nothing else tells them apart: make the names unique (adata.var_names_make_unique())."
+        )
+
+
+def _fits_float32(values: np.ndarray) -> np.ndarray:
+    """Whether each value, of any shape, is finite as float32, in which methods compute."""
+    with np.errstate(over="ignore"):
+        return np.isfinite(values.astype(np.float32, copy=False))
 
 
 def _column(
@@ -723,8 +789,22 @@ def _target(y: Any) -> Any:
     if isinstance(getattr(y, "dtype", None), pd.CategoricalDtype):
         return pd.Categorical(y)
     values = np.asarray(y)
+    if values.ndim not in (1, 2):
+        raise InputError(
+            f"a target of shape {values.shape}: give one value a bag, (n_bags,), or for several "
+            "labels (n_bags, n_labels)."
+        )
     if values.ndim == 1 and values.dtype.kind in "US" and isinstance(y, (list, tuple)):
         return np.array(y, dtype=object)  # NumPy makes a text of every number beside a text
+    if values.ndim == 1 or values.shape[1] == 1:
+        return values.reshape(-1)
+    try:
+        values.astype(float)
+    except ValueError as error:
+        raise InputError(
+            f"a target of shape {values.shape} that holds text ({str(values.flat[0])!r}): several "
+            "labels of a bag are 0 or 1 each; of one label give one value a bag."
+        ) from error
     return values
 
 
@@ -735,7 +815,13 @@ def _by_bag(column: str, values: Any, codes: np.ndarray, index: pd.Index) -> Any
         if absent:
             raise InputError(f"{column!r} has no value for bag {_some(absent)}.")
         return [values[i] for i in index]
-    series = pd.Series(_target(values))
+    values = _target(values)
+    if values.ndim == 2:
+        raise InputError(
+            f"{column!r} has the shape {values.shape}: give one value an instance. Several labels "
+            "are columns of bag= or instance=, which target=[...] names."
+        )
+    series = pd.Series(values)
     if len(series) != len(codes):
         raise InputError(f"{column!r} has {len(series)} values for {len(codes)} instances.")
     series = series.reset_index(drop=True)

@@ -23,6 +23,6 @@ def count_problem(view: View) -> str | None:
     if values.min() < 0:
         return f"there are negative values (least: {values.min():.3g})"
     if (values != np.round(values)).any():
-        logs = " they look like logs" if values.max() < 20 else ""
-        return f"not all values are whole numbers;{logs or ' they look normalised'}"
+        like = "logs" if values.max() < 20 else "normalised counts"
+        return f"not all values are whole numbers; they look like {like}, or like corrected counts"
     return None

@@ -103,6 +103,26 @@ def test_anndata_is_read_again_by_what_the_model_remembers(cells, tmp_path):
     assert "mean_pooling_contribution_ill" in anndata.read_h5ad(copy).obs
 
 
+def test_genes_that_the_data_lack(cells, tmp_path):
+    import anndata
+
+    model, out, samples = tmp_path / "m", tmp_path / "p.csv", tmp_path / "s.h5ad"
+    few, copy = tmp_path / "few.h5ad", tmp_path / "copy.h5ad"
+    named = ["--sample", "sample", "--label", "disease", "--donor", "donor"]
+    assert run("fit", "bag_mean", cells, *named, "--out", model).exit_code == 0
+    anndata.read_h5ad(cells)[:, 1:].copy().write_h5ad(few)
+    asked = ["predict", model, few, "--out", out]
+    assert "1 of the 4 features that the model reads" in fails(*asked)
+    assert not out.exists()
+    told = run(*asked, "--missing", "mean", "--samples", samples, "--write", copy)
+    assert told.exit_code == 0, told.output
+    assert "they are taken for their mean in training" in " ".join(told.stderr.split())
+    assert len(pd.read_csv(out)) == 16
+    for path in (samples, copy):
+        assert "1 of the 4 features" in anndata.read_h5ad(path).uns["bag_mean"]["missing"][0]
+    assert "missing='nan' is neither" in fails(*asked, "--missing", "nan")
+
+
 def test_compare_writes_tables_and_report(table, tmp_path):
     out = tmp_path / "run"
     names = "mean_pooling,bag_mean"

@@ -172,6 +172,48 @@ def test_a_fitted_model_embeds_again(h5mu, tmp_path):
     assert "is fitted already" in fails("integrate", model, h5mu, "--out", again, "--epochs", 3)
 
 
+def test_genes_that_new_cells_lack(h5mu, tmp_path):
+    mudata = pytest.importorskip("mudata")
+    model, out, few = tmp_path / "m", tmp_path / "z.csv", tmp_path / "few.h5mu"
+    works("integrate", "umint", h5mu, "--out", out, "--model", model, "--preprocess",
+          '{"rna": "log1p,genes=20", "protein": "clr"}', *TINY)  # fmt: skip
+    whole, read = mudata.read_h5mu(h5mu), sm.load(model).reads().read["rna"]
+    lost = np.flatnonzero(read)[:1]
+    for gone, needs in ((~read, False), (np.isin(np.arange(len(read)), lost), True)):
+        rna = whole["rna"][:, ~gone].copy()
+        mudata.MuData({"rna": rna, "protein": whole["protein"].copy()}).write(few)
+        if needs:
+            words = "1 of the 20 features that the model reads are not in view 'rna'"
+            assert words in fails("integrate", model, few, "--out", out)
+            works("integrate", model, few, "--out", out, "--missing", "zero")
+            copy = tmp_path / "copy.h5mu"
+            works("integrate", model, few, "--out", copy, "--missing", "mean")
+            assert words in mudata.read_h5mu(copy).uns["umint"]["missing"][0]
+        else:  # of those that were dropped nothing was made
+            before = pd.read_csv(out)
+            works("integrate", model, few, "--out", out)
+            pd.testing.assert_frame_equal(pd.read_csv(out), before)
+
+
+def test_a_file_of_several_feature_types_is_split_and_told(bags, obs, tmp_path):
+    """As Cell Ranger writes genes and proteins into one matrix."""
+    import anndata
+
+    types = {"rna": "Gene Expression", "protein": "Antibody Capture"}
+    data = anndata.concat([part(bags, k, obs) for k in bags.x], axis=1)
+    data.obs = obs.copy()
+    data.var["feature_types"] = [types[k] for k in bags.x for _ in bags.features[k]]
+    path, out = tmp_path / "x.h5ad", tmp_path / "y.h5ad"
+    data.write_h5ad(path)
+    told = works("integrate", "umint", path, "--out", out, "--layers", *TINY)
+    assert "rna (40 features): taken for RNA, by its name; normalize,log1p,genes=2000" in told
+    assert "protein (12 features): taken for protein, by its name; clr" in told
+    assert np.isfinite(anndata.read_h5ad(out).layers["umint"]).all()
+    told = works("integrate", "umint", path, "--out", out, "--kinds", "rna=other", *TINY)
+    assert "rna (40 features): taken for what needs no steps, as kinds says; as it stands" in told
+    assert "one was read, 'X'" in fails("integrate", "umint", path, "--x", "X", "--out", out)
+
+
 # ---------------------------------------------------------------- compare, methods
 
 
@@ -229,6 +271,9 @@ def test_methods_lists_both_rooms():
         (["umint", "DATA", "--out", "z.csv", "--preprocess", '{"rns": "log1p"}'], "no view 'rns'"),
         (["umint", "DATA", "--out", "z.csv", "--x", "rna,atac"], "atac"),
         (["umint", "DATA", "--out", "z.csv", "--cells", "some"], "cells"),
+        (["umint", "DATA", "--out", "z.csv", "--x", "rna"], "name them, such as --x X,obsm/KEY"),
+        (["umint", "DATA", "--out", "z.csv", "--kinds", "rna"], "not of the form VIEW=KIND"),
+        (["umint", "DATA", "--out", "z.csv", "--kinds", "x=rna"], "names 'x', which is no view"),
         (["umint", "DATA", "--out", "z.csv", "--set", "widht=3"], "no setting 'widht'"),
         (["umint", "DATA", "--out", "z.csv", "--set", "width=wide"], "should be a whole number"),
         (["umint", "DATA", "--out", "z.csv", "--set", "widths=[8]"], "one value for each of 2"),
@@ -257,7 +302,8 @@ def test_a_package_that_is_not_installed(h5mu, tmp_path, monkeypatch):
         (["--label", "cell_type"], "no column 'cell_type'"),
         (["--label", "kind", "--methods", "abmil"], "is no method of smalti.integrate"),
         (["--label", "kind", "--methods", ","], "--methods is empty"),
-        (["--label", "kind", "--x", "rna"], "two views or more"),
+        (["--label", "kind", "--x", "rna"], "name them, such as --x X,obsm/KEY; there are rna/X"),
+        (["--label", "kind", "--kinds", "rna=dna"], "'rna' is 'dna', which is none of tags, rna"),
         (["--label", "kind", "--preprocess", "{rna"], "is no JSON"),
         (["--label", "kind", "--set", "widht=3"], "has a setting 'widht'"),
     ],

@@ -224,6 +224,13 @@ def test_wrong_inputs():
         run(bags=bags, label="cell_type")
     with pytest.raises(InputError, match="no column 'plate' of the cells"):
         run(bags=bags, batch="plate")
+    for plates, match in (
+        (["a"] * 150, "batch 'plate' is 'a' for every cell, and of one batch there is no mixing"),
+        ([None, *["a", "b"] * 74, "a"], "batch 'plate' is missing for 1 cells"),
+    ):
+        plate = bags.instance.assign(plate=plates)
+        with pytest.raises(InputError, match=match):
+            run(bags=dataclasses.replace(bags, instance=plate), batch="plate")
     alone = dataclasses.replace(bags, instance=pd.DataFrame({"kind": ["a"] * 150}))
     with pytest.raises(InputError, match="column 'kind' has 1 labels: at least two"):
         run(bags=alone)

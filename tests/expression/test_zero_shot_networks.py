@@ -437,9 +437,9 @@ def test_views_of_nuclei_that_cannot_be_read(few, nuclei_model):
         nuclei_model.predict(bare)
     with pytest.raises(InputError, match="'X_planted' is both features and nuclei"):
         small("deep_association", nuclei="X_planted", vectors=vectors, genes=seen).fit(bags)
-    odd = with_view(bags, X_nuclei=bags.table("X_nuclei")[:, :31])
-    odd = dataclasses.replace(odd, features={k: v for k, v in odd.features.items()
-                                             if k != "X_nuclei"})  # fmt: skip
+    odd = dataclasses.replace(bags, features={k: v for k, v in bags.features.items()
+                                              if k != "X_nuclei"})  # fmt: skip
+    odd = with_view(odd, X_nuclei=bags.table("X_nuclei")[:, :31])
     with pytest.raises(InputError, match=r"'X_nuclei' has 31 numbers.*4 x 4 cells: say grid="):
         small("deep_association", vectors=vectors, genes=seen).fit(odd)
     with pytest.raises(InputError, match="X_nuclei"):

@@ -120,6 +120,26 @@ def test_other_names_are_an_error_with_the_reason():
 # ------------------------------------------------------------------ groups
 
 
+@pytest.mark.parametrize(
+    ("genes", "match"),
+    [
+        (["TP53", "EGFR"], "1 of 2 genes are not in view 'counts': EGFR. Add them, or leave"),
+        (["Tp53"], r"in other letters there \('Tp53', 'TP53'\)"),
+        (["ENSG00000141510"], "the former are Ensembl ids, the latter symbols: translate"),
+        (["BRCA1"], r"has 1 genes more than once: BRCA1\. Make the names unique"),
+    ],
+)
+def test_genes_that_a_view_does_not_have_get_the_reason(genes, match):
+    from smalti.bags import Bags
+    from smalti.genes.units import gene_positions
+
+    bags = Bags.from_rows({"counts": np.ones((2, 4))}, [0, 0],
+                          features={"counts": ["BRCA1", "TP53", "BRCA1", "CA9"]})  # fmt: skip
+    assert gene_positions(bags, ["CA9", "TP53"]).tolist() == [3, 1]
+    with pytest.raises(InputError, match=match):
+        gene_positions(bags, genes)
+
+
 def test_prefix_groups():
     genes = ["AL357054.4", "AL391244.2", "LINC01770", "LINC01781", "MT-CO1", "5S_rRNA", "Z98884.1"]
     got = gene_groups(genes, "prefix", min_size=2)

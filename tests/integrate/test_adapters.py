@@ -271,7 +271,7 @@ def test_wnn_errors():
     with pytest.raises(InputError, match="neighbors=20 need more than 20 cells"):
         WNN(accelerator="cpu").fit(bags)
     alone = dataclasses.replace(bags, x={"rna": bags.x["rna"]})
-    with pytest.raises(InputError, match="wnn takes two views or more"):
+    with pytest.raises(InputError, match="wnn integrates two modalities or more"):
         WNN(accelerator="cpu").fit(alone)
 
 

@@ -282,6 +282,6 @@ def test_more_components_than_there_can_be():
     assert block_pca(width=64).fit_transform(bags).shape == (30, 8)
     few = planted_modalities(4, features=(5, 3))
     assert np.isfinite(block_pca(width=8).fit_transform(few)).all()
-    wide = {"a": np.ones((3, 25_001), np.float32)}
-    with pytest.raises(InputError, match="25,001 features: select fewer"):
+    wide = {"a": np.ones((3, 25_001), np.float32), "b": np.ones((3, 1), np.float32)}
+    with pytest.raises(InputError, match="25,002 features: select fewer"):
         block_pca().fit(wide)

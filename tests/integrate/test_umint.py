@@ -350,3 +350,42 @@ def test_an_epoch_sees_every_cell_once():
     for epoch in (seen[:7], seen[7:]):
         np.testing.assert_array_equal(np.sort(torch.cat(epoch).numpy()), np.arange(50))
     assert not torch.equal(torch.cat(seen[:7]), torch.cat(seen[7:]))
+
+
+# ---------------------------------------------------------------- what a view is taken for
+
+
+def test_what_views_were_taken_for_is_told_and_kept(tmp_path, caplog):
+    bags = planted_modalities(40, counts=True)
+    views = {"rna": bags.x["rna"] * np.float32(0.9), "surface": bags.x["protein"]}
+    with (
+        caplog.at_level("INFO", "smalti"),
+        pytest.warns(UserWarning, match=r"rna \(40 feat.*stands"),
+    ):
+        model = quick().fit(Bags.from_rows(views, np.arange(40)))
+    line = "surface (12 features): taken for protein, by its name; clr"
+    assert line in caplog.text
+    assert str(model.modalities_[1]) == line
+    model.save(tmp_path / "m")
+    assert sm.load(tmp_path / "m").modalities_ == model.modalities_
+    given = quick(preprocess={"surface": "log1p,scale"}).fit(Bags.from_rows(views, np.arange(40)))
+    assert [str(m).split(": ")[1] for m in given.modalities_] == [
+        "as it stands, as preprocess says", "log1p,scale, as preprocess says",
+    ]  # fmt: skip
+
+
+def test_kinds_of_the_bags_choose_the_steps():
+    bags = planted_modalities(40, counts=True)
+    views = {"one": bags.x["rna"], "two": bags.x["protein"]}
+    cells = Bags.from_rows(views, np.arange(40), kinds={"one": "rna", "two": "protein"})
+    model = quick().fit(cells)
+    named = Bags.from_rows({"rna": views["one"], "protein": views["two"]}, np.arange(40))
+    np.testing.assert_array_equal(model.transform(cells), quick().fit(named).transform(named))
+    assert cells.asked_digest != Bags.from_rows(views, np.arange(40)).asked_digest
+
+
+def test_one_modality_is_no_integration():
+    rna = planted_modalities(40, counts=True).x["rna"]
+    for cells in (rna, {"rna": rna}, Bags.from_rows({"rna": rna}, np.arange(40))):
+        with pytest.raises(InputError, match="two modalities or more, and there is one, .*pca=50"):
+            quick().fit(cells)

@@ -353,3 +353,76 @@ def test_texts_that_mean_missing_are_no_class_and_no_sample(cells, word):
         other.obs[column] = values
         with pytest.raises(InputError, match=f"{match}.*written '{word}'"):
             sm.read(other, **ASK)
+
+
+# ---------------------------------------------------------------- features of several types
+
+
+TYPES = ["Peaks"] * 3 + ["Gene Expression"] * 4 + ["Antibody Capture"] * 2
+
+
+def of_types(types, names=None):
+    """Counts of ten cells, as Cell Ranger puts several types of features into one matrix."""
+    import anndata
+
+    x = np.arange(10 * len(types), dtype=np.float32).reshape(10, -1)
+    index = [f"f{i}" for i in range(len(types))] if names is None else names
+    var = pd.DataFrame({"feature_types": types}, index=index)
+    obs = pd.DataFrame({"sample": list("aabbccddee")}, index=[f"c{i}" for i in range(10)])
+    return anndata.AnnData(x, obs=obs, var=var)
+
+
+@pytest.mark.parametrize("ending", [None, ".h5ad"])
+def test_feature_types_are_views(tmp_path, ending):
+    data = of_types(TYPES)
+    data.layers["raw"] = data.X * 2
+    place = data
+    if ending:
+        place = tmp_path / "x.h5ad"
+        data.write_h5ad(place)
+    bags = sm.read(place)
+    assert {k: v.shape[1] for k, v in bags.x.items()} == {"rna": 4, "protein": 2, "atac": 3}
+    np.testing.assert_array_equal(bags.x["rna"], data.X[:, 3:7])
+    assert bags.features["protein"] == ("f7", "f8")
+    named = sm.read(place, x={"p": "layers/raw/Peaks", "g": "X/Gene Expression"})
+    np.testing.assert_array_equal(named.x["p"], data.X[:, :3] * 2)
+    np.testing.assert_array_equal(named.x["g"], bags.x["rna"])
+    with pytest.raises(InputError, match="no feature is of the type 'Guides' .in var: Gene Expr"):
+        sm.read(place, x="X/Guides")
+
+
+@pytest.mark.parametrize("how", [{"x": "X"}, {"sample": "sample"}])
+def test_a_table_of_several_types_that_is_read_whole_is_said(how):
+    with pytest.warns(UserWarning, match=r"'X' holds .* types .*Peaks \(3\).*'X/Gene Expression'"):
+        assert sm.read(of_types(TYPES), **how).x["X"].shape == (10, 9)
+
+
+def test_tags_are_set_apart_with_a_note():
+    types = ["Gene Expression"] * 4 + ["Multiplexing Capture"] * 2
+    with pytest.warns(UserWarning, match=r"Multiplexing Capture \(2 features\) .* are left out"):
+        bags = sm.read(of_types(types))
+    assert {k: v.shape[1] for k, v in bags.x.items()} == {"rna": 4}
+    data = of_types(types)
+    data.obsm["surface"] = np.ones((10, 3))
+    with pytest.warns(UserWarning, match="left out"):
+        assert list(sm.read(data).x) == ["rna", "surface"]
+    assert sm.read(data, x="X/Multiplexing Capture").shape == (10, 2)
+
+
+def test_reconstructions_of_types_go_to_their_own_columns():
+    """A gene and a protein bear one name; both are in one layer."""
+    data = of_types(TYPES, ["p0", "p1", "p2", "CD3", "CD4", "CD8", "CD19", "CD4", "CD8"])
+    bags = sm.read(data)
+    model = sm.integrate.BlockPCA(width=3, preprocess=None, progress=False).fit(bags)
+    model.write(data, layers=True)
+    found = model.reconstruct(bags)
+    parts = [found["atac"], found["rna"], found["protein"]]
+    np.testing.assert_array_equal(data.layers["block_pca"], np.concatenate(parts, axis=1))
+
+
+def test_kinds_of_views_are_checked_and_kept():
+    bags = sm.read(of_types(TYPES), kinds={"rna": "other"})
+    assert bags.kinds == {"rna": "other"}
+    assert bags[[0, 1]].kinds == {"rna": "other"}
+    with pytest.raises(InputError, match="kinds names 'RNA', which is no view; there are 'rna'"):
+        sm.read(of_types(TYPES), kinds={"RNA": "rna"})

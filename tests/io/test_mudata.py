@@ -550,11 +550,14 @@ def test_a_model_of_samples_writes_to_cells_with_proteins(tmp_path):
     """Read with samples X is the only view; without them proteins would be a second."""
     rna, prot = parts()
     rna.obsm["protein"] = prot.to_df()
-    model = umint().fit(sm.read(rna, sample="batch"))
+    bags = sm.read(rna, sample="batch")
+    with pytest.raises(InputError, match="two modalities or more, and there is one, 'X' .12 feat"):
+        umint().fit(bags)
+    model = sm.integrate.BlockPCA(modality="X", width=4, progress=False).fit(bags)
     assert list(model.inputs_) == ["X"]
     model.write(rna, layers=True)
-    np.testing.assert_array_equal(rna.obsm["X_umint"], model.transform(sm.read(rna, x="X")))
-    assert rna.layers["umint"].shape == rna.shape
+    np.testing.assert_array_equal(rna.obsm["X_block_pca"], model.transform(sm.read(rna, x="X")))
+    assert rna.layers["block_pca"].shape == rna.shape
     model.save(tmp_path / "model")
     sm.load(tmp_path / "model").write(rna)
 
@@ -655,3 +658,59 @@ def test_verbs_take_mudata(tmp_path, monkeypatch, ending):
     lacking = run("fit", "mean_pooling", data, "--label", "disease", "--out", tmp_path / "m")
     assert lacking.exit_code == 2
     assert "name the column that holds the samples, --sample NAME" in lacking.stderr
+
+
+# ---------------------------------------------------------------- names that are there twice
+
+
+@pytest.mark.parametrize("ending", SOME)
+def test_namesakes_are_told_apart_by_their_order_and_that_is_said(tmp_path, ending):
+    rna, prot = parts()
+    rna.var_names = ["g0", "g0", *rna.var_names[2:]]
+    place = saved(joined(rna, prot), tmp_path, ending)
+    with pytest.warns(UserWarning, match=r"1 names in 'rna' are of several features \(g0\).*order"):
+        bags = sm.read(place)
+    assert bags.features["rna"][:3] == ("g0", "g0-1", "g2")
+    assert any("'rna'" in note for note in bags.notes)
+
+
+@pytest.mark.filterwarnings("ignore:.*several features")
+def test_namesakes_in_another_place_are_not_taken_for_one_another():
+    rna, prot = parts()
+    rna.var_names = ["g0", "g0", *rna.var_names[2:]]
+    moved = rna[:, [*range(2, GENES), 0, 1]].copy()  # the two keep their order
+    model = umint(preprocess={"rna": "normalize,log1p,genes=8"}).fit(joined(rna, prot))
+    np.testing.assert_array_equal(
+        model.transform(joined(moved, prot)), model.transform(joined(rna, prot))
+    )
+    whole = joined(rna, prot)
+    model.write(whole, layers=True)
+    there = {name: j for j, name in enumerate(sm.read(whole).features["rna"])}
+    found = model.reconstruct(sm.read(whole))["rna"]
+    for j, name in enumerate(model.decoded_["rna"]):
+        np.testing.assert_array_equal(whole["rna"].layers["umint"][:, there[name]], found[:, j])
+
+
+@pytest.mark.parametrize("ending", SOME)
+def test_tags_of_samples_are_no_modality(tmp_path, ending):
+    rna, prot = parts()
+    whole = mudata.MuData({"rna": rna, "prot": prot, "hto": prot[:, :3].copy()})
+    place = saved(whole, tmp_path, ending)
+    with pytest.warns(UserWarning, match="'hto' of .* is left out: by its name it holds tags"):
+        assert list(sm.read(place).x) == ["rna", "prot"]
+    assert list(sm.read(place, x=["rna", "hto"]).x) == ["rna", "hto"]
+
+
+def test_several_types_in_one_modality_are_said():
+    rna, prot = parts()
+    rna.var["feature_types"] = ["Gene Expression"] * 10 + ["Antibody Capture"] * 2
+    with pytest.warns(UserWarning, match="'rna' holds .* in x: 'rna/X/Gene Expression'"):
+        sm.read(joined(rna, prot))
+    assert sm.read(joined(rna, prot), x="rna/X/Gene Expression").shape[1] == 10
+
+
+@pytest.mark.parametrize("cells", [None, "union", "intersection"])
+def test_an_empty_modality_is_named(cells):
+    rna, prot = parts()
+    with pytest.raises(InputError, match="'prot' of the MuData has no cells: name others in x"):
+        sm.read(joined(rna, prot[:0].copy()), cells=cells)

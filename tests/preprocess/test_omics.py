@@ -12,6 +12,7 @@ from smalti.errors import InputError
 from smalti.preprocess import (
     CLR,
     TFIDF,
+    Arcsinh,
     GenesOfCounts,
     On,
     Top,
@@ -27,7 +28,7 @@ from smalti.preprocess import (
 
 STEPS = {
     "clr": CLR(), "clr=feature": CLR("feature"), "tfidf": TFIDF(), "top": Top(5),
-    "count_genes": GenesOfCounts(7),
+    "count_genes": GenesOfCounts(7), "arcsinh": Arcsinh(),
 }  # fmt: skip
 
 
@@ -80,6 +81,17 @@ def test_tfidf_by_hand():
     new = table(seed=1)
     new[:, 4] = 3
     assert not after(TFIDF(), x, new)[:, 4].any()
+
+
+@pytest.mark.parametrize(("text", "cofactor"), [("arcsinh", 5), ("arcsinh=150", 150)])
+def test_arcsinh_by_hand(text, cofactor):
+    x = np.array([[0, -3.5, cofactor], [1e5, 7, 0.25]])
+    out = after(steps_of(text)[0], x)
+    # the definition, without NumPy's arcsinh; below 0 it is odd
+    z = np.abs(x) / cofactor
+    np.testing.assert_allclose(out, np.sign(x) * np.log(z + np.sqrt(z**2 + 1)), rtol=1e-5)
+    assert out.dtype == np.float32
+    assert spec_of(steps_of(text)) == f"arcsinh={cofactor}"
 
 
 def test_top_keeps_the_most_variable_in_their_order():
@@ -159,7 +171,7 @@ def test_learns_from_training_cells_alone(word):
     ours, refit = after(STEPS[word], train, test), after(STEPS[word], test)
     alone = np.concatenate([after(STEPS[word], train, row[None]) for row in test])
     np.testing.assert_allclose(alone, ours, rtol=1e-6)  # no test cell sees another
-    if word == "clr":  # which learns nothing
+    if word in ("clr", "arcsinh"):  # which learn nothing
         np.testing.assert_array_equal(ours, refit)
     else:
         assert ours.shape != refit.shape or not np.allclose(ours, refit)
@@ -223,6 +235,8 @@ def test_negative_values_name_the_view(word, sparse):
         ("clr", 1, "view 'adt': clr of one feature is no ratio"),
         ("clr=row", 12, "clr='row' is neither 'cell' nor 'feature'"),
         ("top=0", 12, "top needs n over 0"),
+        ("arcsinh=0", 12, "arcsinh needs cofactor over 0"),
+        (Arcsinh(-5), 12, "arcsinh: cofactor=-5 must be over 0"),
         ("tfidf=x", 12, "tfidf needs scale_factor over 0"),
         ("clrr", 12, "Did you mean 'clr'"),
     ],

@@ -39,6 +39,7 @@ def compare(
         bool, typer.Option("--integrate", help="Compare integrations of modalities instead.")
     ] = False,
     cells: options.Cells = None,
+    kinds: options.Kinds = None,
     batch: Annotated[
         str | None, typer.Option(help="With --integrate: column of batches, to score their mixing.")
     ] = None,
@@ -68,10 +69,13 @@ def compare(
             raise InputError(f"--integrate does not use {', '.join(given)}: leave it out.")
         compare_integrations(
             data, out, "umint:fast" if methods is None else methods, label=label, batch=batch,
-            x=x, cells=cells, sample=sample, donor=donor, seeds=range(seed, seed + seeds),
-            preprocess=preprocess, settings=settings, cache=cache, n_jobs=jobs,
+            x=x, cells=cells, kinds=kinds, sample=sample, donor=donor,
+            seeds=range(seed, seed + seeds), preprocess=preprocess, settings=settings,
+            cache=cache, n_jobs=jobs,
         )  # fmt: skip
         return
+    if kinds:
+        raise InputError("--kinds is for --integrate: leave it out.")
     if covariates:
         settings["covariates"] = tuple(covariates)
     chosen = options.make_methods(

@@ -30,7 +30,9 @@ def integrate(
     data: Annotated[
         Path,
         typer.Argument(
-            help=".h5mu or .zarr (MuData), or .h5ad with proteins in obsm.", show_default=False
+            help=".h5mu or .zarr (MuData); or .h5ad with proteins in obsm, or with several "
+            "feature_types in var.",
+            show_default=False,
         ),
     ],
     out: Annotated[
@@ -42,6 +44,7 @@ def integrate(
     ],
     x: options.X = None,
     cells: options.Cells = None,
+    kinds: options.Kinds = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Write reconstructions too, as layers.")
     ] = False,
@@ -58,6 +61,7 @@ def integrate(
     checkpoint: Annotated[
         Path | None, typer.Option(help="File to leave and take up the fit at.")
     ] = None,
+    missing: options.Missing = None,
 ) -> None:
     """Embed cells of several modalities, and write the embedding back."""
     from smalti.io.open import holds_mudata
@@ -66,7 +70,7 @@ def integrate(
     if preprocess is not None:
         settings["preprocess"] = steps_by_view(preprocess)
     fitted = Path(method).is_dir()
-    if fitted and (settings or model or checkpoint):
+    if fitted and (settings or model or checkpoint or kinds):
         raise InputError(f"{method} is fitted already: it takes no settings.")
     chosen = _model(method) if fitted else _method(method, settings | {"seed": seed})
     if layers and not chosen.reconstructs:
@@ -82,16 +86,20 @@ def integrate(
         raise InputError(f"--out {out.name} must end in {own} or .zarr, as the data does.")
     if model is not None:
         options.may_replace(model, "model.json", option="--model")
-    bags = read_views(data, x, cells)
+    bags = read_views(data, x, cells, kinds=options.kinds_of(kinds))
     typer.echo(repr(bags))
     if not fitted:
+        refuse_one(data, bags)
         chosen.fit(bags, checkpoint=checkpoint)
+        for one in chosen.modalities_:
+            typer.echo(f"{one}")
     if model is not None:
         chosen.save(model)
     if out.suffix in _TABLES:
-        _write_table(chosen, bags, out)
+        _write_table(chosen, bags, out, missing)
     else:
-        chosen.write(data, out=out, layers=layers, key_added=key_added, overwrite=overwrite)
+        chosen.write(data, out=out, layers=layers, key_added=key_added, overwrite=overwrite,
+                     missing=missing)  # fmt: skip
     typer.echo(f"{chosen.name}: {chosen.n_parameters_:,} parameters\nwritten to {out}")
 
 
@@ -129,6 +137,7 @@ def compare_integrations(
     batch: str | None,
     x: str | None,
     cells: str | None,
+    kinds: str | None,
     sample: str | None,
     donor: str | None,
     seeds: Sequence[int],
@@ -156,7 +165,8 @@ def compare_integrations(
         raise InputError(f"--methods {methods} names a method twice.")
     chosen = dict(zip(names, options.make_methods(methods, settings), strict=True))
     options.may_replace(out, "split.json")
-    bags = read_views(data, x, cells, sample=sample, donor=donor)
+    bags = read_views(data, x, cells, sample=sample, donor=donor, kinds=options.kinds_of(kinds))
+    refuse_one(data, bags)
     result = compare_integration(
         chosen, bags, label=label, batch=batch, seeds=seeds, cache=cache, n_jobs=n_jobs
     )
@@ -173,6 +183,7 @@ def read_views(
     *,
     sample: str | None = None,
     donor: str | None = None,
+    kinds: dict[str, str] | None = None,
 ) -> Bags:
     """Cells of several modalities from a file.
 
@@ -185,7 +196,25 @@ def read_views(
 
     if data.suffix not in _FILES:
         raise InputError(f"{data} is none of {', '.join(_FILES)}.")
-    return read(data, x=options.views_of(x), cells=cells, sample=sample, donor=donor)
+    return read(data, x=options.views_of(x), cells=cells, sample=sample, donor=donor, kinds=kinds)
+
+
+def refuse_one(data: Path, bags: Bags) -> None:
+    """Refuse a file that was read as one modality, in the words of the command line.
+
+    Raises
+    ------
+    InputError
+        If it was.
+    """
+    from smalti.io.open import open_table
+
+    if len(bags.x) < 2:
+        keys = ", ".join(open_table(data).there())
+        raise InputError(
+            f"two modalities or more are integrated, and of {data.name} one was read, "
+            f"{next(iter(bags.x))!r}: name them, such as --x X,obsm/KEY; there are {keys}."
+        )
 
 
 def steps_by_view(text: str) -> Any:
@@ -207,12 +236,12 @@ def steps_by_view(text: str) -> Any:
         ) from error
 
 
-def _write_table(chosen: Any, bags: Bags, out: Path) -> None:
+def _write_table(chosen: Any, bags: Bags, out: Path, missing: str | None) -> None:
     import pandas as pd
 
     from smalti.system.tables import write_table
 
-    z = chosen.transform(bags)
+    z = chosen.transform(bags, missing=missing)
     names = [f"{chosen.name}_{i}" for i in range(z.shape[1])]
     table = pd.DataFrame(z, columns=names)
     table.insert(0, "cell", bags.instance.index.astype(str))

@@ -39,6 +39,14 @@ X: TypeAlias = Annotated[
         "rna/X_pca; several views with commas.",
     ),
 ]
+Kinds: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VIEW=KIND",
+        help="What a view holds where its name does not tell: surface=protein; several with "
+        "commas. Kinds: rna, protein, atac, cytometry, tags, other.",
+    ),
+]
 Cells: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -98,6 +106,13 @@ KeyAdded: TypeAlias = Annotated[
 Overwrite: TypeAlias = Annotated[
     bool, typer.Option("--overwrite", help="Replace what another model wrote under that name.")
 ]
+Missing: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="What to take features for that the model reads and the data lack: zero, or mean (of "
+        "training). Where left out they are an error."
+    ),
+]
 Jobs: TypeAlias = Annotated[
     int | None,
     typer.Option(
@@ -137,6 +152,21 @@ def in_options(text: str, params: Sequence[Any]) -> str:
 
     value = r"\[[^\]]*\]|'[^']*'|\.\.\.|[\w.]*\w|(?=[\s,;:)]|$)"
     return re.sub(rf"\b({'|'.join(names)})=({value})", say, text) if names else text
+
+
+def kinds_of(text: str | None) -> dict[str, str]:
+    """Read ``surface=protein,blob=atac``.
+
+    Raises
+    ------
+    InputError
+        If a part has no equals sign.
+    """
+    pairs = [part.partition("=") for part in (text or "").split(",") if part.strip()]
+    for view, equals, _ in pairs:
+        if not equals:
+            raise InputError(f"--kinds {text!r}: {view.strip()!r} is not of the form VIEW=KIND.")
+    return {view.strip(): kind.strip() for view, _, kind in pairs}
 
 
 def settings_of(pairs: list[str] | None) -> dict[str, Any]:

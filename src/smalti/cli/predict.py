@@ -40,6 +40,7 @@ def predict(
     ] = None,
     key_added: options.KeyAdded = None,
     overwrite: options.Overwrite = False,
+    missing: options.Missing = None,
 ) -> None:
     """Predict bags with a saved model."""
     from smalti.cli.data import open_bags
@@ -63,6 +64,9 @@ def predict(
     bags = open_bags(data, sample=sample, x=x, labels=labels, cell_type=cell_type,
                      covariates=covariates, cells=origin.get("cells"))  # fmt: skip
     typer.echo(repr(bags))
+    read_as = bags
+    if missing is not None:
+        bags = fitted.complete(bags, missing)  # once for all tables
     with atomic_write(out) as temporary:
         predictions(fitted, bags).to_csv(temporary, float_format="%.6g")
     typer.echo(f"predictions of {len(bags)} bags: {out}")
@@ -72,10 +76,10 @@ def predict(
         typer.echo(f"attributions of {bags.n_instances:,} instances: {attribution}")
     if samples is not None:
         with atomic_write(samples) as temporary:
-            fitted.samples(bags).write_h5ad(temporary)
+            fitted.samples(read_as, missing=missing).write_h5ad(temporary)
         typer.echo(f"one row per bag: {samples}")
     if write is not None:
-        fitted.write(data, out=write, key_added=key_added, overwrite=overwrite)
+        fitted.write(data, out=write, key_added=key_added, overwrite=overwrite, missing=missing)
         typer.echo(f"annotated copy: {write}")
 
 

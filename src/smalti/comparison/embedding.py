@@ -51,8 +51,8 @@ def ask(
     Raises
     ------
     InputError
-        If a column is missing, there are fewer than two labels, an algorithm is unknown, or there
-        are fewer cells than clusters.
+        If a column is missing, there are fewer than two labels or batches, a cell has no batch, an
+        algorithm is unknown, or there are fewer cells than clusters.
     """
     codes, names = _groups(bags, label, leave_out)
     chosen, notes = _algorithms(by)
@@ -62,7 +62,7 @@ def ask(
             f"by={chosen}, n_clusters={k}: there are kmeans, ward and leiden, into 2 to {n:,} "
             "clusters."
         )
-    where = None if batch is None else _column(bags, batch).astype(str).to_numpy()
+    where = None if batch is None else _batches(bags, batch)
     return Question(
         labels=codes, names=tuple(names), batch=where, n_clusters=k, by=chosen, notes=tuple(notes)
     )
@@ -83,6 +83,24 @@ def _column(bags: Bags, name: str) -> pd.Series:
         there = ", ".join(map(str, bags.instance.columns)) or "none"
         raise InputError(f"no column {name!r} of the cells; there are {there}.")
     return bags.instance[name].reset_index(drop=True)
+
+
+def _batches(bags: Bags, name: str) -> np.ndarray:
+    """(n_cells,) batch of each cell; there are two or more."""
+    column = _column(bags, name)
+    absent = column.isna().to_numpy()
+    if absent.any():
+        raise InputError(
+            f"batch {name!r} is missing for {int(absent.sum()):,} cells (first: "
+            f"{bags.instance.index[absent][0]!r}): fill it in, or leave these cells out."
+        )
+    batches = column.astype(str).to_numpy()
+    if len(set(batches)) < 2:
+        raise InputError(
+            f"batch {name!r} is {batches[0]!r} for every cell, and of one batch there is no mixing "
+            "to score: name another column, or leave batch out."
+        )
+    return batches
 
 
 def _groups(bags: Bags, label: str, leave_out: Sequence[str]) -> tuple[np.ndarray, list[str]]:
@@ -140,7 +158,7 @@ def _reconstruction(model: Integration, held: Bags) -> dict[str, float]:
         return {"ors": float("nan")}
     x, y = model.inputs(held), model.reconstruct(held)
     if model.takes_counts:  # distances of counts would be those of library sizes
-        words = guess_steps(Bags.from_rows(x, np.arange(held.n_instances)))
+        words = guess_steps(Bags.from_rows(x, np.arange(held.n_instances), kinds=held.kinds))
         # expected counts are no whole numbers, which the step "normalize" refuses
         deep = [k for k, word in words.items() if word.startswith("normalize,")]
         x, y = ({k: _same_depth(v) if k in deep else v for k, v in part.items()} for part in (x, y))

@@ -23,7 +23,7 @@ from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
 from smalti.integrate.base import Integration, as_cells
 from smalti.integrate.block_pca import BlockPCA
-from smalti.preprocess import spec_text, steps_of
+from smalti.preprocess import modalities, spec_text, steps_of
 from smalti.system.extras import absent
 from smalti.system.tables import write_table
 
@@ -172,7 +172,10 @@ def compare_integration(
     """
     bags = as_cells(bags).check()
     if len(bags.x) < 2:
-        raise InputError(f"integration needs two views or more; there is {next(iter(bags.x))!r}.")
+        raise InputError(
+            f"integration needs two views or more; there is {next(iter(bags.x))!r}. Name them all: "
+            "sm.read(data, x={'rna': 'X', 'protein': 'obsm/KEY'})."
+        )
     question = ask(bags, label=label, batch=batch, n_clusters=n_clusters, by=by,
                    leave_out=leave_out)  # fmt: skip
     lineup = line_up(candidates, Integration)
@@ -182,6 +185,8 @@ def compare_integration(
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache)
     done = list(dict.fromkeys(outcome.folds["method"]))
     known = [k for k in done if lineup.methods[k].transductive]
+    if any(m.preprocess == "auto" for m in lineup.methods.values()):
+        notes += [f"{m}." for m in modalities(bags)]
     if known:
         notes.append(f"{', '.join(known)} knows no new cells: fitted on all cells, held-out ones "
                      "included.")  # fmt: skip
@@ -203,6 +208,7 @@ class _Cells(Arena):
         self.cells, self.question, self.parts = _loose(bags), question, parts
         names = list(question.names)
         asked = f"{bags.digest} {label} {names} {question.n_clusters} {question.by}"
+        asked += f" {dict(bags.kinds)}" if bags.kinds else ""
         batch = "" if question.batch is None else "\0".join(question.batch)
         told = asked.encode() + question.labels.tobytes() + batch.encode()
         self.digest = hashlib.sha256(told).hexdigest()[:16]
@@ -260,5 +266,5 @@ def _loose(bags: Bags) -> Bags:
     if len(bags) == n:
         return dataclasses.replace(bags, target=None, kind=None, donor=None)
     return Bags.from_rows(
-        bags.x, np.arange(n), features=bags.features, present=bags.present
+        bags.x, np.arange(n), features=bags.features, present=bags.present, kinds=bags.kinds
     )  # fmt: skip

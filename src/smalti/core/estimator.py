@@ -23,6 +23,7 @@ from torch import nn
 from smalti.bags import Bags
 from smalti.batch import Shape
 from smalti.core import training
+from smalti.core.align import aligned, column_means, view_of, with_means
 from smalti.core.fit import Fit, FittedState
 from smalti.core.identity import identity
 from smalti.core.save import save
@@ -31,7 +32,7 @@ from smalti.core.settings import Count, Whole, check_setting
 from smalti.core.stage import Stage
 from smalti.core.store import Store
 from smalti.errors import InputError
-from smalti.preprocess import fit_steps, steps_of
+from smalti.preprocess import Trace, apply_steps, fit_steps, steps_of
 from smalti.system.progress import Progress
 
 if TYPE_CHECKING:
@@ -192,6 +193,7 @@ class Estimator(BaseEstimator):
         """
         fabric = training.make_fabric(self.accelerator, self.devices, self.precision)
         self.steps_, bags = fit_steps(steps_of(steps), raw)
+        self.means_ = column_means(bags)
         job = prepare(bags, np.arange(len(bags)), fabric.device)
         store = self._store(bags, fabric.device)
         kept = None
@@ -275,41 +277,56 @@ class Estimator(BaseEstimator):
                 )
         return bags
 
+    # ---------------------------------------------------------------- new data
+
+    def complete(self, X: Bags, missing: str | None = None) -> Bags:
+        """The same bags with the features of training, those that they lack filled in.
+
+        What ``missing=`` of :meth:`predict` does; notes of the bags say how many were filled in.
+
+        Parameters
+        ----------
+        X
+            New bags.
+        missing
+            "zero": features that the model reads and the bags lack count as measured and 0, before
+            the steps; "mean": they are what they were on average in training, after the steps;
+            None: they are an error. Those of which the model makes nothing are never needed.
+
+        Raises
+        ------
+        InputError
+            If a feature is lacking and ``missing`` does not say what to take it for, none is
+            there, or a name is there twice.
+        """
+        check_is_fitted(self)
+        bags = aligned(self, X, missing)
+        here = {name: view_of(self, X, name) for name in bags.x}  # what the view is called in X
+        others = {k: gone for k, gone in X.lacking.items() if k not in here.values()}
+        return dataclasses.replace(
+            X, x={**X.x, **{here[k]: view for k, view in bags.x.items()}}, notes=bags.notes,
+            features={**X.features, **{here[k]: names for k, names in bags.features.items()}},
+            lacking={**others, **{here[k]: gone for k, gone in bags.lacking.items()}},
+        )  # fmt: skip
+
+    def _filled(self, X: Any, missing: str | None) -> Any:
+        """What was given, completed where ``missing`` says how."""
+        return X if missing is None else self.complete(X, missing)
+
+    def reads(self) -> Trace:
+        """Which features of training it makes anything of."""
+        return Trace.of(self.steps_, {k: shape[0] for k, shape in self.inputs_.items()})
+
     def _same_views(self, bags: Bags) -> Bags:
         """The views of the training data, their features in the same order, or an error."""
         check_is_fitted(self)
         if not getattr(self, "oracle", False):  # what was measured knows no pixels
             bags = at_scale(bags, self.tile_scale_, self.name, self.features_)
-        views, present = {}, {}
-        for name, names in self.features_.items():
-            if len(self.features_) == len(bags.x) == 1:
-                other = next(iter(bags.x))  # one view: its name does not matter
-            else:
-                other = bags.view(name)[0]
-            view = bags.x[other]
-            there = bags.features.get(other)
-            if names and there and names != there:
-                absent = [n for n in names if n not in set(there)]
-                if absent:
-                    raise InputError(
-                        f"{len(absent)} of the {len(names)} features of the training data are "
-                        f"missing in view {other!r}: {', '.join(absent[:5])}"
-                        f"{', ...' if len(absent) > 5 else ''}. Add them, or fit without them."
-                    )
-                place = {n: i for i, n in enumerate(there)}
-                table = bags.table(other) if not hasattr(view, "__getitem__") else view
-                view = table[:, [place[n] for n in names]]
-            if tuple(view.shape[1:]) != self.inputs_[name]:
-                raise InputError(
-                    f"X has {view.shape[1]} features, but {type(self).__name__} is expecting "
-                    f"{self.inputs_[name][0]} features as input (view {other!r}: "
-                    f"{view.shape[1:]} against {self.inputs_[name]})."
-                )
-            views[name] = view
-            if other in bags.present:
-                present[name] = bags.present[other]
-        features = {k: v for k, v in self.features_.items() if v}
-        return dataclasses.replace(bags, x=views, features=features, present=present).check()
+        return aligned(self, bags)
+
+    def _stepped(self, bags: Bags) -> Bags:
+        """Bags after the fitted steps; what is lacking there is at its mean."""
+        return with_means(apply_steps(self.steps_, bags), self.means_)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")

@@ -19,11 +19,11 @@ from smalti.core.fit import FittedState
 from smalti.core.identity import identity
 from smalti.core.needs import meet
 from smalti.core.registry import class_of, own
-from smalti.core.save import MORE, NOTE, STEPS, WEIGHTS, digest_of
+from smalti.core.save import MEANS, MORE, NOTE, STEPS, WEIGHTS, digest_of
 from smalti.core.scale import TileScale
 from smalti.core.seen import Seen
 from smalti.errors import InputError
-from smalti.preprocess import from_state
+from smalti.preprocess import Modality, from_state
 from smalti.task import Task
 
 
@@ -90,9 +90,9 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
     """The method that :func:`describe` described; its tensors may have any shape."""
     settings = {k: tuple(v) if isinstance(v, list) and k != "preprocess" else v
                 for k, v in note["settings"].items()}  # fmt: skip
-    arrays, more = (
+    arrays, more, means = (
         {k.removeprefix(prefix): tensors.pop(k).numpy() for k in list(tensors)
-         if k.startswith(prefix)} for prefix in (STEPS, MORE)
+         if k.startswith(prefix)} for prefix in (STEPS, MORE, MEANS)
     )  # fmt: skip
     state = FittedState(note.get("more", {}), more)
     method = class_of(note["method"], settings).from_state(settings, state)
@@ -114,6 +114,9 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
     if not (steps is None or isinstance(steps, str)):
         own("integrate")  # an integration may be among the steps: its file makes it known
     method.steps_ = from_state(steps, arrays, note["preprocess"])
+    method.means_ = means  # none in older files
+    if note["decoded"] is not None:
+        method.modalities_ = tuple(Modality(**m) for m in note.get("modalities", ()))
     method.inputs_ = {k: tuple(v) for k, v in note["inputs"].items()}
     with torch.random.fork_rng(devices=[]):
         method.network_ = method.network(method.shape_)

@@ -21,6 +21,7 @@ from smalti.system.files import atomic_folder
 
 WEIGHTS, NOTE = "weights.safetensors", "model.json"
 STEPS = "preprocess/"  # prefix of the tensors of the preprocessing steps
+MEANS = "means/"  # of those of training that stand for features that new data lack
 MORE = "more/"  # of those that a method keeps beside its network
 
 
@@ -64,6 +65,8 @@ def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     tensors = {k: v.detach().cpu().contiguous() for k, v in method.network_.state_dict().items()}
     for name, values in state_of(method.steps_).items():
         tensors[f"{STEPS}{name}"] = torch.as_tensor(np.ascontiguousarray(values))
+    for name, values in method.means_.items():
+        tensors[f"{MEANS}{name}"] = torch.as_tensor(values)
     state = method.fitted_state()
     for name, values in state.arrays.items():
         tensors[f"{MORE}{name}"] = torch.as_tensor(np.ascontiguousarray(values))
@@ -86,6 +89,7 @@ def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         "features": method.features_,
         "cells": getattr(method, "cells_", None),
         "decoded": getattr(method, "decoded_", None),
+        "modalities": [dataclasses.asdict(m) for m in getattr(method, "modalities_", ())],
         "training_digest": method.digest_,
         "seen": dataclasses.asdict(method.seen_) if hasattr(method, "seen_") else None,
         "tile_scale": method.tile_scale_ and dataclasses.asdict(method.tile_scale_),

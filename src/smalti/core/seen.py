@@ -14,7 +14,6 @@ import scipy.sparse as sp
 from smalti.bags import Bags
 from smalti.views import take
 
-
 _told: weakref.WeakSet[Any] = weakref.WeakSet()  # models of which it was said
 
 

@@ -35,7 +35,6 @@ from smalti.core.store import Store, pack
 from smalti.errors import InputError
 from smalti.expression.output import ExpressionOutput, as_slides, named
 from smalti.genes.units import gene_names, measured, most_variable
-from smalti.preprocess import apply_steps
 from smalti.task import NOTHING, Task
 
 NUCLEI = "X_nuclei"  # view of maps of nuclei
@@ -112,7 +111,9 @@ class ExpressionMethod(ExpressionOutput):
             prepare = functools.partial(self.prepare, target=target)
             return self._train(inputs, self.preprocess, checkpoint, prepare)
 
-    def predict(self, X: Any, genes: Sequence[str] | None = None) -> np.ndarray:
+    def predict(
+        self, X: Any, genes: Sequence[str] | None = None, *, missing: str | None = None
+    ) -> np.ndarray:
         """Predict expression.
 
         Parameters
@@ -122,6 +123,8 @@ class ExpressionMethod(ExpressionOutput):
         genes
             Names; those of training (``genes_``) when left out. Genes that were not in training
             need a method that is ``zero_shot``, and one that knows a vector of each.
+        missing
+            What to take features for that the slides lack (see :meth:`complete`).
 
         Returns
         -------
@@ -133,8 +136,9 @@ class ExpressionMethod(ExpressionOutput):
         InputError
             If a view, a feature or a gene is missing.
         """
-        predicted = self.forward(X, genes)
-        warn_of_training(self, as_slides(X))
+        bags = self._filled(X, missing)
+        predicted = self.forward(bags, genes)
+        warn_of_training(self, as_slides(bags))
         return predicted
 
     def adopt(self, job: Fit, bags: Bags) -> Self:
@@ -241,7 +245,7 @@ class ExpressionMethod(ExpressionOutput):
         """Slides to predict: the same views, the same features in the same order, or an error."""
         check_is_fitted(self)
         bags = self._wanted(as_slides(X))
-        return apply_steps(self.steps_, self._check_present(self._same_views(bags)))
+        return self._stepped(self._check_present(self._same_views(bags)))
 
     def _wanted(self, bags: Bags) -> Bags:
         """The views of training, under the names that they had there."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from smalti.genes.sets import gene_kind
+from smalti.names import gene_kind, without_version
 
 MOST = 5  # genes of an ambiguous name, as SGN has it
 _MERGED = re.compile(r"\s*(?:/{3}|\||;)\s*")  # A|B (10x), A;B (MaxQuant), A///B (Affymetrix)
@@ -57,7 +57,7 @@ class Index:
                     self.others[key] = (*before, own)
 
     def _key(self, gene: str) -> str:
-        key = gene.partition(".")[0] if gene_kind(gene) == "ensembl" else gene
+        key = without_version(gene)
         return key.upper() if self.ignore_case else key
 
     def find(self, gene: str) -> Found:

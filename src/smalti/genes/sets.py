@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
-import re
 import warnings
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from smalti.errors import InputError
+from smalti.names import gene_kind as gene_kind  # a public name of this room
+from smalti.names import mismatch, without_version
 
-_ENSEMBL = re.compile(r"(ENS[A-Z]*G\d{11})(\.\d+)?")
-_CLONE = re.compile(r"[A-Z]{1,4}\d{5,8}\.\d+")  # accession of a clone, and a number: AL357054.4
 _LEAST = 0.01  # share of covered genes below which the names cannot be of one kind
 _LITTLE = 0.1
 
@@ -76,13 +74,6 @@ def _text(path: Path) -> str:
         raise InputError(f"{path} cannot be read ({error}).") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no text (UTF-8), so no GMT file.") from error
-
-
-def gene_kind(gene: str) -> Literal["ensembl", "clone", "symbol"]:
-    """What a gene is called by: Ensembl id, accession of a clone (AL357054.4), or symbol."""
-    if _ENSEMBL.fullmatch(gene):
-        return "ensembl"
-    return "clone" if _CLONE.fullmatch(gene) else "symbol"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,24 +156,20 @@ def match(
 
 
 def _key(gene: str, ignore_case: bool) -> str:
-    ensembl = _ENSEMBL.fullmatch(gene)
-    key = ensembl.group(1) if ensembl else gene
+    key = without_version(gene)
     return key.upper() if ignore_case else key
 
 
 def _reason(sets: GeneSets, genes: Sequence[str]) -> str:
     """Why so few genes were found, as the end of a sentence."""
     members = {m for group in sets.values() for m in group}
-    ids = [sum(gene_kind(str(g)) == "ensembl" for g in x) > len(x) / 2 for x in (genes, members)]
-    if ids[0] != ids[1]:
-        kinds = ["Ensembl ids" if i else "symbols" for i in ids]
-        return f": the genes are {kinds[0]}, the sets hold {kinds[1]}; translate one of them"
-    upper = {m.upper() for m in members}
-    cased = [str(g) for g in genes if str(g) not in members and str(g).upper() in upper]
-    if len(cased) >= max(1, _LITTLE * len(genes)):
-        other = next(m for m in members if m.upper() == cased[0].upper())
+    named = [str(g) for g in genes if str(g) not in members]
+    why = mismatch(named, members, _LITTLE)
+    if why is not None and why.by == "kind":
+        return f": the genes are {why.wanted}, the sets hold {why.there}; translate one of them"
+    if why is not None:
         return (
-            f": they are written otherwise there ({cased[0]!r}, {other!r}), so perhaps of another "
-            "species; take sets of the same one, or ignore_case=True"
+            f": they are written otherwise there ({why.wanted!r}, {why.there!r}), so perhaps of "
+            "another species; take sets of the same one, or ignore_case=True"
         )
     return f": they are called {str(genes[0])!r}, the members {min(members, default='')!r}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from smalti.errors import InputError
 from smalti.genes.resolve import pieces
-from smalti.genes.sets import gene_kind
+from smalti.names import without_version
 from smalti.system.extras import need
 
 _SCOPES = "symbol,alias,ensembl.gene,entrezgene"
@@ -44,7 +44,7 @@ def mygene_hits(
     if client is None:
         client = need("mygene", "text").MyGeneInfo()
     asked = dict.fromkeys(
-        p.partition(".")[0] if gene_kind(p) == "ensembl" else p
+        without_version(p)
         for gene in genes for p in pieces(str(gene))
     )  # fmt: skip
     try:

@@ -19,8 +19,9 @@ from smalti.genes.frames import (
     columns_of,
     read_frame,
 )
-from smalti.genes.sets import gene_kind, read_gmt
+from smalti.genes.sets import read_gmt
 from smalti.genes.summaries import mygene_hits
+from smalti.names import gene_kind
 
 # what the collections of MSigDB put before a name
 _PREFIX = re.compile(

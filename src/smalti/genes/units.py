@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from smalti.bags import Bags
 from smalti.counts import count_problem
 from smalti.errors import InputError
+from smalti.names import mismatch, namesakes, some
 from smalti.views import pieces
 
 UNITS = ("log1p_cp10k", "log1p", "given")
@@ -85,21 +86,20 @@ def gene_positions(bags: Bags, genes: Sequence[str], view: str = "counts") -> np
         If some are not there, or are there twice; with their names.
     """
     names = gene_names(bags, view)
-    place: dict[str, int] = {}
-    twice: set[str] = set()
-    for i, gene in enumerate(names):
-        if place.setdefault(gene, i) != i:
-            twice.add(gene)
+    place = {gene: i for i, gene in enumerate(names)}
     absent = [g for g in genes if g not in place]
     if absent:
+        why = mismatch(absent, names)
         raise InputError(
-            f"{len(absent)} of {len(genes)} genes are not in view {view!r}: {_some(absent)}. Add "
-            "them, or leave them out of genes=."
-        )
+            f"{len(absent)} of {len(genes)} genes are not in view {view!r}: {some(absent)}. "
+            + (f"Of them and those of the view {why}." if why is not None
+               else "Add them, or leave them out of genes=.")
+        )  # fmt: skip
+    twice = set(namesakes(names))
     double = [g for g in genes if g in twice]
     if double:
         raise InputError(
-            f"view {view!r} has {len(double)} genes more than once: {_some(double)}. Make the "
+            f"view {view!r} has {len(double)} genes more than once: {some(double)}. Make the "
             "names unique (adata.var_names_make_unique())."
         )
     return np.array([place[g] for g in genes], dtype=np.int64)
@@ -120,7 +120,3 @@ def _problem(table: Any) -> str | None:
         if values.size and values.min() < 0:
             return f"there are negative values (least: {values.min():.3g})"
     return count_problem(table)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from smalti.errors import InputError
-from smalti.genes.sets import gene_kind
+from smalti.names import gene_kind, mismatch, some, without_version
 
 _NOTE = "smalti_genes"  # key of the metadata of a .safetensors file
 
@@ -111,7 +111,7 @@ class GeneVectors:
         for i, gene in enumerate(map(str, genes)):
             name = gene if gene in self._place else self.aliases.get(gene)
             if name is None and gene_kind(gene) == "ensembl":
-                bare = gene.partition(".")[0]
+                bare = without_version(gene)
                 name = bare if bare in self._place else self.aliases.get(bare)
             if name is not None:
                 out[i] = self._place.get(name, -1)
@@ -131,7 +131,7 @@ class GeneVectors:
         if absent:
             raise InputError(
                 f"{len(absent)} of {len(genes)} genes have no vector ({self.source}): "
-                f"{_some(absent)}{self._reason(absent)}."
+                f"{some(absent)}{self._reason(absent)}."
             )
         tokens, offsets, segment = self.tokens, self.offsets, self.segment
         if tokens is not None and offsets is not None:
@@ -146,18 +146,17 @@ class GeneVectors:
         )  # fmt: skip
 
     def _reason(self, absent: Sequence[str]) -> str:
-        upper = {n.upper(): n for n in self.names}
-        cased = [g for g in absent if g.upper() in upper]
-        if len(cased) > len(absent) / 2:
-            return (
-                f"; they are written otherwise there ({cased[0]!r}, {upper[cased[0].upper()]!r}), "
-                "so perhaps the text is of another species: take text of the same one"
-            )
-        ids = [sum(gene_kind(g) == "ensembl" for g in x) > len(x) / 2
-               for x in (absent, self.names[:1000])]  # fmt: skip
-        if ids[0] and not ids[1]:
-            return "; they are Ensembl ids, and the text has symbols only: translate one of them"
-        return "; leave them out, or give them a text"
+        """Why these have no vector, as the end of a sentence."""
+        why = mismatch(absent, self.names, 0.5)
+        if why is None:
+            return "; leave them out, or give them a text"
+        if why.by == "kind":
+            kinds = f"they are {why.wanted}, and the text has {why.there} only"
+            return f"; {kinds}: translate one of them"
+        hint = "so perhaps the text is of another species: take text of the same one"
+        if why.by == "version":
+            hint = "rename one of them"
+        return f"; they are written otherwise there ({why.wanted!r}, {why.there!r}), {hint}"
 
     @cached_property
     def digest(self) -> str:
@@ -215,7 +214,3 @@ def random_vectors(genes: Sequence[str], width: int = 128, seed: int = 0) -> Gen
     x = np.stack([np.random.default_rng([seed, *g.encode()]).standard_normal(width)
                   for g in names])  # fmt: skip
     return GeneVectors(names, x.astype(np.float32), "random")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

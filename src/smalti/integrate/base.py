@@ -17,7 +17,9 @@ What it shares with other methods is in :mod:`smalti.core.estimator`. Design:
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -31,6 +33,7 @@ from sklearn.utils.validation import check_is_fitted
 from smalti.bags import Bags, as_bags
 from smalti.batch import Shape
 from smalti.columns import Columns
+from smalti.core.align import said
 from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
 from smalti.core.identity import model_digest
@@ -39,9 +42,17 @@ from smalti.core.settings import Count, Positive, Weight, Whole
 from smalti.core.stage import Gradient, Stage, warm_cosine
 from smalti.core.store import Store
 from smalti.errors import InputError
-from smalti.preprocess import apply_steps, guess_steps, spec_text
+from smalti.preprocess import (
+    Modality,
+    given_modalities,
+    guess_steps,
+    modalities,
+    spec_text,
+    steps_of,
+)
 from smalti.task import NOTHING, Task
 
+_log = logging.getLogger("smalti")
 _ROWS = 8192  # cells in one step of an embedding
 
 
@@ -95,32 +106,78 @@ class Integration(Estimator):
         Returns
         -------
         Integration
-            Itself, fitted: ``network_``, ``steps_``, ``history_``, ``n_parameters_``, ``digest_``.
+            Itself, fitted: ``network_``, ``steps_``, ``history_``, ``n_parameters_``, ``digest_``,
+            and in ``modalities_`` what each view was taken for and which steps followed, a line
+            each (as they are printed).
 
         Raises
         ------
         InputError
-            If a feature is NaN or infinite, a step does not fit the values of its view, or a view
-            was not measured in some cells and the method takes no gaps.
+            If there is one view only; if a feature is NaN or infinite, a step does not fit the
+            values of its view, or a view was not measured in some cells and the method takes no
+            gaps.
+
+        Warns
+        -----
+        UserWarning
+            Where the name of a view does not tell what it holds, or values that are no counts go
+            without the steps of their kind (see ``modalities_``; ``kinds=`` of
+            :func:`smalti.read` tells).
         """
         raw = self._check_present(as_cells(X).check())
-        for name, view in raw.x.items():
-            if len(view.shape) != 2:
-                raise InputError(f"view {name!r} holds images: integration takes tables.")
+        self._refuse_views(raw)
         with fresh(self):
             self.cells_ = raw.rows_digest
-            return self._train(raw, self._steps(raw), checkpoint, self.prepare)
+            auto = self.preprocess == "auto"
+            self.modalities_: tuple[Modality, ...] = modalities(raw) if auto else ()
+            steps = self._steps(raw)
+            self.modalities_ = self._taken_for(raw, steps)
+            for one in self.modalities_:
+                if one.doubtful:
+                    warnings.warn(f"{one}.", UserWarning, stacklevel=2)
+                else:
+                    _log.info("%s: %s", self.name, one)
+            return self._train(raw, steps, checkpoint, self.prepare)
+
+    def _refuse_views(self, bags: Bags) -> None:
+        """Refuse images, and one modality where several are to be integrated."""
+        for name, view in bags.x.items():
+            if len(view.shape) != 2:
+                raise InputError(f"view {name!r} holds images: integration takes tables.")
+        if len(bags.x) > 1 or self._takes_one():
+            return
+        name, view = bags.view()
+        raise InputError(
+            f"{self.name} integrates two modalities or more, and there is one, {name!r} "
+            f"({view.shape[1]:,} features). Name them all, sm.read(data, x={{'rna': 'X', "
+            "'protein': 'obsm/KEY'}); of one table take steps such as preprocess='pca=50', or "
+            f"BlockPCA(modality={name!r})."
+        )
+
+    def _takes_one(self) -> bool:
+        """Whether one modality alone is what it was asked for."""
+        return False
+
+    def _taken_for(self, bags: Bags, steps: Any) -> tuple[Modality, ...]:
+        """What each view is taken for, with the steps that it gets here."""
+        if self.preprocess != "auto":
+            return given_modalities(bags, steps_of(steps))
+        if not self.takes_counts:
+            return self.modalities_
+        return tuple(dataclasses.replace(m, steps=steps.get(m.view, ""), problem="")
+                     for m in self.modalities_)  # fmt: skip
 
     def _steps(self, bags: Bags) -> Any:
         """What ``preprocess`` means for these bags."""
         return self.steps_for(bags) if self.preprocess == "auto" else self.preprocess
 
-    def transform(self, X: Any) -> np.ndarray:
+    def transform(self, X: Any, *, missing: str | None = None) -> np.ndarray:
         """(n_cells, width) embedding, float32, in the order of the bags' instances.
 
         Modalities that ``X`` lacks altogether count as not measured, where the method takes gaps.
+        ``missing`` says what to take single features for that it lacks (see :meth:`complete`).
         """
-        return self.forward(X)[0]
+        return self.forward(self._filled(X, missing))[0]
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
         """Fit, then embed the same cells: (n_cells, width)."""
@@ -145,7 +202,9 @@ class Integration(Estimator):
         bags = self._read_new(X)
         out = self.forward(X, decode=True)[1]
         for name, values in out.items():
-            there = bags.present.get(name, np.ones(bags.n_instances, dtype=bool))
+            cells = bags.present.get(name, np.ones(len(values), dtype=bool))
+            gone = bags.lacking.get(name, np.zeros(values.shape[1], dtype=bool))
+            there = cells[:, None] & ~gone
             values[there] = bags.table(name)[there]
         return out
 
@@ -154,7 +213,7 @@ class Integration(Estimator):
         bags = self._read_new(X)
         return {k: v if sp.issparse(v) else bags.table(k) for k, v in bags.x.items()}
 
-    def embed(self, X: Any, *, key_added: str | None = None) -> Bags:
+    def embed(self, X: Any, *, key_added: str | None = None, missing: str | None = None) -> Bags:
         """The same bags with the embedding as their only view: input of any method.
 
         Parameters
@@ -163,21 +222,24 @@ class Integration(Estimator):
             Bags.
         key_added
             Name of the view; "X_NAME" of the method where left out.
+        missing
+            What to take features for that the bags lack (see :meth:`complete`).
 
         Notes
         -----
         The embedding has seen the cells that it was fitted on. To fit it inside each fold of a
         comparison, put ``preprocess=smalti.integrate.Embed(method)`` on the method that reads it.
         """
-        bags = as_cells(X)
+        bags = self._filled(as_cells(X), missing)
         key = key_added or f"X_{self.name}"
         z = self.transform(bags)
-        origin = None if bags.origin is None else {**bags.origin, "x": {key: f"obsm/{key}"}}
+        here = {key: f"obsm/{key}"}
+        origin = None if bags.origin is None else {**bags.origin, "x": here, "keys": here}
         seen = f"{key} was fitted before any split: where test samples were among its cells, " \
                "scores may be too good."  # fmt: skip
         return dataclasses.replace(
             bags, x={key: z}, features={key: tuple(f"{self.name}_{i}" for i in range(z.shape[1]))},
-            present={}, origin=origin, notes=(*bags.notes, seen),
+            present={}, lacking={}, origin=origin, notes=(*bags.notes, seen),
         )  # fmt: skip
 
     def write(
@@ -188,6 +250,7 @@ class Integration(Estimator):
         layers: bool = False,
         key_added: str | None = None,
         overwrite: bool = False,
+        missing: str | None = None,
     ) -> None:
         """Write the embedding into the user's data: ``obsm["X_NAME"]`` and ``uns["NAME"]``.
 
@@ -206,6 +269,8 @@ class Integration(Estimator):
             NAME, under which all is written; the method's own where left out.
         overwrite
             Replace what another model has written under that name; otherwise that is refused.
+        missing
+            What to take features for that the data lack (see :meth:`complete`); ``uns`` says so.
 
         Raises
         ------
@@ -218,7 +283,8 @@ class Integration(Estimator):
         check_is_fitted(self)
         where = {} if self.origin_ is None else {
             k: self.origin_[k] for k in ("x", "cells") if k in self.origin_}  # fmt: skip
-        bags = read(data, **where)
+        read_as = read(data, **where)
+        bags = self._filled(read_as, missing)
         n = len(data.obs) if hasattr(data, "obs") else None
         z = self.transform(bags)
         tables = {}
@@ -229,7 +295,8 @@ class Integration(Estimator):
         key = key_added or self.name
         write(
             data, obs={}, obsm={f"X_{key}": bags.scatter(z, n)}, layers=tables,
-            uns={key: self._note()}, origin=bags.origin, out=out, overwrite=overwrite,
+            uns={key: self._note() | said(bags, read_as)}, origin=bags.origin, out=out,
+            overwrite=overwrite,
         )  # fmt: skip
 
     def _note(self) -> dict[str, Any]:
@@ -239,7 +306,7 @@ class Integration(Estimator):
             "settings": {k: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, dict)
                          else v for k, v in settings.items()},
             "training_digest": self.digest_, "model": model_digest(self),
-            "reference": self.reference,
+            "modalities": list(map(str, self.modalities_)), "reference": self.reference,
         }  # fmt: skip
 
     # ---------------------------------------------------------------- for training and io
@@ -256,16 +323,19 @@ class Integration(Estimator):
     def _read_new(self, X: Any) -> Bags:
         """Cells to embed: the views of the training data, those that are lacking as gaps."""
         check_is_fitted(self)
-        bags = as_cells(X)
-        if len(self.features_) > 1:
-            bags = self._with_gaps(bags)
-        bags = self._check_present(self._same_views(bags))
-        return apply_steps(self.steps_, bags)
+        bags = self._check_present(self._same_views(self._with_gaps(as_cells(X))))
+        return self._stepped(bags)
+
+    def complete(self, X: Any, missing: str | None = None) -> Bags:
+        """As :meth:`Estimator.complete`; modalities that the cells lack count as not measured."""
+        check_is_fitted(self)
+        return super().complete(self._with_gaps(as_cells(X)), missing)
 
     def _with_gaps(self, bags: Bags) -> Bags:
         """Views that the data lack altogether, as rows of zeros that were not measured."""
         lacking = [k for k in self.features_ if k not in bags.x]
-        if not lacking or not self.missing or len(lacking) == len(self.features_):
+        none = len(lacking) == len(self.features_)  # the one view, or all: under another name
+        if not lacking or not self.missing or none:
             return bags
         n = bags.n_instances
         views = {k: sp.csr_matrix((n, self.inputs_[k][0]), dtype=np.float32) for k in lacking}

@@ -60,6 +60,9 @@ class BlockPCA(Integration):
         )  # fmt: skip
         return super().fit(alone, y, checkpoint=checkpoint)
 
+    def _takes_one(self) -> bool:
+        return self.modality is not None
+
     def _steps(self, bags: Bags) -> Any:
         steps = super()._steps(bags)
         if self.modality is None or not isinstance(steps, Mapping):

@@ -18,6 +18,7 @@ from smalti.errors import InputError
 from smalti.integrate.base import Integration
 from smalti.preprocess.sequence import spec_of, steps_of
 from smalti.preprocess.step import Step
+from smalti.preprocess.trace import Trace
 
 
 class Embed(Step):
@@ -80,6 +81,16 @@ class Embed(Step):
         """Bags with the embedding as their only view."""
         # fitted inside the fold: the note that embed() adds does not apply
         return dataclasses.replace(self.method_.embed(X), notes=X.notes)
+
+    def follow(self, trace: Trace, view: str | None = None) -> None:
+        """Say which columns of all views the method makes anything of."""
+        inner = self.method_.reads()
+        for name, columns in inner.read.items():
+            # one view may have had another name when the method was fitted
+            at = name if name in trace.now else next(iter(trace.now))
+            trace.take(at, columns)
+            trace.across.setdefault(at, []).extend(inner.across.get(name, ()))
+        trace.now = {f"X_{self.method_.name}": None}
 
     def inner_methods(self) -> list[Any]:
         """The method."""

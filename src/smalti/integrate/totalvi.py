@@ -19,9 +19,8 @@ from smalti.counts import count_problem
 from smalti.errors import InputError
 from smalti.integrate.base import Integration
 from smalti.io.tables import plain_anndata
+from smalti.preprocess import kind_of
 from smalti.system.extras import absent, calling, need, seeded_scvi
-
-_PROTEIN = ("prot", "adt", "antibod")
 
 
 class TotalVI(Integration):
@@ -51,7 +50,7 @@ class TotalVI(Integration):
     takes_counts: ClassVar[bool] = True
 
     rna: str | None = None  # view; None: the other one
-    protein: str | None = None  # view; None: the first named like a protein ("prot", "adt", ...)
+    protein: str | None = None  # view; None: the first that is taken for one
     genes: Count = 2000  # kept by preprocess="auto"
     width: Count = 20  # of the code
     epochs: Count | None = None  # passes over the cells; None: 20,000 / cells * 400, at most 400
@@ -88,7 +87,9 @@ class TotalVI(Integration):
         if protein is None and self.rna is not None:
             protein = next(n for n in names if n != self.rna)
         elif protein is None:
-            protein = next((n for n in names if any(w in n.lower() for w in _PROTEIN)), None)
+            told = {m.view: m.kind for m in getattr(self, "modalities_", ())}
+            kinds = {n: told.get(n) or kind_of(n) for n in names}
+            protein = next((n for n in names if kinds[n] == "protein"), None)
         if protein is None:
             raise InputError(f"which of {names} is the protein? Say protein={names[1]!r}.")
         rna = next(n for n in names if n != protein)

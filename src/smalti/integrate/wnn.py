@@ -53,7 +53,7 @@ class WNN(Integration):
     Raises
     ------
     InputError
-        In ``fit``: if muon is not installed; if there are fewer than two views, or too few cells.
+        In ``fit``: if muon is not installed, or there are too few cells.
     """
 
     name: ClassVar[str] = "wnn"
@@ -105,8 +105,6 @@ class WNN(Integration):
     def _fit(self, network: nn.Module, training: Training) -> None:
         assert isinstance(network, WNNNet)
         names, n = network.blocks.names, training.bags.n_instances
-        if len(names) < 2:
-            raise InputError(f"wnn takes two views or more; there is only {names[0]!r}.")
         if n < self.neighbors + 3:
             raise InputError(f"wnn: neighbors={self.neighbors} need more than {n} cells.")
         network.blocks.fit(training)

@@ -12,10 +12,12 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.io.counts import unique_names
 from smalti.io.open import AnyTable, open_table
 from smalti.io.tables import all_nan, rows_at
 from smalti.labels import missing, missing_words
-from smalti.preprocess import cells_per_bag_note
+from smalti.names import namesakes, some
+from smalti.preprocess import cells_per_bag_note, check_kinds
 
 _FITTED = ("pca", "umap", "tsne", "scvi", "harmony", "scanvi", "mofa", "totalvi", "umint", "lsi")
 
@@ -34,6 +36,7 @@ def read(
     columns: Sequence[str] | None = None,
     bag_columns: Sequence[str] = (),
     cells: str | None = None,
+    kinds: Mapping[str, str] | None = None,
 ) -> Bags:
     """Read cells as instances and samples as bags.
 
@@ -46,12 +49,15 @@ def read(
         Column of ``obs`` with the bag of each cell. When left out every cell is a bag of its own,
         named as in ``obs_names``; so integration reads them.
     x
-        Features. Of AnnData: "X", "layers/NAME", or a key of ``obsm`` ("X_pca" or "obsm/X_pca").
+        Features. Of AnnData: "X", "layers/NAME", or a key of ``obsm`` ("X_pca" or "obsm/X_pca");
+        of X or a layer the features of one type as ``var["feature_types"]`` has it, "X/Peaks".
         Of MuData: a modality ("rna": its X), "rna/layers/NAME", "rna/obsm/NAME", or a key of the
         global ``obsm``. Several make several views. A mapping gives the views names of your own.
         When left out: the X of every modality; of AnnData "X", and where ``sample`` is left out
-        too and ``obsm`` holds proteins (a key with "prot", "adt" or "antibod") the two views
-        "rna" and that key.
+        too, its parts "rna", "protein" and "atac" by feature types (Gene Expression, Antibody
+        Capture, Peaks), or where ``obsm`` holds proteins (a key such as "protein", "adt",
+        "antibody", "surface") the two views "rna" and that key. Tags of samples and guides
+        (hashtags, Multiplexing Capture, CRISPR Guide Capture) are left out.
     label
         Column of ``obs`` to predict, constant in each sample; several columns: multi-label.
     donor
@@ -75,6 +81,10 @@ def read(
         Which cells to keep where the views have different ones: "intersection", those that were
         measured in all; "union", those in any, with rows of zeros and :attr:`Bags.present` where
         a view lacks them. When left out, modalities with different cells are an error.
+    kinds
+        View name -> what it holds, where its name does not tell or tells wrong: "rna", "protein",
+        "atac" (peaks), "cytometry", "tags" (hashtags) or "other" (taken as it stands). Methods of
+        integration choose their steps by it.
 
     Returns
     -------
@@ -88,14 +98,15 @@ def read(
         For a file that is missing or damaged, a key or column that is not there, cells without
         sample, samples without label ("NA", "nan", "None" and "" count as none), a sample with two
         values of a bag's column, a positive class or order that the labels do not have, or
-        modalities with different cells.
+        modalities with different cells, or ``kinds`` that are not known or of no view.
 
     Warns
     -----
     UserWarning
         Where ``x`` is an embedding that may have been fitted on the whole cohort, test samples
         included; where samples have fewer than 10 cells; where rows of a view are NaN throughout
-        and so count as not measured; where cells are in none of the views and so left out.
+        and so count as not measured; where cells are in none of the views and so left out; where
+        several features have one name, or a table that is read whole holds several types of them.
 
     Notes
     -----
@@ -116,7 +127,8 @@ def read(
     """
     origin = {"sample": sample, "x": x, "label": label, "donor": donor, "kind": kind,
               "positive": positive, "order": order, "cell_type": cell_type,
-              "bag_columns": list(bag_columns), "cells": cells}  # fmt: skip
+              "bag_columns": list(bag_columns), "cells": cells,
+              "kinds": dict(kinds or {})}  # fmt: skip
     if cells not in (None, "intersection", "union"):
         raise InputError(f"cells={cells!r} is neither 'intersection' nor 'union'.")
     table = open_table(data)
@@ -127,7 +139,8 @@ def read(
     needed = [*of_sample, *labels, *of_donor, *of_type, *bag_columns]
     for column in [*needed, *(columns or ())]:
         table.find(column)
-    keys = table.defaults(sample) if x is None else _keys(x, table.view_name)
+    keys, left = table.defaults(sample) if x is None else (_keys(x, table.view_name), [])
+    _check_views_of(kinds or {}, keys)
     keep, views, features, present, gaps = _views(table, keys, cells)
     obs = table.columns(keep, needed, columns)
     if cell_type is not None:
@@ -142,14 +155,15 @@ def read(
     ]
     bags = Bags.from_rows(
         views, ids, target=label, kind=kind, positive=positive, order=order, donor=donor,
-        instance=obs, bag_columns=bag_columns, features=features, present=present,
+        instance=obs, bag_columns=bag_columns, features=features, present=present, kinds=kinds,
     )  # fmt: skip
     tiny = None if sample is None else cells_per_bag_note(bags)
-    notes += [*gaps, *([tiny] if tiny else [])]
+    notes += [*left, *gaps, *([tiny] if tiny else [])]
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=2)
     if isinstance(x, Mapping) or keys == {"X": "X"}:  # so that no sample= means the same again
         origin["x"] = keys
+    origin["keys"] = keys  # where each view came from, however x was said
     return dataclasses.replace(bags, origin=origin, notes=tuple(notes), rows=keep[bags.rows])
 
 
@@ -228,7 +242,8 @@ def _views(
     for name, key in keys.items():
         values, columns = table.matrix(key)
         if columns is not None:
-            features[name] = columns
+            features[name] = unique_names(columns)
+            notes += [*_told_apart(name, columns), *_mixed(name, key, table.types(key))]
         rows = int(place[name].max()) + 1
         if values.shape[0] != rows:
             raise InputError(
@@ -260,6 +275,37 @@ def _views(
     return keep, views, features, {k: v for k, v in present.items() if not v.all()}, notes
 
 
+def _check_views_of(kinds: Mapping[str, str], keys: Mapping[str, str]) -> None:
+    check_kinds(kinds)
+    for view in kinds:
+        if view not in keys:
+            raise InputError(f"kinds names {view!r}, which is no view; there are {_list(keys)}.")
+
+
+def _mixed(name: str, key: str, types: Mapping[str, int]) -> list[str]:
+    """A note where one view holds several types of features."""
+    if len(types) < 2:
+        return []
+    told = ", ".join(f"{kind} ({n:,})" for kind, n in types.items())
+    table = key if "/" in key or key == "X" else f"{key}/X"  # of a modality
+    return [
+        f"{name!r} holds features of several types in one table: {told}. To read one type name it "
+        f"in x: '{table}/{next(iter(types))}'."
+    ]
+
+
+def _told_apart(name: str, columns: tuple[str, ...]) -> list[str]:
+    """A note where several features have one name."""
+    twice = namesakes(columns)
+    if not twice:
+        return []
+    return [
+        f"{len(twice)} names in {name!r} are of several features ({some(twice)}): they are told "
+        f"apart by their order, as {twice[0]!r}, '{twice[0]}-1', ... A model takes data where they "
+        "stand in another order for the wrong ones: better give every feature a name of its own."
+    ]
+
+
 def _kept(
     table: AnyTable,
     keys: Mapping[str, str],
@@ -268,6 +314,9 @@ def _kept(
 ) -> tuple[np.ndarray, list[str]]:
     """Positions of the cells to read, before their values are looked at; and notes."""
     there = np.stack([at >= 0 for at in place.values()])
+    for key, cells_of in zip(keys.values(), there, strict=True):
+        if len(keys) > 1 and not cells_of.any():
+            raise InputError(f"{key!r} of {table.name} has no cells: name others in x.")
     some, every = there.any(0), there.all(0)
     odd = np.flatnonzero(some & ~every)
     n = int(some.sum())

@@ -12,6 +12,7 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.io.counts import unique_names
 from smalti.io.write import refuse_taken
 from smalti.system.files import atomic_folder, atomic_write
 
@@ -138,7 +139,7 @@ def _into_anndata(table: Any, predicted: Any, bags: Bags, overwrite: bool) -> No
     wrong = _strange_rows(table, bags)
     if wrong:
         raise InputError(f"{wrong}: give the data that the slides were read from.")
-    place = {g: i for i, g in enumerate(table.var_names)}
+    place = {g: i for i, g in enumerate(unique_names(table.var_names))}
     at = np.array([place.get(g, -1) for g in predicted.var_names])
     known = at >= 0
     for key, note in predicted.uns.items() if not overwrite else ():

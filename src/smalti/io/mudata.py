@@ -11,6 +11,7 @@ import pandas as pd
 
 from smalti.errors import InputError
 from smalti.io.tables import Table, no_column
+from smalti.preprocess import kind_of
 
 
 class MuTable:
@@ -51,9 +52,21 @@ class MuTable:
         """What the view of a key is called: as the user wrote it."""
         return key
 
-    def defaults(self, sample: str | None) -> dict[str, str]:
-        """What ``x=None`` means: X of every modality."""
-        return {k: k for k in self.parts}
+    def defaults(self, sample: str | None) -> tuple[dict[str, str], list[str]]:
+        """What ``x=None`` means: X of every modality but tags of samples; and notes."""
+        tags = [k for k in self.parts if kind_of(k) == "tags"]
+        if not tags or len(tags) == len(self.parts):
+            return {k: k for k in self.parts}, []
+        note = (
+            f"{', '.join(map(repr, tags))} of {self.name} is left out: by its name it holds tags "
+            "of samples or guides, no measurement of a cell's state. To read it name it in x."
+        )
+        return {k: k for k in self.parts if k not in tags}, [note]
+
+    def types(self, key: str) -> dict[str, int]:
+        """Feature types of X or a layer of a modality -> how many; empty: not said."""
+        modality, inner = self._split(key)
+        return {} if modality is None else self.parts[modality].types(inner)
 
     def _split(self, key: str) -> tuple[str | None, str]:
         """Modality and key in it; no modality for a key of the global ``obsm``."""
@@ -63,10 +76,14 @@ class MuTable:
         name = rest if first == "obsm" else key
         if name in self._global():
             return None, f"obsm/{name}"
+        there = ", ".join(self.there())
+        raise InputError(f"no features {key!r} in {self.name}; there are {there}.")
+
+    def there(self) -> list[str]:
+        """Keys that ``x`` may name."""
         inner = [f"{m}/{k}" if k == "X" or "/" in k else f"{m}/obsm/{k}"
                  for m, part in self.parts.items() for k in part.there()]  # fmt: skip
-        there = ", ".join([*inner, *(f"obsm/{k}" for k in self._global())])
-        raise InputError(f"no features {key!r} in {self.name}; there are {there}.")
+        return [*inner, *(f"obsm/{k}" for k in self._global())]
 
     def _global(self) -> list[str]:
         # mudata keeps under the name of a modality which cells it has

@@ -14,11 +14,13 @@ import scipy.sparse as sp
 
 from smalti.counts import count_problem
 from smalti.errors import InputError
+from smalti.preprocess import kind_of
 
 if TYPE_CHECKING:
     pass
 
-_PROTEINS = ("prot", "adt", "antibod")
+# feature types of 10x -> the modality that they are; others are set apart
+_TYPES = {"Gene Expression": "rna", "Antibody Capture": "protein", "Peaks": "atac"}
 
 
 def no_column(name: str, column: str, there: Iterable[Any]) -> InputError:
@@ -131,8 +133,8 @@ class Table:
         """What the view of a key is called: "layers/norm" is "norm"."""
         return key.split("/", 1)[-1]
 
-    def defaults(self, sample: str | None) -> dict[str, str]:
-        """What ``x=None`` means: X, and for loose cells their proteins too.
+    def defaults(self, sample: str | None) -> tuple[dict[str, str], list[str]]:
+        """What ``x=None`` means: X, and for loose cells their other modalities too; and notes.
 
         Raises
         ------
@@ -140,19 +142,94 @@ class Table:
             If several tables could be the proteins.
         """
         if sample is not None:
-            return {"X": "X"}
-        found = [k for k in self.keys("obsm")
-                 if any(w in k.lower() for w in _PROTEINS) and not k.startswith("X_")]  # fmt: skip
-        # "umint_protein" was made from "protein"
-        found = [k for k in found if not any(k.endswith(f"_{other}") for other in found)]
-        if len(found) > 1:
-            found = [k for k in found if self._counts(k)] or found
+            return {"X": "X"}, []
+        types = self.types("X")
+        keys = {view: f"X/{t}" for t, view in _TYPES.items() if t in types}
+        apart = [f"{t} ({n:,} features)" for t, n in types.items() if t not in _TYPES]
+        notes = [
+            f"{', '.join(apart)} of {self.name} are left out, for they are no measurement of a "
+            "cell's state: to read them name them in x."
+        ] if apart and keys else []  # fmt: skip
+        if len(keys) > 1:
+            return keys, notes
+        rna = next(iter(keys.values())) if keys and apart else "X"
+        found = self._proteins()
         if len(found) > 1:
             raise InputError(
                 f"{self.name} has several tables of proteins ({', '.join(found)}): name one, "
                 f"x={{'rna': 'X', 'protein': {f'obsm/{found[0]}'!r}}}."
             )
-        return {"rna": "X", found[0]: f"obsm/{found[0]}"} if found else {"X": "X"}
+        if found:
+            return {"rna": rna, found[0]: f"obsm/{found[0]}"}, notes
+        return {"X": "X"} if rna == "X" else {"rna": rna}, notes
+
+    def _proteins(self) -> list[str]:
+        """Keys of ``obsm`` that may hold the proteins."""
+        found = [k for k in self.keys("obsm")
+                 if kind_of(k) == "protein" and not k.startswith("X_")]  # fmt: skip
+        # "umint_protein" was made from "protein"
+        found = [k for k in found if not any(k.endswith(f"_{other}") for other in found)]
+        if len(found) > 1:
+            found = [k for k in found if self._counts(k)] or found
+        return found
+
+    def types(self, key: str) -> dict[str, int]:
+        """Feature types of X or a layer ("Gene Expression") -> how many; empty: not said."""
+        where, _, kind = self._parts(key)
+        types = None if where == "obsm" or kind else self._feature_types()
+        return {} if types is None else {str(k): int(n) for k, n in types.value_counts().items()}
+
+    def _feature_types(self) -> pd.Series | None:
+        var = self.var
+        column = next((c for c in ("feature_types", "feature_type") if c in var), None)
+        return None if column is None else var[column].astype(str).reset_index(drop=True)
+
+    @cached_property
+    def var(self) -> pd.DataFrame:
+        """One row per feature.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
+        var = self._element("var") if self.on_disk else self.source.var
+        if var is None:
+            raise InputError(f"{self.name} has no var: write it again.")
+        return var
+
+    def _parts(self, key: str) -> tuple[str, str, str]:
+        """Where a key is ("X", "layers", "obsm"), its name there, and its feature type or ""."""
+        where, _, name = key.partition("/") if "/" in key else ("", "", key)
+        if key == "X":
+            return "X", "", ""
+        if where == "X":
+            return "X", "", name
+        if where == "layers" and name not in self.keys("layers"):
+            layer, _, kind = name.rpartition("/")
+            if layer in self.keys("layers"):
+                return "layers", layer, kind
+        return where or "obsm", name, ""
+
+    def columns_of(self, key: str) -> np.ndarray:
+        """(n,) positions of the columns of X, or of a layer, that a key names.
+
+        Raises
+        ------
+        InputError
+            If no feature has its type.
+        """
+        kind, types = self._parts(key)[2], self._feature_types()
+        if not kind:
+            return np.arange(len(self.var))
+        at = np.flatnonzero(types == kind) if types is not None else np.arange(0)
+        if not len(at):
+            there = ", ".join(self.types("X")) or "none"
+            raise InputError(
+                f"no features {key!r} in {self.name}: no feature is of the type {kind!r} (in var: "
+                f"{there})."
+            )
+        return at
 
     def _counts(self, key: str) -> bool:
         values = self.matrix(f"obsm/{key}")[0]
@@ -170,11 +247,7 @@ class Table:
         InputError
             If there is no such key, or it has no names of columns where it should.
         """
-        where, _, name = key.partition("/") if "/" in key else ("", "", key)
-        if key == "X":
-            where = "X"
-        elif not where:
-            where = "obsm"
+        where, name, kind = self._parts(key)
         if where not in ("X", "obsm", "layers") or (where != "X" and name not in self.keys(where)):
             raise InputError(
                 f"no features {key!r} in {self.name}; there are {', '.join(self.there())}."
@@ -191,14 +264,18 @@ class Table:
             return values.to_numpy(), tuple(map(str, values.columns))
         if where == "obsm":
             return values, None
-        var = self._element("var") if self.on_disk else self.source.var
-        if var is None:
-            raise InputError(f"{self.name} has no var: write it again.")
-        return values, tuple(map(str, var.index))
+        names = tuple(map(str, self.var.index))
+        if not kind:
+            return values, names
+        at = self.columns_of(key)
+        values = sp.csr_matrix(values) if sp.issparse(values) else values
+        return values[:, at], tuple(names[i] for i in at)
 
     def there(self) -> list[str]:
         """Keys that ``x`` may name."""
-        return ["X", *self.keys("obsm"), *(f"layers/{k}" for k in self.keys("layers"))]
+        types = self.types("X")
+        parts = [f"X/{kind}" for kind in types] if len(types) > 1 else []
+        return ["X", *parts, *self.keys("obsm"), *(f"layers/{k}" for k in self.keys("layers"))]
 
 
 def _in_memory(values: Any) -> Any:

@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from smalti.errors import InputError
+from smalti.io.counts import unique_names
 from smalti.io.mudata import rows_of
 from smalti.io.open import holds_mudata
+from smalti.io.tables import Table
 from smalti.system.files import atomic_folder, atomic_write
 
 _MOST = 2**32  # bytes of reconstructions, which are dense
@@ -165,15 +167,15 @@ def samples(
 def _plan(table: Any, layers: Layers, origin: Mapping[str, Any], many: bool) -> Iterator[Place]:
     """Where each view goes."""
     for view, (values, names) in layers.items():
-        key = _key(view, origin.get("x"), many)
+        key = origin.get("keys", {}).get(view) or _key(view, origin.get("x"), many)
         first, _, rest = key.partition("/")
-        part, at = None, None
+        part, at, inner = None, None, key
         if many and first in table.mod and rest.partition("/")[0] in ("", "X", "layers"):
-            part = table.mod[first]
+            part, inner = table.mod[first], rest or "X"
         elif not many and first in ("X", "layers"):
             part = table
         if part is not None:
-            at = _columns(part, values.shape[1], names)
+            at = _columns(Table("the data", part).columns_of(inner), part, values.shape[1], names)
         if part is None or at is None:
             yield view, None, None, 4 * values.size
         else:
@@ -192,16 +194,18 @@ def _key(view: str, x: Any, many: bool) -> str:
     return "X" if x is None and view == "rna" else view
 
 
-def _columns(part: Any, width: int, names: tuple[str, ...] | None) -> np.ndarray | None:
-    """(width,) column of each feature in X; None where X has not all of them."""
-    there = part.var_names.astype(str)
+def _columns(
+    of_key: np.ndarray, part: Any, width: int, names: tuple[str, ...] | None
+) -> np.ndarray | None:
+    """(width,) column of each feature in X; None where X has not all of them.
+
+    ``of_key`` (n,) are the columns that the view was read from.
+    """
+    there = pd.Index(unique_names(part.var_names[of_key]))  # as they were read
     if names is None or names == tuple(there):
-        return np.arange(width) if width == len(there) else None
-    if not there.is_unique:
-        twice = there[there.duplicated()][0]
-        raise InputError(f"several features are named {twice!r}: call var_names_make_unique().")
+        return of_key if width == len(there) else None
     at = there.get_indexer(list(names))
-    return None if (at < 0).any() else at
+    return None if (at < 0).any() else of_key[at]
 
 
 def _check_size(plan: list[Place]) -> None:
@@ -218,7 +222,7 @@ def _check_size(plan: list[Place]) -> None:
 def _add_layers(table: Any, plan: list[Place], layers: Layers, uns: list[str]) -> None:
     if plan and len(uns) != 1:
         raise InputError(f"layers go under one name of uns, not {uns}.")
-    taken = set()
+    taken: dict[str | None, np.ndarray] = {}  # columns that the layer of each table has
     for view, modality, at, _ in plan:
         values, names = layers[view]
         values = values.astype(np.float32, copy=False)
@@ -234,10 +238,12 @@ def _add_layers(table: Any, plan: list[Place], layers: Layers, uns: list[str]) -
         if modality is not None:
             part = table.mod[modality]
             rows = rows_of(table.obs_names, part.obs_names, modality)
-        out = np.full(part.shape, np.nan, dtype=np.float32)
+        others = taken.get(modality, np.arange(0))
+        name = long if np.isin(at, others).any() else uns[0]  # X and a layer of one table
+        out = part.layers[name] if name == uns[0] and modality in taken else \
+            np.full(part.shape, np.nan, dtype=np.float32)  # fmt: skip
         out[:, at] = values[rows]
-        name = long if modality in taken else uns[0]  # X and a layer of one table
-        taken.add(modality)
+        taken[modality] = np.union1d(others, at)
         part.layers[name] = out
 
 

@@ -28,6 +28,7 @@ from smalti.bags import Bags, as_bags
 from smalti.batch import Shape
 from smalti.columns import Columns
 from smalti.core import training
+from smalti.core.align import said
 from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
 from smalti.core.instances import as_array
@@ -39,7 +40,6 @@ from smalti.errors import InputError
 from smalti.labels import KINDS, Kind, scikit_kind
 from smalti.mil import results
 from smalti.nn.encoders import Encoder
-from smalti.preprocess import apply_steps
 from smalti.scores.table import Scores
 from smalti.task import Task
 
@@ -127,30 +127,35 @@ class Method(Estimator):
             raw = self._read_training(X, y, positive, order)
             return self._train(raw, self.preprocess, checkpoint, self.prepare)
 
-    def predict(self, X: Any) -> np.ndarray:
-        """(n_bags,) classes or values as they stood in training; (n_bags, n_labels) for labels."""
-        return self.task_.decide(self._of_new_bags(X))
+    def predict(self, X: Any, *, missing: str | None = None) -> np.ndarray:
+        """(n_bags,) classes or values as they stood in training; (n_bags, n_labels) for labels.
+
+        ``missing`` says what to take features for that ``X`` lacks (see :meth:`complete`).
+        """
+        return self.task_.decide(self._of_new_bags(X, missing))
 
     @available_if(lambda self: self._is_classifier())
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: Any, *, missing: str | None = None) -> np.ndarray:
         """(n_bags, n_classes) probabilities in the order of ``classes_``; or (n_bags, n_labels).
 
         ``classes_`` are sorted, for scikit-learn's scorers rely on it: take the column of a class
-        by its name, ``list(model.classes_).index(model.task_.positive)``.
+        by its name, ``list(model.classes_).index(model.task_.positive)``. ``missing`` is as in
+        :meth:`predict`.
         """
-        p = self.task_.probabilities(self._of_new_bags(X))
+        p = self.task_.probabilities(self._of_new_bags(X, missing))
         return p[:, [self.task_.classes.index(c) for c in self.classes_.tolist()]]
 
-    def _of_new_bags(self, X: Any) -> np.ndarray:
+    def _of_new_bags(self, X: Any, missing: str | None) -> np.ndarray:
         """(n_bags, n_outputs) raw predictions; says so where the bags are not new."""
-        raw = self.forward(X)[0]
-        warn_of_training(self, as_bags(X))
+        bags = self._filled(X, missing)
+        raw = self.forward(bags)[0]
+        warn_of_training(self, as_bags(bags))
         return raw
 
     @available_if(lambda self: self.embeds)
-    def transform(self, X: Any) -> np.ndarray:
+    def transform(self, X: Any, *, missing: str | None = None) -> np.ndarray:
         """(n_bags, width) embedding of each bag: what the last layer of the network reads."""
-        return self.forward(X)[2]["embedding"]
+        return self.forward(self._filled(X, missing))[2]["embedding"]
 
     @available_if(lambda self: self.embeds)
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
@@ -165,8 +170,15 @@ class Method(Estimator):
         measure = accuracy_score if self._is_classifier() else r2_score
         return float(measure(labels, self.predict(X)))
 
-    def attribute(self, X: Any) -> pd.DataFrame:
+    def attribute(self, X: Any, *, missing: str | None = None) -> pd.DataFrame:
         """What each instance had to do with the prediction.
+
+        Parameters
+        ----------
+        X
+            Bags.
+        missing
+            What to take features for that they lack (see :meth:`complete`).
 
         Returns
         -------
@@ -177,7 +189,7 @@ class Method(Estimator):
             prediction less its constant). What has a direction names the class that it is for:
             ``contribution_case``.
         """
-        return results.instance_frame(self, as_bags(X))
+        return results.instance_frame(self, self._filled(as_bags(X), missing))
 
     def write(
         self,
@@ -188,6 +200,7 @@ class Method(Estimator):
         overwrite: bool = False,
         scores: Scores | None = None,
         label: str | None = None,
+        missing: str | None = None,
     ) -> None:
         """Write attributions and settings into the table that the training bags were read from.
 
@@ -207,6 +220,8 @@ class Method(Estimator):
             settings are noted.
         label
             Name of that row, where settings do not tell.
+        missing
+            What to take features for that the data lack (see :meth:`complete`); ``uns`` says so.
 
         Raises
         ------
@@ -231,13 +246,14 @@ class Method(Estimator):
         source = {k: self.origin_[k] for k in ("sample", "x", "cells") if k in self.origin_}
         if self.columns_.group == "cell_type" and self.group_predicts:
             source["cell_type"] = self.origin_.get("cell_type")
-        bags = read(data, **source, bag_columns=[c["name"] for c in self.columns_.covariates])
+        read_as = read(data, **source, bag_columns=[c["name"] for c in self.columns_.covariates])
+        bags = self._filled(read_as, missing)
         key, n = key_added or self.name, len(data.obs) if hasattr(data, "obs") else None
-        note = results.note(self, scores, label)
+        note = results.note(self, scores, label) | said(bags, read_as)
         obs, obsm = results.cell_tables(self, bags, n, key)
         write(data, obs=obs, obsm=obsm, uns={key: note}, out=out, overwrite=overwrite)
 
-    def samples(self, X: Any, *, group: str | None = None) -> Any:
+    def samples(self, X: Any, *, group: str | None = None, missing: str | None = None) -> Any:
         """One row per bag, as AnnData: ready for a plot of patients, or as input of another method.
 
         Parameters
@@ -247,6 +263,8 @@ class Method(Estimator):
         group
             Column of the instances (cell type); then attention and contribution are summed over
             each group, ``obsm["attention_by_group"]``. The method's own where it has one.
+        missing
+            What to take features for that the bags lack (see :meth:`complete`); ``uns`` says so.
 
         Returns
         -------
@@ -257,8 +275,14 @@ class Method(Estimator):
         from smalti.io.write import samples
 
         check_is_fitted(self)
-        x, obs, obsm = results.bag_tables(self, as_bags(X), group)
-        return samples(x, obs, obsm, {self.name: results.note(self)})
+        given = as_bags(X)
+        bags = self._filled(given, missing)
+        x, obs, obsm = results.bag_tables(self, bags, group)
+        return samples(x, obs, obsm, {self.name: results.note(self) | said(bags, given)})
+
+    def complete(self, X: Any, missing: str | None = None) -> Bags:
+        """As :meth:`Estimator.complete`, of all that :meth:`predict` takes."""
+        return super().complete(as_bags(X), missing)
 
     # ---------------------------------------------------------------- for training and io
 
@@ -342,7 +366,7 @@ class Method(Estimator):
     def _read_new(self, X: Any) -> Bags:
         """Bags to predict: the same views, the same features in the same order, or an error."""
         check_is_fitted(self)
-        return self._check_present(apply_steps(self.steps_, self._same_views(as_bags(X))))
+        return self._check_present(self._stepped(self._same_views(as_bags(X))))
 
     @torch.inference_mode()
     def forward(self, X: Any) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -10,14 +10,23 @@ gives each view its own, ``{"rna": "normalize,log1p,genes=2000", "protein": "clr
 
 from smalti.counts import count_problem
 from smalti.preprocess.components import PCA, Scale
+from smalti.preprocess.cytometry import Arcsinh
 from smalti.preprocess.genes import GenesOfCounts, Log1p, MinCells, Normalize, SelectGenes
+from smalti.preprocess.modalities import (
+    KINDS,
+    Modality,
+    check_kinds,
+    given_modalities,
+    guess_steps,
+    kind_of,
+    modalities,
+)
 from smalti.preprocess.omics import CLR, TFIDF, Top
 from smalti.preprocess.on import On
 from smalti.preprocess.sequence import (
     apply_steps,
     fit_steps,
     from_state,
-    guess_steps,
     names_of,
     spec_of,
     spec_text,
@@ -25,10 +34,38 @@ from smalti.preprocess.sequence import (
     steps_of,
 )
 from smalti.preprocess.step import Step, cells_per_bag_note
+from smalti.preprocess.trace import Trace
 
 __all__ = [
-    "CLR", "PCA", "TFIDF", "GenesOfCounts", "Log1p", "MinCells", "Normalize", "On",
-    "Scale", "SelectGenes", "Step", "Top", "apply_steps", "cells_per_bag_note", "count_problem",
-    "fit_steps", "from_state", "guess_steps", "names_of", "spec_of", "spec_text",
-    "state_of", "steps_of",
+    "CLR",
+    "KINDS",
+    "PCA",
+    "TFIDF",
+    "Arcsinh",
+    "GenesOfCounts",
+    "Log1p",
+    "MinCells",
+    "Modality",
+    "Normalize",
+    "On",
+    "Scale",
+    "SelectGenes",
+    "Step",
+    "Top",
+    "Trace",
+    "apply_steps",
+    "cells_per_bag_note",
+    "check_kinds",
+    "count_problem",
+    "fit_steps",
+    "from_state",
+    "given_modalities",
+    "guess_steps",
+    "kind_of",
+    "modalities",
+    "names_of",
+    "spec_of",
+    "spec_text",
+    "state_of",
+    "steps_of",
 ]  # fmt: skip

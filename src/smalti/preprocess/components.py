@@ -39,6 +39,7 @@ class Scale(Step):
     name: ClassVar[str] = "scale"
     argument: ClassVar[tuple[str, type] | None] = ("max_value", float)
     state: ClassVar[tuple[str, ...]] = ("mean_", "sd_")
+    columnwise: ClassVar[bool] = True
 
     def __init__(self, max_value: float | None = None) -> None:
         self.max_value = max_value
@@ -114,8 +115,11 @@ class PCA(Step):
         self.axes_ = vectors * signs
 
     def _apply(self, view: Any, bags: Bags) -> Any:
-        offset = self.mean_ @ self.axes_
-        parts = [np.asarray(part @ self.axes_ - offset, dtype=np.float32)
+        lacking = bags.lacking.get(bags.view()[0])
+        # a feature that is taken for its mean adds nothing to any component
+        axes = self.axes_ if lacking is None else np.where(lacking[:, None], 0, self.axes_)
+        offset = self.mean_ @ axes
+        parts = [np.asarray(part @ axes - offset, dtype=np.float32)
                  for part in pieces(view)]  # fmt: skip
         return np.concatenate(parts)
 

@@ -42,9 +42,14 @@ class Normalize(Step):
 
     name: ClassVar[str] = "normalize"
     argument: ClassVar[tuple[str, type] | None] = ("target_sum", float)
+    columnwise: ClassVar[bool] = True
 
     def __init__(self, target_sum: float = 1e4) -> None:
         self.target_sum = target_sum
+
+    def looks_across(self) -> bool:
+        """Yes: the sum of a row."""
+        return True
 
     def _learn(self, view: View, bags: Bags) -> None:
         problem = count_problem(view)
@@ -79,6 +84,7 @@ class Log1p(Step):
     """
 
     name: ClassVar[str] = "log1p"
+    columnwise: ClassVar[bool] = True
 
     def _learn(self, view: View, bags: Bags) -> None:
         for part in pieces(view):
@@ -99,6 +105,10 @@ class Select(Step):
     """Keeps some of the features."""
 
     state: ClassVar[tuple[str, ...]] = ("kept_",)
+
+    def kept(self) -> np.ndarray:
+        """(n_kept,) positions of the features that it keeps."""
+        return self.kept_
 
     def _apply(self, view: Any, bags: Bags) -> Any:
         return view[:, self.kept_]

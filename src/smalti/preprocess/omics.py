@@ -51,9 +51,14 @@ class CLR(Step):
     name: ClassVar[str] = "clr"
     argument: ClassVar[tuple[str, type] | None] = ("of", str)
     state: ClassVar[tuple[str, ...]] = ("level_",)
+    columnwise: ClassVar[bool] = True
 
     def __init__(self, of: str = "cell") -> None:
         self.of = of
+
+    def looks_across(self) -> bool:
+        """Whether it takes the mean of a cell."""
+        return self.of == "cell"
 
     def _learn(self, view: View, bags: Bags) -> None:
         if self.of not in ("cell", "feature"):
@@ -103,9 +108,14 @@ class TFIDF(Step):
     name: ClassVar[str] = "tfidf"
     argument: ClassVar[tuple[str, type] | None] = ("scale_factor", float)
     state: ClassVar[tuple[str, ...]] = ("idf_",)
+    columnwise: ClassVar[bool] = True
 
     def __init__(self, scale_factor: float = 1e4) -> None:
         self.scale_factor = scale_factor
+
+    def looks_across(self) -> bool:
+        """Yes: the sum of a row."""
+        return True
 
     def _learn(self, view: View, bags: Bags) -> None:
         total = np.zeros(view.shape[1])

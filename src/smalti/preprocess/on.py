@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.preprocess.step import Step
+from smalti.preprocess.trace import Trace
 from smalti.views import take
 
 
@@ -58,7 +59,14 @@ class On(Step):
             changed[~there] = 0
         features = {k: v for k, v in X.features.items() if k != self.view} | dict(out.features)
         views = {k: changed if k == self.view else v for k, v in X.x.items()}
-        return dataclasses.replace(X, x=views, features=features)
+        return dataclasses.replace(
+            X, x=views, features=features,
+            lacking={k: v for k, v in X.lacking.items() if k != self.view} | dict(out.lacking),
+        )  # fmt: skip
+
+    def follow(self, trace: Trace, view: str | None = None) -> None:
+        """Say of the columns of its view which the step keeps or reads."""
+        self.step_.follow(trace, self.view)
 
     def _alone(self, view: Any, X: Bags) -> Bags:
         """The view as one bag: steps look at instances only."""
@@ -67,6 +75,7 @@ class On(Step):
             x={self.view: view}, offsets=np.array([0, n]), instance=pd.DataFrame(index=range(n)),
             bag=pd.DataFrame(index=[0]), rows=np.arange(n),
             features={} if names is None else {self.view: names},
+            lacking={k: v for k, v in X.lacking.items() if k == self.view},
         )  # fmt: skip
 
     def spec(self) -> dict[str, Any]:

@@ -22,11 +22,9 @@ import numpy as np
 from sklearn.base import clone
 
 from smalti.bags import Bags
-from smalti.counts import count_problem
 from smalti.errors import InputError
 from smalti.preprocess.on import On
 from smalti.preprocess.step import STEPS, Step
-from smalti.views import take
 
 
 def steps_of(spec: Any) -> list[Step]:
@@ -116,37 +114,6 @@ def spec_text(steps: Sequence[Step]) -> str:
     """:func:`spec_of` as a text, for tables and AnnData."""
     spec = spec_of(steps)
     return spec if isinstance(spec, str) else json.dumps(spec, default=str)
-
-
-def guess_steps(bags: Bags) -> dict[str, str]:
-    """Steps for each view, by its name and by whether it holds counts.
-
-    Counts of proteins (a name with "prot", "adt", "antibod"): ``clr``. Counts of peaks ("atac",
-    "peak", "access"): ``tfidf,top=20000``. Other counts: ``normalize,log1p,genes=2000``. What is
-    no count stays as it is.
-
-    Raises
-    ------
-    InputError
-        If a view holds images.
-    """
-    out = {}
-    for name, view in bags.x.items():
-        if len(view.shape) != 2:
-            raise InputError(f"view {name!r} holds images: integration takes tables.")
-        # rows that were not measured hold zeros that say nothing: they are not asked
-        there = bags.present.get(name)
-        rows = None if there is None or there.all() else np.flatnonzero(there)
-        if count_problem(view if rows is None else take(view, rows)) is not None:
-            continue
-        low = name.lower()
-        if any(w in low for w in ("prot", "adt", "antibod")):
-            out[name] = "clr" if view.shape[1] > 1 else "log1p"  # one protein has no ratio
-        elif any(w in low for w in ("atac", "peak", "access")):
-            out[name] = "tfidf,top=20000"
-        else:
-            out[name] = "normalize,log1p,genes=2000"
-    return out
 
 
 def fit_steps(steps: Sequence[Step], bags: Bags) -> tuple[list[Step], Bags]:

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.preprocess.trace import Trace
 from smalti.views import View
 
 STEPS: dict[str, type[Step]] = {}  # by name: a step is known as soon as its class is
@@ -27,6 +28,7 @@ class Step(TransformerMixin, BaseEstimator):
     name: ClassVar[str] = ""  # in the short text, and in model files
     argument: ClassVar[tuple[str, type] | None] = None  # the setting after "=", and its type
     state: ClassVar[tuple[str, ...]] = ()  # names of the fitted arrays
+    columnwise: ClassVar[bool] = False  # each column that it gives is one column that it got
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -75,7 +77,12 @@ class Step(TransformerMixin, BaseEstimator):
         names = self._names(there or self.features_in_)
         if names is not None:
             features[name] = names
-        return dataclasses.replace(X, x={**X.x, name: changed}, features=features)
+        lacking, kept = {k: v for k, v in X.lacking.items() if k != name}, self.kept()
+        if name in X.lacking and kept is not None:
+            lacking[name] = X.lacking[name][kept]
+        return dataclasses.replace(
+            X, x={**X.x, name: changed}, features=features, lacking=lacking
+        )  # fmt: skip
 
     def _learn(self, view: View, bags: Bags) -> None:
         """Set the fitted arrays."""
@@ -87,6 +94,23 @@ class Step(TransformerMixin, BaseEstimator):
     def _names(self, names: Sequence[str] | None) -> tuple[str, ...] | None:
         """Feature names after the step."""
         return None if names is None else tuple(names)
+
+    # ---------------------------------------------------------------- which columns it reads
+
+    def kept(self) -> np.ndarray | None:
+        """(n_out,) the column that each column it gives was; None: each is made of several."""
+        return np.arange(self.width_) if self.columnwise else None
+
+    def looks_across(self) -> bool:
+        """Whether all columns of a row have a say in what one becomes, as in a library size."""
+        return False
+
+    def follow(self, trace: Trace, view: str | None = None) -> None:
+        """Say of the columns of a view, the first when left out, which it keeps or reads."""
+        view = next(iter(trace.now)) if view is None else view
+        if self.looks_across():
+            trace.across.setdefault(view, []).append(self.name)
+        trace.keep(view, self.kept())
 
     # ---------------------------------------------------------------- saving
 
