@@ -120,7 +120,7 @@ def test_genes_that_the_data_lack(cells, tmp_path):
     assert len(pd.read_csv(out)) == 16
     for path in (samples, copy):
         assert "1 of the 4 features" in anndata.read_h5ad(path).uns["bag_mean"]["missing"][0]
-    assert "missing='nan' is neither" in fails(*asked, "--missing", "nan")
+    assert "--missing nan is neither" in fails(*asked, "--missing", "nan")
 
 
 def test_compare_writes_tables_and_report(table, tmp_path):

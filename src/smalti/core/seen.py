@@ -37,6 +37,11 @@ class Seen:
         """What to keep of the bags of a fit."""
         return cls(tuple(sorted(set(_of_bags(bags)))), tuple(sorted(set(_of_donors(bags)))))
 
+    @classmethod
+    def of_donors(cls, bags: Bags) -> Seen:
+        """The donors alone, where bags are slides: their tiles would have to be read for more."""
+        return cls(donors=tuple(sorted(set(_of_donors(bags)))))
+
     def has_bags(self, bags: Bags) -> np.ndarray:
         """(n_bags,) whether a bag is one of the training bags, by what is in it."""
         return np.isin(_of_bags(bags), self.bags)

@@ -144,7 +144,7 @@ class ExpressionMethod(ExpressionOutput):
     def adopt(self, job: Fit, bags: Bags) -> Self:
         """Take over the result of a fit."""
         super().adopt(job, bags)
-        self.seen_ = Seen.of(bags)
+        self.seen_ = Seen.of_donors(bags)
         return self
 
     def measured(self, X: Any, genes: Sequence[str] | None = None) -> np.ndarray:
