@@ -1,5 +1,6 @@
 """Augmentations one by one, and the screening of them."""
 
+import dataclasses
 import time
 
 import numpy as np
@@ -7,9 +8,11 @@ import pandas as pd
 import pytest
 import torch
 
+from smalti.bags import Bags
 from smalti.datasets import planted_slides
 from smalti.errors import InputError
 from smalti.explain import screen_augmentations
+from smalti.explain.augmentation import _sample
 from smalti.explain.tile_distances import ssim_distance, stain_distance
 from smalti.expression import FineTune
 from smalti.tiles.augment import KINDS, Augment, apply, mixup, parse
@@ -350,3 +353,16 @@ def test_what_cannot_be_screened(bags):
         screen_augmentations(bags, ["sharpen"])
     with pytest.raises(InputError, match="names no augmentation"):
         screen_augmentations(bags, [])
+
+
+def test_the_pixels_of_ready_tiles_are_those_of_the_tile_as_it_is_read(tiles):
+    """Tiles of files that were resized at reading: their pixel is not that of the slide."""
+    bags = Bags.from_rows(
+        {"tile": tiles.numpy()}, np.arange(len(tiles)) // 4,
+        bag=pd.DataFrame({"um_per_px": 0.25, "tile_um_per_px": 1.0}, range(len(tiles) // 4)),
+    )  # fmt: skip
+    assert _sample(bags, 8, 0, None)[2] == 1.0
+    assert _sample(bags, 8, 0, 0.5)[2] == 0.5
+    plain = dataclasses.replace(bags, bag=bags.bag[["um_per_px"]])
+    assert _sample(plain, 8, 0, None)[2] == 0.25
+    assert _sample(dataclasses.replace(bags, bag=bags.bag[[]]), 8, 0, None)[2] is None

@@ -24,6 +24,7 @@ from smalti.explain.tile_distances import (
     stain_distance,
     weighted_distances,
 )
+from smalti.features.extraction import tile_pixels
 from smalti.system.files import atomic_folder
 from smalti.tiles.augment import KINDS, Augment, apply, parse
 from smalti.views import read_rows, take
@@ -241,16 +242,11 @@ def _sample(
     rows = np.sort(order[np.argsort(turn, kind="stable")[:n]])  # as many of each slide as can be
     if len(rows) < 2:
         raise InputError("screening compares different tiles of a slide: give two of one, or more.")
-    if um_per_px is None and isinstance(tiles, Bags) and "um_per_px" in tiles.bag:
-        um_per_px = float(tiles.bag["um_per_px"].mean()) * _zoom(view)
+    if um_per_px is None and isinstance(tiles, Bags):
+        lengths = tile_pixels(tiles, view)[rows]
+        um_per_px = float(lengths.mean()) if np.isfinite(lengths).all() else None
     part = np.array(read_rows(take(view, rows), 0, len(rows)))
     return part, slide[rows], um_per_px
-
-
-def _zoom(view: Any) -> float:
-    """Pixels of the slide in one pixel of its tiles."""
-    view = getattr(view, "base", view)
-    return float(np.mean(view.side)) / view.size if hasattr(view, "side") else 1.0
 
 
 def _partners(slide: np.ndarray, seed: int) -> np.ndarray:
