@@ -1,4 +1,8 @@
-"""What a fitted model keeps of its training bags: digests, enough to know them again."""
+"""What a fitted model keeps of its training bags: digests, enough to know them again.
+
+They are part of the model file. A digest hides a name from a reader of the file, not from one who
+has a list of names to try: whoever may have a model may learn whether a known donor was in it.
+"""
 
 from __future__ import annotations
 
