@@ -1,5 +1,7 @@
 """Splits, metrics and comparison: laws, naive oracles, and the leak that donors prevent."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,6 +28,38 @@ def test_no_donor_on_both_sides_and_each_bag_tested_once(kind, per_donor):
     for r in range(3):
         tested = np.concatenate([s.test for s in splits if s.repeat == r])
         assert sorted(tested) == list(range(60))
+
+
+def test_each_repeat_is_a_split_of_its_own():
+    bags = planted_bags(30)
+    splits = donor_folds(bags, folds=3, repeats=3, seed=4)
+    assert [(s.repeat, s.fold) for s in splits] == [(r, f) for r in range(3) for f in range(3)]
+    tested = [{frozenset(s.test) for s in splits if s.repeat == r} for r in range(3)]
+    for one, other in itertools.combinations(tested, 2):
+        assert not one & other
+    for r in range(3):  # the next repeats count on from the seed of the first
+        again = donor_folds(bags, folds=3, seed=4 + r)
+        assert {frozenset(s.test) for s in again} == tested[r]
+    pairs = sm.donor_split(bags, 3, repeats=3, seed=4)
+    for (train, test), split in zip(pairs, splits, strict=True):
+        np.testing.assert_array_equal(train, split.train)
+        np.testing.assert_array_equal(test, split.test)
+
+
+def test_each_fit_has_a_seed_of_its_own_and_rivals_share_it(majority_alone, monkeypatch):
+    seeds, fit = [], mil.Majority.fit
+
+    def noted(self, *args, **kwargs):
+        seeds.append(self.seed)
+        return fit(self, *args, **kwargs)
+
+    monkeypatch.setattr(mil.Majority, "fit", noted)
+    chosen = {"one": mil.Majority(), "two": mil.Majority(seed=7, class_weight="balanced")}
+    sm.compare(chosen, small(np.arange(12) % 2), folds=3, repeats=2, n_jobs=1, progress=False)
+    one, two = seeds[:6], seeds[6:]
+    assert len(set(one)) == len(one) == 6
+    assert one[0] == 0  # the seed of the method itself in the first fit
+    assert two == [7 + seed for seed in one]
 
 
 def test_folds_are_stratified():
