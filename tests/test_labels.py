@@ -164,6 +164,8 @@ def test_whole_numbers_of_which_each_comes_back_are_classes():
 def test_classes_of_one_bag_are_found():
     task = Task.infer(["a", "a", "b", "c"])
     assert task.alone(["a", "a", "b", "c"]) == ["b", "c"]
+    graded = Task.infer([1, 2, 2, 3], kind="ordinal")
+    assert graded.alone([1, 2, 2, 3]) == [1, 3]
     assert Task.infer([0.5, 1.5]).alone([0.5, 1.5]) == [0.5, 1.5]  # two values are two classes
     assert Task.infer([0.5, 1.5, 2]).alone([0.5, 1.5, 2]) == []
 

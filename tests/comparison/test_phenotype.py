@@ -87,7 +87,7 @@ def test_split_errors():
     pairs = planted_bags(30, bags_per_donor=2)
     with pytest.raises(InputError, match="donor 0 is on both sides of split 0"):
         given_folds(pairs, [(np.arange(0, 30, 2), np.arange(1, 30, 2))])
-    with pytest.raises(InputError, match="empty side"):
+    with pytest.raises(InputError, match="split 0 has an empty side"):
         given_folds(pairs, [(np.arange(30), np.array([], int))])
 
 
@@ -278,14 +278,14 @@ def test_own_splits_must_be_positions_of_bags():
     assert split_digest(masks, bags) == split_digest(given_folds(bags, places), bags)
     left, right = places[0]
     for wrong, message in [
-        ([], "empty"),
-        ([(left, right + 1)], "outside 0 to 15"),
-        ([(left, right - 16)], "outside 0 to 15"),
-        ([(left.astype(float), right)], "not float64"),
-        ([(left, half[:5])], "mask of 5 bags, there are 16"),
-        ([(left, left, right)], "3 parts"),
-        ([(left, np.r_[right, 9])], "tests a bag twice"),
-        ([masks[0], masks[0]], "second one for repeat 0, fold 0"),
+        ([], "splits= is empty: give"),
+        ([(left, right + 1)], "split 0 has positions outside 0 to 15: there are 16 bags"),
+        ([(left, right - 16)], "split 0 has positions outside 0 to 15: there are 16 bags"),
+        ([(left.astype(float), right)], "split 0 must be whole positions or a mask, not float64"),
+        ([(left, half[:5])], "split 0 is a mask of 5 bags, there are 16"),
+        ([(left, left, right)], "split 0 has 3 parts, not"),
+        ([(left, np.r_[right, 9])], "split 0 tests a bag twice"),
+        ([masks[0], masks[0]], "split 1 is a second one for repeat 0, fold 0"),
     ]:
         with pytest.raises(InputError, match=message):
             given_folds(bags, wrong)

@@ -265,6 +265,18 @@ def test_each_stage_moves_its_own_part():
         assert (before, after) == ((True, False) if name.startswith(late) else (False, True)), name
 
 
+@pytest.mark.parametrize(("settings", "names"), [
+    ({}, ["output", "pretrain", "train"]),
+    ({"pretrain_epochs": 0}, ["output", "train"]),
+    ({"pretrain": False}, ["output", "train"]),
+    ({"standardize": True, "pretrain": False}, ["standardize", "train"]),
+    ({"output": "linear", "pretrain_epochs": 0}, ["train"]),
+])  # fmt: skip
+def test_the_stages_by_name(settings, names):
+    history = tiny(**settings).fit(typed_bags()).history_
+    assert history["stage"].unique().tolist() == names
+
+
 def test_cached_similarities_change_nothing(monkeypatch):
     bags = typed_bags()
     one = tiny(precision="64-true").fit(bags).forward(bags)[0]
