@@ -12,7 +12,7 @@ from smalti.bags import Bags
 from smalti.core.identity import model_digest
 from smalti.datasets import planted_bags
 from smalti.errors import InputError
-from smalti.mil.results import note, row_of
+from smalti.mil.results import cell_tables, note, row_of
 from smalti.task import Task
 
 QUICK = dict(epochs=2, widths=(4,), progress=False, accelerator="cpu")
@@ -152,3 +152,16 @@ def test_the_row_of_a_model_is_the_one_of_its_settings():
     ]:  # fmt: skip
         with pytest.raises(InputError, match=words):
             row_of(model, there)
+
+
+def test_cells_after_the_last_sample_get_no_value():
+    bags = read(cells("ctrl", "case"))
+    model = sm.make("abmil", **QUICK).fit(bags)
+    part = bags[:-1]
+    found = model.attribute(part)["attention"].to_numpy()
+    obs, obsm = cell_tables(model, part, 120, "m")
+    assert list(obs) == ["m_attention", "m_contribution_case"]
+    assert not obsm
+    np.testing.assert_allclose(obs["m_attention"][:110], found, rtol=1e-6)
+    assert np.isnan(obs["m_attention"][110:]).all()
+    assert len(obs["m_attention"]) == 120
