@@ -343,6 +343,17 @@ def test_labels_and_tasks_that_cannot_be(majority_alone):
     assert found.notes == ("mean_pooling has task='regression', the target is binary: left out.",)
 
 
+@pytest.mark.parametrize(("y", "task"), [
+    (np.arange(24) / 2, "regression"), (np.arange(24) % 2, "binary"),
+    (np.arange(24) % 2, "multiclass"),  # classes all the same
+])  # fmt: skip
+def test_a_task_that_is_scored_alike_stays(y, task, majority_alone):
+    chosen = {"own": mil.Majority(task=task, class_weight=None)}
+    found = sm.compare(chosen, small(y), folds=2, n_jobs=1, progress=False)
+    assert "own" in set(found.folds["method"])
+    assert not found.notes
+
+
 def test_a_comparison_says_which_class_is_positive(majority_alone, tmp_path):
     y = np.array(["ctrl", "case"])[np.arange(16) % 2]
     for n, positive in enumerate(("case", "ctrl"), start=1):
