@@ -634,6 +634,16 @@ def test_columns_of_modalities_are_not_copied_to_the_global_ones(tmp_path):
         assert set(file["mod/rna/obs"]) == {"_index", "batch"}
 
 
+def test_a_damaged_file_is_not_written_to(whole, tmp_path):
+    path = saved(whole, tmp_path, ".h5mu")
+    with h5py.File(path, "a") as file:
+        del file["mod/rna/X/indptr" if "X/indptr" in file["mod/rna"] else "mod/rna/var/_index"]
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"cells\.h5mu is damaged or not a MuData file \("):
+        write(path, obs={"score": np.ones(N)}, obsm={}, uns={"a": {"b": 1}})
+    assert path.read_bytes() == before
+
+
 def test_reconstructions_that_are_too_large_are_refused(whole, model, monkeypatch):
     monkeypatch.setattr("smalti.io.write._MOST", 1000)
     with pytest.raises(InputError, match=r"would take .* GiB \(the most: 'rna'\)"):

@@ -3,7 +3,9 @@
 import pytest
 
 import smalti as sm
+from smalti.batch import Shape
 from smalti.mil.base import NetworkMethod
+from smalti.task import Task
 
 ALL = {
     "accelerator": "auto", "class_weight": None, "devices": 1, "precision": "32-true",
@@ -57,6 +59,22 @@ OWN = {
     "type_composition": {"group": "cell_type", "log_ratio": True},
     "type_pseudobulk": {"group": "cell_type"},
 }  # fmt: skip
+STAGES = {  # as the history and the progress bar call them
+    "bag_mean": ["linear"],
+    "bag_statistics": ["linear"],
+    "cloudpred": ["scale", "centers", "mixture", "linear", "joint"],
+    "covariates": ["linear"],
+    "majority": ["linear"],
+    "mifv": ["mixture", "linear"],
+    "mixmil": ["standardize", "mean model", "train", "effects"],
+    "mixture_class": ["scale", "mixtures"],
+    "mixture_patient": ["scale", "mixtures"],
+    "protocell4p": ["output", "pretrain", "train"],
+    "pseudobulk": ["counts", "linear"],
+    "scrat": ["standardize", "lengths", "train"],
+    "type_composition": ["linear"],
+    "type_pseudobulk": ["typical", "linear"],
+}
 METHODS = {n: m for n, m in sm.methods().items() if m.__module__.startswith("smalti.")}
 
 
@@ -69,3 +87,10 @@ def test_defaults(name):
     cls = METHODS[name]
     shared = ALL | (NETWORK if issubclass(cls, NetworkMethod) else {})
     assert cls().get_params(deep=False) == shared | OWN[name]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_stages(name):
+    shape = Shape({"x": (4,)}, Task.infer([0, 1]), 20, levels=("a", "b"))
+    found = [stage.name for stage in METHODS[name]().plan(shape)]
+    assert found == STAGES.get(name, ["standardize", "train"])

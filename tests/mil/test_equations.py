@@ -102,6 +102,20 @@ def test_an_embedding_is_what_the_head_reads():
     np.testing.assert_allclose(z[3], np.concatenate(wanted), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("cls", [sm.mil.MaxPooling, sm.mil.MeanPooling, sm.mil.ABMIL])
+def test_contributions_add_up_and_copies_share_that_of_one(cls):
+    bags = planted_bags(12, n_features=4, mean_length=6)
+    model = cls(**KW).fit(bags)
+    x = bags[[3]].table()
+    once, thrice = (sm.Bags.from_list([np.repeat(x, n, axis=0)]) for n in (1, 3))
+    one = model.forward(once)[1]["contribution"].reshape(len(x), 1)
+    found = model.forward(thrice)[1]["contribution"].reshape(len(x), 3)
+    # each a third, but where rounding tells copies apart, as a product of matrices may
+    np.testing.assert_allclose(found.sum(1, keepdims=True), one, rtol=1e-4, atol=1e-6)
+    constant = weights(model)["head.bias"]
+    np.testing.assert_allclose(one.sum() + constant, model.forward(once)[0][0], rtol=1e-4)
+
+
 def test_deep_supervision_sums_the_losses_of_all_heads():
     bags = planted_bags(8, n_features=4, mean_length=6)
     model = sm.mil.MINetDS(**KW | {"dropout": 0.0, "epochs": 1}).fit(bags)
