@@ -291,6 +291,20 @@ def test_the_noise_of_a_regression_starts_at_what_the_mean_model_leaves():
     assert model.network_.log_noise.item() == pytest.approx(np.log(left.std()), abs=1e-3)
 
 
+def test_validation_sees_effects_that_are_scaled_by_an_average_over_steps():
+    bags = planted_bags(24)
+    model = fitted(bags, epochs=3, validation=0.25, batch_size=32)
+    assert np.isfinite(model.history_.query("stage == 'train'")["val_loss"]).all()
+    net = model.network_.train()
+    batch = Batch({"x": torch.as_tensor(bags.table())}, Segments.of(torch.as_tensor(bags.offsets)))
+    before = net.center.clone(), net.spread.clone()
+    with torch.no_grad():
+        now = _moments(net.effects(net.centred(batch), net.mean, batch))
+        net(batch)
+    for kept, old, new in zip((net.center, net.spread), before, now, strict=True):
+        torch.testing.assert_close(kept, 0.9 * old + 0.1 * new)
+
+
 def test_unscaled_instances():
     bags = planted_bags(20)
     model = fitted(bags, standardize=False)

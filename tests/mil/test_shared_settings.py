@@ -24,10 +24,12 @@ ODD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("cls", NETWORKS, ids=lambda m: m.name)
-def test_every_shared_setting_reaches_the_last_stage(cls):
+@pytest.mark.parametrize(("cls", "own"), [
+    *((m, {}) for m in NETWORKS), (sm.mil.ProtoCell4P, {"pretrain": False}),
+], ids=lambda x: "-".join(x) if isinstance(x, dict) else x.name)  # fmt: skip
+def test_every_shared_setting_reaches_the_last_stage(cls, own):
     shape = Shape({"x": (4,)}, Task.infer([0, 1]), 20, levels=("a", "b"))
-    stages = list(cls.example().set_params(**ODD).plan(shape))
+    stages = list(cls.example().set_params(**ODD, **own).plan(shape))
     last = [stage for stage in stages if isinstance(stage, Gradient)][-1]
     assert {name: getattr(last, name) for name in ODD} == ODD
     scaled = [list(cls.example().set_params(standardize=s).plan(shape)) for s in (True, False)]
