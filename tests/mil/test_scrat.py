@@ -198,6 +198,9 @@ def test_prediction_draws_cover_all_cells_evenly():
     counts = np.bincount(sets.flatten(), minlength=70)
     assert counts.max() - counts.min() <= 1
     assert all(len(set(s.tolist())) == 16 for s in sets)
+    for n in (15, 16):  # no more than a draw: once, all of them
+        [sets] = model.network_._draws(torch.randperm(n))
+        assert sets.shape == (1, n)
 
 
 @pytest.mark.parametrize("kind", ["binary", "multiclass"])
