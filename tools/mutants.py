@@ -8,6 +8,7 @@ outside of functions are not mutated.
     python tools/mutants.py            # draws 310, goes on where it was stopped
     python tools/mutants.py --slow     # those that lived, judged by the slow tests
     python tools/mutants.py --again    # those that lived, judged anew: after tests were written
+    python tools/mutants.py --seed 1   # others: those of seed 0 are what tests were written for
 
 All imports and the collection of the tests are paid once: each mutant is a fork of that process.
 Verdicts are in ``mutants/DIGEST/``, where DIGEST is that of the source.
@@ -71,9 +72,9 @@ class Mutants:
         if made.mutant_names:
             self.by_file[str(file)] = [f"{module}.{name}" for name in made.mutant_names]
 
-    def sample(self, n: int) -> list[str]:
+    def sample(self, n: int, seed: int) -> list[str]:
         """About n of them in proportion to each file's, shuffled: a part of a run is a sample."""
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(seed)
         share = n / sum(map(len, self.by_file.values()))
         drawn = [
             str(name) for names in self.by_file.values()
@@ -256,13 +257,14 @@ def main() -> None:
     """Draw, judge, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("-n", type=int, default=310, help="mutants to draw")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--slow", action="store_true", help="judge those that lived by slow tests")
     parser.add_argument("--again", action="store_true", help="judge those that lived anew")
     parser.add_argument("--table", action="store_true", help="print what is known and end")
     asked = parser.parse_args()
     mutants = Mutants()
-    drawn = mutants.sample(asked.n)
+    drawn = mutants.sample(asked.n, asked.seed)
     found = mutants.verdicts()
     lived = {n for n, v in found.items() if v["verdict"] in ("lived", "no test")}
     names = [n for n in drawn if (n in lived if asked.slow or asked.again else n not in found)]
