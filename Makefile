@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 
 CODE := src tests tools docs benchmarks
 
-.PHONY: demo test test-all contract check format stubs bench docs clean
+.PHONY: demo test test-all mutants contract check format stubs bench docs clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -15,6 +15,7 @@ help:
 	@echo "make demo       train on bags of digits, compare methods, write smalti-demo/report.html"
 	@echo "make test       the quick tests"
 	@echo "make test-all   all tests, the slow ones and those of types too"
+	@echo "make mutants    faults planted in the source, and which of them no quick test sees (an hour)"
 	@echo "make contract METHOD=abmil   what every method must keep, check by check, for one method"
 	@echo "make check      ruff, format and mypy"
 	@echo "make format     let ruff mend what it can, write the stubs"
@@ -46,6 +47,10 @@ test: $(VENV)/.test
 test-all: $(VENV)/.test $(VENV)/.check
 	$(BIN)/python -m pytest -n 2
 
+# again with ARGS=--again where tests were written since, ARGS=--slow for the slow tests
+mutants: $(VENV)/.test $(VENV)/.mutants
+	$(BIN)/python tools/mutants.py $(ARGS)
+
 # the bracket, so that METHOD=ae is not also dae and sae
 contract: $(VENV)/.test
 	@test -n "$(METHOD)" || { echo "say which method: make contract METHOD=abmil"; exit 2; }
@@ -72,5 +77,5 @@ docs: $(VENV)/.docs
 	@echo "docs/_build/html/index.html"
 
 clean:
-	rm -rf $(VENV) smalti-demo docs/_build docs/methods docs/api .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) mutants smalti-demo docs/_build docs/methods docs/api .pytest_cache .mypy_cache .ruff_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

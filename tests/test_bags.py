@@ -96,6 +96,15 @@ def test_repr_says_what_it_holds():
     )
 
 
+def test_repr_of_few_and_of_single_instances():
+    one = Bags.from_list([np.ones((1, 3))])
+    assert repr(one) == "Bags: 1 bags of 1-1 instances, x 3"
+    assert repr(Bags.from_list([np.ones((1, 3))] * 2)) == "Bags: 2 bags of one instance, x 3"
+    assert repr(one[[]]) == "Bags: no bags"
+    mixed = Bags.from_list([np.ones((1, 3)), np.ones((2, 3))], ["a", "b"])[[0]]
+    assert repr(mixed).startswith("Bags: 1 bags of 1-1 instances, x 3; target 'target' is constant")
+
+
 X, IDS = rows()
 
 

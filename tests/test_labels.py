@@ -161,9 +161,21 @@ def test_whole_numbers_of_which_each_comes_back_are_classes():
     assert Task.infer(np.array([0.5, 1, 2], dtype=object)).kind == "regression"
 
 
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "ordinal"])
+def test_probabilities_are_of_double_precision(kind):
+    classes = [1, 2] if kind == "binary" else [1, 2, 3]
+    task = Task.infer(classes * 5, kind=kind)
+    raw = np.array([[0.3, -0.7, 0.1]], dtype=np.float32)[:, : task.n_outputs]
+    found = task.probabilities(raw)
+    assert found.dtype == np.float64
+    assert found.sum() == pytest.approx(1, abs=1e-14)
+
+
 def test_classes_of_one_bag_are_found():
     task = Task.infer(["a", "a", "b", "c"])
     assert task.alone(["a", "a", "b", "c"]) == ["b", "c"]
+    graded = Task.infer([1, 2, 2, 3], kind="ordinal")
+    assert graded.alone([1, 2, 2, 3]) == [1, 3]
     assert Task.infer([0.5, 1.5]).alone([0.5, 1.5]) == [0.5, 1.5]  # two values are two classes
     assert Task.infer([0.5, 1.5, 2]).alone([0.5, 1.5, 2]) == []
 
@@ -177,7 +189,9 @@ def test_classes_of_one_bag_are_found():
     ],
 )
 def test_labels_of_several_types_are_refused(labels):
-    with pytest.raises(InputError, match=r"text \('.*write all its labels in one way"):
+    with pytest.raises(
+        InputError, match=r" holds .* and text \('.*write all its labels in one way"
+    ):
         Task.infer(labels, column="sick")
 
 

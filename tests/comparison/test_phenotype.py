@@ -1,5 +1,7 @@
 """Splits, metrics and comparison: laws, naive oracles, and the leak that donors prevent."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,6 +30,37 @@ def test_no_donor_on_both_sides_and_each_bag_tested_once(kind, per_donor):
         assert sorted(tested) == list(range(60))
 
 
+def test_each_repeat_is_a_split_of_its_own():
+    bags = planted_bags(30)
+    splits = donor_folds(bags, folds=3, repeats=3, seed=4)
+    assert [(s.repeat, s.fold) for s in splits] == [(r, f) for r in range(3) for f in range(3)]
+    tested = [{frozenset(s.test) for s in splits if s.repeat == r} for r in range(3)]
+    for one, other in itertools.combinations(tested, 2):
+        assert not one & other
+    for r in range(3):  # the next repeats count on from the seed of the first
+        again = donor_folds(bags, folds=3, seed=4 + r)
+        assert {frozenset(s.test) for s in again} == tested[r]
+    pairs = sm.donor_split(bags, 3, repeats=3, seed=4)
+    for (train, test), split in zip(pairs, splits, strict=True):
+        np.testing.assert_array_equal(train, split.train)
+        np.testing.assert_array_equal(test, split.test)
+
+
+def test_each_fit_has_a_seed_of_its_own_and_rivals_share_it(majority_alone, monkeypatch):
+    seeds, fit = [], mil.Majority.fit
+
+    def noted(self, *args, **kwargs):
+        seeds.append(self.seed)
+        return fit(self, *args, **kwargs)
+
+    monkeypatch.setattr(mil.Majority, "fit", noted)
+    chosen = {"one": mil.Majority(), "two": mil.Majority(seed=7, class_weight="balanced")}
+    sm.compare(chosen, small(np.arange(12) % 2), folds=3, repeats=2, n_jobs=1, progress=False)
+    one, two = seeds[:6], seeds[6:]
+    assert one == [0, 1, 2, 1000, 1001, 1002]  # tables that are published hang on them
+    assert two == [7 + seed for seed in one]
+
+
 def test_folds_are_stratified():
     bags = planted_bags(60, bags_per_donor=2)
     for s in donor_folds(bags, folds=5):
@@ -53,7 +86,7 @@ def test_split_errors():
     pairs = planted_bags(30, bags_per_donor=2)
     with pytest.raises(InputError, match="donor 0 is on both sides of split 0"):
         given_folds(pairs, [(np.arange(0, 30, 2), np.arange(1, 30, 2))])
-    with pytest.raises(InputError, match="empty side"):
+    with pytest.raises(InputError, match="split 0 has an empty side"):
         given_folds(pairs, [(np.arange(30), np.array([], int))])
 
 
@@ -244,14 +277,14 @@ def test_own_splits_must_be_positions_of_bags():
     assert split_digest(masks, bags) == split_digest(given_folds(bags, places), bags)
     left, right = places[0]
     for wrong, message in [
-        ([], "empty"),
-        ([(left, right + 1)], "outside 0 to 15"),
-        ([(left, right - 16)], "outside 0 to 15"),
-        ([(left.astype(float), right)], "not float64"),
-        ([(left, half[:5])], "mask of 5 bags, there are 16"),
-        ([(left, left, right)], "3 parts"),
-        ([(left, np.r_[right, 9])], "tests a bag twice"),
-        ([masks[0], masks[0]], "second one for repeat 0, fold 0"),
+        ([], "splits= is empty: give"),
+        ([(left, right + 1)], "split 0 has positions outside 0 to 15: there are 16 bags"),
+        ([(left, right - 16)], "split 0 has positions outside 0 to 15: there are 16 bags"),
+        ([(left.astype(float), right)], "split 0 must be whole positions or a mask, not float64"),
+        ([(left, half[:5])], "split 0 is a mask of 5 bags, there are 16"),
+        ([(left, left, right)], "split 0 has 3 parts, not"),
+        ([(left, np.r_[right, 9])], "split 0 tests a bag twice"),
+        ([masks[0], masks[0]], "split 1 is a second one for repeat 0, fold 0"),
     ]:
         with pytest.raises(InputError, match=message):
             given_folds(bags, wrong)
@@ -307,6 +340,17 @@ def test_labels_and_tasks_that_cannot_be(majority_alone):
         sm.compare({"majority": mil.MeanPooling()}, bags, folds=2)
     found = sm.compare([mil.MeanPooling(task="regression")], bags, folds=2, progress=False)
     assert found.notes == ("mean_pooling has task='regression', the target is binary: left out.",)
+
+
+@pytest.mark.parametrize(("y", "task"), [
+    (np.arange(24) / 2, "regression"), (np.arange(24) % 2, "binary"),
+    (np.arange(24) % 2, "multiclass"),  # classes all the same
+])  # fmt: skip
+def test_a_task_that_is_scored_alike_stays(y, task, majority_alone):
+    chosen = {"own": mil.Majority(task=task, class_weight=None)}
+    found = sm.compare(chosen, small(y), folds=2, n_jobs=1, progress=False)
+    assert "own" in set(found.folds["method"])
+    assert not found.notes
 
 
 def test_a_comparison_says_which_class_is_positive(majority_alone, tmp_path):

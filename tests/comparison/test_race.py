@@ -81,6 +81,7 @@ def test_a_fourth_kind_of_comparison_is_short(n_jobs, tmp_path):
     assert list(table.folds["n_train"]) == [10, 20, 10, 20]
     assert table.baselines == ("bag_mean", "majority")
     assert "majority (baseline)" in str(table)
+    assert list(table.failures) == ["method", "repeat", "fold", "reason"]  # none
     assert len(list(tmp_path.iterdir())) == 4
     by_hand = BagMean().fit(bags[:20]).predict(bags[20:]) == bags[20:].labels
     found = table.folds.query("method == 'bag_mean' and fold == 20")["value"].item()

@@ -31,6 +31,17 @@ def test_killed_at_any_step_and_resumed_equals_uninterrupted(killed_and_resumed,
     killed_and_resumed(lambda: model(optimizer=optimizer), planted_bags(30), step)
 
 
+def test_the_best_weights_of_before_the_kill_are_those_of_the_end(killed_and_resumed):
+    """No epoch after the kill is as good as one before it."""
+    bags = planted_bags(40, effect=0.0)
+    settings = dict(epochs=8, batch_size=40, lr=0.05, patience=None)
+    losses = model(**settings).fit(bags).history_.query("stage == 'train'")["val_loss"].to_numpy()
+    kill = int(losses.argmin()) + 2  # epochs
+    assert kill < len(losses) - 1
+    assert losses[kill:].min() > losses.min() + 0.01
+    killed_and_resumed(lambda: model(**settings), bags, kill)  # an epoch is a step
+
+
 def test_killed_after_it_stopped_early_it_does_not_go_on(tmp_path, monkeypatch):
     bags, settings = planted_bags(40, effect=1.0), dict(epochs=80, lr=0.05, patience=4)
     whole = model(**settings).fit(bags)

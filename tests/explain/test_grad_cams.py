@@ -320,6 +320,8 @@ def test_errors_of_genes(model, slides):
         gene_cam(model, slides, [])
     with pytest.raises(InputError, match="ridge reads no tiles"):
         gene_cam(Ridge().fit(slides), slides, ["AAA1"])
+    with pytest.raises(InputError, match="^int reads no tiles"):  # no method of ours has no name
+        gene_cam(3, slides, ["AAA1"])
     with pytest.raises(InputError, match="tiles names 'S9_1'"):
         gene_cam(model, slides, ["AAA1"], tiles=["S0_1", "S9_1"])
     with pytest.raises(InputError, match="tiles names 144"):

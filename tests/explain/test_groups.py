@@ -196,7 +196,8 @@ def test_errors():
     bags = planted_bags(20)
     with pytest.raises(InputError, match="no instance column 'region'"):
         key_groups(BagMean().fit(bags), bags, group="region")
-    with pytest.raises(InputError, match="no signed contributions, only score"):
+    said = "^mixture_class has no signed contributions, only score_1: use a method that is additive"
+    with pytest.raises(InputError, match=f"{said}, such as hier_mil or abmil.$"):
         key_groups(sm.mil.MixtureClass(centers=1).fit(bags), bags, group="cell_type")
     with pytest.raises(InputError, match="at least 1"):
         key_groups(BagMean().fit(bags), bags, n_permutations=0)

@@ -4,6 +4,7 @@ import sys
 import warnings
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -614,6 +615,32 @@ def test_columns_of_cells_go_to_the_global_obs(whole, tmp_path):
     np.testing.assert_array_equal(got.obs["score"], score)
     assert got.uns["a"]["b"] == 1
     assert list(got.mod) == ["rna", "prot"]
+
+
+def test_columns_of_modalities_are_not_copied_to_the_global_ones(tmp_path):
+    parts = {}
+    for part, names in (("rna", "abc"), ("prot", "de")):
+        obs = pd.DataFrame({"batch": list("uvuv")}, index=list("wxyz"))
+        var = pd.DataFrame({"chromosome": 1}, index=list(names))
+        parts[part] = anndata.AnnData(np.ones((4, len(names)), np.float32), obs=obs, var=var)
+    with mudata.set_options(pull_on_update=False):
+        path = saved(mudata.MuData(parts), tmp_path, ".h5mu")
+    with mudata.set_options(pull_on_update=True):  # as versions before 0.4 do
+        write(path, obs={"score": np.arange(4.0)}, obsm={}, uns={"a": {"b": 1}})
+    with h5py.File(path) as file:
+        assert set(file["obs"]) == {"_index", "score"}
+        assert set(file["var"]) == {"_index"}
+        assert set(file["mod/rna/obs"]) == {"_index", "batch"}
+
+
+def test_a_damaged_file_is_not_written_to(whole, tmp_path):
+    path = saved(whole, tmp_path, ".h5mu")
+    with h5py.File(path, "a") as file:
+        del file["mod/rna/X/indptr" if "X/indptr" in file["mod/rna"] else "mod/rna/var/_index"]
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"cells\.h5mu is damaged or not a MuData file \("):
+        write(path, obs={"score": np.ones(N)}, obsm={}, uns={"a": {"b": 1}})
+    assert path.read_bytes() == before
 
 
 def test_reconstructions_that_are_too_large_are_refused(whole, model, monkeypatch):

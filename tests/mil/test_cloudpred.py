@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import norm
@@ -69,8 +70,27 @@ def test_unused_clusters_stay_unused():
     used = model.network_.used.numpy()
     assert used.sum() in (2, 9)
     model = CloudPred(centers=2, epochs=2).fit(bags)
-    assert len(model.clusters(bags)) == 2
-    assert set(model.clusters(bags)["main"]) <= {"a", "b", "c"}
+    table = model.clusters(bags)
+    assert table["cluster"].tolist() == [0, 1]
+    assert table["output"].tolist() == ["", ""]  # the one there is has no name
+    own = model.forward(bags)[1]["cluster"]
+    kinds = bags.instance["cell_type"].to_numpy()
+    for k in range(2):
+        counts = pd.Series(kinds[own == k]).value_counts()
+        assert table["main"][k] == counts.index[0]
+        assert table["share"][k] == pytest.approx(counts.iloc[0] / counts.sum())
+    effect = table["linear"] + 2 * table["quadratic"] * table["weight"]
+    np.testing.assert_allclose(table["effect"], effect)
+    assert table["weight"].sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "ordinal"])
+def test_clusters_have_a_row_for_each_output(kind):
+    bags = planted_bags(18, kind=kind)
+    few = dict(em_rounds=3, starts=1, max_cells=100)
+    table = CloudPred(centers=2, epochs=1, **few).fit(bags).clusters()
+    one = [""] if kind == "ordinal" else [str(c) for c in bags.task.classes]
+    assert table["output"].tolist() == one * 2
 
 
 def test_the_number_of_clusters_is_chosen_in_the_training_donors():

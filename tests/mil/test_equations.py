@@ -7,6 +7,7 @@ import torch
 import smalti as sm
 from smalti.datasets import planted_bags
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*still falling", "ignore:.*donors whose names")
 KW = {"widths": (5, 4), "epochs": 2, "lr": 0.05, "progress": False, "accelerator": "cpu"}
 
 
@@ -77,7 +78,6 @@ def mi_net_ds(w, bag, pool):
     (sm.mil.MINetDS(pool="max", **KW), lambda w, bag: mi_net_ds(w, bag, "max")),
     (sm.mil.MINetDS(pool="mean", **KW), lambda w, bag: mi_net_ds(w, bag, "mean")),
 ], ids=["abmil", "gated", "mean", "max", "mi-max", "mi-mean", "ds-max", "ds-mean"])  # fmt: skip
-@pytest.mark.filterwarnings("ignore:.*still falling")
 def test_a_network_equals_its_equation(model, equation):
     bags = planted_bags(12, n_features=4, mean_length=6)
     model = model.fit(bags)
@@ -85,6 +85,35 @@ def test_a_network_equals_its_equation(model, equation):
     wanted = [equation(w, bags[[i]].table().astype(float)) for i in range(len(bags))]
     assert np.ptp(wanted) > 1e-3
     np.testing.assert_allclose(model.forward(bags)[0][:, 0], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_an_embedding_is_what_the_head_reads():
+    bags = planted_bags(12, n_features=4, mean_length=6)
+    one = bags[[3]].table().astype(float)
+    for model in (sm.mil.ABMIL(**KW), sm.mil.MaxPooling(**KW), sm.mil.MeanPooling(**KW)):
+        model = model.fit(bags)
+        w, z = weights(model), model.transform(bags)
+        assert z.shape == (12, 4)
+        np.testing.assert_allclose(dense(w, "head", z), model.forward(bags)[0], rtol=1e-4)
+    model = sm.mil.MINetDS(**KW).fit(bags)  # of every layer
+    z, w = model.transform(bags), weights(model)
+    assert z.shape == (12, 5 + 4)
+    wanted = [np.max([layers(w, x)[k] for x in one], axis=0) for k in range(2)]
+    np.testing.assert_allclose(z[3], np.concatenate(wanted), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("cls", [sm.mil.MaxPooling, sm.mil.MeanPooling, sm.mil.ABMIL])
+def test_contributions_add_up_and_copies_share_that_of_one(cls):
+    bags = planted_bags(12, n_features=4, mean_length=6)
+    model = cls(**KW).fit(bags)
+    x = bags[[3]].table()
+    once, thrice = (sm.Bags.from_list([np.repeat(x, n, axis=0)]) for n in (1, 3))
+    one = model.forward(once)[1]["contribution"].reshape(len(x), 1)
+    found = model.forward(thrice)[1]["contribution"].reshape(len(x), 3)
+    # each a third, but where rounding tells copies apart, as a product of matrices may
+    np.testing.assert_allclose(found.sum(1, keepdims=True), one, rtol=1e-4, atol=1e-6)
+    constant = weights(model)["head.bias"]
+    np.testing.assert_allclose(one.sum() + constant, model.forward(once)[0][0], rtol=1e-4)
 
 
 def test_deep_supervision_sums_the_losses_of_all_heads():

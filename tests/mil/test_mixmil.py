@@ -204,7 +204,10 @@ def test_a_step_equals_a_loop_over_draws_outputs_and_bags():
     net = fitted(bags, draws=3).network_.train()
     batch = Batch({"x": torch.as_tensor(bags.table())}, Segments.of(torch.as_tensor(bags.offsets)))
     with noise.drawn_from(torch.Generator().manual_seed(5)), torch.no_grad():
-        samples = net(batch).extra["samples"]
+        extra = net(batch).extra
+    samples = extra["samples"]
+    torch.testing.assert_close(extra["penalty"], net.divergence() / 12)  # shared by the bags
+    assert extra["share"] == 12 / 12
     x, q = net.scale(batch.x) / bags.shape[1] ** 0.5, bags.shape[1]
     for s, weights in enumerate(draws_of(net, seed=5)):
         for p in range(2):
@@ -216,6 +219,15 @@ def test_a_step_equals_a_loop_over_draws_outputs_and_bags():
             want = (u - u.mean()) / u.std() * weights[p, q:].square().mean().sqrt()
             want = (want + net.intercept[p]).detach()
             torch.testing.assert_close(samples[:, s, p], want, atol=1e-4, rtol=1e-4)
+
+
+def test_the_stages_by_name():
+    bags = planted_bags(12)
+    for settings, names in [
+        ({}, ["standardize", "mean model", "train", "effects"]),
+        ({"standardize": False, "epochs": 0}, ["mean model", "effects"]),
+    ]:
+        assert fitted(bags, **settings).history_["stage"].unique().tolist() == names
 
 
 def test_moments_are_mean_and_standard_deviation():
@@ -270,6 +282,27 @@ def test_regression_learns_its_noise():
     left = (model.predict(bags) - bags.labels) / model.task_.scale
     assert model.network_.log_noise.exp().item() == pytest.approx(left.std(), rel=0.35)
     assert model.score(bags) > 0.8
+
+
+def test_the_noise_of_a_regression_starts_at_what_the_mean_model_leaves():
+    bags = planted_bags(40, kind="regression", effect=4.0)
+    model = MixMIL(epochs=0).fit(bags)
+    left = (model.predict(bags) - bags.labels) / model.task_.scale
+    assert model.network_.log_noise.item() == pytest.approx(np.log(left.std()), abs=1e-3)
+
+
+def test_validation_sees_effects_that_are_scaled_by_an_average_over_steps():
+    bags = planted_bags(24)
+    model = fitted(bags, epochs=3, validation=0.25, batch_size=32)
+    assert np.isfinite(model.history_.query("stage == 'train'")["val_loss"]).all()
+    net = model.network_.train()
+    batch = Batch({"x": torch.as_tensor(bags.table())}, Segments.of(torch.as_tensor(bags.offsets)))
+    before = net.center.clone(), net.spread.clone()
+    with torch.no_grad():
+        now = _moments(net.effects(net.centred(batch), net.mean, batch))
+        net(batch)
+    for kept, old, new in zip((net.center, net.spread), before, now, strict=True):
+        torch.testing.assert_close(kept, 0.9 * old + 0.1 * new)
 
 
 def test_unscaled_instances():

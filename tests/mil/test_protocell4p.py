@@ -265,6 +265,18 @@ def test_each_stage_moves_its_own_part():
         assert (before, after) == ((True, False) if name.startswith(late) else (False, True)), name
 
 
+@pytest.mark.parametrize(("settings", "names"), [
+    ({}, ["output", "pretrain", "train"]),
+    ({"pretrain_epochs": 0}, ["output", "train"]),
+    ({"pretrain": False}, ["output", "train"]),
+    ({"standardize": True, "pretrain": False}, ["standardize", "train"]),
+    ({"output": "linear", "pretrain_epochs": 0}, ["train"]),
+])  # fmt: skip
+def test_the_stages_by_name(settings, names):
+    history = tiny(**settings).fit(typed_bags()).history_
+    assert history["stage"].unique().tolist() == names
+
+
 def test_cached_similarities_change_nothing(monkeypatch):
     bags = typed_bags()
     one = tiny(precision="64-true").fit(bags).forward(bags)[0]
@@ -367,6 +379,28 @@ def test_types_are_not_needed_to_predict_nor_to_fit():
     assert len(loose.name_prototypes(bags, group="cell_type")) == 4
 
 
+def test_a_prototype_is_named_by_the_mean_distance_to_the_cells_of_a_type():
+    bags = typed_bags()
+    model = tiny().fit(bags)
+    net = model.network_
+    with torch.no_grad():
+        z = net.encoder.after_first(net.encoder.first(torch.as_tensor(bags.table())))
+        z = torch.nn.functional.leaky_relu(z)
+        gap = (z[:, None] - net.prototypes).square().sum(2).numpy()  # (n, P)
+    kinds = bags.instance["cell_type"].to_numpy()
+    levels = sorted(set(kinds))
+    table = model.name_prototypes(bags)
+    assert table["prototype"].tolist() == list(range(gap.shape[1]))
+    for p, row in table.iterrows():
+        means = [gap[kinds == t, p].mean() for t in levels]
+        assert row["cell_type"] == levels[int(np.argmin(means))]
+        assert row["distance"] == pytest.approx(min(means), rel=1e-3, abs=1e-4)
+        own = kinds[gap.argmin(1) == p]
+        assert row["n_cells"] == len(own)
+        if len(own):
+            assert row["share"] == pytest.approx((own == row["cell_type"]).mean())
+
+
 @pytest.mark.parametrize("settings", [
     {"scorer": False}, {"pretrain": False}, {"pretrain": False, "scorer": False},
     {"group": None}, {"n_prototypes": 1}, {"widths": (6,)}, {"dropout": 0.5}, {"subsample": True},
@@ -378,6 +412,17 @@ def test_ablations(settings):
     model = tiny(**settings).fit(bags)
     assert np.isfinite(model.predict_proba(bags)).all()
     assert np.isfinite(model.history_["train_loss"].dropna()).all()
+
+
+@pytest.mark.parametrize(("kind", "columns", "outputs"), [
+    ("binary", 2, 1), ("multiclass", 3, 3), ("multilabel", 4, 2), ("ordinal", 2, 2),
+    ("regression", 2, 1),
+])  # fmt: skip
+def test_relevances_by_kind_of_target(kind, columns, outputs):
+    bags = planted_bags(12, kind=kind)
+    model = tiny(group=None, epochs=1, pretrain_epochs=0).fit(bags)
+    assert model.network_.n_classes == columns  # two that differ, for an output that is one logit
+    assert model.forward(bags)[0].shape == (12, outputs)
 
 
 def test_the_decoder_follows_the_data():

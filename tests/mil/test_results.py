@@ -1,5 +1,7 @@
 """What a fitted method says of cells and samples names the class that it speaks for."""
 
+from types import SimpleNamespace
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -7,6 +9,11 @@ import pytest
 
 import smalti as sm
 from smalti.bags import Bags
+from smalti.core.identity import model_digest
+from smalti.datasets import planted_bags
+from smalti.errors import InputError
+from smalti.mil.results import cell_tables, note, row_of
+from smalti.task import Task
 
 QUICK = dict(epochs=2, widths=(4,), progress=False, accelerator="cpu")
 
@@ -69,3 +76,92 @@ def test_an_order_is_written_and_a_quantity_has_no_classes():
     assert "positive" not in told
     told = sm.mil.BagMean().fit(bags.with_target(np.arange(9) / 2)).samples(bags).uns["bag_mean"]
     assert not {"classes", "positive"} & set(told)
+
+
+def test_a_note_holds_all_that_a_model_hangs_on(monkeypatch):
+    monkeypatch.setattr("smalti.comparison.phenotype.methods", dict)  # no baselines
+    bags = read(cells("ctrl", "case"))
+    given = sm.mil.BagMean(seed=3, preprocess="scale", class_weight={"case": 2.0}, covariates=())
+    model = sm.make("bag_mean", **given.get_params(deep=False)).fit(bags)
+    told = model.samples(bags).uns["bag_mean"]
+    assert told == {
+        "settings": {
+            "seed": 3, "preprocess": "scale", "class_weight": "{'case': 2.0}", "covariates": [],
+            "accelerator": "auto", "devices": 1, "precision": "32-true",
+        },
+        "training_digest": bags.digest, "model": model_digest(model), "target": "state",
+        "reference": model.reference, "classes": ["ctrl", "case"], "positive": "case",
+    }  # fmt: skip
+    scores = sm.compare({"row": given}, bags, folds=2, n_jobs=1, progress=False)
+    more = note(model, scores)
+    assert more == told | {"scores": more["scores"], "scores_of": "row"}
+    np.testing.assert_equal(more["scores"], scores.of("row"))
+
+
+def test_a_table_of_samples_number_by_number():
+    bags = planted_bags(12)
+    model = sm.make("abmil", **QUICK).fit(bags)
+    _, instance, bag = model.forward(bags)
+    assert not model.samples(bags).obsm  # it reads no types, and none were named
+    table = model.samples(bags, group="cell_type")
+    np.testing.assert_array_equal(table.X, bag["embedding"])
+    assert list(table.obs)[-4:] == ["prediction", "p_0", "p_1", "n_instances"]
+    np.testing.assert_array_equal(table.obs["prediction"], model.predict(bags))
+    np.testing.assert_array_equal(table.obs[["p_0", "p_1"]], model.predict_proba(bags))
+    np.testing.assert_array_equal(table.obs["n_instances"], bags.lengths)
+    assert list(table.obs)[:-4] == list(bags.bag)
+    assert sorted(table.obsm) == ["attention_by_group", "contribution_1_by_group"]
+    for column, name in (("attention", "attention"), ("contribution_1", "contribution")):
+        sums = table.obsm[f"{column}_by_group"]
+        for kind in bags.instance["cell_type"].unique():
+            own = np.where(bags.instance["cell_type"] == kind, instance[name].ravel(), 0)
+            wanted = np.bincount(bags.index, own)
+            np.testing.assert_allclose(sums[kind], wanted, rtol=1e-4, atol=1e-6)
+        assert sums.index.tolist() == table.obs_names.tolist()
+    plain = sm.make("mi_net", **QUICK).fit(bags)  # which has no embedding
+    np.testing.assert_array_equal(plain.samples(bags).X, plain.forward(bags)[0])
+
+
+def test_several_targets_have_a_prediction_each():
+    bags = planted_bags(12, kind="multilabel")
+    model = sm.make("mean_pooling", **QUICK).fit(bags)
+    obs = model.samples(bags).obs
+    names = bags.task.classes
+    np.testing.assert_array_equal(obs[[f"prediction_{c}" for c in names]], model.predict(bags))
+    np.testing.assert_array_equal(obs[[f"p_{c}" for c in names]], model.predict_proba(bags))
+
+
+def test_the_row_of_a_model_is_the_one_of_its_settings():
+    bags = planted_bags(12)
+    model = sm.mil.BagMean().fit(bags)
+    rows = dict(identities={}, settings={}, task=bags.task)
+
+    def scores(**found):
+        answer = found.pop("find", [])
+        return SimpleNamespace(**rows | found, find=lambda identity, seed: answer)
+
+    assert row_of(model, scores(find=["mine"])) == "mine"
+    assert row_of(model, scores(find=[]), label="mine") == "mine"
+    for there, words in [
+        (scores(identities={"a": "1", "b": "2"}), r"no row .* of this BagMean \(rows: a, b\)"),
+        (scores(find=["a", "b"]), "^a, b all have the settings of this BagMean: name the one"),
+        (scores(task=Task.infer([0, 1], column="age")),
+         "comparison is of 'age', the model predicts"),
+        (scores(task=Task.infer([0, 1], column=bags.task.column, positive=0)),
+         "in this comparison 0 is positive, in the model 1: give"),
+    ]:  # fmt: skip
+        with pytest.raises(InputError, match=words):
+            row_of(model, there)
+
+
+def test_cells_after_the_last_sample_get_no_value():
+    bags = read(cells("ctrl", "case"))
+    model = sm.make("abmil", **QUICK).fit(bags)
+    part = bags[:-1]
+    found = model.attribute(part)["attention"].to_numpy()
+    obs, obsm = cell_tables(model, part, 120, "m")
+    assert list(obs) == ["m_attention", "m_contribution_case"]
+    assert not obsm
+    np.testing.assert_allclose(obs["m_attention"][:110], found, rtol=1e-6)
+    assert np.isnan(obs["m_attention"][110:]).all()
+    assert len(obs["m_attention"]) == 120

@@ -98,6 +98,25 @@ def test_quotas_of_types_follow_the_mixed_proportions():
     assert np.corrcoef(counts, wanted)[0, 1] > 0.98
 
 
+def test_every_cell_of_a_type_may_be_mixed():
+    """Which cells of a sample are drawn, told by a feature of their own."""
+    ids, kinds = np.repeat([0, 1], [30, 20]), np.array(list("ab") * 15 + list("aaab") * 5)
+    x = np.zeros((50, 2), np.float32)
+    x[:, 0] = np.r_[np.arange(30), np.zeros(20)]
+    bags = Bags.from_rows(x, ids, y=ids, donor="bag", instance=pd.DataFrame({"cell_type": kinds}))
+    store, mix = store_of(bags), sampler(n_types=2)
+    seen = np.zeros(30)
+    for seed in range(20):
+        unit = np.array([[0, 1, seed]])
+        cells = mix.batch(store, unit).x[:, 0].numpy() / mix.shares(unit)[0]  # the partner's is 0
+        if mix.shares(unit)[0] > 0.05:
+            seen += np.bincount(cells.round().astype(int), minlength=30)
+    assert (seen > 0).all()
+    for kind in "ab":
+        own = seen[kinds[:30] == kind]
+        assert own.max() < 1.6 * own.mean()
+
+
 def test_a_type_that_one_sample_lacks_mixes_within_the_other():
     bags = two_bags("a" * 50, "b" * 50)
     mix = sampler(n_types=2)
@@ -135,6 +154,16 @@ def test_units_are_samples_and_pairs_of_different_classes():
         assert len(np.unique(units[:, 2])) == len(units)
 
 
+def test_two_samples_can_be_mixed_and_one_cannot():
+    rng = np.random.default_rng(0)
+    mix = sampler(augment=4)
+    labels = np.array([0, 1, 1])
+    pairs = mix._pairs(np.array([0, 2]), labels, rng)
+    assert {tuple(sorted(p)) for p in pairs.tolist()} == {(0, 2)}
+    for train in ([0], [1, 2], []):
+        assert mix._pairs(np.array(train, dtype=int), labels, rng).shape == (0, 2)
+
+
 def test_the_loss_of_a_mixture_is_that_of_the_soft_label():
     task = Task(kind="multiclass", classes=(0, 1, 2))
     from smalti.batch import Output
@@ -169,10 +198,14 @@ def test_prediction_draws_cover_all_cells_evenly():
     counts = np.bincount(sets.flatten(), minlength=70)
     assert counts.max() - counts.min() <= 1
     assert all(len(set(s.tolist())) == 16 for s in sets)
+    for n in (15, 16):  # no more than a draw: once, all of them
+        [sets] = model.network_._draws(torch.randperm(n))
+        assert sets.shape == (1, n)
 
 
-def test_prediction_is_the_mean_over_draws():
-    bags = planted_bags(8, mean_length=100)
+@pytest.mark.parametrize("kind", ["binary", "multiclass"])
+def test_prediction_is_the_mean_over_draws(kind):
+    bags = planted_bags(9, mean_length=100, kind=kind)
     model = ScRAT.example().set_params(epochs=2, draw=16, predict_draws=5).fit(bags)
     net, one = model.network_, bags[[0]]
     x = torch.as_tensor(one.table())
@@ -183,10 +216,27 @@ def test_prediction_is_the_mean_over_draws():
         for sets in net._draws(order):
             for s in sets:
                 out, top = net.block.with_top_keys(h[s][None])
-                p.append(net.head(net.last(out.mean(1))).sigmoid().item())
+                raw = net.head(net.last(out.mean(1)))[0]
+                p.append(raw.sigmoid().numpy() if kind == "binary" else raw.softmax(0).numpy())
                 np.add.at(count, s.numpy(), top[0].numpy())
-    assert model.predict_proba(one)[0, 1] == pytest.approx(np.mean(p), abs=1e-5)
+    found = model.predict_proba(one)[0]
+    assert (found[1:] if kind == "binary" else found) == pytest.approx(np.mean(p, 0), abs=1e-5)
     np.testing.assert_allclose(model.attribute(one)["top_key"], count / count.sum(), atol=1e-6)
+
+
+def test_cells_may_be_embedded_by_a_perceptron():
+    bags = planted_bags(8)
+    model = ScRAT.example().set_params(embed="mlp", epochs=1).fit(bags)
+    first, _, _, last = model.network_.embed
+    assert (first.in_features, first.out_features, last.in_features) == (8, 256, 256)
+    assert last.out_features == model.width
+    assert np.isfinite(model.predict_proba(bags)).all()
+
+
+@pytest.mark.parametrize("wrong", [{"draw": 0}, {"draws": 0}, {"augment": -1}, {"alpha": 0.0}])
+def test_numbers_of_the_sampler_that_are_too_small(wrong):
+    with pytest.raises(InputError, match="draw"):
+        sampler(**wrong)
 
 
 def test_types_are_needed_for_training_alone():

@@ -6,13 +6,35 @@ import numpy as np
 import pytest
 
 import smalti as sm
+from smalti.batch import Shape
+from smalti.core.stage import Gradient
 from smalti.datasets import planted_bags
 from smalti.mil.base import NetworkMethod
+from smalti.task import Task
 
 NETWORKS = [m for m in sm.methods().values() if issubclass(m, NetworkMethod)]
 QUICK = {"abmil", "mi_net", "mean_pooling"}
 EACH = [pytest.param(m, id=m.name, marks=[] if m.name in QUICK else pytest.mark.slow)
         for m in NETWORKS]  # fmt: skip
+
+
+ODD = {
+    "epochs": 7, "lr": 0.017, "optimizer": "sgd", "momentum": 0.31, "weight_decay": 0.013,
+    "batch_size": 11, "max_instances": 1234, "patience": 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("cls", "own"), [
+    *((m, {}) for m in NETWORKS), (sm.mil.ProtoCell4P, {"pretrain": False}),
+], ids=lambda x: "-".join(x) if isinstance(x, dict) else x.name)  # fmt: skip
+def test_every_shared_setting_reaches_the_last_stage(cls, own):
+    shape = Shape({"x": (4,)}, Task.infer([0, 1]), 20, levels=("a", "b"))
+    stages = list(cls.example().set_params(**ODD, **own).plan(shape))
+    last = [stage for stage in stages if isinstance(stage, Gradient)][-1]
+    assert {name: getattr(last, name) for name in ODD} == ODD
+    scaled = [list(cls.example().set_params(standardize=s).plan(shape)) for s in (True, False)]
+    if cls.name != "cloudpred":  # which scales by one number instead
+        assert len(scaled[0]) == len(scaled[1]) + (cls.name != "protocell4p")
 
 
 def fitted(cls, bags, **settings):

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_score
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
@@ -118,3 +118,17 @@ def test_one_bag_of_a_class_is_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         mil.Majority().fit(x, np.array(list("aabbabb")))
+
+
+def test_a_target_of_one_column_is_flattened_with_a_warning():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(20, 3)), np.tile(["a", "b"], 10)
+    quiet = dict(accelerator="cpu", progress=False)
+    with pytest.warns(DataConversionWarning, match="column-vector y was passed"):
+        found = mil.BagMean(**quiet).fit(x, y[:, None])
+    wanted = mil.BagMean(**quiet).fit(x, y)
+    np.testing.assert_array_equal(found.predict_proba(x), wanted.predict_proba(x))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        mil.BagMean(**quiet).fit(x, y[:9])
+    with pytest.raises(InputError, match="BagMean requires y to be passed"):
+        mil.BagMean(**quiet).fit(x)

@@ -108,6 +108,15 @@ def test_neither_rows_nor_copies_nor_constants_change_p(cohort, n):
     np.testing.assert_allclose(got.slope, 1e3 * want.slope)
 
 
+@pytest.mark.parametrize("n", [5000, 50])
+def test_work_in_pieces_gives_the_same_p(n, monkeypatch):
+    donor, y = ROWS["mixed"]
+    values = np.random.default_rng(0).normal(size=(len(y), 3))
+    want = Exchange.of(y, donor).test(values, y, n)
+    monkeypatch.setattr("smalti.scores.exchange._ROOM", 200)  # a few arrangements at a time
+    np.testing.assert_array_equal(Exchange.of(y, donor).test(values, y, n).p, want.p)
+
+
 def test_random_arrangements_keep_the_labels_of_a_block():
     donor, y = ROWS["mixed"]
     exchange = Exchange.of(y, donor)

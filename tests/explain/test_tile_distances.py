@@ -1,0 +1,162 @@
+"""Distances of tiles by hand; in the place of pretrained networks stand small ones of our own."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from smalti.errors import InputError
+from smalti.explain import tile_distances
+from smalti.explain.tile_distances import (
+    Compared,
+    head_distance,
+    nuclei_distance,
+    stain_distance,
+    weighted_distances,
+)
+from smalti.tiles.stain import stain_histogram_distance
+
+RNG = np.random.default_rng(0)
+ONE, TWO = RNG.integers(0, 256, (2, 3, 3, 16, 16), dtype=np.uint8)
+
+
+def test_the_tiles_of_the_last_call_are_looked_at_once():
+    seen = []
+
+    def features(tiles):
+        seen.append(tiles)
+        return tiles.mean((1, 2, 3))
+
+    distance = Compared(features, lambda x, y: x - y)
+    for other in (TWO, TWO, ONE):
+        np.testing.assert_allclose(
+            distance(ONE, other), ONE.mean((1, 2, 3)) - other.mean((1, 2, 3))
+        )
+    assert [t is ONE for t in seen] == [True, False, False, True]
+    distance(TWO, ONE)
+    assert seen[-2] is TWO
+
+
+def test_stains_are_compared_tile_by_tile_whatever_their_number(monkeypatch):
+    monkeypatch.setattr(tile_distances, "_BATCH", 2)
+    each = [stain_histogram_distance(*(np.moveaxis(t[[i]], 1, -1) for t in (ONE, TWO)))[0]
+            for i in range(3)]  # fmt: skip
+    np.testing.assert_allclose(stain_distance(ONE, TWO), each)
+
+
+def test_nuclei_are_counted_as_a_share_of_the_larger_number(monkeypatch):
+    asked = []
+
+    def find(tile, um_per_px):
+        assert tile.shape == (16, 16, 3)
+        asked.append(um_per_px)
+        return range(int(tile[0, 0, 0]))
+
+    monkeypatch.setattr(tile_distances, "find_nuclei", find)
+    one, two = np.zeros((2, 4, 3, 16, 16), np.uint8)
+    one[:, 0, 0, 0], two[:, 0, 0, 0] = [4, 0, 0, 5], [1, 2, 0, 5]
+    np.testing.assert_allclose(nuclei_distance(0.5)(one, two), [0.75, 1, 0, 0])
+    assert set(asked) == {0.5}
+
+
+@pytest.mark.filterwarnings("ignore:Precision loss")
+@pytest.mark.parametrize("genes", [2, 3, 6])
+def test_a_prediction_is_compared_over_its_genes(genes):
+    said = {id(ONE): RNG.normal(size=(3, genes)), id(TWO): RNG.normal(size=(3, genes))}
+    model = SimpleNamespace(predict=lambda tiles: said[id(tiles)])
+    x, y = said[id(ONE)], said[id(TWO)]
+    if genes < 3:  # two numbers always correlate by 1
+        wanted = ((x - y) ** 2).mean(1)
+    else:
+        wanted = [1 - np.corrcoef(a, b)[0, 1] for a, b in zip(x, y, strict=True)]
+    np.testing.assert_allclose(head_distance(model)(ONE, TWO), wanted)
+    x[0] = 1.0
+    if genes > 2:
+        assert head_distance(model)(ONE, TWO)[0] == 0
+
+
+class Colours(nn.Module):
+    """The mean of each channel."""
+
+    pretrained_cfg = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.5)}  # noqa: RUF012
+
+    def forward(self, x):
+        assert x.shape[1:] == (3, 224, 224)
+        assert not torch.is_grad_enabled()
+        assert not self.training
+        return x.mean((2, 3))
+
+
+def test_dino_compares_features_of_scaled_pixels(monkeypatch):
+    asked = []
+
+    def need(package, extra="integrate"):
+        def load(*args):
+            asked.append(args)
+            return "weights.safetensors"
+
+        def create(name, **how):
+            asked.append((name, how))
+            return Colours()
+
+        assert extra == "vision"
+        hub = SimpleNamespace(try_to_load_from_cache=load)
+        return {"timm": SimpleNamespace(create_model=create), "huggingface_hub": hub}[package]
+
+    monkeypatch.setattr(tile_distances, "need", need)
+    monkeypatch.setattr(tile_distances, "_BATCH", 2)
+    found = tile_distances._dino()(ONE, TWO)
+    assert asked == [
+        ("timm/vit_small_patch16_224.dino", "model.safetensors"),
+        ("vit_small_patch16_224.dino", {
+            "pretrained": True, "num_classes": 0,
+            "pretrained_cfg_overlay": {"file": "weights.safetensors"},
+        }),
+    ]  # fmt: skip
+    mean, std = (np.array(v) for v in Colours.pretrained_cfg.values())
+    a, b = ((t.mean((2, 3)) / 255 - mean) / std for t in (ONE, TWO))
+    cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    np.testing.assert_allclose(found, 1 - cosine, atol=2e-3)  # resizing moves the mean a little
+
+
+def test_lpips_sees_pixels_from_minus_one_to_one(monkeypatch, tmp_path):
+    class Gap(nn.Module):
+        def __init__(self, net, verbose):
+            super().__init__()
+            assert (net, verbose) == ("alex", False)
+
+        def forward(self, x, y):
+            assert not torch.is_grad_enabled()
+            assert not self.training
+            return (x - y).abs().mean((1, 2, 3), keepdim=True)
+
+    def need(package, extra="integrate"):
+        assert (package, extra) in (("torchvision", "vision"), ("lpips", "integrate"))
+        return SimpleNamespace(LPIPS=Gap)
+
+    (tmp_path / "checkpoints").mkdir()
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(tile_distances, "absent", lambda package: "not here")
+    with pytest.raises(InputError, match="^the package is not installed: pip install lpips"):
+        tile_distances._lpips()
+    monkeypatch.setattr(tile_distances, "absent", lambda package: None)
+    with pytest.raises(InputError, match="^AlexNet's weights are not on this machine"):
+        tile_distances._lpips()
+    (tmp_path / "checkpoints" / "alexnet-owt-1.pth").touch()
+    monkeypatch.setattr(tile_distances, "need", need)
+    monkeypatch.setattr(tile_distances, "_BATCH", 2)
+    wanted = np.abs(ONE / 127.5 - TWO / 127.5).mean((1, 2, 3))
+    np.testing.assert_allclose(tile_distances._lpips()(ONE, TWO), wanted, rtol=1e-5)
+
+
+def test_what_is_not_here_is_said(monkeypatch):
+    def none():
+        raise InputError("it is not here")
+
+    monkeypatch.setattr(tile_distances, "_lpips", none)
+    monkeypatch.setattr(tile_distances, "_dino", lambda: stain_distance)
+    assert weighted_distances() == (
+        {"dino": stain_distance}, ("lpips not measured: it is not here",),
+    )  # fmt: skip
