@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from smalti.cli import options
-from smalti.cli.genes import NUnseen, Sets, Unseen, Vectors, hide, names_of, protocol_of, read_sets
+from smalti.cli.genes import (
+    GENES,
+    NUnseen,
+    Sets,
+    Unseen,
+    Vectors,
+    hide,
+    names_of,
+    protocol_of,
+    read_sets,
+)
 from smalti.cli.slides import (
+    FEATURES,
+    Columns,
     Counts,
     Edge,
+    File,
+    Flips,
+    Id,
+    Jobs,
     Overlap,
     PitchUm,
     Size,
@@ -28,10 +44,8 @@ from smalti.cli.slides import (
     open_slides,
     recipe_of,
 )
+from smalti.cli.words import Verb, introduce, tell
 from smalti.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 _ALIKE = 0.9  # correlation with the mean map of all genes: little is left of the gene
 
@@ -46,33 +60,51 @@ Slides: TypeAlias = Annotated[
     ),
 ]
 Images: TypeAlias = Annotated[
-    Path | None, typer.Option(help="Folder of the slides' images, named as the slides are.")
+    str | None,
+    typer.Option(
+        help="Folder of the slides' images, named as the slides are; one file; or "
+        "SLIDE=FILE,SLIDE=FILE. Of SpatialData: name of an image.",
+        rich_help_panel=options.READ,
+    ),
 ]
-Slide: TypeAlias = Annotated[str | None, typer.Option(help="Column that names the slide.")]
+Slide: TypeAlias = Annotated[
+    str | None, typer.Option(help="Column that names the slide.", rich_help_panel=options.READ)
+]
 Encoder: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="What makes features of tiles: morphology, or a model of timm by name."),
+    typer.Option(
+        help="What makes features of tiles: morphology, or a model of timm by name.",
+        rich_help_panel=FEATURES,
+    ),
 ]
 X: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--x", help="Features that the .h5ad has already, a key of obsm such as X_uni: no images."
+        "--x",
+        help="Features that the .h5ad has already, a key of obsm such as X_uni: no images.",
+        rich_help_panel=FEATURES,
     ),
 ]
 Weights: TypeAlias = Annotated[
-    str | None, typer.Option(help="Of the encoder: pretrained, random, or a .safetensors file.")
+    str | None,
+    typer.Option(
+        help="Of the encoder: pretrained, random, or a .safetensors file.", rich_help_panel=FEATURES
+    ),
 ]
-Cache: TypeAlias = Annotated[Path | None, typer.Option(help="Folder that keeps features.")]
+Cache: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Folder that keeps features.", rich_help_panel=FEATURES)
+]
 Genes: TypeAlias = Annotated[
     str | None,
     typer.Option(
         help="Genes to predict: a number (those of most variance in training), names with commas, "
-        "or a text file with one a line. All when left out."
+        "or a text file with one a line. All when left out.",
+        rich_help_panel=GENES,
     ),
 ]
 
 
-@app.command()
+@app.command(cls=Verb)
 def fit(
     method: Annotated[str, typer.Argument(help="Such as ridge or mlp:team; see `smalti methods`.")],
     slides: Slides,
@@ -92,10 +124,15 @@ def fit(
     xy: Xy = None,
     counts: Counts = None,
     unlisted: Unlisted = None,
+    columns: Columns = None,
+    id: Id = None,
+    path: File = None,
     x: X = None,
     encoder: Encoder = "morphology",
     weights: Weights = None,
+    flips: Flips = None,
     cache: Cache = None,
+    jobs: Jobs = None,
     genes: Genes = None,
     vectors: Vectors = None,
     unseen: Unseen = None,
@@ -104,12 +141,15 @@ def fit(
     ensemble: Annotated[
         int | None,
         typer.Option(
-            min=2, help="Fits that each leave out a part of the genes: says what to expect."
+            min=2,
+            help="Fits that each leave out a part of the genes: says what to expect.",
+            rich_help_panel=options.FITS,
         ),
     ] = None,
     epochs: options.Epochs = None,
     set_: options.Settings = None,
     seed: options.Seed = 0,
+    checkpoint: options.Checkpoint = None,
 ) -> None:
     """Fit a method on slides with measured expression, and save it."""
     given = dict(locals())
@@ -122,16 +162,18 @@ def fit(
         settings["vectors"] = str(vectors)
     model = make(method, **settings, seed=seed)
     _check(model, method)
+    if model.images and weights is not None:  # of the network that reads tiles
+        model.set_params(weights=weights)
     if ensemble is not None:
         model = _ensemble(model, ensemble)
     options.may_replace(out, "model.json")
     recipe = recipe_of(given, encoder=None if model.images else encoder, weights=weights, x=x)
-    bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache)
-    typer.echo(repr(bags))
+    bags = open_slides(slides, recipe, given)
+    introduce(bags)
     hidden: tuple[str, ...] = ()
     if unseen is not None:
         model.genes, hidden = hide(model, bags, unseen, n_unseen, sets)
-    model.fit(dataclasses.replace(bags, origin={"tiles": recipe}))
+    model.fit(dataclasses.replace(bags, origin={"tiles": recipe}), checkpoint=checkpoint)
     model.save(out)
     if hidden:
         (out / "unseen.txt").write_text("\n".join(hidden) + "\n", encoding="utf-8")
@@ -139,7 +181,7 @@ def fit(
     typer.echo(f"{len(model.genes_):,} genes, {model.n_parameters_:,} parameters: {out}")
 
 
-@app.command()
+@app.command(cls=Verb)
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder that `smalti expression fit` wrote.")],
     slides: Slides,
@@ -162,26 +204,37 @@ def predict(
     xy: Xy = None,
     counts: Counts = None,
     unlisted: Unlisted = None,
+    columns: Columns = None,
+    id: Id = None,
+    path: File = None,
     cache: Cache = None,
+    jobs: Jobs = None,
     genes: Annotated[
         str | None,
         typer.Option(
             help="Genes to predict, seen in training or not: names with commas, or a text file "
-            "with one a line. Those of training when left out."
+            "with one a line. Those of training when left out.",
+            rich_help_panel=GENES,
         ),
     ] = None,
     confidence: Annotated[
-        Path | None, typer.Option(help="Table (.csv) of how far to believe each gene.")
+        Path | None,
+        typer.Option(
+            help="Table (.csv) of how far to believe each gene.", rich_help_panel=options.WRITE
+        ),
     ] = None,
     abstain: Annotated[
         float | None,
         typer.Option(
             help="Predict nothing (NaN) for unseen genes of which a model fitted with --ensemble "
-            "expects a lower correlation than this."
+            "expects a lower correlation than this.",
+            rich_help_panel=options.WRITE,
         ),
     ] = None,
     key_added: options.KeyAdded = None,
     overwrite: options.Overwrite = False,
+    missing: options.Missing = None,
+    allow: options.Allow = None,
 ) -> None:
     """Predict the expression of tiles with a saved model."""
     given = dict(locals())
@@ -191,7 +244,7 @@ def predict(
 
     if out.suffix not in (".h5ad", ".zarr") or (out.suffix == ".zarr") > (slides.suffix == ".zarr"):
         raise InputError(f"--out {out.name}: end it in .h5ad (or .zarr, where the slides do).")
-    fitted = load(model)
+    fitted = load(model, allow=allow)
     _check(fitted, str(model))
     recipe = (fitted.origin_ or {}).get("tiles")
     if recipe is None:
@@ -214,13 +267,13 @@ def predict(
         raise InputError("--genes, --confidence and --abstain need --out FILE.h5ad.")
     if out.suffix == ".h5ad" and (key_added or overwrite):
         raise InputError("--key-added and --overwrite need --out COPY.zarr: .h5ad is a new table.")
-    bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache,
-                       model=fitted)  # fmt: skip
-    typer.echo(repr(bags))
+    bags = open_slides(slides, recipe, given, fitted)
+    introduce(bags)
     if out.suffix == ".zarr":
-        fitted.write(slides, bags, out=out, key_added=key_added, overwrite=overwrite)
+        fitted.write(slides, bags, out=out, key_added=key_added, overwrite=overwrite,
+                     missing=missing)  # fmt: skip
         return
-    table = fitted.to_anndata(bags, asked, abstain=abstain)
+    table = fitted.to_anndata(bags, asked, abstain=abstain, missing=missing)
     with atomic_write(out) as temporary:
         table.write_h5ad(temporary)
     if confidence is not None:
@@ -234,22 +287,17 @@ def _tell(table: Any) -> None:
     if "seen" not in table.var or table.var["seen"].all():
         return
     if table.var["seen"].any():
-        typer.secho(
-            f"note: {int(table.var['seen'].sum()):,} of the genes were in training: scores on them "
-            "say nothing of unseen genes.", fg="yellow", err=True,
-        )  # fmt: skip
+        tell(f"{int(table.var['seen'].sum()):,} of the genes were in training: scores on them say "
+             "nothing of unseen genes.")  # fmt: skip
     alike = table.var["shared"].abs() > _ALIKE
     if alike.mean() > 0.5:
-        typer.secho(
-            f"note: the maps of {int(alike.sum()):,} of {table.n_vars:,} genes are nearly what all "
-            f"genes of training share (correlation over {_ALIKE}): they say little of the gene.",
-            fg="yellow", err=True,
-        )  # fmt: skip
+        tell(
+            f"the maps of {int(alike.sum()):,} of {table.n_vars:,} genes are nearly what all genes "
+            f"of training share (correlation over {_ALIKE}): they say little of the gene."
+        )
     if "abstain" in table.var and table.var["abstain"].any():
-        typer.secho(
-            f"note: {int(table.var['abstain'].sum()):,} genes are not predicted (NaN): too low a "
-            "correlation is to be expected.", fg="yellow", err=True,
-        )  # fmt: skip
+        tell(f"{int(table.var['abstain'].sum()):,} genes are not predicted (NaN): too low a "
+             "correlation is to be expected.")  # fmt: skip
 
 
 def _ensemble(model: Any, parts: int) -> Any:
@@ -263,7 +311,7 @@ def _ensemble(model: Any, parts: int) -> Any:
     return make("gene_ensemble", method=model.set_params(preprocess=None), parts=parts, **settings)
 
 
-@app.command()
+@app.command(cls=Verb)
 def compare(
     slides: Slides,
     out: Annotated[Path, typer.Option(help="Folder for tables and report.html.")],
@@ -274,10 +322,33 @@ def compare(
     slide: Slide = None,
     donor: options.Donor = None,
     by: Annotated[
-        str, typer.Option(help="What to leave out in turn: donor, slide, or tile (leaks).")
+        str,
+        typer.Option(
+            help="What to leave out in turn: donor, slide, or tile (leaks).",
+            rich_help_panel=options.FITS,
+        ),
     ] = "donor",
-    folds: Annotated[int | None, typer.Option(min=2, help="Parts; each alone when few.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Fits of each method with randomness.")] = 3,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Parts; each alone when few.", rich_help_panel=options.FITS),
+    ] = None,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Fits of each method with randomness.", rich_help_panel=options.FITS
+        ),
+    ] = 3,
+    top: Annotated[
+        int,
+        typer.Option(min=1, help="Genes of the scores of the best.", rich_help_panel=options.FITS),
+    ] = 50,
+    nan: Annotated[
+        str,
+        typer.Option(
+            help="What a gene without a correlation counts: drop (nothing), zero or minus_one.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = "drop",
     tile_um: TileUm = None,
     tile_px: TilePx = None,
     um_per_px: UmPerPx = None,
@@ -290,9 +361,13 @@ def compare(
     xy: Xy = None,
     counts: Counts = None,
     unlisted: Unlisted = None,
+    columns: Columns = None,
+    id: Id = None,
+    path: File = None,
     x: X = None,
     encoder: Encoder = "morphology",
     weights: Weights = None,
+    flips: Flips = None,
     cache: Cache = None,
     jobs: options.Jobs = None,
     genes: Genes = None,
@@ -313,14 +388,17 @@ def compare(
     chosen = options.make_methods(methods, settings)
     for model in chosen:
         _check(model, model.name)
+        if model.images and weights is not None:  # of a network that reads tiles
+            model.set_params(weights=weights)
     options.may_replace(out, "split.json")
     recipe = recipe_of(given, encoder=encoder, weights=weights, x=x)
-    bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache)
+    bags = open_slides(slides, recipe, given)
+    typer.echo(repr(bags))
     labels = [n.strip() for n in methods.split(",") if n.strip()]
     result = compare_expression(
         dict(zip(labels, chosen, strict=True)), bags, by=by, folds=folds,
         genes=None if genes is None else genes_of(genes), seeds=range(seed, seed + seeds),
-        n_jobs=jobs, cache=cache, unseen=protocol_of(unseen), n_unseen=n_unseen,
+        top=top, nan=nan, n_jobs=jobs, cache=cache, unseen=protocol_of(unseen), n_unseen=n_unseen,
         sets=read_sets(sets), vectors=vectors,
     )  # fmt: skip
     result.write(out)

@@ -117,7 +117,7 @@ def _on_picture(
                 "shows a part of them only, say edge='drop'.")  # fmt: skip
         raise InputError(
             f"{int(off.sum())} of {len(obs)} tiles leave slide {slide!r} (first: "
-            f"{obs.index[off][0]} at x={first['x_px']:.0f}, y={first['y_px']:.0f} px, tiles of "
+            f"{obs.index[off][0]} at ({first['x_px']:.0f}, {first['y_px']:.0f}) px, tiles of "
             f"{int(view.side[0])} px; {image.path.name} is {image.width} x {image.height} px): "
             f"{hint}"
         )
