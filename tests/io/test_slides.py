@@ -293,7 +293,7 @@ def test_bad_tables(cohort):
         ("C_1", "um_per_px"), 3.0))  # fmt: skip
     wrong("'um'", um_per_px="um")
     wrong("um_per_px=-1 of slide", um_per_px=-1)
-    wrong("tile_um .* or tile_px", tile_um=5)
+    wrong("tile_um= .* or tile_px=", tile_um=5)
     wrong("tile_px=0 must be over 0", tile_px=0)
     wrong("size=-1 must be over 0", size=-1)
     wrong("tiles='hexagons'", tiles="hexagons")
@@ -319,7 +319,7 @@ def test_implausible_spacing(cohort):
     with pytest.warns(UserWarning, match=r"at 10 µm per pixel its spots are 500 µm apart"):
         bags = sm.read_slides(table, images=images, slide="slide", tile_px=SIDE, um_per_px=10)
     assert len(bags.notes) == 3
-    assert "is um_per_px right" in bags.notes[0]
+    assert "is um_per_px= right" in bags.notes[0]
     bags = read(table, images=images, slide="slide", pitch_um=200)  # it is 100
     assert len(bags.notes) == 3
     assert "expected 200 µm" in bags.notes[0]

@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,4 +148,4 @@ def settings() -> set[str]:
     from smalti.core.registry import methods
 
     rooms = [methods(room).values() for room in ("mil", "integrate", "expression")]
-    return {name for classes in rooms for cls in classes for name in cls().get_params()}
+    return {field.name for classes in rooms for cls in classes for field in fields(cls)}

@@ -124,7 +124,7 @@ class ExpressionOutput(Estimator):
             if about is None or "expected_pcc" not in about:
                 raise InputError(
                     f"{self.name} does not know which correlation to expect, so cannot abstain: "
-                    "fit a gene_ensemble of it, or leave abstain out."
+                    "fit a gene_ensemble of it, or leave abstain= out."
                 )
             about["abstain"] = ~about["seen"] & (about["expected_pcc"] < abstain)
             layers["predicted"][:, about["abstain"]] = np.nan

@@ -199,7 +199,7 @@ def _check_labels(
             raise InputError(
                 f"label {label!r} is missing for {len(who)} of {names.nunique()} bags of "
                 f"{table.name} (written {missing_words(obs[label])}; first: {who[0]!r}): drop "
-                "their cells or fill the column in; to read bags without target leave label out."
+                "their cells or fill the column in; to read bags without target leave label= out."
             )
 
 

@@ -159,7 +159,7 @@ def _scale(section: Section, notes: list[str]) -> float | None:
                  "µm on the first arrays")  # fmt: skip
         notes.append(
             f"slide {section.slide!r}: at {um:.4g} µm per pixel its spots are {found:.4g} µm apart,"
-            f" expected {known}: is um_per_px right, and for this resolution of the picture?"
+            f" expected {known}: is um_per_px= right, and for this resolution of the picture?"
         )
     return um
 

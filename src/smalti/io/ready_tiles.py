@@ -62,7 +62,7 @@ class FileTiles:
             )
         if self.width not in (None, image.width):
             raise InputError(
-                f"{file} has {image.width} px, others {self.width}: with one um_per_px all tiles "
+                f"{file} has {image.width} px, others {self.width}: with one um_per_px= all tiles "
                 "have as many."
             )
         if not image.whole_bytes:

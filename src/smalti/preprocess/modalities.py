@@ -109,7 +109,7 @@ def check_kinds(kinds: Mapping[str, str]) -> None:
     """
     for view, kind in kinds.items():
         if kind not in KINDS:
-            raise InputError(f"kinds: {view!r} is {kind!r}, which is none of {', '.join(KINDS)}.")
+            raise InputError(f"kinds=: {view!r} is {kind!r}, which is none of {', '.join(KINDS)}.")
 
 
 def _modality(bags: Bags, name: str) -> Modality:
