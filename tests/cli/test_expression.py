@@ -115,27 +115,20 @@ def test_what_cannot_work_is_one_red_line(folder, tmp_path, monkeypatch, words, 
     assert not (tmp_path / "m").exists()
 
 
-# not how tiles are cut
-OWN = {"source", "images", "slide", "donor", "label", "kind", "positive", "order", "table",
-       "quality", "progress"}  # fmt: skip
+TARGETS = {"label", "kind", "positive", "order"}
+OTHERS = {"source", "images", "slide", "donor", "table", "quality", "progress"}  # not of the cut
 
 
-@pytest.mark.parametrize("verb", ["fit", "predict", "compare"])
-def test_every_way_to_cut_tiles_is_an_option(verb):
-    """What an error of ``read_slides`` recommends can be said here too."""
+def test_a_recipe_holds_all_that_is_said_of_tiles():
+    """Else what a model keeps would cut other tiles; test_words looks for the options."""
     import inspect
 
-    import typer
-
     import smalti as sm
-    from smalti.cli.slides import CUT
+    from smalti.cli.slides import CUT, READY
 
-    asked = set(inspect.signature(sm.read_slides).parameters) - OWN
-    assert asked == set(CUT)
-    group = typer.main.get_command(app).commands["expression"]
-    known = {option.name for option in group.commands[verb].params}
-    # how long and how large tiles are is the model's to say
-    assert asked - known == ({"tile_um", "tile_px", "size"} if verb == "predict" else set())
+    assert set(inspect.signature(sm.read_slides).parameters) - TARGETS - OTHERS == set(CUT)
+    ready = set(inspect.signature(sm.read_tiles).parameters) - TARGETS - OTHERS - {"folder"}
+    assert ready == set(READY)
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,8 @@ X: TypeAlias = Annotated[
 Weights: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Of the encoder: pretrained, random, or a .safetensors file.", rich_help_panel=FEATURES
+        help="Of the encoder, or of fine_tune: pretrained, random, or a .safetensors file.",
+        rich_help_panel=FEATURES,
     ),
 ]
 Cache: TypeAlias = Annotated[
