@@ -1,14 +1,15 @@
-"""``smalti expression fit``, ``predict`` and ``compare``."""
+"""``smalti expression fit`` and ``predict``."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import typer
 
-from smalti.cli import options
+from smalti.cli import options, slide_options
+from smalti.cli.expression_compare import compare
 from smalti.cli.genes import (
     GENES,
     NUnseen,
@@ -17,33 +18,8 @@ from smalti.cli.genes import (
     Vectors,
     hide,
     names_of,
-    protocol_of,
-    read_sets,
 )
-from smalti.cli.slides import (
-    FEATURES,
-    Columns,
-    Counts,
-    Edge,
-    File,
-    Flips,
-    Id,
-    Jobs,
-    Overlap,
-    PitchUm,
-    Size,
-    TilePx,
-    Tiles,
-    TileUm,
-    TissueMin,
-    UmPerPx,
-    Unlisted,
-    Xy,
-    again,
-    genes_of,
-    open_slides,
-    recipe_of,
-)
+from smalti.cli.slides import again, check_method, genes_of, open_slides, recipe_of
 from smalti.cli.words import Verb, introduce, tell
 from smalti.errors import InputError
 
@@ -51,90 +27,37 @@ _ALIKE = 0.9  # correlation with the mean map of all genes: little is left of th
 
 app = typer.Typer(no_args_is_help=True, help="Expression of genes from tiles of slides.")
 
-Slides: TypeAlias = Annotated[
-    Path,
-    typer.Argument(
-        help="Slides: .h5ad of spots with pixel positions, Space Ranger folder, SpatialData .zarr, "
-        "or a folder of images; or a table .csv of ready tiles.",
-        show_default=False,
-    ),
-]
-Images: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="Folder of the slides' images, named as the slides are; one file; or "
-        "SLIDE=FILE,SLIDE=FILE. Of SpatialData: name of an image.",
-        rich_help_panel=options.READ,
-    ),
-]
-Slide: TypeAlias = Annotated[
-    str | None, typer.Option(help="Column that names the slide.", rich_help_panel=options.READ)
-]
-Encoder: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="What makes features of tiles: morphology, or a model of timm by name.",
-        rich_help_panel=FEATURES,
-    ),
-]
-X: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--x",
-        help="Features that the .h5ad has already, a key of obsm such as X_uni: no images.",
-        rich_help_panel=FEATURES,
-    ),
-]
-Weights: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="Of the encoder, or of fine_tune: pretrained, random, or a .safetensors file.",
-        rich_help_panel=FEATURES,
-    ),
-]
-Cache: TypeAlias = Annotated[
-    Path | None, typer.Option(help="Folder that keeps features.", rich_help_panel=FEATURES)
-]
-Genes: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="Genes to predict: a number (those of most variance in training), names with commas, "
-        "or a text file with one a line. All when left out.",
-        rich_help_panel=GENES,
-    ),
-]
-
 
 @app.command(cls=Verb)
 def fit(
     method: Annotated[str, typer.Argument(help="Such as ridge or mlp:team; see `smalti methods`.")],
-    slides: Slides,
+    slides: slide_options.Slides,
     out: Annotated[Path, typer.Option(help="Folder to save the model in.")],
-    images: Images = None,
-    slide: Slide = None,
+    images: slide_options.Images = None,
+    slide: slide_options.Slide = None,
     donor: options.Donor = None,
-    tile_um: TileUm = None,
-    tile_px: TilePx = None,
-    um_per_px: UmPerPx = None,
-    pitch_um: PitchUm = None,
-    size: Size = None,
-    tiles: Tiles = None,
-    overlap: Overlap = None,
-    tissue_min: TissueMin = None,
-    edge: Edge = None,
-    xy: Xy = None,
-    counts: Counts = None,
-    unlisted: Unlisted = None,
-    columns: Columns = None,
-    id: Id = None,
-    path: File = None,
-    x: X = None,
-    encoder: Encoder = "morphology",
-    weights: Weights = None,
-    flips: Flips = None,
-    cache: Cache = None,
-    jobs: Jobs = None,
-    genes: Genes = None,
+    tile_um: slide_options.TileUm = None,
+    tile_px: slide_options.TilePx = None,
+    um_per_px: slide_options.UmPerPx = None,
+    pitch_um: slide_options.PitchUm = None,
+    size: slide_options.Size = None,
+    tiles: slide_options.Tiles = None,
+    overlap: slide_options.Overlap = None,
+    tissue_min: slide_options.TissueMin = None,
+    edge: slide_options.Edge = None,
+    xy: slide_options.Xy = None,
+    counts: slide_options.Counts = None,
+    unlisted: slide_options.Unlisted = None,
+    columns: slide_options.Columns = None,
+    id: slide_options.Id = None,
+    path: slide_options.File = None,
+    x: slide_options.X = None,
+    encoder: slide_options.Encoder = "morphology",
+    weights: slide_options.Weights = None,
+    flips: slide_options.Flips = None,
+    cache: slide_options.Cache = None,
+    jobs: slide_options.Jobs = None,
+    genes: slide_options.Genes = None,
     vectors: Vectors = None,
     unseen: Unseen = None,
     n_unseen: NUnseen = 250,
@@ -162,7 +85,7 @@ def fit(
     if vectors is not None:
         settings["vectors"] = str(vectors)
     model = make(method, **settings, seed=seed)
-    _check(model, method)
+    check_method(model, method)
     if model.images and weights is not None:  # of the network that reads tiles
         model.set_params(weights=weights)
     if ensemble is not None:
@@ -185,7 +108,7 @@ def fit(
 @app.command(cls=Verb)
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder that `smalti expression fit` wrote.")],
-    slides: Slides,
+    slides: slide_options.Slides,
     out: Annotated[
         Path,
         typer.Option(
@@ -193,23 +116,23 @@ def predict(
             "measured; or .zarr: a copy of the SpatialData with a table `predicted`."
         ),
     ],
-    images: Images = None,
-    slide: Slide = None,
+    images: slide_options.Images = None,
+    slide: slide_options.Slide = None,
     donor: options.Donor = None,
-    um_per_px: UmPerPx = None,
-    pitch_um: PitchUm = None,
-    tiles: Tiles = None,
-    overlap: Overlap = None,
-    tissue_min: TissueMin = None,
-    edge: Edge = None,
-    xy: Xy = None,
-    counts: Counts = None,
-    unlisted: Unlisted = None,
-    columns: Columns = None,
-    id: Id = None,
-    path: File = None,
-    cache: Cache = None,
-    jobs: Jobs = None,
+    um_per_px: slide_options.UmPerPx = None,
+    pitch_um: slide_options.PitchUm = None,
+    tiles: slide_options.Tiles = None,
+    overlap: slide_options.Overlap = None,
+    tissue_min: slide_options.TissueMin = None,
+    edge: slide_options.Edge = None,
+    xy: slide_options.Xy = None,
+    counts: slide_options.Counts = None,
+    unlisted: slide_options.Unlisted = None,
+    columns: slide_options.Columns = None,
+    id: slide_options.Id = None,
+    path: slide_options.File = None,
+    cache: slide_options.Cache = None,
+    jobs: slide_options.Jobs = None,
     genes: Annotated[
         str | None,
         typer.Option(
@@ -246,7 +169,7 @@ def predict(
     if out.suffix not in (".h5ad", ".zarr") or (out.suffix == ".zarr") > (slides.suffix == ".zarr"):
         raise InputError(f"--out {out.name}: end it in .h5ad (or .zarr, where the slides do).")
     fitted = load(model, allow=allow)
-    _check(fitted, str(model))
+    check_method(fitted, str(model))
     recipe = (fitted.origin_ or {}).get("tiles")
     if recipe is None:
         raise InputError(
@@ -312,104 +235,4 @@ def _ensemble(model: Any, parts: int) -> Any:
     return make("gene_ensemble", method=model.set_params(preprocess=None), parts=parts, **settings)
 
 
-@app.command(cls=Verb)
-def compare(
-    slides: Slides,
-    out: Annotated[Path, typer.Option(help="Folder for tables and report.html.")],
-    methods: Annotated[
-        str, typer.Option(help="Names with commas; ridge and the controls always run.")
-    ] = "ridge,knn,mlp:team",
-    images: Images = None,
-    slide: Slide = None,
-    donor: options.Donor = None,
-    by: Annotated[
-        str,
-        typer.Option(
-            help="What to leave out in turn: donor, slide, or tile (leaks).",
-            rich_help_panel=options.FITS,
-        ),
-    ] = "donor",
-    folds: Annotated[
-        int | None,
-        typer.Option(min=2, help="Parts; each alone when few.", rich_help_panel=options.FITS),
-    ] = None,
-    seeds: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Fits of each method with randomness.", rich_help_panel=options.FITS
-        ),
-    ] = 3,
-    top: Annotated[
-        int,
-        typer.Option(min=1, help="Genes of the scores of the best.", rich_help_panel=options.FITS),
-    ] = 50,
-    nan: Annotated[
-        str,
-        typer.Option(
-            help="What a gene without a correlation counts: drop (nothing), zero or minus_one.",
-            rich_help_panel=options.FITS,
-        ),
-    ] = "drop",
-    tile_um: TileUm = None,
-    tile_px: TilePx = None,
-    um_per_px: UmPerPx = None,
-    pitch_um: PitchUm = None,
-    size: Size = None,
-    tiles: Tiles = None,
-    overlap: Overlap = None,
-    tissue_min: TissueMin = None,
-    edge: Edge = None,
-    xy: Xy = None,
-    counts: Counts = None,
-    unlisted: Unlisted = None,
-    columns: Columns = None,
-    id: Id = None,
-    path: File = None,
-    x: X = None,
-    encoder: Encoder = "morphology",
-    weights: Weights = None,
-    flips: Flips = None,
-    cache: Cache = None,
-    jobs: options.Jobs = None,
-    genes: Genes = None,
-    vectors: Vectors = None,
-    unseen: Unseen = None,
-    n_unseen: NUnseen = 250,
-    sets: Sets = None,
-    epochs: options.Epochs = None,
-    set_: options.Settings = None,
-    seed: options.Seed = 0,
-) -> None:
-    """Compare methods on donors (or slides) that they were not fitted on."""
-    given = dict(locals())
-    from smalti.cli.table import show
-    from smalti.comparison.expression import compare_expression
-
-    settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
-    chosen = options.make_methods(methods, settings)
-    for model in chosen:
-        _check(model, model.name)
-        if model.images and weights is not None:  # of a network that reads tiles
-            model.set_params(weights=weights)
-    options.may_replace(out, "split.json")
-    recipe = recipe_of(given, encoder=encoder, weights=weights, x=x)
-    bags = open_slides(slides, recipe, given)
-    typer.echo(repr(bags))
-    labels = [n.strip() for n in methods.split(",") if n.strip()]
-    result = compare_expression(
-        dict(zip(labels, chosen, strict=True)), bags, by=by, folds=folds,
-        genes=None if genes is None else genes_of(genes), seeds=range(seed, seed + seeds),
-        top=top, nan=nan, n_jobs=jobs, cache=cache, unseen=protocol_of(unseen), n_unseen=n_unseen,
-        sets=read_sets(sets), vectors=vectors,
-    )  # fmt: skip
-    result.write(out)
-    result.report(out / "report.html", title=f"Expression from the tiles of {slides.name}")
-    show(result)
-    typer.echo(f"report: {out / 'report.html'}")
-
-
-def _check(method: Any, name: str) -> None:
-    from smalti.expression.base import ExpressionMethod
-
-    if not isinstance(method, ExpressionMethod):
-        raise InputError(f"{name} does not predict expression from tiles; see `smalti methods`.")
+app.command(cls=Verb)(compare)

@@ -4,123 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from smalti.cli.genes import names_of
-from smalti.cli.options import READ, listed, pairs_of
+from smalti.cli.options import listed, pairs_of
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
     from smalti.bags import Bags
 
 
-TILES, FEATURES = "The tiles", "Features of the tiles"
-"""Panels of the help."""
-
-TileUm: TypeAlias = Annotated[
-    float | None, typer.Option(help="Edge of a tile in µm.", rich_help_panel=TILES)
-]
-TilePx: TypeAlias = Annotated[
-    float | None, typer.Option(help="Edge of a tile in slide pixels.", rich_help_panel=TILES)
-]
-UmPerPx: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="µm per pixel of the images, where nothing says it: a number, a column, or by slide, "
-        "A1=0.5,B1=0.46.",
-        rich_help_panel=TILES,
-    ),
-]
-PitchUm: TypeAlias = Annotated[
-    float | None,
-    typer.Option(
-        help="µm between neighbouring spots: gives or checks µm per pixel.", rich_help_panel=TILES
-    ),
-]
-Size: TypeAlias = Annotated[
-    int | None, typer.Option(help="Pixels of a tile as it is read.", rich_help_panel=TILES)
-]
-Tiles: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="Where tiles are: spots, grid or nuclei. Spots where there are.", rich_help_panel=TILES
-    ),
-]
-Overlap: TypeAlias = Annotated[
-    float | None,
-    typer.Option(
-        help="Of a grid: share of its edge that tiles have in common.", rich_help_panel=TILES
-    ),
-]
-TissueMin: TypeAlias = Annotated[
-    float | None,
-    typer.Option(
-        help="Least share of tissue in a tile: 0.1 of a grid, else 0.", rich_help_panel=TILES
-    ),
-]
-Edge: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="Of tiles that leave the image: error, drop, or pad (white).", rich_help_panel=TILES
-    ),
-]
-Xy: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="Pixel positions of the spots: a key of obsm, or two columns of obs with a comma.",
-        rich_help_panel=READ,
-    ),
-]
-Counts: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="Counts of an .h5ad: X (where left out) or layers/NAME.", rich_help_panel=READ
-    ),
-]
-Unlisted: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="Of genes that some slide does not list: drop (where left out), zero or error.",
-        rich_help_panel=READ,
-    ),
-]
-Columns: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="Of a table of ready tiles: columns that are no genes.", rich_help_panel=READ
-    ),
-]
-Id: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--id", help="Of a table of ready tiles: column of their names: ID.", rich_help_panel=READ
-    ),
-]
-File: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--path",
-        help="Of a table of ready tiles: column of their files: path.",
-        rich_help_panel=READ,
-    ),
-]
-Flips: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="Features of the eight flips of a tile: none, mean, or all (for mlp with flips).",
-        rich_help_panel=FEATURES,
-    ),
-]
-Jobs: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        min=-1,
-        help="Processes that make features; -1: every core. One where left out.",
-        rich_help_panel=FEATURES,
-    ),
-]
 CUT = ("tile_um", "tile_px", "um_per_px", "pitch_um", "size", "tiles", "overlap", "tissue_min",
        "edge", "xy", "counts", "unlisted")  # fmt: skip
 """Options that say how tiles are cut, as :func:`smalti.read_slides` names them."""
@@ -246,3 +139,17 @@ def genes_of(text: str) -> Any:
     if text.isdigit():
         return int(text)
     return names_of(text, "--genes")
+
+
+def check_method(method: Any, name: str) -> None:
+    """Refuse a method of another kind.
+
+    Raises
+    ------
+    InputError
+        If it does not predict expression.
+    """
+    from smalti.expression.base import ExpressionMethod
+
+    if not isinstance(method, ExpressionMethod):
+        raise InputError(f"{name} does not predict expression from tiles; see `smalti methods`.")
