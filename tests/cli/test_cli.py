@@ -417,3 +417,26 @@ def test_a_second_model_needs_a_name_or_leave(cells, tmp_path):
     assert "--key-added NAME, or replace it, --overwrite" in fails(*asked)
     assert run(*asked, "--key-added", "second").exit_code == 0
     assert run(*asked, "--overwrite").exit_code == 0
+
+
+def test_a_method_of_another_package_is_allowed_by_name(table, tmp_path, monkeypatch):
+    import sys
+
+    from smalti.core import registry
+
+    monkeypatch.setattr(registry, "_session", {})
+    (tmp_path / "ours.py").write_text(
+        "from smalti.mil.bag_mean import BagMean\n"
+        "class Ours(BagMean):\n    name, reference = 'ours', 'us'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    bags = planted_bags(24, n_features=4, seed=0)
+    registry.register(__import__("ours").Ours)
+    registry.make("ours").fit(bags).save(tmp_path / "m")
+    registry._session.clear()
+    monkeypatch.delitem(sys.modules, "ours")
+    asked = ["predict", tmp_path / "m", table, "--out", tmp_path / "p.csv"]
+    assert "or name it to sm.load, --allow ours:Ours." in fails(*asked)
+    done = run(*asked, "--allow", "ours:Ours")
+    assert done.exit_code == 0, done.output
+    assert len(pd.read_csv(tmp_path / "p.csv")) == 24
