@@ -134,3 +134,42 @@ def test_the_page_of_the_house_lists_its_rooms_in_order():
     rooms = ast.literal_eval(said["ROOMS"])
     page = (ROOT / "docs" / "house.md").read_text("utf-8")
     assert re.findall(r"^\| `(\w+)` \|", page, re.M) == [r for r in rooms if r != "nouns"]
+
+
+def commands(text):
+    """The lines of blocks that begin with smalti, those that go on in the next one joined."""
+    shown = "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S))
+    return re.findall(r"^smalti (.+)$", shown.replace("\\\n", " "), re.M)
+
+
+@pytest.fixture(scope="module")
+def verbs():
+    """Options of each verb, as "expression fit" -> {"--out", ...}."""
+    from typer.main import get_command
+
+    from smalti.cli import app
+
+    def walk(group, before=""):
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                yield from walk(command, f"{before}{name} ")
+            else:
+                yield f"{before}{name}", {o for p in command.params for o in p.opts}
+
+    return dict(walk(get_command(app)))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_options_of_the_pages_exist(page, verbs):
+    text = page.read_text("utf-8")
+    for command in commands(text):
+        verb = next(v for v in verbs if command.startswith(v))
+        assert set(re.findall(r"(?<=\s)--[a-z-]+", command)) <= verbs[verb], command
+    if "results" not in page.parts and page.name != "CHANGELOG.md":  # runs of benchmarks, the past
+        known = set().union(*verbs.values()) | {"--help"}
+        assert set(re.findall(r"(?<=[`( ])--[a-z][a-z-]*", text)) <= known
+
+
+def test_the_page_of_the_command_line_has_every_verb(verbs):
+    page = (ROOT / "docs" / "command-line.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `smalti ([\w ]+)` \|", page, re.M)) == set(verbs)

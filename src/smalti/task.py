@@ -43,6 +43,9 @@ _SCORE = {"binary": "roc_auc", "multiclass": "roc_auc", "multilabel": "roc_auc",
           "ordinal": "spearman", "binomial": "spearman", "regression": "r2"}  # fmt: skip
 
 
+_SEVERAL = "Several at once are kind='multilabel' (each 0 or 1) or kind='binomial' (counts)."
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
     """The target of a fit.
@@ -114,7 +117,10 @@ class Task:
             if kind == "binomial":
                 return cls._binomial(labels, column)
             if kind not in (None, "multilabel"):
-                raise InputError(f"{what} has several columns: kind must be 'multilabel'.")
+                raise InputError(
+                    f"{what} has {np.shape(labels)[1]} columns, and a {kind} target is one: name "
+                    f"one of them. {_SEVERAL}"
+                )
             return cls._multilabel(np.asarray(labels), column)
         series = clean(labels, what)
         values, said = in_order(series, order, what)
@@ -149,7 +155,7 @@ class Task:
             raise InputError(f"labels {names} contain NaN: fill them in, or drop these bags.")
         for name, values in zip(names, y.T, strict=True):
             if not np.isin(values.astype(object), (0, 1)).all():
-                raise InputError(f"label {name!r} must be 0 or 1 in a multi-label task.")
+                raise InputError(f"label {name!r} must be 0 or 1 in a multi-label task. {_SEVERAL}")
             if len(np.unique(values.astype(float))) < 2:
                 raise InputError(f"label {name!r} is constant in all bags: leave it out.")
         return cls(kind="multilabel", column=column, classes=names)

@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 from smalti.cli import app
-from smalti.cli.options import in_options
 from smalti.datasets import planted_bags
 
 TINY = ["--epochs", "3", "--set", "widths=[8]", "--set", "progress=false"]
@@ -293,21 +292,6 @@ def test_errors_name_options_and_what_they_recommend_works(cells, tmp_path):
     assert "--order healthy,ill,dead names 'dead'" in said
 
 
-@pytest.mark.parametrize(
-    ("said", "options"),
-    [
-        ("say kind='ordinal' or order=['a', 'b c'].", "say --kind ordinal or --order 'a,b c'."),
-        ("name it (label=, donor=...), donor='bag'", "name it (--label, --donor ...), --donor bag"),
-        ("x={'one': 'X'}, lr=0.5, folds=3: no", "x={'one': 'X'}, lr=0.5, --folds 3: no"),
-    ],
-)
-def test_arguments_become_options(said, options):
-    from typer.main import get_command
-
-    params = get_command(app).commands["compare"].params
-    assert in_options(said, params) == options
-
-
 def test_whole_numbers_say_both_ways_out(cells, tmp_path):
     fit = ["fit", "bag_mean", cells, "--sample", "sample", "--donor", "donor", "--label", "age",
            "--out", tmp_path / "model"]  # fmt: skip
@@ -315,3 +299,144 @@ def test_whole_numbers_say_both_ways_out(cells, tmp_path):
     assert "--kind regression" in said
     assert "--kind multiclass" in said
     assert "regression (0 to 15)" in run(*fit, "--kind", "regression").output
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["fit", "hier_mil", "CELLS", "--label", "disease"], "Name one with --cell-type ..."),
+        (["fit", "bag_mean", "CELLS", "--label", "disease,age"], "Several at once are --kind mult"),
+        (["fit", "bag_mean", "CELLS", "--label", "disease", "--kinds", "Y=rna"],
+         "--kinds names 'Y'"),
+        (["fit", "abmil", "CELLS", "--label", "disease", "--set", "dropout=7"],
+         "--set dropout=7 should be below 1"),
+        (["fit", "bag_mean", "CELLS", "--label", "disease", "--id", "a"],
+         "has no use for --id: leave it out"),
+        (["fit", "bag_mean", "TABLE", "--x", "X_pca"], "has no use for --x: leave it out"),
+        (["compare", "TABLE", "--methods", "bag_mean", "--jobs", "0"], "--jobs 0: a number of"),
+        (["compare", "TABLE", "--methods", "bag_mean", "--folds", "13"], "use --folds 12"),
+        (["compare", "TABLE", "--batch", "b", "--by", "kmeans"],
+         "--batch, --by is for --integrate"),
+        (["compare", "TABLE", "--splits", "f.csv", "--folds", "3"], "leave --folds out"),
+        (["compare", "TABLE", "--splits", "gone.csv"], "no file gone.csv"),
+        (["compare", "CELLS", "--integrate", "--label", "disease", "--order", "a,b"],
+         "--integrate does not use --order: leave it out"),
+    ],
+    ids=lambda v: " ".join(v[3:]) if isinstance(v, list) else "",
+)  # fmt: skip
+def test_what_an_error_recommends_is_an_option(args, words, cells, table, tmp_path):
+    named = ["--sample", "sample", "--donor", "donor"] if "CELLS" in args else []
+    place = {"CELLS": cells, "TABLE": table}
+    told = fails(*(place.get(a, a) for a in args), *named, "--out", tmp_path / "out")
+    assert words in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_notes_name_options_too(table, tmp_path):
+    done = run("fit", "abmil", table, "--out", tmp_path / "m", "--set", "lr=0.02", *TINY)
+    assert "more --epochs, or a higher learning rate --set lr=..., may" in done.stderr
+
+
+@pytest.mark.slow  # a comparison
+def test_notes_of_a_comparison_name_options(table, tmp_path):
+    done = run("compare", table, "--methods", "abmil", "--folds", 2, "--jobs", 1, "--out",
+               tmp_path / "run", "--set", "lr=0.02", *TINY)  # fmt: skip
+    told = " ".join(done.output.split())
+    assert "more --epochs or a higher --set lr=... may change its scores" in told
+
+
+@pytest.mark.slow  # two comparisons; test_own_splits of comparison/ does the quick half
+def test_own_splits(table, tmp_path):
+    first, again = tmp_path / "first", tmp_path / "again"
+    asked = ["compare", table, "--methods", "bag_mean", "--jobs", 1]
+    assert run(*asked, "--folds", 3, "--out", first).exit_code == 0
+    done = run(*asked, "--splits", first / "predictions.csv", "--out", again)
+    assert done.exit_code == 0, done.output
+    one, two = (json.loads((out / "split.json").read_text()) for out in (first, again))
+    assert one["digest"] == two["digest"]
+    scores = [pd.read_csv(out / "folds.csv").drop(columns="seconds", errors="ignore")
+              for out in (first, again)]  # fmt: skip
+    pd.testing.assert_frame_equal(*scores)
+
+
+def test_splits_that_lack_bags(table, tmp_path):
+    pd.DataFrame({"bag": range(3), "fold": range(3)}).to_csv(tmp_path / "f.csv", index=False)
+    said = fails("compare", table, "--methods", "bag_mean", "--splits", tmp_path / "f.csv",
+                 "--out", tmp_path / "no")  # fmt: skip
+    assert "f.csv (repeat 0) has no row of bags: " in said
+
+
+def test_several_labels_and_named_views(cells, tmp_path):
+    import anndata
+
+    data = anndata.read_h5ad(cells)
+    data.obs["mild"] = (data.obs["age"] % 2).astype(int)
+    data.obs["ill"] = (data.obs["disease"] == "ill").astype(int)
+    data.obsm["X_pca"] = data.X[:, :2].copy()
+    data.write_h5ad(tmp_path / "two.h5ad")
+    named = ["--sample", "sample", "--donor", "donor", "--label", "ill, mild"]
+    done = run("fit", "bag_mean", tmp_path / "two.h5ad", *named, "--x", "all=X,few=obsm/X_pca",
+               "--set", "preprocess=null", "--out", tmp_path / "m")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "multilabel" in done.output
+    assert "all 4" in done.output
+    assert "few 2" in done.output
+    done = run("predict", tmp_path / "m", tmp_path / "two.h5ad", "--out", tmp_path / "p.csv")
+    assert done.exit_code == 0, done.output
+    assert {"ill", "mild", "p_ill"} <= set(pd.read_csv(tmp_path / "p.csv"))
+
+
+def test_a_folder_of_features(tmp_path):
+    import h5py
+
+    folder = tmp_path / "features"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        with h5py.File(folder / f"s{i}.h5", "w") as file:
+            file["mine"] = rng.normal(size=(5, 4))
+    names = pd.DataFrame({"file": [f"s{i}" for i in range(8)], "y": [0, 1] * 4})
+    names.to_csv(tmp_path / "labels.csv", index=False)
+    asked = ["fit", "bag_mean", folder, "--label", "y", "--labels", tmp_path / "labels.csv",
+             "--donor", "bag", "--out", tmp_path / "m"]  # fmt: skip
+    assert "no slide column" in fails(*asked)
+    assert "name one with --key" in fails(*asked, "--id", "file")
+    done = run(*asked, "--id", "file", "--key", "mine")
+    assert done.exit_code == 0, done.output
+
+
+def test_a_second_model_needs_a_name_or_leave(cells, tmp_path):
+    named = ["--sample", "sample", "--label", "disease", "--donor", "donor"]
+    for seed in (0, 1):
+        done = run("fit", "mean_pooling", cells, *named, "--seed", seed, *TINY, "--out",
+                   tmp_path / f"m{seed}")  # fmt: skip
+        assert done.exit_code == 0, done.output
+    copy, out = tmp_path / "copy.h5ad", tmp_path / "p.csv"
+    assert run("predict", tmp_path / "m0", cells, "--out", out, "--write", copy).exit_code == 0
+    asked = ["predict", tmp_path / "m1", copy, "--out", out, "--write", tmp_path / "two.h5ad"]
+    assert "--key-added NAME, or replace it, --overwrite" in fails(*asked)
+    assert run(*asked, "--key-added", "second").exit_code == 0
+    assert run(*asked, "--overwrite").exit_code == 0
+
+
+def test_a_method_of_another_package_is_allowed_by_name(table, tmp_path, monkeypatch):
+    import sys
+
+    from smalti.core import registry
+
+    monkeypatch.setattr(registry, "_session", {})
+    (tmp_path / "ours.py").write_text(
+        "from smalti.mil.bag_mean import BagMean\n"
+        "class Ours(BagMean):\n    name, reference = 'ours', 'us'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    bags = planted_bags(24, n_features=4, seed=0)
+    registry.register(__import__("ours").Ours)
+    registry.make("ours").fit(bags).save(tmp_path / "m")
+    registry._session.clear()
+    monkeypatch.delitem(sys.modules, "ours")
+    asked = ["predict", tmp_path / "m", table, "--out", tmp_path / "p.csv"]
+    assert "or name it to sm.load, --allow ours:Ours." in fails(*asked)
+    done = run(*asked, "--allow", "ours:Ours")
+    assert done.exit_code == 0, done.output
+    assert len(pd.read_csv(tmp_path / "p.csv")) == 24

@@ -97,7 +97,7 @@ def test_it_is_in_the_list_of_methods():
     ("words", "says"),
     [(("fit", "ridge", "nope.h5ad", "--out", "m"), "nope.h5ad"),
      (("fit", "abmil", "{spots}", "--out", "m"), "does not predict expression"),
-     (("fit", "ridge", "{spots}", "--images", "{root}", "--out", "m"), "slide=..."),
+     (("fit", "ridge", "{spots}", "--images", "{root}", "--out", "m"), "--slide ..."),
      (("fit", "ridge", "{spots}", "--images", "{root}", "--slide", "slide", "--um-per-px", "1",
        "--tile-px", "64", "--genes", "NOPE1,AAA1", "--out", "m"), "NOPE1"),
      (("fit", "ridge", "{spots}", "--out", "m", "--genes", "none.txt"), "none.txt"),
@@ -115,27 +115,20 @@ def test_what_cannot_work_is_one_red_line(folder, tmp_path, monkeypatch, words, 
     assert not (tmp_path / "m").exists()
 
 
-# not how tiles are cut
-OWN = {"source", "images", "slide", "donor", "label", "kind", "positive", "order", "table",
-       "quality", "progress"}  # fmt: skip
+TARGETS = {"label", "kind", "positive", "order"}
+OTHERS = {"source", "images", "slide", "donor", "table", "quality", "progress"}  # not of the cut
 
 
-@pytest.mark.parametrize("verb", ["fit", "predict", "compare"])
-def test_every_way_to_cut_tiles_is_an_option(verb):
-    """What an error of ``read_slides`` recommends can be said here too."""
+def test_a_recipe_holds_all_that_is_said_of_tiles():
+    """Else what a model keeps would cut other tiles; test_words looks for the options."""
     import inspect
 
-    import typer
-
     import smalti as sm
-    from smalti.cli.slides import CUT
+    from smalti.cli.slides import CUT, READY
 
-    asked = set(inspect.signature(sm.read_slides).parameters) - OWN
-    assert asked == set(CUT)
-    group = typer.main.get_command(app).commands["expression"]
-    known = {option.name for option in group.commands[verb].params}
-    # how long and how large tiles are is the model's to say
-    assert asked - known == ({"tile_um", "tile_px", "size"} if verb == "predict" else set())
+    assert set(inspect.signature(sm.read_slides).parameters) - TARGETS - OTHERS == set(CUT)
+    ready = set(inspect.signature(sm.read_tiles).parameters) - TARGETS - OTHERS - {"folder"}
+    assert ready == set(READY)
 
 
 @pytest.fixture(scope="module")
@@ -163,9 +156,6 @@ def small(folder, tmp_path_factory):
      (("--um-per-px", "2", "--pitch-um", "200"), "are cut anew to match")],
 )  # fmt: skip
 def test_a_pixel_is_a_length(folder, small, tmp_path, more, says):
-    from smalti.cli import _told
-
-    _told.clear()
     done = run("expression", "predict", small / "m", small / "spots.h5ad", "--images", folder,
                "--slide", "slide", *more, "--out", tmp_path / "p.h5ad")  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -182,7 +172,97 @@ def test_positions_that_disagree_need_xy(folder, small, tmp_path):
     words = ("expression", "fit", "ridge", small / "spots.h5ad", "--images", folder, *READ)
     done = run(*words, "--out", tmp_path / "m")
     assert done.exit_code == 2
-    assert "xy='spatial'" in done.output
+    assert "--xy x_px,y_px or --xy spatial" in " ".join(done.output.split())
     done = run(*words, "--out", tmp_path / "m", "--xy", "nowhere")
     assert done.exit_code == 2
     assert "obsm['nowhere']" in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(("fit", "ridge", "{spots}"), "no images: give --images"),
+     (("fit", "ridge", "{spots}", "--images", "S0=gone.png"),
+      "1 image files are missing: gone.png"),
+     (("fit", "ridge", "{spots}", "--images", "{root}/S0.png"), "--images S1=FILE"),
+     (("fit", "ridge", "{spots}", "--images", "{root}"), "give --um-per-px ..., or the size of "
+      "tiles in pixels, --tile-px ..."),
+     (("fit", "ridge", "{spots}", "--images", "{root}", "--um-per-px", "x"), "no column 'x'"),
+     (("fit", "ridge", "{spots}", "--images", "{root}", "--um-per-px", "S0=a"), "SLIDE=NUMBER"),
+     (("fit", "ridge", "{spots}", "--images", "{root}", "--um-per-px", "1", "--tile-px", "400"),
+      "say --edge drop or --edge pad"),
+     (("fit", "ridge", "{spots}", "--columns", "a"), "--columns is not used, for spots.h5ad is no"),
+     (("fit", "ridge", "{ready}", "--slide", "slide"), "name it in --columns."),
+     (("fit", "ridge", "{ready}", "--edge", "pad"), "--edge is not used, for the tiles of"),
+     (("fit", "ridge", "{ready}", "--id", "nope"), "no column 'nope'"),
+     (("fit", "mlp", "{ready}", "--slide", "slide", "--columns", "who", "--set",
+       "flips=true"), "extract features with --flips all"),
+     (("fit", "ridge", "{ready}", "--slide", "slide", "--columns", "who", "--flips", "some"),
+      "--flips some is not one of none, mean, all"),
+     (("compare", "{ready}", "--slide", "slide", "--donor", "bag", "--columns", "who",
+       "--nan", "ten"), "--nan ten is not one of drop"),
+     (("compare", "{ready}", "--slide", "slide", "--donor", "bag", "--columns", "who",
+       "--folds", "3"), "--folds 3: there are 2 donors"),
+     (("compare", "{ready}", "--columns", "who,slide", "--donor", "bag"),
+      "Try --by tile")],
+    ids=lambda v: " ".join(v[2:]) if isinstance(v, tuple) else "",
+)  # fmt: skip
+def test_what_an_error_recommends_is_an_option(folder, ready, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    slide = ("--slide", "slide") if "{spots}" in words else ()
+    filled = [w.format(root=folder, spots=folder / "spots.h5ad", ready=ready)
+              for w in words]  # fmt: skip
+    done = run("expression", *filled, *slide, "--out", "m")
+    assert done.exit_code == 2, done.output
+    assert says in " ".join(done.output.split())
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.fixture(scope="module")
+def ready(folder):
+    """A table of tiles that are cut already, with a column of text that is no gene."""
+    from PIL import Image
+
+    place, rng = folder / "ready", np.random.default_rng(0)
+    place.mkdir()
+    for i in range(4):
+        tile = rng.integers(0, 255, (16, 16, 3), np.uint8)
+        Image.fromarray(tile).save(place / f"tile{i}.jpg")
+    table = pd.DataFrame({"ID": list("abcd"), "path": [f"tile{i}.jpg" for i in range(4)],
+                          "slide": ["A", "A", "B", "B"], "who": list("wxyz"),
+                          "G1": [1.0, 2, 3, 4], "G2": [2.0, 1, 4, 3]})  # fmt: skip
+    table.to_csv(place / "tiles.csv", index=False)
+    return place / "tiles.csv"
+
+
+def test_flips_go_all_the_way(folder, ready, tmp_path):
+    done = run("expression", "fit", "mlp", ready, "--slide", "slide", "--donor", "bag", "--columns",
+               "who", "--flips", "all", "--set", "flips=true", "--set", "units=given", "--set",
+               "progress=false", "--epochs", 1, "--um-per-px", 0.5,
+               "--out", tmp_path / "m")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    done = run("expression", "predict", tmp_path / "m", ready, "--slide", "slide", "--um-per-px",
+               0.5, "--out", tmp_path / "p.h5ad")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert ad.read_h5ad(tmp_path / "p.h5ad").shape == (4, 2)
+
+
+def test_features_that_are_lacking(folder, tmp_path):
+    table = ad.read_h5ad(folder / "spots.h5ad")
+    x = pd.DataFrame(np.log1p(table.X[:, :4].toarray()), index=table.obs_names,
+                     columns=list("abcd"))  # fmt: skip
+    for name, part in (("all", x), ("few", x[list("abc")])):
+        table.obsm["X_mine"] = part
+        table.write_h5ad(tmp_path / f"{name}.h5ad")
+    where = ("--slide", "slide", "--donor", "patient")
+    done = run("expression", "fit", "ridge", tmp_path / "all.h5ad", *where, "--x", "X_mine",
+               "--out", tmp_path / "m")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    asked = ("expression", "predict", tmp_path / "m", tmp_path / "few.h5ad", *where, "--out",
+             tmp_path / "p.h5ad")  # fmt: skip
+    done = run(*asked)
+    assert done.exit_code == 2
+    assert "--missing zero or --missing mean" in " ".join(done.output.split())
+    done = run(*asked, "--missing", "mean")
+    assert done.exit_code == 0, done.output
+    note = ad.read_h5ad(tmp_path / "p.h5ad").uns["ridge"]["missing"][0]
+    assert "1 of the 4 features that the model reads" in note

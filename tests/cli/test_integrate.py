@@ -210,7 +210,7 @@ def test_a_file_of_several_feature_types_is_split_and_told(bags, obs, tmp_path):
     assert "protein (12 features): taken for protein, by its name; clr" in told
     assert np.isfinite(anndata.read_h5ad(out).layers["umint"]).all()
     told = works("integrate", "umint", path, "--out", out, "--kinds", "rna=other", *TINY)
-    assert "rna (40 features): taken for what needs no steps, as kinds says; as it stands" in told
+    assert "rna (40 features): taken for what needs no steps, as --kinds says; as it stands" in told
     assert "one was read, 'X'" in fails("integrate", "umint", path, "--x", "X", "--out", out)
 
 
@@ -311,4 +311,41 @@ def test_a_package_that_is_not_installed(h5mu, tmp_path, monkeypatch):
 def test_compare_errors_are_one_line(more, words, h5mu, tmp_path):
     out = tmp_path / "run"
     assert words in fails("compare", h5mu, "--integrate", "--out", out, *more)
+    assert not out.exists()
+
+
+def test_what_an_error_recommends_is_an_option(h5mu, bags, tmp_path):
+    mudata = pytest.importorskip("mudata")
+    whole = mudata.read_h5mu(h5mu)
+    gaps, out = tmp_path / "gaps.h5mu", tmp_path / "y.h5mu"
+    mudata.MuData({"rna": whole["rna"].copy(), "protein": whole["protein"][20:].copy()}).write(gaps)
+    said = fails("integrate", "umint", gaps, "--out", out, *TINY)
+    assert "say --cells intersection to keep" in said
+    assert "or --cells union to keep all" in said
+    pca = ("integrate", "block_pca", "--set", "width=2")
+    works(*pca, h5mu, "--out", out)
+    works(*pca, out, "--out", out)  # the same model again
+    asked = ("integrate", "block_pca", out, "--out", out, "--set", "width=3")
+    assert "--key-added NAME, or replace it, --overwrite" in fails(*asked)
+    works(*asked, "--overwrite")
+    named = ("--x", "genes=rna,adt=protein", "--kinds", "genes=rna,adt=protein")
+    told = works(*pca, h5mu, "--out", tmp_path / "z.csv", *named)
+    assert "genes (40 features): taken for RNA, as --kinds says" in told
+    told = works(*pca, h5mu, "--out", tmp_path / "z.csv", "--x", "blob=rna,protein=protein")
+    assert "--kinds blob=protein tells" in told
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [(("--batch", "nope"), "no column 'nope' of the cells"),
+     (("--by", "kmeans,ten"), "--by kmeans,ten, --n-clusters"),
+     (("--n-clusters", "900"), "--n-clusters 900: there are"),
+     (("--jobs", "0", "--by", "kmeans", "--seeds", "1"), "--jobs 0: a number of"),
+     (("--leave-out", "ALL"), "has 1 labels: at least two are needed")],
+)  # fmt: skip
+def test_options_of_compare_integrate(h5mu, obs, tmp_path, more, words):
+    out, every = tmp_path / "run", ",".join(obs["kind"].unique()[1:])
+    more = [every if word == "ALL" else word for word in more]
+    named = ("compare", h5mu, "--integrate", "--label", "kind", "--methods", "block_pca")
+    assert words in fails(*named, "--out", out, *more)
     assert not out.exists()

@@ -9,7 +9,8 @@ import pytest
 import smalti as sm
 from smalti import mil
 from smalti.bags import Bags
-from smalti.comparison.splits import donor_folds, given_folds, split_digest
+from smalti.comparison.own_splits import given_folds
+from smalti.comparison.splits import donor_folds, split_digest
 from smalti.datasets import planted_bags
 from smalti.errors import InputError
 from smalti.scores.metrics import METRICS, score

@@ -372,8 +372,9 @@ def test_a_cache_gives_the_same_table_and_knows_its_vectors(planted, tmp_path, m
 
 @pytest.mark.parametrize(
     ("settings", "word"),
-    [({"unseen": "random", "n_unseen": 3}, "unseen= needs vectors="),
-     ({"unseen": "random", "n_unseen": 3, "vectors": "random"}, "unseen= needs vectors="),
+    [({"unseen": "random", "n_unseen": 3}, "unseen= needs vectors of .* vectors=..."),
+     ({"unseen": "random", "n_unseen": 3, "vectors": "random"},
+      "unseen= needs vectors of .* vectors=..."),
      ({"unseen": "random", "n_unseen": 99, "vectors": True}, "n_unseen=99"),
      ({"unseen": "random", "vectors": True}, "n_unseen=250: 30 genes"),
      ({"unseen": "top", "n_unseen": 3, "vectors": True}, "unseen='top' is not one of"),

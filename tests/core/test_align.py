@@ -124,7 +124,7 @@ def test_features_that_are_lacking_are_taken_for_what_is_said(steps, sparse, mis
                                   model.transform(quiet(model.complete, few, missing)))  # fmt: skip
     assert quiet(model.attribute, few, missing=missing).shape == (60, len(model.attribute(bags).T))
     assert quiet(model.samples, few, missing=missing).uns["bag_mean"]["missing"]
-    with pytest.raises(InputError, match=r"missing='zero' or 'mean'"):
+    with pytest.raises(InputError, match=r"missing='zero' or missing='mean'"):
         model.predict(few)
 
 

@@ -106,7 +106,7 @@ def test_columns_are_found_by_common_names(tmp_path):
     [
         ("a.docx", r"source 'a\.docx' is none of"),
         ("no.tsv", r"no file no\.tsv"),
-        ([], "sources is empty"),
+        ([], "sources= is empty"),
         ({"A": ["x", "y"]}, "'A' has a list for its text"),
         ({"A": "  "}, "no source has text"),
         ("mygene", "looks genes up one by one"),

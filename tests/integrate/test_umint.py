@@ -370,7 +370,7 @@ def test_what_views_were_taken_for_is_told_and_kept(tmp_path, caplog):
     assert sm.load(tmp_path / "m").modalities_ == model.modalities_
     given = quick(preprocess={"surface": "log1p,scale"}).fit(Bags.from_rows(views, np.arange(40)))
     assert [str(m).split(": ")[1] for m in given.modalities_] == [
-        "as it stands, as preprocess says", "log1p,scale, as preprocess says",
+        "as it stands, as preprocess= says", "log1p,scale, as preprocess= says",
     ]  # fmt: skip
 
 

@@ -424,5 +424,5 @@ def test_kinds_of_views_are_checked_and_kept():
     bags = sm.read(of_types(TYPES), kinds={"rna": "other"})
     assert bags.kinds == {"rna": "other"}
     assert bags[[0, 1]].kinds == {"rna": "other"}
-    with pytest.raises(InputError, match="kinds names 'RNA', which is no view; there are 'rna'"):
+    with pytest.raises(InputError, match="kinds= names 'RNA', which is no view; there are 'rna'"):
         sm.read(of_types(TYPES), kinds={"RNA": "rna"})

@@ -731,7 +731,7 @@ def test_tags_of_samples_are_no_modality(tmp_path, ending):
 def test_several_types_in_one_modality_are_said():
     rna, prot = parts()
     rna.var["feature_types"] = ["Gene Expression"] * 10 + ["Antibody Capture"] * 2
-    with pytest.warns(UserWarning, match="'rna' holds .* in x: 'rna/X/Gene Expression'"):
+    with pytest.warns(UserWarning, match="'rna' holds .* say x='rna/X/Gene Expression'"):
         sm.read(joined(rna, prot))
     assert sm.read(joined(rna, prot), x="rna/X/Gene Expression").shape[1] == 10
 
@@ -739,5 +739,5 @@ def test_several_types_in_one_modality_are_said():
 @pytest.mark.parametrize("cells", [None, "union", "intersection"])
 def test_an_empty_modality_is_named(cells):
     rna, prot = parts()
-    with pytest.raises(InputError, match="'prot' of the MuData has no cells: name others in x"):
+    with pytest.raises(InputError, match="'prot' of the MuData has no cells: name others in x="):
         sm.read(joined(rna, prot[:0].copy()), cells=cells)

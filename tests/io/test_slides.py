@@ -170,7 +170,7 @@ def test_one_slide_needs_no_name(cohort):
 def test_off_the_edge(cohort):
     table, images, pictures = cohort
     table.obs.loc["B_3", ["x_px", "y_px"]] = [305, 100]
-    with pytest.raises(InputError, match=r"1 of 9 tiles leave slide 'B' \(first: B_3 at x=305"):
+    with pytest.raises(InputError, match=r"1 of 9 tiles leave slide 'B' \(first: B_3 at \(305"):
         read(table, images=images, slide="slide")
     with pytest.warns(UserWarning, match="slide 'B': 1 of 9 tiles leave the picture"):
         bags = sm.read_slides(table, images=images, slide="slide", tile_px=SIDE, edge="drop")
@@ -293,7 +293,7 @@ def test_bad_tables(cohort):
         ("C_1", "um_per_px"), 3.0))  # fmt: skip
     wrong("'um'", um_per_px="um")
     wrong("um_per_px=-1 of slide", um_per_px=-1)
-    wrong("tile_um .* or tile_px", tile_um=5)
+    wrong("tile_um= .* or tile_px=", tile_um=5)
     wrong("tile_px=0 must be over 0", tile_px=0)
     wrong("size=-1 must be over 0", size=-1)
     wrong("tiles='hexagons'", tiles="hexagons")
@@ -310,7 +310,8 @@ def test_repeated_genes_get_names(cohort):
     bags = read(table, images=images, slide="slide")
     assert bags.features["counts"] == ("V", "W", "V-2", "V-1", "V-3")
     assert len(bags.notes) == 1
-    assert "names 2 genes again; they are called V-2, V-3" in bags.notes[0]
+    assert "are of several features (V)" in bags.notes[0]
+    assert "by their order, as 'V', 'V-2', ..." in bags.notes[0]
 
 
 def test_implausible_spacing(cohort):
@@ -318,7 +319,7 @@ def test_implausible_spacing(cohort):
     with pytest.warns(UserWarning, match=r"at 10 µm per pixel its spots are 500 µm apart"):
         bags = sm.read_slides(table, images=images, slide="slide", tile_px=SIDE, um_per_px=10)
     assert len(bags.notes) == 3
-    assert "is um_per_px right" in bags.notes[0]
+    assert "is um_per_px= right" in bags.notes[0]
     bags = read(table, images=images, slide="slide", pitch_um=200)  # it is 100
     assert len(bags.notes) == 3
     assert "expected 200 µm" in bags.notes[0]
@@ -509,7 +510,7 @@ def test_visium_hd_says_its_pixels(tmp_path):
     file.write_text(json.dumps(hd))
     bags = read(tmp_path / "s")
     assert bags.bag["um_per_px"].iloc[0] == pytest.approx(0.16)  # of the picture at 1:4
-    assert not any("apart" in n for n in bags.notes)  # 50 px of it are 8 µm
+    assert not any("µm apart" in n for n in bags.notes)  # 50 px of it are 8 µm
     file.write_text(json.dumps(hd | {"microns_per_pixel": 0.5}))
     assert any("its spots are 100 µm apart, expected 8 µm" in n for n in read(tmp_path / "s").notes)
     del hd["microns_per_pixel"]
@@ -821,6 +822,18 @@ def test_legacy(tmp_path):
         np.testing.assert_array_equal(bags.x["counts"][[i]].toarray()[0], want)
 
 
+def test_genes_of_one_name_of_the_first_arrays(tmp_path):
+    counts = legacy(tmp_path / "st", "A1")
+    names = [counts.columns[0]] * 2 + list(counts.columns[2:])
+    counts.set_axis(names, axis=1).to_csv(tmp_path / "st" / "A1.tsv", sep="\t")
+    pictures = {"A1": tmp_path / "st" / "A1.png"}
+    save(pictures["A1"], draw(0))
+    with pytest.warns(UserWarning, match=f"several features .{names[0]}.: they are told apart"):
+        bags = sm.read_slides(tmp_path / "st", images=pictures, um_per_px=1, tile_px=SIDE,
+                              edge="drop")  # fmt: skip
+    assert bags.features["counts"][:2] == (names[0], f"{names[0]}-1")
+
+
 def test_legacy_that_does_not_fit(tmp_path):
     folder, images = tmp_path / "st", tmp_path / "im"
     counts = legacy(folder, "A1")
@@ -1005,6 +1018,18 @@ def test_read_tiles(competition):
     assert again.features["counts"] == ("GA", "GB", "GC")
 
 
+@pytest.mark.parametrize("file", [False, True])  # pandas calls the second GA "GA.1"
+def test_genes_of_one_name_of_ready_tiles(competition, file):
+    folder, _, _ = competition
+    table = pd.read_csv(folder / "train.csv").rename(columns={"GB": "GA"})
+    table.to_csv(folder / "twice.csv", index=False)
+    given = folder / "twice.csv" if file else table
+    with pytest.warns(UserWarning, match=r"1 names in .* are of several features \(GA\)"):
+        bags = sm.read_tiles(folder, given, slide="slide_name")
+    assert bags.features["counts"] == ("GA", "GA-1", "GC")
+    assert len(bags.notes) == 1
+
+
 def test_ready_tiles_that_do_not_fit(competition):
     folder, _, _ = competition
     table = pd.read_csv(folder / "train.csv")
@@ -1023,8 +1048,7 @@ def test_ready_tiles_that_do_not_fit(competition):
     wrong("no number for gene 'GB' of tile 'T2'", table.assign(GB=[1, 2, np.nan, 4]))
     wrong("the table has no rows", table[:0])
     wrong(r"no file .*gone\.csv", folder / "gone.csv")
-    twice = sm.read_tiles(folder, table.rename(columns={"GB": "GA"}), slide="slide_name")
-    assert twice.features["counts"] == ("GA", "GA-1", "GC")
+    wrong("the table has several columns 'slide_name'", table.rename(columns={"GA": "slide_name"}))
     path = folder / "train" / "1.png"
     path.write_bytes(path.read_bytes()[:900])
     bags = sm.read_tiles(folder, table, slide="slide_name")

@@ -64,7 +64,7 @@ def test_kinds_win_over_names(kind, steps):
     for name in ("surface", "blob"):
         found = one(name, counts(), **{name: kind})
         assert (found.kind, found.by, found.steps) == (kind, "kinds", steps)
-        assert "as kinds says; " in str(found)
+        assert "as kinds= says; " in str(found)
         assert not found.doubtful
 
 

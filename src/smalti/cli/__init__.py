@@ -12,7 +12,7 @@ import warnings
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 
 from smalti.cli.cite import cite
 from smalti.cli.compare import compare
@@ -23,8 +23,8 @@ from smalti.cli.fit import fit
 from smalti.cli.genes import app as genes
 from smalti.cli.integrate import integrate
 from smalti.cli.methods import methods
-from smalti.cli.options import in_options
 from smalti.cli.predict import predict
+from smalti.cli.words import Verb, tell
 from smalti.errors import InputError
 
 
@@ -39,27 +39,11 @@ class _Group(TyperGroup):
                 raise typer.Exit(2) from error
 
 
-class _Verb(TyperCommand):
-    """A verb whose errors name its options, not the arguments of the functions below it."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except InputError as error:
-            raise InputError(in_options(str(error), self.params)) from error
-
-
-_told: set[str] = set()
-
-
 def _note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     """A warning as one line for people; those between libraries are not for them."""
     if issubclass(category, (DeprecationWarning, PendingDeprecationWarning, FutureWarning)):
         return
-    text = " ".join(str(message).split())
-    if text not in _told:  # one warning per fold and method is one too many
-        _told.add(text)
-        typer.secho(f"note: {text}", fg="yellow", err=True)
+    tell(str(message))
 
 
 app = typer.Typer(
@@ -70,7 +54,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for _verb in (demo, methods, cite, fit, predict, integrate, compare, doctor):
-    app.command(cls=_Verb)(_verb)
+    app.command(cls=Verb)(_verb)
 app.add_typer(expression, name="expression")
 app.add_typer(genes, name="genes")
 

@@ -7,17 +7,20 @@ from typing import Annotated
 
 import typer
 
+from smalti.cli import options
+
 
 def cite(
     what: Annotated[
         list[str],
         typer.Argument(metavar="NAME...", help="Methods (see smalti methods), or model folders."),
     ],
+    allow: options.Allow = None,
 ) -> None:
     """Print what to cite for methods or models, as BibTeX."""
     from smalti.core.citation import citation
     from smalti.core.load import load
 
     # a folder of that name is a model only if it holds one
-    models = [load(w) if (Path(w) / "model.json").exists() else w for w in what]
+    models = [load(w, allow=allow) if (Path(w) / "model.json").exists() else w for w in what]
     typer.echo(citation(*models), nl=False)

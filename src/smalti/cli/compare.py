@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from smalti.cli import options
+from smalti.cli.data import open_bags
 from smalti.cli.integrate import compare_integrations
 from smalti.errors import InputError
+
+if TYPE_CHECKING:
+    from smalti.bags import Bags
 
 
 def compare(
@@ -26,26 +30,75 @@ def compare(
     label: options.Label = None,
     donor: options.Donor = None,
     x: options.X = None,
+    cells: options.Cells = None,
+    kinds: options.Kinds = None,
     labels: options.Labels = None,
+    id: options.Id = None,
+    key: options.Key = None,
     kind: options.Kind = None,
     positive: options.Positive = None,
     order: options.Order = None,
     cell_type: options.CellType = None,
     covariates: options.Covariates = None,
     preprocess: options.Preprocess = None,
-    folds: Annotated[int, typer.Option(min=2, help="Parts of the donors.")] = 5,
-    repeats: Annotated[int, typer.Option(min=1, help="Times that donors are dealt anew.")] = 1,
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Parts of the donors: 5.", rich_help_panel=options.FITS),
+    ] = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Times that donors are dealt anew: 1.", rich_help_panel=options.FITS
+        ),
+    ] = None,
+    splits: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your own folds instead, a .csv with columns bag (or donor), fold and perhaps "
+            "repeat: the fold that tests it.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = None,
     integrate: Annotated[
         bool, typer.Option("--integrate", help="Compare integrations of modalities instead.")
     ] = False,
-    cells: options.Cells = None,
-    kinds: options.Kinds = None,
     batch: Annotated[
-        str | None, typer.Option(help="With --integrate: column of batches, to score their mixing.")
+        str | None,
+        typer.Option(
+            help="Column of batches, to score their mixing.", rich_help_panel=options.INTEGRATE
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="With --integrate: fits of each method.")] = 10,
+    n_clusters: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Clusters; as many as labels where left out.",
+            rich_help_panel=options.INTEGRATE,
+        ),
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Algorithms with commas: kmeans, ward, leiden; all that can run.",
+            rich_help_panel=options.INTEGRATE,
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Fits of each method: 10.", rich_help_panel=options.INTEGRATE),
+    ] = None,
+    leave_out: Annotated[
+        str | None,
+        typer.Option(
+            help="Labels that are no group, with commas: unknown,Unknown,doublet.",
+            rich_help_panel=options.INTEGRATE,
+        ),
+    ] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder that keeps finished fits, to go on from.")
+        Path | None,
+        typer.Option(
+            help="Folder that keeps finished fits, to go on from.", rich_help_panel=options.FITS
+        ),
     ] = None,
     jobs: options.Jobs = None,
     epochs: options.Epochs = None,
@@ -56,26 +109,21 @@ def compare(
 
     With --integrate: embeddings of cells of several modalities, scored by the groups in --label.
     """
-    from smalti.cli.data import open_bags
-    from smalti.cli.table import show
-    from smalti.comparison.phenotype import compare as run
-
+    given = {name: value for name, value in locals().items() if value is not None}
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     if integrate:
-        idle = {"--cell-type": cell_type, "--covariate": covariates, "--labels": labels,
-                "--kind": kind, "--positive": positive, "--order": order}  # fmt: skip
-        given = [name for name, value in idle.items() if value]
-        if given:
-            raise InputError(f"--integrate does not use {', '.join(given)}: leave it out.")
+        _refuse(given, _OF_BAGS, "--integrate does not use {}: leave it out.")
         compare_integrations(
-            data, out, "umint:fast" if methods is None else methods, label=label, batch=batch,
-            x=x, cells=cells, kinds=kinds, sample=sample, donor=donor,
-            seeds=range(seed, seed + seeds), preprocess=preprocess, settings=settings,
-            cache=cache, n_jobs=jobs,
+            data, out, "umint:fast" if methods is None else methods, label=label, x=x, cells=cells,
+            kinds=kinds, sample=sample, donor=donor, preprocess=preprocess, settings=settings,
+            batch=batch, n_clusters=n_clusters, by=options.listed(by),
+            seeds=range(seed, seed + (10 if seeds is None else seeds)), cache=cache, n_jobs=jobs,
+            **({} if leave_out is None else {"leave_out": options.listed(leave_out)}),
         )  # fmt: skip
         return
-    if kinds:
-        raise InputError("--kinds is for --integrate: leave it out.")
+    _refuse(given, _OF_CELLS, "{} is for --integrate: leave it out.")
+    if splits is not None:
+        _refuse(given, ("folds", "repeats"), "--splits says all folds: leave {} out.")
     if covariates:
         settings["covariates"] = tuple(covariates)
     chosen = options.make_methods(
@@ -83,7 +131,28 @@ def compare(
     )
     bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
                      positive=positive, order=order, cell_type=cell_type, covariates=covariates,
-                     cells=cells)  # fmt: skip
+                     cells=cells, kinds=kinds, id=id, key=key)  # fmt: skip
+    _run(chosen, bags, data, out, folds=folds or 5, repeats=repeats or 1, seed=seed, splits=splits,
+         preprocess=preprocess, n_jobs=jobs, cache=cache)  # fmt: skip
+
+
+_OF_BAGS = ("labels", "id", "key", "kind", "positive", "order", "cell_type", "covariates", "folds",
+            "repeats", "splits")  # fmt: skip
+_OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
+
+
+def _refuse(given: dict[str, Any], idle: tuple[str, ...], words: str) -> None:
+    """Refuse options that would change nothing."""
+    found = [f"{name}=" for name in idle if given.get(name)]
+    if found:
+        raise InputError(words.format(", ".join(found)))
+
+
+def _run(chosen: list[Any], bags: Bags, data: Path, out: Path, **more: Any) -> None:
+    """The comparison, its tables and its report."""
+    from smalti.cli.table import show
+    from smalti.comparison.phenotype import compare as run
+
     if bags.donor is None:
         raise InputError(
             "samples of one donor on both sides of a split leak: name the column of donors, "
@@ -93,9 +162,9 @@ def compare(
         raise InputError("nothing to predict: name the column, --label NAME.")
     options.may_replace(out, "split.json")
     typer.echo(repr(bags))
-    result = run(chosen, bags, folds=folds, repeats=repeats, seed=seed, preprocess=preprocess,
-                 n_jobs=jobs, cache=cache)  # fmt: skip
+    result = run(chosen, bags, **more)
     result.write(out)
-    result.report(out / "report.html", title=f"{bags.target} from {data.name}")
+    target = bags.target if isinstance(bags.target, str) else ", ".join(bags.target)
+    result.report(out / "report.html", title=f"{target} from {data.name}")
     show(result)
     typer.echo(f"report: {out / 'report.html'}")

@@ -5,81 +5,87 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smalti.cli.options import kinds_of, listed, views_of
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
     from smalti.bags import Bags
 
 
-def open_bags(
-    path: Path,
-    *,
-    sample: str | None = None,
-    label: str | None = None,
-    donor: str | None = None,
-    x: Any = None,
-    labels: Path | None = None,
-    kind: str | None = None,
-    positive: str | None = None,
-    order: str | None = None,
-    cell_type: str | None = None,
-    covariates: list[str] | None = None,
-    cells: str | None = None,
-) -> Bags:
+TABLES = (".h5ad", ".h5mu", ".zarr")
+_OF_TABLES = ("sample", "x", "cell_type", "covariates", "cells", "kinds")
+_OF_FOLDERS = ("sample", "labels", "id", "key")
+
+
+def open_bags(path: Path, **asked: Any) -> Bags:
     """Read bags from AnnData or MuData on disk, a folder of feature files, or an .npz.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    asked
+        The options of a verb that are about reading, as :mod:`smalti.cli.options` has them.
 
     Raises
     ------
     InputError
-        If the file is not there, is of another kind, or lacks what was named.
+        If the file is not there, is of another kind, lacks what was named, or has no use for it.
     """
-    from smalti.cli.options import order_of, views_of
-
-    said: dict[str, Any] = {"kind": kind, "positive": positive, "order": order_of(order)}
     if not path.exists():
         raise InputError(f"no file or folder {path}: check the path.")
-    if path.suffix in (".h5ad", ".h5mu", ".zarr"):
-        from smalti.io.anndata import read
-
-        if sample is None:
-            raise InputError(f"{path.name}: name the column that holds the samples, --sample NAME.")
-        return read(path, sample=sample, label=label, donor=donor, x=views_of(x), **said,
-                    cell_type=cell_type, bag_columns=covariates or (), cells=cells)  # fmt: skip
-    if cell_type is not None:
-        raise InputError(f"--cell-type is a column of .h5ad, .h5mu or .zarr, not of {path.name}.")
+    asked = {name: value for name, value in asked.items() if value}
+    asked |= {name: listed(asked[name]) for name in ("label", "order") if name in asked}
+    if len(asked.get("label", ())) == 1:
+        asked["label"] = asked["label"][0]
+    if path.suffix in TABLES:
+        return _table(path, **_only(asked, _OF_TABLES, path))
     if path.suffix == ".npz":
-        return _npz(path, label, donor, said)
+        return _npz(path, **_only(asked, (), path))
     if path.is_dir():
-        return _folder(path, labels, label, donor, sample, said)
+        return _folder(path, **_only(asked, _OF_FOLDERS, path))
     raise InputError(
         f"{path} is not .h5ad, .h5mu, .zarr, .npz or a folder of .h5 feature files: convert it "
         "first."
     )
 
 
-def _folder(
-    path: Path,
-    labels: Path | None,
-    label: str | None,
-    donor: str | None,
-    sample: str | None,
-    said: dict[str, Any],
-) -> Bags:
+def _only(asked: dict[str, Any], used: tuple[str, ...], path: Path) -> dict[str, Any]:
+    """What was asked, if data of this kind have a use for all of it."""
+    everywhere = ("label", "donor", "kind", "positive", "order")
+    idle = [name for name in asked if name not in (*used, *everywhere)]
+    if idle:
+        raise InputError(f"{path.name} is of a kind that has no use for {idle[0]}=: leave it out.")
+    return asked
+
+
+def _table(path: Path, **asked: Any) -> Bags:
+    from smalti.io.anndata import read
+
+    if "sample" not in asked:
+        raise InputError(f"{path.name}: name the column that holds the samples, --sample NAME.")
+    views, kinds = views_of(asked.pop("x", None)), kinds_of(asked.pop("kinds", None))
+    return read(path, x=views, kinds=kinds or None, bag_columns=asked.pop("covariates", ()),
+                **asked)  # fmt: skip
+
+
+def _folder(path: Path, labels: Path | None = None, **asked: Any) -> Bags:
     import pandas as pd
 
     from smalti.io.features import read_features
 
     table: Any = labels
     if labels is None:
-        if label is not None:
-            raise InputError(f"{path}: give the table that holds {label!r}, --labels TABLE.csv.")
+        if "label" in asked:
+            named = asked["label"]
+            raise InputError(f"{path}: give the table that holds {named!r}, --labels TABLE.csv.")
         table = pd.DataFrame({"slide_id": sorted(p.stem for p in path.glob("*.h5"))})
         if table.empty:
             raise InputError(f"{path} holds no .h5 files: give a folder of feature files.")
-    return read_features(path, table, label=label, donor=donor, sample=sample, **said)
+    return read_features(path, table, **asked)
 
 
-def _npz(path: Path, label: str | None, donor: str | None, said: dict[str, Any]) -> Bags:
+def _npz(path: Path, label: str | None = None, donor: str | None = None, **said: Any) -> Bags:
     import zipfile
 
     import numpy as np

@@ -1,102 +1,63 @@
-"""``smalti expression fit``, ``predict`` and ``compare``."""
+"""``smalti expression fit`` and ``predict``."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import typer
 
-from smalti.cli import options
-from smalti.cli.genes import NUnseen, Sets, Unseen, Vectors, hide, names_of, protocol_of, read_sets
-from smalti.cli.slides import (
-    Counts,
-    Edge,
-    Overlap,
-    PitchUm,
-    Size,
-    TilePx,
-    Tiles,
-    TileUm,
-    TissueMin,
-    UmPerPx,
-    Unlisted,
-    Xy,
-    again,
-    genes_of,
-    open_slides,
-    recipe_of,
+from smalti.cli import options, slide_options
+from smalti.cli.expression_compare import compare
+from smalti.cli.genes import (
+    GENES,
+    NUnseen,
+    Sets,
+    Unseen,
+    Vectors,
+    hide,
+    names_of,
 )
+from smalti.cli.slides import again, check_method, genes_of, open_slides, recipe_of
+from smalti.cli.words import Verb, introduce, tell
 from smalti.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 _ALIKE = 0.9  # correlation with the mean map of all genes: little is left of the gene
 
 app = typer.Typer(no_args_is_help=True, help="Expression of genes from tiles of slides.")
 
-Slides: TypeAlias = Annotated[
-    Path,
-    typer.Argument(
-        help="Slides: .h5ad of spots with pixel positions, Space Ranger folder, SpatialData .zarr, "
-        "or a folder of images; or a table .csv of ready tiles.",
-        show_default=False,
-    ),
-]
-Images: TypeAlias = Annotated[
-    Path | None, typer.Option(help="Folder of the slides' images, named as the slides are.")
-]
-Slide: TypeAlias = Annotated[str | None, typer.Option(help="Column that names the slide.")]
-Encoder: TypeAlias = Annotated[
-    str | None,
-    typer.Option(help="What makes features of tiles: morphology, or a model of timm by name."),
-]
-X: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--x", help="Features that the .h5ad has already, a key of obsm such as X_uni: no images."
-    ),
-]
-Weights: TypeAlias = Annotated[
-    str | None, typer.Option(help="Of the encoder: pretrained, random, or a .safetensors file.")
-]
-Cache: TypeAlias = Annotated[Path | None, typer.Option(help="Folder that keeps features.")]
-Genes: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="Genes to predict: a number (those of most variance in training), names with commas, "
-        "or a text file with one a line. All when left out."
-    ),
-]
 
-
-@app.command()
+@app.command(cls=Verb)
 def fit(
     method: Annotated[str, typer.Argument(help="Such as ridge or mlp:team; see `smalti methods`.")],
-    slides: Slides,
+    slides: slide_options.Slides,
     out: Annotated[Path, typer.Option(help="Folder to save the model in.")],
-    images: Images = None,
-    slide: Slide = None,
+    images: slide_options.Images = None,
+    slide: slide_options.Slide = None,
     donor: options.Donor = None,
-    tile_um: TileUm = None,
-    tile_px: TilePx = None,
-    um_per_px: UmPerPx = None,
-    pitch_um: PitchUm = None,
-    size: Size = None,
-    tiles: Tiles = None,
-    overlap: Overlap = None,
-    tissue_min: TissueMin = None,
-    edge: Edge = None,
-    xy: Xy = None,
-    counts: Counts = None,
-    unlisted: Unlisted = None,
-    x: X = None,
-    encoder: Encoder = "morphology",
-    weights: Weights = None,
-    cache: Cache = None,
-    genes: Genes = None,
+    tile_um: slide_options.TileUm = None,
+    tile_px: slide_options.TilePx = None,
+    um_per_px: slide_options.UmPerPx = None,
+    pitch_um: slide_options.PitchUm = None,
+    size: slide_options.Size = None,
+    tiles: slide_options.Tiles = None,
+    overlap: slide_options.Overlap = None,
+    tissue_min: slide_options.TissueMin = None,
+    edge: slide_options.Edge = None,
+    xy: slide_options.Xy = None,
+    counts: slide_options.Counts = None,
+    unlisted: slide_options.Unlisted = None,
+    columns: slide_options.Columns = None,
+    id: slide_options.Id = None,
+    path: slide_options.File = None,
+    x: slide_options.X = None,
+    encoder: slide_options.Encoder = "morphology",
+    weights: slide_options.Weights = None,
+    flips: slide_options.Flips = None,
+    cache: slide_options.Cache = None,
+    jobs: slide_options.Jobs = None,
+    genes: slide_options.Genes = None,
     vectors: Vectors = None,
     unseen: Unseen = None,
     n_unseen: NUnseen = 250,
@@ -104,12 +65,15 @@ def fit(
     ensemble: Annotated[
         int | None,
         typer.Option(
-            min=2, help="Fits that each leave out a part of the genes: says what to expect."
+            min=2,
+            help="Fits that each leave out a part of the genes: says what to expect.",
+            rich_help_panel=options.FITS,
         ),
     ] = None,
     epochs: options.Epochs = None,
     set_: options.Settings = None,
     seed: options.Seed = 0,
+    checkpoint: options.Checkpoint = None,
 ) -> None:
     """Fit a method on slides with measured expression, and save it."""
     given = dict(locals())
@@ -121,17 +85,19 @@ def fit(
     if vectors is not None:
         settings["vectors"] = str(vectors)
     model = make(method, **settings, seed=seed)
-    _check(model, method)
+    check_method(model, method)
+    if model.images and weights is not None:  # of the network that reads tiles
+        model.set_params(weights=weights)
     if ensemble is not None:
         model = _ensemble(model, ensemble)
     options.may_replace(out, "model.json")
     recipe = recipe_of(given, encoder=None if model.images else encoder, weights=weights, x=x)
-    bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache)
-    typer.echo(repr(bags))
+    bags = open_slides(slides, recipe, given)
+    introduce(bags)
     hidden: tuple[str, ...] = ()
     if unseen is not None:
         model.genes, hidden = hide(model, bags, unseen, n_unseen, sets)
-    model.fit(dataclasses.replace(bags, origin={"tiles": recipe}))
+    model.fit(dataclasses.replace(bags, origin={"tiles": recipe}), checkpoint=checkpoint)
     model.save(out)
     if hidden:
         (out / "unseen.txt").write_text("\n".join(hidden) + "\n", encoding="utf-8")
@@ -139,10 +105,10 @@ def fit(
     typer.echo(f"{len(model.genes_):,} genes, {model.n_parameters_:,} parameters: {out}")
 
 
-@app.command()
+@app.command(cls=Verb)
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder that `smalti expression fit` wrote.")],
-    slides: Slides,
+    slides: slide_options.Slides,
     out: Annotated[
         Path,
         typer.Option(
@@ -150,38 +116,49 @@ def predict(
             "measured; or .zarr: a copy of the SpatialData with a table `predicted`."
         ),
     ],
-    images: Images = None,
-    slide: Slide = None,
+    images: slide_options.Images = None,
+    slide: slide_options.Slide = None,
     donor: options.Donor = None,
-    um_per_px: UmPerPx = None,
-    pitch_um: PitchUm = None,
-    tiles: Tiles = None,
-    overlap: Overlap = None,
-    tissue_min: TissueMin = None,
-    edge: Edge = None,
-    xy: Xy = None,
-    counts: Counts = None,
-    unlisted: Unlisted = None,
-    cache: Cache = None,
+    um_per_px: slide_options.UmPerPx = None,
+    pitch_um: slide_options.PitchUm = None,
+    tiles: slide_options.Tiles = None,
+    overlap: slide_options.Overlap = None,
+    tissue_min: slide_options.TissueMin = None,
+    edge: slide_options.Edge = None,
+    xy: slide_options.Xy = None,
+    counts: slide_options.Counts = None,
+    unlisted: slide_options.Unlisted = None,
+    columns: slide_options.Columns = None,
+    id: slide_options.Id = None,
+    path: slide_options.File = None,
+    cache: slide_options.Cache = None,
+    jobs: slide_options.Jobs = None,
     genes: Annotated[
         str | None,
         typer.Option(
             help="Genes to predict, seen in training or not: names with commas, or a text file "
-            "with one a line. Those of training when left out."
+            "with one a line. Those of training when left out.",
+            rich_help_panel=GENES,
         ),
     ] = None,
     confidence: Annotated[
-        Path | None, typer.Option(help="Table (.csv) of how far to believe each gene.")
+        Path | None,
+        typer.Option(
+            help="Table (.csv) of how far to believe each gene.", rich_help_panel=options.WRITE
+        ),
     ] = None,
     abstain: Annotated[
         float | None,
         typer.Option(
             help="Predict nothing (NaN) for unseen genes of which a model fitted with --ensemble "
-            "expects a lower correlation than this."
+            "expects a lower correlation than this.",
+            rich_help_panel=options.WRITE,
         ),
     ] = None,
     key_added: options.KeyAdded = None,
     overwrite: options.Overwrite = False,
+    missing: options.Missing = None,
+    allow: options.Allow = None,
 ) -> None:
     """Predict the expression of tiles with a saved model."""
     given = dict(locals())
@@ -191,8 +168,8 @@ def predict(
 
     if out.suffix not in (".h5ad", ".zarr") or (out.suffix == ".zarr") > (slides.suffix == ".zarr"):
         raise InputError(f"--out {out.name}: end it in .h5ad (or .zarr, where the slides do).")
-    fitted = load(model)
-    _check(fitted, str(model))
+    fitted = load(model, allow=allow)
+    check_method(fitted, str(model))
     recipe = (fitted.origin_ or {}).get("tiles")
     if recipe is None:
         raise InputError(
@@ -214,13 +191,13 @@ def predict(
         raise InputError("--genes, --confidence and --abstain need --out FILE.h5ad.")
     if out.suffix == ".h5ad" and (key_added or overwrite):
         raise InputError("--key-added and --overwrite need --out COPY.zarr: .h5ad is a new table.")
-    bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache,
-                       model=fitted)  # fmt: skip
-    typer.echo(repr(bags))
+    bags = open_slides(slides, recipe, given, fitted)
+    introduce(bags)
     if out.suffix == ".zarr":
-        fitted.write(slides, bags, out=out, key_added=key_added, overwrite=overwrite)
+        fitted.write(slides, bags, out=out, key_added=key_added, overwrite=overwrite,
+                     missing=missing)  # fmt: skip
         return
-    table = fitted.to_anndata(bags, asked, abstain=abstain)
+    table = fitted.to_anndata(bags, asked, abstain=abstain, missing=missing)
     with atomic_write(out) as temporary:
         table.write_h5ad(temporary)
     if confidence is not None:
@@ -234,22 +211,17 @@ def _tell(table: Any) -> None:
     if "seen" not in table.var or table.var["seen"].all():
         return
     if table.var["seen"].any():
-        typer.secho(
-            f"note: {int(table.var['seen'].sum()):,} of the genes were in training: scores on them "
-            "say nothing of unseen genes.", fg="yellow", err=True,
-        )  # fmt: skip
+        tell(f"{int(table.var['seen'].sum()):,} of the genes were in training: scores on them say "
+             "nothing of unseen genes.")  # fmt: skip
     alike = table.var["shared"].abs() > _ALIKE
     if alike.mean() > 0.5:
-        typer.secho(
-            f"note: the maps of {int(alike.sum()):,} of {table.n_vars:,} genes are nearly what all "
-            f"genes of training share (correlation over {_ALIKE}): they say little of the gene.",
-            fg="yellow", err=True,
-        )  # fmt: skip
+        tell(
+            f"the maps of {int(alike.sum()):,} of {table.n_vars:,} genes are nearly what all genes "
+            f"of training share (correlation over {_ALIKE}): they say little of the gene."
+        )
     if "abstain" in table.var and table.var["abstain"].any():
-        typer.secho(
-            f"note: {int(table.var['abstain'].sum()):,} genes are not predicted (NaN): too low a "
-            "correlation is to be expected.", fg="yellow", err=True,
-        )  # fmt: skip
+        tell(f"{int(table.var['abstain'].sum()):,} genes are not predicted (NaN): too low a "
+             "correlation is to be expected.")  # fmt: skip
 
 
 def _ensemble(model: Any, parts: int) -> Any:
@@ -263,74 +235,4 @@ def _ensemble(model: Any, parts: int) -> Any:
     return make("gene_ensemble", method=model.set_params(preprocess=None), parts=parts, **settings)
 
 
-@app.command()
-def compare(
-    slides: Slides,
-    out: Annotated[Path, typer.Option(help="Folder for tables and report.html.")],
-    methods: Annotated[
-        str, typer.Option(help="Names with commas; ridge and the controls always run.")
-    ] = "ridge,knn,mlp:team",
-    images: Images = None,
-    slide: Slide = None,
-    donor: options.Donor = None,
-    by: Annotated[
-        str, typer.Option(help="What to leave out in turn: donor, slide, or tile (leaks).")
-    ] = "donor",
-    folds: Annotated[int | None, typer.Option(min=2, help="Parts; each alone when few.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Fits of each method with randomness.")] = 3,
-    tile_um: TileUm = None,
-    tile_px: TilePx = None,
-    um_per_px: UmPerPx = None,
-    pitch_um: PitchUm = None,
-    size: Size = None,
-    tiles: Tiles = None,
-    overlap: Overlap = None,
-    tissue_min: TissueMin = None,
-    edge: Edge = None,
-    xy: Xy = None,
-    counts: Counts = None,
-    unlisted: Unlisted = None,
-    x: X = None,
-    encoder: Encoder = "morphology",
-    weights: Weights = None,
-    cache: Cache = None,
-    jobs: options.Jobs = None,
-    genes: Genes = None,
-    vectors: Vectors = None,
-    unseen: Unseen = None,
-    n_unseen: NUnseen = 250,
-    sets: Sets = None,
-    epochs: options.Epochs = None,
-    set_: options.Settings = None,
-    seed: options.Seed = 0,
-) -> None:
-    """Compare methods on donors (or slides) that they were not fitted on."""
-    given = dict(locals())
-    from smalti.cli.table import show
-    from smalti.comparison.expression import compare_expression
-
-    settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
-    chosen = options.make_methods(methods, settings)
-    for model in chosen:
-        _check(model, model.name)
-    options.may_replace(out, "split.json")
-    recipe = recipe_of(given, encoder=encoder, weights=weights, x=x)
-    bags = open_slides(slides, recipe, images=images, slide=slide, donor=donor, cache=cache)
-    labels = [n.strip() for n in methods.split(",") if n.strip()]
-    result = compare_expression(
-        dict(zip(labels, chosen, strict=True)), bags, by=by, folds=folds,
-        genes=None if genes is None else genes_of(genes), seeds=range(seed, seed + seeds),
-        n_jobs=jobs, cache=cache, unseen=protocol_of(unseen), n_unseen=n_unseen,
-        sets=read_sets(sets), vectors=vectors,
-    )  # fmt: skip
-    result.write(out)
-    result.report(out / "report.html", title=f"Expression from the tiles of {slides.name}")
-    show(result)
-    typer.echo(f"report: {out / 'report.html'}")
-
-
-def _check(method: Any, name: str) -> None:
-    from smalti.expression.base import ExpressionMethod
-
-    if not isinstance(method, ExpressionMethod):
-        raise InputError(f"{name} does not predict expression from tiles; see `smalti methods`.")
+app.command(cls=Verb)(compare)

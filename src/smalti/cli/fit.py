@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smalti.cli import options
+from smalti.cli.words import introduce
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ def fit(
     donor: options.Donor = None,
     x: options.X = None,
     cells: options.Cells = None,
+    kinds: options.Kinds = None,
     labels: options.Labels = None,
+    id: options.Id = None,
+    key: options.Key = None,
     kind: options.Kind = None,
     positive: options.Positive = None,
     order: options.Order = None,
@@ -33,9 +37,7 @@ def fit(
     epochs: options.Epochs = None,
     set_: options.Settings = None,
     seed: options.Seed = 0,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="File to leave and take up the fit at.")
-    ] = None,
+    checkpoint: options.Checkpoint = None,
 ) -> None:
     """Fit a method on all bags of a table, and save the model."""
     from smalti.cli.data import open_bags
@@ -52,12 +54,10 @@ def fit(
     options.may_replace(out, "model.json")
     bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
                      positive=positive, order=order, cell_type=cell_type, covariates=covariates,
-                     cells=cells)  # fmt: skip
+                     cells=cells, kinds=kinds, id=id, key=key)  # fmt: skip
     if bags.target is None:
         raise InputError("nothing to predict: name the column, --label NAME.")
-    typer.echo(repr(bags))
-    for note in bags.notes:
-        typer.secho(f"note: {note}", fg="yellow", err=True)
+    introduce(bags)
     model.fit(bags, checkpoint=checkpoint)
     model.save(out)
     typer.echo(_result(model, out))

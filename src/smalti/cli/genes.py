@@ -7,41 +7,53 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from smalti.cli import options
+from smalti.cli.words import Verb, tell
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
     from smalti.bags import Bags
 
+_MYGENE = "mygene"
 app = typer.Typer(no_args_is_help=True, help="Genes: what is written of them, as vectors.")
 
+GENES = "The genes"
+"""A panel of the help."""
 Vectors: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         help="Vectors of genes, for methods that predict unseen ones: a file that `smalti genes "
-        "vectors` wrote, or .parquet, .csv, .safetensors of others (GenePT, ESM)."
+        "vectors` wrote, or .parquet, .csv, .safetensors of others (GenePT, ESM).",
+        rich_help_panel=GENES,
     ),
 ]
 Unseen: TypeAlias = Annotated[
     str | None,
     typer.Option(
         help="Genes to hide from training: highest (of mean, the easy protocol), random, blocks "
-        "(whole gene sets, the hard one), names with commas, or a text file."
+        "(whole gene sets, the hard one), names with commas, or a text file.",
+        rich_help_panel=GENES,
     ),
 ]
-NUnseen: TypeAlias = Annotated[int, typer.Option(min=1, help="How many genes to hide.")]
+NUnseen: TypeAlias = Annotated[
+    int, typer.Option(min=1, help="How many genes to hide.", rich_help_panel=GENES)
+]
 Sets: TypeAlias = Annotated[
     list[Path] | None,
-    typer.Option(help="Gene sets (.gmt) that --unseen blocks hides as a whole; repeatable."),
+    typer.Option(
+        help="Gene sets (.gmt) that --unseen blocks hides as a whole; repeatable.",
+        rich_help_panel=GENES,
+    ),
 ]
 
 
-@app.command()
+@app.command(cls=Verb)
 def vectors(
     text: Annotated[
         list[Path],
         typer.Option(
-            help="What is written of genes: gene sets (.gmt), or a table with a column of symbols "
-            "and one of text; repeatable."
+            help="What is written of genes: gene sets (.gmt), a table with a column of symbols and "
+            "one of text, or mygene (asks mygene.info); repeatable."
         ),
     ],
     out: Annotated[Path, typer.Option(help="File to write, .safetensors.")],
@@ -54,10 +66,24 @@ def vectors(
     ] = "tfidf",
     width: Annotated[int, typer.Option(min=1, help="Numbers per gene, of tfidf.")] = 256,
     words: Annotated[bool, typer.Option(help="Keep the words of each gene too (for sgn).")] = False,
+    max_tokens: Annotated[
+        int, typer.Option(min=1, help="Of a language model: tokens of a gene, at most.")
+    ] = 512,
+    prompt: Annotated[
+        str, typer.Option(help="Of a language model: what it reads of a gene.")
+    ] = "{name}: {text}",
     genes: Annotated[
         str | None, typer.Option(help="Names with commas or a file; all that have text.")
     ] = None,
+    missing: Annotated[
+        str, typer.Option(help="Genes without text: drop them, with a note, or error.")
+    ] = "drop",
+    ignore_case: Annotated[
+        bool, typer.Option("--ignore-case", help="Take Gapdh for GAPDH, of mouse in human text.")
+    ] = False,
+    species: Annotated[str, typer.Option(help="Of --text mygene.")] = "human",
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps vectors.")] = None,
+    seed: options.Seed = 0,
 ) -> None:
     """Make vectors of genes from what is written about them."""
     from smalti.genes import gene_text, gene_vectors
@@ -65,11 +91,13 @@ def vectors(
     if out.suffix != ".safetensors":
         raise InputError(f"--out {out.name}: end it in .safetensors.")
     names = None if genes is None else names_of(genes, "--genes")
-    read = gene_text(names, sources=list(text), missing="drop")
-    found = gene_vectors(read, encoder, width=width, tokens=words, cache=cache)
+    read = gene_text(names, sources=[_MYGENE if str(t) == _MYGENE else t for t in text],
+                     missing=missing, ignore_case=ignore_case, species=species)  # fmt: skip
+    found = gene_vectors(read, encoder, width=width, tokens=words, max_tokens=max_tokens,
+                         prompt=prompt, cache=cache, seed=seed)  # fmt: skip
     found.save(out)
     for note in found.notes:
-        typer.secho(f"note: {note}", fg="yellow", err=True)
+        tell(note)
     typer.echo(f"{found!r}: {out}")
 
 
@@ -128,5 +156,5 @@ def hide(
     hiding = Hiding(protocol_of(unseen), n, model.vectors, read_sets(sets), model.genes)
     hidden = hiding.fold(bags, model.counts, model.units)
     for note in hiding.notes:
-        typer.secho(f"note: {note}", fg="yellow", err=True)
+        tell(note)
     return hidden.seen, hidden.unseen

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from smalti.cli import options
+from smalti.cli.words import here, introduce
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,22 +46,30 @@ def integrate(
     cells: options.Cells = None,
     kinds: options.Kinds = None,
     layers: Annotated[
-        bool, typer.Option("--layers", help="Write reconstructions too, as layers.")
+        bool,
+        typer.Option(
+            "--layers", help="Write reconstructions too, as layers.", rich_help_panel=options.WRITE
+        ),
     ] = False,
     key_added: options.KeyAdded = None,
     overwrite: options.Overwrite = False,
-    model: Annotated[Path | None, typer.Option(help="Folder to save the model in.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Folder to save the model in.", rich_help_panel=options.WRITE),
+    ] = None,
     preprocess: Annotated[
         str | None,
-        typer.Option(help='Steps of each modality: {"rna": "normalize,log1p", "protein": "clr"}.'),
+        typer.Option(
+            help='Steps of each modality: {"rna": "normalize,log1p", "protein": "clr"}.',
+            rich_help_panel=options.FITS,
+        ),
     ] = None,
     epochs: options.Epochs = None,
     set_: options.Settings = None,
     seed: options.Seed = 0,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="File to leave and take up the fit at.")
-    ] = None,
+    checkpoint: options.Checkpoint = None,
     missing: options.Missing = None,
+    allow: options.Allow = None,
 ) -> None:
     """Embed cells of several modalities, and write the embedding back."""
     from smalti.io.open import holds_mudata
@@ -72,7 +80,7 @@ def integrate(
     fitted = Path(method).is_dir()
     if fitted and (settings or model or checkpoint or kinds):
         raise InputError(f"{method} is fitted already: it takes no settings.")
-    chosen = _model(method) if fitted else _method(method, settings | {"seed": seed})
+    chosen = _model(method, allow) if fitted else _method(method, settings | {"seed": seed})
     if layers and not chosen.reconstructs:
         raise InputError(f"{method} reconstructs nothing: leave --layers out.")
     if out.suffix not in (*_FILES, *_TABLES):
@@ -87,12 +95,12 @@ def integrate(
     if model is not None:
         options.may_replace(model, "model.json", option="--model")
     bags = read_views(data, x, cells, kinds=options.kinds_of(kinds))
-    typer.echo(repr(bags))
+    introduce(bags)
     if not fitted:
         refuse_one(data, bags)
         chosen.fit(bags, checkpoint=checkpoint)
         for one in chosen.modalities_:
-            typer.echo(f"{one}")
+            typer.echo(here(str(one)))
     if model is not None:
         chosen.save(model)
     if out.suffix in _TABLES:
@@ -117,12 +125,12 @@ def _method(name: str, settings: dict[str, Any]) -> Any:
     return chosen
 
 
-def _model(folder: str) -> Any:
+def _model(folder: str, allow: list[str] | None) -> Any:
     """A fitted integration."""
     from smalti.core.load import load
     from smalti.integrate.base import Integration
 
-    chosen = load(folder)
+    chosen = load(folder, allow=allow)
     if not isinstance(chosen, Integration):
         raise InputError(f"{folder} holds {chosen.name}: smalti predict {folder} ...")
     return chosen
@@ -134,19 +142,16 @@ def compare_integrations(
     methods: str,
     *,
     label: str | None,
-    batch: str | None,
     x: str | None,
     cells: str | None,
     kinds: str | None,
     sample: str | None,
     donor: str | None,
-    seeds: Sequence[int],
     preprocess: str | None,
     settings: dict[str, Any],
-    cache: Path | None,
-    n_jobs: int | None,
+    **more: Any,
 ) -> None:
-    """Run ``smalti compare --integrate``.
+    """Run ``smalti compare --integrate``; ``more`` is for ``compare_integration``.
 
     Raises
     ------
@@ -167,9 +172,7 @@ def compare_integrations(
     options.may_replace(out, "split.json")
     bags = read_views(data, x, cells, sample=sample, donor=donor, kinds=options.kinds_of(kinds))
     refuse_one(data, bags)
-    result = compare_integration(
-        chosen, bags, label=label, batch=batch, seeds=seeds, cache=cache, n_jobs=n_jobs
-    )
+    result = compare_integration(chosen, bags, label=label, **more)
     result.write(out)
     result.report(out / "report.html", title=f"Integration of {data.name}")
     show(result)

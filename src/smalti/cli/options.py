@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import json
-import re
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from smalti.errors import InputError
+
+READ, TARGET, WRITE = "What is read", "The target", "What is written"
+FITS, INTEGRATE = "The fits", "With --integrate"
+"""Panels of the help."""
 
 Data: TypeAlias = Annotated[
     Path,
@@ -24,19 +23,29 @@ Data: TypeAlias = Annotated[
     ),
 ]
 Sample: TypeAlias = Annotated[
-    str | None, typer.Option(help="Column that says which bag a row belongs to.")
+    str | None,
+    typer.Option(help="Column that says which bag a row belongs to.", rich_help_panel=READ),
 ]
-Label: TypeAlias = Annotated[str | None, typer.Option(help="Column to predict.")]
+Label: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Column to predict; several with commas: a multi-label target.", rich_help_panel=TARGET
+    ),
+]
 Donor: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Column of donors, who must never part; 'bag' if each bag is its own donor."),
+    typer.Option(
+        help="Column of donors, who must never part; 'bag' if each bag is its own donor.",
+        rich_help_panel=READ,
+    ),
 ]
 X: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--x",
         help="Features: X, a key of obsm such as X_pca, or layers/NAME; of MuData rna or "
-        "rna/X_pca; several views with commas.",
+        "rna/X_pca; several views with commas, or named: rna=X,adt=obsm/ADT.",
+        rich_help_panel=READ,
     ),
 ]
 Kinds: TypeAlias = Annotated[
@@ -45,128 +54,173 @@ Kinds: TypeAlias = Annotated[
         metavar="VIEW=KIND",
         help="What a view holds where its name does not tell: surface=protein; several with "
         "commas. Kinds: rna, protein, atac, cytometry, tags, other.",
+        rich_help_panel=READ,
     ),
 ]
 Cells: TypeAlias = Annotated[
     str | None,
     typer.Option(
         help="Where modalities hold different cells: intersection, or union (some cells then lack "
-        "a modality)."
+        "a modality).",
+        rich_help_panel=READ,
     ),
 ]
 Labels: TypeAlias = Annotated[
     Path | None,
-    typer.Option(help="Table (.csv) with one row per bag, for a folder of feature files."),
+    typer.Option(
+        help="Table (.csv) with one row per bag, for a folder of feature files.",
+        rich_help_panel=READ,
+    ),
+]
+Id: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--id", help="Column of --labels that names the feature file.", rich_help_panel=READ
+    ),
+]
+Key: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--key", help="Dataset of features in each .h5 of a folder.", rich_help_panel=READ
+    ),
 ]
 CellType: TypeAlias = Annotated[
-    str | None, typer.Option(help="Column with the type of each cell; 'cell_type' if there is one.")
+    str | None,
+    typer.Option(
+        help="Column with the type of each cell; 'cell_type' if there is one.", rich_help_panel=READ
+    ),
 ]
 Covariates: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--covariate", help="Column of the patient, such as age; repeatable."),
+    typer.Option(
+        "--covariate", help="Column of the patient, such as age; repeatable.", rich_help_panel=READ
+    ),
 ]
 Preprocess: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Steps fitted in the training donors: normalize,log1p,genes=2000,scale,pca=50."
+        help="Steps fitted in the training donors, such as normalize,log1p,pca=50.",
+        rich_help_panel=FITS,
     ),
 ]
 Kind: TypeAlias = Annotated[
     str | None,
     typer.Option(
         help="Kind of target: binary, multiclass, multilabel, ordinal, binomial, regression. "
-        "Inferred (not binomial)."
+        "Inferred (not binomial).",
+        rich_help_panel=TARGET,
     ),
 ]
 Positive: TypeAlias = Annotated[
     str | None,
     typer.Option(
         help="The positive one of two labels. Where left out: the one that does not mean control "
-        "(healthy, ctrl, no, ...), else the last in sorted order."
+        "(healthy, ctrl, no, ...), else the last in sorted order.",
+        rich_help_panel=TARGET,
     ),
 ]
 Order: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        metavar="A,B,C", help="Labels of an ordinal target with commas, the least one first."
+        metavar="A,B,C",
+        help="Labels of an ordinal target with commas, the least one first.",
+        rich_help_panel=TARGET,
     ),
 ]
 Settings: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Any setting of the method; repeatable."),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any setting of the method; repeatable.",
+        rich_help_panel=FITS,
+    ),
 ]
 Epochs: TypeAlias = Annotated[
-    int | None, typer.Option(min=1, help="Passes over the training bags, at most.")
+    int | None,
+    typer.Option(min=1, help="Passes over the training data, at most.", rich_help_panel=FITS),
 ]
-Seed: TypeAlias = Annotated[int, typer.Option(help="Of everything random.")]
+Seed: TypeAlias = Annotated[int, typer.Option(help="Of everything random.", rich_help_panel=FITS)]
 KeyAdded: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Name to write under in the data; the method's own where left out."),
+    typer.Option(
+        help="Name to write under in the data; the method's own where left out.",
+        rich_help_panel=WRITE,
+    ),
 ]
 Overwrite: TypeAlias = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what another model wrote under that name.")
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace what another model wrote under that name.",
+        rich_help_panel=WRITE,
+    ),
 ]
 Missing: TypeAlias = Annotated[
     str | None,
     typer.Option(
         help="What to take features for that the model reads and the data lack: zero, or mean (of "
-        "training). Where left out they are an error."
+        "training). Where left out they are an error.",
+        rich_help_panel=READ,
     ),
+]
+Allow: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE:CLASS",
+        help="Method of another package that a saved model may import and run; repeatable.",
+        rich_help_panel=READ,
+    ),
+]
+Checkpoint: TypeAlias = Annotated[
+    Path | None, typer.Option(help="File to leave and take up the fit at.", rich_help_panel=FITS)
 ]
 Jobs: TypeAlias = Annotated[
     int | None,
     typer.Option(
-        min=-1, help="Processes; -1: every core. Where left out: as many as make it end sooner."
+        min=-1,
+        help="Processes; -1: every core. Where left out: as many as make it end sooner.",
+        rich_help_panel=FITS,
     ),
 ]
 
 
 def views_of(x: Any) -> Any:
-    """Keys of ``--x``, one or several with commas; what a model has kept stays as it is."""
+    """Keys of ``--x``, one, several with commas, or with names (``rna=X,adt=obsm/ADT``).
+
+    What a model has kept stays as it is.
+    """
     if not isinstance(x, str):
         return x
+    if "=" in x:
+        return pairs_of(x, "--x", "VIEW=KEY")
     keys = [k.strip() for k in x.split(",") if k.strip()]
     return keys[0] if len(keys) == 1 else keys or None
 
 
-def order_of(text: str | None) -> list[str] | None:
-    """Labels of ``--order``."""
+def listed(text: str | None) -> list[str] | None:
+    """Names with commas."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
-def in_options(text: str, params: Sequence[Any]) -> str:
-    """An error in the words of the command line: ``order=['a', 'b']`` is ``--order a,b``.
-
-    ``params`` are those of the verb that was called.
-    """
-    names = {str(p.name): p.opts[0] for p in params if p.opts[0].startswith("--")}
-
-    def say(found: re.Match[str]) -> str:
-        name, value = found.groups()
-        if value in ("", "..."):
-            return f"{names[name]} {value}".rstrip()
-        with contextlib.suppress(ValueError, SyntaxError):  # else a bare word
-            value = ast.literal_eval(value)
-        value = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-        return f"{names[name]} {shlex.quote(value)}"
-
-    value = r"\[[^\]]*\]|'[^']*'|\.\.\.|[\w.]*\w|(?=[\s,;:)]|$)"
-    return re.sub(rf"\b({'|'.join(names)})=({value})", say, text) if names else text
-
-
-def kinds_of(text: str | None) -> dict[str, str]:
-    """Read ``surface=protein,blob=atac``.
+def pairs_of(text: str, option: str, form: str) -> dict[str, str]:
+    """Read ``surface=protein,blob=atac``, of the form VIEW=KIND.
 
     Raises
     ------
     InputError
         If a part has no equals sign.
     """
-    pairs = [part.partition("=") for part in (text or "").split(",") if part.strip()]
-    for view, equals, _ in pairs:
+    pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+    for name, equals, _ in pairs:
         if not equals:
-            raise InputError(f"--kinds {text!r}: {view.strip()!r} is not of the form VIEW=KIND.")
-    return {view.strip(): kind.strip() for view, _, kind in pairs}
+            raise InputError(f"{option} {text!r}: {name.strip()!r} is not of the form {form}.")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def kinds_of(text: str | None) -> dict[str, str]:
+    """What ``--kinds`` says of views."""
+    return pairs_of(text or "", "--kinds", "VIEW=KIND")
 
 
 def settings_of(pairs: list[str] | None) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from smalti.cli import options
+from smalti.cli.data import TABLES, open_bags
+from smalti.cli.words import introduce
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,28 +24,40 @@ def predict(
     data: options.Data,
     out: Annotated[Path, typer.Option(help="Table of predictions (.csv), one row per bag.")],
     sample: options.Sample = None,
+    donor: options.Donor = None,
     x: options.X = None,
+    cells: options.Cells = None,
     labels: options.Labels = None,
+    id: options.Id = None,
+    key: options.Key = None,
+    cell_type: options.CellType = None,
     attribution: Annotated[
         Path | None,
         typer.Option(
-            help="Table (.csv or .parquet), one row per instance: attention and the like."
+            help="Table (.csv or .parquet), one row per instance: attention and the like.",
+            rich_help_panel=options.WRITE,
         ),
     ] = None,
     samples: Annotated[
         Path | None,
-        typer.Option(help="AnnData (.h5ad) with one row per bag: embedding, prediction."),
+        typer.Option(
+            help="AnnData (.h5ad) with one row per bag: embedding, prediction.",
+            rich_help_panel=options.WRITE,
+        ),
     ] = None,
     write: Annotated[
         Path | None,
-        typer.Option(help="Copy of the .h5ad, .h5mu or .zarr, with the attributions in obs."),
+        typer.Option(
+            help="Copy of the .h5ad, .h5mu or .zarr, with the attributions in obs.",
+            rich_help_panel=options.WRITE,
+        ),
     ] = None,
     key_added: options.KeyAdded = None,
     overwrite: options.Overwrite = False,
     missing: options.Missing = None,
+    allow: options.Allow = None,
 ) -> None:
     """Predict bags with a saved model."""
-    from smalti.cli.data import open_bags
     from smalti.core.load import load
     from smalti.system.files import atomic_write
 
@@ -51,19 +65,15 @@ def predict(
         raise InputError(f"--attribution {attribution}: end the name in .csv or .parquet.")
     if samples is not None and samples.suffix != ".h5ad":
         raise InputError(f"--samples {samples}: end the name in .h5ad.")
-    if write is not None and data.suffix not in (".h5ad", ".h5mu", ".zarr"):
+    if write is not None and data.suffix not in TABLES:
         raise InputError(f"--write needs AnnData or MuData to write into, not {data.name}.")
-    fitted = load(model)
+    fitted = load(model, allow=allow)
     if not hasattr(fitted, "predict"):
         raise InputError(f"{model} holds {fitted.name}, an embedding: smalti integrate {model} ...")
-    origin = fitted.origin_ or {}
-    sample, x = sample or origin.get("sample"), x or origin.get("x")
-    known = fitted.columns_
-    cell_type = origin.get("cell_type") if known.group and fitted.group_predicts else None
-    covariates = [c["name"] for c in known.covariates]
-    bags = open_bags(data, sample=sample, x=x, labels=labels, cell_type=cell_type,
-                     covariates=covariates, cells=origin.get("cells"))  # fmt: skip
-    typer.echo(repr(bags))
+    bags = open_bags(data, donor=donor, labels=labels, id=id, key=key, **_as_fitted(
+        fitted, data, sample=sample, x=x, cells=cells, cell_type=cell_type,
+    ))  # fmt: skip
+    introduce(bags)
     read_as = bags
     if missing is not None:
         bags = fitted.complete(bags, missing)  # once for all tables
@@ -81,6 +91,17 @@ def predict(
     if write is not None:
         fitted.write(data, out=write, key_added=key_added, overwrite=overwrite, missing=missing)
         typer.echo(f"annotated copy: {write}")
+
+
+def _as_fitted(fitted: Method, data: Path, **asked: Any) -> dict[str, Any]:
+    """What was asked of tables; where it was not, what the model was fitted with."""
+    if data.suffix not in TABLES:
+        return asked
+    known, columns = dict(fitted.origin_ or {}), fitted.columns_
+    if not (columns.group and fitted.group_predicts):
+        known["cell_type"] = None
+    asked = {name: value or known.get(name) for name, value in asked.items()}
+    return asked | {"covariates": [c["name"] for c in columns.covariates]}
 
 
 def predictions(model: Method, bags: Bags) -> pd.DataFrame:

@@ -2,102 +2,125 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from smalti.cli.genes import names_of
+from smalti.cli.options import listed, pairs_of
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
     from smalti.bags import Bags
 
 
-TileUm: TypeAlias = Annotated[float | None, typer.Option(help="Edge of a tile in µm.")]
-TilePx: TypeAlias = Annotated[float | None, typer.Option(help="Edge of a tile in slide pixels.")]
-UmPerPx: TypeAlias = Annotated[
-    float | None, typer.Option(help="µm per pixel of the images, where nothing says it.")
-]
-PitchUm: TypeAlias = Annotated[
-    float | None, typer.Option(help="µm between neighbouring spots: gives or checks µm per pixel.")
-]
-Size: TypeAlias = Annotated[int | None, typer.Option(help="Pixels of a tile as it is read.")]
-Tiles: TypeAlias = Annotated[
-    str | None, typer.Option(help="Where tiles are: spots, grid or nuclei. Spots where there are.")
-]
-Overlap: TypeAlias = Annotated[
-    float | None, typer.Option(help="Of a grid: share of its edge that tiles have in common.")
-]
-TissueMin: TypeAlias = Annotated[
-    float | None, typer.Option(help="Least share of tissue in a tile: 0.1 of a grid, else 0.")
-]
-Edge: TypeAlias = Annotated[
-    str | None, typer.Option(help="Of tiles that leave the image: error, drop, or pad (white).")
-]
-Xy: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="Pixel positions of the spots: a key of obsm, or two columns of obs with a comma."
-    ),
-]
-Counts: TypeAlias = Annotated[
-    str | None, typer.Option(help="Counts of an .h5ad: X (where left out) or layers/NAME.")
-]
-Unlisted: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        help="Of genes that some slide does not list: drop (where left out), zero or error."
-    ),
-]
 CUT = ("tile_um", "tile_px", "um_per_px", "pitch_um", "size", "tiles", "overlap", "tissue_min",
        "edge", "xy", "counts", "unlisted")  # fmt: skip
 """Options that say how tiles are cut, as :func:`smalti.read_slides` names them."""
+READY = ("columns", "id", "path", "size", "um_per_px")
+"""Options that say how a table of ready tiles is read, as :func:`smalti.read_tiles` names them."""
+ASKED = tuple(dict.fromkeys((*CUT, *READY)))
 
 
 def recipe_of(options: dict[str, Any], **more: Any) -> dict[str, Any]:
     """What a verb was asked about tiles and features, of all its arguments; a model keeps it."""
-    return {name: options[name] for name in CUT} | more
+    return {name: options[name] for name in (*ASKED, "flips")} | more
 
 
 def again(recipe: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """The recipe of a model for other slides: how long their pixels are is theirs to say."""
     kept = {k: v for k, v in recipe.items() if k not in ("um_per_px", "pitch_um")}
-    return kept | {k: options[k] for k in CUT if options.get(k) is not None}
+    return kept | {k: options[k] for k in ASKED if options.get(k) is not None}
 
 
 def open_slides(
-    path: Path, recipe: dict[str, Any], *, images: Path | None, slide: str | None,
-    donor: str | None, cache: Path | None, model: Any = None,
-) -> Bags:  # fmt: skip
+    path: Path, recipe: dict[str, Any], given: dict[str, Any], model: Any = None
+) -> Bags:
     """Slides with their features, as a recipe says; tiles as long as those of a fitted model.
+
+    ``given`` are all arguments of the verb.
 
     Raises
     ------
     InputError
-        If there is no such path.
+        If there is no such path, or it has no use for what was asked.
     """
     from smalti.features import extract
-    from smalti.io.slides import read_slides, read_tiles
 
     if not path.exists():
         raise InputError(f"no file or folder {path}: check the path.")
+    said = [k for k in ASKED if given.get(k) is not None]
+    slide, donor = given["slide"], given["donor"]
+    # models of earlier versions keep fewer of these
+    asked = {k: recipe[k] for k in ASKED if recipe.get(k) is not None}
     if recipe.get("x") is not None:
-        return _with_features(path, str(recipe["x"]), slide, donor, recipe.get("counts") or "X")
-    if path.suffix == ".csv":
-        bags = read_tiles(path.parent, path, slide=slide, donor=donor)
-    else:
-        # models of earlier versions keep fewer of these
-        cut = {k: recipe[k] for k in CUT if recipe.get(k) is not None}
-        if "," in cut.get("xy", ""):
-            cut["xy"] = [column.strip() for column in cut["xy"].split(",")]
-        bags = read_slides(path, images=images, slide=slide, donor=donor, **cut)
+        _refuse(said, ("counts",), f"features of {path.name} are read, and no tiles")
+        return _with_features(path, str(recipe["x"]), slide, donor, asked.get("counts", "X"))
+    bags = _tiles(path, asked, said, given["images"], slide, donor)
     if model is not None:
         bags = model.recut(bags)
     if recipe.get("encoder") is None:
         return bags
-    more: dict[str, Any] = {} if recipe.get("weights") is None else {"weights": recipe["weights"]}
-    return extract(bags, recipe["encoder"], cache=cache, **more)
+    more = {k: recipe[k] for k in ("weights", "flips") if recipe.get(k) is not None}
+    return extract(bags, recipe["encoder"], cache=given["cache"],
+                   n_jobs=given["jobs"] or 1, **more)  # fmt: skip
+
+
+def _tiles(
+    path: Path, asked: dict[str, Any], said: Sequence[str], images: str | None, slide: str | None,
+    donor: str | None,
+) -> Bags:  # fmt: skip
+    """Bags of tiles: ready ones of a table, or cut from slides."""
+    from smalti.io.slides import read_slides, read_tiles
+
+    if "um_per_px" in asked:
+        asked["um_per_px"] = number_of(asked["um_per_px"], "--um-per-px", "SLIDE=NUMBER")
+    if path.suffix == ".csv":
+        _refuse(said, READY, f"the tiles of {path.name} are cut already")
+        ready = {k: asked[k] for k in READY if k in asked}
+        if "columns" in ready:
+            ready["columns"] = listed(ready["columns"])
+        return read_tiles(path.parent, path, slide=slide, donor=donor, **ready)
+    _refuse(said, CUT, f"{path.name} is no table of ready tiles")
+    cut = {k: asked[k] for k in CUT if k in asked}
+    if "," in cut.get("xy", ""):
+        cut["xy"] = listed(cut["xy"])
+    return read_slides(path, images=images_of(images), slide=slide, donor=donor, **cut)
+
+
+def _refuse(said: Sequence[str], used: tuple[str, ...], why: str) -> None:
+    """Refuse options that would change nothing."""
+    idle = [name for name in said if name not in used]
+    if idle:
+        raise InputError(f"{idle[0]}= is not used, for {why}: leave it out.")
+
+
+def images_of(text: str | None) -> Any:
+    """A folder, a file, the name of an element, or ``A1=FILE,B1=FILE``."""
+    if text is None or "=" not in text or Path(text).exists():
+        return text
+    return pairs_of(text, "--images", "SLIDE=FILE")
+
+
+def number_of(text: Any, option: str, form: str) -> Any:
+    """A number, the name of a column, or numbers by slide.
+
+    Raises
+    ------
+    InputError
+        If what stands beside a slide is no number.
+    """
+    if not isinstance(text, str):
+        return text  # of models of earlier versions
+    try:
+        if "=" in text:
+            return {k: float(v) for k, v in pairs_of(text, option, form).items()}
+    except ValueError as error:
+        raise InputError(f"{option} {text!r} is not of the form {form}.") from error
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _with_features(path: Path, x: str, slide: str | None, donor: str | None, counts: str) -> Bags:
@@ -116,3 +139,17 @@ def genes_of(text: str) -> Any:
     if text.isdigit():
         return int(text)
     return names_of(text, "--genes")
+
+
+def check_method(method: Any, name: str) -> None:
+    """Refuse a method of another kind.
+
+    Raises
+    ------
+    InputError
+        If it does not predict expression.
+    """
+    from smalti.expression.base import ExpressionMethod
+
+    if not isinstance(method, ExpressionMethod):
+        raise InputError(f"{name} does not predict expression from tiles; see `smalti methods`.")

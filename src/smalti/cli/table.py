@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smalti.cli.words import here
+
 if TYPE_CHECKING:
     from smalti.scores.table import Scores
 
@@ -57,4 +59,4 @@ def show(comparison: Scores) -> None:
         "[/dim]\n"
     )
     for note in comparison.notes:
-        console.print(f"[yellow]note: {escape(note)}[/yellow]")
+        console.print(f"[yellow]note: {escape(here(note))}[/yellow]")

@@ -1,7 +1,8 @@
 from .expression import ExpressionComparison
 from .integration import IntegrationComparison
+from .own_splits import given_folds
 from .phenotype import Comparison
-from .splits import Split, donor_folds, given_folds, split_digest
+from .splits import Split, donor_folds, split_digest
 from .unseen import unseen_genes
 
 __all__ = [

@@ -98,7 +98,7 @@ def _batches(bags: Bags, name: str) -> np.ndarray:
     if len(set(batches)) < 2:
         raise InputError(
             f"batch {name!r} is {batches[0]!r} for every cell, and of one batch there is no mixing "
-            "to score: name another column, or leave batch out."
+            "to score: name another column, or leave batch= out."
         )
     return batches
 

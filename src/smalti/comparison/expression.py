@@ -21,6 +21,7 @@ from smalti.core.registry import methods
 from smalti.expression.base import ExpressionMethod, as_slides
 from smalti.expression.zero_shot import ZeroShotMethod
 from smalti.genes.sets import GeneSets
+from smalti.scores.expression_metrics import check_nan
 from smalti.system.tables import write_table
 
 Candidate: TypeAlias = str | ExpressionMethod
@@ -192,6 +193,7 @@ def compare_expression(
     >>> {"knn", "ridge", "gene_mean"} <= set(table.folds["method"])  # controls always run
     True
     """
+    check_nan(nan)
     bags = as_slides(slides)
     lineup = line_up(candidates, ExpressionMethod)
     _prepare(lineup, genes, view, unseen is not None, vectors)

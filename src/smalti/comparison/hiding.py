@@ -63,8 +63,9 @@ class Hiding:
     def _vectors(self) -> GeneVectors:
         if self.vectors is None or (isinstance(self.vectors, str) and self.vectors == "random"):
             raise InputError(
-                "unseen= needs vectors= of the genes, from sm.genes.gene_vectors(...) or a file of "
-                "them; the control with random vectors runs by itself."
+                "unseen= needs vectors of the genes, vectors=...: a file of them, or what "
+                "sm.genes.gene_vectors (smalti genes vectors) makes; the control with random "
+                "vectors runs by itself."
             )
         return as_vectors(self.vectors)
 

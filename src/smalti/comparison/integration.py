@@ -173,8 +173,8 @@ def compare_integration(
     bags = as_cells(bags).check()
     if len(bags.x) < 2:
         raise InputError(
-            f"integration needs two views or more; there is {next(iter(bags.x))!r}. Name them all: "
-            "sm.read(data, x={'rna': 'X', 'protein': 'obsm/KEY'})."
+            f"integration needs two views or more; there is {next(iter(bags.x))!r}. Name them all, "
+            "x={'rna': 'X', 'protein': 'obsm/KEY'}."
         )
     question = ask(bags, label=label, batch=batch, n_clusters=n_clusters, by=by,
                    leave_out=leave_out)  # fmt: skip

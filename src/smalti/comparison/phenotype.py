@@ -15,8 +15,9 @@ from sklearn.pipeline import Pipeline
 from smalti.bags import Bags
 from smalti.comparison.cache import Answer
 from smalti.comparison.lineup import Lineup, line_up
+from smalti.comparison.own_splits import given_folds
 from smalti.comparison.race import Arena, race
-from smalti.comparison.splits import Split, donor_folds, given_folds, split_digest
+from smalti.comparison.splits import Split, donor_folds, split_digest
 from smalti.comparison.table import ScoreTable
 from smalti.core.registry import methods
 from smalti.errors import InputError
@@ -100,7 +101,7 @@ def compare(
     folds: int = 5,
     repeats: int = 1,
     seed: int = 0,
-    splits: Sequence[Any] | None = None,
+    splits: Sequence[Any] | pd.DataFrame | str | Path | None = None,
     preprocess: Any = None,
     n_jobs: int | None = None,
     progress: bool | None = None,
@@ -120,7 +121,8 @@ def compare(
     folds, repeats, seed
         Repeated stratified k-fold grouped by donor. Each fit gets its own seed.
     splits
-        Your own pairs of training and test positions instead.
+        Your own instead: pairs of training and test positions; or a table with the columns ``bag``
+        (or ``donor``) and ``fold``, perhaps ``repeat`` (see :func:`smalti.comparison.given_folds`).
     preprocess
         Steps for all methods that have none of their own, fitted on the training donors of each
         fold: "normalize,log1p,genes=2000,scale,pca=50" (see :mod:`smalti.preprocess`).

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -116,66 +115,6 @@ def donor_folds(bags: Bags, *, folds: int = 5, repeats: int = 1, seed: int = 0) 
         parts = k_folds(folds, strata, donors, seed + repeat)
         splits += [Split(repeat, fold, *part) for fold, part in enumerate(parts)]
     return splits
-
-
-def given_folds(bags: Bags, parts: Iterable[Sequence[np.ndarray] | Split]) -> list[Split]:
-    """Check a user's own splits.
-
-    Parameters
-    ----------
-    bags
-        With a donor.
-    parts
-        Pairs of training and test positions, (k,) whole numbers, or (n_bags,) masks.
-
-    Raises
-    ------
-    InputError
-        If a donor is on both sides, a side is empty, or positions are not those of bags.
-    """
-    donors = bags.donors
-    splits: list[Split] = []
-    for i, part in enumerate(parts):
-        if isinstance(part, Split):
-            repeat, fold, sides = part.repeat, part.fold, [part.train, part.test]
-        else:
-            repeat, fold, sides = 0, i, list(part)
-        if len(sides) != 2:
-            raise InputError(f"split {i} has {len(sides)} parts, not (training, test).")
-        if any((s.repeat, s.fold) == (repeat, fold) for s in splits):
-            raise InputError(f"split {i} is a second one for repeat {repeat}, fold {fold}.")
-        split = Split(repeat, fold, *(_positions(side, len(bags), i) for side in sides))
-        if not len(split.train) or not len(split.test):
-            raise InputError(f"split {i} has an empty side.")
-        if len(np.unique(split.test)) < len(split.test):
-            raise InputError(f"split {i} tests a bag twice.")
-        both = np.intersect1d(donors[split.train], donors[split.test])
-        if len(both):
-            bag = bags.bag.index[np.flatnonzero(donors == both[0])[0]]
-            name = bag if bags.donor == "bag" else bags.bag[bags.donor].loc[bag]
-            name = name.item() if isinstance(name, np.generic) else name
-            raise InputError(
-                f"donor {name!r} is on both sides of split {i}: its samples would leak. Split by "
-                "donor."
-            )
-        splits.append(split)
-    if not splits:
-        raise InputError("splits= is empty: give pairs of training and test positions.")
-    return splits
-
-
-def _positions(side: Any, n: int, i: int) -> np.ndarray:
-    """Positions of one side, counted from the start."""
-    side = np.asarray(side)
-    if side.dtype == bool:
-        if side.shape != (n,):
-            raise InputError(f"split {i} is a mask of {len(side)} bags, there are {n}.")
-        return np.flatnonzero(side)
-    if len(side) and (side.ndim != 1 or side.dtype.kind not in "iu"):
-        raise InputError(f"split {i} must be whole positions or a mask, not {side.dtype}.")
-    if len(side) and not (side.min() >= 0 and side.max() < n):
-        raise InputError(f"split {i} has positions outside 0 to {n - 1}: there are {n} bags.")
-    return side
 
 
 def split_digest(splits: Sequence[Split], bags: Bags) -> str:

@@ -89,7 +89,9 @@ def unseen_genes(
 def _blocks(names: tuple[str, ...], n: int, sets: GeneSets | None, seed: int) -> np.ndarray:
     """Positions of the genes of random sets, whole."""
     if sets is None:
-        raise InputError("unseen='blocks' hides whole gene sets: give sets=, from read_gmt(...).")
+        raise InputError(
+            "unseen='blocks' hides whole gene sets: give sets=..., what read_gmt reads."
+        )
     found = match(sets, names, min_size=_BLOCK[0], max_size=_BLOCK[1]).sets
     if not found:
         raise InputError(f"no gene set has {_BLOCK[0]} to {_BLOCK[1]} of the genes to hide.")

@@ -117,7 +117,7 @@ def _places(
     if missing is None or len(absent) == n:
         mend = "Add them, or fit without them" if why is None else "Rename or translate them first"
         or_say = "." if len(absent) == n else \
-            "; or have them taken for something, missing='zero' or 'mean' (--missing)."  # fmt: skip
+            "; or have them taken for something, missing='zero' or missing='mean'."  # fmt: skip
         raise InputError(f"{said}: {some(absent)}{hint}. {mend}{or_say}")
     note = f"{said} ({some(absent)}): they are taken for {_FOR[missing]}."
     warnings.warn(note, UserWarning, stacklevel=4)

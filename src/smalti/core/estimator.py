@@ -273,7 +273,7 @@ class Estimator(BaseEstimator):
                     f"{type(self).__name__} needs every view of every cell: {name!r} was not "
                     f"measured in {int((~there).sum()):,} of {len(there):,}. Read with "
                     "cells='intersection', or choose a method that takes gaps, such as umint (as a "
-                    "step before another method: preprocess=Embed('umint'))."
+                    "step before another method: sm.integrate.Embed('umint'))."
                 )
         return bags
 

@@ -98,8 +98,8 @@ def _lacking(need: dict[str, str], allowed: list[str], file: str) -> str:
     first = f"install {package}" if package else "import it and register it (@sm.register)"
     return (
         f"{file} needs method {need['method']!r}, the class {need['class']} {origin}, and it is "
-        f"not known here{refused}. If you trust it, {first} first, or name it: "
-        f"sm.load(folder, allow={need['class']!r}). What a file names is never imported for that."
+        f"not known here{refused}. If you trust it, {first} first, or name it to sm.load, "
+        f"allow={need['class']!r}. What a file names is never imported for that."
     )
 
 

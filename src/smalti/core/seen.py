@@ -81,8 +81,8 @@ def warn_of_training(model: Any, bags: Bags) -> None:
     _told.add(model)
     # the text names no number, so that Python's own rule says it once for many folds
     warnings.warn(
-        f"{model.name}: {text}a score of these predictions is too good. Split by donor: "
-        "sm.donor_split(bags).", stacklevel=3,
+        f"{model.name}: {text}a score of these predictions is too good. Split by "
+        "donor, as smalti compare and sm.donor_split(bags) do.", stacklevel=3,
     )  # fmt: skip
 
 

@@ -46,8 +46,8 @@ class MLP(NetworkExpression):
         names += [f"{names[0]}_{k}" for k in range(1, 8)]
         if names[1] not in bags.x:
             raise InputError(
-                f"mlp: flips=True needs views {names[1]} .. {names[-1]}: "
-                "sm.features.extract(bags, flips='all') makes them."
+                f"mlp that trains on flips needs views {names[1]} .. {names[-1]} of the turned "
+                "tiles: extract features with flips='all'."
             )
         return names
 

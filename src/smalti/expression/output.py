@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
+from smalti.core.align import said
 from smalti.core.estimator import Estimator
 from smalti.core.identity import model_digest
 from smalti.errors import InputError
@@ -29,15 +30,21 @@ class Predicts(Protocol):
         """How tables call it."""
         ...
 
-    def predict(self, X: Any, genes: Sequence[str] | None = None) -> np.ndarray:
+    def predict(
+        self, X: Any, genes: Sequence[str] | None = None, *, missing: str | None = None
+    ) -> np.ndarray:
         """(n_tiles, n_genes) predictions."""
+        ...
+
+    def complete(self, X: Any, missing: str | None = None) -> Bags:
+        """The bags with the features of training."""
         ...
 
     def measured(self, X: Any, genes: Sequence[str] | None = None) -> np.ndarray:
         """(n_tiles, n_genes) what was measured, in the same units."""
         ...
 
-    def to_anndata(self, X: Any) -> Any:
+    def to_anndata(self, X: Any, *, missing: str | None = None) -> Any:
         """Predictions of all genes as AnnData."""
         ...
 
@@ -52,13 +59,14 @@ class ExpressionOutput(Estimator):
     """What :class:`~smalti.expression.base.ExpressionMethod` does with its predictions."""
 
     def embed(
-        self: Predicts, X: Any, genes: Sequence[str] | None = None, *, key_added: str | None = None
-    ) -> Bags:
+        self: Predicts, X: Any, genes: Sequence[str] | None = None, *,
+        key_added: str | None = None, missing: str | None = None,
+    ) -> Bags:  # fmt: skip
         """The same bags with the predicted expression as first view: input of any method.
 
         Parameters
         ----------
-        X, genes
+        X, genes, missing
             As in :meth:`predict`; the features of the view are the genes.
         key_added
             Name of the view; "X_NAME" of the method where left out.
@@ -76,20 +84,20 @@ class ExpressionOutput(Estimator):
                "among its slides, scores may be too good."  # fmt: skip
         return dataclasses.replace(
             bags,
-            x={key: self.predict(bags, names), **bags.x},
+            x={key: self.predict(bags, names, missing=missing), **bags.x},
             features={**bags.features, key: names}, notes=(*bags.notes, seen), origin=None,
         )  # fmt: skip
 
     def to_anndata(
         self: Predicts, X: Any, genes: Sequence[str] | None = None, *,
-        abstain: float | None = None,
+        abstain: float | None = None, missing: str | None = None,
     ) -> Any:  # fmt: skip
         """Predictions as AnnData, one row per tile.
 
         Parameters
         ----------
-        X, genes
-            As in :meth:`predict`.
+        X, genes, missing
+            As in :meth:`predict`; ``uns`` says which features were missing.
         abstain
             Predict NaN for an unseen gene whose expected correlation is below this; only a
             ``gene_ensemble`` knows what to expect.
@@ -109,19 +117,21 @@ class ExpressionOutput(Estimator):
         """
         from smalti.io.expression import slides_anndata
 
-        bags, names = as_slides(X), self.genes_ if genes is None else named(genes)
+        given, names = as_slides(X), self.genes_ if genes is None else named(genes)
+        bags = given if missing is None else self.complete(given, missing)
         layers, about = {"predicted": self.predict(bags, names)}, self._about(bags, names)
         if abstain is not None:
             if about is None or "expected_pcc" not in about:
                 raise InputError(
                     f"{self.name} does not know which correlation to expect, so cannot abstain: "
-                    "fit a gene_ensemble of it (--ensemble 5), or leave abstain out."
+                    "fit a gene_ensemble of it, or leave abstain= out."
                 )
             about["abstain"] = ~about["seen"] & (about["expected_pcc"] < abstain)
             layers["predicted"][:, about["abstain"]] = np.nan
         if self.counts in bags.x and set(names) <= set(gene_names(bags, self.counts)):
             layers["measured"] = self.measured(bags, names)
-        return slides_anndata(bags, names, layers, {self.name: self.note()}, about)
+        note = self.note() | said(bags, given)
+        return slides_anndata(bags, names, layers, {self.name: note}, about)
 
     def _about(self, bags: Bags, names: tuple[str, ...]) -> pd.DataFrame | None:
         """What is known of how far each gene's prediction can be believed."""
@@ -135,6 +145,7 @@ class ExpressionOutput(Estimator):
         out: str | Path | None = None,
         key_added: str | None = None,
         overwrite: bool = False,
+        missing: str | None = None,
     ) -> None:
         """Write predictions into the user's AnnData or SpatialData.
 
@@ -151,6 +162,8 @@ class ExpressionOutput(Estimator):
             NAME of the layer, of the note in ``uns`` and of SpatialData's table.
         overwrite
             Replace what another model has written under these names; otherwise that is refused.
+        missing
+            What to take features for that the slides lack (see :meth:`complete`); ``uns`` says so.
 
         Raises
         ------
@@ -166,7 +179,7 @@ class ExpressionOutput(Estimator):
         """
         from smalti.io.expression import write_expression
 
-        table = self.to_anndata(X)
+        table = self.to_anndata(X, missing=missing)
         if key_added is not None:
             table.uns = {key_added: table.uns[self.name]}
             for old, new in (("predicted", key_added), ("measured", f"{key_added}_measured")):

@@ -69,8 +69,8 @@ class ZeroShotMethod(ExpressionMethod):
             return None
         if self.vectors is None:
             raise InputError(
-                f"{self.name} predicts genes by vectors of what they mean: give vectors=, from "
-                "sm.genes.gene_vectors(sm.genes.gene_text(sources=[...])) or a file of them; "
+                f"{self.name} predicts genes by vectors of what they mean: give vectors=..., a "
+                "file of them, or what sm.genes.gene_vectors (smalti genes vectors) makes; "
                 "vectors='random' is the control."
             )
         found = as_vectors(self.vectors)

@@ -216,7 +216,7 @@ def checked(table: np.ndarray) -> tuple[str, ...]:
         return ()
     if empty == n:
         raise InputError(
-            f"none of the {n:,} tiles holds a nucleus: look whether um_per_px is right and the "
+            f"none of the {n:,} tiles holds a nucleus: look whether um_per_px= is right and the "
             "tiles are stained with haematoxylin (sm.plot.plot_nuclei), or, with nuclei of your "
             "own, whether x_px and y_px are pixels of these slides."
         )

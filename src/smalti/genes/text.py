@@ -142,7 +142,7 @@ def gene_text(
     asked = None if genes is None else _once(genes)
     listed = [sources] if isinstance(sources, str | Path | Mapping) else list(sources)
     if not listed:
-        raise InputError("sources is empty: give a .gmt file, a table or a mapping.")
+        raise InputError("sources= is empty: give a .gmt file, a table or a mapping.")
     read = [read_source(s, asked, client=client, species=species) for s in listed]
     sentences, others = _join(read)
     if not sentences:

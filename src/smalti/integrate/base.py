@@ -149,9 +149,9 @@ class Integration(Estimator):
         name, view = bags.view()
         raise InputError(
             f"{self.name} integrates two modalities or more, and there is one, {name!r} "
-            f"({view.shape[1]:,} features). Name them all, sm.read(data, x={{'rna': 'X', "
-            "'protein': 'obsm/KEY'}); of one table take steps such as preprocess='pca=50', or "
-            f"BlockPCA(modality={name!r})."
+            f"({view.shape[1]:,} features). Name them all, x={{'rna': 'X', 'protein': "
+            "'obsm/KEY'}; of one table take steps such as preprocess='pca=50', or "
+            f"block_pca with modality={name!r}."
         )
 
     def _takes_one(self) -> bool:

@@ -104,7 +104,8 @@ class BlockPCANet(nn.Module):
         d = sum(self.blocks.sizes)
         if d > _WIDEST:
             raise InputError(
-                f"block_pca of {d:,} features: select fewer first (genes=2000, top=20000)."
+                f"block_pca of {d:,} features: select fewer first, with steps such as 'genes=2000' "
+                "or 'top=20000' in preprocess=..."
             )
         k = min(method.width, d)
         self.register_buffer("axes", torch.zeros(d, k))  # orthonormal

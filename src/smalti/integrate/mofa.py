@@ -75,7 +75,8 @@ class MOFA(Integration):
             raise InputError(
                 f"mofa needs the views as one dense float64 table, here {n:,} cells by {total:,} "
                 f"features or {8e-9 * n * total:.1f} GB, over its limit of {_MOST / 1e9:.0f} GB: "
-                "select fewer features (genes=2000, top=5000), or take fewer cells."
+                "select fewer features, with steps such as 'genes=2000' or 'top=5000' in "
+                "preprocess=..., or take fewer cells."
             )
         if self.width >= n:
             raise InputError(f"mofa: width={self.width} factors need more than {n} cells.")

@@ -12,11 +12,10 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
-from smalti.io.counts import unique_names
+from smalti.io.counts import told_apart, unique_names
 from smalti.io.open import AnyTable, open_table
 from smalti.io.tables import all_nan, rows_at
 from smalti.labels import missing, missing_words
-from smalti.names import namesakes, some
 from smalti.preprocess import cells_per_bag_note, check_kinds
 
 _FITTED = ("pca", "umap", "tsne", "scvi", "harmony", "scanvi", "mofa", "totalvi", "umint", "lsi")
@@ -200,7 +199,7 @@ def _check_labels(
             raise InputError(
                 f"label {label!r} is missing for {len(who)} of {names.nunique()} bags of "
                 f"{table.name} (written {missing_words(obs[label])}; first: {who[0]!r}): drop "
-                "their cells or fill the column in; to read bags without target leave label out."
+                "their cells or fill the column in; to read bags without target leave label= out."
             )
 
 
@@ -243,7 +242,7 @@ def _views(
         values, columns = table.matrix(key)
         if columns is not None:
             features[name] = unique_names(columns)
-            notes += [*_told_apart(name, columns), *_mixed(name, key, table.types(key))]
+            notes += [*told_apart(columns, repr(name)), *_mixed(name, key, table.types(key))]
         rows = int(place[name].max()) + 1
         if values.shape[0] != rows:
             raise InputError(
@@ -279,7 +278,7 @@ def _check_views_of(kinds: Mapping[str, str], keys: Mapping[str, str]) -> None:
     check_kinds(kinds)
     for view in kinds:
         if view not in keys:
-            raise InputError(f"kinds names {view!r}, which is no view; there are {_list(keys)}.")
+            raise InputError(f"kinds= names {view!r}, which is no view; there are {_list(keys)}.")
 
 
 def _mixed(name: str, key: str, types: Mapping[str, int]) -> list[str]:
@@ -289,20 +288,8 @@ def _mixed(name: str, key: str, types: Mapping[str, int]) -> list[str]:
     told = ", ".join(f"{kind} ({n:,})" for kind, n in types.items())
     table = key if "/" in key or key == "X" else f"{key}/X"  # of a modality
     return [
-        f"{name!r} holds features of several types in one table: {told}. To read one type name it "
-        f"in x: '{table}/{next(iter(types))}'."
-    ]
-
-
-def _told_apart(name: str, columns: tuple[str, ...]) -> list[str]:
-    """A note where several features have one name."""
-    twice = namesakes(columns)
-    if not twice:
-        return []
-    return [
-        f"{len(twice)} names in {name!r} are of several features ({some(twice)}): they are told "
-        f"apart by their order, as {twice[0]!r}, '{twice[0]}-1', ... A model takes data where they "
-        "stand in another order for the wrong ones: better give every feature a name of its own."
+        f"{name!r} holds features of several types in one table: {told}. To read one type say "
+        f"x='{table}/{next(iter(types))}'."
     ]
 
 
@@ -316,7 +303,7 @@ def _kept(
     there = np.stack([at >= 0 for at in place.values()])
     for key, cells_of in zip(keys.values(), there, strict=True):
         if len(keys) > 1 and not cells_of.any():
-            raise InputError(f"{key!r} of {table.name} has no cells: name others in x.")
+            raise InputError(f"{key!r} of {table.name} has no cells: name others in x=.")
     some, every = there.any(0), there.all(0)
     odd = np.flatnonzero(some & ~every)
     n = int(some.sum())

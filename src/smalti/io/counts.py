@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from smalti.errors import InputError
+from smalti.names import namesakes, some
 
 
 def checked_counts(
@@ -72,6 +74,28 @@ def unique_names(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(out)
 
 
+def told_apart(names: Sequence[str], where: str) -> list[str]:
+    """A note where several features have one name, and :func:`unique_names` gave them others."""
+    twice = namesakes(names)
+    if not twice:
+        return []
+    unique = unique_names(names)
+    same = [u for name, u in zip(names, unique, strict=True) if name == twice[0]]
+    return [
+        f"{len(twice)} names in {where} are of several features ({some(twice)}): they are told "
+        f"apart by their order, as {same[0]!r}, {same[1]!r}, ... A model takes data where they "
+        "stand in another order for the wrong ones: better give every feature a name of its own."
+    ]
+
+
+def named_as_written(table: pd.DataFrame, file: str | Path, sep: str = ",") -> pd.DataFrame:
+    """A table of a text file with the names that stand there: pandas calls a second V "V.1"."""
+    head = pd.read_csv(file, sep=sep, header=None, nrows=1, dtype=str).iloc[0].tolist()
+    written = head[len(head) - table.shape[1] :]
+    names = [w if isinstance(w, str) else c for w, c in zip(written, table.columns, strict=True)]
+    return table.set_axis(names, axis=1)
+
+
 def stack_counts(
     tables: Sequence[sp.csr_matrix], genes: Sequence[tuple[str, ...]], unlisted: str = "drop"
 ) -> tuple[sp.csr_matrix, tuple[str, ...], str | None]:
@@ -106,24 +130,29 @@ def stack_counts(
         return sp.vstack(tables, format="csr"), genes[0], None
     union = pd.Index(pd.unique(np.concatenate([np.array(g, dtype=object) for g in genes])))
     common = set(genes[0]).intersection(*genes[1:])
-    some = [g for g in union if g not in common]
-    few = ", ".join(map(str, some[:5])) + ", ..." * (len(some) > 5)
+    lacking = [g for g in union if g not in common]
+    few = ", ".join(map(str, lacking[:5])) + ", ..." * (len(lacking) > 5)
     said = (
         f"slides list different genes: {len(common):,} are in all, {len(union):,} in any "
         f"(not in all: {few})"
     )
     if not common and unlisted != "zero":
         raise InputError(f"{said}: do some name symbols, others Ensembl ids? Name them alike.")
-    if some and unlisted == "error":
+    if lacking and unlisted == "error":
         raise InputError(
             f"{said}: keep those of all (unlisted='drop'), or take a gene that a slide does not "
             "list for 0 there (unlisted='zero')."
         )
-    end = (f"{len(some):,} genes that some slide does not list are left out." if unlisted == "drop"
-           else "a gene that a slide does not list counts as 0 there.")  # fmt: skip
+    end = "a gene that a slide does not list counts as 0 there."
+    if unlisted == "drop":
+        end = f"{len(lacking):,} genes that some slide does not list are left out."
     kept = union if unlisted == "zero" else pd.Index([g for g in union if g in common])
     out = [_on(table, names, kept) for table, names in zip(tables, genes, strict=True)]
-    return sp.vstack(out, format="csr"), tuple(map(str, kept)), f"{said}; {end}" if some else None
+    return (
+        sp.vstack(out, format="csr"),
+        tuple(map(str, kept)),
+        f"{said}; {end}" if lacking else None,
+    )
 
 
 def _on(table: sp.csr_matrix, names: Sequence[str], genes: pd.Index) -> sp.csr_matrix:

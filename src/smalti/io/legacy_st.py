@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from smalti.errors import InputError
-from smalti.io.counts import checked_counts
+from smalti.io.counts import checked_counts, named_as_written, told_apart
 from smalti.io.pictures import match_pictures
 from smalti.io.sections import Section
-from smalti.io.spots import renamed, stated
+from smalti.io.spots import stated
 
 _PITCH = 200.0  # µm between the centres of neighbouring spots
 _TABLES = (".tsv", ".tsv.gz", ".csv", ".csv.gz")
@@ -84,7 +84,7 @@ def legacy_sections(
             ) from error
         genes = list(map(str, counts.columns))
         matrix, unique = checked_counts(values, genes, there, str(tables["counts"]))
-        notes += renamed(genes, unique, str(tables["counts"]))
+        notes += told_apart(genes, f"slide {name!r}")
         obs = spots.rename(columns={"x": "array_x", "y": "array_y"})
         out.append(Section(
             name, pictures[name], spots[["pixel_x", "pixel_y"]].to_numpy(float),
@@ -97,7 +97,7 @@ def legacy_sections(
 def _read(file: Path, **kwargs: Any) -> pd.DataFrame:
     separator = "," if ".csv" in file.name else "\t"
     try:
-        return pd.read_csv(file, sep=separator, **kwargs)
+        return named_as_written(pd.read_csv(file, sep=separator, **kwargs), file, separator)
     except (OSError, ValueError, EOFError, zlib.error) as error:
         raise InputError(f"{file} cannot be read ({error}): copy it again.") from error
 

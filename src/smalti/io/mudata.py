@@ -59,7 +59,7 @@ class MuTable:
             return {k: k for k in self.parts}, []
         note = (
             f"{', '.join(map(repr, tags))} of {self.name} is left out: by its name it holds tags "
-            "of samples or guides, no measurement of a cell's state. To read it name it in x."
+            "of samples or guides, no measurement of a cell's state. To read it name it in x=."
         )
         return {k: k for k in self.parts if k not in tags}, [note]
 

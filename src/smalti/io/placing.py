@@ -117,7 +117,7 @@ def _on_picture(
                 "shows a part of them only, say edge='drop'.")  # fmt: skip
         raise InputError(
             f"{int(off.sum())} of {len(obs)} tiles leave slide {slide!r} (first: "
-            f"{obs.index[off][0]} at x={first['x_px']:.0f}, y={first['y_px']:.0f} px, tiles of "
+            f"{obs.index[off][0]} at ({first['x_px']:.0f}, {first['y_px']:.0f}) px, tiles of "
             f"{int(view.side[0])} px; {image.path.name} is {image.width} x {image.height} px): "
             f"{hint}"
         )
@@ -159,7 +159,7 @@ def _scale(section: Section, notes: list[str]) -> float | None:
                  "µm on the first arrays")  # fmt: skip
         notes.append(
             f"slide {section.slide!r}: at {um:.4g} µm per pixel its spots are {found:.4g} µm apart,"
-            f" expected {known}: is um_per_px right, and for this resolution of the picture?"
+            f" expected {known}: is um_per_px= right, and for this resolution of the picture?"
         )
     return um
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
-from smalti.io.counts import unique_names
+from smalti.io.counts import named_as_written, told_apart, unique_names
 from smalti.system.extras import need
 from smalti.tiles.image import resize
 from smalti.tiles.open import open_image
@@ -62,7 +62,7 @@ class FileTiles:
             )
         if self.width not in (None, image.width):
             raise InputError(
-                f"{file} has {image.width} px, others {self.width}: with one um_per_px all tiles "
+                f"{file} has {image.width} px, others {self.width}: with one um_per_px= all tiles "
                 "have as many."
             )
         if not image.whole_bytes:
@@ -135,12 +135,12 @@ def read_tiles(
     Warns
     -----
     UserWarning
-        A range of brightness that the values alone say; it stays in ``notes``.
+        A range of brightness that the values alone say, genes of one name; they stay in ``notes``.
     """
     folder = Path(folder)
     name = "the table" if isinstance(table, pd.DataFrame) else str(table)
     if not isinstance(table, pd.DataFrame):
-        table = read_table(table)
+        table = named_as_written(read_table(table), table)
     if not len(table):
         raise InputError(f"{name} has no rows: a tile is one.")
     labels = [label] if isinstance(label, str) else list(label or ())
@@ -149,6 +149,9 @@ def read_tiles(
     if absent:
         raise InputError(f"{name} has no column {absent[0]!r}; it begins with "
                          f"{', '.join(map(str, table.columns[:5]))}.")  # fmt: skip
+    twice = [c for c in about if list(table.columns).count(c) > 1]
+    if twice:
+        raise InputError(f"{name} has several columns {twice[0]!r}: keep one.")
     ids = table[id].astype(str)
     if ids.duplicated().any():
         raise InputError(f"{name} has tile {ids[ids.duplicated()].iloc[0]!r} twice.")
@@ -164,13 +167,15 @@ def read_tiles(
     notes = []
     if not first.whole_bytes and tiles.range.note:
         notes.append(f"the tiles of {name}: {tiles.range.note}")
-        warnings.warn(notes[0], UserWarning, stacklevel=2)
     values = table.loc[:, [c not in about and not str(c).startswith("Unnamed:")  # a written index
                            for c in table.columns]]  # fmt: skip
     views: dict[str, Any] = {"tile": tiles}
     features = {}
     if values.shape[1]:
         views["counts"], features["counts"] = _values(values, ids, name)
+        notes += told_apart(list(map(str, values.columns)), name)
+    for note in notes:
+        warnings.warn(note, UserWarning, stacklevel=2)
     bag_id = np.full(len(table), "tiles") if slide is None else table[slide].astype(str).to_numpy()
     obs = table[[c for c in about if c not in (id, path)]].set_axis(ids.to_numpy())
     bag = pd.DataFrame(index=pd.Index(pd.unique(pd.Series(bag_id)), name="bag"))

@@ -62,7 +62,7 @@ class Cut:
 
     def __post_init__(self) -> None:
         if self.tile_um is not None and self.tile_px is not None:
-            raise InputError("give tile_um (µm) or tile_px (pixels of the slide), not both.")
+            raise InputError("give tile_um= (µm) or tile_px= (pixels of the slide), not both.")
         if self.tiles not in (None, "spots", "grid", "nuclei"):
             raise InputError(f"tiles={self.tiles!r} is none of 'spots', 'grid', 'nuclei'.")
         for name in ("tile_um", "tile_px", "size"):

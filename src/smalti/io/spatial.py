@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from smalti.errors import InputError
-from smalti.io.counts import checked_counts
+from smalti.io.counts import checked_counts, told_apart
 from smalti.io.sections import Section
-from smalti.io.spots import renamed, stated
+from smalti.io.spots import stated
 from smalti.system.extras import need
 from smalti.tiles.formats import ArrayImage
 
@@ -63,7 +63,7 @@ def spatialdata_sections(
     regions = table.obs[note["region_key"]].astype(str).to_numpy()
     genes = [str(g) for g in table.var_names]
     matrix, unique = checked_counts(table.X, genes, list(table.obs_names), f"table {key!r}")
-    notes += renamed(genes, unique, f"table {key!r}")
+    notes += told_apart(genes, f"table {key!r}")
     out = []
     for region in dict.fromkeys(regions):
         rows = np.flatnonzero(regions == region)

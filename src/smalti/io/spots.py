@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from smalti.errors import InputError
-from smalti.io.counts import checked_counts
+from smalti.io.counts import checked_counts, told_apart
 from smalti.io.pictures import match_pictures
 from smalti.io.sections import Section
 from smalti.io.tables import Table, no_column, rows_at
@@ -49,9 +49,8 @@ def anndata_sections(
     if matrix is not None:
         if genes is None:
             raise InputError(f"{counts!r} of {table.name} has no names of genes: use X or a layer.")
-        matrix, unique = checked_counts(matrix, genes, obs.index, table.name)
-        notes += renamed(genes, unique, table.name)
-        genes = unique
+        notes += told_apart(genes, table.name)
+        matrix, genes = checked_counts(matrix, genes, obs.index, table.name)
     sections = []
     for name in slides:
         rows = np.flatnonzero(names == name)
@@ -86,15 +85,6 @@ def slide_names(table: Table, slide: str | None, images: Any) -> np.ndarray:
             f"{table.obs.index[absent][0]!r}): drop them or fill the column in."
         )
     return table.obs[slide].astype(str).to_numpy(dtype=object)
-
-
-def renamed(genes: Sequence[str], unique: Sequence[str], where: str) -> list[str]:
-    """A note where genes of one name were given others."""
-    new = [u for g, u in zip(genes, unique, strict=True) if g != u]
-    if not new:
-        return []
-    return [f"{where} names {len(new)} genes again; they are called {', '.join(new[:3])}"
-            f"{', ...' if len(new) > 3 else ''}."]  # fmt: skip
 
 
 def _positions(table: Table, xy: str | Sequence[str] | None) -> np.ndarray:

@@ -148,7 +148,7 @@ class Table:
         apart = [f"{t} ({n:,} features)" for t, n in types.items() if t not in _TYPES]
         notes = [
             f"{', '.join(apart)} of {self.name} are left out, for they are no measurement of a "
-            "cell's state: to read them name them in x."
+            "cell's state: to read them name them in x=."
         ] if apart and keys else []  # fmt: skip
         if len(keys) > 1:
             return keys, notes

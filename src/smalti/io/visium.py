@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from smalti.errors import InputError
-from smalti.io.counts import checked_counts
+from smalti.io.counts import checked_counts, told_apart
 from smalti.io.matrix_10x import counts_file, read_counts
 from smalti.io.pictures import opened, picture_files
 from smalti.io.sections import Section
-from smalti.io.spots import renamed, stated
+from smalti.io.spots import stated
 
 _PITCH = 100.0  # µm between the centres of neighbouring Visium spots
 _SPOT = 55.0  # µm across
@@ -69,7 +69,7 @@ def visium_section(
     spots = _measured(path, spots, barcodes, file.name.startswith("raw_"), name, notes)
     rows = pd.Index(barcodes).get_indexer(spots.index)
     counts, unique = checked_counts(matrix[rows], genes, list(spots.index), str(path))
-    notes += renamed(genes, unique, str(path))
+    notes += told_apart(genes, f"slide {name!r}")
     xy = spots[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy(float)
     picture, scale = _picture(path, image, notes, name)
     factors = path / "spatial" / "scalefactors_json.json"

@@ -91,7 +91,7 @@ class PCA(Step):
     def _learn(self, view: View, bags: Bags) -> None:
         count, width = (int(s) for s in view.shape)
         if width > 20_000:
-            raise InputError(f"pca of {width} features: select genes first (genes=2000).")
+            raise InputError(f"pca of {width} features: select genes first, 'genes=2000,pca=50'.")
         total, gram = np.zeros(width), np.zeros((width, width))
         shift = np.asarray(next(pieces(view)).mean(0), dtype=np.float64).reshape(-1)
         for part in pieces(view):

@@ -68,14 +68,14 @@ class Modality:
     def __str__(self) -> str:
         start = f"{self.view} ({self.n_features:,} features): "
         if self.by == "preprocess":
-            return f"{start}{self.steps or 'as it stands'}, as preprocess says"
-        told = {"name": "by its name", "kinds": "as kinds says"}.get(self.by)
+            return f"{start}{self.steps or 'as it stands'}, as preprocess= says"
+        told = {"name": "by its name", "kinds": "as kinds= says"}.get(self.by)
         meant = f"taken for {KINDS[self.kind][0]}, "
         meant += told or f"for its name says nothing: kinds={{{self.view!r}: 'protein'}} tells"
         if self.problem:
             return (
                 f"{start}{meant}; taken as it stands, without {KINDS[self.kind][1]}, as "
-                f"{self.problem}. Give raw counts (corrected ones rounded), or steps in preprocess"
+                f"{self.problem}. Give raw counts (corrected ones rounded), or steps in preprocess="
             )
         if self.kind == "tags":
             meant += ", which tell samples or guides apart and not the states of cells"
@@ -109,7 +109,7 @@ def check_kinds(kinds: Mapping[str, str]) -> None:
     """
     for view, kind in kinds.items():
         if kind not in KINDS:
-            raise InputError(f"kinds: {view!r} is {kind!r}, which is none of {', '.join(KINDS)}.")
+            raise InputError(f"kinds=: {view!r} is {kind!r}, which is none of {', '.join(KINDS)}.")
 
 
 def _modality(bags: Bags, name: str) -> Modality:

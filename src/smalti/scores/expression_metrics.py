@@ -244,9 +244,20 @@ def _mean(x: np.ndarray) -> float:
     return float(nanmean(x))
 
 
-def _fill(each: np.ndarray, nan: Nan) -> np.ndarray:
+def check_nan(nan: str) -> None:
+    """Refuse a word for genes without a correlation that there is not.
+
+    Raises
+    ------
+    InputError
+        If it is none of "drop", "zero" and "minus_one".
+    """
     if nan not in _FILL:
-        raise InputError(f"nan={nan!r} is not one of {tuple(_FILL)}.")
+        raise InputError(f"nan={nan!r} is not one of {', '.join(_FILL)}.")
+
+
+def _fill(each: np.ndarray, nan: Nan) -> np.ndarray:
+    check_nan(nan)
     return np.where(np.isnan(each), _FILL[nan], each)
 
 

@@ -102,7 +102,7 @@ class SlideImage(ABC):
             return self._read(x, y, width, height)
         if not pad:
             raise InputError(
-                f"the region at x={x}, y={y} of {width} x {height} px leaves {self.path.name} "
+                f"the region at ({x}, {y}) px of {width} x {height} px leaves {self.path.name} "
                 f"({self.width} x {self.height} px): mend the coordinates, or say pad=True for "
                 "white."
             )

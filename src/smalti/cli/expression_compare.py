@@ -1,0 +1,107 @@
+"""``smalti expression compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smalti.cli import options, slide_options
+from smalti.cli.genes import NUnseen, Sets, Unseen, Vectors, protocol_of, read_sets
+from smalti.cli.slides import check_method, genes_of, open_slides, recipe_of
+
+
+def compare(
+    slides: slide_options.Slides,
+    out: Annotated[Path, typer.Option(help="Folder for tables and report.html.")],
+    methods: Annotated[
+        str, typer.Option(help="Names with commas; ridge and the controls always run.")
+    ] = "ridge,knn,mlp:team",
+    images: slide_options.Images = None,
+    slide: slide_options.Slide = None,
+    donor: options.Donor = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            help="What to leave out in turn: donor, slide, or tile (leaks).",
+            rich_help_panel=options.FITS,
+        ),
+    ] = "donor",
+    folds: Annotated[
+        int | None,
+        typer.Option(min=2, help="Parts; each alone when few.", rich_help_panel=options.FITS),
+    ] = None,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Fits of each method with randomness.", rich_help_panel=options.FITS
+        ),
+    ] = 3,
+    top: Annotated[
+        int,
+        typer.Option(min=1, help="Genes of the scores of the best.", rich_help_panel=options.FITS),
+    ] = 50,
+    nan: Annotated[
+        str,
+        typer.Option(
+            help="What a gene without a correlation counts: drop (nothing), zero or minus_one.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = "drop",
+    tile_um: slide_options.TileUm = None,
+    tile_px: slide_options.TilePx = None,
+    um_per_px: slide_options.UmPerPx = None,
+    pitch_um: slide_options.PitchUm = None,
+    size: slide_options.Size = None,
+    tiles: slide_options.Tiles = None,
+    overlap: slide_options.Overlap = None,
+    tissue_min: slide_options.TissueMin = None,
+    edge: slide_options.Edge = None,
+    xy: slide_options.Xy = None,
+    counts: slide_options.Counts = None,
+    unlisted: slide_options.Unlisted = None,
+    columns: slide_options.Columns = None,
+    id: slide_options.Id = None,
+    path: slide_options.File = None,
+    x: slide_options.X = None,
+    encoder: slide_options.Encoder = "morphology",
+    weights: slide_options.Weights = None,
+    flips: slide_options.Flips = None,
+    cache: slide_options.Cache = None,
+    jobs: options.Jobs = None,
+    genes: slide_options.Genes = None,
+    vectors: Vectors = None,
+    unseen: Unseen = None,
+    n_unseen: NUnseen = 250,
+    sets: Sets = None,
+    epochs: options.Epochs = None,
+    set_: options.Settings = None,
+    seed: options.Seed = 0,
+) -> None:
+    """Compare methods on donors (or slides) that they were not fitted on."""
+    given = dict(locals())
+    from smalti.cli.table import show
+    from smalti.comparison.expression import compare_expression
+
+    settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
+    chosen = options.make_methods(methods, settings)
+    for model in chosen:
+        check_method(model, model.name)
+        if model.images and weights is not None:  # of a network that reads tiles
+            model.set_params(weights=weights)
+    options.may_replace(out, "split.json")
+    recipe = recipe_of(given, encoder=encoder, weights=weights, x=x)
+    bags = open_slides(slides, recipe, given)
+    typer.echo(repr(bags))
+    labels = [n.strip() for n in methods.split(",") if n.strip()]
+    result = compare_expression(
+        dict(zip(labels, chosen, strict=True)), bags, by=by, folds=folds,
+        genes=None if genes is None else genes_of(genes), seeds=range(seed, seed + seeds),
+        top=top, nan=nan, n_jobs=jobs, cache=cache, unseen=protocol_of(unseen), n_unseen=n_unseen,
+        sets=read_sets(sets), vectors=vectors,
+    )  # fmt: skip
+    result.write(out)
+    result.report(out / "report.html", title=f"Expression from the tiles of {slides.name}")
+    show(result)
+    typer.echo(f"report: {out / 'report.html'}")

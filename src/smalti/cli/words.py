@@ -1,0 +1,151 @@
+"""What is said on the command line, in its words: ``order=['a', 'b']`` is ``--order a,b``.
+
+Errors and notes of the functions below name their arguments. Every verb is a :class:`Verb`, which
+says them as its own options; a setting of a method is ``--set NAME=VALUE``.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperCommand
+
+from smalti.errors import InputError
+
+if TYPE_CHECKING:
+    from smalti.bags import Bags
+
+ALSO = {"n_jobs": "jobs", "group": "cell_type", "bag_columns": "covariates", "target": "label",
+        "y": "label", "sources": "text", "tokens": "words"}  # fmt: skip
+"""Arguments that a verb has under another name, where it has none of the same name."""
+
+_VALUE = (
+    r"\{[^}]*\}|\[[^\]]*\]|\([^)]*\)|'[^']*'|\"[^\"]*\"|\.\.\."
+    r"|-?(?:[\d.]+e[-+]\d+|[\w.]*\w)|(?=[\s,;:)]|\.?(?:\s|$))"
+)
+# not after what makes it a part of something else: a step of preprocess, a path, a quoted text
+_ARGUMENT = re.compile(rf"(?<!--set )(?<![\w,/\\'\"`.{{\[-])([a-z]\w*)=(?!=)({_VALUE})")
+_told: set[str] = set()
+_running: ContextVar[Any] = ContextVar("the verb that runs", default=None)
+
+
+class Verb(TyperCommand):
+    """A verb whose errors name its options, not the arguments of the functions below it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it.
+
+        Raises
+        ------
+        InputError
+            Any of those below, in its own words.
+        """
+        before = _running.set(ctx)
+        _told.clear()
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            raise InputError(here(str(error))) from error
+        finally:
+            _running.reset(before)
+
+
+def tell(note: str) -> None:
+    """Say a note on the error stream, once, in the words of the verb that runs."""
+    text = " ".join(here(note).split())
+    if text not in _told:  # one warning per fold and method is one too many
+        _told.add(text)
+        typer.secho(f"note: {text}", fg="yellow", err=True)
+
+
+def introduce(bags: Bags) -> None:
+    """Say what was read, and what is to be known of it."""
+    typer.echo(repr(bags))
+    for note in bags.notes:
+        tell(note)
+
+
+def here(text: str) -> str:
+    """A text in the words of the verb that runs; paths that the user typed stay as they are."""
+    ctx = _running.get()
+    if ctx is None:
+        return text
+    values = [v for value in ctx.params.values() for v in _listed(value)]
+    typed = [str(v) for v in values if isinstance(v, Path) and "=" in str(v)]
+    return in_options(text, ctx.command.params, typed)
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+def in_options(text: str, params: Sequence[Any], typed: Collection[str] = ()) -> str:
+    """An error in the words of the command line.
+
+    Parameters
+    ----------
+    text
+        Which names arguments, as ``order=['a', 'b']``, ``donor=...`` or ``label=``.
+    params
+        Those of the verb that was called.
+    typed
+        Texts of the user, which are no arguments even if they look so.
+    """
+    options = {str(p.name): p for p in params if p.opts[0].startswith("--")}
+
+    def say(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        option = options.get(name) or options.get(ALSO.get(name, ""))
+        if option is not None:
+            return _said(option, value)
+        if "set_" in options and name in settings():
+            return f"--set {name}={'...' if value in ('', '...') else shlex.quote(_word(value))}"
+        return found.group()
+
+    apart = re.split(f"({'|'.join(map(re.escape, typed))})", text) if typed else [text]
+    out = "".join(p if p in typed else _ARGUMENT.sub(say, p) for p in apart)
+    return re.sub(r"(--[\w-]+)(?:,? (?:or )?\1(?![\w-]))+", r"\1", out)  # (label=, target= or y=)
+
+
+def _said(option: Any, value: str) -> str:
+    """An option with its value: a list with commas, or the option again for each."""
+    name = option.opts[0]
+    if option.is_flag:
+        return (option.secondary_opts or [f"no {name}"])[0] if value == "False" else name
+    if value in ("", "..."):
+        return f"{name} {value}".rstrip()
+    parsed = _parsed(value)
+    if option.multiple and isinstance(parsed, (list, tuple)):
+        return " ".join(f"{name} {shlex.quote(str(v))}" for v in parsed)
+    return f"{name} {shlex.quote(_word(value))}"
+
+
+def _word(value: str) -> str:
+    """A Python literal as one word: ``['a', 'b']`` is ``a,b``, ``{'a': 'b'}`` is ``a=b``."""
+    parsed = _parsed(value)
+    if isinstance(parsed, Mapping):
+        return ",".join(f"{k}={v}" for k, v in parsed.items())
+    return ",".join(map(str, parsed)) if isinstance(parsed, (list, tuple)) else str(parsed)
+
+
+def _parsed(value: str) -> Any:
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):  # a bare word
+        return value
+
+
+def settings() -> set[str]:
+    """Names of the settings of all methods, those of other packages too."""
+    from smalti.core.registry import methods
+
+    rooms = [methods(room).values() for room in ("mil", "integrate", "expression")]
+    return {field.name for classes in rooms for cls in classes for field in fields(cls)}
