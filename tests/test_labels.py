@@ -171,6 +171,17 @@ def test_probabilities_are_of_double_precision(kind):
     assert found.sum() == pytest.approx(1, abs=1e-14)
 
 
+def test_counts_are_named_by_their_columns():
+    y = np.array([[0, 2], [1, 1], [2, 0]])
+    for column, labels, names in [
+        ("snp", y, ("0", "1")), (("a", "b"), y, ("a", "b")), ("snp", y[:, 0], ("snp",)),
+    ]:  # fmt: skip
+        task = Task.infer(labels, column=column, kind="binomial")
+        assert (task.classes, task.trials) == (names, 2)
+    assert Task.infer([0, 1], kind="binomial").trials == 2
+    assert Task.infer([0, 5], kind="binomial").trials == 5
+
+
 def test_classes_of_one_bag_are_found():
     task = Task.infer(["a", "a", "b", "c"])
     assert task.alone(["a", "a", "b", "c"]) == ["b", "c"]
