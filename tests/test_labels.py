@@ -88,7 +88,11 @@ def test_numbers_orders_and_what_is_said_go_before_words(labels, how, classes):
         ([0.5, 1.5, 2], {"positive": 2}, "regression, only a binary target"),
         (np.eye(2), {"positive": 1}, "multilabel, only a binary target"),
         ([0, 1, 2], {"kind": "binomial", "positive": 1}, "binomial, only a binary"),
-        ([0.5, 1.5, 2], {"kind": "regression", "order": [0.5, 1.5, 2]}, "has no order of classes"),
+        (
+            [0.5, 1.5, 2],
+            {"kind": "regression", "order": [0.5, 1.5, 2]},
+            r"regression, which has no order of classes\. Leave it out\.$",
+        ),
         (["a", "b"], {"kind": "binray"}, "kind='binray' is not one of.*mean 'binary'"),
     ],
 )
