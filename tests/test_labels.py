@@ -88,7 +88,11 @@ def test_numbers_orders_and_what_is_said_go_before_words(labels, how, classes):
         ([0.5, 1.5, 2], {"positive": 2}, "regression, only a binary target"),
         (np.eye(2), {"positive": 1}, "multilabel, only a binary target"),
         ([0, 1, 2], {"kind": "binomial", "positive": 1}, "binomial, only a binary"),
-        ([0.5, 1.5, 2], {"kind": "regression", "order": [0.5, 1.5, 2]}, "has no order of classes"),
+        (
+            [0.5, 1.5, 2],
+            {"kind": "regression", "order": [0.5, 1.5, 2]},
+            r"regression, which has no order of classes\. Leave it out\.$",
+        ),
         (["a", "b"], {"kind": "binray"}, "kind='binray' is not one of.*mean 'binary'"),
     ],
 )
@@ -169,6 +173,17 @@ def test_probabilities_are_of_double_precision(kind):
     found = task.probabilities(raw)
     assert found.dtype == np.float64
     assert found.sum() == pytest.approx(1, abs=1e-14)
+
+
+def test_counts_are_named_by_their_columns():
+    y = np.array([[0, 2], [1, 1], [2, 0]])
+    for column, labels, names in [
+        ("snp", y, ("0", "1")), (("a", "b"), y, ("a", "b")), ("snp", y[:, 0], ("snp",)),
+    ]:  # fmt: skip
+        task = Task.infer(labels, column=column, kind="binomial")
+        assert (task.classes, task.trials) == (names, 2)
+    assert Task.infer([0, 1], kind="binomial").trials == 2
+    assert Task.infer([0, 5], kind="binomial").trials == 5
 
 
 def test_classes_of_one_bag_are_found():
