@@ -437,9 +437,7 @@ class NetworkMethod(Method):
     encoder: Encoder = "auto"  # goes by the instances' shape
     widths: tuple[Count, ...] = (256, 128, 64)  # units of the layers of the "mlp" encoder
     dropout: Part = 0.5  # probability, after each layer of the encoder
-    standardize: bool = (
-        True  # features to mean 0, s.d. 1, in training; False: a PCA as it is
-    )
+    standardize: bool = True  # features to mean 0, s.d. 1, by the training bags
     epochs: Count = 100  # passes over the training bags, at most
     lr: Positive = 1e-3  # learning rate
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"  # "sgd": Nesterov's

@@ -53,7 +53,8 @@ def chance_scores(
 
     Examples
     --------
-    >>> import numpy as np, smalti as sm
+    >>> import smalti as sm
+    >>> import numpy as np
     >>> truth, donors = np.array([True, False] * 4), np.arange(8)
     >>> mean = sm.scores.chance_scores("roc_auc", truth, donors, donors // 4, draws=4000)
     >>> [round(float(x), 1) for x in (mean.mean(), mean.min(), mean.max())]
