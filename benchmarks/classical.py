@@ -42,13 +42,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", default="musk1,elephant,fox,birds,mutagenesis1,newsgroups2")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--folds", type=int, default=10)
+    parser.add_argument("--methods", help="with commas; all when left out")
     parser.add_argument("--cache", default="runs/classical")
     args = parser.parse_args()
-    rows = []
+    rows, chosen = [], contenders()
+    if args.methods:
+        chosen = {name: chosen[name] for name in args.methods.split(",")}
     for name in args.sets.split(","):
         bags = sm.datasets.load(name)
         found = sm.compare(
-            contenders(), bags, folds=10, repeats=args.repeats, cache=f"{args.cache}/{name}"
+            chosen, bags, folds=args.folds, repeats=args.repeats, cache=f"{args.cache}/{name}"
         )
         print(f"\n== {name}: {found.about}; digest {found.digest}", flush=True)
         table = found.summary().set_index(["method", "metric"])

@@ -73,6 +73,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--methods", help="with commas; all when left out")
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--jobs", type=int, help="worker processes; 1: none")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     bags, folds, preprocess = read(args.set)
@@ -91,29 +92,43 @@ def main():
             print(f"No settings for {', '.join(absent)} (there are {', '.join(chosen)}): left out.")
         chosen = {k: v for k, v in chosen.items() if k in asked}
     table = sm.compare(chosen, bags, folds=folds, repeats=args.repeats, preprocess=preprocess,
-                       cache=args.cache, progress=False)  # fmt: skip
+                       cache=args.cache, n_jobs=args.jobs, progress=False)  # fmt: skip
     show(table, args.repeats)
 
 
 def show(table, repeats):
-    """Print markdown: mean, s.d. over the folds, s.d. of the repeats' means."""
+    """Print markdown: mean, s.d. over the folds, and the paired difference to the best baseline."""
     print(f"\n{table.about}\n")
     metrics = [m for m in table.metrics if m not in ("brier", "log_loss")][:6]
     summary = table.summary()
-    print(f"| method | {' | '.join(metrics)} | s.d. of repeats ({metrics[0]}) | s a fit |")
-    print("|---" * (len(metrics) + 3) + "|")
+    rival = table.best_baseline()
+    gaps = table.against(rival).set_index("method")
+    heads = ["method", *metrics, f"s.d. of repeats ({metrics[0]})", "s a fit",
+             f"{metrics[0]} less that of `{rival}`, 95 % interval"]  # fmt: skip
+    print(f"| {' | '.join(heads)} |")
+    print("|---" * len(heads) + "|")
     seconds = table.folds.groupby("method")["seconds"].mean()
     for method in summary["method"].drop_duplicates():
         part = summary[summary.method == method].set_index("metric")
         cells = [f"{part.loc[m, 'mean']:.3f} ± {part.loc[m, 'sd_folds']:.3f}" for m in metrics]
         name = f"`{method}`" + (" (baseline)" if method in table.baselines else "")
         spread = f"{part.loc[metrics[0], 'sd_repeats']:.3f}" if repeats > 1 else ""
-        print(f"| {name} | {' | '.join(cells)} | {spread} | {seconds[method]:.1f} |")
-    best = summary.iloc[0]
-    print(f"\nFirst by {metrics[0]}: {best['method']}"
-          f"{', a baseline' if best['baseline'] else ''}.")  # fmt: skip
+        gap = "" if method == rival else in_words(gaps.loc[method])
+        print(f"| {name} | {' | '.join(cells)} | {spread} | {seconds[method]:.1f} | {gap} |")
+    null = table.chance()
+    print(f"\nRandom scores, one a donor, in these folds: {null['metric']} {null['mean']:.3f}, "
+          f"s.d. {null['sd']:.3f}, 5 to 95 %: {null['low']:.3f} to {null['high']:.3f}."
+          )  # fmt: skip
+    print(f"{table.headline()}.")
     for note in table.notes:
         print(f"Note: {note}")
+
+
+def in_words(gap):
+    """A row of ``table.against`` for a cell of a table."""
+    if gap["verdict"] in ("tied", "undefined"):
+        return gap["verdict"]
+    return f"{gap['difference']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f}): {gap['verdict']}"
 
 
 if __name__ == "__main__":

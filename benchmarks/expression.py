@@ -35,10 +35,10 @@ def race(*sides: Callable[[], object], repeats: int) -> list[float]:
     return [statistics.median(own) for own in times]
 
 
-def ridge(n: int, d: int, donors: int, repeats: int) -> None:
+def ridge(n: int, d: int, donors: int, genes: int, repeats: int) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) / d**0.5
-    y = x[:, :20] @ rng.normal(size=(20, GENES)) + 5 * rng.normal(size=(n, GENES))
+    y = x[:, :20] @ rng.normal(size=(min(20, d), genes)) + 5 * rng.normal(size=(n, genes))
     groups = np.arange(n) % donors
     folds = list(LeaveOneGroupOut().split(x, groups=groups))
 
@@ -56,7 +56,7 @@ def ridge(n: int, d: int, donors: int, repeats: int) -> None:
 
     seconds = race(ours, by_donor, by_tile, repeats=repeats)
     print(
-        f"ridge, {n} tiles x {d} features, {GENES} genes, {len(ALPHAS)} penalties, {donors} donors"
+        f"ridge, {n} tiles x {d} features, {genes} genes, {len(ALPHAS)} penalties, {donors} donors"
     )
     print(f"  smalti, leave one donor out        {seconds[0]:8.2f} s   chose {ours()[0]:.3g}")
     peers = {
@@ -67,15 +67,15 @@ def ridge(n: int, d: int, donors: int, repeats: int) -> None:
         print(f"  {name}    {own:8.2f} s   {own / seconds[0]:.1f}x   chose {alpha:.3g}")
 
 
-def head(k: int, repeats: int) -> None:
+def head(k: int, n: int, genes: int, repeats: int) -> None:
     """A trunk that costs something (a small convolutional net) under K heads."""
     from smalti.nn.tile_net import TileNet
 
     torch.manual_seed(0)
-    groups = tuple(int(g) for g in np.random.default_rng(0).integers(k, size=GENES))
+    groups = tuple(int(g) for g in np.random.default_rng(0).integers(k, size=genes))
     trunk, one = TileNet(), GeneHead(160, groups, 128)
     parts = [(TileNet(), GeneHead(160, (0,) * groups.count(g), 128)) for g in range(k)]
-    tiles = torch.rand(64, 3, 112, 112)
+    tiles = torch.rand(n, 3, 112, 112)
 
     def together() -> None:
         one(trunk(tiles))[0].square().mean().backward()
@@ -85,16 +85,23 @@ def head(k: int, repeats: int) -> None:
             own(net(tiles))[0].square().mean().backward()
 
     seconds = race(together, apart, repeats=repeats)
-    print(f"{k} groups of {GENES} genes, 64 tiles of 112 px, forward and backward")
+    print(f"{k} groups of {genes} genes, {n} tiles of 112 px, forward and backward")
     print(f"  one trunk, one block head          {seconds[0]:8.2f} s")
     print(f"  {k} networks                         {seconds[1]:8.2f} s   "
           f"{seconds[1] / seconds[0]:.1f}x")  # fmt: skip
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Ridge against scikit-learn's, and the block head against networks apart."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
-    repeats = parser.parse_args().repeats
-    ridge(3000, 512, 8, repeats)
-    ridge(800, 1024, 5, repeats)
-    head(5, repeats)
+    parser.add_argument("--share", type=float, default=1.0, help="of all sizes; for a trial")
+    args = parser.parse_args()
+    genes, n, width, few = (int(args.share * size) for size in (GENES, 3000, 512, 800))
+    ridge(n, width, 8, genes, args.repeats)
+    ridge(few, 2 * width, 5, genes, args.repeats)
+    head(5, max(2, int(64 * args.share)), genes, args.repeats)
+
+
+if __name__ == "__main__":
+    main()

@@ -20,8 +20,9 @@ def main() -> None:
     parser.add_argument("--slide", default="C3")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
     parser.add_argument("--out", type=Path, default=Path("gene_maps.png"))
+    parser.add_argument("--spots", type=int, help="of a section, the first; for a trial")
     args = parser.parse_args()
-    bags, genes = slides(Path(os.environ["SMALTI_DATA"]), args.cache, 785)
+    bags, genes = slides(Path(os.environ["SMALTI_DATA"]), args.cache, 785, args.spots)
     of_donor = bags.bag["patient"] == bags.bag.loc[args.slide, "patient"]
     train = bags[(of_donor & (bags.bag.index != args.slide)).to_numpy()]
     test = bags[(bags.bag.index == args.slide).nonzero()[0]]

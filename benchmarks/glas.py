@@ -49,14 +49,14 @@ def gland_share(bags: sm.Bags, masks: Path) -> np.ndarray:
 
 
 def attention_in_glands(
-    model: object, bags: sm.Bags, share: np.ndarray, seeds: int
+    model: object, bags: sm.Bags, share: np.ndarray, seeds: int, folds: int
 ) -> pd.DataFrame:
     """One row per seed and test image: gland share of its attention, and of its area."""
     from sklearn.base import clone
 
     rows = []
     for seed in range(seeds):
-        for split in donor_folds(bags, folds=5, seed=seed):
+        for split in donor_folds(bags, folds=folds, seed=seed):
             fitted = clone(model).set_params(seed=seed).fit(bags[split.train])
             test = bags[split.test]
             attention = fitted.attribute(test)["attention"].to_numpy()
@@ -82,11 +82,14 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--net", action="store_true", help="a small net from scratch on the tiles")
+    parser.add_argument("--epochs", type=int, default=10, help="of the small net")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--images", type=int, help="the first so many; for a trial")
     args = parser.parse_args()
     data = Path(os.environ["SMALTI_DATA"])
     if args.net:
-        bags = images(data, overlap=0.0, size=48)
-        settings = {"encoder": "histology", "epochs": 10, "lr": 5e-4, "batch_size": 4}
+        bags = images(data, overlap=0.0, size=48)[: args.images]
+        settings = {"encoder": "histology", "epochs": args.epochs, "lr": 5e-4, "batch_size": 4}
         chosen = {"gated abmil, small net": sm.mil.ABMIL(gated=True, **settings),
                   "max pooling, small net": sm.make("max_pooling", **settings),
                   "mean pooling, small net": sm.make("mean_pooling", **settings)}  # fmt: skip
@@ -94,17 +97,17 @@ def main() -> None:
         tiles["tile"] = tiles["tile"].read(0, bags.n_instances)  # 85 images: 16 MB
         bags = dataclasses.replace(bags, x=tiles)
     else:
-        bags = images(data, overlap=0.5, size=TILE)
+        bags = images(data, overlap=0.5, size=TILE)[: args.images]
         bags = sm.features.extract(bags, cache=args.cache)
         bags = dataclasses.replace(bags, x={"X_morphology": bags.x["X_morphology"]})
         chosen = {"gated abmil": sm.mil.ABMIL(gated=True), "max pooling": "max_pooling",
                   "mean pooling": "mean_pooling", "mi-net": "mi_net", "mifv": "mifv"}  # fmt: skip
-    result = sm.compare(chosen, bags, folds=5, repeats=args.repeats, cache=args.cache)
+    result = sm.compare(chosen, bags, folds=args.folds, repeats=args.repeats, cache=args.cache)
     result.write(args.out)
     print(result)
     gated = next(iter(chosen.values()))
     share = gland_share(bags, data / "glas" / "masks")
-    found = attention_in_glands(gated, bags, share, min(args.repeats, 3))
+    found = attention_in_glands(gated, bags, share, min(args.repeats, 3), args.folds)
     found.to_csv(args.out / "attention.csv", index=False)
     for label, part in [("all", found), *found.groupby("label")]:
         gap = (part["attention"] - part["area"]).groupby(part["patient"]).mean()

@@ -24,7 +24,9 @@ METRICS = ["pcc_slide", "pcc_fold", "pcc_tile", "r2", "mse", "pcc_slide_chosen",
            "pcc_slide_h_optimistic", "gene_correlation_error"]  # fmt: skip
 
 
-def slides(data: Path, cache: Path, genes: int) -> tuple[sm.Bags, tuple[str, ...] | int]:
+def slides(
+    data: Path, cache: Path, genes: int, spots: int | None = None
+) -> tuple[sm.Bags, tuple[str, ...] | int]:
     """The five sections with features, and the genes to predict."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -32,6 +34,7 @@ def slides(data: Path, cache: Path, genes: int) -> tuple[sm.Bags, tuple[str, ...
             data / "her2st" / "her2st_5sections_counts.h5ad", images=data / "her2st" / "images",
             slide="slide", donor="patient", tile_um=112, size=112,
         )  # fmt: skip
+    bags = first(bags, spots)
     bags = sm.features.extract(bags, "resnet50", weights="random", cache=cache)
     bags = sm.features.extract(bags, flips="mean", cache=cache)
     if genes != 785:
@@ -43,6 +46,12 @@ def slides(data: Path, cache: Path, genes: int) -> tuple[sm.Bags, tuple[str, ...
         names = var[var.attrs["_index"]].asstr()[:]
         listed = var["hist2st_hvg"][:].astype(bool)
     return bags, tuple(names[listed])
+
+
+def first(bags: sm.Bags, spots: int | None) -> sm.Bags:
+    """The first tiles of each slide; all where nothing is said."""
+    place = np.arange(bags.n_instances) - bags.offsets[bags.index]
+    return bags if spots is None else bags.keep(place < spots)
 
 
 def methods(group: str, data: Path) -> dict[str, object]:
@@ -122,9 +131,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
     parser.add_argument("--out", type=Path, default=Path("runs"))
+    parser.add_argument("--spots", type=int, help="of a section, the first; for a trial")
     args = parser.parse_args()
     data = Path(os.environ["SMALTI_DATA"])
-    bags, genes = slides(data, args.cache, args.genes)
+    bags, genes = slides(data, args.cache, args.genes, args.spots)
     by = "slide" if args.split == "section" else args.split
     if args.split == "section":
         bags = bags[np.flatnonzero(bags.bag["patient"] == "C")]

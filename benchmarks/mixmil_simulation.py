@@ -70,12 +70,13 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=2000)
     parser.add_argument("--posterior", default="full")
+    parser.add_argument("--bags", type=int, default=1000, help="to train; a fifth as many to test")
     parser.add_argument("--authors", action="store_true")
     args = parser.parse_args()
     rows = {"smalti": [], "mixmil 0.1.2": []}
     for seed in range(args.seeds):
-        bags = mixmil_bags(1200, law_seed=seed, seed=seed)
-        train, test = bags[:1000], bags[1000:]
+        bags = mixmil_bags(args.bags + args.bags // 5, law_seed=seed, seed=seed)
+        train, test = bags[: args.bags], bags[args.bags :]
         start = ours(train, test, seed, epochs=0)[:2]
         end = ours(train, test, seed, epochs=args.epochs, posterior=args.posterior)
         rows["smalti"].append([*start, *end])

@@ -25,10 +25,10 @@ PUBLISHED = {
 }
 
 
-def contenders(seed: int) -> dict[str, sm.Method]:
+def contenders(seed: int, epochs: int) -> dict[str, sm.Method]:
     """The paper's network and step (one bag, Adam 5e-4, decay 1e-4), by our loop."""
     common = dict(
-        epochs=200, lr=5e-4, weight_decay=1e-4, batch_size=1, validation=0.2, patience=10,
+        epochs=epochs, lr=5e-4, weight_decay=1e-4, batch_size=1, validation=0.2, patience=10,
         standardize=False, seed=seed,
     )  # fmt: skip
     mil = sm.mil
@@ -45,15 +45,17 @@ def main() -> None:
     parser.add_argument("--sizes", default="50,100,200,400")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--methods", default="abmil,gated abmil,max_pooling,mi_net")
+    parser.add_argument("--tests", type=int, default=1000, help="test bags")
+    parser.add_argument("--epochs", type=int, default=200, help="at most")
     args = parser.parse_args()
-    test = sm.datasets.mnist_bags(1000, split="test", seed=10_000)
+    test = sm.datasets.mnist_bags(args.tests, split="test", seed=10_000)
     rows = []
     for size in map(int, args.sizes.split(",")):
         for name in args.methods.split(","):
             bag, instance, epochs = [], [], []
             for seed in range(args.seeds):
                 train = sm.datasets.mnist_bags(size, seed=seed)
-                model = contenders(seed)[name].fit(train)
+                model = contenders(seed, args.epochs)[name].fit(train)
                 bag.append(roc_auc_score(test.labels, model.predict_proba(test)[:, 1]))
                 epochs.append(len(model.history_))
                 frame = model.attribute(test)

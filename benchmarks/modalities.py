@@ -51,11 +51,11 @@ GROUPS = {
 }
 
 
-def data(name: str, gaps: float) -> tuple[Bags, str]:
+def data(name: str, gaps: float, cells: int) -> tuple[Bags, str]:
     """Cells, and the column of their labels."""
     if name in ("two", "three"):
         features = (40, 12) if name == "two" else (40, 12, 60)
-        return planted_modalities(2000, features=features, counts=True, effect=8.0,
+        return planted_modalities(cells, features=features, counts=True, effect=8.0,
                                   missing=gaps), "kind"  # fmt: skip
     root = os.environ.get("SMALTI_DATA")
     if not root:
@@ -91,13 +91,16 @@ def main() -> None:
     ask.add_argument("--group", choices=tuple(GROUPS), default="fast")
     ask.add_argument("--gaps", type=float, default=0.0, help="share of cells lacking a modality")
     ask.add_argument("--seeds", type=int, default=10)
+    ask.add_argument("--cells", type=int, default=2000, help="of the simulated sets")
+    ask.add_argument("--only", default="", help="methods whose label holds this text")
     ask.add_argument("--jobs", type=int, default=1)
     ask.add_argument("--cache", type=Path)
     ask.add_argument("--out", type=Path, help="folder for tables and report")
     args = ask.parse_args()
-    bags, label = data(args.set, args.gaps)
+    chosen = {k: v for k, v in GROUPS[args.group].items() if args.only in k}
+    bags, label = data(args.set, args.gaps, args.cells)
     result = sm.compare_integration(
-        GROUPS[args.group], bags, label=label, seeds=args.seeds, n_jobs=args.jobs, cache=args.cache
+        chosen, bags, label=label, seeds=args.seeds, n_jobs=args.jobs, cache=args.cache
     )
     print(result)
     wide = result.summary().pivot_table(index="method", columns="metric", values="mean", sort=False)

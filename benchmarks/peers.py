@@ -42,7 +42,7 @@ def torchmil_step(model: nn.Module, bags: list[Tensor], y: Tensor) -> Tensor:
     return model.compute_loss(y, x, mask.float())[1]["BCEWithLogitsLoss"]
 
 
-class Published(nn.Module):
+class Usual(nn.Module):
     """The attention network of Ilse et al. for vectors, as usually written: one bag a call."""
 
     def __init__(self, width: int) -> None:
@@ -60,9 +60,13 @@ class Published(nn.Module):
         return self.head(a @ h)[0, 0]
 
 
-def published_fit(x: list[Tensor], y: Tensor, epochs: int) -> Published:
-    """One bag a step, SGD with the published settings."""
-    net = Published(x[0].shape[1])
+def usual_fit(x: list[Tensor], y: Tensor, epochs: int) -> Usual:
+    """One bag a step, SGD with the settings that Ilse et al. list.
+
+    The authors of mi-Net trained theirs otherwise: dropout after the last layer only, twice the
+    penalty, a decaying rate, 50 epochs.
+    """
+    net = Usual(x[0].shape[1])
     optimizer = torch.optim.SGD(net.parameters(), lr=5e-4, momentum=0.9, weight_decay=0.005)
     net.train()
     for _ in range(epochs):

@@ -55,17 +55,22 @@ def oracle(train, test):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--methods", help="with commas; all when left out")
+    parser.add_argument("--patients", type=int, default=400, help="to train; half as many to test")
+    parser.add_argument("--cells", type=int, default=500, help="of a patient")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     columns = [(k, m) for k in ("signature", "interaction") for m in (0, 20)]
-    found = {name: [[] for _ in columns] for name in ("oracle", *METHODS)}
+    asked = args.methods.split(",") if args.methods else list(METHODS)
+    found = {name: [[] for _ in columns] for name in ("oracle", *asked)}
     for c, (kind, margin) in enumerate(columns):
         for seed in range(args.seeds):
-            law = dict(cells=500, margin=margin, law_seed=seed)
-            train = proportion_cohort(kind, 400, seed=2 * seed, **law)
-            test = proportion_cohort(kind, 200, seed=2 * seed + 1, **law)
+            law = dict(cells=args.cells, margin=margin, law_seed=seed)
+            train = proportion_cohort(kind, args.patients, seed=2 * seed, **law)
+            test = proportion_cohort(kind, args.patients // 2, seed=2 * seed + 1, **law)
             found["oracle"][c].append(oracle(train, test))
-            for name, method in METHODS.items():
+            for name in asked:
+                method = METHODS[name]
                 method.set_params(seed=seed, progress=False).fit(train)
                 p = method.predict_proba(test)[:, 1]
                 found[name][c].append(roc_auc_score(test.labels, p))

@@ -79,11 +79,11 @@ def apart(*call):
     return json.loads(out.stdout.splitlines()[-1])
 
 
-def growth(path, names):
+def growth(path, names, asked):
     """The table of all methods and sizes."""
     done = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["method", "n"])
     for name in names:
-        for n in SIZES:
+        for n in asked:
             if ((done["method"] == name) & (done["n"] == n)).any():
                 continue
             row = dict(method=name, n=n) | apart("fit_one", name, n, METHODS[name])
@@ -92,19 +92,19 @@ def growth(path, names):
                 continue
             done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)
             done.to_csv(path, index=False)
-    sizes = " | ".join(f"{n:,}" for n in SIZES)
-    print(f"\n| method | settings | fit, s at {sizes} | grows as n^ | predict, s at 1,000,000 "
+    sizes = " | ".join(f"{n:,}" for n in asked)
+    print(f"\n| method | settings | fit, s at {sizes} | grows as n^ | predict, s at {asked[-1]:,} "
           "| GiB above the data | GiB in all |")  # fmt: skip
     print("|---" * 9 + "|")
     for name in names:
         part = done[done["method"] == name].set_index("n")
-        if not set(SIZES) <= set(part.index):
+        if not set(asked) <= set(part.index):
             print(f"| `{name}` | failed at some size, see above |")
             continue
-        fit = [part["fit"].get(n, np.nan) for n in SIZES]
-        power = np.log(fit[2] / fit[1]) / np.log(SIZES[2] / SIZES[1])
+        fit = [part["fit"].get(n, np.nan) for n in asked]
+        power = np.log(fit[-1] / fit[-2]) / np.log(asked[-1] / asked[-2])
         said = ", ".join(f"{k}={v}" for k, v in METHODS[name].items())
-        last = part.loc[SIZES[2]]
+        last = part.loc[asked[-1]]
         print(f"| `{name}` | {said} | " + " | ".join(f"{f:.1f}" for f in fit)
               + f" | {power:.2f} | {last['predict']:.1f} | {last['memory']:.2f} | "
               f"{last['total']:.2f} |")  # fmt: skip
@@ -258,6 +258,7 @@ def versus_mixmil():
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--methods", help="with commas; all when left out")
+    parser.add_argument("--cells", type=int, nargs="+", default=list(SIZES), help="two or more")
     parser.add_argument("--out", type=Path, default=Path("scale.csv"))
     parser.add_argument("--versus", choices=["scrat", "cloudpred", "mixmil"])
     parser.add_argument("--call", help=argparse.SUPPRESS)
@@ -274,7 +275,7 @@ def main():
         unknown = sorted(set(names) - set(METHODS))
         if unknown:
             raise SystemExit(f"no method {unknown[0]!r} here; there are {', '.join(METHODS)}.")
-        growth(args.out, names)
+        growth(args.out, names, args.cells)
 
 
 if __name__ == "__main__":

@@ -104,13 +104,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--px", type=int, default=10_000)
     parser.add_argument("--side", type=int, default=224)
+    parser.add_argument("--file", default="", help="the files whose name holds this text")
     args = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         with context.Pool(1) as pool:
             files = pool.apply(write, (Path(folder), args.px))
         print(f"{'file':<12} {'case':<10} {'tiles':>6} {'s':>7} {'tiles/s':>8} {'peak MB':>8}")
-        for file in files:
+        for file in (f for f in files if args.file in f.name):
             for case in (nothing, by_view, by_slides, naive):
                 with context.Pool(1) as pool:
                     n, seconds, peak = pool.apply(measured, (case, file, args.side))

@@ -1,7 +1,7 @@
 """Speed side by side in one run: ratios, on whatever machine this is.
 
     python benchmarks/speed.py epoch      # (a) ragged, padded, loop, torchmil: one training epoch
-    python benchmarks/speed.py fits       # (b) 100 Musk1 fits: published way, one by one, as a job
+    python benchmarks/speed.py fits       # (b) 100 Musk1 fits: the usual way, one by one, as a job
     python benchmarks/speed.py matmul     # (c) share of the machine's matrix-product rate
 
 torchmil is optional (``pip install "smalti[bench]"``); without it its row is left out.
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import smalti as sm
-from peers import Gated, loop_step, padded_step, published_fit, torchmil_step
+from peers import Gated, loop_step, padded_step, torchmil_step, usual_fit
 from smalti.batch import Shape
 from smalti.core.stage import Gradient
 from smalti.core.store import Store, pack
@@ -123,11 +123,12 @@ def padded_share(lengths: np.ndarray, batch_size: int) -> float:
     return float(held / lengths.sum())
 
 
-def epochs() -> None:
+def epochs(share: float) -> None:
     rng = np.random.default_rng(1)
-    compare_epochs("like Musk2", musk2_like(rng), 166, 16, 7)
+    compare_epochs("like Musk2", musk2_like(rng, int(102 * share)), 166, 16, 7)
     # 16 slides of median 10,000 tiles, cut to a quarter so that padded copies fit in memory
-    compare_epochs("like slides", log_normal(rng, 16, 2500, 1.0, 25_000), 1024, 16, 3)
+    compare_epochs("like slides", log_normal(rng, 16, 2500 * share, 1.0, 25_000), 1024, 16,
+                   3)  # fmt: skip
 
 
 def fits(n: int, epochs: int) -> None:
@@ -146,11 +147,11 @@ def fits(n: int, epochs: int) -> None:
         parts = [(x[a:b] - mean) / sd for a, b in zip(bags.offsets, bags.offsets[1:], strict=False)]
         y = torch.from_numpy(bags.labels).float()
         keep = np.flatnonzero(~f)
-        net = published_fit([parts[i] for i in keep], y[keep], epochs)
+        net = usual_fit([parts[i] for i in keep], y[keep], epochs)
         right += [float((net(parts[i]) > 0) == (y[i] > 0)) for i in np.flatnonzero(f)]
-    published = (time.perf_counter() - began) / few
+    usual = (time.perf_counter() - began) / few
     print(f"\n(b) Musk1, {n} fits of {epochs} epochs, seconds a fit")
-    print(f"  published way (one bag a step, loop; {few} fits timed)  {published:6.3f}   "
+    print(f"  the usual way (one bag a step, loop; {few} fits timed)  {usual:6.3f}   "
           f"accuracy {np.mean(right):.3f}")  # fmt: skip
     base = None
     ways = {"one after another": 1, "processes": -1, "by what pays (the default)": None}
@@ -162,15 +163,15 @@ def fits(n: int, epochs: int) -> None:
         hits = np.concatenate([m.predict(bags[f]) == bags.labels[f]
                                for m, f in zip(fitted, folds, strict=True)])  # fmt: skip
         print(f"  smalti, {way:46s} {seconds:6.3f}   accuracy {hits.mean():.3f}   "
-              f"{published / seconds:5.1f} x published, {base / seconds:4.2f} x one by one",
+              f"{usual / seconds:5.1f} x as usual, {base / seconds:4.2f} x one by one",
               flush=True)  # fmt: skip
 
 
-def matmul() -> None:
-    n, width = 40_000, 1024
+def matmul(share: float) -> None:
+    n, width = int(40_000 * share), 1024
     a, b = torch.randn(n, width), torch.randn(width, 2 * HIDDEN)
     rate = 2 * n * width * 2 * HIDDEN / timed(lambda: a @ b, 15)
-    lengths = log_normal(np.random.default_rng(0), 16, 2500, 0.5, 10_000)
+    lengths = log_normal(np.random.default_rng(0), 16, 2500 * share, 0.5, 10_000)
     bags = sm.Bags.from_list(
         [np.random.default_rng(i).standard_normal((m, width), dtype=np.float32)
          for i, m in enumerate(lengths)], np.arange(16) % 2)  # fmt: skip
@@ -198,14 +199,15 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=["epoch", "fits", "matmul"])
     parser.add_argument("--fits", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--share", type=float, default=1.0, help="of all sizes; for a trial")
     args = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     if "epoch" in args.what:
-        epochs()
+        epochs(args.share)
     if "fits" in args.what:
         fits(args.fits, args.epochs)
     if "matmul" in args.what:
-        matmul()
+        matmul(args.share)
 
 
 if __name__ == "__main__":

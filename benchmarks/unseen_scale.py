@@ -20,6 +20,7 @@ import time
 import numpy as np
 
 GENES, SPOTS, SEEN, BATCH = 15_000, 3_000, 12_000, 256
+NAMES = ("bilinear", "sgn", "deep_association")
 
 
 def data(n_tiles: int, words: bool):  # type: ignore[no-untyped-def]
@@ -83,18 +84,23 @@ def once(name: str, how: str, precision: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--one", nargs=3, metavar=("METHOD", "HOW", "PRECISION"))
+    parser.add_argument("--methods", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--share", type=float, default=1.0, help="of genes and spots, for a trial")
     parser.add_argument("--repeats", type=int, default=2)
     args = parser.parse_args()
+    if args.share < 1:
+        globals().update({k: int(globals()[k] * args.share) for k in ("GENES", "SPOTS", "SEEN")})
     if args.one:
         print(json.dumps(once(*args.one)))
         return
     rows: dict[tuple[str, str, str], list[dict[str, float]]] = {}
-    cases = [(m, h, "32-true") for m in ("bilinear", "sgn", "deep_association")
+    cases = [(m, h, "32-true") for m in args.methods
              for h in ("once", "per batch")]  # fmt: skip
-    cases.append(("sgn", "once", "bf16-mixed"))
+    if "sgn" in args.methods:
+        cases.append(("sgn", "once", "bf16-mixed"))
     for _ in range(args.repeats):
         for case in cases:  # interleaved: a busy moment hits all
-            command = [sys.executable, __file__, "--one", *case]
+            command = [sys.executable, __file__, "--share", str(args.share), "--one", *case]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             rows.setdefault(case, []).append(json.loads(done.stdout.splitlines()[-1]))
     print(f"{GENES:,} genes x {SPOTS:,} spots, best of {args.repeats}")
@@ -102,7 +108,7 @@ def main() -> None:
         best = min(found, key=lambda r: r["seconds"])
         print(f"{method:17} {how:10} {precision:11} {best['seconds']:7.2f} s  peak "
               f"{best['peak']:.2f} GiB (beside {best['beside']:.2f})")  # fmt: skip
-    for method in ("bilinear", "sgn", "deep_association"):
+    for method in args.methods:
         slow, fast = (min(r["seconds"] for r in rows[method, h, "32-true"])
                       for h in ("per batch", "once"))  # fmt: skip
         print(f"{method}: once is {slow / fast:.1f}x as fast as per batch")

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 import smalti as sm
+from her2st import first
 
 METRICS = ["pcc_slide", "pcc_slide_beyond_depth", "pcc_fold", "pcc_tile", "pcc_slide_chosen",
            "pcc_slide_h_optimistic", "pcc_fold_h_optimistic", "mse"]  # fmt: skip
@@ -29,12 +30,13 @@ TEXT = ("human_gene_descriptions.tsv.gz", "enrichr.GO_Biological_Process_2021.gm
         "c2.cp.reactome.v7.0.symbols.gmt.gz")  # fmt: skip
 
 
-def slides(data: Path, cache: Path) -> sm.Bags:
+def slides(data: Path, cache: Path, spots: int | None) -> sm.Bags:
     """The five sections with features of the tiles, and maps of their nuclei."""
     bags = sm.read_slides(
         data / "her2st" / "her2st_5sections_counts.h5ad", images=data / "her2st" / "images",
         slide="slide", donor="patient", tile_um=112, size=224,
     )  # fmt: skip
+    bags = first(bags, spots)
     bags = sm.features.extract(bags, "nuclei", cache=cache)
     return sm.features.extract(bags, "morphology", cache=cache)
 
@@ -46,7 +48,7 @@ def vectors(data: Path, cache: Path) -> sm.genes.GeneVectors:
 
 
 def coexpression(data: Path) -> sm.genes.GeneVectors:
-    """Of the 785 genes in 28 sections of the six other patients, without their pictures."""
+    """Of the 785 genes in the 22 sections of the six other patients, without their pictures."""
     path = data / "her2st" / "her2st_33sections_785genes.h5ad"
     others = sm.read(path, sample="slide", donor="patient", x={"counts": "X"})
     others = others[np.flatnonzero(~others.bag["patient"].isin(["B", "C"]))]
@@ -114,10 +116,11 @@ def main() -> None:
     parser.add_argument("--only", help="methods whose label holds this text")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
     parser.add_argument("--out", type=Path, default=Path("runs"))
+    parser.add_argument("--spots", type=int, help="of a section, the first; for a trial")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     data = Path(os.environ["SMALTI_DATA"])
-    bags = slides(data, args.cache)
+    bags = slides(data, args.cache, args.spots)
     meaning = vectors(data, args.cache) if args.vectors == "text" else coexpression(data)
     if args.split == "section":
         bags = bags[np.flatnonzero(bags.bag["patient"] == "C")]

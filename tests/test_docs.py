@@ -173,3 +173,37 @@ def test_options_of_the_pages_exist(page, verbs):
 def test_the_page_of_the_command_line_has_every_verb(verbs):
     page = (ROOT / "docs" / "command-line.md").read_text("utf-8")
     assert set(re.findall(r"^\| `smalti ([\w ]+)` \|", page, re.M)) == set(verbs)
+
+
+RESULTS = sorted((ROOT / "docs" / "results").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", RESULTS, ids=lambda p: p.stem)
+def test_each_table_of_the_results_names_the_script_that_makes_it(page):
+    nameless = []
+    for section in re.split(r"^#{1,3} ", page.read_text("utf-8"), flags=re.M):
+        for table in re.finditer(r"^\|-", section, re.M):
+            before = section[: table.start()]
+            named = re.findall(r"benchmarks/(\w+\.py)", before)
+            if not named and "No script makes this table" not in before:
+                nameless.append(before.splitlines()[-1])
+            assert all((ROOT / "benchmarks" / name).exists() for name in named), named
+    assert nameless == []
+
+
+# what means alone do not say; a paired interval is called better, worse or not told apart
+UNFOUNDED = re.compile(
+    r"\bwins\b|\bbeats\b|\b(?:is|are) (?:far |well )?(?:ahead|behind)\b|below chance|"
+    r"within one (?:s\.d\.|standard dev)|than (?:two|2) (?:s\.d\.|standard dev)", re.I,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("page", [*RESULTS, ROOT / "README.md"], ids=lambda p: p.stem)
+def test_no_page_calls_a_winner_by_means_and_spreads(page):
+    assert UNFOUNDED.findall(" ".join(page.read_text("utf-8").split())) == []
+
+
+def test_a_called_winner_would_be_seen():
+    said = ["A baseline wins", "PCA is far\nahead", "below chance", "within one standard deviation",
+            "more than two s.d."]  # fmt: skip
+    assert [text for text in said if not UNFOUNDED.search(text.replace("\n", " "))] == []

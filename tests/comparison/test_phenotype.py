@@ -381,3 +381,18 @@ def test_average_precision_is_of_the_positive_class(majority_alone):
     for positive, expected in share.items():
         table = sm.compare(["majority"], small(y, positive=positive), folds=2, progress=False)
         assert table.summary("average_precision")["mean"].iloc[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "ordinal", "regression"])
+def test_a_comparison_says_what_chance_gives_in_its_folds(kind, majority_alone):
+    bags = planted_bags(40, kind=kind, bags_per_donor=2)
+    table = sm.compare(["majority"], bags, folds=3, progress=False, n_jobs=1)
+    null = table.chance()
+    level = 0.0 if null["metric"] == "spearman" else 0.5
+    assert null["mean"] == pytest.approx(level, abs=0.03)
+    assert null["low"] < level < null["high"]
+    assert null["sd"] == pytest.approx((null["high"] - null["low"]) / 3.29, rel=0.15)
+    told = table.facts()[f"{null['metric']} of random scores, one a donor"]
+    assert told.endswith(f"from {null['low']:.2f} to {null['high']:.2f}")
+    with pytest.raises(InputError, match="no metric 'pcc'"):
+        table.chance("pcc")

@@ -547,3 +547,17 @@ def test_a_seen_gene_under_another_name_is_seen():
     assert told["nearest"][0] == told["nearest"][2] != "G2"
     one, two = model.predict(bags, ("ENSG00000000003", "G2")).T
     np.testing.assert_array_equal(one, two)
+
+
+def test_tiles_that_are_left_out_are_predicted_in_their_whole_slides(planted):
+    """A network that reads whole slides would say something else of a fifth of the tiles."""
+    bags, vectors = planted
+    train, test = expression_folds(bags, by="tile", folds=2)[0]
+    sgn = sm.make("sgn", width=8, layers=1, gene_width=8, text_layers=1, epochs=2, x="X_planted",
+                  vectors=vectors, genes=vectors.names[:20], progress=False)  # fmt: skip
+    out = compare_expression([sgn], bags, by="tile", folds=2, genes=vectors.names[:20], seeds=1,
+                             vectors=vectors, progress=False, n_jobs=1)  # fmt: skip
+    alone = sgn.fit(bags.keep(train))
+    kept = out.predictions["sgn"][test]
+    np.testing.assert_allclose(kept, alone.forward(bags)[test], atol=1e-5)
+    assert np.abs(kept - alone.forward(bags.keep(test))).max() > 0.01

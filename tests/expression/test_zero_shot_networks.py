@@ -653,3 +653,15 @@ def test_unseen_genes_of_unseen_donors_are_found_by_their_meaning(law, controls,
     shared = [controls["all seen genes"].mean(), controls["total_count"].mean()]
     noise = 2 * random.std() / np.sqrt(len(unseen))
     assert min(shared) - noise < random.mean() < max(shared) + noise
+
+
+@pytest.mark.parametrize("name", ["sgn", "deep_association"])
+def test_a_tile_is_predicted_from_its_slide_and_rows_are_taken_after(few, name):
+    """Other slides may be missing, other tiles may not: the docstring of predict says so."""
+    bags, vectors, seen, unseen = few
+    model = small(name, vectors=vectors, genes=seen).fit(bags)
+    whole, rows = model.predict(bags, unseen), np.arange(10)  # of the first slide
+    np.testing.assert_allclose(model.predict(bags[[0]], unseen)[rows], whole[rows], atol=1e-5)
+    assert np.abs(model.predict(bags.keep(rows), unseen) - whole[rows]).max() > 0.01
+    assert "take rows" in " ".join(type(model).__doc__.split())
+    assert "predict(slides)[rows]" in type(model).predict.__doc__

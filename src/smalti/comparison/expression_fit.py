@@ -92,8 +92,19 @@ class Slides(Arena):
             method.genes = seen
         method.fit(self.bags.keep(split.train))
         names = method.genes_ if asked is None else asked
-        predicted = method.forward(self.bags.keep(split.test), names)
+        predicted = self._predicted(method, split.test, names)
         return Answer({"predicted": predicted}, {"genes": list(names)})
+
+    def _predicted(self, method: Any, test: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """Of the test tiles; where a method reads whole slides, in the midst of the others.
+
+        An oracle reads what was measured: it gets the test tiles alone.
+        """
+        if not method.slides or method.oracle:
+            return method.forward(self.bags.keep(test), names)
+        some = np.unique(self.bags.index[test])
+        rows = np.flatnonzero(np.isin(self.bags.index, some))
+        return method.forward(self.bags[some], names)[np.isin(rows, test)]
 
     def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
         """The forms of Pearson and errors; beside them the table of genes, for the first seed."""

@@ -22,6 +22,7 @@ from smalti.comparison.table import ScoreTable
 from smalti.core.registry import methods
 from smalti.errors import InputError
 from smalti.mil.base import Method
+from smalti.scores.chance import BY_RANK, chance_scores, truths
 from smalti.scores.metrics import METRICS, score
 from smalti.system.tables import write_table
 from smalti.task import Task
@@ -64,16 +65,20 @@ class Comparison(ScoreTable):
         """The positive class, bags, donors, repeats and the sizes of the folds."""
         folds = self.folds[["repeat", "fold", "n_train", "n_test"]].drop_duplicates()
         n_train, n_test = folds["n_train"], folds["n_test"]
-        return self._meaning() | {
-            "test bags": f"{self.predictions['bag'].nunique():,}",
-            "donors": f"{self.predictions['donor'].nunique():,}",
-            "repeats": f"{folds['repeat'].nunique()}",
-            "fits per method": f"{len(folds)}",
-            "bags per fit": f"{n_train.min():,} to train, {n_test.min():,} to test"
-            if n_train.nunique() == n_test.nunique() == 1
-            else f"{n_train.min():,} to {n_train.max():,} to train, "
-            f"{n_test.min():,} to {n_test.max():,} to test",
-        }
+        return (
+            self._meaning()
+            | {
+                "test bags": f"{self.predictions['bag'].nunique():,}",
+                "donors": f"{self.predictions['donor'].nunique():,}",
+                "repeats": f"{folds['repeat'].nunique()}",
+                "fits per method": f"{len(folds)}",
+                "bags per fit": f"{n_train.min():,} to train, {n_test.min():,} to test"
+                if n_train.nunique() == n_test.nunique() == 1
+                else f"{n_train.min():,} to {n_train.max():,} to train, "
+                f"{n_test.min():,} to {n_test.max():,} to test",
+            }
+            | self._by_chance()
+        )
 
     def _meaning(self) -> dict[str, str]:
         """Which class is positive, or the order of the classes."""
@@ -82,6 +87,59 @@ class Comparison(ScoreTable):
         if self.task.kind == "ordinal":
             return {"order of classes": " < ".join(map(str, self.task.classes))}
         return {}
+
+    def chance(
+        self, metric: str | None = None, *, draws: int = 1000, seed: int = 0
+    ) -> dict[str, Any]:
+        """What these folds give to scores that mean nothing: one random score for each donor.
+
+        A mean inside the range from ``low`` to ``high`` is what nine of ten such scores have, so
+        that neither a mean below 0.5 nor one somewhat above says anything.
+
+        Parameters
+        ----------
+        metric
+            "roc_auc" or "spearman"; default: the first of the table's metrics that is one of them.
+        draws, seed
+            How many random scores, and the seed of them.
+
+        Returns
+        -------
+        dict
+            metric; mean, sd, low and high (5 and 95 %) of its mean over the test folds.
+
+        Raises
+        ------
+        InputError
+            If the metric is another one, or these predictions do not have it.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> bags = sm.datasets.planted_bags(24, seed=0)
+        >>> table = sm.compare(["bag_mean"], bags, folds=3, n_jobs=1, progress=False)
+        >>> round(table.chance()["mean"], 1)
+        0.5
+        """
+        metric = metric or next(m for m in self.metrics if m in BY_RANK)
+        if metric not in self.metrics:
+            raise InputError(f"no metric {metric!r} here; there are {', '.join(self.metrics)}.")
+        found = self.predictions.drop_duplicates(["repeat", "fold", "bag"])
+        means = chance_scores(
+            metric, truths(found, self.task, metric), found["donor"].to_numpy(),
+            found.groupby(["repeat", "fold"]).ngroup().to_numpy(), draws=draws, seed=seed,
+        )  # fmt: skip
+        low, high = np.quantile(means, [0.05, 0.95])
+        return {"metric": metric, "mean": float(means.mean()), "sd": float(means.std(ddof=1)),
+                "low": float(low), "high": float(high)}  # fmt: skip
+
+    def _by_chance(self) -> dict[str, str]:
+        """The same, as a fact of the report."""
+        null = self.chance()
+        if np.isnan(null["mean"]):
+            return {}
+        return {f"{null['metric']} of random scores, one a donor": f"{null['mean']:.2f}; nine of "
+                f"ten from {null['low']:.2f} to {null['high']:.2f}"}  # fmt: skip
 
     def figures(self) -> dict[str, Figure]:
         """Scores, and the ROC curves of a binary task."""

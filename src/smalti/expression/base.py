@@ -49,7 +49,8 @@ class ExpressionMethod(ExpressionOutput):
     images
         Whether it reads the tiles themselves, not features of them.
     slides
-        Whether it reads whole slides, with positions where there are any.
+        Whether it reads whole slides, with positions where there are any: a tile is then predicted
+        from the other tiles of its slide too.
     positions
         Whether it cannot do without positions.
     oracle
@@ -115,6 +116,11 @@ class ExpressionMethod(ExpressionOutput):
         self, X: Any, genes: Sequence[str] | None = None, *, missing: str | None = None
     ) -> np.ndarray:
         """Predict expression.
+
+        Methods that read whole slides (``slides``: sgn, deep_association and ensembles of such)
+        predict a tile from the others of its slide, so that it gets another number where some of
+        them are missing. Of some tiles alone, predict the whole slides and take rows:
+        ``model.predict(slides)[rows]``, not ``model.predict(slides.keep(rows))``.
 
         Parameters
         ----------

@@ -1,3 +1,4 @@
+from .chance import chance_scores
 from .clusters import cluster, cluster_scores, label_transfer, shape_scores
 from .expression_limits import morans_i, reliability_ceiling
 from .expression_metrics import expression_scores, pcc_beyond
@@ -11,6 +12,7 @@ __all__ = [
     "METRICS",
     "Scores",
     "batch_mixing",
+    "chance_scores",
     "cluster",
     "cluster_scores",
     "corrected_test",

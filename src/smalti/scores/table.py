@@ -183,19 +183,26 @@ class Scores:
                         | found | words)  # fmt: skip
         return pd.DataFrame(rows)
 
+    def best_baseline(self, metric: str | None = None) -> str | None:
+        """The baseline with the best mean (of the metric to rank by); None where there is none."""
+        ranked = self._ranked(metric or self.metrics[0])
+        return next((str(m) for m in ranked.loc[ranked["baseline"], "method"]), None)
+
+    def _ranked(self, metric: str) -> pd.DataFrame:
+        """Rows of the summary that race, best first: no oracles, and no fit failed."""
+        table = self.summary(metric).query("metric == @metric and n_folds > 0 and n_failed == 0")
+        return table[~table["method"].map(is_oracle).astype(bool)]
+
     def headline(self, metric: str | None = None) -> str:
         """What the table says: the best method beside the best baseline, by the paired interval."""
         metric = metric or self.metrics[0]
-        table = self.summary(metric).query("metric == @metric and n_folds > 0 and n_failed == 0")
-        table = table[~table["method"].map(is_oracle).astype(bool)]
+        table, rival = self._ranked(metric), self.best_baseline(metric)
         methods = table.loc[~table["baseline"], "method"]
-        rivals = table.loc[table["baseline"], "method"]
         if methods.empty:
-            return "No method but baselines" if len(rivals) else "No method could be ranked"
+            return "No method could be ranked" if rival is None else "No method but baselines"
         first = str(methods.iloc[0])
-        if rivals.empty:
+        if rival is None:
             return f"{first} has the best mean"
-        rival = str(rivals.iloc[0])
         found = self.against(rival, metric).set_index("method").loc[first]
         gap = f"{found['difference']:+.3f}"
         if found["verdict"] == "tied":

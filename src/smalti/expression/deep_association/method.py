@@ -44,6 +44,9 @@ class DeepAssociation(NetworkZeroShot):
     The paper's text leaves open the tool that finds nuclei, the equations of (a) and (b), the loss
     weights and the widths, and no code is public: what stands here is our choice. Each part can be
     switched off: ``nuclei="off"``, ``rounds=0``, ``near=0``, ``align=0``, ``keep=0``.
+
+    By (b) a tile is predicted from all tiles of its slide: give whole slides to ``predict`` and
+    take rows.
     """
 
     name: ClassVar[str] = "deep_association"

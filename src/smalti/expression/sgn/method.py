@@ -32,6 +32,8 @@ class SGN(NetworkZeroShot):
     the step (there it was of the first columns of the table); targets are log1p counts per 10,000,
     centred and scaled in training (there log10, minimum and maximum over all slides); nothing is
     chosen on test slides. Without words, a gene's vector is its one word.
+
+    A tile is predicted from its neighbours too: give whole slides to ``predict`` and take rows.
     """
 
     name: ClassVar[str] = "sgn"

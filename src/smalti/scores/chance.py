@@ -1,0 +1,119 @@
+"""What a comparison of folds gives to scores that mean nothing: the null of its design."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from smalti.errors import InputError
+from smalti.task import Task
+
+BY_RANK = ("roc_auc", "spearman")  # what a score without a scale has
+
+
+def chance_scores(
+    metric: str,
+    truth: np.ndarray,
+    donors: np.ndarray,
+    parts: np.ndarray,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+) -> np.ndarray:
+    """Means over the folds of random scores: each donor has one, the same in all folds.
+
+    Few test bags in a fold, and the same donors in every repeat, make such means vary far more than
+    the number of folds suggests.
+
+    Parameters
+    ----------
+    metric
+        "roc_auc" or "spearman".
+    truth
+        For roc_auc (n,) bool, or (n, n_classes), each class against the rest with random scores of
+        its own; for spearman (n,) numbers.
+    donors
+        (n,) whose each test bag is.
+    parts
+        (n,) which fold each test bag is in; a bag of several repeats has a row in each.
+    draws, seed
+        How many, and the seed of them.
+
+    Returns
+    -------
+    ndarray
+        (draws,) mean over the folds, and over the classes; a fold that cannot have the metric is
+        left out, as in a table.
+
+    Raises
+    ------
+    InputError
+        If the metric is another one.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> import numpy as np
+    >>> truth, donors = np.array([True, False] * 4), np.arange(8)
+    >>> mean = sm.scores.chance_scores("roc_auc", truth, donors, donors // 4, draws=4000)
+    >>> [round(float(x), 1) for x in (mean.mean(), mean.min(), mean.max())]
+    [0.5, 0.0, 1.0]
+    """
+    if metric not in BY_RANK:
+        raise InputError(f"chance of {metric!r} is not known; of {' and '.join(BY_RANK)} it is.")
+    columns = np.asarray(truth).reshape(len(truth), -1)
+    whose = np.unique(donors, return_inverse=True)[1]
+    rng = np.random.default_rng([seed, 31])
+    value, least = (_auc, 2) if metric == "roc_auc" else (_spearman, 3)  # as in a table
+    folds: dict[object, list[np.ndarray]] = {part: [] for part in np.unique(parts)}
+    for column in columns.T:
+        scores = rng.random((draws, whose.max() + 1))
+        for part, values in folds.items():
+            rows = np.flatnonzero(parts == part)
+            known, owner = column[rows].astype(float), whose[rows]
+            if len(rows) >= least and np.ptp(known) > 0 and np.ptp(owner) > 0:
+                values.append(value(known, scores[:, owner]))
+    means = [np.mean(values, axis=0) for values in folds.values() if values]
+    return np.mean(means, axis=0) if means else np.full(draws, np.nan)
+
+
+def _auc(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """(draws,) areas, by the rank sum of the positive bags."""
+    n = truth.sum()
+    total = stats.rankdata(scores, axis=1)[:, truth > 0].sum(1)
+    return (total - n * (n + 1) / 2) / (n * (len(truth) - n))
+
+
+def _spearman(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """(draws,) correlations of ranks."""
+    wanted, found = stats.rankdata(truth), stats.rankdata(scores, axis=1)
+    wanted, found = wanted - wanted.mean(), found - found.mean(1, keepdims=True)
+    return found @ wanted / (np.linalg.norm(wanted) * np.linalg.norm(found, axis=1))
+
+
+def truths(predictions: pd.DataFrame, task: Task, metric: str) -> np.ndarray:
+    """What the ranks of random scores are held against.
+
+    Parameters
+    ----------
+    predictions
+        Of a comparison: ``true``, or a column ``true_NAME`` for each of several values; n rows.
+    task
+        The task of the whole set.
+    metric
+        "roc_auc" or "spearman".
+
+    Returns
+    -------
+    ndarray
+        (n,) or (n, n_classes), as :func:`chance_scores` wants it.
+    """
+    if task.several:
+        return predictions[[f"true_{c}" for c in task.classes]].to_numpy(float)
+    if not task.is_classifier:
+        return predictions["true"].to_numpy(float)
+    codes = task.encode(predictions["true"].to_numpy())
+    if metric == "spearman" or task.kind == "binary":
+        return codes
+    return codes[:, None] == np.arange(len(task.classes))

@@ -1,0 +1,67 @@
+"""Each script of benchmarks/ runs, at the size of a toy: what it prints is of no interest here."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+NOT_RUN = {"peers": "read by speed.py"}
+TOYS = [
+    "cohorts --set melanoma --repeats 1 --methods mixture_class --jobs 1",
+    "classical --sets musk1 --repeats 1 --folds 2 --methods mifv --cache runs",
+    "defaults --seeds 1 --sizes 6 --most 60",
+    "drivers --methods bag_mean --seeds 1",
+    "expression --repeats 1 --share 0.02",
+    "gene_graph --genes 50 --k 3 --width 16 --repeats 1",
+    "gene_loss covariance --tiles 8 --genes 30 --repeats 2",
+    "gene_loss groups --tiles 8 --genes 100 --repeats 2",
+    "gene_loss exact --tiles 8 --genes 30",
+    "gene_maps --spots 4",
+    "glas --net --repeats 1 --images 12 --folds 2 --epochs 1",
+    "her2st --genes 20 --only knn --seeds 1 --spots 3",
+    "integration --cells 300 --methods block_pca",
+    "integration --ors --cells 300",
+    "key_groups --cohorts 4",
+    "mixmil_simulation --seeds 1 --epochs 2 --bags 50",
+    "mnist_bags --sizes 20 --seeds 1 --methods abmil --tests 20 --epochs 1",
+    "modalities --set two --group widths --only block_pca --seeds 1 --cells 200",
+    "modalities --set snare --group widths --only block_pca --seeds 1",
+    "proportions --seeds 2 --methods bag_mean --patients 20 --cells 20",
+    "scale --methods bag_mean --cells 1000 2000",
+    "slides --px 400 --side 100 --file flat",
+    "speed epoch matmul --share 0.03",
+    "speed fits --fits 1 --epochs 1",
+    "standardize --seeds 2 --patients 8 --tests 8 --cells 40 --methods mean_pooling",
+    "tile_features --tiles 2 --batch 2 --repeats 1 --encoders resnet18",
+    "unseen_scale --methods bilinear --share 0.01 --repeats 1",
+    "zero_shot --vectors coexpression --genes 785 --group controls --only nearest --spots 6",
+]
+REAL = {"classical", "cohorts", "gene_maps", "glas", "her2st", "mnist_bags", "zero_shot",
+        "modalities --set snare", "speed fits"}  # fmt: skip
+PACKAGES = {"tile_features": "timm", "her2st": "timm", "gene_maps": "timm", "slides": "tifffile"}
+
+
+def test_every_script_has_a_toy():
+    assert {t.split()[0] for t in TOYS} == {p.stem for p in FOLDER.glob("*.py")} - set(NOT_RUN)
+
+
+@pytest.mark.slow  # each loads packages and fits, some in processes of their own
+@pytest.mark.parametrize("toy", TOYS, ids=lambda t: t.replace(" ", "_")[:40])
+@pytest.mark.filterwarnings("ignore")
+def test_it_runs(toy, tmp_path, monkeypatch, capsys):
+    name, *args = toy.split()
+    if any(toy.startswith(real) for real in REAL) and not os.environ.get("SMALTI_DATA"):
+        pytest.skip(f"{name}.py reads real data: set SMALTI_DATA to its folder")
+    package = PACKAGES.get(name, "numpy")
+    if importlib.util.find_spec(package) is None:  # importing timm has to wait for our shim
+        pytest.skip(f"{name}.py needs {package}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setattr(sys, "argv", [str(FOLDER / f"{name}.py"), *args])
+    for other in FOLDER.glob("*.py"):
+        monkeypatch.delitem(sys.modules, other.stem, raising=False)
+    importlib.import_module(name).main()
+    assert "Error" not in capsys.readouterr().out
