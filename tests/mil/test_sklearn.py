@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_score
 from sklearn.utils.estimator_checks import check_estimator, estimator_checks_generator
 
@@ -13,7 +13,9 @@ from smalti.datasets import planted_bags
 from smalti.errors import InputError
 
 # Name of a check -> why it does not hold. None is needed today.
-EXEMPT: dict[str, str] = {}
+EXEMPT = {  # on purpose: a mistake is told where it is made, not deep in a comparison
+    "check_do_not_raise_errors_in_init_or_set_params": "settings are checked when they are set",
+}
 SMALL = dict(widths=(16,), epochs=25, lr=0.05, dropout=0.0, batch_size=32, weight_decay=0.0)
 
 
@@ -132,3 +134,10 @@ def test_a_target_of_one_column_is_flattened_with_a_warning():
         mil.BagMean(**quiet).fit(x, y[:9])
     with pytest.raises(InputError, match="BagMean requires y to be passed"):
         mil.BagMean(**quiet).fit(x)
+
+
+@pytest.mark.parametrize("word", ["predict", "predict_proba", "score", "attribute", "transform"])
+def test_before_a_fit_there_is_one_error(word):
+    bags = planted_bags(12)
+    with pytest.raises(NotFittedError):
+        getattr(mil.BagMean(progress=False), word)(bags)

@@ -132,7 +132,8 @@ class Method(Estimator):
 
         ``missing`` says what to take features for that ``X`` lacks (see :meth:`complete`).
         """
-        return self.task_.decide(self._of_new_bags(X, missing))
+        raw = self._of_new_bags(X, missing)  # first: this also asks whether there is a fit
+        return self.task_.decide(raw)
 
     @available_if(lambda self: self._is_classifier())
     def predict_proba(self, X: Any, *, missing: str | None = None) -> np.ndarray:
@@ -142,7 +143,8 @@ class Method(Estimator):
         by its name, ``list(model.classes_).index(model.task_.positive)``. ``missing`` is as in
         :meth:`predict`.
         """
-        p = self.task_.probabilities(self._of_new_bags(X, missing))
+        raw = self._of_new_bags(X, missing)
+        p = self.task_.probabilities(raw)
         return p[:, [self.task_.classes.index(c) for c in self.classes_.tolist()]]
 
     def _of_new_bags(self, X: Any, missing: str | None) -> np.ndarray:
