@@ -143,6 +143,22 @@ def test_a_seed_is_no_part_of_its_own_where_folds_are_donors():
     assert row["low"] == pytest.approx(corrected_test(wanted, 8, 2)["low"])
 
 
+def test_a_headline_says_of_how_many_the_best_was_picked():
+    found = table(ours=HIGH, theirs=LOW, base=LOW)
+    assert found.headline("accuracy").startswith(
+        "ours (best of 2) is better than the best baseline"
+    )
+
+
+def test_an_interval_of_two_methods_does_not_hang_on_a_third():
+    """One that trains on all cells has other sizes, which are no matter of the others."""
+    pair = table(ours=[0.9, 0.8, 0.95], base=[0.5, 0.7, 0.4])
+    three = table(ours=[0.9, 0.8, 0.95], base=[0.5, 0.7, 0.4], third=[0.1, 0.2, 0.3])
+    three.folds.loc[three.folds["method"] == "third", "n_train"] = 1000
+    rows = [t.against("base", "accuracy").set_index("method").loc["ours"] for t in (pair, three)]
+    assert (rows[0]["low"], rows[0]["p"]) == (rows[1]["low"], rows[1]["p"])
+
+
 def test_equal_means_share_the_star():
     lines = str(table(ours=HIGH, base=HIGH, other=LOW)).splitlines()
     assert [("*" in line) for line in lines if "±" in line and "mean ±" not in line] == [

@@ -173,11 +173,14 @@ class Scores:
         wide.loc[:, wide.columns.isin(self.failed)] = np.nan  # fewer parts than the others
         if reference not in wide:
             raise InputError(f"no method {reference!r} in this comparison: {list(wide)}.")
-        sizes = scores["n_train"].mean(), scores["n_test"].mean()
+        sizes = scores.groupby("method")[["n_train", "n_test"]].mean()
         down = metric in LOWER_IS_BETTER
         rows = []
         for method in wide.columns.drop(reference):
-            found = corrected_test((wide[method] - wide[reference]).to_numpy(), *sizes)
+            # of these two alone: a third in the table must not change what is said of them
+            both = sizes.loc[[method, reference]].mean()
+            gaps = (wide[method] - wide[reference]).to_numpy()
+            found = corrected_test(gaps, both["n_train"], both["n_test"])
             words = {"verdict": verdict(found, lower_is_better=down)}
             rows.append({"method": method, "reference": reference, "metric": metric}
                         | found | words)  # fmt: skip
@@ -194,7 +197,11 @@ class Scores:
         return table[~table["method"].map(is_oracle).astype(bool)]
 
     def headline(self, metric: str | None = None) -> str:
-        """What the table says: the best method beside the best baseline, by the paired interval."""
+        """What the table says: the best method beside the best baseline, by the paired interval.
+
+        Both are picked by these very scores, which the interval does not know: where there are
+        several to pick from, the text says of how many.
+        """
         metric = metric or self.metrics[0]
         table, rival = self._ranked(metric), self.best_baseline(metric)
         methods = table.loc[~table["baseline"], "method"]
@@ -204,6 +211,7 @@ class Scores:
         if rival is None:
             return f"{first} has the best mean"
         found = self.against(rival, metric).set_index("method").loc[first]
+        first += f" (best of {len(methods)})" if len(methods) > 1 else ""
         gap = f"{found['difference']:+.3f}"
         if found["verdict"] == "tied":
             return f"{first} and the best baseline, {rival}, are tied: equal in every part"
