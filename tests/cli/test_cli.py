@@ -122,6 +122,15 @@ def test_genes_that_the_data_lack(cells, tmp_path):
     assert "--missing nan is neither" in fails(*asked, "--missing", "nan")
 
 
+def test_the_headline_is_on_the_terminal_and_on_the_page(table, tmp_path):
+    """The words of the paired interval, wherever the means are shown."""
+    done = run("compare", table, "--methods", "bag_mean", "--folds", 2, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "No method but baselines." in done.output
+    assert "<p>No method but baselines.</p>" in page
+
+
 def test_compare_writes_tables_and_report(table, tmp_path):
     out = tmp_path / "run"
     names = "mean_pooling,bag_mean"

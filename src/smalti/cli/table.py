@@ -13,7 +13,7 @@ _SHOWN = 3
 
 
 def show(comparison: Scores) -> None:
-    """Print the table, where it comes from, and the notes."""
+    """Print the table, what it says, where it comes from, and the notes."""
     import pandas as pd
     from rich.console import Console
     from rich.markup import escape
@@ -54,6 +54,7 @@ def show(comparison: Scores) -> None:
     console = Console(highlight=False)
     console.print()
     console.print(table)
+    console.print(f"\n{escape(comparison.headline())}.")
     console.print(
         f"[dim]mean ± s.d. over {comparison.n_fits} {comparison.unit}; digest {comparison.digest}"
         "[/dim]\n"

@@ -66,7 +66,8 @@ def write_report(
     html = page.render(
         title=title, text=list(text), about=comparison.about, notes=comparison.notes,
         figures=[(name, _svg(f), (captions or {}).get(name, "")) for name, f in figures.items()],
-        table=_table(comparison), facts=comparison.facts(), unit=comparison.unit,
+        headline=comparison.headline(), table=_table(comparison), facts=comparison.facts(),
+        unit=comparison.unit,
         digest=comparison.digest, settings=_settings(comparison), versions=versions(extras=True),
     )  # fmt: skip
     with atomic_write(path) as temporary:
