@@ -119,7 +119,7 @@ def test_genes_that_the_data_lack(cells, tmp_path):
     assert len(pd.read_csv(out)) == 16
     for path in (samples, copy):
         assert "1 of the 4 features" in anndata.read_h5ad(path).uns["bag_mean"]["missing"][0]
-    assert "--missing nan is neither" in fails(*asked, "--missing", "nan")
+    assert "--missing nan is neither" in fails(*asked, "--missing", "nan", "--overwrite")
 
 
 def test_the_headline_is_on_the_terminal_and_on_the_page(table, tmp_path):
@@ -423,7 +423,10 @@ def test_a_second_model_needs_a_name_or_leave(cells, tmp_path):
     copy, out = tmp_path / "copy.h5ad", tmp_path / "p.csv"
     assert run("predict", tmp_path / "m0", cells, "--out", out, "--write", copy).exit_code == 0
     asked = ["predict", tmp_path / "m1", copy, "--out", out, "--write", tmp_path / "two.h5ad"]
+    assert "p.csv is there already" in fails(*asked)
+    out.unlink()
     assert "--key-added NAME, or replace it, --overwrite" in fails(*asked)
+    out.unlink()  # written before what the data refused
     assert run(*asked, "--key-added", "second").exit_code == 0
     assert run(*asked, "--overwrite").exit_code == 0
 

@@ -74,7 +74,7 @@ def test_vectors_of_what_is_written(tmp_path):
     alike = x @ x.T - 2 * np.eye(6)
     np.testing.assert_array_equal(alike.argmax(1), [1, 0, 3, 2, 5, 4])
     done = run("genes", "vectors", "--text", table, "--out", out, "--width", 3, "--words",
-               "--genes", "GENE4,GENE1")  # fmt: skip
+               "--genes", "GENE4,GENE1", "--overwrite")  # fmt: skip
     assert done.exit_code == 0, done.output
     found = read_vectors(out)
     assert found.names == ("GENE4", "GENE1")
@@ -138,7 +138,10 @@ def test_ensemble(folder, where, tmp_path):
     assert "not predicted" not in done.output
     # two seen genes, which are predicted whatever is expected, and three that were hidden
     seen = ",".join([*back.genes_[:2], "G1", "G2", "G3"])
-    done = run(*words, "--genes", seen, "--abstain", told["expected_pcc"].max() + 0.01)
+    assert run(*words).exit_code == 2  # both files are there
+    done = run(
+        *words, "--overwrite", "--genes", seen, "--abstain", told["expected_pcc"].max() + 0.01
+    )
     assert done.exit_code == 0, done.output
     blank = np.isnan(ad.read_h5ad(tmp_path / "p.h5ad").layers["predicted"]).all(0)
     np.testing.assert_array_equal(blank, [False, False, True, True, True])

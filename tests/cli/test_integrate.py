@@ -184,14 +184,14 @@ def test_genes_that_new_cells_lack(h5mu, tmp_path):
         mudata.MuData({"rna": rna, "protein": whole["protein"].copy()}).write(few)
         if needs:
             words = "1 of the 20 features that the model reads are not in view 'rna'"
-            assert words in fails("integrate", model, few, "--out", out)
-            works("integrate", model, few, "--out", out, "--missing", "zero")
+            assert words in fails("integrate", model, few, "--out", out, "--overwrite")
+            works("integrate", model, few, "--out", out, "--missing", "zero", "--overwrite")
             copy = tmp_path / "copy.h5mu"
             works("integrate", model, few, "--out", copy, "--missing", "mean")
             assert words in mudata.read_h5mu(copy).uns["umint"]["missing"][0]
         else:  # of those that were dropped nothing was made
             before = pd.read_csv(out)
-            works("integrate", model, few, "--out", out)
+            works("integrate", model, few, "--out", out, "--force")  # the same word
             pd.testing.assert_frame_equal(pd.read_csv(out), before)
 
 
@@ -209,9 +209,13 @@ def test_a_file_of_several_feature_types_is_split_and_told(bags, obs, tmp_path):
     assert "rna (40 features): taken for RNA, by its name; normalize,log1p,genes=2000" in told
     assert "protein (12 features): taken for protein, by its name; clr" in told
     assert np.isfinite(anndata.read_h5ad(out).layers["umint"]).all()
-    told = works("integrate", "umint", path, "--out", out, "--kinds", "rna=other", *TINY)
+    told = works(
+        "integrate", "umint", path, "--out", out, "--kinds", "rna=other", "--overwrite", *TINY
+    )
     assert "rna (40 features): taken for what needs no steps, as --kinds says; as it stands" in told
-    assert "one was read, 'X'" in fails("integrate", "umint", path, "--x", "X", "--out", out)
+    assert "one was read, 'X'" in fails(
+        "integrate", "umint", path, "--x", "X", "--out", out, "--force"
+    )
 
 
 # ---------------------------------------------------------------- compare, methods
@@ -331,7 +335,7 @@ def test_what_an_error_recommends_is_an_option(h5mu, bags, tmp_path):
     named = ("--x", "genes=rna,adt=protein", "--kinds", "genes=rna,adt=protein")
     told = works(*pca, h5mu, "--out", tmp_path / "z.csv", *named)
     assert "genes (40 features): taken for RNA, as --kinds says" in told
-    told = works(*pca, h5mu, "--out", tmp_path / "z.csv", "--x", "blob=rna,protein=protein")
+    told = works(*pca, h5mu, "--out", tmp_path / "y.csv", "--x", "blob=rna,protein=protein")
     assert "--kinds blob=protein tells" in told
 
 

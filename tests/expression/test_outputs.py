@@ -78,7 +78,7 @@ def test_genes_that_the_table_lacks_go_into_obsm(fitted):
 
 def test_writing_into_something_else(fitted, tmp_path):
     bags, model = fitted
-    with pytest.raises(InputError, match="neither"):
+    with pytest.raises(InputError, match="expected AnnData"):
         model.write(3, bags)
     with pytest.raises(InputError, match="neither"):
         model.write(tmp_path / "a.csv", bags)

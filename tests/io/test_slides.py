@@ -765,7 +765,7 @@ def test_predictions_into_anndata(cohort, tmp_path):
     np.testing.assert_allclose(out.layers["predicted"][bags.rows], want.layers["predicted"])
     np.testing.assert_allclose(out.layers["measured"][bags.rows], want.layers["measured"])
     shuffled = table[::-1].copy()
-    with pytest.raises(InputError, match="the data that the slides were read from"):
+    with pytest.raises(InputError, match="the data that it was read from"):
         model.write(shuffled, bags)
 
 

@@ -120,7 +120,7 @@ def test_what_was_moved_away_comes_back(tmp_path):
 
 
 class Full:
-    """A disk on which a file may grow to some bytes: what is told by EFBIG is told by ENOSPC too."""
+    """Files may grow to some bytes: a limit (EFBIG) takes the way of a full disk (ENOSPC)."""
 
     def __init__(self, most):
         self.most = most
@@ -138,7 +138,8 @@ class Full:
 def test_a_full_disk_is_one_sentence_and_the_old_file_stays(tmp_path):
     file = tmp_path / "out.txt"
     file.write_text("old")
-    with Full(1000), pytest.raises(InputError, match=r"out\.txt \(File too large\): make room .*as"), \
+    said = r"out\.txt \(File too large\): make room .* is as it was"
+    with Full(1000), pytest.raises(InputError, match=said), \
             atomic_write(file, overwrite=True) as path:  # fmt: skip
         path.write_text("x" * 5000)
     assert file.read_text() == "old"

@@ -119,7 +119,8 @@ def compare(
             kinds=kinds, sample=sample, donor=donor, preprocess=preprocess, settings=settings,
             batch=batch, n_clusters=n_clusters, by=options.listed(by),
             seeds=range(seed, seed + (10 if seeds is None else seeds)), cache=cache, n_jobs=jobs,
-            overwrite=overwrite, **({} if leave_out is None else {"leave_out": options.listed(leave_out)}),
+            overwrite=overwrite,
+            **({} if leave_out is None else {"leave_out": options.listed(leave_out)}),
         )  # fmt: skip
         return
     _refuse(given, _OF_CELLS, "{} is for --integrate: leave it out.")

@@ -246,9 +246,7 @@ def steps_by_view(text: str) -> Any:
         ) from error
 
 
-def _write_table(
-    chosen: Any, bags: Bags, out: Path, missing: str | None, overwrite: bool
-) -> None:
+def _write_table(chosen: Any, bags: Bags, out: Path, missing: str | None, overwrite: bool) -> None:
     import pandas as pd
 
     from smalti.system.tables import write_table

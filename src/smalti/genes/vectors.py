@@ -15,7 +15,6 @@ from smalti.errors import InputError
 from smalti.names import gene_kind, mismatch, some, without_version
 
 
-
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class GeneVectors:
     """One vector per gene and, where the source has them, the states of the words of its text.

@@ -258,7 +258,8 @@ class Integration(Estimator):
         ----------
         data
             MuData or AnnData, changed in place; or the path of an .h5mu, .h5ad or .zarr, which gets
-            these parts and keeps all else. It must be what the method was fitted on, or hold the same modalities.
+            these parts and keeps all else. It must be what the method was fitted on, or hold the
+            same modalities.
         out
             Write to this path instead.
         layers
@@ -268,8 +269,8 @@ class Integration(Estimator):
         key_added
             NAME, under which all is written; the method's own where left out.
         overwrite
-            Replace what another model has written under that name, and a file ``out`` that is there;
-            otherwise that is refused.
+            Replace what another model has written under that name, and a file ``out`` that is
+            there; otherwise that is refused.
         missing
             What to take features for that the data lack (see :meth:`complete`); ``uns`` says so.
 

@@ -13,8 +13,11 @@ import pandas as pd
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.io.counts import unique_names
-from smalti.io.write import refuse_taken
-from smalti.system.files import atomic_folder, atomic_write
+from smalti.io.open import open_table
+from smalti.io.tables import Table
+from smalti.io.write import refuse_others, refuse_taken, strange_rows, write
+from smalti.io.writeback import State, changed_copy, until_it_stays
+from smalti.system.files import atomic_folder
 
 TABLE = "predicted"  # name of the table in SpatialData
 
@@ -90,7 +93,7 @@ def write_expression(
     name
         Of SpatialData's table.
     overwrite
-        Replace what another model has written under these names.
+        Replace what another model has written under these names, and a file ``out`` that is there.
 
     Raises
     ------
@@ -102,78 +105,73 @@ def write_expression(
     target = Path(out) if out is not None else path
     if target is not None and target.suffix not in (".h5ad", ".zarr"):
         raise InputError(f"{target} is neither .h5ad nor .zarr.")
-    whole = _open(path) if path is not None else data
-    if hasattr(whole, "tables"):
-        _into_spatialdata(whole, predicted, bags, name or TABLE, overwrite)
-    elif hasattr(whole, "obs_names"):
-        _into_anndata(whole, predicted, bags, overwrite)
-    else:
-        raise InputError(f"{type(whole).__name__} is neither AnnData nor SpatialData.")
-    if target is None:
-        return
-    if target.suffix == ".zarr":
-        with atomic_folder(target) as temporary:
-            shutil.rmtree(temporary)  # zarr makes its own folder
-            (whole.write if hasattr(whole, "tables") else whole.write_zarr)(temporary)
-    elif hasattr(whole, "tables"):
-        raise InputError(f"{target} cannot hold SpatialData: name it .zarr.")
-    else:
-        with atomic_write(target) as temporary:
-            whole.write_h5ad(temporary)
-
-
-def _open(path: Path) -> Any:
-    from smalti.io.write import _whole
-
-    if not path.exists():
+    if path is not None and not path.exists():
         raise InputError(f"no file or folder {path}: check the path.")
-    if path.suffix == ".zarr" and not (path / "obs").exists():
-        from smalti.io.spatial import open_spatialdata
+    of_regions = hasattr(data, "tables") if path is None else (
+        path.suffix == ".zarr" and not (path / "obs").exists())  # fmt: skip
+    if of_regions and target is not None and target.suffix != ".zarr":
+        raise InputError(f"{target} cannot hold SpatialData: name it .zarr.")
+    if not of_regions:
+        _into_anndata(data, predicted, bags, out, overwrite)
+    elif path is None or target is None:
+        _into_spatialdata(data, predicted, bags, name or TABLE, overwrite)
+        if target is not None:
+            with atomic_folder(target, overwrite=overwrite) as temporary:
+                shutil.rmtree(temporary)  # zarr makes its own folder
+                data.write(temporary)
+    else:
+        _into_store(path, target, predicted, bags, name or TABLE, overwrite)
 
-        return open_spatialdata(path)
-    return _whole(path, False)
 
-
-def _into_anndata(table: Any, predicted: Any, bags: Bags, overwrite: bool) -> None:
+def _into_anndata(
+    data: Any, predicted: Any, bags: Bags, out: str | Path | None, overwrite: bool
+) -> None:
     rows = bags.rows
-    wrong = _strange_rows(table, bags)
-    if wrong:
-        raise InputError(f"{wrong}: give the data that the slides were read from.")
-    place = {g: i for i, g in enumerate(unique_names(table.var_names))}
+    table = open_table(data)
+    if not isinstance(table, Table):
+        raise InputError(
+            f"{table.name} is MuData: give the AnnData that the slides were read from."
+        )
+    refuse_others(table.names, bags)  # before its genes are looked for
+    shape = len(table.names), len(table.var)
+    place = {g: i for i, g in enumerate(unique_names(table.var.index))}
     at = np.array([place.get(g, -1) for g in predicted.var_names])
-    known = at >= 0
-    for key, note in predicted.uns.items() if not overwrite else ():
-        where = "layers" if known.all() else "obsm"
-        there = [n for n in predicted.layers if n in getattr(table, where)]
-        refuse_taken(table.uns, key, note, [f"{where}[{n!r}]" for n in there])
+    layers, obsm = {}, {}
     for name, values in predicted.layers.items():
-        if known.all():
-            out = np.full(table.shape, np.nan, dtype=np.float32)
-            out[np.ix_(rows, at)] = values
-            table.layers[name] = out
+        if (at >= 0).all():
+            layers[name] = np.full(shape, np.nan, dtype=np.float32)
+            layers[name][np.ix_(rows, at)] = values
         else:
-            frame = pd.DataFrame(np.nan, index=table.obs_names, columns=predicted.var_names,
-                                 dtype=np.float32)  # fmt: skip
-            frame.iloc[rows] = values
-            table.obsm[name] = frame
-    for name, note in predicted.uns.items():
-        table.uns[name] = note
+            obsm[name] = pd.DataFrame(np.nan, index=table.names, columns=predicted.var_names,
+                                      dtype=np.float32)  # fmt: skip
+            obsm[name].iloc[rows] = values
+    write(data, obs={}, obsm=obsm, whole_layers=layers, uns=predicted.uns, out=out,
+          overwrite=overwrite, bags=bags)  # fmt: skip
 
 
-def _strange_rows(table: Any, bags: Bags) -> str | None:
-    """What shows that the tiles are not rows of a table; None where nothing does."""
-    rows, index = bags.rows, bags.instance.index
-    if len(rows) and rows.max() >= table.n_obs:
-        return f"the slides have a row {int(rows.max())}, the table {table.n_obs} only"
-    if pd.api.types.is_integer_dtype(index):  # tiles without names
-        return None
-    for tile, name in zip(index.astype(str), table.obs_names[rows].astype(str), strict=True):
-        if tile != name and not tile.endswith(f"_{name}"):
-            return f"tile {tile!r} is not the table's row {name!r}"
-    return None
+def _into_store(
+    path: Path, target: Path, predicted: Any, bags: Bags, name: str, overwrite: bool
+) -> None:
+    """Add a table to SpatialData on disk; its pictures are not touched."""
+    from anndata.io import write_elem
+
+    from smalti.io.spatial import open_spatialdata
+
+    def attempt(before: State) -> None:
+        data = open_spatialdata(path)
+        beside = _into_spatialdata(data, predicted, bags, name, overwrite)
+        with changed_copy(path, target, before, overwrite=overwrite) as root:
+            tables, new = root["tables"], data.tables[name]
+            write_elem(tables, name, new)
+            # what SpatialData says of a table, in the version that the file is of
+            said = {k: tables[beside].attrs[k] for k in ("spatialdata-encoding-type", "version")}
+            tables[name].attrs.update(said | new.uns["spatialdata_attrs"])
+
+    until_it_stays(path, attempt)
 
 
-def _into_spatialdata(data: Any, predicted: Any, bags: Bags, name: str, overwrite: bool) -> None:
+def _into_spatialdata(data: Any, predicted: Any, bags: Bags, name: str, overwrite: bool) -> str:
+    """Put a table into SpatialData in memory; returns the one whose regions it annotates."""
     from smalti.io.spatial import is_prediction
     from smalti.system.extras import need
 
@@ -186,7 +184,7 @@ def _into_spatialdata(data: Any, predicted: Any, bags: Bags, name: str, overwrit
         note = table.uns.get("spatialdata_attrs")
         if note is None or is_prediction(table):
             continue
-        strange = _strange_rows(table, bags)
+        strange = strange_rows(table.obs_names, bags)
         if strange:
             wrong = f"{key!r}: {strange}"
             continue
@@ -198,7 +196,7 @@ def _into_spatialdata(data: Any, predicted: Any, bags: Bags, name: str, overwrit
         data.tables[name] = models.TableModel.parse(
             new, region=regions, region_key=note["region_key"], instance_key=note["instance_key"]
         )
-        return
+        return str(key)
     raise InputError(
         f"no table of this SpatialData has the rows of the slides ({wrong}): give the data that "
         "the slides were read from."

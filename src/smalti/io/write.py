@@ -40,6 +40,7 @@ def write(
     origin: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     bags: Bags | None = None,
+    whole_layers: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Add columns, matrices, reconstructions and notes.
 
@@ -66,9 +67,12 @@ def write(
         NaN.
     overwrite
         Replace what another model, or somebody else, has written under these names, and a file
-        ``out`` that is there. What the same model wrote (``uns[NAME]["model"]``) is always replaced.
+        ``out`` that is there. What the same model wrote (``uns[NAME]["model"]``) is always
+        replaced.
     bags
         What was read of the data: its rows are looked for by name before anything is written.
+    whole_layers
+        Name -> (n_cells, n_vars) layers of AnnData as they are.
 
     Raises
     ------
@@ -96,9 +100,12 @@ def write(
     def additions(table: AnyTable) -> dict[Key, Any]:
         if bags is not None:
             refuse_others(table.names, bags)
-        return _additions(table, obs, obsm, uns, layers or {}, origin, overwrite)
+        return _additions(
+            table, obs, obsm, uns, layers or {}, whole_layers or {}, origin, overwrite
+        )
 
     if path is not None and target is not None and path.suffix == target.suffix:
+
         def attempt(before: State) -> None:
             found = additions(open_table(path))
             with changed_copy(path, target, before, overwrite=overwrite) as root:
@@ -116,10 +123,11 @@ def write(
 
 def _additions(
     table: AnyTable, obs: Mapping[str, Any], obsm: Mapping[str, Any], uns: Mapping[str, Any],
-    layers: Layers, origin: Mapping[str, Any] | None, overwrite: bool,
+    layers: Layers, whole_layers: Mapping[str, np.ndarray], origin: Mapping[str, Any] | None,
+    overwrite: bool,
 ) -> dict[Key, Any]:  # fmt: skip
     """Where each value goes in the table: ("obs", NAME), ("mod", "rna", "layers", NAME)."""
-    top, n = getattr(table, "top", table), len(table.names)
+    top, n = table if isinstance(table, Table) else table.top, len(table.names)
     if origin is not None:
         obsm = {k: _padded(v, n) for k, v in obsm.items()}
         layers = {k: (_padded(v, n), names) for k, (v, names) in layers.items()}
@@ -133,6 +141,7 @@ def _additions(
         refuse_taken({key: top.note(key)}, key, note, [
             *(f"obs[{n!r}]" for n in obs if n in top.obs),
             *(f"obsm[{n!r}]" for n in obsm if n in top.keys("obsm")),
+            *(f"layers[{n!r}]" for n in whole_layers if n in top.keys("layers")),
             *_layers_there(table, plan, key),
         ])  # fmt: skip
     # by position: the index of a Series would be matched with the names of the cells
@@ -142,6 +151,7 @@ def _additions(
     for name, values in obsm.items():
         frame = isinstance(values, pd.DataFrame)
         found["obsm", name] = values.set_axis(table.names) if frame else values
+    found |= {("layers", k): v for k, v in whole_layers.items()}
     found |= _layers_of(table, plan, layers, list(uns))
     return found | {("uns", k): v for k, v in uns.items()}
 
@@ -175,7 +185,7 @@ def refuse_others(names: pd.Index, bags: Bags) -> None:
     """
     wrong = strange_rows(names, bags)
     if wrong:
-        raise InputError(f"{wrong}: give the data that was read.")
+        raise InputError(f"{wrong}: give the data that it was read from.")
 
 
 def strange_rows(names: pd.Index, bags: Bags) -> str | None:
@@ -247,21 +257,21 @@ def samples(
 
 def _plan(table: AnyTable, layers: Layers, origin: Mapping[str, Any]) -> Iterator[Place]:
     """Where each view goes."""
-    many = not isinstance(table, Table)
+    parts = {} if isinstance(table, Table) else table.parts
     for view, (values, names) in layers.items():
-        key = origin.get("keys", {}).get(view) or _key(view, origin.get("x"), many)
+        key = origin.get("keys", {}).get(view) or _key(view, origin.get("x"), bool(parts))
         first, _, rest = key.partition("/")
         part, at, inner = None, None, key
-        if many and first in table.parts and rest.partition("/")[0] in ("", "X", "layers"):
-            part, inner = table.parts[first], rest or "X"
-        elif not many and first in ("X", "layers"):
+        if first in parts and rest.partition("/")[0] in ("", "X", "layers"):
+            part, inner = parts[first], rest or "X"
+        elif isinstance(table, Table) and first in ("X", "layers"):
             part = table
         if part is not None:
             at = _columns(part.columns_of(inner), part, values.shape[1], names)
         if part is None or at is None:
             yield view, None, None, 4 * values.size
         else:
-            yield view, first if many else None, at, 4 * len(part.names) * len(part.var)
+            yield view, first if parts else None, at, 4 * len(part.names) * len(part.var)
 
 
 def _key(view: str, x: Any, many: bool) -> str:

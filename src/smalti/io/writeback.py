@@ -1,8 +1,8 @@
 """Elements added to a copy of the user's file or folder, which then takes its place.
 
-No matrix is decoded: of an .h5ad or .h5mu the bytes are copied (by the file system alone where it can
-share them), of a .zarr the chunks are hard links. What is added is added to the copy. HDF5 has no
-journal: a file that is changed in place is lost where the writer is stopped at the wrong moment.
+No matrix is decoded: of an .h5ad or .h5mu the bytes are copied (by the file system alone where it
+can share them), of a .zarr the chunks are hard links. What is added is added to the copy. HDF5 has
+no journal: a file that is changed in place is lost where its writer is stopped at a wrong moment.
 """
 
 from __future__ import annotations

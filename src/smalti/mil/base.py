@@ -216,8 +216,8 @@ class Method(Estimator):
         key_added
             NAME, under which all is written; the method's own where left out.
         overwrite
-            Replace what another model has written under that name, and a file ``out`` that is there;
-            otherwise that is refused.
+            Replace what another model has written under that name, and a file ``out`` that is
+            there; otherwise that is refused.
         scores
             A comparison that this method took part in: the fold scores of the row that has its
             settings are noted.

@@ -78,7 +78,7 @@ def write_report(
         temporary.write_text(html, encoding="utf-8")
 
 
-_MARK = '<meta name="generator" content="smalti">'
+_MARK = "<!-- a page of smalti -->"  # near the top: such a page may be replaced by the next one
 
 
 def is_report(path: Path) -> bool:

@@ -20,6 +20,7 @@ from smalti.system.tables import write_table
 _NOTE = "split.json"
 _BESIDE = ("report.html", "attention.png")  # what else smalti puts into the folder of a run
 
+
 @dataclasses.dataclass(kw_only=True)
 class Scores:
     """Scores of several methods on the same parts of the same data.

@@ -265,7 +265,9 @@ def _exchange(a: Path, b: Path) -> bool:
         if sys.platform == "darwin":
             return system.renamex_np(os.fsencode(a), os.fsencode(b), 2) == 0  # RENAME_SWAP
         here = -100  # AT_FDCWD, which absolute paths do not need
-        return system.renameat2(here, os.fsencode(a), here, os.fsencode(b), 2) == 0  # RENAME_EXCHANGE
+        return (
+            system.renameat2(here, os.fsencode(a), here, os.fsencode(b), 2) == 0
+        )  # RENAME_EXCHANGE
     except (OSError, AttributeError, TypeError):  # another system, or an old one
         return False
 

@@ -40,7 +40,7 @@ def write_tensors(
     kind
         One of :data:`VERSIONS`.
     tensors
-        Of any shape and type, by name.
+        Of any shape, (...), and type, by name.
     note
         What else there is, as JSON can hold it.
     overwrite, durable
@@ -64,7 +64,7 @@ def write_tensors(
 
 
 def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read such a file: its tensors by name, and the note.
+    """Read such a file: its tensors, of any shape (...), by name, and the note.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def note_of(
     kind
         What it must be.
     tensors, said
-        What :func:`read_any` gave.
+        What :func:`read_any` gave, of any shape (...).
 
     Raises
     ------
@@ -129,7 +129,7 @@ _MEND = {
 
 
 def read_any(path: str | Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of any safetensors file, by name, and its metadata as they stand.
+    """The tensors of any safetensors file, of any shape (...), by name, and its metadata.
 
     Raises
     ------
