@@ -1,8 +1,8 @@
 """A process that stops at any step of a write leaves the old or the new under the name, whole.
 
 Steps are what Python's audit hooks see (files opened to write, names changed, folders made), and
-each call that brings a file to the disk or exchanges two names. HDF5 writes by itself, but only into
-the hidden copy.
+each call that brings a file to the disk or exchanges two names. HDF5 writes by itself, but into the
+hidden copy only.
 """
 
 import hashlib

@@ -7,6 +7,7 @@ import resource
 import signal
 import stat
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -218,6 +219,19 @@ def test_tables(tmp_path):
         read_table(tmp_path / "bad.parquet")
     (tmp_path / "ids.csv").write_text("slide,y\n007,1\n")
     assert read_table(tmp_path / "ids.csv", text=["slide", "other"])["slide"].tolist() == ["007"]
+
+
+def test_no_cell_is_a_formula(tmp_path):
+    frame = pd.DataFrame({"=n": ["=1+1", "-1", "@x", "+a", "CD4+", "-"], "v": -np.arange(6.0)},
+                         index=["=r", "b", "c", "d", "e", "f"])  # fmt: skip
+    frame["c"] = pd.Categorical(["=c", "d"] * 3)
+    write_table(frame, tmp_path / "a.csv", index=True)
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert lines[0] == ",'=n,v,c"
+    assert lines[1] == "'=r,'=1+1,-0.0,'=c"
+    assert lines[2:] == ["b,-1,-1.0,d", "c,'@x,-2.0,'=c", "d,'+a,-3.0,d", "e,CD4+,-4.0,'=c",
+                         "f,'-,-5.0,d"]  # fmt: skip
+    assert frame["=n"].iloc[0] == "=1+1"  # the user's table is as it was
 
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):

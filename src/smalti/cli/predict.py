@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder that `smalti fit` wrote.")],
     data: options.Data,
-    out: Annotated[Path, typer.Option(help="Table of predictions (.csv), one row per bag.")],
+    out: Annotated[
+        Path, typer.Option(help="Table of predictions (.csv, .tsv, .parquet), one row per bag.")
+    ],
     sample: options.Sample = None,
     donor: options.Donor = None,
     x: options.X = None,
@@ -34,7 +36,7 @@ def predict(
     attribution: Annotated[
         Path | None,
         typer.Option(
-            help="Table (.csv or .parquet), one row per instance: attention and the like.",
+            help="Table (.csv, .tsv, .parquet), one row per instance: attention and the like.",
             rich_help_panel=options.WRITE,
         ),
     ] = None,
@@ -61,9 +63,11 @@ def predict(
     """Predict bags with a saved model."""
     from smalti.core.load import load
     from smalti.system.files import atomic_write, check_free, is_same
+    from smalti.system.tables import ENDINGS, write_table
 
-    if attribution is not None and attribution.suffix not in (".csv", ".parquet"):
-        raise InputError(f"--attribution {attribution}: end the name in .csv or .parquet.")
+    for option, table in (("--out", out), ("--attribution", attribution)):
+        if table is not None and table.suffix not in ENDINGS:
+            raise InputError(f"{option} {table}: end the name in {', '.join(ENDINGS)}.")
     if samples is not None and samples.suffix != ".h5ad":
         raise InputError(f"--samples {samples}: end the name in .h5ad.")
     if write is not None and data.suffix not in TABLES:
@@ -82,12 +86,11 @@ def predict(
     read_as = bags
     if missing is not None:
         bags = fitted.complete(bags, missing)  # once for all tables
-    with atomic_write(out, overwrite=overwrite) as temporary:
-        predictions(fitted, bags).to_csv(temporary, float_format="%.6g")
+    written: dict[str, Any] = {"index": True, "float_format": "%.6g", "overwrite": overwrite}
+    write_table(predictions(fitted, bags), out, **written)
     typer.echo(f"predictions of {len(bags)} bags: {out}")
     if attribution is not None:
-        with atomic_write(attribution, overwrite=overwrite) as temporary:
-            _write_frame(fitted.attribute(bags), temporary, attribution.suffix)
+        write_table(fitted.attribute(bags), attribution, **written)
         typer.echo(f"attributions of {bags.n_instances:,} instances: {attribution}")
     if samples is not None:
         with atomic_write(samples, overwrite=overwrite) as temporary:
@@ -123,15 +126,3 @@ def predictions(model: Method, bags: Bags) -> pd.DataFrame:
         p = model.task_.probabilities(model.forward(bags)[0])  # the positive class last
         frame[[f"p_{c}" for c in model.task_.classes]] = p
     return frame
-
-
-def _write_frame(frame: pd.DataFrame, path: Path, suffix: str) -> None:
-    if suffix == ".csv":
-        frame.to_csv(path, float_format="%.6g")
-        return
-    try:
-        frame.to_parquet(path)
-    except ImportError as error:
-        raise InputError(
-            "writing .parquet needs pyarrow: pip install 'smalti[parquet]', or write .csv."
-        ) from error

@@ -26,6 +26,7 @@ from smalti.explain.tile_distances import (
 )
 from smalti.features.extraction import tile_pixels
 from smalti.system.files import atomic_folder, atomic_write
+from smalti.system.tables import write_table
 from smalti.tiles.augment import KINDS, Augment, apply, parse
 from smalti.views import read_rows, take
 
@@ -110,7 +111,7 @@ class Screening:
             If the folder holds files, or cannot be written.
         """
         with atomic_folder(folder, overwrite=overwrite) as trial:
-            self.table.to_csv(trial / "screening.csv", index=False)
+            write_table(self.table, trial / "screening.csv")
             self.contact_sheet(trial / "contact_sheet.png")
             if self.notes:
                 (trial / "notes.txt").write_text("\n".join(self.notes) + "\n", encoding="utf-8")

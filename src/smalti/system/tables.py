@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from smalti.errors import InputError
 from smalti.system.files import atomic_write
 
+ENDINGS = (".csv", ".tsv", ".parquet")
 _PARQUET = 'parquet needs pyarrow: pip install "smalti[parquet]", or name a .csv file.'
 
 
@@ -46,9 +49,16 @@ def read_table(path: str | Path, *, text: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def write_table(
-    frame: pd.DataFrame, path: str | Path, *, index: bool = False, overwrite: bool = False
+    frame: pd.DataFrame,
+    path: str | Path,
+    *,
+    index: bool = False,
+    float_format: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write .csv, .tsv or .parquet, whole or not at all.
+
+    In a .csv or .tsv, a text that a spreadsheet would run (``=1+1``) gets an apostrophe in front.
 
     Parameters
     ----------
@@ -58,6 +68,8 @@ def write_table(
         The file; its ending says the kind.
     index
         Write the names of the rows too.
+    float_format
+        Of numbers in text: "%.6g". All digits where left out.
     overwrite
         Replace a file that is there.
 
@@ -68,7 +80,7 @@ def write_table(
         already or cannot be written.
     """
     path = Path(path)
-    if path.suffix not in (".csv", ".tsv", ".parquet"):
+    if path.suffix not in ENDINGS:
         raise InputError(f"{path} is not .csv, .tsv or .parquet.")
     with atomic_write(path, overwrite=overwrite) as temporary:
         if path.suffix == ".parquet":
@@ -77,4 +89,26 @@ def write_table(
             except ImportError as error:
                 raise InputError(_PARQUET) from error
         else:
-            frame.to_csv(temporary, sep="\t" if path.suffix == ".tsv" else ",", index=index)
+            as_text(frame, "\t" if path.suffix == ".tsv" else ",", temporary,
+                    index=index, float_format=float_format)  # fmt: skip
+
+
+def as_text(frame: pd.DataFrame, sep: str, path: Path, **kwargs: Any) -> None:
+    """Write a table of text in which no cell is a formula."""
+    safe = frame.set_axis([_inert(c) for c in frame.columns], axis=1)
+    for i, kind in enumerate(frame.dtypes):
+        if isinstance(kind, pd.CategoricalDtype) or not is_numeric_dtype(kind):
+            safe.isetitem(i, frame.iloc[:, i].astype(object).map(_inert))
+    safe.index = frame.index.map(_inert) if len(frame) else frame.index
+    safe.to_csv(path, sep=sep, **kwargs)
+
+
+def _inert(value: Any) -> Any:
+    """A text that would be run as a formula, made one that is shown."""
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return "'" + value
+    return value

@@ -1,0 +1,288 @@
+"""A full disk, a closed folder, two writers and files of the user: nothing is lost."""
+
+import hashlib
+import importlib
+import multiprocessing
+import os
+import resource
+import signal
+from functools import partial
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+
+import smalti as sm
+from smalti.comparison.cache import Answer, Cache
+from smalti.datasets import planted_bags
+from smalti.errors import InputError
+from smalti.features.cache import FeatureCache
+from smalti.io.write import write
+from smalti.system.tables import write_table
+from smalti.system.tensors import VERSIONS, read_tensors, write_tensors
+
+N = 40
+BIG = dict(obs={"score": np.arange(float(N))}, obsm={"X_m": np.ones((N, 500))},
+           uns={"m": {"model": "1"}})  # fmt: skip
+
+
+def cells():
+    obs = pd.DataFrame(
+        {"sample": [f"s{i // 5}" for i in range(N)]}, index=[f"c{i}" for i in range(N)]
+    )
+    return anndata.AnnData(sp.csr_matrix(np.eye(N, 20, dtype=np.float32)), obs=obs)
+
+
+def table_file(folder, ending):
+    path = folder / f"cells{ending}"
+    if ending == ".h5mu":
+        mudata = pytest.importorskip("mudata")
+        with mudata.set_options(pull_on_update=False):
+            mudata.MuData({"rna": cells()}).write_h5mu(path)
+    else:
+        (cells().write_zarr if ending == ".zarr" else cells().write_h5ad)(path)
+    return path
+
+
+def vectors():
+    names = tuple(f"G{i}" for i in range(50))
+    return sm.genes.GeneVectors(names, np.ones((50, 64), np.float32), "mine")
+
+
+def model():
+    return sm.mil.MeanPooling(widths=(64,), epochs=1, progress=False).fit(planted_bags(8))
+
+
+def scores():
+    return sm.compare(["majority"], planted_bags(16), folds=2, progress=False)
+
+
+LONG = pd.DataFrame({"a": np.arange(5000.0)})
+# what writes into a folder: name -> (what makes a writer there, which may be called again)
+WRITERS = {
+    "model": lambda d: partial(model().save, d / "model"),
+    "run": lambda d: partial(scores().write, d / "run"),
+    "report": lambda d: partial(scores().report, d / "r.html", figures={}),
+    "csv": lambda d: partial(write_table, LONG, d / "t.csv", overwrite=True),
+    "parquet": lambda d: partial(write_table, LONG, d / "t.parquet", overwrite=True),
+    "gene vectors": lambda d: partial(vectors().save, d / "v.safetensors", overwrite=True),
+    "cached fit": lambda d: partial(Cache(d).write, d / "fit.safetensors",
+                                    Answer({"p": np.ones(2000)})),
+    "features": lambda d: partial(FeatureCache(d, "key", half=False).block, 0, (9, 300),
+                                  lambda: np.ones((9, 300), np.float32)),
+    "checkpoint": lambda d: partial(write_tensors, d / "fit.ckpt", "checkpoint",
+                                    {"a": torch.ones(2000)}, {}),
+    "copy .h5ad": lambda d: partial(write, table_file(d, ".h5ad"), out=d / "copy.h5ad",
+                                    overwrite=True, **BIG),
+    **{f"write-back {e}": lambda d, e=e: partial(write, table_file(d, e), **BIG)
+       for e in (".h5ad", ".h5mu", ".zarr")},
+}  # fmt: skip
+
+
+class Full:
+    """Files may grow to some bytes: a limit (EFBIG) takes the way of a full disk (ENOSPC)."""
+
+    def __init__(self, most):
+        self.most = most
+
+    def __enter__(self):
+        self.before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        self.handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.most, self.before[1]))
+
+    def __exit__(self, *_):
+        resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
+        signal.signal(signal.SIGXFSZ, self.handler)
+
+
+def inside(folder):
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in folder.rglob("*") if p.is_file()}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRITERS)
+def test_a_full_disk(what, tmp_path):
+    """HDF5 fails at any place of its own: nothing of that may reach the user."""
+    once = WRITERS[what](tmp_path)
+    before = inside(tmp_path)
+    with Full(1500), pytest.raises(InputError, match="cannot write .*File too large"):
+        once()
+    assert inside(tmp_path) == before
+    once()
+    assert inside(tmp_path) != before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.parametrize("what", WRITERS)
+def test_a_closed_folder(what, tmp_path):
+    once = WRITERS[what](tmp_path)
+    before = inside(tmp_path)
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(InputError, match="cannot write .*Permission denied"):
+            once()
+        assert inside(tmp_path) == before
+    finally:
+        tmp_path.chmod(0o700)
+
+
+# ---------------------------------------------------------------- write-back
+
+
+@pytest.mark.parametrize("ending", [".h5ad", ".zarr"])
+def test_all_else_in_a_file_is_as_it_was(tmp_path, ending):
+    path, table = tmp_path / f"cells{ending}", cells()
+    kwargs = {"compression": "gzip"} if ending == ".h5ad" else {}
+    (table.write_h5ad if ending == ".h5ad" else table.write_zarr)(path, **kwargs)
+    path.chmod(0o750)
+    write(path, **BIG, layers={"rna": (np.ones((N, 20)), None)})
+    got = (anndata.read_h5ad if ending == ".h5ad" else anndata.read_zarr)(path)
+    np.testing.assert_array_equal(got.X.toarray(), table.X.toarray())
+    np.testing.assert_array_equal(got.obs["score"], np.arange(float(N)))
+    np.testing.assert_array_equal(got.layers["m"], np.ones((N, 20)))
+    assert list(got.obs) == ["sample", "score"]
+    assert got.uns["m"]["model"] == "1"
+    assert path.stat().st_mode & 0o777 == 0o750
+    if ending == ".h5ad":
+        with h5py.File(path) as file:
+            assert file["X/data"].compression == "gzip"
+
+
+def test_the_original_of_a_copied_zarr_is_not_touched(tmp_path):
+    path = table_file(tmp_path, ".zarr")
+    before = inside(path)
+    write(path, out=tmp_path / "copy.zarr", **BIG)
+    write(tmp_path / "copy.zarr", overwrite=True, **BIG | {"obs": {"score": np.zeros(N)}})
+    assert inside(path) == before
+    assert (anndata.read_zarr(tmp_path / "copy.zarr").obs["score"] == 0).all()
+
+
+def test_what_another_program_adds_meanwhile_stays(tmp_path, monkeypatch):
+    path, calls = table_file(tmp_path, ".h5ad"), []
+    from smalti.io import writeback
+
+    copy = writeback._copy
+
+    def slow(*args):
+        copy(*args)
+        if not calls:  # while the first copy is made
+            calls.append(1)
+            table = anndata.read_h5ad(path)
+            table.obs["mine"] = 1
+            table.write_h5ad(path)
+
+    monkeypatch.setattr(writeback, "_copy", slow)
+    write(path, **BIG)
+    assert list(anndata.read_h5ad(path).obs) == ["sample", "mine", "score"]
+
+
+def test_other_cells_under_the_same_name_are_refused(tmp_path):
+    bags = sm.read(table_file(tmp_path, ".h5ad"), sample="sample")
+    other = cells()[::-1].copy()
+    other.write_h5ad(tmp_path / "cells.h5ad")
+    with pytest.raises(InputError, match="row 'c0' was read, and the table has 'c39' there"):
+        write(tmp_path / "cells.h5ad", bags=bags, **BIG)
+
+
+def _writes(path, name, times):
+    for i in range(times):
+        write(path, obs={f"{name}{i}": np.full(N, i)}, obsm={}, uns={f"{name}{i}": {"model": "1"}})
+
+
+@pytest.mark.slow  # ten writes each, one after another
+@pytest.mark.parametrize("ending", [".h5ad", ".zarr"])
+def test_two_writers_lose_no_update(tmp_path, ending):
+    path, forked = table_file(tmp_path, ending), multiprocessing.get_context("fork")
+    both = [forked.Process(target=_writes, args=(path, n, 10)) for n in "ab"]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+        assert one.exitcode == 0
+    got = (anndata.read_h5ad if ending == ".h5ad" else anndata.read_zarr)(path)
+    assert {f"{n}{i}" for n in "ab" for i in range(10)} < set(got.obs)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+# ---------------------------------------------------------------- formats of our own
+
+
+@pytest.mark.parametrize("kind", VERSIONS)
+def test_another_version_says_so(kind, tmp_path, monkeypatch):
+    path = tmp_path / "x.safetensors"
+    monkeypatch.setitem(VERSIONS, kind, 7)
+    write_tensors(path, kind, {"x": torch.ones(2, 3)}, {"names": ["a"]})
+    monkeypatch.undo()
+    with pytest.raises(
+        InputError, match=rf"x\.safetensors is of version 7, and this .*{VERSIONS[kind]}"
+    ):
+        read_tensors(path, kind)
+    other = next(k for k in VERSIONS if k != kind)
+    write_tensors(path, other, {}, {})
+    with pytest.raises(InputError, match=f"holds {other}, not {kind}"):
+        read_tensors(path, kind)
+
+
+@pytest.mark.parametrize("kind", VERSIONS)
+def test_no_flipped_bit_is_believed(kind, tmp_path):
+    path = tmp_path / "x.safetensors"
+    write_tensors(path, kind, {"x": torch.arange(12.0).reshape(3, 4)}, {"n": 1, "t": "text"})
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for bit in rng.choice(8 * len(whole), 150, replace=False):
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"x\.safetensors"):
+            read_tensors(path, kind)
+
+
+def test_files_of_before_the_checksum_say_so(tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "old.safetensors"
+    for meta in ({"smalti": "{}"}, {"smalti_genes": "{}"}, {}):
+        save_file({"x": torch.ones(2)}, str(path), meta)
+        with pytest.raises(InputError, match=r"old\.safetensors is (of a version without|damaged)"):
+            read_tensors(path, "checkpoint")
+
+
+def test_a_model_of_a_newer_smalti_says_so(tmp_path, monkeypatch):
+    fitted = model()
+    fitted.save(tmp_path / "m")
+    sm.load(tmp_path / "m")
+    monkeypatch.setattr(importlib.import_module("smalti.core.save"), "FORMAT", 99)
+    fitted.save(tmp_path / "m")
+    with pytest.raises(InputError, match="newer than this one .*pip install -U"):
+        sm.load(tmp_path / "m")
+
+
+def test_a_model_never_takes_the_place_of_other_files(tmp_path):
+    fitted = model()
+    fitted.save(tmp_path / "m")
+    fitted.save(tmp_path / "m")  # a model over a model
+    (tmp_path / "m" / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"other files in it .*overwrite=True"):
+        fitted.save(tmp_path / "m")
+    assert (tmp_path / "m" / "thesis.txt").read_text() == "mine"
+    fitted.save(tmp_path / "m", overwrite=True)
+    assert {p.name for p in (tmp_path / "m").iterdir()} == {"model.json", "weights.safetensors"}
+
+
+def test_a_report_and_a_run_never_take_the_place_of_other_files(tmp_path):
+    found, mine = scores(), tmp_path / "notes.html"
+    mine.write_text("mine")
+    with pytest.raises(InputError, match=r"notes\.html is there already"):
+        found.report(mine, figures={})
+    assert mine.read_text() == "mine"
+    for _ in range(2):  # ours over ours
+        found.write(tmp_path / "run")
+        found.report(tmp_path / "run" / "report.html", figures={})
+    (tmp_path / "run" / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="other files in it"):
+        found.write(tmp_path / "run")
+    with pytest.raises(InputError, match="is there already"):
+        found.save_table(tmp_path / "run" / "folds.csv")
