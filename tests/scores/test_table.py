@@ -108,6 +108,7 @@ def test_what_is_written_says_where_it_came_from(tmp_path):
     told = json.loads((tmp_path / "run" / "split.json").read_text())
     assert told == {
         "smalti": __version__, "digest": "d1", "data": "4 bags", "notes": ["a note"],
+        "files": ["failures.csv", "folds.csv", "summary.csv"],
         "settings": {"ours": {"seed": 1}, "base": {"seed": 0}, "none": {"seed": 2}},
     }  # fmt: skip
     folds = pd.read_csv(tmp_path / "run" / "folds.csv")

@@ -6,7 +6,8 @@ import importlib.metadata
 
 _OPTIONAL = {"pyarrow": ("parquet", "attributions written as .parquet"),
              "muon": ("integrate", "WNN"), "mofapy2": ("integrate", "MOFA+"),
-             "scvi-tools": ("integrate", "totalVI"), "igraph": ("integrate", "Leiden clusters (igraph is GPL)"),
+             "scvi-tools": ("integrate", "totalVI"),
+             "igraph": ("integrate", "Leiden clusters (igraph is GPL)"),
              "umap-learn": ("integrate", "maps of cells"),
              "scib-metrics": ("batch", "how well batches mix"),
              "scikit-image": ("slides", "tiles: nuclei, stains, texture"),
