@@ -208,6 +208,24 @@ def test_two_writers_lose_no_update(tmp_path, ending):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+def _saves(folder, models, times):
+    for _ in range(times):
+        for one in models:
+            one.save(folder)
+
+
+def test_a_reader_beside_a_writer_gets_a_whole_model(tmp_path):
+    models = [sm.mil.Majority(seed=s).fit(planted_bags(8, seed=s)) for s in (1, 2)]
+    models[0].save(tmp_path / "m")
+    forked = multiprocessing.get_context("fork")
+    writer = forked.Process(target=_saves, args=(tmp_path / "m", models, 30))
+    writer.start()
+    seen = {sm.load(tmp_path / "m").seed for _ in range(40)}
+    writer.join()
+    assert seen <= {1, 2}
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
 # ---------------------------------------------------------------- formats of our own
 
 

@@ -25,7 +25,7 @@ from smalti.core.seen import Seen
 from smalti.errors import InputError
 from smalti.preprocess import Modality, from_state
 from smalti.system.files import recovered
-from smalti.system.tensors import read_any
+from smalti.system.tensors import of_bytes
 from smalti.task import Task
 
 
@@ -60,15 +60,27 @@ def load(folder: str | Path, *, allow: str | Sequence[str] | None = None) -> Any
     True
     """
     folder = recovered(folder)
-    note = _read_note(folder)
+    note, weights = _read_both(folder)
     meet(note.get("needs", []), allow, str(folder))  # older files have smalti's own methods only
-    weights = folder / WEIGHTS
-    if not weights.exists():
-        raise InputError(f"{folder} has no {WEIGHTS}: save the model again.")
-    if hashlib.sha256(weights.read_bytes()).hexdigest() != note["weights_sha256"]:
-        raise InputError(f"{weights} is damaged (its checksum differs): save the model again.")
-    tensors, _ = read_any(weights, "model file")
-    return rebuild(note, tensors)
+    return rebuild(note, of_bytes(weights, f"model file {folder / WEIGHTS}"))
+
+
+def _read_both(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """The note and the weights of one model, also while another takes its place."""
+    note = _read_note(folder)
+    while True:
+        try:
+            weights = (folder / WEIGHTS).read_bytes()
+        except OSError as error:
+            said = f"{folder} has no {WEIGHTS} that can be read ({error.strerror})"
+            raise InputError(f"{said}: save the model again.") from error
+        if hashlib.sha256(weights).hexdigest() == note["weights_sha256"]:
+            return note, weights
+        before, note = note, _read_note(folder)
+        if note == before:
+            raise InputError(
+                f"{folder / WEIGHTS} is damaged (its checksum differs): save the model again."
+            )
 
 
 def _read_note(folder: Path) -> dict[str, Any]:

@@ -142,10 +142,31 @@ def read_any(path: str | Path, what: str) -> tuple[dict[str, Tensor], dict[str, 
         with safe_open(str(path), framework="pt") as file:
             return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, MemoryError) as error:
-        raise InputError(
-            f"{what} {path} is damaged or not a safetensors file ({error}): write it again. "
-            "Pickled models (.pt, .pkl) are never opened."
-        ) from error
+        raise _damaged(f"{what} {path}", error) from error
+
+
+def of_bytes(data: bytes, what: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, of any shape (...), by name, from its bytes.
+
+    Raises
+    ------
+    InputError
+        If they are damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(data)
+    except (SafetensorError, ValueError, MemoryError) as error:
+        raise _damaged(what, error) from error
+
+
+def _damaged(what: str, error: Exception) -> InputError:
+    return InputError(
+        f"{what} is damaged or not a safetensors file ({error}): write it again. Pickled models "
+        "(.pt, .pkl) are never opened."
+    )
 
 
 def _digest(tensors: Mapping[str, Tensor], said: Mapping[str, Any]) -> str:
