@@ -101,6 +101,19 @@ def _plain_sum(x: Tensor, weight: Tensor | None, offsets: Tensor) -> Tensor:
     )
 
 
+_ROWS = 4096  # of a product of matrices that is added up row by row
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """Sum over all rows of the products of a row (n, k) and a row (n, d), a'b: (k, d).
+
+    A product of matrices adds row to row too: in float32 it is off by 8e-5 at 10^6 rows, by 7e-3
+    at 10^7. So it is taken in pieces.
+    """
+    parts = [x.T @ y for x, y in zip(a.split(_ROWS), b.split(_ROWS), strict=True)]
+    return torch.stack(parts).sum(0)  # pairwise, as torch.sum is
+
+
 def _wide(x: Tensor) -> Tensor:
     """Numbers of 16 bits as float32; others as they are."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

@@ -316,7 +316,7 @@ class _Net(nn.Module):
         if kind is not None:
             member = nn.functional.one_hot(kind, len(self.types.classes)).to(distance.dtype)
             member = member[:, member.any(0)]  # a type that no cell here is has no mean
-            distance = (member.t() @ distance) / member.sum(0)[:, None]  # (n_present, P)
+            distance = segment.product(member, distance) / member.sum(0)[:, None]  # (n_present, P)
         if self.training:
             drawn = torch.rand(distance.shape, generator=noise.generator(), device=distance.device)
             blocked = drawn < _BLOCKED
