@@ -62,7 +62,8 @@ class Segments(NamedTuple):
         move = partial(_put, device=device)
         longest, pieces = lengths.max(initial=0), None
         if longest > _PIECE:
-            pieces = (*map(move, _cut(ends, lengths)), bool(longest > _PIECE**2))
+            starts, slices = map(move, _cut(ends, lengths))
+            pieces = starts, slices, bool(longest > _PIECE**2)
         return cls(move(ends), move(index), pieces)
 
     @property
