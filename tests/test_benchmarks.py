@@ -31,6 +31,8 @@ TOYS = [
     "modalities --set snare --group widths --only block_pca --seeds 1",
     "proportions --seeds 2 --methods bag_mean --patients 20 --cells 20",
     "scale --methods bag_mean --cells 1000 2000",
+    "segments --shapes 50x300 --rounds 3",
+    "segments --rows 1000",
     "slides --px 400 --side 100 --file flat",
     "speed epoch matmul --share 0.03",
     "speed fits --fits 1 --epochs 1",

@@ -1,5 +1,6 @@
 """Segment kernels against a naive loop, forward and gradient."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -78,8 +79,15 @@ def test_index_and_lengths_follow_from_offsets():
     segments = Segments.of(torch.tensor([0, 2, 2, 5]))
     assert segments.index.tolist() == [0, 0, 2, 2, 2]
     assert segments.lengths.tolist() == [2, 0, 3]
-    told = Segments.of(segments.offsets, 5)  # the number of rows said, not read
-    assert told.index.tolist() == segments.index.tolist()
+    assert segments.pieces is None  # no slice is long
+
+
+def test_long_slices_are_cut_into_pieces_from_their_own_start():
+    rows, slices, many = Segments.of(torch.tensor([0, 3, 3, 163, 400])).pieces
+    assert rows.tolist() == [0, 3, 83, 163, 243, 323, 400]
+    assert slices.tolist() == [0, 1, 1, 3, 6]
+    assert not many  # pieces of a slice: float64 from 81
+    assert Segments.of(torch.tensor([0, 6401])).pieces[2]
 
 
 @pytest.mark.parametrize("lengths", [[3, 1, 2], [5], [2, 0, 3], [0, 70]], ids=str)
@@ -171,3 +179,92 @@ def test_attend_is_the_weighted_mean_forward_and_backward():
         want = segment.total(segment.softmax(inputs[0], parts) * inputs[1], parts)
         torch.testing.assert_close(found, want)
         assert torch.autograd.gradcheck(lambda s, v: segment.attend(s, v, parts), inputs)
+
+
+N = 300_000  # rows of a long slice, between two short ones
+
+
+def long_rows(n):
+    """Scores (n + 5, 1) of which naive float32 sums lose most, values about 10, float64."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.full((n + 5, 1), -10.0, dtype=torch.float64)  # beside a sum of 100 exp is lost
+    scores[:102] = 0.0
+    values = 10 + torch.randn(n + 5, 1, generator=generator, dtype=torch.float64)
+    return scores.float().double(), values.float().double(), torch.tensor([0, 2, n + 2, n + 5])
+
+
+LONG = {
+    "total": lambda s, v, parts: segment.total(v, parts),
+    "weighted": lambda s, v, parts: segment.total(v, parts, s.exp()[:, 0]),
+    "mean": lambda s, v, parts: segment.mean(v, parts),
+    "softmax": lambda s, v, parts: segment.softmax(s, parts),
+    "attention": lambda s, v, parts: segment.total(v, parts, segment.softmax(s, parts)[:, 0]),
+    "attend": lambda s, v, parts: segment.attend(s, v, parts),
+    "logsumexp": lambda s, v, parts: segment.logsumexp(s, parts),
+}
+
+
+def off_by(name, n):
+    """Errors of the outcome and of the gradients in float32, as shares of the largest sizes."""
+    scores, values, offsets = long_rows(n)
+    found = []
+    for kind in (torch.float64, torch.float32):
+        inputs = [t.to(kind).requires_grad_() for t in (scores, values)]
+        out = LONG[name](*inputs, Segments.of(offsets))
+        seed = torch.randn(len(out), 1, generator=torch.Generator().manual_seed(1)).to(kind)
+        found.append([out, *torch.autograd.grad(out, inputs, seed, materialize_grads=True)])
+    return [
+        ((b.double() - a).abs().max() / a.abs().max().clamp(min=1e-30)).item()
+        for a, b in zip(*found, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_long_slices_are_summed_to_the_last_digits(name):
+    assert max(off_by(name, N)) < 2e-6  # row by row in float32: 1e-4 to 1e-2
+
+
+@pytest.mark.slow  # tables of ten million rows
+@pytest.mark.parametrize("name", LONG)
+def test_ten_million_rows_are_summed_to_the_last_digits(name):
+    assert max(off_by(name, 10_000_000)) < 1e-5
+
+
+@pytest.mark.parametrize("n", [6_000, 7_000])
+@pytest.mark.parametrize("least", [0.7, 2**-24.1])
+def test_the_worst_of_rows_is_within_the_bound(n, least):
+    """Equal rows, whose roundings all go one way, and a first row that swallows the others."""
+    x = torch.full((n, 2), least)
+    x[0] = max(least, 1.0)
+    found = segment.total(x, Segments.of(torch.tensor([0, n])))
+    torch.testing.assert_close(found[0].double(), x.double().sum(0), rtol=1e-5, atol=0)
+
+
+def test_a_product_over_rows_is_summed_to_the_last_digits():
+    a, b = torch.full((N, 2), 0.7), torch.linspace(0, 1, N)[:, None]
+    torch.testing.assert_close(segment.product(a, b).double(), a.double().T @ b.double(),
+                               rtol=5e-6, atol=0)  # fmt: skip
+    torch.testing.assert_close(segment.product(a[:9], b[:9]), a[:9].T @ b[:9])
+    assert segment.product(a[:0], b[:0]).tolist() == [[0.0], [0.0]]
+
+
+def test_a_sum_is_the_same_bits_in_any_batch():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3_000, 5, generator=generator)
+    all_ = segment.total(x, Segments.of(torch.tensor([0, 70, 1_000, 3_000])))
+    for i, (a, b) in enumerate([(0, 70), (70, 1_000), (1_000, 3_000)]):
+        assert torch.equal(segment.total(x[a:b], Segments.of(torch.tensor([0, b - a])))[0], all_[i])
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_sums_of_16_bits_are_not_in_16_bits(kind):
+    n = 70_000
+    x = torch.full((n, 1), 10.0, dtype=kind, requires_grad=True)
+    parts = Segments.of(torch.tensor([0, n]))
+    assert segment.mean(x, parts).item() == 10.0  # the sum is beyond float16
+    assert segment.attend(torch.zeros_like(x), x, parts).item() == pytest.approx(10.0, rel=0.01)
+    assert segment.softmax(x, parts).float().sum().item() == pytest.approx(1.0, rel=0.02)
+    assert segment.logsumexp(x, parts).item() == pytest.approx(10 + math.log(n), rel=0.01)
+    (grad,) = torch.autograd.grad(segment.peak(x, parts), x)
+    assert grad.dtype == kind
+    assert grad.float().sum().item() == pytest.approx(1.0, rel=0.02)

@@ -13,7 +13,7 @@ from smalti.datasets import planted_slides
 from smalti.errors import InputError
 from smalti.features.convnet import SelfSupervised, vicreg
 from smalti.features.extraction import tile_pixels, turned
-from smalti.features.morphology import describe_tile
+from smalti.features.morphology import _colour, describe_tile
 from smalti.system.tensors import read_tensors
 
 
@@ -73,6 +73,16 @@ def test_nuclei_are_counted(bags):
     at = out.features["X_morphology"].index("nuclei_count")
     drawn = bags.instance["n_nuclei"].to_numpy()
     assert np.corrcoef(out.table()[:, at], drawn)[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("edge", [224, 768])
+def test_colours_of_a_pale_tile_are_right(edge):
+    """Sums of many near numbers, of which float32 loses the spread."""
+    rgb = np.random.default_rng(0).integers(243, 246, (edge, edge, 3)).astype(np.uint8)
+    found = _colour(rgb)
+    for c, values in zip("rgb", rgb.reshape(-1, 3).T / 255, strict=True):
+        assert found[f"{c}_mean"] == pytest.approx(values.mean(), rel=1e-6)
+        assert found[f"{c}_sd"] == pytest.approx(values.std(), rel=1e-4)
 
 
 def test_most_morphology_does_not_turn_with_the_tile(bags):

@@ -27,6 +27,15 @@ def test_products_are_the_mean_correlations_within_samples():
     np.testing.assert_allclose(found.x @ found.x.T, mean, atol=1e-5)
 
 
+def test_correlations_within_a_long_sample_are_right():
+    rng = np.random.default_rng(0)
+    x = rng.poisson(rng.normal(1000, 20, size=(200_000, 1)).repeat(2, 1)).astype(np.float32)
+    bags = Bags.from_rows({"counts": x}, np.zeros(len(x), int))
+    found = coexpression_vectors(bags, width=2, units="log1p", most=len(x))
+    wanted = np.corrcoef(np.log1p(x.T.astype(float)))
+    np.testing.assert_allclose(found.x @ found.x.T, wanted, atol=1e-5)
+
+
 def test_genes_of_one_programme_meet_in_a_cohort_of_other_donors():
     bags, law = cohort(seed=5)
     found = coexpression_vectors(bags, width=5)

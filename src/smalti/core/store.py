@@ -104,11 +104,10 @@ class Store:
         lengths = self.lengths[bags]
         rows = slice_rows(self.offsets, bags)  # (n,) of the data
         slices = np.concatenate([[0], lengths.cumsum()])  # (n_bags + 1,) of the batch
-        index = np.repeat(np.arange(len(bags)), lengths)  # (n,) the bag of each row
         at, of = self._ints(rows), self._ints(bags)
         return Batch(
             self.rows(rows),
-            Segments(self._ints(slices), self._ints(index)),
+            Segments.of(torch.from_numpy(slices), self.device),
             {name: column.index_select(0, at) for name, column in self.instance.items()},
             {name: column.index_select(0, of) for name, column in self.bag.items()},
         )
@@ -126,7 +125,7 @@ class Store:
         """Some (n,) rows of the data as a batch of n bags of one instance each."""
         at, ends = self._ints(rows), self._ints(np.arange(len(rows) + 1))
         return Batch(
-            self.rows(rows), Segments(ends, ends[:-1]),
+            self.rows(rows), Segments(ends, ends[:-1], None),
             {name: column.index_select(0, at) for name, column in self.instance.items()},
         )  # fmt: skip
 

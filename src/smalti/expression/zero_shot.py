@@ -145,7 +145,7 @@ class ZeroShotMethod(ExpressionMethod):
         check_is_fitted(self)
         names = named(genes)
         bank, wanted = self.known(self.genes_).x, self.known(names).x
-        center = bank.mean(0)
+        center = bank.mean(0, dtype=np.float64).astype(bank.dtype)
         bank, wanted = unit_rows(bank - center), unit_rows(wanted - center)
         own = self._own(names)
         best, at = _most_alike(wanted, bank, own)

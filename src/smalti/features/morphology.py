@@ -54,8 +54,8 @@ def _colour(rgb: np.ndarray) -> dict[str, float]:
     x = rgb.reshape(-1, 3).astype(np.float32) / 255
     high, low = x.max(1), x.min(1)
     saturation = np.divide(high - low, high, out=np.zeros_like(high), where=high > 0)
-    out = {f"{c}_mean": v for c, v in zip("rgb", x.mean(0), strict=True)}
-    out |= {f"{c}_sd": v for c, v in zip("rgb", x.std(0), strict=True)}
+    out = {f"{c}_mean": v for c, v in zip("rgb", x.mean(0, dtype=np.float64), strict=True)}
+    out |= {f"{c}_sd": v for c, v in zip("rgb", x.std(0, dtype=np.float64), strict=True)}
     out |= {"saturation_mean": saturation.mean(), "saturation_sd": saturation.std()}
     return out | {"white": (low > 0.85).mean(), "dark": (high < 0.35).mean()}
 
@@ -69,7 +69,7 @@ def _stains(stain: np.ndarray) -> dict[str, float]:
         out |= {f"{name}_mean": values.mean(), f"{name}_sd": values.std()}
         out |= {f"{name}_q{int(100 * q):02d}": v
                 for q, v in zip(_QUANTILES, quantiles, strict=True)}  # fmt: skip
-    about = flat - flat.mean(0)
+    about = flat - flat.mean(0, dtype=np.float64)
     length = np.linalg.norm(about, axis=0)
     both = length[0] * length[1]
     return out | {"h_e_correlation": about[:, 0] @ about[:, 1] / both if both > 1e-9 else 0.0}

@@ -64,7 +64,7 @@ def coexpression_vectors(
         if own.n_instances > most:
             own = own.keep(np.sort(rng.choice(own.n_instances, most, replace=False)))
         x = measured(own, view=view, units=units)
-        x -= x.mean(0)
+        x -= x.mean(0, dtype=np.float64)
         sd = np.sqrt(np.square(x).mean(0, dtype=np.float64)).astype(np.float32)
         np.divide(x, sd, out=x, where=sd > 1e-6)
         x[:, sd <= 1e-6] = 0

@@ -316,7 +316,7 @@ class _Net(nn.Module):
         if kind is not None:
             member = nn.functional.one_hot(kind, len(self.types.classes)).to(distance.dtype)
             member = member[:, member.any(0)]  # a type that no cell here is has no mean
-            distance = (member.t() @ distance) / member.sum(0)[:, None]  # (n_present, P)
+            distance = segment.product(member, distance) / member.sum(0)[:, None]  # (n_present, P)
         if self.training:
             drawn = torch.rand(distance.shape, generator=noise.generator(), device=distance.device)
             blocked = drawn < _BLOCKED
@@ -457,7 +457,7 @@ class _Draws:
         offsets = np.concatenate([[0], np.cumsum([len(p) for p in parts])])
         at, of = (torch.from_numpy(v).to(store.device) for v in (rows, units[:, 0].copy()))
         return Batch(
-            store.rows(rows), Segments.of(torch.from_numpy(offsets).to(store.device), len(rows)),
+            store.rows(rows), Segments.of(torch.from_numpy(offsets), store.device),
             {name: column.index_select(0, at) for name, column in store.instance.items()},
             {name: column.index_select(0, of) for name, column in store.bag.items()},
         )  # fmt: skip

@@ -83,7 +83,8 @@ class PromptRound(nn.Module):
         weight = segment.softmax(z @ ask.T, segments)  # (n, n_context)
         # few slides, each with many tiles: a product per slide is faster than a sum per token
         cut = segments.lengths.tolist()
-        pooled = [w.T @ t for w, t in zip(weight.split(cut), z.split(cut), strict=True)]
+        pooled = [segment.product(w, t)
+                  for w, t in zip(weight.split(cut), z.split(cut), strict=True)]  # fmt: skip
         tokens = self.tile_value(torch.stack(pooled))  # (n_slides, n_context, width)
         # nothing pooled leaves the bias of V, which would speak for a slide that has nothing to say
         return tokens * (segments.lengths > 0)[:, None, None]

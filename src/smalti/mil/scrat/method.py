@@ -275,8 +275,8 @@ class Mixup:
         for name, first in store.rows(one).items():
             mixed = torch.lerp(other[name], first, share.to(first.dtype)[:, None])
             views[name] = mixed
-        offsets = torch.as_tensor(np.concatenate([[0], lengths.cumsum()])).to(store.device)
-        return Batch(views, Segments.of(offsets))
+        offsets = torch.as_tensor(np.concatenate([[0], lengths.cumsum()]))
+        return Batch(views, Segments.of(offsets, store.device))
 
     def _index(self, store: Store) -> None:
         """Sort cells by sample and type, once."""
