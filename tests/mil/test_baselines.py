@@ -117,6 +117,13 @@ def test_a_binomial_target_is_a_weighted_logistic_regression():
     assert not hasattr(model, "predict_proba")
 
 
+@pytest.mark.parametrize("y", [np.arange(8) % 2, np.arange(8) / 2], ids=["classes", "numbers"])
+def test_sums_that_overflow_are_an_error_and_no_model(y):
+    x = [np.full((4, 2), 1e38 * (1 + i / 8)) for i in range(8)]
+    with pytest.raises(InputError, match="values of instances are too large"):
+        BagMean().fit(sm.Bags.from_list(x, y, donor=range(8)))
+
+
 def test_binomial_in_several_columns_is_compared():
     rng = np.random.default_rng(0)
     bags = planted_bags(30, kind="binomial")
