@@ -218,14 +218,6 @@ def test_splitting_by_donor_prevents_the_leak(majority_alone):
 # ---------------------------------------------------------------- what may go wrong
 
 
-@pytest.fixture
-def majority_alone(monkeypatch):
-    """Only the cheapest baseline, for tests of what is around the fits."""
-    import smalti.comparison.phenotype as module
-
-    monkeypatch.setattr(module, "methods", lambda: {"majority": mil.Majority})
-
-
 def small(y, **kwargs):
     rng = np.random.default_rng(0)
     x = [rng.normal(size=(3, 2)) for _ in y]

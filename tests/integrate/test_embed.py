@@ -54,12 +54,6 @@ def abmil(**settings):
 
 
 @pytest.fixture
-def majority_alone(monkeypatch):
-    """Only the cheapest baseline: none of them reads the embedding."""
-    monkeypatch.setattr("smalti.comparison.phenotype.methods", lambda: {"majority": Majority})
-
-
-@pytest.fixture
 def fits(monkeypatch):
     """Bags and codes of every fit of UMINT, as they happen."""
     seen, fit = [], UMINT.fit
