@@ -66,6 +66,12 @@ def majority_alone(monkeypatch):
     monkeypatch.setattr("smalti.comparison.phenotype.methods", lambda: only)
 
 
+@pytest.fixture
+def one_penalty(monkeypatch):
+    """Linear methods take the middle penalty, as with few donors: a choice is 25 fits in each."""
+    monkeypatch.setattr("smalti.nn.linear.folds_by_donor", lambda *_: [])
+
+
 class Killed(BaseException):
     """The process ends: as with KeyboardInterrupt, nobody may catch it and go on."""
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from smalti.cli import app
 from smalti.datasets import planted_bags
 
+pytestmark = pytest.mark.usefixtures("one_penalty")
 TINY = ["--epochs", "3", "--set", "widths=[8]", "--set", "progress=false"]
 
 

@@ -26,6 +26,8 @@ from smalti.preprocess import (
     steps_of,
 )
 
+pytestmark = pytest.mark.usefixtures("one_penalty")
+
 
 def cohort(n_cells=240, n_bags=20, seed=0, **kwargs):
     """Patients, half of them ill: with few cells of one kind."""
