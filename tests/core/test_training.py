@@ -58,12 +58,14 @@ def test_killed_after_it_stopped_early_it_does_not_go_on(tmp_path, monkeypatch):
     np.testing.assert_array_equal(whole.forward(bags)[0], resumed.forward(bags)[0])
 
 
-def test_a_fit_neither_reads_nor_moves_the_global_stream():
+def test_a_fit_neither_reads_nor_moves_the_global_stream(monkeypatch):
     bags, found = planted_bags(20, kind="ordinal", n_features=2), []
     for seed in range(2):  # a sweep of MixMIL makes a layer of random weights
         torch.manual_seed(seed)
         method = mil.MixMIL(epochs=1, accelerator="cpu", progress=False)
-        found.append(method.fit(bags).forward(bags)[0])
+        with monkeypatch.context() as patch:
+            patch.setattr("torch.cuda.manual_seed_all", lambda seed: pytest.fail("GPUs' moved"))
+            found.append(method.fit(bags).forward(bags)[0])
         after = torch.rand(3)
         torch.manual_seed(seed)
         assert torch.equal(after, torch.rand(3))
