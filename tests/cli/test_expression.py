@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
         for tile, (x, y) in zip(own.x["tile"], own.instance[["x_px", "y_px"]].to_numpy(int),
                                 strict=True):  # fmt: skip
             whole[y - 32 : y + 32, x - 32 : x + 32] = tile.transpose(1, 2, 0)
-        Image.fromarray(whole).save(root / f"S{s}.png")
+        Image.fromarray(whole).save(root / f"S{s}.png", compress_level=1)
     obs = bags.instance[["x_px", "y_px"]].copy()
     obs["slide"] = np.repeat([f"S{s}" for s in range(4)], 16)
     obs["patient"] = np.repeat(["P0", "P1", "P0", "P1"], 16)

@@ -14,7 +14,7 @@ from smalti.errors import InputError
 from smalti.integrate.block_pca import BlockPCA
 from smalti.integrate.embed import Embed
 from smalti.integrate.umint import UMINT
-from smalti.mil import ABMIL, BagMean, Majority
+from smalti.mil import ABMIL, BagMean
 from smalti.preprocess import (
     apply_steps,
     fit_steps,
