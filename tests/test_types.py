@@ -124,7 +124,7 @@ def answers(tmp_path_factory, request):
     return mypy(folder, cache, "user.py", "names.py", "wrong.py")
 
 
-@pytest.mark.slow  # mypy reads the package, which the quick environment lacks
+@pytest.mark.slow  # mypy reads the whole package, and make test has none
 @pytest.mark.parametrize("file", ["user.py", "names.py"])
 def test_a_type_checker_knows_every_public_name(answers, file):
     assert [line for line in answers[1].splitlines() if line.startswith(file)] == []
