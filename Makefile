@@ -41,11 +41,11 @@ demo: $(VENV)/.base
 	$(BIN)/smalti demo --out smalti-demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 # the tests of types need mypy
 test-all: $(VENV)/.test $(VENV)/.check
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # again with ARGS=--again where tests were written since, ARGS=--slow for the slow tests
 mutants: $(VENV)/.test $(VENV)/.mutants

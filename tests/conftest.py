@@ -1,5 +1,6 @@
 """Shared by all tests."""
 
+import functools
 import gc
 import os
 from pathlib import Path
@@ -35,6 +36,18 @@ def _no_search_for_callbacks():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_command_line():
+    """Typer builds all verbs anew in each call, from their annotations: 30 ms."""
+    import typer.testing
+
+    with pytest.MonkeyPatch.context() as patch:
+        name = "_get_command"  # its own name: where it is gone, tests are slower, not wrong
+        if build := getattr(typer.testing, name, None):
+            patch.setattr(typer.testing, name, functools.cache(build))
+        yield
+
+
 @pytest.fixture
 def data() -> Path:
     """The folder of real data, where SMALTI_DATA names one."""
@@ -42,6 +55,21 @@ def data() -> Path:
     if not folder:
         pytest.skip("needs real data: set SMALTI_DATA to its folder")
     return Path(folder)
+
+
+@pytest.fixture
+def majority_alone(monkeypatch):
+    """Only the cheapest baseline in a comparison, for tests of what is around the fits."""
+    import smalti
+
+    only = {"majority": smalti.mil.Majority}
+    monkeypatch.setattr("smalti.comparison.phenotype.methods", lambda: only)
+
+
+@pytest.fixture
+def one_penalty(monkeypatch):
+    """Linear methods take the middle penalty, as with few donors: a choice is 25 fits in each."""
+    monkeypatch.setattr("smalti.nn.linear.folds_by_donor", lambda *_: [])
 
 
 class Killed(BaseException):

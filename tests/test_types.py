@@ -124,6 +124,7 @@ def answers(tmp_path_factory, request):
     return mypy(folder, cache, "user.py", "names.py", "wrong.py")
 
 
+@pytest.mark.slow  # mypy reads the whole package, and make test has none
 @pytest.mark.parametrize("file", ["user.py", "names.py"])
 def test_a_type_checker_knows_every_public_name(answers, file):
     assert [line for line in answers[1].splitlines() if line.startswith(file)] == []
@@ -137,6 +138,7 @@ def mistakes():
             yield pytest.param(number, comment.partition(": ")[2].split(), id=call)
 
 
+@pytest.mark.slow  # as above
 @pytest.mark.parametrize(("number", "wanted"), list(mistakes()))
 def test_a_type_checker_sees_mistakes(answers, number, wanted):
     assert answers[0].get(("wrong.py", number), set()) & set(wanted), answers[1]

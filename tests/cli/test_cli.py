@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from smalti.cli import app
 from smalti.datasets import planted_bags
 
+pytestmark = pytest.mark.usefixtures("one_penalty")
 TINY = ["--epochs", "3", "--set", "widths=[8]", "--set", "progress=false"]
 
 
@@ -122,7 +123,7 @@ def test_genes_that_the_data_lack(cells, tmp_path):
     assert "--missing nan is neither" in fails(*asked, "--missing", "nan", "--overwrite")
 
 
-def test_the_headline_is_on_the_terminal_and_on_the_page(table, tmp_path):
+def test_the_headline_is_on_the_terminal_and_on_the_page(table, majority_alone, tmp_path):
     """The words of the paired interval, wherever the means are shown."""
     done = run("compare", table, "--methods", "bag_mean", "--folds", 2, "--out", tmp_path / "run")
     assert done.exit_code == 0, done.output
@@ -131,7 +132,7 @@ def test_the_headline_is_on_the_terminal_and_on_the_page(table, tmp_path):
     assert "<p>No method but baselines.</p>" in page
 
 
-def test_compare_writes_tables_and_report(table, tmp_path):
+def test_compare_writes_tables_and_report(table, majority_alone, tmp_path):
     out = tmp_path / "run"
     names = "mean_pooling,bag_mean"
     done = run("compare", table, "--methods", names, "--folds", 2, "--out", out, *TINY)
@@ -269,7 +270,7 @@ def test_cite_prints_bibtex_of_names_and_models(table, tmp_path, monkeypatch):
     assert "no method 'nothing'" in fails("cite", "nothing")
 
 
-def test_the_positive_class_is_said_and_chosen(cells, tmp_path):
+def test_the_positive_class_is_said_and_chosen(cells, majority_alone, tmp_path):
     named = ["--sample", "sample", "--label", "disease", "--donor", "donor"]
     fit = ["fit", "bag_mean", cells, *named, "--out", tmp_path / "model"]
     assert "positive: ill" in run(*fit).output

@@ -44,6 +44,15 @@ def ari(result, method):
     return result.folds.query("method == @method and metric == 'ari_kmeans'")["value"].mean()
 
 
+@pytest.fixture
+def unscored(monkeypatch):
+    """One number of each embedding for its scores, for tests of what is around them."""
+    monkeypatch.setattr(
+        "smalti.comparison.integration.embedding_scores",
+        lambda model, z, *_: {"ari_kmeans": float(np.abs(z).mean())},
+    )
+
+
 def same_numbers(a, b):
     columns = [c for c in a.folds if c != "seconds"]
     pd.testing.assert_frame_equal(a.folds[columns], b.folds[columns])
@@ -113,7 +122,7 @@ def test_linear_baselines_join_by_themselves():
         assert codes.dtype == np.float32
 
 
-def test_steps_that_all_candidates_share_go_for_the_baselines():
+def test_steps_that_all_candidates_share_go_for_the_baselines(unscored):
     steps = {"rna": "normalize,log1p,genes=20", "protein": "clr"}
     result = run({"mine": pca(preprocess=steps)}, seeds=1)
     said = {m: s["preprocess"] for m, s in result.settings.items()}
@@ -157,7 +166,7 @@ class Rows:
         monkeypatch.setattr(Integration, "fit", spy)
 
 
-def test_all_methods_are_fitted_on_the_same_cells(monkeypatch):
+def test_all_methods_are_fitted_on_the_same_cells(unscored, monkeypatch):
     spy = Rows(monkeypatch)
     run({"umint": UMINT.example().set_params(epochs=1), "ae": AE.example().set_params(epochs=1)})
     for seed in (0, 1):
@@ -178,7 +187,7 @@ def test_all_methods_are_fitted_on_the_same_cells(monkeypatch):
         pytest.param(None, True, marks=pytest.mark.slow),
     ],
 )
-def test_donors_are_not_split_where_there_are_five(monkeypatch, n_bags, parts):
+def test_donors_are_not_split_where_there_are_five(unscored, monkeypatch, n_bags, parts):
     spy = Rows(monkeypatch)
     bags = small(n_bags=n_bags)
     result = run({"mine": pca()}, bags, seeds=2)
@@ -258,7 +267,7 @@ class Fails(UMINT):
         raise self.error
 
 
-def test_a_method_that_fails_is_noted():
+def test_a_method_that_fails_is_noted(unscored):
     told = "bad: 2 of 2 fits failed, so it is not ranked: "
     for error, text in (
         (InputError("no luck."), f"{told}no luck."),
@@ -275,7 +284,7 @@ def test_a_method_that_fails_is_noted():
         run({"bad": Fails()})
 
 
-def test_a_package_that_is_not_installed_is_noted(monkeypatch):
+def test_a_package_that_is_not_installed_is_noted(unscored, monkeypatch):
     monkeypatch.setattr(AE, "unavailable", classmethod(lambda cls: 'ae needs "x": pip install x'))
     result = run(["ae"])
     assert any('ae: 2 of 2 fits failed' in n and 'needs "x": pip install x' in n
@@ -293,7 +302,7 @@ def no_fit(*args, **kwargs):
     raise AssertionError("fitted again")
 
 
-def test_a_second_call_reads_the_cache(tmp_path, monkeypatch):
+def test_a_second_call_reads_the_cache(unscored, tmp_path, monkeypatch):
     chosen = {"mine": pca(), "ae": AE.example().set_params(epochs=1, accelerator="cpu")}
     first = run(chosen, cache=tmp_path)
     assert len(list(tmp_path.glob("*.safetensors"))) == 5 * 2
@@ -321,7 +330,7 @@ def test_a_second_call_reads_the_cache(tmp_path, monkeypatch):
                 run(**({"candidates": {"mine": pca()}, "cache": tmp_path} | changed))
 
 
-def test_a_comparison_that_was_killed_goes_on(tmp_path, monkeypatch):
+def test_a_comparison_that_was_killed_goes_on(unscored, tmp_path, monkeypatch):
     bags = small(80)
     whole, fit, count = run({"mine": pca()}, bags), Integration.fit, 0
 
@@ -374,7 +383,7 @@ class Known(BlockPCA):
 
 
 def test_methods_that_know_no_new_cells_are_fitted_on_all():
-    result = run({"known": Known(width=4, accelerator="cpu"), "mine": pca()}, small())
+    result = run({"known": Known(width=4, accelerator="cpu"), "mine": pca()}, small(), seeds=1)
     note = "known knows no new cells: fitted on all cells, held-out ones included."
     assert note in result.notes
     rows = result.folds.query("method == 'known'")
@@ -476,7 +485,7 @@ def test_reads_what_read_reads():
 def test_runs_without_the_extra(monkeypatch):
     for file in ("integration", "embedding"):
         monkeypatch.setattr(f"smalti.comparison.{file}.absent", lambda name: f"{name} is not there")
-    result = sm.compare_integration({"pca": "block_pca"}, data(150), label="kind", seeds=1)
+    result = sm.compare_integration({"pca": "block_pca"}, data(80), label="kind", seeds=1)
     assert {"ari_kmeans", "ari_ward"} <= set(result.metrics)
     assert "ari_leiden" not in result.metrics
     assert any("Leiden were left out: igraph is not there" in n for n in result.notes)

@@ -143,7 +143,7 @@ def test_perfect_predictions_score_perfectly(kind):
 # ---------------------------------------------------------------- compare
 
 
-def test_compare_holds_the_baselines_and_is_tidy(tmp_path):
+def test_compare_holds_the_baselines_and_is_tidy(one_penalty, tmp_path):
     bags = planted_bags(40, bags_per_donor=2, effect=4)
     short = mil.ABMIL.example().set_params(epochs=3)
     found = sm.compare([short], bags, folds=2, repeats=2, progress=False)
@@ -166,7 +166,7 @@ def test_compare_holds_the_baselines_and_is_tidy(tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "folds.parquet"), found.folds)
 
 
-def test_a_killed_comparison_goes_on_from_its_cache(tmp_path, monkeypatch):
+def test_a_killed_comparison_goes_on_from_its_cache(one_penalty, tmp_path, monkeypatch):
     bags = planted_bags(24, effect=4)
     settings = dict(folds=2, progress=False, cache=tmp_path)
     whole = sm.compare(["mifv"], bags, **settings)
@@ -216,14 +216,6 @@ def test_splitting_by_donor_prevents_the_leak(majority_alone):
 
 
 # ---------------------------------------------------------------- what may go wrong
-
-
-@pytest.fixture
-def majority_alone(monkeypatch):
-    """Only the cheapest baseline, for tests of what is around the fits."""
-    import smalti.comparison.phenotype as module
-
-    monkeypatch.setattr(module, "methods", lambda: {"majority": mil.Majority})
 
 
 def small(y, **kwargs):

@@ -28,6 +28,7 @@ from smalti.mil.bag_mean import BagMean
 from smalti.mil.base import Method
 from smalti.mil.majority import Majority
 
+pytestmark = pytest.mark.usefixtures("one_penalty")
 QUIET = dict(accelerator="cpu", progress=False)
 
 # ---------------------------------------------------------------- a fourth kind of comparison
@@ -274,7 +275,7 @@ def test_each_fit_is_a_line_of_the_log_where_there_is_no_terminal(caplog, tmp_pa
     "target", pytest.param("donor", marks=pytest.mark.slow),  # the same lines
     pytest.param("types", marks=pytest.mark.slow),
 ])  # fmt: skip
-def test_the_cache_knows_all_that_a_fit_reads(change, tmp_path):
+def test_the_cache_knows_all_that_a_fit_reads(change, majority_alone, tmp_path):
     """Bags that differ in what is asked of them only, never in their features and bag table."""
     rng = np.random.default_rng(0)
     table = pd.DataFrame({

@@ -13,6 +13,7 @@ from smalti.errors import InputError
 from smalti.integrate import UMINT, Embed
 from smalti.mil import BagMean
 
+pytestmark = pytest.mark.usefixtures("one_penalty")
 GENES = tuple(f"g{i}" for i in range(20))
 
 

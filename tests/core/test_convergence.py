@@ -55,7 +55,7 @@ def test_a_fit_that_was_cut_off_says_so_and_one_that_was_not_does_not(tmp_path):
     assert not sm.load(tmp_path / "m").converged_
 
 
-def test_a_comparison_says_it_once_with_the_number_of_fits(tmp_path):
+def test_a_comparison_says_it_once_with_the_number_of_fits(majority_alone, tmp_path):
     bags = planted_bags(30)
     short = sm.mil.ABMIL(epochs=12, widths=(8,), dropout=0.0)
     for _ in range(2):  # made, and kept

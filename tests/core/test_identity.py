@@ -32,6 +32,9 @@ def test_identity_is_of_settings_that_change_a_fit():
     assert identity(one) != identity(two)
 
 
+pytestmark = pytest.mark.usefixtures("one_penalty")
+
+
 @pytest.fixture(scope="module")
 def cells():
     rng = np.random.default_rng(0)
@@ -53,7 +56,9 @@ def bags(cells):
 @pytest.fixture(scope="module")
 def table(bags):
     chosen = [sm.mil.ABMIL(**TINY), sm.mil.ABMIL(gated=True, lr=0.5, **TINY)]
-    return sm.compare(chosen, bags, folds=2, progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("smalti.comparison.phenotype.methods", dict)  # no baselines
+        return sm.compare(chosen, bags, folds=2, progress=False)
 
 
 def test_a_model_is_written_with_the_scores_of_its_own_row(cells, bags, table, tmp_path):
@@ -71,9 +76,7 @@ def test_a_model_is_written_with_the_scores_of_its_own_row(cells, bags, table, t
             assert note["scores"]["roc_auc"]["mean"] == pytest.approx(values.mean())
 
 
-def test_no_row_or_several_are_refused_and_a_label_tells(cells, bags, table, monkeypatch):
-    alone = {"majority": sm.mil.Majority}  # of the baselines
-    monkeypatch.setattr("smalti.comparison.phenotype.methods", lambda: alone)
+def test_no_row_or_several_are_refused_and_a_label_tells(cells, bags, table, majority_alone):
     other = sm.mil.ABMIL(**TINY | {"widths": (4,)}).fit(bags)
     with pytest.raises(InputError, match="no row of this comparison has the settings.*label="):
         other.write(cells.copy(), scores=table)

@@ -108,9 +108,7 @@ def test_a_registered_class_is_a_method_of_the_room_of_its_base(module):
     assert "Mine" not in dir(sm.mil)  # smalti.mil.Mine is not there
 
 
-def test_it_runs_in_a_comparison_by_its_name(module, monkeypatch):
-    alone = {"majority": sm.mil.Majority}  # of the baselines
-    monkeypatch.setattr("smalti.comparison.phenotype.methods", lambda: alone)
+def test_it_runs_in_a_comparison_by_its_name(module, majority_alone):
     sm.register(module("notes").Mine)
     table = sm.compare(["mine"], planted_bags(20), folds=2, repeats=1, progress=False).summary()
     assert "mine" in table.reset_index().astype(str).to_numpy()

@@ -13,6 +13,8 @@ from smalti.datasets import planted_bags, planted_slides
 from smalti.errors import InputError
 from smalti.mil import BagMean
 
+pytestmark = pytest.mark.usefixtures("one_penalty")
+
 
 class OnDisk:
     """A view that is read row by row."""

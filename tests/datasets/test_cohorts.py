@@ -111,7 +111,8 @@ def test_one_law_many_samples():
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
 @pytest.mark.parametrize("rate", [0.05, 0.4])
 def test_composition_does_not_tell_where_drivers_are_of_one_type(kind, rate):
-    bags = driver_cohort(600, kind=kind, driver_rate=rate, driver_type="T2", cells=(200, 200))
+    bags = driver_cohort(600, kind=kind, driver_rate=rate, driver_type="T2", cells=(200, 200),
+                         n_features=3)  # fmt: skip
     key = bags.instance["key"].to_numpy()
     assert set(bags.instance["cell_type"][key]) == {"T2"}
     share = np.bincount(bags.index, bags.instance["cell_type"] == "T2") / bags.lengths

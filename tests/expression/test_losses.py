@@ -106,7 +106,7 @@ def test_composite_equals_loops(pair, weights, axis, alpha, beta):
 
 @pytest.mark.parametrize("axis", ["gene", "tile"])
 def test_gradient_is_right(pair, weights, axis):
-    p, y = pair[0].detach()[:5].requires_grad_(), pair[1][:5]  # a column of the Jacobian each
+    p, y = pair[0].detach()[:3].requires_grad_(), pair[1][:3]  # a column of the Jacobian each
     groups = [np.arange(0, G, 3), np.arange(1, G, 3), np.arange(2, G, 3)]
     for given in (None, groups):
         loss = CompositeLoss(0.3, 0.4, axis=axis, weights=weights, groups=given, huber=1.0)

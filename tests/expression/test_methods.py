@@ -113,7 +113,7 @@ def test_losses_and_groups_learn_and_come_back(settings, tmp_path):
 
 
 def test_flipped_views_train_and_are_averaged():
-    bags = planted_slides(2, 9, images=True, size=32)
+    bags = planted_slides(2, 4, images=True, size=32)
     every = sm.features.extract(bags, flips="all")
     model = make("mlp", x="X_morphology", flips=True, widths=(8,), epochs=2).fit(every)
     names = ["X_morphology", *(f"X_morphology_{k}" for k in range(1, 8))]

@@ -203,9 +203,9 @@ def test_other_grids_and_cache(slides, maps, tmp_path):
 def test_flips_move_the_cells(slides, maps):
     with pytest.raises(InputError, match="flips='none'"):
         sm.features.extract(slides, "nuclei", flips="mean")
-    out = sm.features.extract(slides, "nuclei", flips="all")
-    plain = maps.table().reshape(18, GRID, GRID, 6)
-    mirrored = out.x["X_nuclei_4"].reshape(18, GRID, GRID, 6)
+    out = sm.features.extract(slides.keep(np.arange(6)), "nuclei", flips="all")
+    plain = maps.table()[:6].reshape(6, GRID, GRID, 6)
+    mirrored = out.x["X_nuclei_4"].reshape(6, GRID, GRID, 6)
     same = np.isclose(mirrored[..., 0], plain[:, :, ::-1, 0])
     assert same.mean() > 0.95  # centres on the border of two cells change sides
 

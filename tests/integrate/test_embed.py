@@ -14,7 +14,7 @@ from smalti.errors import InputError
 from smalti.integrate.block_pca import BlockPCA
 from smalti.integrate.embed import Embed
 from smalti.integrate.umint import UMINT
-from smalti.mil import ABMIL, BagMean, Majority
+from smalti.mil import ABMIL, BagMean
 from smalti.preprocess import (
     apply_steps,
     fit_steps,
@@ -25,6 +25,8 @@ from smalti.preprocess import (
     state_of,
     steps_of,
 )
+
+pytestmark = pytest.mark.usefixtures("one_penalty")
 
 
 def cohort(n_cells=240, n_bags=20, seed=0, **kwargs):
@@ -51,12 +53,6 @@ def umint(**settings):
 def abmil(**settings):
     return ABMIL(**{"widths": (8,), "epochs": 3, "accelerator": "cpu", "progress": False}
                  | settings)  # fmt: skip
-
-
-@pytest.fixture
-def majority_alone(monkeypatch):
-    """Only the cheapest baseline: none of them reads the embedding."""
-    monkeypatch.setattr("smalti.comparison.phenotype.methods", lambda: {"majority": Majority})
 
 
 @pytest.fixture

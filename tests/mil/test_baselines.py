@@ -81,7 +81,7 @@ def test_a_linear_baseline_says_which_cells():
     assert roc_auc_score(key[positive], frame["contribution_1"][positive]) > 0.9
 
 
-def test_baselines_join_where_the_data_allow():
+def test_baselines_join_where_the_data_allow(one_penalty):
     def names(bags):
         lineup = line_up(["bag_mean"], Method)
         _add_baselines(lineup, bags)
@@ -117,7 +117,14 @@ def test_a_binomial_target_is_a_weighted_logistic_regression():
     assert not hasattr(model, "predict_proba")
 
 
-def test_binomial_in_several_columns_is_compared():
+@pytest.mark.parametrize("y", [np.arange(8) % 2, np.arange(8) / 2], ids=["classes", "numbers"])
+def test_sums_that_overflow_are_an_error_and_no_model(y):
+    x = [np.full((4, 2), 1e38 * (1 + i / 8)) for i in range(8)]
+    with pytest.raises(InputError, match="values of instances are too large"):
+        BagMean().fit(sm.Bags.from_list(x, y, donor=range(8)))
+
+
+def test_binomial_in_several_columns_is_compared(majority_alone, one_penalty):
     rng = np.random.default_rng(0)
     bags = planted_bags(30, kind="binomial")
     y = np.column_stack([bags.labels, rng.integers(3, size=30)])
@@ -163,7 +170,7 @@ def test_means_and_covariates_side_by_side():
     np.testing.assert_allclose(constant, constant[0], atol=1e-4)
 
 
-def test_who_reads_covariates_meets_a_baseline_that_does(monkeypatch):
+def test_who_reads_covariates_meets_a_baseline_that_does(one_penalty, monkeypatch):
     monkeypatch.setattr("smalti.comparison.phenotype.methods", lambda: {"bag_mean": BagMean})
     bags = planted_bags(24)
     model = sm.mil.HierMIL.example().set_params(covariates=("trait",), epochs=2)

@@ -121,10 +121,10 @@ def _with(bags, **columns):
 
 
 def test_covariates_enter_the_prediction_and_are_scaled_by_training():
-    bags = planted_bags(40, effect=0.1, witness_rate=0.05)
+    bags = planted_bags(24, effect=0.1, witness_rate=0.05)
     rng = np.random.default_rng(0)
-    age = 50 + 10 * bags.labels + rng.normal(size=40)
-    told = _with(bags, age=age, sex=np.where(rng.random(40) < 0.5, "f", "m"))
+    age = 50 + 10 * bags.labels + rng.normal(size=24)
+    told = _with(bags, age=age, sex=np.where(rng.random(24) < 0.5, "f", "m"))
     model = HierMIL.example().set_params(covariates=("age", "sex"), lr=0.02).fit(told)
     assert model.shape_.n_covariates == 2
     assert model.score(told) > 0.9

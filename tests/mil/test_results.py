@@ -15,6 +15,8 @@ from smalti.errors import InputError
 from smalti.mil.results import cell_tables, note, row_of
 from smalti.task import Task
 
+pytestmark = pytest.mark.usefixtures("one_penalty")
+
 QUICK = dict(epochs=2, widths=(4,), progress=False, accelerator="cpu")
 
 

@@ -12,6 +12,8 @@ from smalti import mil
 from smalti.datasets import planted_bags
 from smalti.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("one_penalty")
+
 # Name of a check -> why it does not hold. None is needed today.
 EXEMPT = {  # on purpose: a mistake is told where it is made, not deep in a comparison
     "check_do_not_raise_errors_in_init_or_set_params": "settings are checked when they are set",

@@ -230,7 +230,7 @@ def test_a_silent_cell_and_a_constant_gene():
     np.testing.assert_array_equal(fit_steps([Normalize()], bags)[1].table()[0], [0, 0, 1e4])
 
 
-def test_in_a_pipeline_of_scikit_learn_and_in_compare():
+def test_in_a_pipeline_of_scikit_learn_and_in_compare(one_penalty):
     bags = counts(40)
     pipeline = Pipeline([("n", Normalize()), ("l", Log1p()), ("s", Scale()), ("m", BagMean())])
     cv = StratifiedGroupKFold(4)
@@ -245,7 +245,7 @@ def test_in_a_pipeline_of_scikit_learn_and_in_compare():
 
 
 @pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_many_fits_each_fit_their_own_steps(n_jobs):
+def test_many_fits_each_fit_their_own_steps(n_jobs, one_penalty):
     bags = counts(30)
     jobs = [(BagMean(preprocess="normalize,log1p,scale,pca=4"), np.arange(i, i + 20))
             for i in (0, 10)]  # fmt: skip

@@ -214,13 +214,16 @@ class Estimator(BaseEstimator):
             kept.remove()
         return self.adopt(job, raw)
 
+    def _seeded(self) -> nn.Module:
+        """The network as it is before a fit: of the seed's weights, whatever was drawn before."""
+        with torch.random.fork_rng(devices=[]):  # of the CPU, where its weights are drawn:
+            torch.default_generator.manual_seed(int(self.seed))  # torch.manual_seed moves GPUs' too
+            return self.network(self.shape_)
+
     def _unlabelled(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
         """A fit of bags without labels, of equal weight, none of them held out."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            network = self.network(self.shape_)
         return Fit(
-            network=network.to(device), task=self.task_, train=members,
+            network=self._seeded().to(device), task=self.task_, train=members,
             valid=np.empty(0, dtype=np.int64), target=np.zeros(len(bags), dtype=np.float32),
             weight=np.ones(len(bags), dtype=np.float32), order=np.random.default_rng(self.seed),
             noise=training.noise_stream(self.seed, device),

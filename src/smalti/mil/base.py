@@ -322,12 +322,9 @@ class Method(Estimator):
         target[members] = task.encode(part.labels)
         weight = np.ones(len(bags), dtype=np.float32)
         weight[members] = task.weights(part.labels, self.class_weight)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            network = self.network(self.shape_)
         return Fit(
-            network=network.to(device), task=task, train=members[train], valid=members[valid],
-            target=target, weight=weight, order=rng,
+            network=self._seeded().to(device), task=task, train=members[train],
+            valid=members[valid], target=target, weight=weight, order=rng,
             noise=training.noise_stream(self.seed, device),
         )  # fmt: skip
 

@@ -8,12 +8,14 @@ ridge in closed form, ordered classes are proportional odds.
 from __future__ import annotations
 
 import warnings
+from functools import partial
 
 import numpy as np
 import scipy.optimize
 import torch
 from torch import Tensor, nn
 
+from smalti.errors import InputError
 from smalti.task import Task
 
 
@@ -46,7 +48,16 @@ def fit_head(
     -------
     float
         The objective at the minimum.
+
+    Raises
+    ------
+    InputError
+        If a feature is not finite.
     """
+    if not np.isfinite(z).all():  # of instances that are, by sums and squares
+        raise InputError(
+            "features of bags overflow: values of instances are too large. Scale them down."
+        )
     span = np.eye(z.shape[1])
     data = z
     if z.shape[1] > z.shape[0]:
@@ -75,9 +86,12 @@ def _fit_logistic(
     data: np.ndarray, target: np.ndarray, share: np.ndarray, task: Task, penalty: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights (n_outputs, width) and intercepts, one problem per label of a multi-label task."""
+    from sklearn import config_context
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
+    # ours, and found finite by fit_head: to ask again is an eighth of a small fit
+    unchecked = partial(config_context, assume_finite=True, skip_parameter_validation=True)
     w = np.zeros((task.n_outputs, data.shape[1]))
     b = np.full(task.n_outputs, -30.0)  # a class that the bags at hand lack
     several = task.kind in ("multilabel", "binomial")
@@ -98,7 +112,7 @@ def _fit_logistic(
             continue
         solver = "newton-cholesky" if data.shape[1] <= 500 else "lbfgs"
         model = LogisticRegression(C=1 / penalty, solver=solver, max_iter=200)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), unchecked():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a weak penalty on separable data
             model.fit(rows, y, sample_weight=mass)
         if task.kind == "multiclass" and len(there) == 2:  # two logits that differ by one
