@@ -103,6 +103,10 @@ def digest(path):
     return hashlib.sha256(b"".join(p.read_bytes() for p in found)).hexdigest()
 
 
+# each step is a process: seconds, so that the shortest of the jobs alone is among the quick tests
+slow = pytest.mark.slow
+
+
 @pytest.fixture(params=[True, False], ids=["exchange", "two_renames"])
 def folder(request, tmp_path, monkeypatch):
     if not request.param:  # a system that cannot exchange two names
@@ -111,6 +115,7 @@ def folder(request, tmp_path, monkeypatch):
     return tmp_path / "work"
 
 
+@slow
 def test_a_model(folder):
     old, new = (sm.mil.Majority(seed=s).fit(planted_bags(8)) for s in (1, 2))
     old.save(folder / "model")
@@ -133,7 +138,8 @@ SCORE = dict(obs={"score": np.arange(30.0), "old": np.ones(30)}, obsm={"X_m": np
              uns={"m": {"model": "1", "lr": 0.1}})  # fmt: skip
 
 
-@pytest.mark.parametrize("ending", [".h5ad", pytest.param(".zarr", marks=pytest.mark.slow)])
+@slow
+@pytest.mark.parametrize("ending", [".h5ad", ".zarr"])
 def test_a_write_back(folder, ending):
     path, table = folder / f"cells{ending}", cells()
     table.obs["old"] = 0.0
@@ -160,7 +166,7 @@ def test_a_cached_fit(folder):
     assert crashed(lambda: cache.write(file, new), folder, lambda: cache.read(file).note["n"]) > 3
 
 
-@pytest.mark.slow
+@slow
 @pytest.mark.parametrize("folder", [True], indirect=True, ids=["exchange"])
 def test_a_report_and_a_run(folder):
     bags = planted_bags(16)

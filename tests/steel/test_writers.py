@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import resource
 import signal
-from functools import partial
+from functools import cache, partial
 
 import anndata
 import h5py
@@ -53,10 +53,12 @@ def vectors():
     return sm.genes.GeneVectors(names, np.ones((50, 64), np.float32), "mine")
 
 
+@cache
 def model():
     return sm.mil.MeanPooling(widths=(64,), epochs=1, progress=False).fit(planted_bags(8))
 
 
+@cache
 def scores():
     return sm.compare(["majority"], planted_bags(16), folds=2, progress=False)
 
