@@ -33,6 +33,7 @@ TOYS = [
     "scale --methods bag_mean --cells 1000 2000",
     "segments --shapes 50x300 --rounds 3",
     "segments --rows 1000",
+    "write_back --cells 200 --genes 20 --rounds 1",
     "slides --px 400 --side 100 --file flat",
     "speed epoch matmul --share 0.03",
     "speed fits --fits 1 --epochs 1",
