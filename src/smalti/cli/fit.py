@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smalti.cli import options
+from smalti.cli import crew, options
 from smalti.cli.words import introduce
 from smalti.errors import InputError
 
@@ -51,6 +51,7 @@ def fit(
     if preprocess is not None:
         settings["preprocess"] = preprocess
     model = make(method, **settings)
+    crew.join(model)
     options.may_replace(out, "model.json")
     bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
                      positive=positive, order=order, cell_type=cell_type, covariates=covariates,
@@ -59,6 +60,7 @@ def fit(
         raise InputError("nothing to predict: name the column, --label NAME.")
     introduce(bags)
     model.fit(bags, checkpoint=checkpoint)
+    crew.leave(model)
     model.save(out)
     typer.echo(_result(model, out))
 
