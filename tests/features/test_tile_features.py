@@ -16,6 +16,7 @@ from smalti.errors import InputError
 from smalti.features.convnet import SelfSupervised, vicreg
 from smalti.features.extraction import tile_pixels, turned
 from smalti.features.morphology import describe_tile
+from smalti.system.tensors import read_tensors
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +160,8 @@ def test_cache_is_read_and_knows_what_it_depends_on(bags, tmp_path):
     flipped = Counting()
     sm.features.extract(bags, flipped, cache=tmp_path, flips="mean")
     assert flipped.seen == 8 * 18
-    sizes = {np.load(f, allow_pickle=False).dtype for f in tmp_path.rglob("*.npy")}
-    assert sizes == {np.dtype(np.float16)}
+    kept = [read_tensors(f, "features")[0]["x"] for f in tmp_path.rglob("*.safetensors")]
+    assert {x.dtype for x in kept} == {torch.float16}
 
 
 def test_a_killed_run_goes_on(bags, tmp_path, monkeypatch):
@@ -168,7 +169,7 @@ def test_a_killed_run_goes_on(bags, tmp_path, monkeypatch):
     dying = Counting(dies_at=7)
     with pytest.raises(KeyboardInterrupt):
         sm.features.extract(bags, dying, cache=tmp_path, batch_size=3)
-    assert len(list(tmp_path.rglob("*.npy"))) == 2
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 2
     left = Counting()
     out = sm.features.extract(bags, left, cache=tmp_path, batch_size=3)
     assert left.seen == 12
@@ -177,7 +178,7 @@ def test_a_killed_run_goes_on(bags, tmp_path, monkeypatch):
 
 def test_damaged_blocks_are_made_anew(bags, tmp_path):
     wanted = sm.features.extract(bags, Counting(), cache=tmp_path).table()
-    for file in tmp_path.rglob("*.npy"):
+    for file in tmp_path.rglob("*.safetensors"):
         file.write_bytes(file.read_bytes()[:100])
     with pytest.warns(UserWarning, match="damaged"):
         again = sm.features.extract(bags, Counting(), cache=tmp_path)

@@ -1,5 +1,6 @@
 """MuData: read alike wherever it is, cells that differ between modalities, and writing back."""
 
+import errno
 import sys
 import warnings
 
@@ -197,8 +198,9 @@ def test_a_file_is_read_without_mudata(whole, tmp_path, monkeypatch):
     path = saved(whole, tmp_path, ".h5mu")
     monkeypatch.setitem(sys.modules, "mudata", None)
     same(sm.read(path), sm.read(whole))
+    write(path, obs={"score": np.ones(N)}, obsm={}, uns={})  # its matrices are not touched
     with pytest.raises(InputError, match="needs mudata: pip install mudata"):
-        write(path, obs={}, obsm={}, uns={})
+        write(path, obs={}, obsm={}, uns={}, out=tmp_path / "copy.zarr")
 
 
 @pytest.mark.parametrize("ending", [None, ".h5mu"])
@@ -567,19 +569,17 @@ def test_a_write_that_fails_leaves_the_old_file(whole, model, tmp_path, monkeypa
     path = saved(whole, tmp_path, ".h5mu")
     before = path.read_bytes()
 
-    def full(self, name):
-        with open(name, "wb") as file:
-            file.write(b"half a")
-        raise OSError("No space left on device")
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(mudata.MuData, "write_h5mu", full)
-        with pytest.raises(OSError, match="No space"):
+        patch.setattr("anndata.io.write_elem", full)
+        with pytest.raises(InputError, match=r"cells\.h5mu \(No space left .* is as it was"):
             model.write(path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["cells.h5mu"]
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(InputError, match="cannot write to folder"):
+    with pytest.raises(InputError, match="cannot write"):
         model.write(path, out=tmp_path / "file" / "out.h5mu")
     for name in ("out.h5ad", "out.txt"):
         with pytest.raises(InputError, match=rf"out\{name[3:]} (cannot hold MuData|is neither)"):
@@ -636,7 +636,7 @@ def test_columns_of_modalities_are_not_copied_to_the_global_ones(tmp_path):
 def test_a_damaged_file_is_not_written_to(whole, tmp_path):
     path = saved(whole, tmp_path, ".h5mu")
     with h5py.File(path, "a") as file:
-        del file["mod/rna/X/indptr" if "X/indptr" in file["mod/rna"] else "mod/rna/var/_index"]
+        del file["obs/_index"]
     before = path.read_bytes()
     with pytest.raises(InputError, match=r"cells\.h5mu is damaged or not a MuData file \("):
         write(path, obs={"score": np.ones(N)}, obsm={}, uns={"a": {"b": 1}})

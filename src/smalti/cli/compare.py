@@ -104,6 +104,7 @@ def compare(
     epochs: options.Epochs = None,
     set_: options.Settings = None,
     seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Compare methods by cross-validation over donors; baselines always take part.
 
@@ -118,7 +119,7 @@ def compare(
             kinds=kinds, sample=sample, donor=donor, preprocess=preprocess, settings=settings,
             batch=batch, n_clusters=n_clusters, by=options.listed(by),
             seeds=range(seed, seed + (10 if seeds is None else seeds)), cache=cache, n_jobs=jobs,
-            **({} if leave_out is None else {"leave_out": options.listed(leave_out)}),
+            overwrite=overwrite, **({} if leave_out is None else {"leave_out": options.listed(leave_out)}),
         )  # fmt: skip
         return
     _refuse(given, _OF_CELLS, "{} is for --integrate: leave it out.")
@@ -133,7 +134,7 @@ def compare(
                      positive=positive, order=order, cell_type=cell_type, covariates=covariates,
                      cells=cells, kinds=kinds, id=id, key=key)  # fmt: skip
     _run(chosen, bags, data, out, folds=folds or 5, repeats=repeats or 1, seed=seed, splits=splits,
-         preprocess=preprocess, n_jobs=jobs, cache=cache)  # fmt: skip
+         preprocess=preprocess, n_jobs=jobs, cache=cache, overwrite=overwrite)  # fmt: skip
 
 
 _OF_BAGS = ("labels", "id", "key", "kind", "positive", "order", "cell_type", "covariates", "folds",
@@ -148,10 +149,14 @@ def _refuse(given: dict[str, Any], idle: tuple[str, ...], words: str) -> None:
         raise InputError(words.format(", ".join(found)))
 
 
-def _run(chosen: list[Any], bags: Bags, data: Path, out: Path, **more: Any) -> None:
+def _run(
+    chosen: list[Any], bags: Bags, data: Path, out: Path, *, overwrite: bool, **more: Any
+) -> None:
     """The comparison, its tables and its report."""
     from smalti.cli.table import show
     from smalti.comparison.phenotype import compare as run
+    from smalti.scores.table import is_run
+    from smalti.system.files import check_free
 
     if bags.donor is None:
         raise InputError(
@@ -160,10 +165,10 @@ def _run(chosen: list[Any], bags: Bags, data: Path, out: Path, **more: Any) -> N
         )
     if bags.target is None:
         raise InputError("nothing to predict: name the column, --label NAME.")
-    options.may_replace(out, "split.json")
+    check_free(out, overwrite=overwrite, ours=is_run, inputs=[data])
     typer.echo(repr(bags))
     result = run(chosen, bags, **more)
-    result.write(out)
+    result.write(out, overwrite=overwrite)
     target = bags.target if isinstance(bags.target, str) else ", ".join(bags.target)
     result.report(out / "report.html", title=f"{target} from {data.name}")
     show(result)

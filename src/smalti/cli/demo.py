@@ -40,6 +40,7 @@ def demo(
     bags: Annotated[int, typer.Option(min=20, help="Bags of digits to train on.")] = 200,
     quick: Annotated[bool, typer.Option("--quick", help="Few bags, few epochs: a trial.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Train on bags of digits, compare methods, look at the attention: report.html."""
     import torch
@@ -47,11 +48,12 @@ def demo(
     from smalti.cli.table import show
     from smalti.comparison.phenotype import compare
     from smalti.core.registry import make
-    from smalti.system.files import atomic_write
+    from smalti.scores.table import is_run
+    from smalti.system.files import atomic_write, check_free
 
     # networks this small gain nothing from a second thread, and lose much on a busy machine
     torch.set_num_threads(1)
-    options.may_replace(out, "split.json")
+    check_free(out, overwrite=overwrite, ours=is_run)
     train, test = _data(dataset, 60 if quick else bags, seed)
     settings = _SETTINGS | {"seed": seed} | ({"epochs": 8} if quick else {})
     chosen = {
@@ -68,10 +70,10 @@ def demo(
     typer.echo("fitting on all training bags ...")
     fitted = {name: method.fit(train) for name, method in chosen.items()}
     figures, captions, text = _pictures(result, fitted, test, dataset)
-    result.write(out)
+    result.write(out, overwrite=overwrite)
     title = "Which bag of digits holds a 9?" if dataset == "digits" else f"Methods on {dataset}"
     result.report(out / "report.html", figures=figures, captions=captions, text=text, title=title)
-    with atomic_write(out / "attention.png") as temporary:
+    with atomic_write(out / "attention.png", overwrite=True) as temporary:
         figures["Attention"].savefig(temporary, format="png", dpi=110, facecolor="white")
     typer.echo("\n".join(["", *text, "", f"report: {out / 'report.html'}"]))
 

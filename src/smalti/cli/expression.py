@@ -74,10 +74,13 @@ def fit(
     set_: options.Settings = None,
     seed: options.Seed = 0,
     checkpoint: options.Checkpoint = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Fit a method on slides with measured expression, and save it."""
     given = dict(locals())
     from smalti.core.registry import make
+    from smalti.core.save import UNSEEN, is_model
+    from smalti.system.files import atomic_write, check_free
 
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     if genes is not None:
@@ -91,7 +94,7 @@ def fit(
     if ensemble is not None:
         model = _ensemble(model, ensemble)
     crew.join(model)
-    options.may_replace(out, "model.json")
+    check_free(out, overwrite=overwrite, ours=is_model, inputs=[slides])
     recipe = recipe_of(given, encoder=None if model.images else encoder, weights=weights, x=x)
     bags = open_slides(slides, recipe, given)
     introduce(bags)
@@ -100,10 +103,11 @@ def fit(
         model.genes, hidden = hide(model, bags, unseen, n_unseen, sets)
     model.fit(dataclasses.replace(bags, origin={"tiles": recipe}), checkpoint=checkpoint)
     crew.leave(model)
-    model.save(out)
+    model.save(out, overwrite=overwrite)
     if hidden:
-        (out / "unseen.txt").write_text("\n".join(hidden) + "\n", encoding="utf-8")
-        typer.echo(f"{len(hidden):,} genes were hidden: {out / 'unseen.txt'}")
+        with atomic_write(out / UNSEEN) as temporary:
+            temporary.write_text("\n".join(hidden) + "\n", encoding="utf-8")
+        typer.echo(f"{len(hidden):,} genes were hidden: {out / UNSEEN}")
     typer.echo(f"{len(model.genes_):,} genes, {model.n_parameters_:,} parameters: {out}")
 
 
@@ -165,7 +169,7 @@ def predict(
     """Predict the expression of tiles with a saved model."""
     given = dict(locals())
     from smalti.core.load import load
-    from smalti.system.files import atomic_write
+    from smalti.system.files import atomic_write, check_free
     from smalti.system.tables import write_table
 
     if out.suffix not in (".h5ad", ".zarr") or (out.suffix == ".zarr") > (slides.suffix == ".zarr"):
@@ -191,8 +195,10 @@ def predict(
         raise InputError(f"--confidence {confidence.name}: end it in .csv, .tsv or .parquet.")
     if out.suffix == ".zarr" and (asked, confidence, abstain) != (None, None, None):
         raise InputError("--genes, --confidence and --abstain need --out FILE.h5ad.")
-    if out.suffix == ".h5ad" and (key_added or overwrite):
-        raise InputError("--key-added and --overwrite need --out COPY.zarr: .h5ad is a new table.")
+    if out.suffix == ".h5ad" and key_added:
+        raise InputError("--key-added needs --out COPY.zarr: .h5ad is a new table.")
+    for output in filter(None, (out, confidence)):
+        check_free(output, overwrite=overwrite, inputs=[slides, model])
     bags = open_slides(slides, recipe, given, fitted)
     introduce(bags)
     if out.suffix == ".zarr":
@@ -200,10 +206,10 @@ def predict(
                      missing=missing)  # fmt: skip
         return
     table = fitted.to_anndata(bags, asked, abstain=abstain, missing=missing)
-    with atomic_write(out) as temporary:
+    with atomic_write(out, overwrite=overwrite) as temporary:
         table.write_h5ad(temporary)
     if confidence is not None:
-        write_table(table.var.reset_index(drop=True), confidence)
+        write_table(table.var.reset_index(drop=True), confidence, overwrite=overwrite)
     _tell(table)
     typer.echo(f"{table.n_obs:,} tiles x {table.n_vars:,} genes: {out}")
 

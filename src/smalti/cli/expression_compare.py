@@ -78,11 +78,14 @@ def compare(
     epochs: options.Epochs = None,
     set_: options.Settings = None,
     seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Compare methods on donors (or slides) that they were not fitted on."""
     given = dict(locals())
     from smalti.cli.table import show
     from smalti.comparison.expression import compare_expression
+    from smalti.scores.table import is_run
+    from smalti.system.files import check_free
 
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     chosen = options.make_methods(methods, settings)
@@ -90,7 +93,7 @@ def compare(
         check_method(model, model.name)
         if model.images and weights is not None:  # of a network that reads tiles
             model.set_params(weights=weights)
-    options.may_replace(out, "split.json")
+    check_free(out, overwrite=overwrite, ours=is_run, inputs=[slides])
     recipe = recipe_of(given, encoder=encoder, weights=weights, x=x)
     bags = open_slides(slides, recipe, given)
     typer.echo(repr(bags))
@@ -101,7 +104,7 @@ def compare(
         top=top, nan=nan, n_jobs=jobs, cache=cache, unseen=protocol_of(unseen), n_unseen=n_unseen,
         sets=read_sets(sets), vectors=vectors,
     )  # fmt: skip
-    result.write(out)
+    result.write(out, overwrite=overwrite)
     result.report(out / "report.html", title=f"Expression from the tiles of {slides.name}")
     show(result)
     typer.echo(f"report: {out / 'report.html'}")

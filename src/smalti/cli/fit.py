@@ -38,10 +38,13 @@ def fit(
     set_: options.Settings = None,
     seed: options.Seed = 0,
     checkpoint: options.Checkpoint = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Fit a method on all bags of a table, and save the model."""
     from smalti.cli.data import open_bags
     from smalti.core.registry import make
+    from smalti.core.save import is_model
+    from smalti.system.files import check_free
 
     settings = options.settings_of(set_) | {"seed": seed}
     if epochs is not None:
@@ -52,7 +55,7 @@ def fit(
         settings["preprocess"] = preprocess
     model = make(method, **settings)
     crew.join(model)
-    options.may_replace(out, "model.json")
+    check_free(out, overwrite=overwrite, ours=is_model, inputs=[data])
     bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
                      positive=positive, order=order, cell_type=cell_type, covariates=covariates,
                      cells=cells, kinds=kinds, id=id, key=key)  # fmt: skip
@@ -61,7 +64,7 @@ def fit(
     introduce(bags)
     model.fit(bags, checkpoint=checkpoint)
     crew.leave(model)
-    model.save(out)
+    model.save(out, overwrite=overwrite)
     typer.echo(_result(model, out))
 
 

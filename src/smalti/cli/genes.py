@@ -84,18 +84,21 @@ def vectors(
     species: Annotated[str, typer.Option(help="Of --text mygene.")] = "human",
     cache: Annotated[Path | None, typer.Option(help="Folder that keeps vectors.")] = None,
     seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Make vectors of genes from what is written about them."""
     from smalti.genes import gene_text, gene_vectors
+    from smalti.system.files import check_free
 
     if out.suffix != ".safetensors":
         raise InputError(f"--out {out.name}: end it in .safetensors.")
+    check_free(out, overwrite=overwrite, inputs=text)
     names = None if genes is None else names_of(genes, "--genes")
     read = gene_text(names, sources=[_MYGENE if str(t) == _MYGENE else t for t in text],
                      missing=missing, ignore_case=ignore_case, species=species)  # fmt: skip
     found = gene_vectors(read, encoder, width=width, tokens=words, max_tokens=max_tokens,
                          prompt=prompt, cache=cache, seed=seed)  # fmt: skip
-    found.save(out)
+    found.save(out, overwrite=overwrite)
     for note in found.notes:
         tell(note)
     typer.echo(f"{found!r}: {out}")

@@ -72,7 +72,9 @@ def integrate(
     allow: options.Allow = None,
 ) -> None:
     """Embed cells of several modalities, and write the embedding back."""
+    from smalti.core.save import is_model
     from smalti.io.open import holds_mudata
+    from smalti.system.files import check_free, is_same
 
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     if preprocess is not None:
@@ -94,7 +96,9 @@ def integrate(
     if out.suffix not in (*_TABLES, own, ".zarr"):
         raise InputError(f"--out {out.name} must end in {own} or .zarr, as the data does.")
     if model is not None:
-        options.may_replace(model, "model.json", option="--model")
+        check_free(model, overwrite=overwrite, ours=is_model, inputs=[data])
+    if not is_same(out, data):
+        check_free(out, overwrite=overwrite)
     bags = read_views(data, x, cells, kinds=options.kinds_of(kinds))
     introduce(bags)
     if not fitted:
@@ -104,9 +108,9 @@ def integrate(
         for one in chosen.modalities_:
             typer.echo(here(str(one)))
     if model is not None:
-        chosen.save(model)
+        chosen.save(model, overwrite=overwrite)
     if out.suffix in _TABLES:
-        _write_table(chosen, bags, out, missing)
+        _write_table(chosen, bags, out, missing, overwrite)
     else:
         chosen.write(data, out=out, layers=layers, key_added=key_added, overwrite=overwrite,
                      missing=missing)  # fmt: skip
@@ -151,6 +155,7 @@ def compare_integrations(
     donor: str | None,
     preprocess: str | None,
     settings: dict[str, Any],
+    overwrite: bool,
     **more: Any,
 ) -> None:
     """Run ``smalti compare --integrate``; ``more`` is for ``compare_integration``.
@@ -162,6 +167,8 @@ def compare_integrations(
     """
     from smalti.cli.table import show
     from smalti.comparison.integration import compare_integration
+    from smalti.scores.table import is_run
+    from smalti.system.files import check_free
 
     if label is None:
         raise InputError("name the column of known groups to score by, --label NAME.")
@@ -171,11 +178,11 @@ def compare_integrations(
     if len(set(names)) < len(names):
         raise InputError(f"--methods {methods} names a method twice.")
     chosen = dict(zip(names, options.make_methods(methods, settings), strict=True))
-    options.may_replace(out, "split.json")
+    check_free(out, overwrite=overwrite, ours=is_run, inputs=[data])
     bags = read_views(data, x, cells, sample=sample, donor=donor, kinds=options.kinds_of(kinds))
     refuse_one(data, bags)
     result = compare_integration(chosen, bags, label=label, **more)
-    result.write(out)
+    result.write(out, overwrite=overwrite)
     result.report(out / "report.html", title=f"Integration of {data.name}")
     show(result)
     typer.echo(f"report: {out / 'report.html'}")
@@ -241,7 +248,9 @@ def steps_by_view(text: str) -> Any:
         ) from error
 
 
-def _write_table(chosen: Any, bags: Bags, out: Path, missing: str | None) -> None:
+def _write_table(
+    chosen: Any, bags: Bags, out: Path, missing: str | None, overwrite: bool
+) -> None:
     import pandas as pd
 
     from smalti.system.tables import write_table
@@ -250,4 +259,4 @@ def _write_table(chosen: Any, bags: Bags, out: Path, missing: str | None) -> Non
     names = [f"{chosen.name}_{i}" for i in range(z.shape[1])]
     table = pd.DataFrame(z, columns=names)
     table.insert(0, "cell", bags.instance.index.astype(str))
-    write_table(table, out)
+    write_table(table, out, overwrite=overwrite)

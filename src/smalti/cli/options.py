@@ -152,7 +152,8 @@ Overwrite: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--overwrite",
-        help="Replace what another model wrote under that name.",
+        "--force",
+        help="Replace what is there: a file, a folder with all in it, names of another model.",
         rich_help_panel=WRITE,
     ),
 ]
@@ -269,17 +270,3 @@ def make_methods(names: str, settings: dict[str, Any]) -> list[Any]:
     if unused:
         raise InputError(f"none of {names} has a setting {unused[0]!r}; see `smalti methods`.")
     return chosen
-
-
-def may_replace(out: Path, mark: str, option: str = "--out") -> None:
-    """Refuse a folder that holds other things than what this verb wrote before (``mark``).
-
-    Raises
-    ------
-    InputError
-        If the folder holds other files.
-    """
-    if out.is_dir() and any(out.iterdir()) and not (out / mark).exists():
-        raise InputError(
-            f"{out} is a folder with other files in it: choose a new name for {option}."
-        )

@@ -48,7 +48,8 @@ def predict(
     write: Annotated[
         Path | None,
         typer.Option(
-            help="Copy of the .h5ad, .h5mu or .zarr, with the attributions in obs.",
+            help="Copy of the .h5ad, .h5mu or .zarr, with the attributions in obs; may be the data "
+            "itself.",
             rich_help_panel=options.WRITE,
         ),
     ] = None,
@@ -59,7 +60,7 @@ def predict(
 ) -> None:
     """Predict bags with a saved model."""
     from smalti.core.load import load
-    from smalti.system.files import atomic_write
+    from smalti.system.files import atomic_write, check_free, is_same
 
     if attribution is not None and attribution.suffix not in (".csv", ".parquet"):
         raise InputError(f"--attribution {attribution}: end the name in .csv or .parquet.")
@@ -67,6 +68,10 @@ def predict(
         raise InputError(f"--samples {samples}: end the name in .h5ad.")
     if write is not None and data.suffix not in TABLES:
         raise InputError(f"--write needs AnnData or MuData to write into, not {data.name}.")
+    for output in filter(None, (out, attribution, samples)):
+        check_free(output, overwrite=overwrite, inputs=[data, model, *filter(None, [labels])])
+    if write is not None and not is_same(write, data):
+        check_free(write, overwrite=overwrite)
     fitted = load(model, allow=allow)
     if not hasattr(fitted, "predict"):
         raise InputError(f"{model} holds {fitted.name}, an embedding: smalti integrate {model} ...")
@@ -77,15 +82,15 @@ def predict(
     read_as = bags
     if missing is not None:
         bags = fitted.complete(bags, missing)  # once for all tables
-    with atomic_write(out) as temporary:
+    with atomic_write(out, overwrite=overwrite) as temporary:
         predictions(fitted, bags).to_csv(temporary, float_format="%.6g")
     typer.echo(f"predictions of {len(bags)} bags: {out}")
     if attribution is not None:
-        with atomic_write(attribution) as temporary:
+        with atomic_write(attribution, overwrite=overwrite) as temporary:
             _write_frame(fitted.attribute(bags), temporary, attribution.suffix)
         typer.echo(f"attributions of {bags.n_instances:,} instances: {attribution}")
     if samples is not None:
-        with atomic_write(samples) as temporary:
+        with atomic_write(samples, overwrite=overwrite) as temporary:
             fitted.samples(read_as, missing=missing).write_h5ad(temporary)
         typer.echo(f"one row per bag: {samples}")
     if write is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ from smalti.core.fit import Fit, Place
 from smalti.errors import InputError
 from smalti.system.lock import lock
 from smalti.system.stop import Stop
+from smalti.system.tensors import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from smalti.core.runner import Runner
@@ -191,7 +191,7 @@ class Checkpoint:
         note = self._stage["meta"] | meta
         note |= {"identity": self.identity, "history": fit.history, "falling": fit.falling}
         note["order"] = fit.order.bit_generator.state
-        write_tensors(self.path, whole, note)
+        write_tensors(self.path, "checkpoint", whole, note)
         self._saved = time.monotonic()
 
     def _how(self, said: str) -> str:
@@ -219,36 +219,3 @@ def _of_the_first(fabric: Any, work: Callable[[], Answer]) -> Answer:
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write tensors, of any shape, and a JSON note as one safetensors file, whole or not at all."""
-    from safetensors.torch import save_file
-
-    from smalti.system.files import atomic_write
-
-    flat = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    with atomic_write(path) as temporary:
-        save_file(flat, str(temporary), metadata={"smalti": json.dumps(meta)})
-
-
-def read_tensors(path: Path, what: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read such a file: its tensors, of any shape, by name, and the note.
-
-    Raises
-    ------
-    InputError
-        If it is damaged or no safetensors file (a pickle, for one, is never opened).
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-            meta = json.loads((file.metadata() or {}).get("smalti", "{}"))
-    except (SafetensorError, OSError, ValueError, MemoryError) as error:
-        raise InputError(
-            f"{what} {path} is damaged or not a safetensors file ({error}): write it again. "
-            "Pickled models (.pt, .pkl) are never opened."
-        ) from error
-    return tensors, meta

@@ -138,14 +138,21 @@ class Estimator(BaseEstimator):
 
     # ---------------------------------------------------------------- for all
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write ``weights.safetensors`` and ``model.json`` into a folder, whole or not at all.
+
+        Parameters
+        ----------
+        folder
+            A new one, an empty one, or one that holds a model and nothing else, which is replaced.
+        overwrite
+            Replace any other folder too, with all that is in it.
 
         Raises
         ------
         InputError
-            If it could not be loaded again, because its class is not known: see
-            :func:`smalti.register`.
+            If the folder holds other files, or cannot be written; if the model could not be loaded
+            again, because its class is not known: see :func:`smalti.register`.
 
         Examples
         --------
@@ -156,7 +163,7 @@ class Estimator(BaseEstimator):
         >>> sorted(file.name for file in Path("model").iterdir())
         ['model.json', 'weights.safetensors']
         """
-        save(self, Path(folder))
+        save(self, Path(folder), overwrite=overwrite)
 
     def recut(self, X: Bags) -> Bags:
         """Slides with tiles as long as those that this model was fitted on, for features of them.

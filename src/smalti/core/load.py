@@ -12,18 +12,20 @@ import numpy as np
 import pandas as pd
 import torch
 
+from smalti._version import __version__
 from smalti.batch import Shape
 from smalti.columns import Columns
-from smalti.core.checkpoint import read_tensors
 from smalti.core.fit import FittedState
 from smalti.core.identity import identity
 from smalti.core.needs import meet
 from smalti.core.registry import class_of, own
-from smalti.core.save import MEANS, MORE, NOTE, STEPS, WEIGHTS, digest_of
+from smalti.core.save import FORMAT, MEANS, MORE, NOTE, STEPS, WEIGHTS, digest_of
 from smalti.core.scale import TileScale
 from smalti.core.seen import Seen
 from smalti.errors import InputError
 from smalti.preprocess import Modality, from_state
+from smalti.system.files import recovered
+from smalti.system.tensors import read_any
 from smalti.task import Task
 
 
@@ -57,7 +59,7 @@ def load(folder: str | Path, *, allow: str | Sequence[str] | None = None) -> Any
     >>> bool((again.predict(bags) == model.predict(bags)).all())
     True
     """
-    folder = Path(folder)
+    folder = recovered(folder)
     note = _read_note(folder)
     meet(note.get("needs", []), allow, str(folder))  # older files have smalti's own methods only
     weights = folder / WEIGHTS
@@ -65,7 +67,7 @@ def load(folder: str | Path, *, allow: str | Sequence[str] | None = None) -> Any
         raise InputError(f"{folder} has no {WEIGHTS}: save the model again.")
     if hashlib.sha256(weights.read_bytes()).hexdigest() != note["weights_sha256"]:
         raise InputError(f"{weights} is damaged (its checksum differs): save the model again.")
-    tensors, _ = read_tensors(weights, "model file")
+    tensors, _ = read_any(weights, "model file")
     return rebuild(note, tensors)
 
 
@@ -83,6 +85,11 @@ def _read_note(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged ({error}): save the model again.") from error
     if digest_of(note) != said:
         raise InputError(f"{path} is damaged (its checksum differs): save the model again.")
+    if note.get("format", 1) > FORMAT:
+        raise InputError(
+            f"{folder} is a model of smalti {note['smalti']}, newer than this one ({__version__}): "
+            'pip install -U "smalti".'
+        )
     return note
 
 

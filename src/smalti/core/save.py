@@ -20,31 +20,40 @@ from smalti.preprocess.step import STEPS as KNOWN_STEPS
 from smalti.system.files import atomic_folder
 
 WEIGHTS, NOTE = "weights.safetensors", "model.json"
+UNSEEN = "unseen.txt"  # genes that the command line kept from a model, one a line
+FORMAT = 1  # of the folder: raised where an older smalti could not read it
 STEPS = "preprocess/"  # prefix of the tensors of the preprocessing steps
 MEANS = "means/"  # of those of training that stand for features that new data lack
 MORE = "more/"  # of those that a method keeps beside its network
 
 
-def save(method: Any, folder: Path) -> None:
-    """Write a fitted method; a folder that exists is replaced as a whole.
+def is_model(folder: Path) -> bool:
+    """Whether a folder holds a model and nothing else, so that another may take its place."""
+    names = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+    return {NOTE, WEIGHTS} <= names <= {NOTE, WEIGHTS, UNSEEN}
+
+
+def save(method: Any, folder: Path, *, overwrite: bool = False) -> None:
+    """Write a fitted method; a folder that holds a model is replaced as a whole.
 
     Raises
     ------
     InputError
-        If the method, or one inside it, could not be loaded again: its class is not known.
+        If the method, or one inside it, could not be loaded again: its class is not known. If the
+        folder holds other files, and ``overwrite`` does not say that they may go.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as as_bytes
     from sklearn.utils.validation import check_is_fitted
 
     check_is_fitted(method)
     note, tensors = describe(method)
-    with atomic_folder(folder) as temporary:
-        weights = Path(temporary) / WEIGHTS
-        save_file(tensors, str(weights))
-        note["weights_sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    with atomic_folder(folder, overwrite=overwrite, ours=is_model) as temporary:
+        weights = as_bytes(tensors)
+        (temporary / WEIGHTS).write_bytes(weights)
+        note["weights_sha256"] = hashlib.sha256(weights).hexdigest()
         note["note_sha256"] = digest_of(note)
         text = json.dumps(note, indent=1, default=_plain)
-        (Path(temporary) / NOTE).write_text(text, encoding="utf-8")
+        (temporary / NOTE).write_text(text, encoding="utf-8")
 
 
 def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -72,6 +81,7 @@ def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         tensors[f"{MORE}{name}"] = torch.as_tensor(np.ascontiguousarray(values))
     note = {
         "smalti": __version__,
+        "format": FORMAT,
         "method": method.name,
         "needs": needs,
         "settings": method.get_params(deep=False) | (

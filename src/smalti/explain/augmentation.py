@@ -25,7 +25,7 @@ from smalti.explain.tile_distances import (
     weighted_distances,
 )
 from smalti.features.extraction import tile_pixels
-from smalti.system.files import atomic_folder
+from smalti.system.files import atomic_folder, atomic_write
 from smalti.tiles.augment import KINDS, Augment, apply, parse
 from smalti.views import read_rows, take
 
@@ -71,30 +71,45 @@ class Screening:
             names = tuple(n for n in names if n == "d4" or parse(n)[0].order == 1)
         return Augment(names, p)
 
-    def contact_sheet(self, path: str | Path | None = None) -> Figure:
+    def contact_sheet(self, path: str | Path | None = None, *, overwrite: bool = False) -> Figure:
         """Draw tiles as they were and under each candidate, with distances and verdicts.
 
         Parameters
         ----------
         path
             Also write it there (PNG, or as the suffix says).
+        overwrite
+            Replace a file that is there.
+
+        Raises
+        ------
+        InputError
+            If the file is there already, or cannot be written.
         """
         from smalti.plot.contact_sheet import plot_contact_sheet
 
         figure = plot_contact_sheet(self.examples, self.table)
         if path is not None:
-            figure.savefig(path)
+            with atomic_write(path, overwrite=overwrite) as temporary:
+                figure.savefig(temporary, format=Path(path).suffix.lstrip(".") or "png")
         return figure
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write ``screening.csv``, ``contact_sheet.png`` and, if any, ``notes.txt``; all or none.
+
+        Parameters
+        ----------
+        folder
+            A new one, or an empty one.
+        overwrite
+            Replace any other, with all that is in it.
 
         Raises
         ------
         InputError
-            If the folder cannot be written to.
+            If the folder holds files, or cannot be written.
         """
-        with atomic_folder(folder) as trial:
+        with atomic_folder(folder, overwrite=overwrite) as trial:
             self.table.to_csv(trial / "screening.csv", index=False)
             self.contact_sheet(trial / "contact_sheet.png")
             if self.notes:

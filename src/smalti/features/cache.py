@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from smalti.system.files import atomic_write
+from smalti.errors import InputError
+from smalti.system.tensors import read_tensors, write_tensors
 from smalti.views import read_rows
 
 BLOCK = 256  # tiles of a block: what a killed run loses at most
@@ -43,21 +45,20 @@ class FeatureCache:
         """
         if self.folder is None:
             return make()
-        file = self.folder / f"{start:08d}.npy"
+        file = self.folder / f"{start:08d}.safetensors"
         if file.exists():
             try:
-                kept = np.load(file, allow_pickle=False)
+                kept = read_tensors(file, "features")[0]["x"].numpy()
                 if kept.shape == shape:
                     return kept.astype(np.float32)
-                problem = f"it has the shape {kept.shape}, not {shape}"
-            except (OSError, ValueError, EOFError) as error:
+                problem = f"{file} has the shape {kept.shape}, not {shape}"
+            except InputError as error:
                 problem = str(error)
-            warnings.warn(f"{file} is damaged ({problem}): made anew.", UserWarning, stacklevel=2)
+            warnings.warn(f"{problem.rstrip('.')}. It was made anew.", UserWarning, stacklevel=2)
         made = make()
         # through the type of the file, so that a first run and a second give the same
         small = made.astype(self.dtype)
-        with atomic_write(file) as temporary, temporary.open("wb") as out:
-            np.save(out, small)
+        write_tensors(file, "features", {"x": torch.from_numpy(small)}, {}, durable=False)
         return small.astype(np.float32)
 
 

@@ -178,7 +178,7 @@ def _kept(
             problem = str(error)
         warnings.warn(f"{file} is damaged ({problem}): made anew.", UserWarning, stacklevel=4)
     made = make()
-    made.save(file)
+    made.save(file, overwrite=True)
     return made
 
 

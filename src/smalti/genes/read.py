@@ -9,9 +9,10 @@ from pathlib import Path
 from smalti.errors import InputError
 from smalti.genes.frames import ENDINGS
 from smalti.genes.vector_tables import stacked, table_vectors
-from smalti.genes.vectors import _NOTE as _OURS
 from smalti.genes.vectors import GeneVectors
+from smalti.system.tensors import is_ours, note_of, read_any
 
+_OLD = "smalti_genes"  # in the metadata of our files before they had a checksum
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".npy", ".npz")
 
 
@@ -58,7 +59,8 @@ def read_vectors(
             raise InputError(f"it is none of .safetensors, {', '.join(ENDINGS)}.")
         found = found if genes is None else found.take(genes)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        said = str(error)
+        raise InputError(said if str(path) in said else f"{path}: {said}") from error
     if name is None:
         return found
     return GeneVectors.of({**found.note(), "source": name}, found.arrays())
@@ -70,18 +72,11 @@ def as_vectors(given: GeneVectors | str | Path) -> GeneVectors:
 
 
 def _of_tensors(path: Path) -> GeneVectors:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        # as tensors of PyTorch: NumPy has no bfloat16
-        with safe_open(str(path), framework="pt") as file:
-            meta = file.metadata() or {}
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-        if _OURS in meta:
-            ours = {k: t.numpy() for k, t in tensors.items()}
-            return GeneVectors.of(json.loads(meta[_OURS]), ours)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, MemoryError) as error:
-        raise InputError(f"it is damaged ({error}): write it again.") from error
+    # as tensors of PyTorch: NumPy has no bfloat16
+    tensors, meta = read_any(path, "vectors of genes")
+    if is_ours(meta) or _OLD in meta:
+        note = note_of(path, "gene vectors", tensors, meta)
+        return GeneVectors.of(note, {k: t.numpy() for k, t in tensors.items()})
     arrays = {k: t.float().numpy() for k, t in tensors.items()}
     shapes = {a.ndim for a in arrays.values()}
     if shapes == {1}:

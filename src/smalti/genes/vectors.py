@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,6 @@ import numpy as np
 from smalti.errors import InputError
 from smalti.names import gene_kind, mismatch, some, without_version
 
-_NOTE = "smalti_genes"  # key of the metadata of a .safetensors file
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -186,23 +184,23 @@ class GeneVectors:
         return cls(tuple(note["names"]), source=note["source"], aliases=note["aliases"],
                    notes=tuple(note["notes"]), **arrays)  # fmt: skip
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write a .safetensors file, whole or not at all.
 
         Raises
         ------
         InputError
-            If the name ends otherwise.
+            If the name ends otherwise, or the file is there already and ``overwrite`` is not said.
         """
-        from safetensors.numpy import save_file
+        import torch
 
-        from smalti.system.files import atomic_write
+        from smalti.system.tensors import write_tensors
 
         path = Path(path)
         if path.suffix != ".safetensors":
             raise InputError(f"{path}: name a file that ends in .safetensors.")
-        with atomic_write(path) as temporary:
-            save_file(self.arrays(), str(temporary), {_NOTE: json.dumps(self.note())})
+        tensors = {k: torch.from_numpy(v) for k, v in self.arrays().items()}
+        write_tensors(path, "gene vectors", tensors, self.note(), overwrite=overwrite)
 
 
 def random_vectors(genes: Sequence[str], width: int = 128, seed: int = 0) -> GeneVectors:

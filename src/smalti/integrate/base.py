@@ -259,8 +259,8 @@ class Integration(Estimator):
         Parameters
         ----------
         data
-            MuData or AnnData, changed in place; or the path of an .h5mu, .h5ad or .zarr, replaced
-            as a whole. It must be what the method was fitted on, or hold the same modalities.
+            MuData or AnnData, changed in place; or the path of an .h5mu, .h5ad or .zarr, which gets
+            these parts and keeps all else. It must be what the method was fitted on, or hold the same modalities.
         out
             Write to this path instead.
         layers
@@ -270,7 +270,8 @@ class Integration(Estimator):
         key_added
             NAME, under which all is written; the method's own where left out.
         overwrite
-            Replace what another model has written under that name; otherwise that is refused.
+            Replace what another model has written under that name, and a file ``out`` that is there;
+            otherwise that is refused.
         missing
             What to take features for that the data lack (see :meth:`complete`); ``uns`` says so.
 
@@ -298,7 +299,7 @@ class Integration(Estimator):
         write(
             data, obs={}, obsm={f"X_{key}": bags.scatter(z, n)}, layers=tables,
             uns={key: self._note() | said(bags, read_as)}, origin=bags.origin, out=out,
-            overwrite=overwrite,
+            overwrite=overwrite, bags=read_as,
         )  # fmt: skip
 
     def _note(self) -> dict[str, Any]:

@@ -129,6 +129,10 @@ class Table:
         at = self.root + where
         return self.ask(at, lambda group: list(group[at]) if at in group else [])
 
+    def note(self, key: str) -> Any:
+        """What is in ``uns`` under a key; None where there is nothing."""
+        return self._element(f"uns/{key}") if self.on_disk else self.source.uns.get(key)
+
     def view_name(self, key: str) -> str:
         """What the view of a key is called: "layers/norm" is "norm"."""
         return key.split("/", 1)[-1]

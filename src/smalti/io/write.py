@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,13 @@ import pandas as pd
 from smalti.errors import InputError
 from smalti.io.counts import unique_names
 from smalti.io.mudata import rows_of
-from smalti.io.open import holds_mudata
+from smalti.io.open import AnyTable, holds_mudata, open_table
 from smalti.io.tables import Table
-from smalti.system.files import atomic_folder, atomic_write
+from smalti.io.writeback import Key, State, changed_copy, put, until_it_stays
+from smalti.system.files import atomic_folder, atomic_write, check_free
+
+if TYPE_CHECKING:
+    from smalti.bags import Bags
 
 _MOST = 2**32  # bytes of reconstructions, which are dense
 
@@ -35,6 +39,7 @@ def write(
     layers: Layers | None = None,
     origin: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    bags: Bags | None = None,
 ) -> None:
     """Add columns, matrices, reconstructions and notes.
 
@@ -60,15 +65,25 @@ def write(
         as ``Bags.scatter`` gives them where the last cells are in no bag, are then filled up with
         NaN.
     overwrite
-        Replace what another model, or somebody else, has written under these names. What the same
-        model wrote (``uns[NAME]["model"]``) is always replaced.
+        Replace what another model, or somebody else, has written under these names, and a file
+        ``out`` that is there. What the same model wrote (``uns[NAME]["model"]``) is always replaced.
+    bags
+        What was read of the data: its rows are looked for by name before anything is written.
 
     Raises
     ------
     InputError
-        If the file is missing or damaged, lengths disagree, a name is taken, the folder cannot be
-        written to, or reconstructions take more than 4 GiB; no file is then changed.
+        If the file is missing or damaged, lengths or names disagree, a name is taken, the folder
+        cannot be written to, or reconstructions take more than 4 GiB; no file is then changed.
+
+    Notes
+    -----
+    A file keeps all that it has, its compression too: no matrix is decoded (see
+    :mod:`smalti.io.writeback`). What another program adds in the meantime is kept.
     """
+    wrong = next((n for n in (*obs, *obsm, *uns) if "/" in n), None)
+    if wrong is not None:
+        raise InputError(f"key_added={wrong!r} has a slash, which would nest it: choose another.")
     path = Path(data) if isinstance(data, (str, Path)) else None
     target = Path(out) if out is not None else path
     if target is not None and target.suffix not in (".h5ad", ".h5mu", ".zarr"):
@@ -77,41 +92,103 @@ def write(
     if target is not None and target.suffix != ".zarr" and (target.suffix == ".h5mu") != many:
         own = ("MuData", ".h5mu") if many else ("AnnData", ".h5ad")
         raise InputError(f"{target} cannot hold {own[0]}: name it {own[1]} or .zarr.")
-    table = data if path is None else _whole(path, many)
+
+    def additions(table: AnyTable) -> dict[Key, Any]:
+        if bags is not None:
+            refuse_others(table.names, bags)
+        return _additions(table, obs, obsm, uns, layers or {}, origin, overwrite)
+
+    if path is not None and target is not None and path.suffix == target.suffix:
+        def attempt(before: State) -> None:
+            found = additions(open_table(path))
+            with changed_copy(path, target, before, overwrite=overwrite) as root:
+                put(root, found)
+
+        return until_it_stays(path, attempt)
+    if target is not None:
+        check_free(target, overwrite=overwrite)
+    whole = data if path is None else _whole(path, many)
+    for key, value in additions(open_table(whole)).items():
+        _set(whole, key, value)
+    if target is not None:
+        _write_whole(whole, target, many, overwrite)
+
+
+def _additions(
+    table: AnyTable, obs: Mapping[str, Any], obsm: Mapping[str, Any], uns: Mapping[str, Any],
+    layers: Layers, origin: Mapping[str, Any] | None, overwrite: bool,
+) -> dict[Key, Any]:  # fmt: skip
+    """Where each value goes in the table: ("obs", NAME), ("mod", "rna", "layers", NAME)."""
+    top, n = getattr(table, "top", table), len(table.names)
     if origin is not None:
-        obsm = {k: _padded(v, table.n_obs) for k, v in obsm.items()}
-        layers = {k: (_padded(v, table.n_obs), names) for k, (v, names) in (layers or {}).items()}
-    tables = {k: v for k, (v, _) in (layers or {}).items()}
+        obsm = {k: _padded(v, n) for k, v in obsm.items()}
+        layers = {k: (_padded(v, n), names) for k, (v, names) in layers.items()}
+    tables = {k: v for k, (v, _) in layers.items()}
     for name, values in [*obs.items(), *obsm.items(), *tables.items()]:
-        if len(values) != table.n_obs:
-            raise InputError(f"{name!r} has {len(values)} rows, the table {table.n_obs} cells.")
-    plan = list(_plan(table, layers or {}, origin or {}, many))
+        if len(values) != n:
+            raise InputError(f"{name!r} has {len(values)} rows, the table {n} cells.")
+    plan = list(_plan(table, layers, origin or {}))
     _check_size(plan)
     for key, note in uns.items() if not overwrite else ():
-        refuse_taken(table.uns, key, note, [
-            *(f"obs[{n!r}]" for n in obs if n in table.obs),
-            *(f"obsm[{n!r}]" for n in obsm if n in table.obsm), *_layers_there(table, plan, key),
+        refuse_taken({key: top.note(key)}, key, note, [
+            *(f"obs[{n!r}]" for n in obs if n in top.obs),
+            *(f"obsm[{n!r}]" for n in obsm if n in top.keys("obsm")),
+            *_layers_there(table, plan, key),
         ])  # fmt: skip
-    for name, values in obs.items():
-        # by position: the index of a Series would be matched with the names of the cells
-        table.obs[name] = values.array if isinstance(values, pd.Series) else values
+    # by position: the index of a Series would be matched with the names of the cells
+    found: dict[Key, Any] = {
+        ("obs", k): v.array if isinstance(v, pd.Series) else v for k, v in obs.items()
+    }
     for name, values in obsm.items():
-        if isinstance(values, pd.DataFrame):
-            values = values.set_axis(table.obs_names)
-        table.obsm[name] = values
-    _add_layers(table, plan, layers or {}, list(uns))
-    for name, note in uns.items():
-        table.uns[name] = note
-    if target is None:
-        return
+        frame = isinstance(values, pd.DataFrame)
+        found["obsm", name] = values.set_axis(table.names) if frame else values
+    found |= _layers_of(table, plan, layers, list(uns))
+    return found | {("uns", k): v for k, v in uns.items()}
+
+
+def _set(whole: Any, key: Key, value: Any) -> None:
+    """Put a value into AnnData or MuData in memory."""
+    *parts, where, name = key
+    table = whole.mod[parts[1]] if parts else whole
+    getattr(table, where)[name] = value
+
+
+def _write_whole(whole: Any, target: Path, many: bool, overwrite: bool) -> None:
     if target.suffix == ".zarr":
-        with atomic_folder(target) as temporary:
+        with atomic_folder(target, overwrite=overwrite) as temporary, _as_it_is(many):
             shutil.rmtree(temporary)  # zarr makes its own folder
-            with _as_it_is(many):
-                table.write_zarr(temporary)
+            whole.write_zarr(temporary)
     else:
-        with atomic_write(target) as temporary, _as_it_is(many):
-            (table.write_h5mu if many else table.write_h5ad)(temporary)
+        with atomic_write(target, overwrite=overwrite) as temporary, _as_it_is(many):
+            (whole.write_h5mu if many else whole.write_h5ad)(temporary)
+
+
+def refuse_others(names: pd.Index, bags: Bags) -> None:
+    """Refuse a table whose rows are not those that bags (or tiles of slides) were read from.
+
+    ``names`` are of all rows of the table.
+
+    Raises
+    ------
+    InputError
+        If a row has another name, or there are too few.
+    """
+    wrong = strange_rows(names, bags)
+    if wrong:
+        raise InputError(f"{wrong}: give the data that was read.")
+
+
+def strange_rows(names: pd.Index, bags: Bags) -> str | None:
+    """What shows that bags are not made of rows of a table; None where nothing does."""
+    rows, index = bags.rows, bags.instance.index
+    if len(rows) and rows.max() >= len(names):
+        return f"row {int(rows.max())} was read, and the table has {len(names)} only"
+    if pd.api.types.is_integer_dtype(index):  # rows without names
+        return None
+    for own, name in zip(index.astype(str), names[rows].astype(str), strict=True):
+        if own != name and not own.endswith(f"_{name}"):
+            return f"row {own!r} was read, and the table has {name!r} there"
+    return None
 
 
 def refuse_taken(uns: Any, key: str, note: Mapping[str, Any], taken: Sequence[str]) -> None:
@@ -144,11 +221,15 @@ def refuse_taken(uns: Any, key: str, note: Mapping[str, Any], taken: Sequence[st
         )
 
 
-def _layers_there(table: Any, plan: list[Place], key: str) -> list[str]:
+def _layers_there(table: AnyTable, plan: list[Place], key: str) -> list[str]:
     """Layers of that name in the tables that reconstructions go to."""
-    parts = [table if modality is None else table.mod[modality]
-             for _, modality, at, _ in plan if at is not None]  # fmt: skip
-    return [f"layers[{key!r}]" for part in parts if key in part.layers]
+    parts = [part_of(table, modality) for _, modality, at, _ in plan if at is not None]
+    return [f"layers[{key!r}]" for part in parts if key in part.keys("layers")]
+
+
+def part_of(table: AnyTable, modality: str | None) -> Table:
+    """A modality of MuData; or AnnData itself."""
+    return table if isinstance(table, Table) else table.parts[str(modality)]
 
 
 def samples(
@@ -164,22 +245,23 @@ def samples(
 # ---------------------------------------------------------------- reconstructions
 
 
-def _plan(table: Any, layers: Layers, origin: Mapping[str, Any], many: bool) -> Iterator[Place]:
+def _plan(table: AnyTable, layers: Layers, origin: Mapping[str, Any]) -> Iterator[Place]:
     """Where each view goes."""
+    many = not isinstance(table, Table)
     for view, (values, names) in layers.items():
         key = origin.get("keys", {}).get(view) or _key(view, origin.get("x"), many)
         first, _, rest = key.partition("/")
         part, at, inner = None, None, key
-        if many and first in table.mod and rest.partition("/")[0] in ("", "X", "layers"):
-            part, inner = table.mod[first], rest or "X"
+        if many and first in table.parts and rest.partition("/")[0] in ("", "X", "layers"):
+            part, inner = table.parts[first], rest or "X"
         elif not many and first in ("X", "layers"):
             part = table
         if part is not None:
-            at = _columns(Table("the data", part).columns_of(inner), part, values.shape[1], names)
+            at = _columns(part.columns_of(inner), part, values.shape[1], names)
         if part is None or at is None:
             yield view, None, None, 4 * values.size
         else:
-            yield view, first if many else None, at, 4 * part.n_obs * part.n_vars
+            yield view, first if many else None, at, 4 * len(part.names) * len(part.var)
 
 
 def _key(view: str, x: Any, many: bool) -> str:
@@ -195,13 +277,13 @@ def _key(view: str, x: Any, many: bool) -> str:
 
 
 def _columns(
-    of_key: np.ndarray, part: Any, width: int, names: tuple[str, ...] | None
+    of_key: np.ndarray, part: Table, width: int, names: tuple[str, ...] | None
 ) -> np.ndarray | None:
     """(width,) column of each feature in X; None where X has not all of them.
 
     ``of_key`` (n,) are the columns that the view was read from.
     """
-    there = pd.Index(unique_names(part.var_names[of_key]))  # as they were read
+    there = pd.Index(unique_names(part.var.index[of_key]))  # as they were read
     if names is None or names == tuple(there):
         return of_key if width == len(there) else None
     at = there.get_indexer(list(names))
@@ -219,32 +301,37 @@ def _check_size(plan: list[Place]) -> None:
         )
 
 
-def _add_layers(table: Any, plan: list[Place], layers: Layers, uns: list[str]) -> None:
+def _layers_of(
+    table: AnyTable, plan: list[Place], layers: Layers, uns: list[str]
+) -> dict[Key, Any]:
+    """Reconstructions where they go: a layer with NaN in features that they lack, or obsm."""
     if plan and len(uns) != 1:
         raise InputError(f"layers go under one name of uns, not {uns}.")
+    found: dict[Key, Any] = {}
     taken: dict[str | None, np.ndarray] = {}  # columns that the layer of each table has
     for view, modality, at, _ in plan:
         values, names = layers[view]
         values = values.astype(np.float32, copy=False)
         long = f"{uns[0]}_{view.replace('/', '_')}"  # a slash would nest it in the file
         if at is None:
-            table.obsm[long] = (
+            found["obsm", long] = (
                 values
                 if names is None
-                else pd.DataFrame(values, index=table.obs_names, columns=list(names))
+                else pd.DataFrame(values, index=table.names, columns=list(names))
             )
             continue
-        part, rows = table, np.arange(table.n_obs)
+        part, root = part_of(table, modality), () if modality is None else ("mod", modality)
+        rows = np.arange(len(table.names))
         if modality is not None:
-            part = table.mod[modality]
-            rows = rows_of(table.obs_names, part.obs_names, modality)
+            rows = rows_of(table.names, part.names, modality)
         others = taken.get(modality, np.arange(0))
         name = long if np.isin(at, others).any() else uns[0]  # X and a layer of one table
-        out = part.layers[name] if name == uns[0] and modality in taken else \
-            np.full(part.shape, np.nan, dtype=np.float32)  # fmt: skip
+        shape = len(part.names), len(part.var)
+        out = found.get((*root, "layers", name), np.full(shape, np.nan, dtype=np.float32))
         out[:, at] = values[rows]
         taken[modality] = np.union1d(others, at)
-        part.layers[name] = out
+        found[(*root, "layers", name)] = out
+    return found
 
 
 def _padded(values: Any, n: int) -> Any:

@@ -211,14 +211,15 @@ class Method(Estimator):
         Parameters
         ----------
         data
-            AnnData or MuData, changed in place; or the path of an .h5ad, .h5mu or .zarr, replaced
-            as a whole.
+            AnnData or MuData, changed in place; or the path of an .h5ad, .h5mu or .zarr, which gets
+            these columns and keeps all else.
         out
             Write to this path instead.
         key_added
             NAME, under which all is written; the method's own where left out.
         overwrite
-            Replace what another model has written under that name; otherwise that is refused.
+            Replace what another model has written under that name, and a file ``out`` that is there;
+            otherwise that is refused.
         scores
             A comparison that this method took part in: the fold scores of the row that has its
             settings are noted.
@@ -255,7 +256,8 @@ class Method(Estimator):
         key, n = key_added or self.name, len(data.obs) if hasattr(data, "obs") else None
         note = results.note(self, scores, label) | said(bags, read_as)
         obs, obsm = results.cell_tables(self, bags, n, key)
-        write(data, obs=obs, obsm=obsm, uns={key: note}, out=out, overwrite=overwrite)
+        write(data, obs=obs, obsm=obsm, uns={key: note}, out=out, overwrite=overwrite,
+              bags=read_as)  # fmt: skip
 
     def samples(self, X: Any, *, group: str | None = None, missing: str | None = None) -> Any:
         """One row per bag, as AnnData: ready for a plot of patients, or as input of another method.

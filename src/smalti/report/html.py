@@ -26,6 +26,7 @@ def write_report(
     title: str = "Comparison of methods",
     text: Sequence[str] = (),
     captions: Mapping[str, str] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write a page that can be mailed, printed and opened in ten years.
 
@@ -34,7 +35,7 @@ def write_report(
     comparison
         What :func:`smalti.compare` or :func:`smalti.compare_integration` returned.
     path
-        The .html file; replaced as a whole.
+        The .html file. Another such page is replaced, as a whole.
     figures
         Heading -> figure, in order; those of the comparison when left out.
     title
@@ -43,17 +44,20 @@ def write_report(
         Paragraphs below it.
     captions
         Heading -> a sentence under its figure.
+    overwrite
+        Replace any other file too.
 
     Raises
     ------
     InputError
-        If the folder cannot be written to.
+        If another file is there, or it cannot be written.
     """
     from jinja2 import Environment, PackageLoader
 
     from smalti.report.versions import versions
-    from smalti.system.files import atomic_write
+    from smalti.system.files import atomic_write, check_free
 
+    check_free(path, overwrite=overwrite, ours=is_report)  # before the pictures are drawn
     if figures is None:
         figures = comparison.figures()
     rules = Environment(
@@ -70,8 +74,19 @@ def write_report(
         unit=comparison.unit,
         digest=comparison.digest, settings=_settings(comparison), versions=versions(extras=True),
     )  # fmt: skip
-    with atomic_write(path) as temporary:
-        Path(temporary).write_text(html, encoding="utf-8")
+    with atomic_write(path, overwrite=overwrite, ours=is_report) as temporary:
+        temporary.write_text(html, encoding="utf-8")
+
+
+_MARK = '<meta name="generator" content="smalti">'
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a page that :func:`write_report` wrote."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return _MARK.encode() in file.read(1024)
 
 
 def _svg(figure: Figure) -> str:

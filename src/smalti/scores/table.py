@@ -17,6 +17,8 @@ from smalti.scores.statistics import corrected_test, verdict
 from smalti.system.files import atomic_folder
 from smalti.system.tables import write_table
 
+_NOTE = "split.json"
+_BESIDE = ("report.html", "attention.png")  # what else smalti puts into the folder of a run
 
 @dataclasses.dataclass(kw_only=True)
 class Scores:
@@ -287,25 +289,42 @@ class Scores:
         notes = [f"Note: {note}" for note in self.notes]
         return "\n".join([self.about, "", text, "", f"{self.headline()}.", tail, *notes])
 
-    def save_table(self, path: str | Path) -> None:
-        """Write the tidy table of folds as .csv or .parquet."""
-        write_table(self.folds, path)
+    def save_table(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Write the tidy table of folds as .csv or .parquet.
 
-    def write(self, folder: str | Path) -> None:
-        """Write the tables and what they came from into a folder, whole."""
-        with atomic_folder(folder) as temporary:
-            self._write_into(Path(temporary))
+        Raises
+        ------
+        InputError
+            If the file is there already and ``overwrite`` is not said, or it cannot be written.
+        """
+        write_table(self.folds, path, overwrite=overwrite)
+
+    def write(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the tables and what they came from into a folder, whole.
+
+        What such a call wrote before is replaced; a folder with other files only if ``overwrite``
+        says so.
+
+        Raises
+        ------
+        InputError
+            If the folder holds other files, or cannot be written.
+        """
+        with atomic_folder(folder, overwrite=overwrite, ours=is_run) as temporary:
+            self._write_into(temporary)
+            note = {
+                "smalti": __version__, "digest": self.digest, "data": self.about,
+                "settings": self.settings, "notes": self.notes,
+                "files": sorted(p.name for p in temporary.iterdir()),
+            }  # fmt: skip
+            text = json.dumps(note, indent=1, default=str)
+            (temporary / _NOTE).write_text(text, encoding="utf-8")
 
     def _write_into(self, folder: Path) -> None:
         write_table(self.folds, folder / "folds.csv")
         write_table(self.summary(), folder / "summary.csv")
         if len(self.failures):
             write_table(self.failures, folder / "failures.csv")
-        note = {
-            "smalti": __version__, "digest": self.digest, "data": self.about,
-            "settings": self.settings, "notes": self.notes,
-        }  # fmt: skip
-        (folder / "split.json").write_text(json.dumps(note, indent=1, default=str))
 
     def figures(self) -> dict[str, Any]:
         """The pictures of a report: heading -> figure. None here: a comparison draws them."""
@@ -314,6 +333,16 @@ class Scores:
     def facts(self) -> dict[str, str]:
         """What was compared, in numbers: name -> text."""
         raise NotImplementedError
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds what :meth:`Scores.write` wrote and nothing else."""
+    try:
+        note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
+        own = {*note["files"], _NOTE, *_BESIDE}
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return {p.name for p in folder.iterdir()} <= own
 
 
 def is_oracle(method: str) -> bool:

@@ -45,18 +45,32 @@ def read_table(path: str | Path, *, text: Sequence[str] = ()) -> pd.DataFrame:
     raise InputError(f"{path} is not .csv, .tsv or .parquet.")
 
 
-def write_table(frame: pd.DataFrame, path: str | Path, *, index: bool = False) -> None:
+def write_table(
+    frame: pd.DataFrame, path: str | Path, *, index: bool = False, overwrite: bool = False
+) -> None:
     """Write .csv, .tsv or .parquet, whole or not at all.
+
+    Parameters
+    ----------
+    frame
+        The table.
+    path
+        The file; its ending says the kind.
+    index
+        Write the names of the rows too.
+    overwrite
+        Replace a file that is there.
 
     Raises
     ------
     InputError
-        If the ending is another one, or parquet is asked for without pyarrow.
+        If the ending is another one, parquet is asked for without pyarrow, or the file is there
+        already or cannot be written.
     """
     path = Path(path)
     if path.suffix not in (".csv", ".tsv", ".parquet"):
         raise InputError(f"{path} is not .csv, .tsv or .parquet.")
-    with atomic_write(path) as temporary:
+    with atomic_write(path, overwrite=overwrite) as temporary:
         if path.suffix == ".parquet":
             try:
                 frame.to_parquet(temporary, index=index)

@@ -1,0 +1,159 @@
+"""Arrays and a note as one safetensors file with a digest, a kind and a version. Never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from smalti.errors import InputError
+from smalti.system.files import atomic_write
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VERSIONS = {"checkpoint": 2, "cached fit": 2, "features": 2, "gene vectors": 2}
+"""Kinds of file, each with the version that is written and read; those before had no digest."""
+
+_NOTE = "smalti"
+
+
+def write_tensors(
+    path: str | Path,
+    kind: str,
+    tensors: Mapping[str, Tensor],
+    note: Mapping[str, Any],
+    *,
+    overwrite: bool = True,
+    durable: bool = True,
+) -> None:
+    """Write tensors and a note, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        One of :data:`VERSIONS`.
+    tensors
+        Of any shape and type, by name.
+    note
+        What else there is, as JSON can hold it.
+    overwrite, durable
+        See :func:`~smalti.system.files.atomic_write`.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written, or is there already.
+    """
+    # not its save_file: that makes a file that its owner alone can read, and raises its own errors
+    from safetensors.torch import save
+
+    flat = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    said = {"kind": kind, "version": VERSIONS[kind], "note": dict(note)}
+    said = json.loads(json.dumps(said)) | {"sha256": _digest(flat, said)}
+    # one entry: several come in any order, and the same fit would give another file
+    data = save(flat, {_NOTE: json.dumps(said)})
+    with atomic_write(path, overwrite=overwrite, durable=durable) as temporary:
+        temporary.write_bytes(data)
+
+
+def read_tensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read such a file: its tensors by name, and the note.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, of another kind or version, or no safetensors file (a pickle, for one, is
+        never opened).
+    """
+    tensors, said = read_any(path, kind)
+    return tensors, note_of(path, kind, tensors, said)
+
+
+def is_ours(said: Mapping[str, str]) -> bool:
+    """Whether :func:`write_tensors` wrote the file that has this metadata."""
+    return _NOTE in said
+
+
+def note_of(
+    path: str | Path, kind: str, tensors: Mapping[str, Tensor], said: Mapping[str, str]
+) -> dict[str, Any]:
+    """The note of a file of ours, after all that it holds was found to be what was written.
+
+    Parameters
+    ----------
+    path
+        The file, for errors.
+    kind
+        What it must be.
+    tensors, said
+        What :func:`read_any` gave.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, or of another kind or version.
+    """
+    try:
+        whole = json.loads(said.get(_NOTE, ""))
+        sha = whole.pop("sha256", None)
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{kind} {path} is damaged (it has no note): {_MEND[kind]}.") from error
+    if sha is None:
+        raise InputError(f"{kind} {path} is of a version without a checksum: {_MEND[kind]}.")
+    if sha != _digest(tensors, whole):
+        raise InputError(f"{kind} {path} is damaged (its checksum differs): {_MEND[kind]}.")
+    if whole["kind"] != kind:
+        raise InputError(f"{path} holds {whole['kind']}, not {kind}: name another file.")
+    if whole["version"] != VERSIONS[kind]:
+        raise InputError(
+            f"{kind} {path} is of version {whole['version']}, and this smalti reads "
+            f"{VERSIONS[kind]}: {_MEND[kind]}, or use the smalti that wrote it."
+        )
+    note: dict[str, Any] = whole["note"]
+    return note
+
+
+_MEND = {
+    "checkpoint": "delete it to begin anew",
+    "cached fit": "delete it",
+    "features": "delete it",
+    "gene vectors": "make them again",
+}
+
+
+def read_any(path: str | Path, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of any safetensors file, by name, and its metadata as they stand.
+
+    Raises
+    ------
+    InputError
+        If it is damaged or no safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, MemoryError) as error:
+        raise InputError(
+            f"{what} {path} is damaged or not a safetensors file ({error}): write it again. "
+            "Pickled models (.pt, .pkl) are never opened."
+        ) from error
+
+
+def _digest(tensors: Mapping[str, Tensor], said: Mapping[str, Any]) -> str:
+    """SHA-256 of names, types, shapes, bytes and all that is said of them."""
+    import torch
+
+    sha = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    for name, values in sorted(tensors.items()):
+        sha.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        sha.update(np.ascontiguousarray(values.reshape(-1).view(torch.uint8).numpy()).data)
+    return sha.hexdigest()
