@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 
 CODE := src tests tools docs benchmarks
 
-.PHONY: demo test test-all mutants contract check format stubs bench docs clean
+.PHONY: demo test test-all steel mutants contract check format stubs bench docs clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -15,6 +15,7 @@ help:
 	@echo "make demo       train on bags of digits, compare methods, write smalti-demo/report.html"
 	@echo "make test       the quick tests"
 	@echo "make test-all   all tests, the slow ones and those of types too"
+	@echo "make steel      fits, comparisons and extractions killed at random instants, and gone on with"
 	@echo "make mutants    faults planted in the source, and which of them no quick test sees (an hour)"
 	@echo "make contract METHOD=abmil   what every method must keep, check by check, for one method"
 	@echo "make check      ruff, format and mypy"
@@ -46,6 +47,14 @@ test: $(VENV)/.test
 # the tests of types need mypy
 test-all: $(VENV)/.test $(VENV)/.check
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# KILLS of each of eight kinds of work, PAIRS of fits on one checkpoint; another SEED kills elsewhere
+KILLS ?= 8
+PAIRS ?= 50
+SEED ?= 0
+steel: $(VENV)/.test
+	SMALTI_STEEL_KILLS=$(KILLS) SMALTI_STEEL_PAIRS=$(PAIRS) SMALTI_STEEL_SEED=$(SEED) \
+	  $(BIN)/python -m pytest -s tests/steel
 
 # again with ARGS=--again where tests were written since, ARGS=--slow for the slow tests
 mutants: $(VENV)/.test $(VENV)/.mutants

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 
 import numpy as np
 import pandas as pd
@@ -453,3 +454,63 @@ def test_a_method_of_another_package_is_allowed_by_name(table, tmp_path, monkeyp
     done = run(*asked, "--allow", "ours:Ours")
     assert done.exit_code == 0, done.output
     assert len(pd.read_csv(tmp_path / "p.csv")) == 24
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_ctrl_c_says_how_to_go_on(checkpoint, table, tmp_path, monkeypatch, caplog):
+    import signal
+
+    from smalti.core import training
+
+    path = tmp_path / "fit"
+    with monkeypatch.context() as patch:
+        step = training.Runner.step
+        patch.setattr(training.Runner, "step", lambda *a: (
+            signal.raise_signal(signal.SIGINT), step(*a))[1])  # fmt: skip
+        asked = ["--checkpoint", path] if checkpoint else []
+        result = run("fit", "abmil", table, "--out", tmp_path / "model", *TINY, *asked)
+    assert result.exit_code == 130
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("note: ")]
+    told = [r.getMessage() for r in caplog.records]
+    assert not (tmp_path / "model").exists()
+    assert path.exists() == checkpoint
+    if not checkpoint:
+        assert (lines, told) == (["stopped"], [])
+        return
+    said = f"stopped; the same goes on from here when it is run again: --checkpoint {path}"
+    assert (lines, told) == ([], [said])  # the log is shown, in a process of its own
+    assert run("fit", "abmil", table, "--out", tmp_path / "model", *TINY, *asked).exit_code == 0
+    assert not path.exists()
+
+
+KILLED = """
+    import os, signal, sys
+    from smalti.core import training
+    from smalti.cli import main
+
+    step, count, name = training.Runner.step, 0, sys.argv.pop()
+
+    def signals(*args):
+        global count
+        count += 1
+        if count == 2:
+            os.kill(os.getpid(), getattr(signal, name))
+        return step(*args)
+
+    training.Runner.step = signals
+    main()
+"""
+
+
+@pytest.mark.slow  # a process is started
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_the_code_of_a_signal(name, code, checkpoint, table, tmp_path):
+    asked = ["--checkpoint", tmp_path / "fit"] if checkpoint else []
+    out = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(KILLED), "fit", "abmil", table, "--out",
+         tmp_path / "model", *TINY, *asked, name], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert out.returncode == code, out.stderr
+    assert out.stderr.count("--checkpoint") == out.stderr.count("stopped;") == int(checkpoint)
+    assert "Traceback" not in out.stderr

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pandas as pd
@@ -250,6 +251,90 @@ def test_a_killed_comparison_goes_on_fit_by_fit(tmp_path):
     assert again.stdout.split()[1] == whole.stdout.split()[1]
     for name, content in kept.items():
         assert (tmp_path / "cache" / name).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_signal_ends_a_comparison_and_says_how_to_go_on(
+    number, error, kept, tmp_path, monkeypatch, caplog
+):
+    bags, fit, count = planted_bags(24), BagMean.fit, 0
+
+    def counted(self, X, y=None, **kwargs):
+        nonlocal count
+        count += 1
+        if count == 3:
+            signal.raise_signal(number)
+        return fit(self, X, y, **kwargs)
+
+    monkeypatch.setattr(BagMean, "fit", counted)
+    how = dict(sizes=(8, 10, 12, 14), n_jobs=1, progress=False, cache=tmp_path if kept else None)
+    before = signal.getsignal(number)
+    with pytest.raises(error):
+        compare_sizes(["bag_mean"], bags, **how)
+    assert signal.getsignal(number) == before
+    (said,) = [r.getMessage() for r in caplog.records]
+    if not kept:
+        assert said.startswith("stopped after 2 of 8 fits, of which nothing is kept: with cache=")
+        return
+    assert said == (
+        "stopped; 2 of 8 fits are kept, and the same makes the others when it is run again: "
+        f"cache={str(tmp_path)!r}"
+    )
+    assert len(list(tmp_path.iterdir())) == 2
+    compare_sizes(["bag_mean"], bags, **how)
+    assert count == 3 + 2  # the two that were kept were not made again
+
+
+STOPPED = """
+    import os, signal, sys, threading, time
+    import smalti as sm
+    from smalti.datasets import planted_bags
+
+    def watch():
+        while len(os.listdir(sys.argv[1])) < 2:
+            time.sleep(0.05)
+        print(*[p for p in os.listdir("/proc") if p.isdigit() and parent(p) == os.getpid()])
+        sys.stdout.flush()
+        os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+
+    def parent(pid):
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                return int(file.read().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            return 0
+
+    os.makedirs(sys.argv[1])
+    threading.Thread(target=watch, daemon=True).start()
+    methods = {s: sm.mil.ABMIL(widths=(64,), epochs=n, accelerator="cpu")
+               for s, n in (("short", 2), ("long", 2000))}
+    sm.compare(methods, planted_bags(40), folds=4, cache=sys.argv[1], n_jobs=2, progress=False)
+"""
+
+
+@pytest.mark.slow  # processes are started
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks for processes in /proc")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_workers_end_with_their_parent(name, tmp_path):
+    out = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(STOPPED), tmp_path / "cache", name],
+        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=120,
+    )  # fmt: skip
+    code = {"SIGINT": -signal.SIGINT, "SIGTERM": 143, "SIGKILL": -signal.SIGKILL}[name]
+    assert out.returncode == code, out.stderr
+    if name != "SIGKILL":
+        assert "fits are kept, and the same makes the others when it is run again" in out.stderr
+    workers = out.stdout.split()
+    assert len(workers) >= 2
+    for _ in range(100):
+        left = [pid for pid in workers if os.path.isdir(f"/proc/{pid}")]
+        if not left:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{left} go on without their parent")
 
 
 def test_each_fit_is_a_line_of_the_log_where_there_is_no_terminal(caplog, tmp_path):

@@ -30,6 +30,11 @@ SLOW = {
     },
     # a third fit, and what is refused is refused by the base class
     "check_errors": {"cloudpred", "hier_mil", "mixmil", "mixture_patient", "protocell4p", "scrat"},
+    # two fits more; the linear methods go on alike, of which bag_mean is quick
+    "check_resumes": {
+        "bag_statistics", "cloudpred", "covariates", "mifv", "mixture_class", "mixture_patient",
+        "protocell4p", "pseudobulk", "type_composition", "type_pseudobulk",
+    },
     # a fit more of the methods that take longest to fit
     "check_same_seed": {"cloudpred", "mixture_patient", "protocell4p"},
 }  # fmt: skip

@@ -11,6 +11,8 @@ from smalti.expression import Ridge
 # fits of all epochs: of these networks where all is run, of the others always
 NETWORKS = {"deep_association", "fine_tune", "sgn"}
 LEARNS = {"check_learns_what_tiles_show", "check_shuffled"}
+# each of their fits is many
+OF_MANY = {"ensemble", "gene_ensemble", "fine_tune"}
 # fits more, of what the base class does alike for all
 ALIKE = {"check_genes", "check_sparse_counts", "check_errors"}
 
@@ -19,6 +21,7 @@ def cases():
     for cls in methods("expression").values():
         for check in contract.checks("expression"):
             slow = cls.name in NETWORKS and check.__name__ in LEARNS | ALIKE
+            slow |= cls.name in OF_MANY and check.__name__ == "check_resumes"
             marks = [pytest.mark.slow] if slow else []
             yield pytest.param(cls, check, id=f"{cls.name}-{check.__name__}", marks=marks)
 

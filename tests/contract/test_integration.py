@@ -15,6 +15,8 @@ from smalti.integrate import BlockPCA
 QUICK = {"wnn": {"check_clone"}, "totalvi": {"check_clone"}}
 # fits of all epochs: the other autoencoders stand for it
 SLOW = {(m, "check_finds_what_no_modality_shows") for m in ("dae", "sae")}
+# two fits more of a library that makes one sweep
+SLOW |= {("mofa", "check_resumes")}
 
 
 def cases():

@@ -7,8 +7,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
 import smalti as sm
+from smalti.contract.fitted import resumes
 from smalti.datasets import planted_slides
 from smalti.errors import InputError
 from smalti.features.convnet import SelfSupervised, vicreg
@@ -326,6 +328,12 @@ def test_self_supervised_features_come_back_and_differ_from_random(bags, tmp_pat
     assert last < first
     with pytest.raises(InputError, match="nope"):
         SelfSupervised(view="nope").fit(bags)
+
+
+@pytest.mark.filterwarnings("ignore:.*still falling")
+def test_self_supervised_goes_on_from_its_checkpoint(bags):
+    method = SelfSupervised.example().set_params(progress=False, accelerator="cpu", epochs=2)
+    resumes(method, bags, clone(method).fit(bags))
 
 
 def test_tiles_that_fit_are_cut_once(bags):

@@ -33,6 +33,24 @@ def test_one_job_that_kills_its_process_spares_the_others(square_or_die):
     assert answers == {i: i * i for i in (0, 1, 2, 4)}
 
 
+@pytest.fixture
+def say_where_or_die():
+    def work(job):
+        time.sleep(0.2)
+        return os.kill(os.getpid(), 9) if job == 1 else os.getpid()
+
+    return work
+
+
+@pytest.mark.slow  # processes are started thrice
+def test_what_had_not_begun_when_a_process_was_lost_is_not_done_one_by_one(say_where_or_die):
+    answers = dict(workers.run_queue(say_where_or_die, range(14), 2))
+    assert isinstance(answers.pop(1), workers.WorkerLost)
+    assert sorted(answers) == [0, *range(2, 14)]
+    used = [answers[i] for i in range(4, 14)]  # long after the loss
+    assert len(set(used)) == 2  # two processes share the rest, and none is started for one job
+
+
 def here(job):
     return job * job
 

@@ -1,12 +1,14 @@
 """The ``smalti`` command: one file per verb.
 
 Nothing heavy is imported here, so that ``smalti --help`` answers at once. What a user can mend is
-one red line and exit code 2; a bug keeps its traceback.
+one red line and exit code 2; a bug keeps its traceback. Ctrl-C ends with code 130 and SIGTERM with
+143, as a shell has them, and what can be gone on with is said in a line of the log.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import warnings
 from typing import Annotated, Any
@@ -16,6 +18,7 @@ from typer.core import TyperGroup
 
 from smalti.cli.cite import cite
 from smalti.cli.compare import compare
+from smalti.cli.crew import hushed
 from smalti.cli.demo import demo
 from smalti.cli.doctor import doctor
 from smalti.cli.expression import app as expression
@@ -24,7 +27,7 @@ from smalti.cli.genes import app as genes
 from smalti.cli.integrate import integrate
 from smalti.cli.methods import methods
 from smalti.cli.predict import predict
-from smalti.cli.words import Verb, tell
+from smalti.cli.words import Verb, here, tell
 from smalti.errors import InputError
 
 
@@ -35,8 +38,13 @@ class _Group(TyperGroup):
             try:
                 return super().invoke(ctx)
             except InputError as error:
-                typer.secho(f"error: {' '.join(str(error).split())}", fg="red", err=True)
+                text = f"{hushed()}error: {' '.join(str(error).split())}"
+                typer.secho(text, fg="red", err=True)
                 raise typer.Exit(2) from error
+            except KeyboardInterrupt as stop:
+                if not stop.args:  # else the log said how to go on
+                    typer.secho("stopped", fg="yellow", err=True)
+                raise typer.Exit(128 + signal.SIGINT) from stop
 
 
 def _note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
@@ -76,8 +84,19 @@ def _options(
     pass
 
 
+def _in_words(record: logging.LogRecord) -> bool:
+    """The log names options too, as errors and notes do."""
+    record.msg, record.args = here(record.getMessage()), ()
+    return not hushed()
+
+
+logging.getLogger("smalti").addFilter(_in_words)
+
+
 def main() -> None:
     """Entry point of the ``smalti`` command."""
+    # without a handler the process ends where it stands, and leaves workers and half files behind
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if not sys.stderr.isatty():  # where no bar can be shown, a line of the log for each fit
         logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
         logging.getLogger("smalti").setLevel(logging.INFO)

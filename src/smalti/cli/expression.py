@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from smalti.cli import options, slide_options
+from smalti.cli import crew, options, slide_options
 from smalti.cli.expression_compare import compare
 from smalti.cli.genes import (
     GENES,
@@ -93,6 +93,7 @@ def fit(
         model.set_params(weights=weights)
     if ensemble is not None:
         model = _ensemble(model, ensemble)
+    crew.join(model)
     check_free(out, overwrite=overwrite, ours=is_model, inputs=[slides])
     recipe = recipe_of(given, encoder=None if model.images else encoder, weights=weights, x=x)
     bags = open_slides(slides, recipe, given)
@@ -101,6 +102,7 @@ def fit(
     if unseen is not None:
         model.genes, hidden = hide(model, bags, unseen, n_unseen, sets)
     model.fit(dataclasses.replace(bags, origin={"tiles": recipe}), checkpoint=checkpoint)
+    crew.leave(model)
     model.save(out, overwrite=overwrite)
     if hidden:
         with atomic_write(out / UNSEEN) as temporary:

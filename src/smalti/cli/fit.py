@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smalti.cli import options
+from smalti.cli import crew, options
 from smalti.cli.words import introduce
 from smalti.errors import InputError
 
@@ -54,6 +54,7 @@ def fit(
     if preprocess is not None:
         settings["preprocess"] = preprocess
     model = make(method, **settings)
+    crew.join(model)
     check_free(out, overwrite=overwrite, ours=is_model, inputs=[data])
     bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
                      positive=positive, order=order, cell_type=cell_type, covariates=covariates,
@@ -62,6 +63,7 @@ def fit(
         raise InputError("nothing to predict: name the column, --label NAME.")
     introduce(bags)
     model.fit(bags, checkpoint=checkpoint)
+    crew.leave(model)
     model.save(out, overwrite=overwrite)
     typer.echo(_result(model, out))
 

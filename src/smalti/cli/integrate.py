@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smalti.cli import options
+from smalti.cli import crew, options
 from smalti.cli.words import here, introduce
 from smalti.errors import InputError
 
@@ -83,6 +83,7 @@ def integrate(
     if fitted and (settings or model or checkpoint or kinds):
         raise InputError(f"{method} is fitted already: it takes no settings.")
     chosen = _model(method, allow) if fitted else _method(method, settings | {"seed": seed})
+    crew.join(chosen)
     if layers and not chosen.reconstructs:
         raise InputError(f"{method} reconstructs nothing: leave --layers out.")
     if out.suffix not in (*_FILES, *_TABLES):
@@ -103,6 +104,7 @@ def integrate(
     if not fitted:
         refuse_one(data, bags)
         chosen.fit(bags, checkpoint=checkpoint)
+        crew.leave(chosen)
         for one in chosen.modalities_:
             typer.echo(here(str(one)))
     if model is not None:

@@ -174,7 +174,11 @@ Allow: TypeAlias = Annotated[
     ),
 ]
 Checkpoint: TypeAlias = Annotated[
-    Path | None, typer.Option(help="File to leave and take up the fit at.", rich_help_panel=FITS)
+    Path | None,
+    typer.Option(
+        help="File to leave and take up the fit at: stopped or killed, the same command goes on.",
+        rich_help_panel=FITS,
+    ),
 ]
 Jobs: TypeAlias = Annotated[
     int | None,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand
 
+from smalti.cli.crew import hushed
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Verb(TyperCommand):
 def tell(note: str) -> None:
     """Say a note on the error stream, once, in the words of the verb that runs."""
     text = " ".join(here(note).split())
-    if text not in _told:  # one warning per fold and method is one too many
+    if text not in _told and not hushed():  # one warning per fold and method is one too many
         _told.add(text)
         typer.secho(f"note: {text}", fg="yellow", err=True)
 

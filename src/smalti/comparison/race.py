@@ -15,6 +15,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +32,7 @@ from smalti.core.identity import identity
 from smalti.core.training import jobs_for
 from smalti.errors import InputError
 from smalti.system.progress import Progress
+from smalti.system.stop import Stop
 from smalti.system.workers import WorkerLost, run_queue
 
 # What a fit may die of (of numbers, of memory, of a lost worker) without the others.
@@ -193,11 +195,15 @@ def race(
                 finish(i, answer, "kept")
         todo = [entries[i] for i in waiting]
         workers = jobs_for((e.method for e in todo), n_jobs)
-        for at, answer in run_queue(partial(_fit, arena), todo, workers):
-            file = files[waiting[at]]
-            if kept is not None and file is not None and isinstance(answer, Answer):
-                kept.write(file, answer)
-            finish(waiting[at], answer)
+        queue = run_queue(partial(_fit, arena), todo, workers)
+        with Stop("") as stop, closing(queue):
+            stop.how = _how_to_go_on(cache, done, len(entries))
+            for at, answer in queue:
+                file = files[waiting[at]]
+                if kept is not None and file is not None and isinstance(answer, Answer):
+                    kept.write(file, answer)
+                finish(waiting[at], answer)
+                stop.how = _how_to_go_on(cache, done, len(entries))
     return _outcome(arena, [(entries[i], done[i]) for i in range(len(entries))])
 
 
@@ -207,6 +213,19 @@ class _Scored:
 
     answer: Answer
     scores: dict[str, float]
+
+
+def _how_to_go_on(cache: str | Path | None, done: dict[int, _Scored | str], total: int) -> str:
+    if cache is None:
+        return (
+            f"stopped after {len(done)} of {total} fits, of which nothing is kept: with cache=... "
+            "a comparison goes on where it stopped"
+        )
+    kept = sum(isinstance(result, _Scored) for result in done.values())  # not those that failed
+    return (
+        f"stopped; {kept} of {total} fits are kept, and the same makes the others when it is run "
+        f"again: cache={str(cache)!r}"
+    )
 
 
 def _fit(arena: Arena, entry: Entry) -> Answer | str:

@@ -12,7 +12,7 @@ import torch
 from sklearn.base import clone
 
 from smalti.bags import Bags
-from smalti.contract.fitted import Fitted, once
+from smalti.contract.fitted import Fitted, once, resumes
 from smalti.core.load import load
 from smalti.datasets.slides import planted_slides
 from smalti.errors import InputError
@@ -85,6 +85,12 @@ def check_same_seed(cls: type[ExpressionMethod]) -> None:
     if not cls.stochastic:
         other = _short(cls, seed=model.seed + 1).fit(bags).predict(bags)
         np.testing.assert_array_equal(first, other, err_msg="the seed matters: say stochastic")
+
+
+def check_resumes(cls: type[ExpressionMethod]) -> None:
+    """A fit that is killed and gone on with from its checkpoint is the same to the bit."""
+    bags, model, _ = _fitted(cls)
+    resumes(_short(cls), bags, model)
 
 
 def check_learns_what_tiles_show(cls: type[ExpressionMethod]) -> None:

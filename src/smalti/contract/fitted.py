@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache, wraps
+from pathlib import Path
 from typing import Any, NamedTuple, Self
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.base import clone
 
 from smalti.bags import Bags
 from smalti.columns import Columns
+from smalti.core.checkpoint import Checkpoint
 
 
 class Fitted(NamedTuple):
@@ -66,6 +72,68 @@ def bare(bags: Bags, columns: Columns | None = None) -> Bags:
         rows=np.arange(bags.n_instances),
         target=None, kind=None, donor=None, origin=None,
     )  # fmt: skip
+
+
+class Killed(BaseException):
+    """The process ends: as with KeyboardInterrupt, nobody may catch it and go on."""
+
+
+def resumes(method: Any, bags: Bags, whole: Any) -> None:
+    """A fit that is killed again and again, and gone on with each time, is the whole fit.
+
+    It dies after the first writing of its checkpoint, after the second that follows, and so on; and
+    when all is done but to remove the checkpoint.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fit"
+        for writings in (1, 2, 6, None):
+            with suppress(Killed), killed(writings) as last:
+                clone(method).fit(bags, checkpoint=path)
+            assert path.exists(), "killed, and no checkpoint is there"
+            if last:
+                break
+        resumed = clone(method).fit(bags, checkpoint=path)
+        left = [p.name for p in path.parent.iterdir()]
+        assert not left, f"the fit has ended, and left {left}"
+    same_fit(whole, resumed)
+
+
+@contextmanager
+def killed(writings: int | None) -> Iterator[list[str]]:
+    """Let a fit die after some writings of its checkpoint, of which there is one in each step.
+
+    A fit of fewer dies when all is done but to remove it; then what is yielded says so.
+    """
+    write, done = Checkpoint._write, 0
+    last: list[str] = []
+
+    def dies(self: Checkpoint, *what: Any) -> None:
+        nonlocal done
+        write(self, *what)
+        done += 1
+        if done == writings:
+            raise Killed
+
+    def ends(self: Checkpoint) -> None:
+        last.append("all but removed")
+        raise Killed
+
+    every = mock.patch.dict(Checkpoint.__init__.__kwdefaults__ or {}, every=0.0)
+    with every, mock.patch.multiple(Checkpoint, _write=dies, remove=ends):
+        yield last
+
+
+def same_fit(one: Any, two: Any) -> None:
+    """Whether two fitted methods are the same to the bit, and say the same of their fits."""
+    ours, theirs = one.network_.state_dict(), two.network_.state_dict()
+    assert ours.keys() == theirs.keys(), "gone on with, it has other weights"
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), f"gone on with, {name} is another"
+    # as text, for NaN equals NaN there
+    assert one.history_.to_csv() == two.history_.to_csv(), "gone on with, it has another history"
+    assert one.converged_ == two.converged_, "gone on with, it says otherwise whether it converged"
+    ours, theirs = one.fitted_state(), two.fitted_state()
+    assert repr(ours) == repr(theirs), "gone on with, it holds something else"
 
 
 def _numpy_stream() -> np.ndarray:

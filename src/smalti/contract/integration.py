@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from smalti.bags import Bags
-from smalti.contract.fitted import Fitted, bare, once
+from smalti.contract.fitted import Fitted, bare, once, resumes
 from smalti.core.load import load
 from smalti.core.stage import Sweep
 from smalti.datasets.modalities import planted_modalities
@@ -72,6 +72,12 @@ def check_same_seed(cls: type[Integration]) -> None:
     np.testing.assert_array_equal(
         first.transform(bags), second.transform(bags), err_msg="the same seed, another answer"
     )
+
+
+def check_resumes(cls: type[Integration]) -> None:
+    """A fit that is killed and gone on with from its checkpoint is the same to the bit."""
+    bags, model, _ = _fitted(cls)
+    resumes(_short(cls), bags, model)
 
 
 def check_global_random_state(cls: type[Integration]) -> None:

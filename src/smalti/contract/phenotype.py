@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from smalti.bags import Bags
-from smalti.contract.fitted import Fitted, bare, once
+from smalti.contract.fitted import Fitted, bare, once, resumes
 from smalti.core.load import load
 from smalti.core.stage import Sweep
 from smalti.datasets.simulate import planted_bags
@@ -92,6 +92,12 @@ def check_same_seed(cls: type[Method]) -> None:
     np.testing.assert_array_equal(
         first.forward(bags)[0], second.forward(bags)[0], err_msg="the same seed, another answer"
     )
+
+
+def check_resumes(cls: type[Method]) -> None:
+    """A fit that is killed and gone on with from its checkpoint is the same to the bit."""
+    bags, model, _ = _fitted(cls)
+    resumes(_short(cls), bags, model)
 
 
 def check_global_random_state(cls: type[Method]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
 
@@ -20,12 +21,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from smalti._version import __version__
 from smalti.bags import Bags
 from smalti.batch import Shape
 from smalti.core import training
 from smalti.core.align import aligned, column_means, view_of, with_means
 from smalti.core.fit import Fit, FittedState
 from smalti.core.identity import identity
+from smalti.core.registry import path_of
 from smalti.core.save import save
 from smalti.core.scale import TileScale, at_scale
 from smalti.core.settings import Count, Whole, check_setting
@@ -199,20 +202,20 @@ class Estimator(BaseEstimator):
         asks for: what is learned from them, the split, the network.
         """
         fabric = training.make_fabric(self.accelerator, self.devices, self.precision)
-        self.steps_, bags = fit_steps(steps_of(steps), raw)
-        self.means_ = column_means(bags)
-        job = prepare(bags, np.arange(len(bags)), fabric.device)
-        store = self._store(bags, fabric.device)
         kept = None
         if checkpoint is not None:
-            settings = {k: v for k, v in self.get_params().items() if k != "progress"}
-            kept = training.Checkpoint(checkpoint, identity=f"{raw.asked_digest} {settings}")
-        with Progress(self.progress, self.name) as bar:
-            training.run(self.plan(self.shape_), job, bags, store, fabric,
-                         checkpoint=kept, progress=bar)  # fmt: skip
-        if kept is not None and not fabric.global_rank:
-            kept.remove()
-        return self.adopt(job, raw)
+            who = f"{__version__} {path_of(type(self))} {identity(self)} {self.seed}"
+            where = f"{self.accelerator} {self.devices} {raw.asked_digest}"
+            kept = training.Checkpoint(checkpoint, identity=f"{who} {where}")
+        with nullcontext() if kept is None else kept.held(fabric):
+            self.steps_, bags = fit_steps(steps_of(steps), raw)
+            self.means_ = column_means(bags)
+            job = prepare(bags, np.arange(len(bags)), fabric.device)
+            store = self._store(bags, fabric.device)
+            with Progress(False if fabric.global_rank else self.progress, self.name) as bar:
+                training.run(self.plan(self.shape_), job, bags, store, fabric,
+                             checkpoint=kept, progress=bar)  # fmt: skip
+            return self.adopt(job, raw)
 
     def _seeded(self) -> nn.Module:
         """The network as it is before a fit: of the seed's weights, whatever was drawn before."""

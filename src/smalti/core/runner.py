@@ -132,13 +132,34 @@ class Runner:
         self.optimizer.zero_grad(set_to_none=True)
         pieces = min(self.stage.accumulate, len(units))
         total = torch.zeros((), device=self.store.device)
-        with noise.drawn_from(self.fit.noise):
+        with noise.drawn_from(self._stream()):
             for piece in np.array_split(units, pieces):
                 loss = self._loss(piece) * share
                 self.fabric.backward(loss)
                 total = total + loss.detach()
         self.optimizer.step()
+        if self.fabric.world_size > 1:
+            total = self.fabric.all_reduce(total, reduce_op="mean")
         return total
+
+    def agreed(self, number: int) -> int:
+        """The greatest number that any process has: all of them stop at the same step."""
+        if self.fabric.world_size == 1:
+            return number
+        here = torch.tensor(number, device=self.store.device)
+        return int(self.fabric.all_reduce(here, reduce_op="max"))
+
+    def _stream(self) -> torch.Generator:
+        """What this process draws from in a step.
+
+        Shares differ in size, and so would streams that each process drew its masks from: of
+        several, each takes one number of the fit's own, which thus stays the same in all of them.
+        """
+        if self.fabric.world_size == 1:
+            return self.fit.noise
+        device = self.fit.noise.device
+        seed = torch.randint(2**62, (), generator=self.fit.noise, device=device)
+        return torch.Generator(device=device).manual_seed(int(seed) + self.fabric.global_rank)
 
     @torch.no_grad()
     def evaluate(self) -> float:

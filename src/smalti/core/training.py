@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -130,14 +130,17 @@ def descend(runner: Runner, *, checkpoint: Checkpoint | None = None, progress: P
     stage, fit = runner.stage, runner.fit
     place = Place()
     fit.restart()
-    if checkpoint is not None and checkpoint.has_gradient:
+    if checkpoint is not None:
         checkpoint.restore_gradient(runner, fit, place)
     progress.start(stage.name, stage.epochs)
-    while _goes_on(stage, fit, place):
-        _epoch(runner, place, checkpoint)
-        _end_epoch(runner, place, progress)
-        if checkpoint is not None:
-            checkpoint.save_gradient(runner, fit, place)
+    if place.epoch:
+        progress.advance(steps=place.epoch)  # made before the fit was left
+    with nullcontext() if checkpoint is None else checkpoint.between_steps():
+        while _goes_on(stage, fit, place):
+            _epoch(runner, place, checkpoint)
+            _end_epoch(runner, place, progress)
+            if checkpoint is not None:
+                checkpoint.save_gradient(runner, fit, place)
     fit.falling = place.epoch >= stage.epochs and still_falling(
         [row["train_loss"] for row in fit.history[-place.epoch :]], stage.schedule
     )  # one that was stopped early by its validation bags was not cut off
@@ -276,12 +279,12 @@ def run(
         If the checkpoint belongs to another fit or is damaged, the stage names no optimiser, or
         the training loss is no longer finite.
     """
-    done = checkpoint.begin(fit) if checkpoint is not None else 0
+    done = checkpoint.begin(fit, fabric) if checkpoint is not None else 0
     for i, stage in enumerate(plan):
         if i < done:
             continue
         if checkpoint is not None:
-            checkpoint.save_stage(i, fit)
+            checkpoint.save_stage(i, stage.name, fit, fabric)
         if isinstance(stage, Sweep):
             sweep(stage, fit, bags, store, progress)
         else:

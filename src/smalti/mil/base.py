@@ -105,7 +105,9 @@ class Method(Estimator):
         order
             Labels from the least to the most, of an ordinal target.
         checkpoint
-            A file to leave and take up the fit at; removed when the fit ends.
+            A file to leave and take up the fit at, by Ctrl-C, SIGTERM or a kill: the same call
+            goes on, and ends in the same model, on a CPU to the bit. Removed when the fit ends; one
+            process at a time has it.
 
         Returns
         -------

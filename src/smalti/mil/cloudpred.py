@@ -184,6 +184,12 @@ class _Net(BagLinear):
         self.means[:k] = means.to(self.means)
         self.log_variances[:k] = variances.clamp(min=_FLOOR).log().to(self.log_variances)
 
+    def mixture(self, like: Tensor) -> Mixture:
+        """Weights (k,), means and variances (k, d) of the clusters in use, of the type of cells."""
+        used = self.used
+        parts = self.log_weights[used].exp(), self.means[used], self.log_variances[used].exp()
+        return tuple(part.to(like) for part in parts)  # type: ignore[return-value]
+
     def responsibility(self, batch: Batch) -> Tensor:
         """(n, k) share of each cluster in each cell."""
         return self.log_density(self.cells(batch.x)).softmax(1)
@@ -236,15 +242,15 @@ class _Cells:
             splits = folds_by_donor(training.bags, training.task, self.method.folds, training.rng)
         if not splits and len(choices) > 1:
             choices = (choices[len(choices) // 2],)
-        best = np.inf
+        least = np.inf
         for k in choices:
             for _ in range(self.method.starts):
                 mixture, unlikely = fit_mixture(x, k, 50, 1e-4, training.rng)
                 network.place(*mixture)
                 loss = self._loss(network, training, splits) if splits else unlikely
-                if loss < best:
-                    best, self.mixture = loss, mixture
-        network.place(*self.mixture)
+                if loss < least:
+                    least, best = loss, mixture
+        network.place(*best)
 
     def _loss(self, network: _Net, training: Training, splits: Splits) -> float:
         """Held-out loss of the polynomial on the shares of a mixture, at its best penalty."""
@@ -269,6 +275,8 @@ class _Cells:
             everything = np.arange(len(training.bags))
             cells = bag_cells(network, training, everything, self.method.max_cells)
             self.x = torch.as_tensor(cells)
+            # of the network: what a stage before has left beside it is gone where a fit was killed
+            self.mixture = network.mixture(self.x)
         self.mixture, objective = em_round(self.x, *self.mixture)
         network.place(*self.mixture)
         return objective

@@ -1,1 +1,1 @@
-"""The machine: optional packages, files that are whole or not there, tables as files, progress."""
+"""The machine: optional packages, files that are whole or not there, tables, workers, signals."""

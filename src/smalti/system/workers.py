@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from smalti.errors import InputError
@@ -45,7 +51,7 @@ def n_workers(n_jobs: int | None) -> int:
 
 def run_queue(
     work: Callable[[Job], Any], jobs: Sequence[Job], n_jobs: int | None = None
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     """Do all jobs; yield each as it is done.
 
     Parameters
@@ -84,34 +90,62 @@ def run_queue(
 
 def _in_processes(
     work: Callable[[Job], Any], jobs: Sequence[Job], left: list[int], workers: int
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     from concurrent.futures.process import BrokenProcessPool
 
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    waiting = set(left)
-    try:
-        pool = Parallel(workers, return_as="generator_unordered", inner_max_num_threads=1)
-        for i, answer in pool(delayed(_numbered)(work, i, jobs[i]) for i in left):
-            waiting.discard(i)
-            yield i, answer
-    except TerminatedWorkerError:
-        # the pool does not say whose process died: each of the rest gets a pool of its own
-        for i in sorted(waiting):
+    waiting, here = set(left), os.getpid()
+    with TemporaryDirectory(prefix="smalti-begun-") as begun:
+        try:
+            pool = Parallel(workers, return_as="generator_unordered", inner_max_num_threads=1)
+            calls = (delayed(_numbered)(work, i, jobs[i], here, begun) for i in left)
+            with closing(pool(calls)) as answers:
+                for i, answer in answers:
+                    waiting.discard(i)
+                    yield i, answer
+            return
+        except TerminatedWorkerError:
+            # the pool does not say whose process died: one of those that had begun
+            suspects = waiting & {int(name) for name in os.listdir(begun)} or set(waiting)
+        except BrokenProcessPool:
+            # a class of a module that workers cannot import: what cannot travel is done here
+            for i in sorted(waiting):
+                yield i, work(jobs[i])
+            return
+        for i in sorted(suspects):
             pool = Parallel(2, inner_max_num_threads=1)  # of 1 it would run here
             try:
-                yield pool([delayed(_numbered)(work, i, jobs[i])])[0]
+                yield pool([delayed(_numbered)(work, i, jobs[i], here, begun)])[0]
             except BrokenProcessPool as error:
                 yield i, WorkerLost(f"its process was lost: {' '.join(str(error).split())[:160]}")
-    except BrokenProcessPool:
-        # a class of a module that workers cannot import: what cannot travel is done here
-        for i in sorted(waiting):
-            yield i, work(jobs[i])
+    rest = sorted(waiting - suspects)
+    if rest:
+        yield from _in_processes(work, jobs, rest, min(workers, len(rest)))
 
 
-def _numbered(work: Callable[[Job], Any], i: int, job: Job) -> tuple[int, Any]:
+def _numbered(
+    work: Callable[[Job], Any], i: int, job: Job, parent: int, begun: str
+) -> tuple[int, Any]:
     import torch
 
+    _obey(parent)
+    Path(begun, str(i)).touch()
     torch.set_num_threads(1)  # a small fit cannot use two threads well
     return i, work(job)
+
+
+@lru_cache
+def _obey(parent: int) -> None:
+    """Leave Ctrl-C to the parent; end when it has ended, for nobody waits for the answer."""
+    if os.getpid() == parent:  # one job needs no other process
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
