@@ -10,9 +10,8 @@ import pytest
 # two test processes with two threads each on two cores wait for one another; so do processes that
 # a comparison starts where its first fit was slow, as one is that imports torch's optimisers
 if "PYTEST_XDIST_WORKER" in os.environ:
-    import torch
-
-    torch.set_num_threads(1)
+    # said before any is loaded, for OpenBLAS under NumPy and SciPy reads it once, as torch does
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 
 
