@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+import threadpoolctl
 
 # two test processes with two threads each on two cores wait for one another; so do processes that
 # a comparison starts where its first fit was slow, as one is that imports torch's optimisers
 if "PYTEST_XDIST_WORKER" in os.environ:
-    import torch
-
-    torch.set_num_threads(1)
-    os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
+    # for what is loaded later; numba, which scanpy brings, sets torch's number to its own
+    os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
+    threadpoolctl.threadpool_limits(1)  # and for what a plugin of pytest has loaded
 
 
 def pytest_collection_finish():
