@@ -102,7 +102,7 @@ def _create(name: str, file: Path | None, seed: int | None) -> Any:
         _hub(full, "config.json")
     log = logging.getLogger("timm")
     level = log.level
-    with torch.random.fork_rng(devices=[], enabled=seed is not None), warnings.catch_warnings():
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         log.setLevel(logging.ERROR)
         if seed is not None:
