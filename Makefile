@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 
 CODE := src tests tools docs benchmarks
 
-.PHONY: demo test test-all mutants contract check format stubs bench docs clean
+.PHONY: demo test test-all fuzz mutants contract check format stubs bench docs clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -15,6 +15,7 @@ help:
 	@echo "make demo       train on bags of digits, compare methods, write smalti-demo/report.html"
 	@echo "make test       the quick tests"
 	@echo "make test-all   all tests, the slow ones and those of types too"
+	@echo "make fuzz       30,000 damaged files through all readers (a quarter of an hour)"
 	@echo "make mutants    faults planted in the source, and which of them no quick test sees (an hour)"
 	@echo "make contract METHOD=abmil   what every method must keep, check by check, for one method"
 	@echo "make check      ruff, format and mypy"
@@ -46,6 +47,11 @@ test: $(VENV)/.test
 # the tests of types need mypy
 test-all: $(VENV)/.test $(VENV)/.check
 	$(BIN)/python -m pytest -n 2
+
+# damaged files through all readers, and what became of them by format; FUZZ=3000 for fewer
+FUZZ ?= 30000
+fuzz: $(VENV)/.test
+	$(BIN)/python tests/fuzz $(FUZZ)
 
 # again with ARGS=--again where tests were written since, ARGS=--slow for the slow tests
 mutants: $(VENV)/.test $(VENV)/.mutants

@@ -11,8 +11,11 @@ import pandas as pd
 from scipy import ndimage
 
 from smalti.errors import InputError
-from smalti.system.extras import need
+from smalti.system.arrays import read_npy
+from smalti.system.tables import read_text
+from smalti.tiles.formats import opened_picture
 from smalti.tiles.nuclei import measure
+from smalti.tiles.tiff import check_page, opened_tiff
 
 _VIEW = "X_nuclei"
 _OPTIONAL = ("area_um2", "eccentricity", "haematoxylin")
@@ -88,12 +91,7 @@ def _read(nuclei: Any) -> pd.DataFrame:
             f"nuclei is {type(nuclei).__name__}: give a data frame, a .csv, or a mapping from "
             "slide to label image."
         )
-    try:
-        return pd.read_csv(nuclei)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{nuclei} cannot be read as a table ({error}): save it as .csv."
-        ) from error
+    return read_text(nuclei)
 
 
 def _columns(table: pd.DataFrame, columns: tuple[str, ...]) -> np.ndarray:
@@ -140,12 +138,11 @@ def _label_image(image: Any, name: str) -> np.ndarray:
     path = Path(image)
     if path.suffix.lower() not in (".npy", ".png", ".tif", ".tiff"):
         raise InputError(f"{path} of slide {name!r} is no label image: .npy, .png or .tif.")
-    try:
-        if path.suffix.lower() == ".npy":
-            return np.load(path, allow_pickle=False)
-        if path.suffix.lower() == ".png":
-            with need("PIL.Image", "slides").open(path) as picture:
-                return np.asarray(picture)
-        return need("tifffile", "slides").imread(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} of slide {name!r} cannot be read ({error}).") from error
+    if path.suffix.lower() == ".npy":
+        return read_npy(path)
+    if path.suffix.lower() == ".png":
+        with opened_picture(path) as picture:
+            return np.asarray(picture)
+    with opened_tiff(path) as file:
+        check_page(file.series[0].pages[0], path)
+        return file.asarray()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from smalti.io.counts import checked_counts, named_as_written, told_apart
 from smalti.io.pictures import match_pictures
 from smalti.io.sections import Section
 from smalti.io.spots import stated
+from smalti.system.tables import read_text
 
 _PITCH = 200.0  # µm between the centres of neighbouring spots
 _TABLES = (".tsv", ".tsv.gz", ".csv", ".csv.gz")
@@ -96,10 +96,7 @@ def legacy_sections(
 
 def _read(file: Path, **kwargs: Any) -> pd.DataFrame:
     separator = "," if ".csv" in file.name else "\t"
-    try:
-        return named_as_written(pd.read_csv(file, sep=separator, **kwargs), file, separator)
-    except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise InputError(f"{file} cannot be read ({error}): copy it again.") from error
+    return named_as_written(read_text(file, separator, **kwargs), file, separator)
 
 
 def _spots(file: Path) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from smalti.errors import InputError
+from smalti.io.stored import within
 from smalti.io.tables import Table, no_column
 from smalti.preprocess import kind_of
 
@@ -31,7 +32,8 @@ class MuTable:
     def __init__(self, top: Table) -> None:
         self.top, self.name = top, top.name
         if top.on_disk:
-            inside = {k: (top.source, f"mod/{k}/") for k in top.ask("mod", _modalities)}
+            found = top.ask("mod", lambda file: _modalities(within(file, "mod", top.source)))
+            inside = {k: (top.source, f"mod/{k}/") for k in found}
         else:
             inside = {k: (part, "") for k, part in top.source.mod.items()}
         if not inside:
@@ -204,8 +206,8 @@ def rows_of(names: pd.Index, own: pd.Index, modality: str) -> np.ndarray:
 
 def _modalities(group: Any) -> list[str]:
     """Names of the modalities of an open file, in the user's order."""
-    if "mod" not in group:
+    if group is None:
         return []
-    there = list(group["mod"])
-    order = [str(k) for k in group["mod"].attrs.get("mod-order", ())]
+    there = list(group)
+    order = [str(k) for k in group.attrs.get("mod-order", ())]
     return order if sorted(order) == sorted(there) else there
