@@ -318,7 +318,7 @@ def test_what_is_wrong_with_the_users_nuclei(slides, found, tmp_path):
     refuse("of slide 'B'", found[found["slide"] == "A"])
     refuse("slide=", found.drop(columns="slide"))
     refuse("no column y_px", found.drop(columns="y_px"))
-    refuse("x_px of the nuclei is no number in row 0", found.assign(x_px="left"))
+    refuse("the nuclei: x_px in row 1 is .*no number", found.assign(x_px="left"))
     refuse("none of the 18 tiles", found.assign(x_px=found["x_px"] + 1e5))
     refuse("grid", grid=0)
     refuse("side_px", side_px=0)

@@ -24,6 +24,7 @@ from smalti.core.scale import TileScale
 from smalti.core.seen import Seen
 from smalti.errors import InputError
 from smalti.preprocess import Modality, from_state
+from smalti.system.reading import plain_file, reading
 from smalti.task import Task
 
 
@@ -63,6 +64,7 @@ def load(folder: str | Path, *, allow: str | Sequence[str] | None = None) -> Any
     weights = folder / WEIGHTS
     if not weights.exists():
         raise InputError(f"{folder} has no {WEIGHTS}: save the model again.")
+    plain_file(weights)
     if hashlib.sha256(weights.read_bytes()).hexdigest() != note["weights_sha256"]:
         raise InputError(f"{weights} is damaged (its checksum differs): save the model again.")
     tensors, _ = read_tensors(weights, "model file")
@@ -76,11 +78,10 @@ def _read_note(folder: Path) -> dict[str, Any]:
             f"{folder} is not a smalti model: expected a folder with {NOTE} and {WEIGHTS}. "
             "Pickled models (.pt, .pkl) are never opened."
         )
-    try:
-        note = json.loads(path.read_text(encoding="utf-8"))
+    plain_file(path)
+    with reading(path, mend="save the model again"):
+        note = json.loads(path.read_text(encoding="utf-8"))  # with NaN, as the history may have
         said = note.pop("note_sha256")
-    except (ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"{path} is damaged ({error}): save the model again.") from error
     if digest_of(note) != said:
         raise InputError(f"{path} is damaged (its checksum differs): save the model again.")
     return note

@@ -17,6 +17,7 @@ from smalti.io.open import AnyTable, open_table
 from smalti.io.tables import all_nan, rows_at
 from smalti.labels import missing, missing_words
 from smalti.preprocess import cells_per_bag_note, check_kinds
+from smalti.system.reading import about
 
 _FITTED = ("pca", "umap", "tsne", "scvi", "harmony", "scanvi", "mofa", "totalvi", "umint", "lsi")
 
@@ -140,7 +141,8 @@ def read(
         table.find(column)
     keys, left = table.defaults(sample) if x is None else (_keys(x, table.view_name), [])
     _check_views_of(kinds or {}, keys)
-    keep, views, features, present, gaps = _views(table, keys, cells)
+    with about(data):
+        keep, views, features, present, gaps = _views(table, keys, cells)
     obs = table.columns(keep, needed, columns)
     if cell_type is not None:
         obs = obs.assign(cell_type=obs[cell_type])
@@ -152,10 +154,11 @@ def read(
         for name in views
         if any(word in name.lower() for word in _FITTED)
     ]
-    bags = Bags.from_rows(
-        views, ids, target=label, kind=kind, positive=positive, order=order, donor=donor,
-        instance=obs, bag_columns=bag_columns, features=features, present=present, kinds=kinds,
-    )  # fmt: skip
+    with about(data):
+        bags = Bags.from_rows(
+            views, ids, target=label, kind=kind, positive=positive, order=order, donor=donor,
+            instance=obs, bag_columns=bag_columns, features=features, present=present, kinds=kinds,
+        )  # fmt: skip
     tiny = None if sample is None else cells_per_bag_note(bags)
     notes += [*left, *gaps, *([tiny] if tiny else [])]
     for note in notes:

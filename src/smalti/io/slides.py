@@ -21,6 +21,7 @@ from smalti.io.spatial import spatialdata_sections
 from smalti.io.spots import anndata_sections, stated
 from smalti.io.tables import Table
 from smalti.io.visium import is_visium, visium_section
+from smalti.system.reading import about
 from smalti.system.tables import read_text
 from smalti.tiles.image import SUFFIXES
 
@@ -152,8 +153,11 @@ def read_slides(
     bag = None
     if table is not None:
         sections, bag = _with_table(sections, table, slide, notes)
-    return assemble(sections, cut, quality=quality, progress=progress, notes=notes, donor=donor,
-                    target=label, kind=kind, positive=positive, order=order, bag=bag)  # fmt: skip
+    with about(source if table is None else table):
+        return assemble(
+            sections, cut, quality=quality, progress=progress, notes=notes, donor=donor,
+            target=label, kind=kind, positive=positive, order=order, bag=bag,
+        )  # fmt: skip
 
 
 def _sections(
@@ -224,6 +228,8 @@ def _with_table(
             f"which column of {name} names the slide? slide=...; there are "
             f"{', '.join(map(str, frame.columns))}."
         )
+    if not len(frame):
+        raise InputError(f"{name} has no rows: one is a slide.")
     frame = frame.set_index(frame[slide].astype(str)).drop(columns=[slide])
     if not frame.index.is_unique:
         twice = frame.index[frame.index.duplicated()][0]

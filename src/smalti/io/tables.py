@@ -16,7 +16,7 @@ from smalti.counts import count_problem
 from smalti.errors import InputError
 from smalti.io.elements import read_element
 from smalti.io.sparse import checked_sparse
-from smalti.io.stored import open_h5, within
+from smalti.io.stored import members, open_h5
 from smalti.preprocess import kind_of
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Table:
         if not self.on_disk:
             return list(getattr(self.source, where, ()))  # a MuData in a MuData has no layers
         at = self.root + where
-        return self.ask(at, lambda group: list(within(group, at, self.source) or ()))
+        return self.ask(at, lambda group: members(group, at, self.source))
 
     def view_name(self, key: str) -> str:
         """What the view of a key is called: "layers/norm" is "norm"."""

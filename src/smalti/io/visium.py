@@ -15,7 +15,7 @@ from smalti.io.pictures import opened, picture_files
 from smalti.io.sections import Section
 from smalti.io.spots import stated
 from smalti.system.reading import read_json, reading
-from smalti.system.tables import read_parquet, read_text
+from smalti.system.tables import numbers, read_parquet, read_text
 
 _PITCH = 100.0  # µm between the centres of neighbouring Visium spots
 _SPOT = 55.0  # µm across
@@ -141,15 +141,8 @@ def _placed(table: pd.DataFrame, file: Path) -> pd.DataFrame:
         at = int(np.argmax(table["barcode"].isna() | names.duplicated()))
         raise InputError(f"{file}, spot {at + 1}: the barcode {table['barcode'].iloc[at]!r} is "
                          "empty or there twice: copy it again.")  # fmt: skip
-    numbers = table[_COLUMNS[1:]].apply(pd.to_numeric, errors="coerce")
-    wrong = np.argwhere(~np.isfinite(numbers.to_numpy(float)))
-    if len(wrong):
-        row, column = wrong[0]
-        raise InputError(
-            f"{file}: {_COLUMNS[1 + column]} of spot {names.iloc[row]!r} is "
-            f"{table[_COLUMNS[1 + column]].iloc[row]!r}, no number: copy it again."
-        )
-    return table.assign(barcode=names, **numbers)
+    numbers(table, _COLUMNS[1:], file)
+    return table.assign(barcode=names)
 
 
 def _picture(path: Path, image: Any, notes: list[str], name: str) -> tuple[Any, float]:

@@ -9,6 +9,7 @@ import math
 import os
 import stat
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -21,8 +22,8 @@ from smalti.errors import InputError
 # what libraries raise where a file is damaged; to be caught around their calls, not around ours
 DAMAGE = (
     OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
-    RuntimeError, AssertionError, SyntaxError, UserWarning, struct.error, zlib.error,
-    zipfile.BadZipFile,
+    RuntimeError, AssertionError, SyntaxError, Warning, struct.error, zlib.error,
+    zipfile.BadZipFile, tokenize.TokenError,
 )  # fmt: skip
 ALWAYS = 2**26  # bytes that a file of any size may unpack to
 RATIO = 250  # and for each byte of it; tables of zeros come to some tens
@@ -86,6 +87,23 @@ def reading(path: str | Path, place: str = "", mend: str = "copy or download it 
         at = f" at {place}" if place else ""
         raise InputError(f"{path} is cut short or damaged{at} ({detail}): {mend}.") \
             from error  # fmt: skip
+
+
+@contextmanager
+def about(source: Any) -> Iterator[None]:
+    """Around checks of what was read: their errors name the file, where ``source`` is one.
+
+    Raises
+    ------
+    InputError
+        That of the check.
+    """
+    try:
+        yield
+    except InputError as error:
+        if not isinstance(source, (str, Path)) or str(source) in str(error):
+            raise
+        raise InputError(f"{source}: {error}") from error
 
 
 def checked_size(declared: float, stored: float, where: str, ratio: float = RATIO) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from smalti.errors import InputError
@@ -55,6 +56,26 @@ def read_text(path: str | Path, sep: str = ",", **options: Any) -> pd.DataFrame:
     with reading(path, mend="mend the table, or copy it again"), warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # a value without a column is lost
         return pd.read_csv(path, sep=sep, **options)
+
+
+def numbers(table: pd.DataFrame, columns: Sequence[str], where: str | Path) -> np.ndarray:
+    """Columns as (n, n_columns) float64.
+
+    Raises
+    ------
+    InputError
+        If a value is no finite number; with its column and row.
+    """
+    values = table[list(columns)].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    wrong = np.argwhere(~np.isfinite(values))
+    if len(wrong):
+        row, column = wrong[0]
+        raise InputError(
+            f"{where}: {columns[column]} in row {row + 1} is "
+            f"{table[columns[column]].iloc[row]!r}, no number ({len(wrong):,} such): mend or drop "
+            "these rows."
+        )
+    return values
 
 
 def read_parquet(path: str | Path) -> pd.DataFrame:
