@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anndata
+import dask
 import h5py
 import mudata
 import numpy as np
@@ -21,6 +23,8 @@ from harness import Target
 from PIL import Image
 from safetensors.numpy import save_file
 from scipy.io import mmwrite
+from spatialdata import SpatialData
+from spatialdata.models import Image2DModel, ShapesModel, TableModel
 
 import smalti as sm
 from smalti.cli.data import open_bags
@@ -32,6 +36,7 @@ from smalti.features.cache import FeatureCache
 from smalti.tiles.open import open_image
 
 TARGETS: dict[str, Target] = {}
+dask.config.set(scheduler="synchronous")  # its threads would not be in a forked child
 
 
 def target(
@@ -233,6 +238,14 @@ _table("h5ad", "cells.h5ad", lambda p: _cells().write_h5ad(p), **_BOTH)
 _table("h5ad_gzip", "cells.h5ad", lambda p: _cells().write_h5ad(p, compression="gzip"), **_BOTH)
 _table("h5mu", "cells.h5mu", lambda p: _mudata().write_h5mu(p))
 _table("zarr", "cells.zarr", lambda p: _cells().write_zarr(p), **_BOTH)
+
+
+def _zarr3(path: Path) -> None:
+    with anndata.settings.override(zarr_write_format=3):
+        _cells().write_zarr(path)
+
+
+_table("zarr3", "cells.zarr", _zarr3, **_BOTH)
 
 
 def _make_npz(d: Path) -> list[Path]:
@@ -556,6 +569,30 @@ target(
             d / "spots.h5ad", images=d / "im", slide="slide", donor="patient", um_per_px=2.0, **_CUT
         )
     ),
+)
+
+
+def _make_spatialdata(d: Path) -> list[Path]:
+    spots = _spots(12)
+    um = spots[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy(float)
+    counts = sp.csr_matrix(np.random.default_rng(0).poisson(2, (12, 6)).astype(np.float32))
+    obs = pd.DataFrame({"region": "spots", "id": np.arange(12)}, index=spots["barcode"].to_numpy())
+    table = TableModel.parse(
+        anndata.AnnData(counts, obs=obs), region="spots", region_key="region", instance_key="id"
+    )
+    picture = Image2DModel.parse(_drawn(3, 260, 310).transpose(2, 0, 1), dims=("c", "y", "x"))
+    shapes = ShapesModel.parse(um, geometry=0, radius=20.0, index=np.arange(12))
+    shutil.rmtree(d / "s.zarr", ignore_errors=True)
+    SpatialData({"he": picture}, shapes={"spots": shapes}, tables={"table": table}).write(
+        d / "s.zarr"
+    )
+    return sorted(p for p in (d / "s.zarr").rglob("*") if p.is_file())
+
+
+target(
+    "spatialdata",
+    _make_spatialdata,
+    lambda d: _bags(sm.read_slides(d / "s.zarr", donor="bag", um_per_px=2.0, **_CUT)),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ def read_npy(path: str | Path) -> np.ndarray:
         return npy.read_array(file, allow_pickle=False)
 
 
-def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file, of any shape, by name.
+def read_npz(path: str | Path, keys: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, of any shape, by name: all, or those of ``keys`` that are there.
 
     Raises
     ------
@@ -42,28 +43,34 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
         If it is damaged, an array is shorter or longer than it says, holds objects, or is packed
         beyond measure; with the name of the array.
     """
-    path, out = plain_file(path), {}
+    path = plain_file(path)
+    out: dict[str, np.ndarray] = {}
     with reading(path, mend=_MEND), zipfile.ZipFile(path) as folder:
         for member in folder.infolist():
-            name = member.filename
-            key = name.removesuffix(".npy")
+            key = member.filename.removesuffix(".npy")
+            if keys and key not in keys:
+                continue
             with reading(path, f"array {key!r}", _MEND):
-                if not name.endswith(".npy") or "/" in name or "\\" in name or key in out:
-                    raise ValueError(f"it holds {name!r}, which is no array of its own name")
-                # as it is read, not as the directory says: the checksum is looked at in the end
-                checked_size(member.file_size, member.compress_size, f"{path}, array {key!r},")
-                with folder.open(member) as file:
-                    declared = _header(file)
-                    if declared != member.file_size - file.tell():
-                        raise ValueError(f"it says to hold {declared} bytes, and holds "
-                                         f"{member.file_size - file.tell()}")  # fmt: skip
-                with folder.open(member) as file:
-                    out[key] = npy.read_array(file, allow_pickle=False)
-                    if file.read(1):
-                        raise ValueError("it goes on after its end")
-    if not out:
+                if key in out or key == member.filename or key.startswith("/") or ".." in key:
+                    raise ValueError(f"{member.filename!r} is no array, or the second of a name")
+                out[key] = _member(folder, member, f"{path}, array {key!r},")
+    if not out and not keys:
         raise InputError(f"{path} holds no arrays: {_MEND}.")
     return out
+
+
+def _member(folder: zipfile.ZipFile, member: zipfile.ZipInfo, where: str) -> np.ndarray:
+    checked_size(member.file_size, member.compress_size, where)
+    with folder.open(member) as file:
+        declared = _header(file)
+        if declared != member.file_size - file.tell():
+            raise ValueError(f"it says to hold {declared} bytes, and holds "
+                             f"{member.file_size - file.tell()}")  # fmt: skip
+    with folder.open(member) as file:
+        found = npy.read_array(file, allow_pickle=False)
+        if file.read(1):  # the checksum is looked at behind the last byte
+            raise ValueError("it goes on after its end")
+        return found
 
 
 def _header(file: Any) -> int:

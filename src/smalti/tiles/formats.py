@@ -104,14 +104,16 @@ class ArrayImage(SlideImage):
         self.pixels = pixels
 
     def _read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
-        part = np.asarray(self.pixels[:, y : y + height, x : x + width])
+        with reading(self.path, f"({x}, {y}) px"):  # Dask reads now
+            part = np.asarray(self.pixels[:, y : y + height, x : x + width])
         return array_rgb(part.transpose(1, 2, 0), self.path, self.range.full)
 
     def _range(self) -> Range:
         dtype = np.dtype(self.pixels.dtype)
         if dtype.kind not in "fu" or dtype == np.uint8:
             return Range(usual(dtype))
-        least, most = (float(np.asarray(v)) for v in (self.pixels.min(), self.pixels.max()))
+        with reading(self.path):
+            least, most = (float(np.asarray(v)) for v in (self.pixels.min(), self.pixels.max()))
         return of_values(dtype, least, most, self.path)
 
     def digest(self) -> str:
