@@ -226,6 +226,30 @@ def test_a_group_that_holds_itself(tmp_path):
     refused(cells, tmp_path / "a.h5ad", "damaged")
 
 
+@pytest.mark.parametrize("change", ["no size", "no end"])
+def test_a_heap_of_texts_without_end(change, tmp_path):
+    """HDF5 would step from one text to the next for ever."""
+    table_of().write_h5ad(tmp_path / "a.h5ad")
+    data = bytearray((tmp_path / "a.h5ad").read_bytes())
+    at = data.index(b"GCOL\x01")  # of its first object: place (2 bytes), uses, size (8 bytes)
+    if change == "no size":
+        data[at + 16 : at + 32] = bytes(16)
+    else:
+        data[at + 24 : at + 32] = b"\xff" * 7 + b"\xf0"[:1]
+    (tmp_path / "a.h5ad").write_bytes(data)
+    refused(cells, tmp_path / "a.h5ad", "damaged")
+
+
+def test_what_is_left_of_a_heap_is_no_damage(tmp_path):
+    """Other data lie on a heap that is used no more: HDF5 never looks there, and all is read."""
+    table_of().write_h5ad(tmp_path / "a.h5ad")
+    whole = cells(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "r+") as file:
+        file["uns/left"] = np.frombuffer(b"GCOL\x01" + bytes(251), np.uint8)
+    again = cells(tmp_path / "a.h5ad")
+    assert (whole.x["X"] != again.x["X"]).nnz == 0
+
+
 SPARSE = {
     "negative": ("indices", lambda v: v * 0 - 1), "beyond": ("indices", lambda v: v + 10**6),
     "twice": ("indices", lambda v: v * 0), "falls": ("indptr", lambda v: v[::-1].copy()),

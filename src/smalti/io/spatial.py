@@ -16,6 +16,7 @@ from smalti.io.sparse import checked_sparse
 from smalti.io.spots import stated
 from smalti.io.stored import check_store
 from smalti.system.extras import need
+from smalti.system.reading import too_large
 from smalti.tiles.formats import ArrayImage
 
 
@@ -33,6 +34,8 @@ def open_spatialdata(source: Any) -> Any:
     check_store(source)
     try:
         return library.read_zarr(source)
+    except MemoryError as error:
+        raise too_large(source) from error
     except Exception as error:  # zarr and its readers raise nearly every kind of error
         raise InputError(
             f"{source} is damaged or no SpatialData ({type(error).__name__}: {error}): write it "

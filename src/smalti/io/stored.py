@@ -3,8 +3,7 @@
 Nothing is read from another file than the one that was named, and nothing is made that the file
 cannot hold. HDF5 keeps no chunk back, so a missing one was lost. Zarr leaves chunks out that hold
 its fill value throughout, zeros mostly, and does not say so: :func:`lost_chunks` says what can be
-known there. The HDF5 library never comes to an end of a damaged heap of texts: :func:`_check_heaps`
-finds those in files of up to 256 MiB; in a larger one, nothing here can end it.
+known there.
 """
 
 from __future__ import annotations
@@ -14,20 +13,17 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
 from smalti.errors import InputError
+from smalti.io.heaps import check_heaps
 from smalti.system.reading import checked_size, n_bytes, plain_file, reading
 
 _DEFLATE = 1032  # bytes that one byte of gzip stands for, at most
 _PACKED = 2**14  # of other codecs, where they are sane
 _LINKS = 16  # that may lead one to another
 _AGAIN = "copy or write it again"
-_SEARCHED = 2**28  # bytes of a file that are searched for heaps
-_HEAP = b"GCOL\x01\0\0\0"
 
 
 @contextmanager
@@ -42,9 +38,7 @@ def open_h5(path: str | Path) -> Iterator[Any]:
     import h5py
 
     path = plain_file(path)
-    there = path.stat()
-    if there.st_size <= _SEARCHED:
-        _check_heaps(path, there.st_size, there.st_mtime_ns)
+    check_heaps(path)
     with reading(path), h5py.File(path, "r") as file:
         yield file
 
@@ -130,24 +124,6 @@ def _is_h5(group: Any) -> bool:
 # ---------------------------------------------------------------- HDF5
 
 
-@lru_cache(maxsize=4096)  # a file is opened for each bag
-def _check_heaps(path: Path, size: int, changed: int) -> None:
-    """Refuse a heap of texts that holds free space of no size: HDF5 would step over it for ever."""
-    with reading(path), path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-        at = data.find(_HEAP)
-        while at >= 0:
-            end = at + int.from_bytes(data[at + 8 : at + 16], "little")
-            here = at + 16
-            while here + 16 <= min(end, size):
-                wide = int.from_bytes(data[here + 8 : here + 16], "little")
-                is_free = data[here : here + 2] == b"\0\0"
-                if is_free and not wide:
-                    raise InputError(f"{path} is cut short or damaged at byte {here:,} (texts): "
-                                     f"{_AGAIN}.")  # fmt: skip
-                here += wide if is_free else 16 + -(-wide // 8) * 8
-            at = data.find(_HEAP, at + 8)
-
-
 def _follow(group: Any, key: str, path: Path, links: int) -> Any:
     """The object under a key; only links that stay in the file are followed."""
     import h5py
@@ -186,11 +162,27 @@ def _check_h5(top: Any, path: Path) -> None:
             if address in seen:
                 continue
             seen.add(address)
+            _check_attributes(here, path)
             if isinstance(here, h5py.Dataset):
                 _check_dataset(here, f"{path}: {here.name}", size)
             elif isinstance(here, h5py.Group):
                 parts = [_follow(here, name, path, _LINKS) for name in here]
                 left += [part for part in parts if part is not None]
+
+
+def _check_attributes(thing: Any, path: Path) -> None:
+    """HDF5 reads wild addresses where an attribute has less than it says, or is lists of lists."""
+    import h5py
+
+    for name in thing.attrs:
+        found = thing.attrs.get_id(name)
+        kind = found.get_type()
+        declared = n_bytes(found.shape or (), kind.get_size())
+        lists = kind.get_class() == h5py.h5t.VLEN  # no text, which is of another class
+        if lists or (declared and found.get_storage_size() < declared):
+            raise InputError(
+                f"{path}: the attribute {name!r} of {thing.name} is damaged: {_AGAIN}."
+            )
 
 
 def _check_dataset(data: Any, where: str, size: int) -> None:

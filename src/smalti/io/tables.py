@@ -18,6 +18,7 @@ from smalti.io.elements import read_element
 from smalti.io.sparse import checked_sparse
 from smalti.io.stored import members, open_h5
 from smalti.preprocess import kind_of
+from smalti.system.reading import too_large
 
 if TYPE_CHECKING:
     pass
@@ -68,9 +69,11 @@ class Table:
                 return question(zarr.open_group(str(self.source), mode="r"))
             with open_h5(self.source) as file:
                 return question(file)
+        except MemoryError as error:
+            raise too_large(self.source, repr(key)) from error
         # a damaged file makes h5py, zarr and anndata raise nearly every kind of error
         except Exception as error:
-            if isinstance(error, (InputError, MemoryError, ImportError)):
+            if isinstance(error, (InputError, ImportError)):
                 raise
             detail = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise InputError(

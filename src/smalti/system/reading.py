@@ -80,6 +80,8 @@ def reading(path: str | Path, place: str = "", mend: str = "copy or download it 
         yield
     except InputError:
         raise
+    except MemoryError as error:
+        raise too_large(path, place) from error
     except DAMAGE as error:
         text = str(error).strip()
         detail = f"{type(error).__name__}: {text.splitlines()[0][:200]}" if text else \
@@ -87,6 +89,13 @@ def reading(path: str | Path, place: str = "", mend: str = "copy or download it 
         at = f" at {place}" if place else ""
         raise InputError(f"{path} is cut short or damaged{at} ({detail}): {mend}.") \
             from error  # fmt: skip
+
+
+def too_large(path: str | Path, place: str = "") -> InputError:
+    """The error of what there is no memory for, though its sizes looked sane."""
+    at = f" at {place}" if place else ""
+    return InputError(f"{path}{at} takes more memory than there is: it is damaged, or too large "
+                      "for this machine.")  # fmt: skip
 
 
 @contextmanager

@@ -64,8 +64,11 @@ def numbers(table: pd.DataFrame, columns: Sequence[str], where: str | Path) -> n
     Raises
     ------
     InputError
-        If a value is no finite number; with its column and row.
+        If a value is no finite number, with its column and row, or a column is there twice.
     """
+    twice = [c for c in columns if list(table.columns).count(c) > 1]
+    if twice:
+        raise InputError(f"{where} has several columns {twice[0]!r}: keep one.")
     values = table[list(columns)].apply(pd.to_numeric, errors="coerce").to_numpy(float)
     wrong = np.argwhere(~np.isfinite(values))
     if len(wrong):
