@@ -15,7 +15,7 @@ help:
 	@echo "make demo       train on bags of digits, compare methods, write smalti-demo/report.html"
 	@echo "make test       the quick tests"
 	@echo "make test-all   all tests, the slow ones and those of types too"
-	@echo "make fuzz       30,000 damaged files through all readers (a quarter of an hour)"
+	@echo "make fuzz       30,000 damaged files through all readers (five minutes)"
 	@echo "make mutants    faults planted in the source, and which of them no quick test sees (an hour)"
 	@echo "make contract METHOD=abmil   what every method must keep, check by check, for one method"
 	@echo "make check      ruff, format and mypy"

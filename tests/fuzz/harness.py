@@ -31,7 +31,7 @@ from smalti.errors import InputError
 MORE = 2**31  # bytes that reading one small file may take, beyond what the process has
 SECONDS = 10.0  # and how long
 OUTCOMES = ("identical", "clean", "unnamed", "otherwise", "raw", "memory", "crash", "hang")
-BAD = ("unnamed", "raw", "memory", "crash")  # hang: inside HDF5, see smalti.io.stored
+BAD = ("unnamed", "raw", "memory", "crash", "hang")
 
 
 @dataclasses.dataclass(frozen=True)

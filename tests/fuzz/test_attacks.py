@@ -226,7 +226,10 @@ def test_a_group_that_holds_itself(tmp_path):
     refused(cells, tmp_path / "a.h5ad", "damaged")
 
 
-@pytest.mark.parametrize("change", ["no size", "no end"])
+@pytest.mark.parametrize(
+    "change",
+    [pytest.param("no size", marks=pytest.mark.slow), "no end"],  # another process has 5 s to end
+)
 def test_a_heap_of_texts_without_end(change, tmp_path):
     """HDF5 would step from one text to the next for ever."""
     table_of().write_h5ad(tmp_path / "a.h5ad")

@@ -28,5 +28,6 @@ def _one_thread():
 def test_damage_is_one_clear_error(name, tmp_path):
     cases = run(name, TARGETS[name], range(EACH), tmp_path)
     assert len(cases) == EACH
-    assert {c.outcome for c in cases} - {"identical", "otherwise"}, "nothing was refused"
+    if not TARGETS[name].checked:  # a damaged cache is made anew, and so identical
+        assert {c.outcome for c in cases} - {"identical", "otherwise"}, "nothing was refused"
     assert not faults(TARGETS[name], cases)

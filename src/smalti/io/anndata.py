@@ -114,10 +114,10 @@ def read(
     "rna:cell_type", or "cell_type" where only one modality has it.
 
     Of a file all is checked that its format lets one know: places and sizes, links that lead
-    elsewhere, chunks of HDF5 that were never written. HDF5 and zarr keep no checksum by default, so
-    a changed number that is still a number is read as it stands; zarr leaves out chunks of zeros, so
-    that one of a dense table was lost cannot be known; and in an HDF5 file over 256 MiB a damaged
-    heap of texts may keep the HDF5 library from coming to an end.
+    elsewhere, chunks of HDF5 that were never written. HDF5 and zarr keep no checksum by default: a
+    changed number that is still a number is read as it stands. Zarr leaves out chunks of zeros:
+    that one of a dense table was lost cannot be known. In an HDF5 file over 256 MiB a damaged heap
+    of texts may keep the HDF5 library from coming to an end.
 
     Examples
     --------

@@ -141,6 +141,12 @@ def checked_size(declared: float, stored: float, where: str, ratio: float = RATI
         )
 
 
+def is_gzip(path: Path) -> bool:
+    """Whether a file is a gzip, whatever it is called."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
 def blocks(path: Path) -> Iterator[bytes]:
     """The content of a file, unpacked where it is a gzip, in blocks.
 
@@ -151,8 +157,7 @@ def blocks(path: Path) -> Iterator[bytes]:
     """
     size, read = plain_file(path).stat().st_size, 0
     with reading(path), path.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
+        packed = is_gzip(path)
         stream: Any = gzip.GzipFile(fileobj=raw) if packed else raw
         while block := stream.read(_BLOCK):
             read += len(block)
@@ -197,6 +202,9 @@ def check_text(path: str | Path, fields: str = "", most: int = 10**6) -> None:
                 raise InputError(f"{path}, line 1: {first + 1:,} columns or more, expected under "
                                  f"{most:,}: it is no such table.")  # fmt: skip
         line += block.count(b"\n")
+    if decoder.getstate()[0]:
+        raise InputError(f"{path}, line {line}: no text in UTF-8 (it ends within a letter): copy "
+                         "it again.")  # fmt: skip
 
 
 def read_json(path: str | Path) -> Any:

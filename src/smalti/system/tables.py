@@ -12,7 +12,7 @@ import pandas as pd
 
 from smalti.errors import InputError
 from smalti.system.files import atomic_write
-from smalti.system.reading import check_text, checked_size, plain_file, reading
+from smalti.system.reading import check_text, checked_size, is_gzip, plain_file, reading
 
 _PARQUET = 'parquet needs pyarrow: pip install "smalti[parquet]", or name a .csv file.'
 
@@ -55,7 +55,8 @@ def read_text(path: str | Path, sep: str = ",", **options: Any) -> pd.DataFrame:
     check_text(path, sep)
     with reading(path, mend="mend the table, or copy it again"), warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # a value without a column is lost
-        return pd.read_csv(path, sep=sep, **options)
+        packed = "gzip" if is_gzip(path) else None
+        return pd.read_csv(path, sep=sep, compression=packed, **options)
 
 
 def numbers(table: pd.DataFrame, columns: Sequence[str], where: str | Path) -> np.ndarray:
