@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 
 CODE := src tests tools docs benchmarks
 
-.PHONY: demo test test-all steel mutants contract check format stubs bench docs clean
+.PHONY: demo test test-all steel fuzz mutants contract check format stubs bench docs clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -16,6 +16,7 @@ help:
 	@echo "make test       the quick tests"
 	@echo "make test-all   all tests, the slow ones and those of types too"
 	@echo "make steel      fits, comparisons and extractions killed at random instants, and gone on with"
+	@echo "make fuzz       30,000 damaged files through all readers (five minutes)"
 	@echo "make mutants    faults planted in the source, and which of them no quick test sees (an hour)"
 	@echo "make contract METHOD=abmil   what every method must keep, check by check, for one method"
 	@echo "make check      ruff, format and mypy"
@@ -55,6 +56,11 @@ SEED ?= 0
 steel: $(VENV)/.test
 	SMALTI_STEEL_KILLS=$(KILLS) SMALTI_STEEL_PAIRS=$(PAIRS) SMALTI_STEEL_SEED=$(SEED) \
 	  $(BIN)/python -m pytest -s tests/steel
+
+# damaged files through all readers, and what became of them by format; FUZZ=3000 for fewer
+FUZZ ?= 30000
+fuzz: $(VENV)/.test
+	$(BIN)/python tests/fuzz $(FUZZ)
 
 # again with ARGS=--again where tests were written since, ARGS=--slow for the slow tests
 mutants: $(VENV)/.test $(VENV)/.mutants

@@ -54,7 +54,7 @@ def test_predictions_of_a_comparison_are_its_splits(tmp_path):
      (lambda t: pd.concat([t, t[:1].assign(bag="who")]), "names bags that there are not: who"),
      (lambda t: t.assign(fold=range(12)), "on both sides of split 0"),
      (lambda t: t.assign(fold=0), "split 0 has an empty side"),
-     (lambda t: t.assign(fold=np.nan), "splits= is empty")],
+     (lambda t: t.assign(fold=np.nan), "has no fold")],
 )  # fmt: skip
 def test_tables_that_are_no_splits(bags, change, says):
     with pytest.raises(InputError, match=says):

@@ -67,7 +67,7 @@ def test_mnist_from_arrays_and_from_a_file_is_normalised(tmp_path):
     one = bags.table()[0].reshape(-1)
     assert np.abs(known - one).max(1).min() < 1e-5
     (tmp_path / "mnist.npz").write_bytes(b"PK\x03\x04 not an archive")
-    with pytest.raises(InputError, match=r"mnist\.npz is damaged"):
+    with pytest.raises(InputError, match=r"mnist\.npz is cut short or damaged"):
         mnist_bags(6, path=tmp_path / "mnist.npz")
 
 
@@ -214,7 +214,7 @@ def test_local_files_go_first_and_damage_is_named(tmp_path):
     np.testing.assert_array_equal(bags.table()[:, 0], [0, 4, 2, 6])
     np.testing.assert_array_equal(datasets.folds("fox", folder=tmp_path), folds)
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(InputError, match=r"fox\.npz is damaged"):
+    with pytest.raises(InputError, match=r"fox\.npz is cut short or damaged"):
         datasets.load("fox", folder=tmp_path)
 
 

@@ -318,21 +318,21 @@ def test_what_is_wrong_with_the_users_nuclei(slides, found, tmp_path):
     refuse("of slide 'B'", found[found["slide"] == "A"])
     refuse("slide=", found.drop(columns="slide"))
     refuse("no column y_px", found.drop(columns="y_px"))
-    refuse("x_px of the nuclei is no number in row 0", found.assign(x_px="left"))
+    refuse("the nuclei: x_px in row 1 is .*no number", found.assign(x_px="left"))
     refuse("none of the 18 tiles", found.assign(x_px=found["x_px"] + 1e5))
     refuse("grid", grid=0)
     refuse("side_px", side_px=0)
     refuse("list", [1, 2])
-    refuse("cannot be read", tmp_path / "none.csv")
+    refuse("no file", tmp_path / "none.csv")
     labels = np.zeros((3 * SIZE, 3 * SIZE), np.int32)
     refuse("whole numbers", {"A": labels + 0.5, "B": labels})
     refuse("slide 'A'", {"A": np.zeros((4, 4, 3), int), "B": labels})
     refuse("no label image", {"A": "a.jpg", "B": labels})
-    refuse("cannot be read", {"A": tmp_path / "a.npy", "B": labels})
+    refuse("no file", {"A": tmp_path / "a.npy", "B": labels})
     labels[5:9, 5:9] = labels[20:24, 20:24] = 255
     refuse("mask", {"A": labels, "B": labels})
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
-    refuse("cannot be read", {"A": tmp_path / "objects.npy", "B": labels})
+    refuse("is cut short or damaged", {"A": tmp_path / "objects.npy", "B": labels})
     memory = sm.Bags.from_rows(
         {"tile": np.zeros((2, 3, 8, 8), np.uint8)}, np.array(["A", "A"]),
         instance=pd.DataFrame({"x_px": [4.0, 12.0], "y_px": [4.0, 4.0]}),

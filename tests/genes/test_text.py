@@ -119,7 +119,7 @@ def test_bad_sources_are_named(given, culprit):
 
 def test_damaged_table_is_named(tmp_path):
     (tmp_path / "cut.tsv.gz").write_bytes(gzip.compress(TABLE.encode())[:-20])
-    with pytest.raises(InputError, match=r"cut\.tsv\.gz cannot be read"):
+    with pytest.raises(InputError, match=r"cut\.tsv\.gz is cut short or damaged"):
         gene_text(sources=tmp_path / "cut.tsv.gz")
 
 
@@ -505,7 +505,7 @@ def test_pickled_weights_and_foreign_code_are_refused(model):
     with pytest.raises(InputError, match=r"code of its own \(evil\.Module\)"):
         gene_vectors(text, encoder)
     (folder / "modules.json").write_text("{")
-    with pytest.raises(InputError, match=r"modules\.json is damaged"):
+    with pytest.raises(InputError, match=r"modules\.json is cut short or damaged"):
         gene_vectors(text, encoder)
     (folder / "modules.json").unlink()
     (folder / "2_Dense").mkdir()
@@ -695,7 +695,7 @@ def test_vectors_of_others(tmp_path, kind, file):
         ('gene,v\nA,"[1, 2]"\nB,"[1 2]"\n', "vector of 'B' is no list"),
         ('gene,v\nA,"[1, 2]"\nB,7\n', "vector of 'B' is no list"),
         ('gene,v,w\nA,"[1, 2]","[1]"\n', "'v' and 'w' hold vectors"),
-        ("", "cannot be read"),
+        ("", "is cut short or damaged"),
     ],
 )
 def test_bad_tables_are_named(tmp_path, text, culprit):

@@ -394,7 +394,7 @@ def test_truncated_anywhere_is_one_error(whole, tmp_path):
     data = path.read_bytes()
     for cut in [0.0, 0.01, *np.linspace(0.1, 0.9, 9), 0.99]:
         path.write_bytes(data[: int(cut * len(data))])
-        with pytest.raises(InputError, match=r"cells\.h5mu is damaged or not a MuData"):
+        with pytest.raises(InputError, match=r"cells\.h5mu is .*damaged"):
             sm.read(path)
         with pytest.raises(InputError, match=r"cells\.h5mu is damaged"):
             write(path, obs={}, obsm={}, uns={})

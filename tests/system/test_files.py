@@ -215,7 +215,7 @@ def test_tables(tmp_path):
     with pytest.raises(InputError, match="no file"):
         read_table(tmp_path / "none.csv")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InputError, match=r"bad\.parquet cannot be read"):
+    with pytest.raises(InputError, match=r"bad\.parquet is cut short or damaged"):
         read_table(tmp_path / "bad.parquet")
     (tmp_path / "ids.csv").write_text("slide,y\n007,1\n")
     assert read_table(tmp_path / "ids.csv", text=["slide", "other"])["slide"].tolist() == ["007"]

@@ -516,7 +516,7 @@ def test_corrupt_tile_names_the_file(tmp_path, rgb):
 
 
 def test_missing_and_unknown(tmp_path):
-    with pytest.raises(InputError, match=r"no image file .*gone\.jpg"):
+    with pytest.raises(InputError, match=r"no file .*gone\.jpg"):
         open_image(tmp_path / "gone.jpg")
     (tmp_path / "a.pdf").write_bytes(b"x")
     with pytest.raises(InputError, match=r"a\.pdf is no image that can be read"):

@@ -86,18 +86,10 @@ def _folder(path: Path, labels: Path | None = None, **asked: Any) -> Bags:
 
 
 def _npz(path: Path, label: str | None = None, donor: str | None = None, **said: Any) -> Bags:
-    import zipfile
-
-    import numpy as np
-
     from smalti.bags import Bags
+    from smalti.system.arrays import read_npz
 
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {k: file[k] for k in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read ({error}): save it with numpy.savez, as numbers "
-                         "and text, not objects.") from error  # fmt: skip
+    arrays = read_npz(path)
 
     def pick(key: str) -> Any:
         if key not in arrays:

@@ -114,9 +114,10 @@ def names_of(text: str, option: str) -> tuple[str, ...]:
     """
     path = Path(text)
     if path.suffix in (".txt", ".csv", ".tsv") or path.exists():
-        if not path.exists():
-            raise InputError(f"no file {path} of genes: check the path.")
-        parts = path.read_text(encoding="utf-8").split("\n")
+        from smalti.system.reading import check_text
+
+        check_text(path)
+        parts = path.read_text(encoding="utf-8-sig").split("\n")
     else:
         parts = text.split(",")
     names = tuple(dict.fromkeys(x.strip() for x in parts if x.strip()))

@@ -47,7 +47,10 @@ def given_folds(bags: Bags, parts: Any) -> list[Split]:
     """
     donors = bags.donors
     if isinstance(parts, (str, Path, pd.DataFrame)):
-        parts = list(_of_table(bags, parts))
+        source, parts = parts, list(_of_table(bags, parts))
+        if not parts:
+            where = "the table of splits" if isinstance(source, pd.DataFrame) else source
+            raise InputError(f"{where} has no fold that tests a bag: fill in the column fold.")
     splits: list[Split] = []
     for i, part in enumerate(parts):
         if isinstance(part, Split):

@@ -25,6 +25,7 @@ from smalti.core.seen import Seen
 from smalti.errors import InputError
 from smalti.preprocess import Modality, from_state
 from smalti.system.files import recovered
+from smalti.system.reading import plain_file, reading
 from smalti.system.tensors import of_bytes
 from smalti.task import Task
 
@@ -69,11 +70,10 @@ def _read_both(folder: Path) -> tuple[dict[str, Any], bytes]:
     """The note and the weights of one model, also while another takes its place."""
     note = _read_note(folder)
     while True:
-        try:
-            weights = (folder / WEIGHTS).read_bytes()
-        except OSError as error:
-            said = f"{folder} has no {WEIGHTS} that can be read ({error.strerror})"
-            raise InputError(f"{said}: save the model again.") from error
+        if not (folder / WEIGHTS).exists():
+            raise InputError(f"{folder} has no {WEIGHTS}: save the model again.")
+        plain_file(folder / WEIGHTS)
+        weights = (folder / WEIGHTS).read_bytes()
         if hashlib.sha256(weights).hexdigest() == note["weights_sha256"]:
             return note, weights
         before, note = note, _read_note(folder)
@@ -90,11 +90,10 @@ def _read_note(folder: Path) -> dict[str, Any]:
             f"{folder} is not a smalti model: expected a folder with {NOTE} and {WEIGHTS}. "
             "Pickled models (.pt, .pkl) are never opened."
         )
-    try:
-        note = json.loads(path.read_text(encoding="utf-8"))
+    plain_file(path)
+    with reading(path, mend="save the model again"):
+        note = json.loads(path.read_text(encoding="utf-8"))  # with NaN, as the history may have
         said = note.pop("note_sha256")
-    except (ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"{path} is damaged ({error}): save the model again.") from error
     if digest_of(note) != said:
         raise InputError(f"{path} is damaged (its checksum differs): save the model again.")
     if note.get("format", 1) > FORMAT:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import gzip
 import os
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from smalti.errors import InputError
+from smalti.system.arrays import read_npz
 
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _MNIST_FILES = {
@@ -34,16 +33,11 @@ def read_arrays(path: str | Path, *keys: str) -> tuple[np.ndarray, ...]:
     InputError
         If there is no such file, it is damaged, or it lacks an array.
     """
-    if not Path(path).exists():
-        raise InputError(f"no file {path}.")
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            return tuple(data[k] for k in keys)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(
-            f"{path} is damaged or not an .npz with {', '.join(keys)} ({error}): download or "
-            "write it again."
-        ) from error
+    found = read_npz(path, keys)
+    lost = [k for k in keys if k not in found]
+    if lost:
+        raise InputError(f"{path} has no array {lost[0]!r}: download or write it again.")
+    return tuple(found[k] for k in keys)
 
 
 def fetch(file: str, known: str, base: str) -> Path:

@@ -12,7 +12,8 @@ from scipy.spatial import cKDTree
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.features.nuclei import VIEW, cell_names, cells, checked, checked_grid
-from smalti.features.nuclei_lists import listed
+from smalti.features.nuclei_lists import listed, source_of
+from smalti.system.reading import about
 
 
 def nuclei_maps(
@@ -85,7 +86,8 @@ def nuclei_maps(
     table = np.concatenate(parts)
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=2)
-    notes += checked(table)
+    with about(source_of(nuclei)):
+        notes += checked(table)
     return dataclasses.replace(
         bags, x={VIEW: table, **{k: v for k, v in bags.x.items() if k != VIEW}},
         features={**bags.features, VIEW: cell_names(grid)}, notes=(*bags.notes, *notes),

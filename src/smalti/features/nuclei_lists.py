@@ -11,8 +11,12 @@ import pandas as pd
 from scipy import ndimage
 
 from smalti.errors import InputError
-from smalti.system.extras import need
+from smalti.system.arrays import read_npy
+from smalti.system.reading import about
+from smalti.system.tables import numbers, read_text
+from smalti.tiles.formats import opened_picture
 from smalti.tiles.nuclei import measure
+from smalti.tiles.tiff import check_page, opened_tiff
 
 _VIEW = "X_nuclei"
 _OPTIONAL = ("area_um2", "eccentricity", "haematoxylin")
@@ -53,24 +57,35 @@ def listed(
             raise InputError(f"scale={scale!r} must be over 0: label pixels per slide pixel.")
         images = {str(k): v for k, v in nuclei.items()}
         _all_there(names, images, "label images")
-        found = {n: _of_labels(images[n], n, scale, um[n], shapes.get(n)) for n in names}
+        found = {}
+        for name in names:
+            with about(images[name]):
+                found[name] = _of_labels(images[name], name, scale, um[name], shapes.get(name))
         return found, (f"{_VIEW}: label images say nothing of haematoxylin: 0 stands for it.",)
+    where = "the nuclei"
     if not isinstance(nuclei, pd.DataFrame):
-        nuclei = _read(nuclei)
+        nuclei, where = _read(nuclei), f"the nuclei of {nuclei}"
     absent = [c for c in _OPTIONAL if c not in nuclei]
     notes = tuple(f"{_VIEW}: the nuclei have no column {c}: 0 stands for {_CHANNELS.get(c, c)}."
                   for c in absent)  # fmt: skip
-    xy, known = _columns(nuclei, ("x_px", "y_px")), np.zeros((len(nuclei), len(_OPTIONAL)))
+    xy, known = _columns(nuclei, ("x_px", "y_px"), where), np.zeros((len(nuclei), len(_OPTIONAL)))
     for k, column in enumerate(_OPTIONAL):
         if column not in absent:
-            known[:, k] = _columns(nuclei, (column,))[:, 0]
+            known[:, k] = _columns(nuclei, (column,), where)[:, 0]
     if slide not in nuclei and len(names) > 1:
-        raise InputError(f"the nuclei have no column {slide!r} that names their slide: slide=...; "
+        raise InputError(f"{where} have no column {slide!r} that names their slide: slide=...; "
                          f"there are {', '.join(map(str, nuclei.columns))}.")  # fmt: skip
     of = nuclei[slide].astype(str) if slide in nuclei else pd.Series([names[0]] * len(nuclei))
     rows = {str(n): at for n, at in of.groupby(of.to_numpy()).indices.items()}
-    _all_there(names, rows, "nuclei")
+    _all_there(names, rows, where.removeprefix("the "))
     return {n: (xy[rows[n]], known[rows[n]]) for n in names}, notes
+
+
+def source_of(nuclei: Any) -> str | None:
+    """The files that nuclei come from, for errors; None where they come from none."""
+    each = nuclei.values() if isinstance(nuclei, Mapping) else [nuclei]
+    files = [str(v) for v in each if isinstance(v, (str, Path))]
+    return ", ".join(files[:3]) or None
 
 
 def _all_there(names: list[str], there: Mapping[str, Any], what: str) -> None:
@@ -88,26 +103,15 @@ def _read(nuclei: Any) -> pd.DataFrame:
             f"nuclei is {type(nuclei).__name__}: give a data frame, a .csv, or a mapping from "
             "slide to label image."
         )
-    try:
-        return pd.read_csv(nuclei)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{nuclei} cannot be read as a table ({error}): save it as .csv."
-        ) from error
+    return read_text(nuclei)
 
 
-def _columns(table: pd.DataFrame, columns: tuple[str, ...]) -> np.ndarray:
+def _columns(table: pd.DataFrame, columns: tuple[str, ...], where: str) -> np.ndarray:
     absent = [c for c in columns if c not in table]
     if absent:
-        raise InputError(f"the nuclei have no column {absent[0]}: it says where they are, in "
-                         "pixels of the slide.")  # fmt: skip
-    values = table[list(columns)].apply(pd.to_numeric, errors="coerce").to_numpy(float)
-    wrong = np.argwhere(~np.isfinite(values))
-    if len(wrong):
-        row, column = wrong[0]
-        raise InputError(f"column {columns[column]} of the nuclei is no number in row {row} "
-                         f"({len(wrong):,} such): mend or drop these rows.")  # fmt: skip
-    return values
+        raise InputError(f"{where} have no column {absent[0]}: it says where they are, in pixels "
+                         "of the slide.")  # fmt: skip
+    return numbers(table, columns, where)
 
 
 def _of_labels(
@@ -140,12 +144,11 @@ def _label_image(image: Any, name: str) -> np.ndarray:
     path = Path(image)
     if path.suffix.lower() not in (".npy", ".png", ".tif", ".tiff"):
         raise InputError(f"{path} of slide {name!r} is no label image: .npy, .png or .tif.")
-    try:
-        if path.suffix.lower() == ".npy":
-            return np.load(path, allow_pickle=False)
-        if path.suffix.lower() == ".png":
-            with need("PIL.Image", "slides").open(path) as picture:
-                return np.asarray(picture)
-        return need("tifffile", "slides").imread(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} of slide {name!r} cannot be read ({error}).") from error
+    if path.suffix.lower() == ".npy":
+        return read_npy(path)
+    if path.suffix.lower() == ".png":
+        with opened_picture(path) as picture:
+            return np.asarray(picture)
+    with opened_tiff(path) as file:
+        check_page(file.series[0].pages[0], path)
+        return file.asarray()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from smalti.errors import InputError
 from smalti.system.extras import need
+from smalti.system.reading import plain_file
 
 # short name -> name in timm (or on the hub) and what its constructor must be told
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -158,9 +159,7 @@ def _file(name: str, weights: str) -> Path:
             "Pickled weights (.pt, .pth, .bin) are never opened: convert them where you trust "
             "them, safetensors.torch.save_file(state_dict, 'x.safetensors')."
         )
-    if not path.exists():
-        raise InputError(f"no file {path}: check weights=.")
-    return path
+    return plain_file(path)
 
 
 def _hub(full: str, name: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from smalti.errors import InputError
-from smalti.system.tables import read_table
+from smalti.system.tables import read_table, read_text
 
 SYMBOL = ("symbol", "hgnc_symbol", "gene_symbol", "gene_name", "external_gene_name",
           "approved_symbol", "gene")  # fmt: skip
@@ -35,17 +34,12 @@ def read_frame(path: Path, **options: Any) -> pd.DataFrame:
     InputError
         If the file is missing, damaged or of another kind.
     """
-    if not path.exists():
-        raise InputError(f"no file {path}.")
     if path.suffix == ".parquet":
         return read_table(path)
     if not path.name.endswith(ENDINGS):
         raise InputError(f"{path} is none of {', '.join(ENDINGS)}.")
     sep = "\t" if ".tsv" in path.suffixes else ","
-    try:
-        return pd.read_csv(path, sep=sep, **options)
-    except (ValueError, OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read as a table: {error}") from error
+    return read_text(path, sep, **options)
 
 
 def columns_of(frame: pd.DataFrame, names: Iterable[str]) -> list[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 from smalti.errors import InputError
 from smalti.system.extras import need
+from smalti.system.reading import read_json, reading
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _WANTED = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
@@ -76,10 +76,9 @@ def _modules(folder: Path) -> list[str]:
     file = folder / "modules.json"
     if not file.exists():
         return []
-    try:
-        return [str(m["type"]) for m in json.loads(file.read_text(encoding="utf-8"))]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} is damaged ({error}): download the model again.") from error
+    said = read_json(file)
+    with reading(file, mend="download the model again"):
+        return [str(m["type"]) for m in said]
 
 
 def _from_hub(name: str) -> Path:

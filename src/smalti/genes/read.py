@@ -10,6 +10,7 @@ from smalti.errors import InputError
 from smalti.genes.frames import ENDINGS
 from smalti.genes.vector_tables import stacked, table_vectors
 from smalti.genes.vectors import GeneVectors
+from smalti.system.reading import plain_file, read_json
 from smalti.system.tensors import is_ours, note_of, read_any
 
 _OLD = "smalti_genes"  # in the metadata of our files before they had a checksum
@@ -47,8 +48,7 @@ def read_vectors(
             "never read; where you trust it, write safetensors.numpy.save_file({gene: vector}, "
             "'x.safetensors'), or a table with a column gene."
         )
-    if not path.exists():
-        raise InputError(f"no file {path}.")
+    plain_file(path)
     try:
         if path.suffix == ".safetensors":
             found = _of_tensors(path)
@@ -59,8 +59,9 @@ def read_vectors(
             raise InputError(f"it is none of .safetensors, {', '.join(ENDINGS)}.")
         found = found if genes is None else found.take(genes)
     except InputError as error:
-        said = str(error)
-        raise InputError(said if str(path) in said else f"{path}: {said}") from error
+        if str(path) in str(error):
+            raise
+        raise InputError(f"{path}: {error}") from error
     if name is None:
         return found
     return GeneVectors.of({**found.note(), "source": name}, found.arrays())
@@ -96,8 +97,8 @@ def _names(path: Path, meta: Mapping[str, str]) -> tuple[str, ...]:
         key = next((k for k in ("names", "genes") if k in meta), None)
         said = json.loads(meta[key]) if key else None
         if said is None and beside.exists():
-            said = json.loads(beside.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+            said = read_json(beside)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"the names of its genes are no JSON ({error}): mend them.") from error
     if isinstance(said, Mapping):
         said = next((said[k] for k in ("names", "genes") if k in said), None)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import warnings
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import numpy as np
 from smalti.errors import InputError
 from smalti.names import gene_kind as gene_kind  # a public name of this room
 from smalti.names import mismatch, without_version
+from smalti.system.reading import blocks, check_text
 
 _LEAST = 0.01  # share of covered genes below which the names cannot be of one kind
 _LITTLE = 0.1
@@ -50,7 +49,9 @@ def read_gmt(path: str | Path) -> dict[str, tuple[str, ...]]:
     """
     path = Path(path)
     sets: dict[str, tuple[str, ...]] = {}
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    check_text(path)
+    text = b"".join(blocks(path)).decode("utf-8-sig")
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         name, *rest = (field.strip() for field in line.split("\t"))
@@ -64,16 +65,6 @@ def read_gmt(path: str | Path) -> dict[str, tuple[str, ...]]:
     if not sets:
         raise InputError(f"{path} holds no gene set.")
     return sets
-
-
-def _text(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-        return (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8")
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read ({error}).") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no text (UTF-8), so no GMT file.") from error
 
 
 @dataclasses.dataclass(frozen=True)

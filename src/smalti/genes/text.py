@@ -146,7 +146,9 @@ def gene_text(
     read = [read_source(s, asked, client=client, species=species) for s in listed]
     sentences, others = _join(read)
     if not sentences:
-        raise InputError("no source has text of any gene: check that they are not empty.")
+        files = ", ".join(str(s) for s in listed if isinstance(s, str | Path))
+        of = f" ({files})" if files else ""
+        raise InputError(f"no source has text of any gene{of}: check that they are not empty.")
     index = Index(sentences, others, ignore_case=ignore_case)
     wanted = sorted(sentences) if asked is None else asked
     found = {g: index.find(g) for g in wanted}

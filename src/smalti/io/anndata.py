@@ -17,6 +17,7 @@ from smalti.io.open import AnyTable, open_table
 from smalti.io.tables import all_nan, rows_at
 from smalti.labels import missing, missing_words
 from smalti.preprocess import cells_per_bag_note, check_kinds
+from smalti.system.reading import about
 
 _FITTED = ("pca", "umap", "tsne", "scvi", "harmony", "scanvi", "mofa", "totalvi", "umint", "lsi")
 
@@ -112,6 +113,12 @@ def read(
     Columns of MuData are looked for in the global ``obs``, then in those of the modalities:
     "rna:cell_type", or "cell_type" where only one modality has it.
 
+    Of a file all is checked that its format lets one know: places and sizes, links that lead
+    elsewhere, chunks of HDF5 that were never written. HDF5 and zarr keep no checksum by default: a
+    changed number that is still a number is read as it stands. Zarr leaves out chunks of zeros:
+    that one of a dense table was lost cannot be known. In an HDF5 file over 256 MiB a damaged heap
+    of texts may keep the HDF5 library from coming to an end.
+
     Examples
     --------
     >>> import smalti as sm
@@ -140,7 +147,8 @@ def read(
         table.find(column)
     keys, left = table.defaults(sample) if x is None else (_keys(x, table.view_name), [])
     _check_views_of(kinds or {}, keys)
-    keep, views, features, present, gaps = _views(table, keys, cells)
+    with about(data):
+        keep, views, features, present, gaps = _views(table, keys, cells)
     obs = table.columns(keep, needed, columns)
     if cell_type is not None:
         obs = obs.assign(cell_type=obs[cell_type])
@@ -152,10 +160,11 @@ def read(
         for name in views
         if any(word in name.lower() for word in _FITTED)
     ]
-    bags = Bags.from_rows(
-        views, ids, target=label, kind=kind, positive=positive, order=order, donor=donor,
-        instance=obs, bag_columns=bag_columns, features=features, present=present, kinds=kinds,
-    )  # fmt: skip
+    with about(data):
+        bags = Bags.from_rows(
+            views, ids, target=label, kind=kind, positive=positive, order=order, donor=donor,
+            instance=obs, bag_columns=bag_columns, features=features, present=present, kinds=kinds,
+        )  # fmt: skip
     tiny = None if sample is None else cells_per_bag_note(bags)
     notes += [*left, *gaps, *([tiny] if tiny else [])]
     for note in notes:

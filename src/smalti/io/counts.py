@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from smalti.errors import InputError
 from smalti.names import namesakes, some
+from smalti.system.tables import read_text
 
 
 def checked_counts(
@@ -90,7 +91,7 @@ def told_apart(names: Sequence[str], where: str) -> list[str]:
 
 def named_as_written(table: pd.DataFrame, file: str | Path, sep: str = ",") -> pd.DataFrame:
     """A table of a text file with the names that stand there: pandas calls a second V "V.1"."""
-    head = pd.read_csv(file, sep=sep, header=None, nrows=1, dtype=str).iloc[0].tolist()
+    head = read_text(file, sep, header=None, nrows=1, dtype=str).iloc[0].tolist()
     written = head[len(head) - table.shape[1] :]
     names = [w if isinstance(w, str) else c for w, c in zip(written, table.columns, strict=True)]
     return table.set_axis(names, axis=1)

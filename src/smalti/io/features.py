@@ -14,6 +14,7 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.io.h5 import H5View, inspect
 from smalti.labels import missing, missing_words
+from smalti.system.reading import about
 from smalti.system.tables import read_table
 
 _IDS = ("slide_id", "slide", "filename", "sample", "id")
@@ -97,10 +98,14 @@ def read_features(
         raise InputError(f"no .h5 files in {folder}: give the folder that holds one per slide.")
     of_bag = [] if label is None else [label] if isinstance(label, str) else list(label)
     of_bag += [] if donor in (None, "bag") else [str(donor)]
-    table = _slides(labels, id, [*of_bag, *([sample] if sample else [])])
-    _match(list(table.index), files, Path(folder))
-    bag_of = (table[sample] if sample else table.index).to_numpy()
-    bag, others = _bag_table(table, bag_of, of_bag)
+    with about(labels):
+        table = _slides(labels, id, [*of_bag, *([sample] if sample else [])])
+        extra = _match(list(table.index), files, Path(folder))
+        bag_of = (table[sample] if sample else table.index).to_numpy()
+        bag, others = _bag_table(table, bag_of, of_bag)
+    if extra:
+        warnings.warn(f"{len(extra)} files have no label and are left out: {extra[:3]}",
+                      UserWarning, stacklevel=2)  # fmt: skip
     slides = [inspect(files[name], key) for name in table.index]
     for slide in slides:
         if slide.width != slides[0].width:
@@ -122,11 +127,13 @@ def read_features(
     for column in others:
         if column not in instance:
             instance[column] = table[column].array[which]
-    return Bags.from_rows(
-        {"features": view.read(0, view.shape[0]) if in_memory else view}, bag_of[which],
-        target=label if label is None or isinstance(label, str) else tuple(label),
-        donor=donor, kind=kind, positive=positive, order=order, instance=instance, bag=bag,
-    )  # fmt: skip
+    x = view.read(0, view.shape[0]) if in_memory else view
+    target = label if label is None or isinstance(label, str) else tuple(label)
+    with about(labels):
+        return Bags.from_rows(
+            {"features": x}, bag_of[which], target=target, donor=donor, kind=kind,
+            positive=positive, order=order, instance=instance, bag=bag,
+        )  # fmt: skip
 
 
 def _slides(labels: str | Path | pd.DataFrame, id: str | None, needed: list[str]) -> pd.DataFrame:
@@ -135,6 +142,8 @@ def _slides(labels: str | Path | pd.DataFrame, id: str | None, needed: list[str]
         table = labels
     else:
         table = read_table(labels, text=_IDS if id is None else [id])
+    if not len(table):
+        raise InputError("the labels have no rows: one is a slide.")
     id = id or next((c for c in _IDS if c in table), None)
     if id is None or id not in table:
         raise InputError(f"no slide column {id or _IDS} in the labels; there are {list(table)}.")
@@ -157,18 +166,15 @@ def _slides(labels: str | Path | pd.DataFrame, id: str | None, needed: list[str]
     return table.set_index(pd.Index(names, name="slide"), drop=False)
 
 
-def _match(names: list[str], files: dict[str, Path], folder: Path) -> None:
-    """Every slide must have a file; files of no slide are warned of."""
+def _match(names: list[str], files: dict[str, Path], folder: Path) -> list[str]:
+    """Every slide must have a file; files of no slide."""
     absent = [n for n in names if n not in files]
     if absent:
         raise InputError(
             f"{len(absent)} slides of the labels have no file in {folder}: {absent[:3]}. Add them, "
             "or drop these rows."
         )
-    extra = sorted(set(files) - set(names))
-    if extra:
-        warnings.warn(f"{len(extra)} files have no label and are left out: {extra[:3]}",
-                      UserWarning, stacklevel=3)  # fmt: skip
+    return sorted(set(files) - set(names))
 
 
 def _bag_table(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from smalti.errors import InputError
+from smalti.io.stored import element, open_h5
+from smalti.system.reading import reading
 
 FEATURES = ("features", "feats", "patch_embeddings")  # CLAM and TRIDENT; STAMP; STAMP 2
 
@@ -46,9 +46,9 @@ class H5View:
             if low >= stop:
                 break
             path, key, n = self.parts[i]
-            with opened(path) as file:
-                data = file[key]
-                if data.shape[-2:] != (n, self.shape[1]):
+            with open_h5(path) as file:
+                data = element(file, key, path)
+                if data is None or data.shape[-2:] != (n, self.shape[1]):
                     raise InputError(f"{path} changed since it was first read: read it again.")
                 rows = slice(int(low - self.offsets[i]), int(high - self.offsets[i]))
                 out[low - start : high - start] = data[0, rows] if data.ndim == 3 else data[rows]
@@ -61,24 +61,6 @@ class H5View:
             stat = path.stat()
             sha.update(f"{path.name} {key} {n} {stat.st_size} {stat.st_mtime_ns}".encode())
         return sha.hexdigest()
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """An h5 file; any damage found while it is open becomes one error.
-
-    Raises
-    ------
-    InputError
-        If it is damaged, or becomes so while it is open.
-    """
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, KeyError, RuntimeError) as error:
-        raise InputError(f"{path} is damaged or not HDF5 ({error}): make it again.") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,27 +86,41 @@ def inspect(path: Path, key: str | None) -> Slide:
     import h5py
 
     keys = FEATURES if key is None else (key,)
-    with opened(path) as file:
-        found = next((k for k in keys if isinstance(file.get(k), h5py.Dataset)), None)
+    with open_h5(path) as file:
+        parts = {k: element(file, k, path) for k in keys}
+        found = next((k for k, part in parts.items() if isinstance(part, h5py.Dataset)), None)
         if found is None:
             raise InputError(f"{path} has none of {keys}; it has {list(file)}: name one with key=.")
-        data = file[found]
+        data = parts[found]
         shape = data.shape[1:] if data.ndim == 3 and data.shape[0] == 1 else data.shape
         if len(shape) != 2 or not shape[0] or data.dtype.kind not in "fiu":
             raise InputError(
                 f"{path}: {found} has shape {data.shape} of {data.dtype}: expected (tiles, "
                 "features), numbers, at least one tile."
             )
-        place, size = np.full((shape[0], 2), np.nan), None
-        if "coords" in file:
-            stored = np.asarray(file["coords"])
-            stored = stored.reshape(-1, stored.shape[-1] if stored.ndim else 1)
-            if len(stored) != len(place) or stored.shape[1] < 2:
-                raise InputError(f"{path}: coords of shape {stored.shape} for {shape[0]} tiles.")
-            place[:] = stored[:, :2]
-            # coordinates are pixels of the full picture, and so is TRIDENT's second attribute
-            attrs = file["coords"].attrs
-            size = attrs.get("patch_size_level0", attrs.get("patch_size"))
-        return Slide(
-            path, found, shape[1], data.dtype, place, None if size is None else float(size)
-        )
+        place, size = _places(file, path, shape[0])
+        return Slide(path, found, shape[1], data.dtype, place, size)
+
+
+def _places(file: Any, path: Path, n: int) -> tuple[np.ndarray, float | None]:
+    """(n, 2) coordinates, NaN where there are none, and the edge of a tile."""
+    place = np.full((n, 2), np.nan)
+    coords = element(file, "coords", path)
+    if coords is None:
+        return place, None
+    with reading(path, "coords"):
+        stored = np.asarray(coords)
+        # coordinates are pixels of the full picture, and so is TRIDENT's second attribute
+        size = coords.attrs.get("patch_size_level0", coords.attrs.get("patch_size"))
+        size = None if size is None else float(size)
+    stored = stored.reshape(-1, stored.shape[-1] if stored.ndim else 1)
+    if len(stored) != n or stored.shape[1] < 2 or stored.dtype.kind not in "fiu":
+        raise InputError(f"{path}: coords of {stored.dtype} and shape {stored.shape} for {n} "
+                         "tiles.")  # fmt: skip
+    place[:] = stored[:, :2]
+    wrong = np.flatnonzero(~np.isfinite(place).all(1))
+    if len(wrong) or (size is not None and not 0 < size < np.inf):
+        what = f"coords of tile {wrong[0]} are {place[wrong[0]]}" if len(wrong) else \
+            f"patch_size of coords is {size}"  # fmt: skip
+        raise InputError(f"{path}: {what}: make it again.")
+    return place, size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ from smalti.io.counts import checked_counts, named_as_written, told_apart
 from smalti.io.pictures import match_pictures
 from smalti.io.sections import Section
 from smalti.io.spots import stated
+from smalti.system.tables import numbers, read_text
 
 _PITCH = 200.0  # µm between the centres of neighbouring spots
+_PLACES = ("x", "y", "pixel_x", "pixel_y")
 _TABLES = (".tsv", ".tsv.gz", ".csv", ".csv.gz")
 
 
@@ -64,6 +65,11 @@ def legacy_sections(
         spots = _spots(tables["spots"])
         counts = _read(tables["counts"], index_col=0)
         counts.index = counts.index.astype(str)
+        if not len(counts) or not counts.index.is_unique:
+            twice = counts.index[counts.index.duplicated()]
+            raise InputError(f"{tables['counts']} holds "
+                             f"{f'spot {twice[0]!r} twice' if len(twice) else 'no spots'}: copy it "
+                             "again.")  # fmt: skip
         there = [s for s in spots.index if s in set(counts.index)]
         if not there:
             raise InputError(
@@ -96,19 +102,18 @@ def legacy_sections(
 
 def _read(file: Path, **kwargs: Any) -> pd.DataFrame:
     separator = "," if ".csv" in file.name else "\t"
-    try:
-        return named_as_written(pd.read_csv(file, sep=separator, **kwargs), file, separator)
-    except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise InputError(f"{file} cannot be read ({error}): copy it again.") from error
+    return named_as_written(read_text(file, separator, **kwargs), file, separator)
 
 
 def _spots(file: Path) -> pd.DataFrame:
     table = _read(file)
-    absent = [c for c in ("x", "y", "pixel_x", "pixel_y") if c not in table]
+    absent = [c for c in _PLACES if c not in table]
     if absent:
         raise InputError(f"{file} lacks columns {', '.join(absent)} of a spot table.")
+    places = numbers(table, [*_PLACES, *(["selected"] if "selected" in table else [])], file)
+    table.index = pd.Index([f"{int(x)}x{int(y)}" for x, y in places[:, :2]])
     if "selected" in table:
-        table = table[table["selected"] == 1]
-    table.index = pd.Index([f"{int(x)}x{int(y)}" for x, y in zip(table["x"], table["y"],
-                                                                 strict=True)])  # fmt: skip
+        table = table[places[:, -1] == 1]
+    if not len(table):
+        raise InputError(f"{file} selects no spot: copy it again.")
     return table[~table.index.duplicated()]

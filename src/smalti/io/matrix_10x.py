@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 
 from smalti.errors import InputError
+from smalti.io.sparse import sparse_matrix
+from smalti.io.stored import element, open_h5
+from smalti.system.reading import check_text, checked_size, reading
+from smalti.system.tables import read_text
 
+_MEND = "copy it again, as Space Ranger wrote it"
 _GENES = ("Gene Expression", "")  # what is a gene, among antibodies and others
 
 
@@ -46,59 +49,91 @@ def read_counts(file: Path) -> tuple[sp.csr_matrix, list[str], list[str]]:
 
 
 def _h5(file: Path) -> tuple[sp.csr_matrix, list[str], np.ndarray, list[str]]:
-    import h5py
-
-    try:
-        with h5py.File(file) as data:
-            if "matrix" in data:
-                part = data["matrix"]
-                genes = part["features"]["name"].asstr()[:].tolist()
-                kind = part["features"]["feature_type"].asstr()[:]
-                return _matrix(part), genes, kind, part["barcodes"].asstr()[:].tolist()
-            return _genomes(file, {name: data[name] for name in data})
-    except (OSError, KeyError, ValueError, AttributeError) as error:
-        raise InputError(f"{file} is damaged or not of Space Ranger ({error}): copy it again.") \
-            from error  # fmt: skip
+    with open_h5(file) as data:
+        names = list(data)
+        with reading(file, "/", _MEND):
+            groups = {name: element(data, name, file) for name in names}
+        if "matrix" not in groups:
+            return _genomes(file, groups)
+        part = groups["matrix"]
+        genes, kind = (_text(part, f"features/{name}", file) for name in ("name", "feature_type"))
+        return _matrix(part, file), genes, np.array(kind, object), _text(part, "barcodes", file)
 
 
 def _genomes(
     file: Path, groups: dict[str, Any]
 ) -> tuple[sp.csr_matrix, list[str], np.ndarray, list[str]]:
     """Version 2 has one group for each genome; of several the genes stand side by side."""
-    barcodes = [part["barcodes"].asstr()[:].tolist() for part in groups.values()]
+    barcodes = [_text(part, "barcodes", file) for part in groups.values()]
     if not barcodes or any(other != barcodes[0] for other in barcodes):
         raise InputError(
             f"{file} holds {', '.join(groups) or 'nothing'}, and not a matrix, nor genomes of the "
             "same spots: copy it again, or keep one genome."
         )
-    genes = [g for part in groups.values() for g in part["gene_names"].asstr()[:].tolist()]
-    matrix = sp.hstack([_matrix(part) for part in groups.values()], format="csr")
+    genes = [g for part in groups.values() for g in _text(part, "gene_names", file)]
+    matrices = [_matrix(part, file) for part in groups.values()]
+    if any(m.shape[0] != len(barcodes[0]) for m in matrices):
+        raise InputError(f"{file}: genomes have matrices of other numbers of spots than the "
+                         f"{len(barcodes[0])} barcodes: {_MEND}.")  # fmt: skip
+    matrix = sp.hstack(matrices, format="csr")
     return matrix, genes, np.full(len(genes), ""), barcodes[0]
 
 
-def _matrix(part: Any) -> sp.csr_matrix:
+def _matrix(part: Any, file: Path) -> sp.csr_matrix:
     """Counts of a group, (n_spots, n_genes)."""
-    shape = tuple(part["shape"][:])
-    parts = (part["data"][:], part["indices"][:], part["indptr"][:])
-    return sp.csc_matrix(parts, shape).T.tocsr()
+    data, indices, indptr, shape = (_values(part, k, file) for k in
+                                    ("data", "indices", "indptr", "shape"))  # fmt: skip
+    if shape.ndim != 1 or shape.dtype.kind not in "iu":
+        raise InputError(f"{file}: {part.name}/shape is no pair of whole numbers: {_MEND}.")
+    where = f"{file}: {part.name}"
+    return sparse_matrix(data, indices, indptr, shape.tolist(), where, "csc").T.tocsr()
+
+
+def _text(part: Any, name: str, file: Path) -> list[str]:
+    return [v.decode() if isinstance(v, bytes) else str(v)
+            for v in _values(part, name, file, "SUO").tolist()]  # fmt: skip
+
+
+def _values(part: Any, name: str, file: Path, kinds: str = "iuf") -> np.ndarray:
+    """A list of a group, of numbers or of text."""
+    with reading(file, f"{part.name}/{name}", _MEND):
+        values = np.asarray(part[name][()])
+        if values.ndim != 1 or values.dtype.kind not in kinds:
+            raise ValueError(f"{values.dtype} of shape {values.shape}")
+        return values
 
 
 def _folder(folder: Path) -> tuple[sp.csr_matrix, list[str], np.ndarray, list[str]]:
-    from scipy.io import mmread
-
     # version 2 called features genes, and packed none
     files = [_one(folder, *names) for names in
              (("features.tsv", "genes.tsv"), ("barcodes.tsv",), ("matrix.mtx",))]  # fmt: skip
-    try:
-        features = pd.read_csv(files[0], sep="\t", header=None, na_filter=False)
-        barcodes = pd.read_csv(files[1], sep="\t", header=None)[0].astype(str).tolist()
-        matrix = sp.csr_matrix(mmread(files[2]).T)
-    except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise InputError(f"{folder} holds a damaged table ({error}): copy it again.") from error
+    features = read_text(files[0], "\t", header=None, na_filter=False)
+    barcodes = read_text(files[1], "\t", header=None, na_filter=False)[0].astype(str).tolist()
     if features.shape[1] < 2:
         raise InputError(f"{files[0]} has one column: expected an id and a name of each gene.")
     kind = features[2].to_numpy() if features.shape[1] > 2 else np.full(len(features), "")
+    matrix = _market(files[2], (len(features), len(barcodes)))
     return matrix, features[1].astype(str).tolist(), kind, barcodes
+
+
+def _market(file: Path, shape: tuple[int, int]) -> sp.csr_matrix:
+    """Counts of a matrix.mtx whose rows are genes, (n_spots, n_genes)."""
+    from scipy.io import mminfo, mmread
+
+    check_text(file)
+    with reading(file, mend=_MEND):
+        rows, columns, n, *_ = mminfo(file)
+        if (rows, columns) != shape:
+            raise InputError(
+                f"{file} holds a matrix of {rows} genes x {columns} spots, but names {shape[0]} "
+                f"and {shape[1]}: {_MEND}."
+            )
+        checked_size(16 * n, file.stat().st_size, str(file))
+        found = sp.coo_matrix(mmread(file).T)
+    matrix = found.tocsr()
+    if matrix.nnz != found.nnz:
+        raise InputError(f"{file} names {found.nnz - matrix.nnz} places twice: {_MEND}.")
+    return matrix
 
 
 def _one(folder: Path, *stems: str) -> Path:

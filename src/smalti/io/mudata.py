@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from smalti.errors import InputError
+from smalti.io.stored import members
 from smalti.io.tables import Table, no_column
 from smalti.preprocess import kind_of
 
@@ -31,7 +33,8 @@ class MuTable:
     def __init__(self, top: Table) -> None:
         self.top, self.name = top, top.name
         if top.on_disk:
-            inside = {k: (top.source, f"mod/{k}/") for k in top.ask("mod", _modalities)}
+            found = top.ask("mod", lambda file: _modalities(file, top.source))
+            inside = {k: (top.source, f"mod/{k}/") for k in found}
         else:
             inside = {k: (part, "") for k, part in top.source.mod.items()}
         if not inside:
@@ -202,10 +205,8 @@ def rows_of(names: pd.Index, own: pd.Index, modality: str) -> np.ndarray:
     return at
 
 
-def _modalities(group: Any) -> list[str]:
+def _modalities(file: Any, path: Path) -> list[str]:
     """Names of the modalities of an open file, in the user's order."""
-    if "mod" not in group:
-        return []
-    there = list(group["mod"])
-    order = [str(k) for k in group["mod"].attrs.get("mod-order", ())]
+    there = members(file, "mod", path)
+    order = [str(k) for k in file["mod"].attrs.get("mod-order", ())] if there else []
     return order if sorted(order) == sorted(there) else there

@@ -17,6 +17,7 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.io.counts import named_as_written, told_apart, unique_names
 from smalti.system.extras import need
+from smalti.system.tables import read_text
 from smalti.tiles.image import resize
 from smalti.tiles.open import open_image
 from smalti.tiles.ranges import Range
@@ -140,7 +141,7 @@ def read_tiles(
     folder = Path(folder)
     name = "the table" if isinstance(table, pd.DataFrame) else str(table)
     if not isinstance(table, pd.DataFrame):
-        table = named_as_written(read_table(table), table)
+        table = named_as_written(read_text(table), table)
     if not len(table):
         raise InputError(f"{name} has no rows: a tile is one.")
     labels = [label] if isinstance(label, str) else list(label or ())
@@ -185,22 +186,6 @@ def read_tiles(
     return Bags.from_rows(views, bag_id, donor=donor, target=label, kind=kind, positive=positive,
                           order=order, instance=obs, bag=bag, features=features,
                           notes=notes)  # fmt: skip
-
-
-def read_table(file: str | Path) -> pd.DataFrame:
-    """A .csv; errors name it.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, or it is no table.
-    """
-    if not Path(file).is_file():
-        raise InputError(f"no file {file}: check the path.")
-    try:
-        return pd.read_csv(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read as a table ({error}): save it as .csv.") from error
 
 
 def _file(folder: Path, path: str) -> Path:

@@ -15,12 +15,14 @@ from smalti.io.assemble import assemble
 from smalti.io.legacy_st import legacy_sections, section_files
 from smalti.io.open import open_table
 from smalti.io.pictures import opened, picture_files
-from smalti.io.ready_tiles import read_table, read_tiles
+from smalti.io.ready_tiles import read_tiles
 from smalti.io.sections import Cut, Section
 from smalti.io.spatial import spatialdata_sections
 from smalti.io.spots import anndata_sections, stated
 from smalti.io.tables import Table
 from smalti.io.visium import is_visium, visium_section
+from smalti.system.reading import about
+from smalti.system.tables import read_text
 from smalti.tiles.image import SUFFIXES
 
 __all__ = ["read_slides", "read_tiles"]
@@ -151,8 +153,11 @@ def read_slides(
     bag = None
     if table is not None:
         sections, bag = _with_table(sections, table, slide, notes)
-    return assemble(sections, cut, quality=quality, progress=progress, notes=notes, donor=donor,
-                    target=label, kind=kind, positive=positive, order=order, bag=bag)  # fmt: skip
+    with about(source if table is None else table):
+        return assemble(
+            sections, cut, quality=quality, progress=progress, notes=notes, donor=donor,
+            target=label, kind=kind, positive=positive, order=order, bag=bag,
+        )  # fmt: skip
 
 
 def _sections(
@@ -217,12 +222,14 @@ def _with_table(
 ) -> tuple[list[Section], pd.DataFrame]:
     """The slides that a table names, and its rows in their order."""
     name = "table" if isinstance(table, pd.DataFrame) else str(table)
-    frame = table if isinstance(table, pd.DataFrame) else read_table(table)
+    frame = table if isinstance(table, pd.DataFrame) else read_text(table)
     if slide is None or slide not in frame:
         raise InputError(
             f"which column of {name} names the slide? slide=...; there are "
             f"{', '.join(map(str, frame.columns))}."
         )
+    if not len(frame):
+        raise InputError(f"{name} has no rows: one is a slide.")
     frame = frame.set_index(frame[slide].astype(str)).drop(columns=[slide])
     if not frame.index.is_unique:
         twice = frame.index[frame.index.duplicated()][0]

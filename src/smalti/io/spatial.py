@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from smalti.errors import InputError
 from smalti.io.counts import checked_counts, told_apart
 from smalti.io.sections import Section
+from smalti.io.sparse import checked_sparse
 from smalti.io.spots import stated
+from smalti.io.stored import check_store
 from smalti.system.extras import need
+from smalti.system.reading import too_large
 from smalti.tiles.formats import ArrayImage
 
 
@@ -27,8 +31,11 @@ def open_spatialdata(source: Any) -> Any:
     if not isinstance(source, (str, Path)):
         return source
     library = need("spatialdata", extra="spatialdata")
+    check_store(source)
     try:
         return library.read_zarr(source)
+    except MemoryError as error:
+        raise too_large(source) from error
     except Exception as error:  # zarr and its readers raise nearly every kind of error
         raise InputError(
             f"{source} is damaged or no SpatialData ({type(error).__name__}: {error}): write it "
@@ -62,7 +69,8 @@ def spatialdata_sections(
     note = table.uns["spatialdata_attrs"]
     regions = table.obs[note["region_key"]].astype(str).to_numpy()
     genes = [str(g) for g in table.var_names]
-    matrix, unique = checked_counts(table.X, genes, list(table.obs_names), f"table {key!r}")
+    x = checked_sparse(table.X, f"table {key!r}") if sp.issparse(table.X) else table.X
+    matrix, unique = checked_counts(x, genes, list(table.obs_names), f"table {key!r}")
     notes += told_apart(genes, f"table {key!r}")
     out = []
     for region in dict.fromkeys(regions):

@@ -14,7 +14,11 @@ import scipy.sparse as sp
 
 from smalti.counts import count_problem
 from smalti.errors import InputError
+from smalti.io.elements import read_element
+from smalti.io.sparse import checked_sparse
+from smalti.io.stored import members, open_h5
 from smalti.preprocess import kind_of
+from smalti.system.reading import too_large
 
 if TYPE_CHECKING:
     pass
@@ -63,13 +67,13 @@ class Table:
                 import zarr
 
                 return question(zarr.open_group(str(self.source), mode="r"))
-            import h5py
-
-            with h5py.File(self.source, "r") as file:
+            with open_h5(self.source) as file:
                 return question(file)
+        except MemoryError as error:
+            raise too_large(self.source, repr(key)) from error
         # a damaged file makes h5py, zarr and anndata raise nearly every kind of error
         except Exception as error:
-            if isinstance(error, (MemoryError, ImportError)):
+            if isinstance(error, (InputError, ImportError)):
                 raise
             detail = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise InputError(
@@ -79,17 +83,8 @@ class Table:
 
     def _element(self, key: str) -> Any:
         """One element, read from disk; None where there is none."""
-        from anndata.io import read_elem
-
         key = self.root + key
-
-        def question(group: Any) -> Any:
-            value: Any = read_elem(group[key]) if key in group else None
-            if sp.issparse(value) and value.format in ("csr", "csc"):
-                value.check_format(full_check=True)  # a wild index would end the process later
-            return value
-
-        return self.ask(key, question)
+        return self.ask(key, lambda group: read_element(group, key, self.source))
 
     @cached_property
     def obs(self) -> pd.DataFrame:
@@ -127,7 +122,7 @@ class Table:
         if not self.on_disk:
             return list(getattr(self.source, where, ()))  # a MuData in a MuData has no layers
         at = self.root + where
-        return self.ask(at, lambda group: list(group[at]) if at in group else [])
+        return self.ask(at, lambda group: members(group, at, self.source))
 
     def note(self, key: str) -> Any:
         """What is in ``uns`` under a key; None where there is nothing."""
@@ -262,6 +257,8 @@ class Table:
             source = self.source
             values = getattr(source, "X", None) if where == "X" else getattr(source, where)[name]
             values = _in_memory(values)
+            if sp.issparse(values):
+                values = checked_sparse(values, f"{key!r} of {self.name}")
         if values is None:
             raise InputError(f"{self.name} has no X: name an obsm key or a layer.")
         if isinstance(values, pd.DataFrame):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ from smalti.io.matrix_10x import counts_file, read_counts
 from smalti.io.pictures import opened, picture_files
 from smalti.io.sections import Section
 from smalti.io.spots import stated
+from smalti.system.reading import read_json, reading
+from smalti.system.tables import numbers, read_parquet, read_text
 
 _PITCH = 100.0  # µm between the centres of neighbouring Visium spots
 _SPOT = 55.0  # µm across
@@ -118,19 +119,30 @@ def _positions(path: Path) -> pd.DataFrame:
         if not file.exists():
             continue
         if file.suffix == ".parquet":
-            table = pd.read_parquet(file)
+            table = read_parquet(file)
         else:
-            head = file.read_text(encoding="utf-8").split("\n", 1)[0]
-            table = pd.read_csv(file, header=0 if "barcode" in head else None)
-            if "barcode" not in head:
-                table.columns = _COLUMNS[: table.shape[1]]
+            headed = "barcode" in read_text(file, header=None, nrows=1).iloc[0].tolist()
+            table = read_text(file, header=0 if headed else None)
+            if not headed:
+                table = table.set_axis(_COLUMNS[: table.shape[1]], axis=1)
         absent = [c for c in _COLUMNS if c not in table]
         if absent:
             raise InputError(f"{file} lacks {', '.join(absent)}: it is no table of Space Ranger.")
         if not len(table):
             raise InputError(f"{file} has no spots: copy it again.")
-        return table.set_index("barcode")
+        return _placed(table, file).set_index("barcode")
     raise InputError(f"{folder} has no tissue_positions (.csv or .parquet): copy it there.")
+
+
+def _placed(table: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """The table, if every spot has a barcode of its own and whole numbers for a place."""
+    names = table["barcode"].astype(str)
+    if table["barcode"].isna().any() or names.duplicated().any():
+        at = int(np.argmax(table["barcode"].isna() | names.duplicated()))
+        raise InputError(f"{file}, spot {at + 1}: the barcode {table['barcode'].iloc[at]!r} is "
+                         "empty or there twice: copy it again.")  # fmt: skip
+    numbers(table, _COLUMNS[1:], file)
+    return table.assign(barcode=names)
 
 
 def _picture(path: Path, image: Any, notes: list[str], name: str) -> tuple[Any, float]:
@@ -167,11 +179,10 @@ def _factor(file: Path, name: str) -> float | None:
     """A number of scalefactors_json.json; None where that is not there, or does not name it."""
     if not file.exists():
         return None
-    try:
-        value = json.loads(file.read_text(encoding="utf-8")).get(name)
+    said = read_json(file)
+    with reading(file, name):
+        value = said.get(name)
         number = None if value is None else float(value)
-    except (ValueError, AttributeError, TypeError) as error:
-        raise InputError(f"{file} gives no {name} ({error}): copy it again.") from error
     if number is not None and not 0 < number < np.inf:
         raise InputError(f"{file} gives {name}={number}: expected over 0.")
     return number

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from smalti.errors import InputError
 from smalti.system.files import atomic_write
+from smalti.system.reading import check_text, checked_size, is_gzip, plain_file, reading
 
 ENDINGS = (".csv", ".tsv", ".parquet")
 _PARQUET = 'parquet needs pyarrow: pip install "smalti[parquet]", or name a .csv file.'
@@ -33,19 +36,79 @@ def read_table(path: str | Path, *, text: Sequence[str] = ()) -> pd.DataFrame:
         If the file is missing, damaged or of another kind.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"no file {path}.")
+    if path.suffix == ".parquet":
+        return read_parquet(path)
+    if path.suffix in (".csv", ".tsv"):
+        sep = "\t" if path.suffix == ".tsv" else ","
+        return read_text(path, sep, dtype=dict.fromkeys(text, str))
+    plain_file(path)
+    raise InputError(f"{path} is not .csv, .tsv or .parquet.")
+
+
+def read_text(path: str | Path, sep: str = ",", **options: Any) -> pd.DataFrame:
+    """A table of a text file, which may be a gzip; ``options`` go to pandas.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or no table; with the line, where it can be told.
+    """
+    path = Path(path)
+    check_text(path, sep)
+    with reading(path, mend="mend the table, or copy it again"), warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # a value without a column is lost
+        packed = "gzip" if is_gzip(path) else None
+        return pd.read_csv(path, sep=sep, compression=packed, **options)
+
+
+def numbers(table: pd.DataFrame, columns: Sequence[str], where: str | Path) -> np.ndarray:
+    """Columns as (n, n_columns) float64.
+
+    Raises
+    ------
+    InputError
+        If a value is no finite number, with its column and row, or a column is there twice.
+    """
+    twice = [c for c in columns if list(table.columns).count(c) > 1]
+    if twice:
+        raise InputError(f"{where} has several columns {twice[0]!r}: keep one.")
+    values = table[list(columns)].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    wrong = np.argwhere(~np.isfinite(values))
+    if len(wrong):
+        row, column = wrong[0]
+        raise InputError(
+            f"{where}: {columns[column]} in row {row + 1} is "
+            f"{table[columns[column]].iloc[row]!r}, no number ({len(wrong):,} such): mend or drop "
+            "these rows."
+        )
+    return values
+
+
+def read_parquet(path: str | Path) -> pd.DataFrame:
+    """A table of a .parquet file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, or pyarrow is.
+    """
+    path = plain_file(path)
     try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        if path.suffix in (".csv", ".tsv"):
-            sep = "\t" if path.suffix == ".tsv" else ","
-            return pd.read_csv(path, sep=sep, dtype=dict.fromkeys(text, str))
+        import pyarrow as pa
+        import pyarrow.parquet as pq
     except ImportError as error:
         raise InputError(_PARQUET) from error
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read as a table: {error}") from error
-    raise InputError(f"{path} is not .csv, .tsv or .parquet.")
+    try:
+        with reading(path):
+            said = pq.ParquetFile(path).metadata
+            columns = [said.row_group(i).column(j) for i in range(said.num_row_groups)
+                       for j in range(said.num_columns)]  # fmt: skip
+            size = max(8 * said.num_rows * said.num_columns,
+                       sum(c.total_uncompressed_size for c in columns))  # fmt: skip
+            checked_size(size, path.stat().st_size, str(path), 1032)
+            return pd.read_parquet(path)
+    except pa.ArrowException as error:  # most of them are Python's own errors too
+        raise InputError(f"{path} is damaged ({error}): copy or download it again.") from error
 
 
 def write_table(

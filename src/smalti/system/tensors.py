@@ -12,6 +12,7 @@ import numpy as np
 
 from smalti.errors import InputError
 from smalti.system.files import atomic_write
+from smalti.system.reading import plain_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -136,10 +137,8 @@ def read_any(path: str | Path, what: str) -> tuple[dict[str, Tensor], dict[str, 
     InputError
         If it is damaged or no safetensors file.
     """
-    try:
-        data = Path(path).read_bytes()  # once: safe_open reads twice, and may see two files
-    except (OSError, MemoryError) as error:
-        raise _damaged(f"{what} {path}", error) from error
+    # at once: safe_open reads twice, and may see two files
+    data = plain_file(path).read_bytes()
     tensors = of_bytes(data, f"{what} {path}")
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return tensors, header.get("__metadata__", {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import numpy as np
 
 from smalti.errors import InputError
 from smalti.system.extras import need
+from smalti.system.reading import checked_size, n_bytes, plain_file, reading
 from smalti.tiles.image import Recent, SlideImage, damaged
 from smalti.tiles.ranges import Range, of_values, to_8_bits, usual
 
@@ -25,7 +25,7 @@ class FlatImage(SlideImage):
     """JPG, PNG or BMP: has no parts, so it is decoded as a whole and kept for a while."""
 
     def __init__(self, path: Path, um_per_px: float | None = None) -> None:
-        with _opened(path) as image:
+        with opened_picture(path) as image:
             width, height = image.size
             self.mode = f"{image.mode};16" if image.format == "PNG" and _depth(path) == 16 \
                 else image.mode  # fmt: skip
@@ -52,7 +52,7 @@ class FlatImage(SlideImage):
         return Range()
 
     def _decode(self) -> Any:
-        with _opened(self.path) as image:
+        with opened_picture(self.path) as image:
             image.load()
             return image
 
@@ -69,7 +69,7 @@ class FlatImage(SlideImage):
         return pil_rgb(whole.crop((x, y, x + width, y + height)), self.path, self.range.full)
 
     def _small(self, size: tuple[int, int]) -> np.ndarray:
-        with _opened(self.path) as image:
+        with opened_picture(self.path) as image:
             if image.format == "JPEG" and image.mode in ("RGB", "L"):
                 image.draft(image.mode, size)  # decodes 1/2, 1/4 or 1/8: fast, little memory
                 return pil_rgb(image, self.path)
@@ -104,14 +104,16 @@ class ArrayImage(SlideImage):
         self.pixels = pixels
 
     def _read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
-        part = np.asarray(self.pixels[:, y : y + height, x : x + width])
+        with reading(self.path, f"({x}, {y}) px"):  # Dask reads now
+            part = np.asarray(self.pixels[:, y : y + height, x : x + width])
         return array_rgb(part.transpose(1, 2, 0), self.path, self.range.full)
 
     def _range(self) -> Range:
         dtype = np.dtype(self.pixels.dtype)
         if dtype.kind not in "fu" or dtype == np.uint8:
             return Range(usual(dtype))
-        least, most = (float(np.asarray(v)) for v in (self.pixels.min(), self.pixels.max()))
+        with reading(self.path):
+            least, most = (float(np.asarray(v)) for v in (self.pixels.min(), self.pixels.max()))
         return of_values(dtype, least, most, self.path)
 
     def digest(self) -> str:
@@ -124,6 +126,7 @@ class WholeSlide(SlideImage):
 
     def __init__(self, path: Path, um_per_px: float | None = None) -> None:
         openslide = need("openslide", extra="wsi")
+        plain_file(path)
         try:
             self._slide = openslide.OpenSlide(str(path))
         except (openslide.OpenSlideError, OSError) as error:
@@ -146,10 +149,17 @@ class WholeSlide(SlideImage):
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """A file open in Pillow; whatever its decoder dies of is one error."""
+def opened_picture(path: Path) -> Iterator[Any]:
+    """A file open in Pillow; whatever its decoder dies of is one error.
+
+    Raises
+    ------
+    InputError
+        If it is no plain file, is damaged, or says to be far larger than it can be.
+    """
     image = need("PIL.Image", extra="slides")
-    try:
+    size = plain_file(path).stat().st_size
+    with reading(path):
         with _GUARD:  # threads would put back what another set
             before = image.MAX_IMAGE_PIXELS
             try:
@@ -158,11 +168,8 @@ def _opened(path: Path) -> Iterator[Any]:
             finally:
                 image.MAX_IMAGE_PIXELS = before
         with opened:
+            checked_size(n_bytes(opened.size, len(opened.getbands())), size, str(path))
             yield opened
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
-        if isinstance(error, InputError):
-            raise
-        raise damaged(path, error) from error
 
 
 def _depth(png: Path) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from smalti.errors import InputError
+from smalti.system.reading import plain_file
 from smalti.tiles.formats import FlatImage, WholeSlide
 from smalti.tiles.image import FLAT, SUFFIXES, TIFF, WHOLE_SLIDE, SlideImage
 from smalti.tiles.tiff import TiffImage
@@ -34,9 +35,7 @@ def open_image(path: str | Path, *, um_per_px: float | None = None) -> SlideImag
     InputError
         For a file that is missing, damaged, or of no such format.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"no image file {path}.")
+    path = plain_file(path)
     suffix = path.suffix.lower()
     if suffix in WHOLE_SLIDE:
         return WholeSlide(path, um_per_px)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import unescape
@@ -14,6 +13,7 @@ import numpy as np
 
 from smalti.errors import InputError
 from smalti.system.extras import need
+from smalti.system.reading import checked_size, n_bytes, plain_file, reading
 from smalti.tiles.formats import array_rgb
 from smalti.tiles.image import Recent, SlideImage, damaged
 from smalti.tiles.ranges import Range, of_tiff, of_values, usual
@@ -22,7 +22,7 @@ from smalti.tiles.ranges import Range, of_tiff, of_values, usual
 _PARTS = Recent(2**28)
 _INCH, _CM = 25_400.0, 10_000.0  # µm
 _UNITS = {"µm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4, "nm": 1e-3, "m": 1e6, "μm": 1.0}
-_ERRORS = (OSError, ValueError, KeyError, IndexError, struct.error, RuntimeError, TypeError)
+_PACKED = 1032  # bytes that one of a file can stand for
 
 
 class TiffImage(SlideImage):
@@ -38,16 +38,13 @@ class TiffImage(SlideImage):
     """
 
     def __init__(self, path: Path, um_per_px: float | None = None) -> None:
-        tifffile = need("tifffile", extra="slides")
-        try:
-            with tifffile.TiffFile(path) as file:
-                series = file.series[0]
-                axes, shape = series.axes, series.shape
-                page = series.pages[0]
-                said = _scale(file, page)
-                self.dtype, self._said = page.dtype, of_tiff(page, file.ome_metadata, path)
-        except (*_ERRORS, tifffile.TiffFileError) as error:
-            raise damaged(path, error) from error
+        with opened_tiff(path) as file:
+            series = file.series[0]
+            axes, shape = series.axes, series.shape
+            page = series.pages[0]
+            check_page(page, path)
+            said = _scale(file, page)
+            self.dtype, self._said = page.dtype, of_tiff(page, file.ome_metadata, path)
         keep = {"Y", "X", "S", "C"}
         extra = [(a, n) for a, n in zip(axes, shape, strict=True) if a not in keep and n > 1]
         if extra or not {"Y", "X"} <= set(axes):
@@ -57,21 +54,9 @@ class TiffImage(SlideImage):
         self.planar = "C" in axes and dict(zip(axes, shape, strict=True))["C"] > 1
         super().__init__(path, int(page.imagewidth), int(page.imagelength), um_per_px, said)
 
-    @contextmanager
-    def _file(self) -> Iterator[Any]:
-        """The open file; whatever decoding it dies of is one error."""
-        tifffile = need("tifffile", extra="slides")
-        try:
-            with tifffile.TiffFile(self.path) as file:
-                yield file
-        except (*_ERRORS, tifffile.TiffFileError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise damaged(self.path, error) from error
-
     def _read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
         full = self.range.full
-        with self._file() as file:
+        with opened_tiff(self.path) as file:
             planes = []
             for page in self._pages(file):
                 part = self._page(file, page, x, y, width, height)
@@ -99,7 +84,7 @@ class TiffImage(SlideImage):
         if self.dtype.kind not in "fu" or self.dtype.itemsize == 1:
             return Range(usual(self.dtype))
         found = []
-        with self._file() as file:
+        with opened_tiff(self.path) as file:
             levels = file.series[0].levels
             if len(levels) > 1:  # of a pyramid the smallest
                 small = levels[-1].asarray()
@@ -140,11 +125,13 @@ class TiffImage(SlideImage):
         key = (str(self.path.resolve()), stat.st_size, stat.st_mtime_ns, page.offset, index)
 
         def decode() -> np.ndarray:
-            if not page.databytecounts[index]:  # a tile that was never written
+            n = page.databytecounts[index]
+            checked_size(cost, stat.st_size, f"{self.path}, part {index},", _PACKED)
+            if not n:  # a tile that was never written
                 return np.zeros((high, wide, channels), page.dtype)
             file.filehandle.seek(page.dataoffsets[index])
-            data = file.filehandle.read(page.databytecounts[index])
-            if len(data) < page.databytecounts[index]:
+            data = file.filehandle.read(min(n, stat.st_size))
+            if len(data) < n:
                 raise InputError(f"{self.path} is cut short: copy or download it again.")
             part, _, _ = page.decode(data, index, jpegtables=page.jpegtables)
             return np.asarray(part[0])  # (depth, height, width, channels)
@@ -154,6 +141,39 @@ class TiffImage(SlideImage):
         channels = 1 if page.planarconfig == 2 else page.samplesperpixel
         cost = int(high) * int(wide) * channels * page.dtype.itemsize
         return _PARTS.get(key, decode, cost)
+
+
+@contextmanager
+def opened_tiff(path: Path) -> Iterator[Any]:
+    """An open TIFF; whatever decoding it dies of is one error.
+
+    Raises
+    ------
+    InputError
+        If it is no plain file, or damaged.
+    """
+    tifffile = need("tifffile", extra="slides")
+    plain_file(path)
+    try:
+        with reading(path), tifffile.TiffFile(path) as file:
+            yield file
+    except (tifffile.TiffFileError, tifffile.OmeXmlError) as error:
+        raise damaged(path, error) from error
+
+
+def check_page(page: Any, path: Path) -> None:
+    """Refuse a picture that says to be far larger than its file can be, or to have no pixels.
+
+    Raises
+    ------
+    InputError
+        If it does.
+    """
+    shape = (page.imagelength, page.imagewidth, page.imagedepth, page.samplesperpixel)
+    if min(shape) < 1 or page.dtype is None:
+        raise InputError(f"{path} is damaged: a picture of {shape[1]} x {shape[0]} px of "
+                         f"{shape[3]} samples of {page.dtype}. Copy it again.")  # fmt: skip
+    checked_size(n_bytes(shape, page.dtype.itemsize), path.stat().st_size, str(path), _PACKED)
 
 
 def _colours(page: Any, out: np.ndarray, full: float) -> np.ndarray:
