@@ -15,6 +15,7 @@ from smalti.errors import InputError
 from smalti.io.counts import unique_names
 from smalti.io.mudata import rows_of
 from smalti.io.open import AnyTable, holds_mudata, open_table
+from smalti.io.stored import check_store
 from smalti.io.tables import Table
 from smalti.io.writeback import Key, State, changed_copy, put, until_it_stays
 from smalti.system.files import atomic_folder, atomic_write, check_free
@@ -354,6 +355,7 @@ def _padded(values: Any, n: int) -> Any:
 
 def _whole(path: Path, many: bool) -> Any:
     """A whole AnnData or MuData."""
+    check_store(path)
     try:
         if many:
             return _mudata(path)
