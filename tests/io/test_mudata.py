@@ -396,7 +396,7 @@ def test_truncated_anywhere_is_one_error(whole, tmp_path):
         path.write_bytes(data[: int(cut * len(data))])
         with pytest.raises(InputError, match=r"cells\.h5mu is .*damaged"):
             sm.read(path)
-        with pytest.raises(InputError, match=r"cells\.h5mu is damaged"):
+        with pytest.raises(InputError, match=r"cells\.h5mu is (cut short or )?damaged"):
             write(path, obs={}, obsm={}, uns={})
 
 
@@ -638,7 +638,7 @@ def test_a_damaged_file_is_not_written_to(whole, tmp_path):
     with h5py.File(path, "a") as file:
         del file["obs/_index"]
     before = path.read_bytes()
-    with pytest.raises(InputError, match=r"cells\.h5mu is damaged or not a MuData file \("):
+    with pytest.raises(InputError, match=r"cells\.h5mu is cut short or damaged \("):
         write(path, obs={"score": np.ones(N)}, obsm={}, uns={"a": {"b": 1}})
     assert path.read_bytes() == before
 

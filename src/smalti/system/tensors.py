@@ -156,7 +156,7 @@ def of_bytes(data: bytes, what: str) -> dict[str, Tensor]:
     from safetensors.torch import load
 
     try:
-        return load(data)
+        return dict(sorted(load(data).items()))  # it comes in any order
     except (SafetensorError, ValueError, MemoryError) as error:
         raise _damaged(what, error) from error
 
