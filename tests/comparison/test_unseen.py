@@ -334,7 +334,7 @@ def _no_time(out):
 def test_a_cache_gives_the_same_table_and_knows_its_vectors(planted, tmp_path, monkeypatch):
     bags, vectors = planted
     file = tmp_path / "v.safetensors"
-    vectors.save(file)
+    vectors.save(file, overwrite=True)
     fitted = []
     plain = Bilinear.fit
     monkeypatch.setattr(Bilinear, "fit", lambda self, *a, **k: (

@@ -245,7 +245,7 @@ def test_in_a_pipeline_of_scikit_learn_and_in_compare(one_penalty):
 
 
 @pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_many_fits_each_fit_their_own_steps(n_jobs, one_penalty):
+def test_many_fits_each_fit_their_own_steps(n_jobs):
     bags = counts(30)
     jobs = [(BagMean(preprocess="normalize,log1p,scale,pca=4"), np.arange(i, i + 20))
             for i in (0, 10)]  # fmt: skip

@@ -18,7 +18,7 @@ import torch
 
 import smalti as sm
 from smalti.comparison.cache import Answer, Cache
-from smalti.datasets import planted_bags
+from smalti.datasets import planted_bags, planted_slides
 from smalti.errors import InputError
 from smalti.features.cache import FeatureCache
 from smalti.io.write import write
@@ -26,6 +26,7 @@ from smalti.system.tables import write_table
 from smalti.system.tensors import VERSIONS, read_tensors, write_tensors
 
 N = 40
+TIMES = int(os.environ.get("SMALTI_STEEL_PAIRS", "10"))  # more of it by `make steel`
 BIG = dict(obs={"score": np.arange(float(N))}, obsm={"X_m": np.ones((N, 500))},
            uns={"m": {"model": "1"}})  # fmt: skip
 
@@ -195,19 +196,39 @@ def _writes(path, name, times):
         write(path, obs={f"{name}{i}": np.full(N, i)}, obsm={}, uns={f"{name}{i}": {"model": "1"}})
 
 
-@pytest.mark.slow  # ten writes each, one after another
+@pytest.mark.slow  # some writes each, one after another
 @pytest.mark.parametrize("ending", [".h5ad", ".zarr"])
 def test_two_writers_lose_no_update(tmp_path, ending):
     path, forked = table_file(tmp_path, ending), multiprocessing.get_context("fork")
-    both = [forked.Process(target=_writes, args=(path, n, 10)) for n in "ab"]
+    both = [forked.Process(target=_writes, args=(path, n, TIMES)) for n in "ab"]
     for one in both:
         one.start()
     for one in both:
         one.join()
         assert one.exitcode == 0
     got = (anndata.read_h5ad if ending == ".h5ad" else anndata.read_zarr)(path)
-    assert {f"{n}{i}" for n in "ab" for i in range(10)} < set(got.obs)
+    assert {f"{n}{i}" for n in "ab" for i in range(TIMES)} < set(got.obs)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def _extracts(slides, cache, out):
+    np.save(out, sm.features.extract(slides, "morphology", cache=cache, progress=False).table())
+
+
+@pytest.mark.slow  # three processes, again and again
+def test_three_extractions_on_one_cache(tmp_path):
+    slides = planted_slides(2, 12, n_genes=4, images=True, size=32)
+    want = sm.features.extract(slides, "morphology", progress=False).table()
+    forked = multiprocessing.get_context("fork")
+    for i in range(max(2, TIMES // 5)):
+        cache, outs = tmp_path / f"cache{i}", [tmp_path / f"{i}-{k}.npy" for k in range(3)]
+        three = [forked.Process(target=_extracts, args=(slides, cache, out)) for out in outs]
+        for one in three:
+            one.start()
+        for one, out in zip(three, outs, strict=True):
+            one.join()
+            np.testing.assert_array_equal(np.load(out), want)
+        assert {p.suffix for p in cache.rglob("*") if p.is_file()} == {".safetensors"}
 
 
 def _saves(folder, models, times):
