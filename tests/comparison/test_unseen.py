@@ -334,7 +334,7 @@ def _no_time(out):
 def test_a_cache_gives_the_same_table_and_knows_its_vectors(planted, tmp_path, monkeypatch):
     bags, vectors = planted
     file = tmp_path / "v.safetensors"
-    vectors.save(file, overwrite=True)
+    vectors.save(file)
     fitted = []
     plain = Bilinear.fit
     monkeypatch.setattr(Bilinear, "fit", lambda self, *a, **k: (
@@ -357,7 +357,7 @@ def test_a_cache_gives_the_same_table_and_knows_its_vectors(planted, tmp_path, m
     assert len(fitted) == 6
     # the file is written anew, with other vectors
     other = dataclasses.replace(vectors, x=vectors.x[::-1].copy(), tokens=None, offsets=None)
-    other.save(file)
+    other.save(file, overwrite=True)
     changed = run(file)
     assert len(fitted) == 4  # random ones are as they were
     assert "random" not in fitted
