@@ -220,7 +220,7 @@ def test_three_extractions_on_one_cache(tmp_path):
     slides = planted_slides(2, 12, n_genes=4, images=True, size=32)
     want = sm.features.extract(slides, "morphology", progress=False).table()
     forked = multiprocessing.get_context("fork")
-    for i in range(max(2, TIMES // 5)):
+    for i in range(max(2, 2 * TIMES // 5)):
         cache, outs = tmp_path / f"cache{i}", [tmp_path / f"{i}-{k}.npy" for k in range(3)]
         three = [forked.Process(target=_extracts, args=(slides, cache, out)) for out in outs]
         for one in three:
