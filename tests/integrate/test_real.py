@@ -7,7 +7,7 @@ import smalti as sm
 from smalti.bags import Bags
 from smalti.scores import cluster, cluster_scores
 
-pytestmark = pytest.mark.data
+pytestmark = [pytest.mark.data, pytest.mark.slow]  # fits of thousands of cells
 
 
 def ari(labels, codes):
