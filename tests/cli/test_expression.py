@@ -62,6 +62,7 @@ def test_fit_then_predict(folder, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.slow  # test_expression_unseen compares by the same verb
 def test_compare(folder, tmp_path):
     genes = tmp_path / "genes.txt"
     genes.write_text("AAA1\nBBB1\nCCC1\n")

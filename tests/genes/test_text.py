@@ -747,6 +747,7 @@ def test_other_files_are_named(tmp_path):
 
 
 @pytest.mark.data
+@pytest.mark.slow  # seconds of real data
 def test_real_text(data):
     folder = data / "gene_sets"
     text = gene_text(sources=[

@@ -176,6 +176,7 @@ def test_a_truncated_h5ad_is_named(cells, tmp_path, cut):
         sm.read(path, **ASK)
 
 
+@pytest.mark.slow  # of all formats in tests/fuzz
 def test_flipped_bytes_in_an_h5ad_are_never_a_traceback(cells, tmp_path):
     """Whatever is flipped: read as it was, or one clear error; compressed parts have checksums."""
     path = tmp_path / "cells.h5ad"

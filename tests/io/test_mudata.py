@@ -400,6 +400,7 @@ def test_truncated_anywhere_is_one_error(whole, tmp_path):
             write(path, obs={}, obsm={}, uns={})
 
 
+@pytest.mark.slow  # of all formats in tests/fuzz
 def test_flipped_bytes_are_never_a_traceback(whole, tmp_path):
     path = saved(whole, tmp_path, ".h5mu")
     data = path.read_bytes()

@@ -1074,6 +1074,7 @@ def test_ready_tiles_that_do_not_fit(competition):
 
 
 @pytest.mark.data
+@pytest.mark.slow  # seconds of real data
 def test_her2st(data):
     source = data / "her2st" / "her2st_5sections_counts.h5ad"
     bags = read(source, images=data / "her2st" / "images", slide="slide", donor="patient",
@@ -1090,6 +1091,7 @@ def test_her2st(data):
 
 
 @pytest.mark.data
+@pytest.mark.slow  # seconds of real data
 def test_glas(data):
     bags = read(data / "glas" / "images", table=data / "glas" / "labels.csv", slide="image",
                 donor="patient", label="label", um_per_px=0.62, tile_px=None,
