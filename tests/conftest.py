@@ -1,8 +1,11 @@
 """Shared by all tests."""
 
+import contextlib
 import functools
 import gc
 import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -70,6 +73,24 @@ def majority_alone(monkeypatch):
 def one_penalty(monkeypatch):
     """Linear methods take the middle penalty, as with few donors: a choice is 25 fits in each."""
     monkeypatch.setattr("smalti.nn.linear.folds_by_donor", lambda *_: [])
+
+
+@pytest.fixture
+def full_disk():
+    """``with full_disk(n)``: files may grow to n bytes; EFBIG takes the way of ENOSPC."""
+
+    @contextlib.contextmanager
+    def full(most):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, handler)
+
+    return full
 
 
 class Killed(BaseException):

@@ -3,8 +3,6 @@
 import errno
 import multiprocessing
 import os
-import resource
-import signal
 import stat
 
 import numpy as np
@@ -120,27 +118,11 @@ def test_what_was_moved_away_comes_back(tmp_path):
         pass
 
 
-class Full:
-    """Files may grow to some bytes: a limit (EFBIG) takes the way of a full disk (ENOSPC)."""
-
-    def __init__(self, most):
-        self.most = most
-
-    def __enter__(self):
-        self.before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        self.handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (self.most, self.before[1]))
-
-    def __exit__(self, *_):
-        resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
-        signal.signal(signal.SIGXFSZ, self.handler)
-
-
-def test_a_full_disk_is_one_sentence_and_the_old_file_stays(tmp_path):
+def test_a_full_disk_is_one_sentence_and_the_old_file_stays(tmp_path, full_disk):
     file = tmp_path / "out.txt"
     file.write_text("old")
     said = r"out\.txt \(File too large\): make room .* is as it was"
-    with Full(1000), pytest.raises(InputError, match=said), \
+    with full_disk(1000), pytest.raises(InputError, match=said), \
             atomic_write(file, overwrite=True) as path:  # fmt: skip
         path.write_text("x" * 5000)
     assert file.read_text() == "old"

@@ -56,8 +56,9 @@ def write_tensors(
     from safetensors.torch import save
 
     flat = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    said = {"kind": kind, "version": VERSIONS[kind], "note": dict(note)}
-    said = json.loads(json.dumps(said)) | {"sha256": _digest(flat, said)}
+    # as JSON gives it back: a number that is a key becomes a text, and is sorted as one
+    said = json.loads(json.dumps({"kind": kind, "version": VERSIONS[kind], "note": dict(note)}))
+    said["sha256"] = _digest(flat, said)
     # one entry: several come in any order, and the same fit would give another file
     data = save(flat, {_NOTE: json.dumps(said)})
     with atomic_write(path, overwrite=overwrite, durable=durable) as temporary:
@@ -108,15 +109,16 @@ def note_of(
         raise InputError(f"{kind} {path} is damaged (it has no note): {_MEND[kind]}.") from error
     if sha is None:
         raise InputError(f"{kind} {path} is of a version without a checksum: {_MEND[kind]}.")
+    there = whole.get("kind"), whole.get("version")
+    if there[0] == kind and there[1] != VERSIONS[kind]:  # which may have another checksum
+        raise InputError(
+            f"{kind} {path} is of version {there[1]}, and this smalti reads {VERSIONS[kind]}: "
+            f"{_MEND[kind]}, or use the smalti that wrote it."
+        )
     if sha != _digest(tensors, whole):
         raise InputError(f"{kind} {path} is damaged (its checksum differs): {_MEND[kind]}.")
-    if whole["kind"] != kind:
-        raise InputError(f"{path} holds {whole['kind']}, not {kind}: name another file.")
-    if whole["version"] != VERSIONS[kind]:
-        raise InputError(
-            f"{kind} {path} is of version {whole['version']}, and this smalti reads "
-            f"{VERSIONS[kind]}: {_MEND[kind]}, or use the smalti that wrote it."
-        )
+    if there[0] != kind:
+        raise InputError(f"{path} holds {there[0]}, not {kind}: name another file.")
     note: dict[str, Any] = whole["note"]
     return note
 
