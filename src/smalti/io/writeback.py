@@ -1,13 +1,15 @@
 """Elements added to a copy of the user's file or folder, which then takes its place.
 
 No matrix is decoded: of an .h5ad or .h5mu the bytes are copied (by the file system alone where it
-can share them), of a .zarr the chunks are hard links. What is added is added to the copy. HDF5 has
+can share them),
+of a .zarr that is replaced the chunks are hard links. What is added is added to the copy. HDF5 has
 no journal: a file that is changed in place is lost where its writer is stopped at a wrong moment.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +41,10 @@ def state_of(path: Path) -> State:
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     found = []
     for file in files:
-        at = file.stat()
+        try:
+            at = file.stat()
+        except FileNotFoundError:  # gone since it was listed: another state
+            continue
         found.append((str(file), at.st_ino, at.st_size, at.st_mtime_ns))
     return tuple(found)
 
@@ -95,7 +100,9 @@ def changed_copy(source: Path, target: Path, before: State, *, overwrite: bool) 
     with place(target, overwrite=overwrite) as trial:  # others that write it wait from here on
         _compare(source, before)
         if folder:
-            _link_tree(source, trial)
+            # a copy that stays beside its original must not change with it
+            copy = _link if is_same(source, target) else shutil.copy2
+            shutil.copytree(source, trial, copy_function=copy, dirs_exist_ok=True)
             yield from _open_zarr(trial)
         else:
             _copy(source, trial)
@@ -127,9 +134,9 @@ def _open_zarr(path: Path) -> Iterator[Any]:
 
 def _is_consolidated(path: Path) -> bool:
     root = path / "zarr.json"
-    return (path / ".zmetadata").exists() or (
-        root.exists() and '"consolidated_metadata"' in root.read_text(encoding="utf-8")
-    )
+    if not root.exists():
+        return (path / ".zmetadata").exists()
+    return bool(json.loads(root.read_text(encoding="utf-8")).get("consolidated_metadata"))
 
 
 def put(root: Any, additions: Mapping[Key, Any]) -> None:
@@ -195,12 +202,8 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copyfileobj(old, new, 2**22)
 
 
-def _link_tree(source: Path, target: Path) -> None:
-    """The same folder under another name; files that are never written again are shared."""
-    shutil.copytree(source, target, copy_function=_link, dirs_exist_ok=True)
-
-
 def _link(source: str, target: str) -> None:
+    """The same file under another name, where it is never written again."""
     if os.path.basename(source) in _METADATA:
         shutil.copy2(source, target)
         return
