@@ -62,8 +62,10 @@ def test_what_is_not_ours_is_refused(tmp_path):
     assert mine.read_text() == "mine"
     check_free(mine, ours=lambda p: p.read_text() == "mine")
     check_free(mine, overwrite=True)
-    with pytest.raises(InputError, match="is read, so it cannot be the output"):
+    with pytest.raises(InputError, match="is read, or holds what is read"):
         check_free(mine, overwrite=True, inputs=[tmp_path / "none", tmp_path / "." / "mine.txt"])
+    with pytest.raises(InputError, match="holds what is read, so it cannot be the output"):
+        check_free(tmp_path, overwrite=True, inputs=[mine])  # the folder of the data
     os.mkfifo(tmp_path / "pipe")
     for device in (tmp_path / "pipe", "/dev/null"):
         with pytest.raises(InputError, match="is a device or a pipe"):

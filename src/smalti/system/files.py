@@ -56,8 +56,11 @@ def check_free(
         return
     if not (path.is_file() or path.is_dir()):
         raise InputError(f"{path} is a device or a pipe: give the name of a file.")
-    if any(is_same(path, p) for p in inputs):
-        raise InputError(f"{path} is read, so it cannot be the output too: name another one.")
+    real = Path(os.path.realpath(path))
+    if any(is_same(path, p) or real in Path(os.path.realpath(p)).parents for p in inputs):
+        raise InputError(
+            f"{path} is read, or holds what is read, so it cannot be the output: name another one."
+        )
     if overwrite or (path.is_dir() and not any(path.iterdir())) or (ours and ours(path)):
         return
     if path.is_file():
