@@ -10,6 +10,7 @@ import typer
 from smalti.cli import options
 from smalti.cli.data import open_bags
 from smalti.cli.integrate import compare_integrations
+from smalti.cli.words import read_here
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _run(
         )
     if bags.target is None:
         raise InputError("nothing to predict: name the column, --label NAME.")
-    check_free(out, overwrite=overwrite, ours=is_run, inputs=[data])
+    check_free(out, overwrite=overwrite, ours=is_run, inputs=read_here("out"))
     typer.echo(repr(bags))
     result = run(chosen, bags, **more)
     result.write(out, overwrite=overwrite)

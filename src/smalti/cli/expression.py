@@ -20,7 +20,7 @@ from smalti.cli.genes import (
     names_of,
 )
 from smalti.cli.slides import again, check_method, genes_of, open_slides, recipe_of
-from smalti.cli.words import Verb, introduce, tell
+from smalti.cli.words import Verb, introduce, read_here, tell
 from smalti.errors import InputError
 
 _ALIKE = 0.9  # correlation with the mean map of all genes: little is left of the gene
@@ -94,7 +94,7 @@ def fit(
     if ensemble is not None:
         model = _ensemble(model, ensemble)
     crew.join(model)
-    check_free(out, overwrite=overwrite, ours=is_model, inputs=[slides])
+    check_free(out, overwrite=overwrite, ours=is_model, inputs=read_here("out", "checkpoint"))
     recipe = recipe_of(given, encoder=None if model.images else encoder, weights=weights, x=x)
     bags = open_slides(slides, recipe, given)
     introduce(bags)
@@ -198,7 +198,7 @@ def predict(
     if out.suffix == ".h5ad" and key_added:
         raise InputError("--key-added needs --out COPY.zarr: .h5ad is a new table.")
     for output in filter(None, (out, confidence)):
-        check_free(output, overwrite=overwrite, inputs=[slides, model])
+        check_free(output, overwrite=overwrite, inputs=read_here("out", "confidence"))
     bags = open_slides(slides, recipe, given, fitted)
     introduce(bags)
     if out.suffix == ".zarr":

@@ -10,6 +10,7 @@ import typer
 from smalti.cli import options, slide_options
 from smalti.cli.genes import NUnseen, Sets, Unseen, Vectors, protocol_of, read_sets
 from smalti.cli.slides import check_method, genes_of, open_slides, recipe_of
+from smalti.cli.words import read_here
 
 
 def compare(
@@ -93,7 +94,7 @@ def compare(
         check_method(model, model.name)
         if model.images and weights is not None:  # of a network that reads tiles
             model.set_params(weights=weights)
-    check_free(out, overwrite=overwrite, ours=is_run, inputs=[slides])
+    check_free(out, overwrite=overwrite, ours=is_run, inputs=read_here("out"))
     recipe = recipe_of(given, encoder=encoder, weights=weights, x=x)
     bags = open_slides(slides, recipe, given)
     typer.echo(repr(bags))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smalti.cli import crew, options
-from smalti.cli.words import introduce
+from smalti.cli.words import introduce, read_here
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def fit(
         settings["preprocess"] = preprocess
     model = make(method, **settings)
     crew.join(model)
-    check_free(out, overwrite=overwrite, ours=is_model, inputs=[data])
+    check_free(out, overwrite=overwrite, ours=is_model, inputs=read_here("out", "checkpoint"))
     bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
                      positive=positive, order=order, cell_type=cell_type, covariates=covariates,
                      cells=cells, kinds=kinds, id=id, key=key)  # fmt: skip

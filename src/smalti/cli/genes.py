@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from smalti.cli import options
-from smalti.cli.words import Verb, tell
+from smalti.cli.words import Verb, read_here, tell
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def vectors(
 
     if out.suffix != ".safetensors":
         raise InputError(f"--out {out.name}: end it in .safetensors.")
-    check_free(out, overwrite=overwrite, inputs=text)
+    check_free(out, overwrite=overwrite, inputs=read_here("out"))
     names = None if genes is None else names_of(genes, "--genes")
     read = gene_text(names, sources=[_MYGENE if str(t) == _MYGENE else t for t in text],
                      missing=missing, ignore_case=ignore_case, species=species)  # fmt: skip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import crew, options
-from smalti.cli.words import here, introduce
+from smalti.cli.words import here, introduce, read_here
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -96,9 +96,14 @@ def integrate(
     if out.suffix not in (*_TABLES, own, ".zarr"):
         raise InputError(f"--out {out.name} must end in {own} or .zarr, as the data does.")
     if model is not None:
-        check_free(model, overwrite=overwrite, ours=is_model, inputs=[data])
+        check_free(
+            model,
+            overwrite=overwrite,
+            ours=is_model,
+            inputs=read_here("out", "model", "checkpoint"),
+        )
     if not is_same(out, data):
-        check_free(out, overwrite=overwrite)
+        check_free(out, overwrite=overwrite, inputs=read_here("out", "model", "checkpoint"))
     bags = read_views(data, x, cells, kinds=options.kinds_of(kinds))
     introduce(bags)
     if not fitted:
@@ -178,7 +183,7 @@ def compare_integrations(
     if len(set(names)) < len(names):
         raise InputError(f"--methods {methods} names a method twice.")
     chosen = dict(zip(names, options.make_methods(methods, settings), strict=True))
-    check_free(out, overwrite=overwrite, ours=is_run, inputs=[data])
+    check_free(out, overwrite=overwrite, ours=is_run, inputs=read_here("out"))
     bags = read_views(data, x, cells, sample=sample, donor=donor, kinds=options.kinds_of(kinds))
     refuse_one(data, bags)
     result = compare_integration(chosen, bags, label=label, **more)

@@ -9,7 +9,7 @@ import typer
 
 from smalti.cli import options
 from smalti.cli.data import TABLES, open_bags
-from smalti.cli.words import introduce
+from smalti.cli.words import introduce, read_here
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,10 +72,11 @@ def predict(
         raise InputError(f"--samples {samples}: end the name in .h5ad.")
     if write is not None and data.suffix not in TABLES:
         raise InputError(f"--write needs AnnData or MuData to write into, not {data.name}.")
+    read = read_here("out", "attribution", "samples", "write")
     for output in filter(None, (out, attribution, samples)):
-        check_free(output, overwrite=overwrite, inputs=[data, model, *filter(None, [labels])])
+        check_free(output, overwrite=overwrite, inputs=read)
     if write is not None and not is_same(write, data):
-        check_free(write, overwrite=overwrite)
+        check_free(write, overwrite=overwrite, inputs=read)
     fitted = load(model, allow=allow)
     if not hasattr(fitted, "predict"):
         raise InputError(f"{model} holds {fitted.name}, an embedding: smalti integrate {model} ...")

@@ -84,6 +84,13 @@ def here(text: str) -> str:
     return in_options(text, ctx.command.params, typed)
 
 
+def read_here(*written: str) -> list[Path]:
+    """Paths that the verb that runs was given, but for the options that it writes to."""
+    params = {} if _running.get() is None else _running.get().params
+    kept = {name: value for name, value in params.items() if name not in written}
+    return [v for value in kept.values() for v in _listed(value) if isinstance(v, Path)]
+
+
 def _listed(value: Any) -> Sequence[Any]:
     return value if isinstance(value, (list, tuple)) else (value,)
 

@@ -52,15 +52,16 @@ def check_free(
         If it is there already, is read too, or is no file or folder (a device, a pipe).
     """
     path = recovered(path)
-    if not path.exists():
-        return
-    if not (path.is_file() or path.is_dir()):
-        raise InputError(f"{path} is a device or a pipe: give the name of a file.")
     real = Path(os.path.realpath(path))
+    # a folder that is not there yet too: a cache inside of it would be in its way at the end
     if any(is_same(path, p) or real in Path(os.path.realpath(p)).parents for p in inputs):
         raise InputError(
             f"{path} is read, or holds what is read, so it cannot be the output: name another one."
         )
+    if not path.exists():
+        return
+    if not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path} is a device or a pipe: give the name of a file.")
     if overwrite or (path.is_dir() and not any(path.iterdir())) or (ours and ours(path)):
         return
     if path.is_file():
