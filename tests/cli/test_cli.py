@@ -271,6 +271,19 @@ def test_cite_prints_bibtex_of_names_and_models(table, tmp_path, monkeypatch):
     assert "no method 'nothing'" in fails("cite", "nothing")
 
 
+def test_what_is_read_is_never_the_output(cells, tmp_path):
+    """Neither itself nor in a folder that would be replaced, however it is asked for."""
+    copy = tmp_path / "d" / "cells.h5ad"
+    copy.parent.mkdir()
+    copy.write_bytes(cells.read_bytes())
+    named = ["--sample", "sample", "--label", "disease", "--donor", "donor", "--force"]
+    for verb in (["fit", "bag_mean"], ["compare"]):
+        assert "so it cannot be the output" in fails(*verb, copy, *named, "--out", copy.parent)
+    run_of = ["compare", copy, *named, "--out", tmp_path / "run"]
+    assert "so it cannot be" in fails(*run_of, "--cache", tmp_path / "run" / "cache")
+    assert copy.read_bytes() == cells.read_bytes()
+
+
 def test_the_positive_class_is_said_and_chosen(cells, majority_alone, tmp_path):
     named = ["--sample", "sample", "--label", "disease", "--donor", "donor"]
     fit = ["fit", "bag_mean", cells, *named, "--out", tmp_path / "model"]
