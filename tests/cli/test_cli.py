@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+import smalti as sm
 from smalti.cli import app
 from smalti.datasets import planted_bags
+from smalti.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_penalty")
 TINY = ["--epochs", "3", "--set", "widths=[8]", "--set", "progress=false"]
@@ -494,6 +496,22 @@ def test_ctrl_c_says_how_to_go_on(checkpoint, table, tmp_path, monkeypatch, capl
     assert (lines, told) == ([], [said])  # the log is shown, in a process of its own
     assert run("fit", "abmil", table, "--out", tmp_path / "model", *TINY, *asked).exit_code == 0
     assert not path.exists()
+
+
+def test_what_could_not_be_saved_goes_on_from_its_end(table, tmp_path, monkeypatch):
+    asked = ("fit", "abmil", table, "--out", tmp_path / "model", *TINY,
+             "--checkpoint", tmp_path / "fit")  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(sm.mil.ABMIL, "save", refused)
+        said = fails(*asked)
+    assert said.endswith("the same goes on from its end when it is run again, "
+                         f"--checkpoint {tmp_path / 'fit'}.")  # fmt: skip
+    assert run(*asked).exit_code == 0
+    assert not (tmp_path / "fit").exists()
+
+
+def refused(*args, **settings):
+    raise InputError("cannot write: No space left on device.")
 
 
 KILLED = """

@@ -146,6 +146,7 @@ def test_leaking_splits_say_so(bags):
     assert any("new donor is harder" in n for n in out.notes)
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_goes_on(bags, tmp_path, monkeypatch):
     first = compare_expression([short()], bags, seeds=1, cache=tmp_path, progress=False)
     monkeypatch.setattr(MLP, "fit", lambda *a, **k: pytest.fail("fitted again"))
@@ -182,6 +183,7 @@ def test_what_is_no_candidate(bags):
         compare_expression(["knn"], np.zeros((3, 3)))
 
 
+@pytest.mark.slow
 def test_it_writes_tables_and_a_report(result, tmp_path):
     result.write(tmp_path / "run")
     result.report(tmp_path / "run" / "report.html")

@@ -442,6 +442,7 @@ def test_batches():
     assert not {"ilisi", "kbet"} & set(run({"mine": pca()}, bags, seeds=1).metrics)
 
 
+@pytest.mark.slow
 def test_tables_and_report(tmp_path, monkeypatch):
     result = run({"mine": pca()}, by=("kmeans", "leiden"))
     table = result.summary()

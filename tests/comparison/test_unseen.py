@@ -285,6 +285,7 @@ def test_no_fit_of_a_zero_shot_method_sees_a_hidden_gene(planted, monkeypatch):
     assert {n for n, shot, _ in fits if not shot} >= {"knn", "ridge", "gene_mean"}
 
 
+@pytest.mark.slow
 def test_a_candidate_does_not_displace_a_control_of_its_name(planted):
     bags, vectors = planted
     bad = Bilinear(vectors=vectors, alpha=1e9, beta=1e9, level=1e9)
@@ -308,6 +309,7 @@ def test_hidden_genes_of_each_fold_are_kept(planted, tmp_path):
     assert any("easiest to predict" in n for n in out.notes)
 
 
+@pytest.mark.slow
 def test_it_writes_a_report_that_says_what_was_hidden(result, tmp_path):
     result.write(tmp_path / "run")
     result.report(tmp_path / "run" / "report.html")
@@ -514,6 +516,7 @@ def test_every_method_says_the_same_of_an_unknown_gene(planted):
                 ask(bags, ("G1", "NOPE1"))
 
 
+@pytest.mark.slow
 def test_predictions_are_kept_where_all_folds_hide_the_same_genes():
     bags, vectors = planted_programmes(4, 16, n_genes=30, donors=2)
     table = {}

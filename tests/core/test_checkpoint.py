@@ -12,6 +12,7 @@ import torch
 from smalti import mil
 from smalti.contract.fitted import Killed, killed, same_fit
 from smalti.core import training
+from smalti.core.checkpoint import kept_until_saved
 from smalti.core.stage import Sweep
 from smalti.datasets import planted_bags
 from smalti.errors import InputError
@@ -186,3 +187,23 @@ def test_without_a_checkpoint_nothing_is_pretended(monkeypatch, caplog):
         model().fit(BAGS)
     assert not told.value.args
     assert not caplog.records
+
+
+def test_a_model_that_cannot_be_saved_has_its_checkpoint_still(tmp_path, full_disk):
+    path, whole = tmp_path / "fit", model().fit(BAGS)
+    said = r"File too large.*The fit is kept.*checkpoint='.*fit'\."
+    with pytest.raises(InputError, match=said), kept_until_saved():
+        fitted = model().fit(BAGS, checkpoint=path)
+        with full_disk(500):
+            fitted.save(tmp_path / "model")
+    with kept_until_saved():
+        fitted = model().fit(BAGS, checkpoint=path)  # goes on
+        fitted.save(tmp_path / "model")
+        assert path.exists()
+    assert not path.exists()
+    same_fit(whole, fitted)
+
+
+def test_an_error_before_the_fit_has_ended_says_nothing_of_a_kept_one(tmp_path):
+    with pytest.raises(InputError, match="folder: give the name of a file.$"), kept_until_saved():
+        model().fit(BAGS, checkpoint=tmp_path)

@@ -64,6 +64,7 @@ def test_the_polynomial_is_additive_over_clusters_and_cells():
     np.testing.assert_allclose(sums, value, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_unused_clusters_stay_unused():
     bags = planted_bags(30)
     model = CloudPred(centers=(2, 9), folds=2, epochs=2).fit(bags)

@@ -30,15 +30,19 @@ def test_fits_in_processes_are_those_alone_to_the_bit():
         np.testing.assert_array_equal(found.forward(bags)[0], alone.forward(bags)[0])
 
 
-def test_a_lost_fit_is_named(monkeypatch):
+def test_a_lost_fit_is_named_and_the_others_are_kept(monkeypatch):
     def lost(work, jobs, n_jobs):
-        yield 0, work(jobs[0])
         yield 1, WorkerLost("its process was lost: killed")
+        yield 0, work(jobs[0])
 
     monkeypatch.setattr(many, "run_queue", lost)
     jobs = [(mil.BagMean(), np.arange(20)), (mil.Majority(), np.arange(20))]
-    with pytest.raises(WorkerLost, match=r"fit 1 .* of 2, majority: its process was lost.*n_jobs"):
+    with pytest.raises(WorkerLost, match=r"fit 1 .* of 2, majority: its process was lost.*n_jobs"
+                       ) as raised:  # fmt: skip
         sm.fit_many(jobs, planted_bags(20))
+    kept = raised.value.kept
+    assert list(kept) == [0]
+    assert len(kept[0].predict(planted_bags(20))) == 20
 
 
 @pytest.mark.parametrize(("given", "used"), [(None, 1), (3, 3)])

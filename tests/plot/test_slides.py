@@ -164,6 +164,7 @@ def test_nuclei():
         plot_nuclei([], [])
 
 
+@pytest.mark.slow
 def test_contact_sheet():
     tiles = planted_slides(1, 9, images=True, size=32).x["tile"]
     found = screen_augmentations(tiles, ["d4", "color_jitter=0.5", "mixup"], n=9)

@@ -231,6 +231,7 @@ def test_ceiling_wants_counts(bad):
         reliability_ceiling(np.full((4, 2), bad), np.zeros(4))
 
 
+@pytest.mark.slow
 def test_morans_i_equals_scanpy():
     metrics = pytest.importorskip("scanpy.metrics")
     rng = np.random.default_rng(0)

@@ -78,6 +78,7 @@ def fit(
 ) -> None:
     """Fit a method on slides with measured expression, and save it."""
     given = dict(locals())
+    from smalti.core.checkpoint import kept_until_saved
     from smalti.core.registry import make
     from smalti.core.save import UNSEEN, is_model
     from smalti.system.files import atomic_write, check_free
@@ -101,12 +102,14 @@ def fit(
     hidden: tuple[str, ...] = ()
     if unseen is not None:
         model.genes, hidden = hide(model, bags, unseen, n_unseen, sets)
-    model.fit(dataclasses.replace(bags, origin={"tiles": recipe}), checkpoint=checkpoint)
-    crew.leave(model)
-    model.save(out, overwrite=overwrite)
+    with kept_until_saved():
+        model.fit(dataclasses.replace(bags, origin={"tiles": recipe}), checkpoint=checkpoint)
+        crew.leave(model)
+        model.save(out, overwrite=overwrite)
+        if hidden:
+            with atomic_write(out / UNSEEN) as temporary:
+                temporary.write_text("\n".join(hidden) + "\n", encoding="utf-8")
     if hidden:
-        with atomic_write(out / UNSEEN) as temporary:
-            temporary.write_text("\n".join(hidden) + "\n", encoding="utf-8")
         typer.echo(f"{len(hidden):,} genes were hidden: {out / UNSEEN}")
     typer.echo(f"{len(model.genes_):,} genes, {model.n_parameters_:,} parameters: {out}")
 

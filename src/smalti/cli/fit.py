@@ -42,6 +42,7 @@ def fit(
 ) -> None:
     """Fit a method on all bags of a table, and save the model."""
     from smalti.cli.data import open_bags
+    from smalti.core.checkpoint import kept_until_saved
     from smalti.core.registry import make
     from smalti.core.save import is_model
     from smalti.system.files import check_free
@@ -62,9 +63,10 @@ def fit(
     if bags.target is None:
         raise InputError("nothing to predict: name the column, --label NAME.")
     introduce(bags)
-    model.fit(bags, checkpoint=checkpoint)
-    crew.leave(model)
-    model.save(out, overwrite=overwrite)
+    with kept_until_saved():
+        model.fit(bags, checkpoint=checkpoint)
+        crew.leave(model)
+        model.save(out, overwrite=overwrite)
     typer.echo(_result(model, out))
 
 

@@ -72,6 +72,7 @@ def integrate(
     allow: options.Allow = None,
 ) -> None:
     """Embed cells of several modalities, and write the embedding back."""
+    from smalti.core.checkpoint import kept_until_saved
     from smalti.core.save import is_model
     from smalti.io.open import holds_mudata
     from smalti.system.files import check_free, is_same
@@ -106,19 +107,20 @@ def integrate(
         check_free(out, overwrite=overwrite, inputs=read_here("out", "model", "checkpoint"))
     bags = read_views(data, x, cells, kinds=options.kinds_of(kinds))
     introduce(bags)
-    if not fitted:
-        refuse_one(data, bags)
-        chosen.fit(bags, checkpoint=checkpoint)
-        crew.leave(chosen)
-        for one in chosen.modalities_:
-            typer.echo(here(str(one)))
-    if model is not None:
-        chosen.save(model, overwrite=overwrite)
-    if out.suffix in _TABLES:
-        _write_table(chosen, bags, out, missing, overwrite)
-    else:
-        chosen.write(data, out=out, layers=layers, key_added=key_added, overwrite=overwrite,
-                     missing=missing)  # fmt: skip
+    with kept_until_saved():
+        if not fitted:
+            refuse_one(data, bags)
+            chosen.fit(bags, checkpoint=checkpoint)
+            crew.leave(chosen)
+            for one in chosen.modalities_:
+                typer.echo(here(str(one)))
+        if model is not None:
+            chosen.save(model, overwrite=overwrite)
+        if out.suffix in _TABLES:
+            _write_table(chosen, bags, out, missing, overwrite)
+        else:
+            chosen.write(data, out=out, layers=layers, key_added=key_added, overwrite=overwrite,
+                         missing=missing)  # fmt: skip
     typer.echo(f"{chosen.name}: {chosen.n_parameters_:,} parameters\nwritten to {out}")
 
 

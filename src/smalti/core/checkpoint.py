@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +24,36 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 _GOES_ON = "stopped; the same goes on from here when it is run again"
+_ended: ContextVar[list[Checkpoint] | None] = ContextVar("ended", default=None)
+
+
+@contextmanager
+def kept_until_saved() -> Iterator[None]:
+    """Keep the checkpoints of the fits in this block until it ends, and with an error beyond it.
+
+    The model is saved in the block too: where that fails, as the disk is full, a verb of the
+    command line has no model left to save again, and hours are lost but for the checkpoint.
+
+    Raises
+    ------
+    InputError
+        Of the block, with a word on how to go on.
+    """
+    ended: list[Checkpoint] = []
+    token = _ended.set(ended)
+    try:
+        yield
+    except InputError as error:
+        if ended:
+            raise InputError(
+                f"{error} The fit is kept: the same goes on from its end when it is run again, "
+                f"checkpoint={str(ended[-1].path)!r}."
+            ) from error
+        raise
+    finally:
+        _ended.reset(token)
+    for checkpoint in ended:
+        checkpoint.remove()
 
 
 class Checkpoint:
@@ -52,6 +83,8 @@ class Checkpoint:
     def held(self, fabric: Any) -> Iterator[None]:
         """Have the file alone for the length of a fit; remove it once that has ended.
 
+        Inside of :func:`kept_until_saved`, it is removed with the end of that.
+
         Two fits that went on from one file would write it in turn, and one would remove it under
         the other.
 
@@ -65,7 +98,11 @@ class Checkpoint:
             with self.stop:
                 yield
             if not fabric.global_rank:
-                self.remove()
+                ended = _ended.get()
+                if ended is None:
+                    self.remove()
+                else:
+                    ended.append(self)
 
     def _take(self, stack: ExitStack) -> None:
         if self.path.is_dir():

@@ -55,7 +55,8 @@ def fit_many(
     InputError
         If ``n_jobs`` is 0 or below -1, the bags are not sound, or a method cannot be fitted.
     WorkerLost
-        If the process of a fit was killed; the message says of which.
+        If the process of a fit was killed; the message says of which. It is raised once all others
+        have ended, and holds them: ``error.kept`` has a model for each position in ``jobs``.
 
     Examples
     --------
@@ -71,18 +72,24 @@ def fit_many(
     bags.check()
     jobs = [(clone(m).set_params(progress=False), np.asarray(i)) for m, i in jobs]
     n_jobs = jobs_for((m for m, _ in jobs), n_jobs)
-    fitted: dict[int, Method] = {}
+    answers: dict[int, Method | WorkerLost] = {}
     with Progress(progress, "fits") as bar:
         bar.start("", len(jobs))
         # the bags are in every call, but joblib writes large arrays to disk once and maps them
         for i, answer in run_queue(functools.partial(_fit, bags), jobs, n_jobs):
-            if isinstance(answer, WorkerLost):
-                raise WorkerLost(
-                    f"fit {i} (counted from 0) of {len(jobs)}, {jobs[i][0].name}: {answer}. Where "
-                    "memory ran out, fewer processes help: n_jobs."
-                ) from answer
-            fitted[i] = answer
+            answers[i] = answer
             bar.advance()
+    lost = {i: a for i, a in sorted(answers.items()) if isinstance(a, WorkerLost)}
+    fitted = {i: a for i, a in answers.items() if not isinstance(a, WorkerLost)}
+    if lost:
+        first, why = next(iter(lost.items()))
+        others = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+        error = WorkerLost(
+            f"fit {first} (counted from 0) of {len(jobs)}, {jobs[first][0].name}{others}: {why}. "
+            "Where memory ran out, fewer processes help: n_jobs."
+        )
+        error.kept = fitted
+        raise error from why
     return [fitted[i] for i in range(len(jobs))]
 
 

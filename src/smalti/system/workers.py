@@ -22,7 +22,19 @@ _SHARES = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")
 
 
 class WorkerLost(RuntimeError):
-    """A worker process ended without an answer: killed, out of memory, or crashed."""
+    """A worker process ended without an answer: killed, out of memory, or crashed.
+
+    Attributes
+    ----------
+    kept
+        What the others gave, by position.
+    """
+
+    kept: dict[int, Any]
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.kept = {}
 
 
 def cores() -> int:
