@@ -49,12 +49,13 @@ test: $(VENV)/.test
 test-all: $(VENV)/.test $(VENV)/.check
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# KILLS of each of eight kinds of work, PAIRS of fits on one checkpoint; another SEED kills elsewhere
+# KILLS of each of eight kinds of work, PAIRS of fits on one checkpoint, every step of a write (of
+# the 506 of a .zarr the quick way takes 100); another SEED kills elsewhere
 KILLS ?= 8
 PAIRS ?= 50
 SEED ?= 0
 steel: $(VENV)/.test
-	SMALTI_STEEL_KILLS=$(KILLS) SMALTI_STEEL_PAIRS=$(PAIRS) SMALTI_STEEL_SEED=$(SEED) \
+	SMALTI_STEEL_KILLS=$(KILLS) SMALTI_STEEL_PAIRS=$(PAIRS) SMALTI_STEEL_SEED=$(SEED) SMALTI_STEEL_STEPS=1000 \
 	  $(BIN)/python -m pytest -s tests/steel
 
 # damaged files through all readers, and what became of them by format; FUZZ=3000 for fewer

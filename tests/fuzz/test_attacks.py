@@ -226,6 +226,26 @@ def test_a_group_that_holds_itself(tmp_path):
     refused(cells, tmp_path / "a.h5ad", "damaged")
 
 
+@pytest.mark.parametrize("chunks", [None, (4,)])
+def test_a_text_that_says_to_be_longer_than_its_file(chunks, tmp_path):
+    """HDF5 would take the memory first: 2 GB for a file of some kB."""
+    path = tmp_path / "a.h5ad"
+    table_of().write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        names, attributes = file["obs/_index"][:], dict(file["obs/_index"].attrs)
+        del file["obs/_index"]
+        data = file.create_dataset("obs/_index", data=names, dtype=h5py.string_dtype(),
+                                   chunks=chunks)  # fmt: skip
+        data.attrs.update(attributes)
+        last = data.id.get_num_chunks() - 1 if chunks else None
+        place = data.id.get_chunk_info(last).byte_offset if chunks else data.id.get_offset()
+    assert sm.read(path, sample="sample").n_instances
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write((2**31 - 1).to_bytes(4, "little"))
+    refused(cells, path, "/obs/_index holds a text longer than the file")
+
+
 @pytest.mark.parametrize(
     "change",
     [pytest.param("no size", marks=pytest.mark.slow), "no end"],  # another process has 5 s to end

@@ -69,7 +69,10 @@ def steps_of(job, folder, stop=None):
         os._exit(code)
 
 
-def crashed(job, folder, content, most=100):
+MOST = int(os.environ.get("SMALTI_STEEL_STEPS", "100"))  # of which a write is stopped
+
+
+def crashed(job, folder, content, most=MOST):
     """Stop a job before each of its steps; how many there are.
 
     ``content()`` is what is under the name: it must be what it was, or what the job makes of it.

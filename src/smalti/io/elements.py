@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from smalti.errors import InputError
 from smalti.io.sparse import checked_sparse, sparse_matrix
 from smalti.io.stored import element, lost_chunks
+from smalti.system.reading import DAMAGE
 
 _SPARSE = {"csr_matrix": "csr", "csc_matrix": "csc"}
 
@@ -41,7 +42,16 @@ def read_element(root: Any, key: str, path: Path) -> Any:
     where, kind = f"{path}: {key}", str(found.attrs.get("encoding-type"))
     if kind in _SPARSE:
         return _sparse(found, where, _SPARSE[kind])
-    value = read_elem(found)
+    try:
+        value = read_elem(found)
+    except (*DAMAGE, ImportError, MemoryError):  # told by who opened the file
+        raise
+    except Exception as error:  # an encoding that it does not know: of a class that it hides
+        text = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{where} is damaged, or nothing that anndata can read ({type(error).__name__}: {text}"
+            "): copy or write it again."
+        ) from error
     if sp.issparse(value):
         return checked_sparse(value, where)
     if isinstance(value, pd.DataFrame):

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from smalti.errors import InputError
 from smalti.io.heaps import check_heaps
 from smalti.system.reading import checked_size, n_bytes, plain_file, reading
@@ -193,6 +195,7 @@ def _check_dataset(data: Any, where: str, size: int) -> None:
         )
     if data.shape is None or not data.size:
         return
+    _check_texts(data, where, size)
     # of texts of any length an address and a length of 4 bytes each, in the file
     each = 12 if data.dtype.kind == "O" else data.dtype.itemsize
     declared, stored = n_bytes(data.shape, each), data.id.get_storage_size()
@@ -212,6 +215,33 @@ def _check_dataset(data: Any, where: str, size: int) -> None:
             f"{whole}: {wanted - there:,} of {wanted:,} pieces are missing: {_AGAIN}; where they "
             "are meant to be empty, write the zeros."
         )
+
+
+def _check_texts(data: Any, where: str, size: int) -> None:
+    """HDF5 takes the memory that a text says to need, and looks into the file afterwards.
+
+    Of each text of any length the data set has its number of bytes (4), the address of a heap (8)
+    and its number in there (4). Where these are packed, packing's own checksum stands for them.
+    """
+    import h5py
+
+    if h5py.check_string_dtype(data.dtype) is None or data.dtype.kind != "O":
+        return
+    if data.chunks is None:
+        parts = [(data.id.get_offset(), data.id.get_storage_size())]
+    elif data.id.get_create_plist().get_nfilters() == 0:
+        chunks = (data.id.get_chunk_info(i) for i in range(data.id.get_num_chunks()))
+        parts = [(chunk.byte_offset, chunk.size) for chunk in chunks]
+    else:
+        return
+    with open(data.file.filename, "rb") as file:
+        for start, wide in parts:
+            if start is None or wide > size:  # in the header, which has a checksum, or checked next
+                continue
+            file.seek(start)
+            texts = np.frombuffer(file.read(wide // 16 * 16), "<u4").reshape(-1, 4)  # (texts, 4)
+            if len(texts) and int(texts[:, 0].max()) > size:
+                raise InputError(f"{where} holds a text longer than the file: {_AGAIN}.")
 
 
 # ---------------------------------------------------------------- zarr

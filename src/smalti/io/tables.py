@@ -18,7 +18,7 @@ from smalti.io.elements import read_element
 from smalti.io.sparse import checked_sparse
 from smalti.io.stored import members, open_h5
 from smalti.preprocess import kind_of
-from smalti.system.reading import too_large
+from smalti.system.reading import DAMAGE, too_large
 
 if TYPE_CHECKING:
     pass
@@ -71,10 +71,9 @@ class Table:
                 return question(file)
         except MemoryError as error:
             raise too_large(self.source, repr(key)) from error
-        # a damaged file makes h5py, zarr and anndata raise nearly every kind of error
-        except Exception as error:
-            if isinstance(error, (InputError, ImportError)):
-                raise
+        except InputError:
+            raise
+        except DAMAGE as error:
             detail = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise InputError(
                 f"{self.source} is damaged or not {self.kind} file (element {key!r}: "
