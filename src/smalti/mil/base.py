@@ -357,6 +357,7 @@ class Method(Estimator):
             if y.ndim == 2 and y.shape[1] == 1:
                 y = column_or_1d(y, warn=True)
             check_consistent_length(X, y)
+        X = _without_spare_tiles(X)
         kind = None
         if y is not None and self._is_classifier() and self.task is None and order is None:
             from sklearn.utils.multiclass import check_classification_targets
@@ -419,6 +420,15 @@ class Method(Estimator):
         else:
             tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
         return tags
+
+
+def _without_spare_tiles(X: Any) -> Any:
+    """Bags without tiles behind the features that a method reads: they would be cut for nothing."""
+    if not isinstance(X, Bags):
+        return X
+    first = next(iter(X.x))
+    spare = [k for k, v in X.x.items() if k != first and hasattr(v, "read") and len(v.shape) == 4]
+    return dataclasses.replace(X, x={k: v for k, v in X.x.items() if k not in spare})
 
 
 def _tell_of_lone_classes(task: Task, labels: np.ndarray) -> None:
