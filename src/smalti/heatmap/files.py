@@ -53,7 +53,7 @@ def write(
     >>> model = sm.mil.BagMean(progress=False).fit(bags)
     >>> heat = model.heatmap(bags, "S1")
     >>> heat.columns, len(heat)
-    (['attention', 'contribution_1'], 25)
+    (['contribution_1'], 25)
     >>> sm.heatmap.write(heat, "S1.geojson")
     """
     from smalti.plot.heatmaps import plot_extreme_tiles, plot_heatmap

@@ -26,7 +26,7 @@ const viewer = OpenSeadragon({
   },
 });
 
-const state = { column: 0, scale: data.scale, opacity: 0.55, tile: null, map: null };
+const state = { column: 0, scale: data.scale, opacity: 0.7, tile: null, map: null };
 
 // ---------------------------------------------------------------- colours
 

@@ -48,7 +48,8 @@ def read_features(
     ----------
     folder
         One ``.h5`` per slide with ``features`` (CLAM, TRIDENT), ``feats`` or ``patch_embeddings``
-        (STAMP), (n_tiles, width) or (1, n_tiles, width); ``coords`` (n_tiles, 2) if known.
+        (STAMP), (n_tiles, width) or (1, n_tiles, width); ``coords`` (n_tiles, 2) if known. Or one
+        such file.
     labels
         Table (.csv, .tsv, .parquet or data frame) with one row per slide.
     label, donor
@@ -169,7 +170,7 @@ def read_features(
 
 
 def feature_files(folder: str | Path) -> dict[str, Path]:
-    """The feature files of a folder by slide.
+    """The feature files of a folder by slide; or one file.
 
     Raises
     ------
@@ -177,6 +178,8 @@ def feature_files(folder: str | Path) -> dict[str, Path]:
         If there is none; where there are pickles or a folder of them inside, what to do.
     """
     folder = Path(folder)
+    if folder.suffix == ".h5" and folder.is_file():
+        return {folder.stem: folder}
     files = {p.stem: p for p in sorted(folder.glob("*.h5"))}
     if files:
         return files
