@@ -354,6 +354,23 @@ def test_a_value_that_is_no_number_is_refused_by_the_fit(cohort, dtype):
         mil.BagMean(progress=False).fit(bags)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("patch_size", "large"), ("patch_size", -3), ("patch_size_level0", np.nan),
+     ("patch_level", [1, 2]), ("downsample", "x"), ("level_dim", [np.nan, 3.0]),
+     ("level0_width", [])],
+)  # fmt: skip
+def test_attributes_that_are_no_lengths(cohort, name, value):
+    folder, names, table = cohort
+    for each in names:
+        write_slide(folder / "h5" / f"{each}.h5", "clam")
+    with h5py.File(folder / "h5" / "s0.h5", "r+") as file:
+        file["coords"].attrs["patch_size"] = EDGE
+        file["coords"].attrs[name] = value
+    with pytest.raises(InputError, match=r"s0\.h5"):
+        sm.read_features(folder / "h5", table)
+
+
 def test_pickles_are_never_opened(tmp_path):
     (tmp_path / "pt_files").mkdir()
     (tmp_path / "pt_files" / "s0.pt").write_bytes(b"nothing")

@@ -13,7 +13,7 @@ import pandas as pd
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.io.feature_slides import join, named_pictures
-from smalti.io.h5 import H5View, inspect
+from smalti.io.h5 import H5View, Slide, inspect
 from smalti.io.pictures import slide_name
 from smalti.labels import missing, missing_words
 from smalti.system.reading import about
@@ -131,18 +131,9 @@ def read_features(
         table = _match(table, files, Path(folder), absent, notes)
         bag_of = (table[sample] if sample else table.index).to_numpy()
         bag, others = _bag_table(table, bag_of, of_bag)
-        if um_per_px is None and "um_per_px" in table:
-            um_per_px = "um_per_px"
-        if isinstance(um_per_px, str):
-            um_per_px = _numbers(table, um_per_px)
+        um_per_px = _numbers(table, um_per_px)
         pictures = named_pictures(slides, table, labels)
-    found = [inspect(files[name], key) for name in table.index]
-    for slide in found:
-        if slide.width != found[0].width:
-            raise InputError(
-                f"{slide.path} has {slide.width} features, the files before {found[0].width}: "
-                "all must come from one encoder."
-            )
+    found = _inspected([files[name] for name in table.index], key)
     joined = join(found, list(table.index), pictures=pictures, patches=patches, tile_px=tile_px,
                   um_per_px=um_per_px, notes=notes)  # fmt: skip
     for note in notes:
@@ -255,14 +246,36 @@ def _match(
     return table.drop(index=without)
 
 
-def _numbers(table: pd.DataFrame, column: str) -> dict[str, float]:
-    """µm per pixel by slide, of a column.
+def _inspected(files: Sequence[Path], key: str | None) -> list[Slide]:
+    """What the files hold.
+
+    Raises
+    ------
+    InputError
+        If one is damaged or empty, or their widths differ.
+    """
+    found = [inspect(file, key) for file in files]
+    for slide in found:
+        if slide.width != found[0].width:
+            raise InputError(
+                f"{slide.path} has {slide.width} features, the files before {found[0].width}: "
+                "all must come from one encoder."
+            )
+    return found
+
+
+def _numbers(table: pd.DataFrame, column: Any) -> Any:
+    """µm per pixel by slide, of a column; what is no column stays as it is.
 
     Raises
     ------
     InputError
         If there is no such column, or it holds no numbers.
     """
+    if column is None and "um_per_px" in table:
+        column = "um_per_px"
+    if not isinstance(column, str):
+        return column
     if column not in table:
         raise InputError(f"no column {column!r} in the labels; there are {list(table)}.")
     values = pd.to_numeric(table[column], errors="coerce")

@@ -83,10 +83,11 @@ def places(file: Any, path: Path, n: int) -> Places:
     if len(wrong):
         raise InputError(f"{path}: coords of tile {wrong[0]} are {corner[wrong[0]]}: make it "
                          "again.")  # fmt: skip
-    if "feats" in file or "patch_embeddings" in file or {"unit", "tile_size_um"} & set(root):
-        return _stamp(root, corner, path)
-    return Places(corner, "px", _edge(own, path), _whole(own, "patch_size", path),
-                  _extent(own, path))  # fmt: skip
+    with reading(path, "the attributes of coords"):
+        if "feats" in file or "patch_embeddings" in file or {"unit", "tile_size_um"} & set(root):
+            return _stamp(root, corner, path)
+        return Places(corner, "px", _edge(own, path), _whole(own, "patch_size", path),
+                      _extent(own, path))  # fmt: skip
 
 
 def patches_of(path: Path) -> Places:

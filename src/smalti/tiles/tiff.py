@@ -82,9 +82,9 @@ class TiffImage(SlideImage):
         for k, level in enumerate(file.series[0].levels[1:], start=1):
             page = level.pages[0].aspage()
             wide, high = int(page.imagewidth), int(page.imagelength)
-            alike = page.dtype == self.dtype and level.axes == file.series[0].axes and \
-                abs(self.width / wide - self.height / high) <= _BENT * self.width / wide  # fmt: skip
-            if alike and size[0] <= wide < found[1][0] and size[1] <= high:
+            bent = abs(self.width / wide - self.height / high) > _BENT * self.width / wide
+            alike = page.dtype == self.dtype and level.axes == file.series[0].axes
+            if alike and not bent and size[0] <= wide < found[1][0] and size[1] <= high:
                 check_page(page, self.path)
                 found = k, (wide, high)
         return found
