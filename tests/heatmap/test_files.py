@@ -9,7 +9,7 @@ import pytest
 
 import smalti as sm
 from smalti.errors import InputError
-from smalti.plot import plot_heatmap
+from smalti.plot import plot_extreme_tiles, plot_heatmap
 from smalti.tiles import Heatmap, open_image
 
 CENTER, RADIUS, SIDE = np.array([1310.0, 705.0]), 240.0, 50  # as in conftest.py
@@ -132,6 +132,11 @@ def test_the_tiles_that_stand_out_are_in_the_disc(heat, tmp_path):
     assert (np.hypot(*(heat.xy[least] - CENTER).T) >= RADIUS).all()
     assert heat.tile(int(most[0]), 8)[4, 4].tolist() == [80, 40, 120]
     sm.heatmap.write(heat, tmp_path / "S1.tiles.png", n=3)
+    against = Heatmap("S1", -heat.values[["attention"]], heat.xy, heat.side, heat.picture,
+                      words={"attention": ("against", "for")})  # fmt: skip
+    figure = plot_extreme_tiles(against, n=3)
+    titles = [axes.get_title(loc="left") for axes in figure.axes[::3]]
+    assert titles == ["for: no tile", "against"]
     assert (tmp_path / "S1.tiles.png").read_bytes()[:4] == b"\x89PNG"
 
 

@@ -87,3 +87,18 @@ def test_what_cannot_be_placed_is_said():
         place_values(lost, np.arange(4), pd.DataFrame({"a": np.zeros(4)}), "S0")
     with pytest.raises(InputError, match="picture of slide 'S' is not at hand"):
         heat({"a": [1.0]}).tile(0, 8)
+
+
+def test_what_is_said_of_tiles_that_stand_out_is_so():
+    """Where all speak against it, none is shown as speaking for it."""
+    xy = np.column_stack([np.arange(6.0) * 20 + 10, np.full(6, 10.0)])
+    words = {"c": ("against", "for")}
+    found = heat({"c": [-1.0, -4.0, -2.0, -3.0, -6.0, -5.0]}, xy, words=words)
+    top, bottom = found.extremes("c", 2)
+    assert (top.tolist(), bottom.tolist()) == ([], [4, 5])
+    found = heat({"a": [1.0, 4.0, 2.0, 3.0, 6.0, 5.0]}, xy)
+    top, bottom = found.extremes("a", 2)
+    assert (top.tolist(), bottom.tolist()) == ([4, 5], [0, 2])
+    mixed = heat({"c": [1.0, -4.0, 0.0, 0.0, 0.0, 0.0]}, xy, words=words)
+    top, bottom = mixed.extremes("c", 3)
+    assert (top.tolist(), bottom.tolist()) == ([0], [1])

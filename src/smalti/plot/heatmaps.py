@@ -105,8 +105,8 @@ def plot_extreme_tiles(
     Returns
     -------
     Figure
-        Two rows: the largest numbers, from the left, and the smallest; below each tile its number
-        (as in ``heatmap.values``, from 0) and its value.
+        Two rows: the largest numbers, from the left, and the smallest (of a signed column only
+        those above 0, and below it); below each tile its number, from 0, and its value.
 
     Raises
     ------
@@ -116,15 +116,16 @@ def plot_extreme_tiles(
     column = heatmap.columns[0] if column is None else column
     values = heatmap.column(column)
     rows = heatmap.extremes(column, n)
-    shown = len(rows[0])
+    shown = max(1, *map(len, rows))
     figure, grid = new(1.25 * shown + 0.3, 3.7, nrows=2, ncols=shown, squeeze=False)
     low, high = heatmap.said(column)
     for axes, tiles, said in zip(grid, rows, (high, low), strict=True):
-        for panel, i in zip(axes, tiles, strict=True):
-            panel.imshow(heatmap.tile(int(i), 160))
+        for panel in axes:
             bare(panel)
+        for panel, i in zip(axes, tiles, strict=False):
+            panel.imshow(heatmap.tile(int(i), 160))
             panel.set_xlabel(f"{i}: {values[i]:.3g}", fontsize=7.5, color=INK)
-        axes[0].set_title(said, fontsize=9.5)
+        axes[0].set_title(said if len(tiles) else f"{said}: no tile", fontsize=9.5)
     text = title or f"{heatmap.name}: {column.replace('_', ' ')}"
     figure.suptitle(text, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
     return figure

@@ -171,10 +171,28 @@ class Heatmap:
         return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
     def extremes(self, column: str, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of the tiles of the largest numbers, and of the smallest, those first: (n,)."""
-        order = np.argsort(-self.column(column), kind="stable")
+        """Positions of the tiles that stand out at either end, the farthest first.
+
+        Parameters
+        ----------
+        column
+            Its name.
+        n
+            Tiles at each end, at most.
+
+        Returns
+        -------
+        tuple
+            (k,) of the largest numbers and (k,) of the smallest; of a signed column only those
+            above 0, and below it, which may be none.
+        """
+        values = self.column(column)
+        order = np.argsort(-values, kind="stable")
         n = min(n, len(order) // 2 or 1)
-        return order[:n], order[::-1][:n]
+        top, bottom = order[:n], order[::-1][:n]
+        if self.signed(column):
+            return top[values[top] > 0], bottom[values[bottom] < 0]
+        return top, bottom
 
     def tile(self, i: int, size: int) -> np.ndarray:
         """A tile of the picture, (size, size, 3) uint8.
