@@ -22,6 +22,7 @@ TOYS = [
     "gene_maps --spots 4",
     "glas --net --repeats 1 --images 12 --folds 2 --epochs 1",
     "her2st --genes 20 --only knn --seeds 1 --spots 3",
+    "heatmaps --px 1200 --side 100 --kinds png geojson ome-tiff html",
     "integration --cells 300 --methods block_pca",
     "integration --ors --cells 300",
     "key_groups --cohorts 4",
@@ -44,7 +45,13 @@ TOYS = [
 ]
 REAL = {"classical", "cohorts", "gene_maps", "glas", "her2st", "mnist_bags", "zero_shot",
         "modalities --set snare", "speed fits"}  # fmt: skip
-PACKAGES = {"tile_features": "timm", "her2st": "timm", "gene_maps": "timm", "slides": "tifffile"}
+PACKAGES = {
+    "tile_features": "timm",
+    "her2st": "timm",
+    "gene_maps": "timm",
+    "slides": "tifffile",
+    "heatmaps": "tifffile",
+}
 
 
 def test_every_script_has_a_toy():

@@ -427,8 +427,13 @@ def test_a_folder_of_features(tmp_path):
              "--donor", "bag", "--out", tmp_path / "m"]  # fmt: skip
     assert "no slide column" in fails(*asked)
     assert "name one with --key" in fails(*asked, "--id", "file")
-    done = run(*asked, "--id", "file", "--key", "mine")
+    asked += ["--id", "file", "--key", "mine"]
+    (folder / "s7.h5").unlink()
+    assert "1 slides of the labels have no file" in fails(*asked)
+    assert "or leave such slides out, --absent drop" in fails(*asked)
+    done = run(*asked, "--absent", "drop")
     assert done.exit_code == 0, done.output
+    assert "1 of 8 slides of the labels have no file" in done.stderr
 
 
 def test_a_second_model_needs_a_name_or_leave(cells, tmp_path):

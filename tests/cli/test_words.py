@@ -36,7 +36,7 @@ def options(verb):
 
 
 def test_every_verb_says_its_options():
-    assert len(VERBS) == 12
+    assert len(VERBS) == 13
     assert [name for name, command in VERBS.items() if not isinstance(command, Verb)] == []
 
 
@@ -91,6 +91,7 @@ PYTHON_ONLY = {
     "scale", "side_px", "source", "threshold",  # nuclei of one's own
     "n_context", "radius", "similarity",  # parts that networks are built of
     "device",  # of a language model
+    "downsample",  # of a layer over a slide
     "clr", "cofactor", "min_cells", "count_genes",  # steps, as --preprocess has them
     "name",  # of a class of one's own
 }  # fmt: skip
@@ -142,7 +143,8 @@ def test_no_text_of_the_package_names_an_option():
 
 BAR = {"progress"}  # shown on a terminal, by itself
 READ = {"data", "columns"}  # columns: all are kept
-FOLDER = {"folder", "in_memory"}  # in_memory: read at once, a matter of speed
+PLACES = {"slides", "patches", "tile_px", "um_per_px"}  # where tiles lie: of smalti heatmap
+FOLDER = {"folder", "in_memory", *PLACES}  # in_memory: read at once, a matter of speed
 BAGS = {"X"}
 WRITE = {"data", "scores"}  # scores: a table in memory
 SLIDES = {
@@ -164,6 +166,11 @@ STANDS_FOR = [
     ("fit", sm.Method.fit, {*BAGS, "y"}),
     ("predict", sm.read, {*READ, "label", "kind", "positive", "order", "bag_columns", "kinds"}),
     ("predict", sm.read_features, {*FOLDER, "label", "kind", "positive", "order"}),
+    ("heatmap", sm.read_features, {
+        "folder", "in_memory", "labels", "label", "id", "sample", "donor", "kind", "positive",
+        "order", "absent",
+    }),
+    ("heatmap", sm.Method.heatmap, {*BAGS, "slide", "cut"}),
     ("predict", sm.load, {"folder"}),
     ("predict", sm.Method.predict, BAGS),
     ("predict", sm.Method.attribute, BAGS),

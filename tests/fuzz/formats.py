@@ -279,10 +279,11 @@ def _make_features(d: Path, layout: str = "clam", labels: str = "labels.csv") ->
         with h5py.File(d / "f" / f"s{i}.h5", "w") as file:
             if layout == "trident":
                 file["features"], file["coords"] = x[None], coords
-                file["coords"].attrs["patch_size_level0"] = 512
+                file["coords"].attrs.update(patch_size_level0=512, patch_size=256,
+                                            level0_width=12_000, level0_height=12_000)  # fmt: skip
             elif layout == "stamp":
                 file["feats"], file["coords"] = x.astype(np.float16), coords.astype(float)
-                file.attrs["unit"] = "um"
+                file.attrs.update(unit="um", tile_size_um=256.0, tile_size_px=224)
             else:
                 packed = "gzip" if layout == "gzip" else None
                 file.create_dataset("features", data=x, compression=packed)
@@ -301,6 +302,24 @@ def _read_features(d: Path, labels: str = "labels.csv") -> Any:
 
 for _layout in ("clam", "trident", "stamp", "gzip"):
     target(f"features_{_layout}", lambda d, k=_layout: _make_features(d, k), _read_features)
+
+
+def _make_patches(d: Path) -> list[Path]:
+    """The patches files of CLAM, beside its features."""
+    (d / "p").mkdir()
+    for file in _make_features(d):
+        with h5py.File(file, "r") as features, h5py.File(d / "p" / file.name, "w") as out:
+            out["coords"] = features["coords"][()]
+            out["coords"].attrs.update(patch_size=256, patch_level=1, downsample=(2.0, 2.0),
+                                       level_dim=(6_000, 6_000))  # fmt: skip
+    return sorted((d / "p").iterdir())
+
+
+def _read_patches(d: Path) -> Any:
+    return _bags(sm.read_features(d / "f", d / "labels.csv", patches=d / "p", um_per_px=0.5))
+
+
+target("features_patches", _make_patches, _read_patches)
 for _kind in ("csv", "tsv", "parquet"):
     target(
         f"labels_{_kind}",

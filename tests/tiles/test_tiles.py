@@ -429,6 +429,60 @@ def test_thumbnail_averages(tmp_path, name):
     np.testing.assert_array_equal(whole, board)
 
 
+def pyramid(path, pixels, *, planar=False, ome=False, last=None):
+    """A tiled TIFF with two levels of averages below it, the second ``last`` if given."""
+    levels = [pixels]
+    for _ in range(2):
+        h, w = levels[-1].shape[0] // 2, levels[-1].shape[1] // 2
+        mean = levels[-1][: 2 * h, : 2 * w].reshape(h, 2, w, 2, 3).mean((1, 3))
+        levels.append(np.rint(mean).astype(pixels.dtype))
+    if last is not None:
+        levels[2] = last
+    how = {"tile": (64, 64), "photometric": "rgb", "compression": "zlib"}
+    if planar:
+        levels = [level.transpose(2, 0, 1) for level in levels]
+        how["planarconfig"] = "separate"
+    with tifffile.TiffWriter(path, ome=ome) as file:
+        axes = {"metadata": {"axes": "CYX" if planar else "YXS"}} if ome else {}
+        file.write(levels[0], subifds=2, **how, **axes)
+        for level in levels[1:]:
+            file.write(level, subfiletype=1, **how)
+
+
+@pytest.mark.parametrize("name", ["p.tif", "p.ome.tif", "planar.ome.tif", "deep.tif"])
+def test_a_thumbnail_reads_the_pyramid(tmp_path, monkeypatch, name):
+    pixels = smooth(1024, 768)
+    pixels = pixels.astype(np.uint16) * 257 if "deep" in name else pixels
+    pyramid(tmp_path / name, pixels, planar="planar" in name, ome="ome" in name)
+    flat = tmp_path / "flat.tif"
+    tifffile.imwrite(flat, pixels, photometric="rgb", tile=(64, 64))
+    want, _ = open_image(flat).thumbnail(128)
+    image = open_image(tmp_path / name)
+    assert (image.width, image.height) == (768, 1024)
+    _ = image.range
+    read = []
+    segment = tiff_module.TiffImage._segment
+    monkeypatch.setattr(tiff_module.TiffImage, "_segment",
+                        lambda self, file, page, i: read.append(page.imagewidth)
+                        or segment(self, file, page, i))  # fmt: skip
+    small, scale = image.thumbnail(128)
+    assert set(read) == {192}  # a quarter, and a sixteenth of the parts: 4 x 3, of each plane
+    assert len(read) == 12 * (3 if "planar" in name else 1)
+    assert scale == 0.125
+    assert np.abs(small.astype(int) - want).max() <= 2
+    image.thumbnail(300)
+    assert set(read) == {192, 384}
+
+
+def test_a_level_of_another_shape_is_another_picture(tmp_path):
+    """The label or the macro picture of a slide, where it stands among the levels."""
+    pixels = smooth(1024, 768)
+    pyramid(tmp_path / "p.tif", pixels, last=np.zeros((256, 256, 3), np.uint8))
+    small, _ = open_image(tmp_path / "p.tif").thumbnail(128)
+    assert small.min() > 0 or pixels.min() == 0
+    assert np.abs(small.mean() - pixels.mean()) < 3
+
+
 def test_recent_lets_the_oldest_go():
     made, recent = [], Recent(3)
 

@@ -24,6 +24,7 @@ from smalti.cli.doctor import doctor
 from smalti.cli.expression import app as expression
 from smalti.cli.fit import fit
 from smalti.cli.genes import app as genes
+from smalti.cli.heatmap import heatmap
 from smalti.cli.integrate import integrate
 from smalti.cli.methods import methods
 from smalti.cli.predict import predict
@@ -61,7 +62,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _verb in (demo, methods, cite, fit, predict, integrate, compare, doctor):
+for _verb in (demo, methods, cite, fit, predict, heatmap, integrate, compare, doctor):
     app.command(cls=Verb)(_verb)
 app.add_typer(expression, name="expression")
 app.add_typer(genes, name="genes")

@@ -36,6 +36,7 @@ def compare(
     labels: options.Labels = None,
     id: options.Id = None,
     key: options.Key = None,
+    absent: options.Absent = None,
     kind: options.Kind = None,
     positive: options.Positive = None,
     order: options.Order = None,
@@ -134,13 +135,13 @@ def compare(
     )
     bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
                      positive=positive, order=order, cell_type=cell_type, covariates=covariates,
-                     cells=cells, kinds=kinds, id=id, key=key)  # fmt: skip
+                     cells=cells, kinds=kinds, id=id, key=key, absent=absent)  # fmt: skip
     _run(chosen, bags, data, out, folds=folds or 5, repeats=repeats or 1, seed=seed, splits=splits,
          preprocess=preprocess, n_jobs=jobs, cache=cache, overwrite=overwrite)  # fmt: skip
 
 
-_OF_BAGS = ("labels", "id", "key", "kind", "positive", "order", "cell_type", "covariates", "folds",
-            "repeats", "splits")  # fmt: skip
+_OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
+            "folds", "repeats", "splits")  # fmt: skip
 _OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 TABLES = (".h5ad", ".h5mu", ".zarr")
 _OF_TABLES = ("sample", "x", "cell_type", "covariates", "cells", "kinds")
-_OF_FOLDERS = ("sample", "labels", "id", "key")
+_OF_FOLDERS = ("sample", "labels", "id", "key", "absent")
 
 
 def open_bags(path: Path, **asked: Any) -> Bags:

@@ -28,6 +28,7 @@ def fit(
     labels: options.Labels = None,
     id: options.Id = None,
     key: options.Key = None,
+    absent: options.Absent = None,
     kind: options.Kind = None,
     positive: options.Positive = None,
     order: options.Order = None,
@@ -59,7 +60,7 @@ def fit(
     check_free(out, overwrite=overwrite, ours=is_model, inputs=read_here("out", "checkpoint"))
     bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
                      positive=positive, order=order, cell_type=cell_type, covariates=covariates,
-                     cells=cells, kinds=kinds, id=id, key=key)  # fmt: skip
+                     cells=cells, kinds=kinds, id=id, key=key, absent=absent)  # fmt: skip
     if bags.target is None:
         raise InputError("nothing to predict: name the column, --label NAME.")
     introduce(bags)

@@ -84,6 +84,13 @@ Key: TypeAlias = Annotated[
         "--key", help="Dataset of features in each .h5 of a folder.", rich_help_panel=READ
     ),
 ]
+Absent: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Of slides in --labels that have no feature file: error (where left out), or drop.",
+        rich_help_panel=READ,
+    ),
+]
 CellType: TypeAlias = Annotated[
     str | None,
     typer.Option(

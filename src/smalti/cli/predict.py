@@ -32,6 +32,7 @@ def predict(
     labels: options.Labels = None,
     id: options.Id = None,
     key: options.Key = None,
+    absent: options.Absent = None,
     cell_type: options.CellType = None,
     attribution: Annotated[
         Path | None,
@@ -80,7 +81,7 @@ def predict(
     fitted = load(model, allow=allow)
     if not hasattr(fitted, "predict"):
         raise InputError(f"{model} holds {fitted.name}, an embedding: smalti integrate {model} ...")
-    bags = open_bags(data, donor=donor, labels=labels, id=id, key=key, **_as_fitted(
+    bags = open_bags(data, donor=donor, labels=labels, id=id, key=key, absent=absent, **_as_fitted(
         fitted, data, sample=sample, x=x, cells=cells, cell_type=cell_type,
     ))  # fmt: skip
     introduce(bags)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,15 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
-from smalti.io.h5 import H5View, inspect
+from smalti.io.feature_slides import join, named_pictures
+from smalti.io.h5 import H5View, Slide, inspect
+from smalti.io.pictures import slide_name
 from smalti.labels import missing, missing_words
 from smalti.system.reading import about
 from smalti.system.tables import read_table
 
 _IDS = ("slide_id", "slide", "filename", "sample", "id")
+_SAME = 1.01  # lengths of slides of one bag that are the same
 
 
 def read_features(
@@ -32,6 +35,11 @@ def read_features(
     positive: Any = None,
     order: Sequence[Any] | None = None,
     key: str | None = None,
+    slides: Any = None,
+    patches: str | Path | None = None,
+    tile_px: float | None = None,
+    um_per_px: float | str | Mapping[str, float] | None = None,
+    absent: str = "error",
     in_memory: bool = False,
 ) -> Bags:
     """Read tiles as instances and slides (or samples of several slides) as bags.
@@ -40,7 +48,8 @@ def read_features(
     ----------
     folder
         One ``.h5`` per slide with ``features`` (CLAM, TRIDENT), ``feats`` or ``patch_embeddings``
-        (STAMP), (n_tiles, width) or (1, n_tiles, width); ``coords`` (n_tiles, 2) if known.
+        (STAMP), (n_tiles, width) or (1, n_tiles, width); ``coords`` (n_tiles, 2) if known. Or one
+        such file.
     labels
         Table (.csv, .tsv, .parquet or data frame) with one row per slide.
     label, donor
@@ -57,26 +66,44 @@ def read_features(
         :func:`smalti.read`.
     key
         Name of the data set of features, where it is another one.
+    slides
+        Pictures of the slides, for heat maps: a folder of files named as the slides are (.svs,
+        .tif, .jpg, ...), a mapping from slide to file, or a column of the labels that names the
+        file. A smaller copy will do where the file says how large the slide is (TRIDENT, CLAM).
+    patches
+        Folder of the *patches* files of CLAM, which alone say how long its tiles are.
+    tile_px
+        Edge of a tile in pixels of the full slide, where no file says it.
+    um_per_px
+        µm per pixel of the full slide: a number, a column of the labels ("um_per_px" if there is
+        one), or by slide; where its picture does not say it. Coordinates of STAMP are in µm, so
+        pixels need it.
+    absent
+        What to do with slides of the labels that have no file: "error", or "drop" with a warning.
     in_memory
         Read all features now. Otherwise they stay on disk and are read bag by bag.
 
     Returns
     -------
     Bags
-        View "features"; instance columns ``slide``, ``x``, ``y`` (in the unit of the file: pixels
-        at CLAM and TRIDENT) and ``patch_size`` (same unit) where the files tell it. Columns of
-        the labels are bag columns; those that differ between slides of a sample are instance
-        columns.
+        View "features", and "tile" (cut from the pictures when it is read) with ``slides``.
+        Instance columns ``slide``; ``x``, ``y`` (upper left corner, as it stands in the file);
+        ``x_px``, ``y_px`` (centre, pixels of the full slide), ``x_um``, ``y_um``, ``tile_px``
+        (edge, pixels of the full slide), where files tell them (NaN for those that do not). Bag
+        columns um_per_px, tile_um and tile_um_per_px, as of :func:`smalti.read_slides`, and
+        columns of the labels; those that differ between slides of a sample are instance columns.
 
     Raises
     ------
     InputError
-        For a slide without file or named twice, a damaged or empty file, or widths that differ.
+        For a slide without file or named twice, a damaged or empty file, widths that differ, or
+        tiles that cannot be placed in the picture of their slide.
 
     Warns
     -----
     UserWarning
-        For files that the table does not name; they are left out.
+        For files that the table does not name, and slides without file with absent="drop"; they
+        are left out, and ``notes`` say so.
 
     Examples
     --------
@@ -93,47 +120,69 @@ def read_features(
     >>> sm.read_features("features", labels, label="lymph", donor="bag")
     Bags: 2 bags of 20-30 instances, features 16, 2 donors; lymph: binary (1 N0, 1 N1; positive: N1)
     """
-    files = {p.stem: p for p in sorted(Path(folder).glob("*.h5"))}
-    if not files:
-        raise InputError(f"no .h5 files in {folder}: give the folder that holds one per slide.")
+    if absent not in ("error", "drop"):
+        raise InputError(f"absent={absent!r} is neither 'error' nor 'drop'.")
+    files = feature_files(folder)
+    notes: list[str] = []
     of_bag = [] if label is None else [label] if isinstance(label, str) else list(label)
     of_bag += [] if donor in (None, "bag") else [str(donor)]
     with about(labels):
         table = _slides(labels, id, [*of_bag, *([sample] if sample else [])])
-        extra = _match(list(table.index), files, Path(folder))
+        table = _match(table, files, Path(folder), absent, notes)
         bag_of = (table[sample] if sample else table.index).to_numpy()
         bag, others = _bag_table(table, bag_of, of_bag)
-    if extra:
-        warnings.warn(f"{len(extra)} files have no label and are left out: {extra[:3]}",
-                      UserWarning, stacklevel=2)  # fmt: skip
-    slides = [inspect(files[name], key) for name in table.index]
-    for slide in slides:
-        if slide.width != slides[0].width:
-            raise InputError(
-                f"{slide.path} has {slide.width} features, the files before {slides[0].width}: "
-                "all must come from one encoder."
-            )
+        um_per_px = _numbers(table, um_per_px)
+        pictures = named_pictures(slides, table, labels)
+    found = _inspected([files[name] for name in table.index], key)
+    joined = join(found, list(table.index), pictures=pictures, patches=patches, tile_px=tile_px,
+                  um_per_px=um_per_px, notes=notes)  # fmt: skip
+    for note in notes:
+        warnings.warn(note, UserWarning, stacklevel=2)
     view: Any = H5View(
-        [(s.path, s.key, len(s.place)) for s in slides], slides[0].width,
-        np.result_type(*(s.dtype for s in slides)),
+        [(s.path, s.key, len(s.places.corner)) for s in found], found[0].width,
+        np.result_type(*(s.dtype for s in found)),
     )  # fmt: skip
-    place = np.concatenate([s.place for s in slides])
-    which = np.repeat(np.arange(len(slides)), [len(s.place) for s in slides])
-    instance = pd.DataFrame(
-        {"slide": table.index.to_numpy()[which], "x": place[:, 0], "y": place[:, 1]}
-    )
-    if any(s.patch_size is not None for s in slides):
-        instance["patch_size"] = np.array([s.patch_size for s in slides], float)[which]
+    which = np.repeat(np.arange(len(found)), [len(s.places.corner) for s in found])
+    instance = joined.instance.dropna(axis=1, how="all").copy()
+    instance.insert(0, "slide", table.index.to_numpy()[which])
     for column in others:
         if column not in instance:
             instance[column] = table[column].array[which]
-    x = view.read(0, view.shape[0]) if in_memory else view
+    views = {"features": view.read(0, view.shape[0]) if in_memory else view}
+    if joined.view is not None:
+        views["tile"] = joined.view
     target = label if label is None or isinstance(label, str) else tuple(label)
     with about(labels):
         return Bags.from_rows(
-            {"features": x}, bag_of[which], target=target, donor=donor, kind=kind,
-            positive=positive, order=order, instance=instance, bag=bag,
+            views, bag_of[which], target=target, donor=donor, kind=kind, positive=positive,
+            order=order, instance=instance, bag=_with_lengths(bag, joined.lengths, bag_of),
+            notes=notes,
         )  # fmt: skip
+
+
+def feature_files(folder: str | Path) -> dict[str, Path]:
+    """The feature files of a folder by slide; or one file.
+
+    Raises
+    ------
+    InputError
+        If there is none; where there are pickles or a folder of them inside, what to do.
+    """
+    folder = Path(folder)
+    if folder.suffix == ".h5" and folder.is_file():
+        return {folder.stem: folder}
+    files = {p.stem: p for p in sorted(folder.glob("*.h5"))}
+    if files:
+        return files
+    if (folder / "h5_files").is_dir():
+        raise InputError(f"no .h5 files in {folder}: give {folder / 'h5_files'}, which CLAM wrote.")
+    if any(folder.glob("*.pt")) or any(folder.glob("pt_files/*.pt")):
+        raise InputError(
+            f"{folder} holds .pt files and no .h5: a .pt is a pickle, which may run anything and "
+            "is never opened. CLAM writes the same beside them, with coordinates, in h5_files; "
+            "else save them where they were made: h5py.File(name)['features'] = tensor.numpy()."
+        )
+    raise InputError(f"no .h5 files in {folder}: give the folder that holds one per slide.")
 
 
 def _slides(labels: str | Path | pd.DataFrame, id: str | None, needed: list[str]) -> pd.DataFrame:
@@ -157,7 +206,7 @@ def _slides(labels: str | Path | pd.DataFrame, id: str | None, needed: list[str]
                 f"{column!r} is missing for {len(who)} of {len(table)} slides (written "
                 f"{missing_words(table[column])}): {who[:3]}. Fill it in, or drop these rows."
             )
-    names = table[id].astype(str).str.replace(r"\.(h5|svs|tiff?|ndpi|mrxs)$", "", regex=True)
+    names = table[id].astype(str).map(_name)
     twice = names[names.duplicated()].unique().tolist()
     if twice:
         raise InputError(
@@ -166,15 +215,83 @@ def _slides(labels: str | Path | pd.DataFrame, id: str | None, needed: list[str]
     return table.set_index(pd.Index(names, name="slide"), drop=False)
 
 
-def _match(names: list[str], files: dict[str, Path], folder: Path) -> list[str]:
-    """Every slide must have a file; files of no slide."""
-    absent = [n for n in names if n not in files]
-    if absent:
+def _name(text: str) -> str:
+    """A slide's name without the ending of a picture or feature file; other dots stay."""
+    return slide_name(Path(text.removesuffix(".h5")))
+
+
+def _match(
+    table: pd.DataFrame, files: dict[str, Path], folder: Path, absent: str, notes: list[str]
+) -> pd.DataFrame:
+    """The slides that have a file.
+
+    Raises
+    ------
+    InputError
+        If one has none, or with absent="drop" all.
+    """
+    without = [n for n in table.index if n not in files]
+    if len(without) == len(table) or (without and absent == "error"):
+        mend = f"Files are called {', '.join(list(files)[:3])}" if len(without) == len(table) else \
+            "Add them, drop these rows, or leave such slides out, absent='drop'"  # fmt: skip
         raise InputError(
-            f"{len(absent)} slides of the labels have no file in {folder}: {absent[:3]}. Add them, "
-            "or drop these rows."
+            f"{len(without)} slides of the labels have no file in {folder}: {without[:3]}. {mend}."
         )
-    return sorted(set(files) - set(names))
+    if without:
+        notes.append(f"{len(without)} of {len(table)} slides of the labels have no file in "
+                     f"{folder} and are left out: {without[:3]}.")  # fmt: skip
+    extra = sorted(set(files) - set(table.index))
+    if extra:
+        notes.append(f"{len(extra)} files have no label and are left out: {extra[:3]}")
+    return table.drop(index=without)
+
+
+def _inspected(files: Sequence[Path], key: str | None) -> list[Slide]:
+    """What the files hold.
+
+    Raises
+    ------
+    InputError
+        If one is damaged or empty, or their widths differ.
+    """
+    found = [inspect(file, key) for file in files]
+    for slide in found:
+        if slide.width != found[0].width:
+            raise InputError(
+                f"{slide.path} has {slide.width} features, the files before {found[0].width}: "
+                "all must come from one encoder."
+            )
+    return found
+
+
+def _numbers(table: pd.DataFrame, column: Any) -> Any:
+    """µm per pixel by slide, of a column; what is no column stays as it is.
+
+    Raises
+    ------
+    InputError
+        If there is no such column, or it holds no numbers.
+    """
+    if column is None and "um_per_px" in table:
+        column = "um_per_px"
+    if not isinstance(column, str):
+        return column
+    if column not in table:
+        raise InputError(f"no column {column!r} in the labels; there are {list(table)}.")
+    values = pd.to_numeric(table[column], errors="coerce")
+    if values.isna().any():
+        raise InputError(f"{column!r} is no number for slide {table.index[values.isna()][0]!r}: "
+                         "fill it in.")  # fmt: skip
+    return {str(k): float(v) for k, v in values.items()}
+
+
+def _with_lengths(bag: pd.DataFrame, lengths: pd.DataFrame, bag_of: np.ndarray) -> pd.DataFrame:
+    """Columns of how long a pixel and a tile are; NaN where slides of a bag differ."""
+    known = lengths.dropna(axis=1, how="all")
+    spread = known.groupby(bag_of, sort=False)
+    alike = spread.max() <= _SAME * spread.min()
+    middle = spread.mean().where(alike)
+    return bag.assign(**{c: middle.loc[bag.index, c] for c in known if c not in bag})
 
 
 def _bag_table(

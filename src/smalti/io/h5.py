@@ -11,7 +11,7 @@ import numpy as np
 
 from smalti.errors import InputError
 from smalti.io.stored import element, open_h5
-from smalti.system.reading import reading
+from smalti.io.tile_places import Places, places
 
 FEATURES = ("features", "feats", "patch_embeddings")  # CLAM and TRIDENT; STAMP; STAMP 2
 
@@ -65,14 +65,13 @@ class H5View:
 
 @dataclasses.dataclass(frozen=True)
 class Slide:
-    """What one file holds; ``place`` is (n_tiles, 2), NaN where unknown."""
+    """What one file holds."""
 
     path: Path
     key: str
     width: int
     dtype: np.dtype[Any]
-    place: np.ndarray
-    patch_size: float | None
+    places: Places
 
 
 def inspect(path: Path, key: str | None) -> Slide:
@@ -92,35 +91,15 @@ def inspect(path: Path, key: str | None) -> Slide:
         if found is None:
             raise InputError(f"{path} has none of {keys}; it has {list(file)}: name one with key=.")
         data = parts[found]
+        if data.ndim == 1:
+            raise InputError(
+                f"{path}: {found} is one row of {data.shape[0]} numbers, features of the whole "
+                "slide: give a folder with features of its tiles."
+            )
         shape = data.shape[1:] if data.ndim == 3 and data.shape[0] == 1 else data.shape
         if len(shape) != 2 or not shape[0] or data.dtype.kind not in "fiu":
             raise InputError(
                 f"{path}: {found} has shape {data.shape} of {data.dtype}: expected (tiles, "
                 "features), numbers, at least one tile."
             )
-        place, size = _places(file, path, shape[0])
-        return Slide(path, found, shape[1], data.dtype, place, size)
-
-
-def _places(file: Any, path: Path, n: int) -> tuple[np.ndarray, float | None]:
-    """(n, 2) coordinates, NaN where there are none, and the edge of a tile."""
-    place = np.full((n, 2), np.nan)
-    coords = element(file, "coords", path)
-    if coords is None:
-        return place, None
-    with reading(path, "coords"):
-        stored = np.asarray(coords)
-        # coordinates are pixels of the full picture, and so is TRIDENT's second attribute
-        size = coords.attrs.get("patch_size_level0", coords.attrs.get("patch_size"))
-        size = None if size is None else float(size)
-    stored = stored.reshape(-1, stored.shape[-1] if stored.ndim else 1)
-    if len(stored) != n or stored.shape[1] < 2 or stored.dtype.kind not in "fiu":
-        raise InputError(f"{path}: coords of {stored.dtype} and shape {stored.shape} for {n} "
-                         "tiles.")  # fmt: skip
-    place[:] = stored[:, :2]
-    wrong = np.flatnonzero(~np.isfinite(place).all(1))
-    if len(wrong) or (size is not None and not 0 < size < np.inf):
-        what = f"coords of tile {wrong[0]} are {place[wrong[0]]}" if len(wrong) else \
-            f"patch_size of coords is {size}"  # fmt: skip
-        raise InputError(f"{path}: {what}: make it again.")
-    return place, size
+        return Slide(path, found, shape[1], data.dtype, places(file, path, shape[0]))

@@ -38,13 +38,15 @@ from smalti.core.stage import Gradient, Stage, task_loss
 from smalti.core.store import Store, pack
 from smalti.errors import InputError
 from smalti.labels import KINDS, Kind, scikit_kind
-from smalti.mil import results
+from smalti.mil import heatmaps, results
 from smalti.nn.encoders import Encoder
 from smalti.scores.table import Scores
 from smalti.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from smalti.tiles.heatmap import Heatmap
 
 
 _BUDGET = 200_000  # instances in one step of a prediction
@@ -194,6 +196,45 @@ class Method(Estimator):
             ``contribution_case``.
         """
         return results.instance_frame(self, self._filled(as_bags(X), missing))
+
+    def heatmap(
+        self, X: Any, slide: str | None = None, *, missing: str | None = None, **cut: Any
+    ) -> Heatmap:
+        """What the tiles of a slide had to do with the prediction, over the slide.
+
+        Parameters
+        ----------
+        X
+            Bags of tiles with their places: of :func:`smalti.read_slides` (and features of them),
+            or of :func:`smalti.read_features` with ``slides``. Or the picture of a slide (its
+            path), which is cut as the slides of the training were.
+        slide
+            Name of the slide, where there are several.
+        missing
+            What to take features for that ``X`` lacks (see :meth:`complete`).
+        **cut
+            Of a picture: ``um_per_px``, ``tissue_min`` and ``overlap`` as of
+            :func:`smalti.read_slides`; ``cache`` (folder that keeps features), ``n_jobs`` and
+            ``progress`` as of :func:`smalti.features.extract`.
+
+        Returns
+        -------
+        Heatmap
+            With the columns of :meth:`attribute`. See :func:`smalti.heatmap.write` for its files.
+
+        Raises
+        ------
+        InputError
+            If the slide is not named or not there, the method says nothing of tiles, or their
+            places are not known.
+        """
+        check_is_fitted(self)
+        if not isinstance(X, Bags):
+            X, missing = heatmaps.slide_bags(self, X, **cut), None
+        elif cut:
+            raise InputError(f"{next(iter(cut))}= is of a picture, and these are bags: leave it "
+                             "out.")  # fmt: skip
+        return heatmaps.heatmap_of(self, self._filled(X, missing), slide)
 
     def write(
         self,
@@ -357,6 +398,7 @@ class Method(Estimator):
             if y.ndim == 2 and y.shape[1] == 1:
                 y = column_or_1d(y, warn=True)
             check_consistent_length(X, y)
+        X = _without_spare_tiles(X)
         kind = None
         if y is not None and self._is_classifier() and self.task is None and order is None:
             from sklearn.utils.multiclass import check_classification_targets
@@ -419,6 +461,15 @@ class Method(Estimator):
         else:
             tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
         return tags
+
+
+def _without_spare_tiles(X: Any) -> Any:
+    """Bags without tiles behind the features that a method reads: they would be cut for nothing."""
+    if not isinstance(X, Bags):
+        return X
+    first = next(iter(X.x))
+    spare = [k for k, v in X.x.items() if k != first and hasattr(v, "read") and len(v.shape) == 4]
+    return dataclasses.replace(X, x={k: v for k, v in X.x.items() if k not in spare})
 
 
 def _tell_of_lone_classes(task: Task, labels: np.ndarray) -> None:

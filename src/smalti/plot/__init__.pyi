@@ -2,17 +2,20 @@ from .bags import plot_attention, plot_bags
 from .contact_sheet import plot_contact_sheet
 from .curves import plot_history, plot_roc
 from .embeddings import plot_embeddings
+from .heatmaps import plot_extreme_tiles, plot_heatmap, plot_tile_scores
 from .nuclei import plot_nuclei, plot_nuclei_map
 from .scores import plot_scores
-from .slides import plot_gene_maps, plot_grad_cam, plot_tile_scores
+from .slides import plot_gene_maps, plot_grad_cam
 
 __all__ = [
     "plot_attention",
     "plot_bags",
     "plot_contact_sheet",
     "plot_embeddings",
+    "plot_extreme_tiles",
     "plot_gene_maps",
     "plot_grad_cam",
+    "plot_heatmap",
     "plot_history",
     "plot_nuclei",
     "plot_nuclei_map",

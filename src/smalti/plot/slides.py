@@ -1,4 +1,4 @@
-"""Pictures over slides: genes measured and predicted, scores of tiles, Grad-CAM."""
+"""Pictures over slides: genes measured and predicted, Grad-CAM."""
 
 from __future__ import annotations
 
@@ -103,83 +103,8 @@ def plot_gene_maps(
         axes.set_title("difference (z)", fontsize=9.5)
         axes.set_title("" if np.isnan(r[g]) else f"  r {r[g]:.2f}", fontsize=8, color=GREY,
                        loc="right", fontweight="normal")  # fmt: skip
-    _scale_bar(grid[-1, 0], xy, um)
+    scale_bar(grid[-1, 0], xy, um)
     figure.suptitle(title or f"Slide {name}", x=0.01, ha="left", fontweight="bold", fontsize=10.5)
-    return figure
-
-
-@styled
-def plot_tile_scores(
-    bags: Bags,
-    values: np.ndarray,
-    *,
-    bag: Any = None,
-    mask: np.ndarray | None = None,
-    label: str = "attention",
-    title: str | None = None,
-) -> Figure:
-    """Draw one number per tile over the picture that the tiles were cut from.
-
-    Parameters
-    ----------
-    bags
-        Bags of tiles with a view "tile" cut from pictures.
-    values
-        (n_tiles,) attention, contribution, ...; signed values get a scale about 0.
-    bag
-        Name of the bag; the first when left out.
-    mask
-        (height, width) of the picture: regions of known meaning, drawn as outlines.
-    label
-        What the numbers are.
-    title
-        Of the picture.
-
-    Returns
-    -------
-    Figure
-        The picture, and the picture under the numbers; overlapping tiles are averaged.
-
-    Raises
-    ------
-    InputError
-        If the bag is not there, or its tiles come from no picture.
-    """
-    rows, name = tile_rows(bags, bag)
-    values = np.asarray(values, dtype=float).reshape(-1)
-    if len(values) != bags.n_instances:
-        raise InputError(f"values has {len(values)} numbers for {bags.n_instances} tiles.")
-    back = _background(bags, rows)
-    if back is None:
-        raise InputError("these tiles were not cut from a picture: read them with read_slides.")
-    picture, extent, side = back
-    xy, _ = _positions(bags, rows)
-    heat = _averaged(xy, values[rows], side, picture.shape[:2], extent)
-    (left_px, high_px), (right_px, low_px) = (  # of the picture what the tiles cover
-        np.clip(edge, 0, extent[1:3]) for edge in (xy.min(0) - side, xy.max(0) + side)
-    )
-    tall = float(np.clip((low_px - high_px) / (right_px - left_px), 0.3, 1.6))
-    figure, (left, right) = new(9.2, 0.3 + 4.5 * tall, ncols=2)
-    left.imshow(picture, extent=extent)
-    right.imshow(_fade(picture, 0.5), extent=extent)
-    signed = values.min() < 0
-    most = float(np.nanmax(np.abs(heat))) or 1.0
-    drawn = right.imshow(heat, extent=extent, alpha=0.6, cmap="RdBu_r" if signed else "inferno",
-                         vmin=-most if signed else 0, vmax=most)  # fmt: skip
-    for axes in (left, right):
-        if mask is not None:
-            known = np.asarray(mask)
-            axes.contour(np.linspace(0, extent[1], known.shape[1]),
-                         np.linspace(0, extent[2], known.shape[0]), known > 0, levels=[0.5],
-                         colors=["#00E5A8"], linewidths=1.1)  # fmt: skip
-        axes.set(xlim=(left_px, right_px), ylim=(low_px, high_px))
-        bare(axes)
-    left.set_title(str(name), fontsize=9.5)
-    right.set_title(label, fontsize=9.5)
-    bar = figure.colorbar(drawn, ax=right, shrink=0.8, pad=0.02, aspect=28)
-    bar.outline.set_visible(False)
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
     return figure
 
 
@@ -292,8 +217,11 @@ def _spots(
     bar.ax.tick_params(labelsize=7, length=2)
 
 
-def _scale_bar(axes: Axes, xy: np.ndarray, um: float) -> None:
-    """A bar of a round length below the lower left corner, where it hides no spot."""
+def scale_bar(axes: Axes, xy: np.ndarray, um: float) -> None:
+    """A bar of a round length below the lower left corner, where it hides no spot.
+
+    ``xy`` are (n, 2) places in pixels of ``um`` µm, which say how wide the picture is.
+    """
     span = np.ptp(xy[:, 0]) * um
     length = next((n for n in (2000, 1000, 500, 200, 100, 50, 20) if n <= 0.35 * span), 10)
     (left, _), (bottom, top) = axes.get_xlim(), axes.get_ylim()
@@ -316,18 +244,3 @@ def _pitch(xy: np.ndarray) -> float:
 def _z(values: np.ndarray) -> np.ndarray:
     sd = values.std()
     return (values - values.mean()) / (sd if sd > 1e-9 else 1.0)
-
-
-def _averaged(
-    xy: np.ndarray, values: np.ndarray, side: int, shape: tuple[int, ...],
-    extent: tuple[float, ...],
-) -> np.ndarray:  # fmt: skip
-    """Mean of the tiles that cover each pixel of the small picture; NaN where none does."""
-    total, count = np.zeros(shape), np.zeros(shape)
-    scale = shape[1] / extent[1]
-    for (x, y), value in zip(xy, values, strict=True):
-        x0, x1 = (max(0, round((x + d) * scale)) for d in (-side / 2, side / 2))
-        y0, y1 = (max(0, round((y + d) * scale)) for d in (-side / 2, side / 2))
-        total[y0:y1, x0:x1] += value
-        count[y0:y1, x0:x1] += 1
-    return np.divide(total, count, out=np.full(shape, np.nan), where=count > 0)

@@ -1,5 +1,6 @@
 from .augment import Augment
 from .grid import grid_centers, nucleus_centers
+from .heatmap import Heatmap
 from .image import SlideImage
 from .nuclei import find_nuclei
 from .open import open_image
@@ -9,6 +10,7 @@ from .view import TileView
 
 __all__ = [
     "Augment",
+    "Heatmap",
     "SlideImage",
     "TileView",
     "find_nuclei",

@@ -136,15 +136,8 @@ class SlideImage(ABC):
         return resize(self._small(size), size), scale
 
     def _small(self, size: tuple[int, int]) -> np.ndarray:
-        """The whole picture at (width, height) ``size`` or somewhat larger, read in bands."""
-        image = need("PIL.Image", extra="slides")
-        k = max(1, min(self.width // size[0], self.height // size[1]))
-        rows = max(1, 2**22 // (self.width * k)) * k
-        bands = []
-        for y in range(0, self.height, rows):
-            band = self._read(0, y, self.width, min(rows, self.height - y))
-            bands.append(np.asarray(image.fromarray(band).reduce(k)))
-        return np.concatenate(bands)
+        """The whole picture at (width, height) ``size`` or somewhat larger."""
+        return in_bands(self._read, (self.width, self.height), size)
 
     def digest(self) -> str:
         """Of the content of the file; of one over 32 MB of its size and three parts of it."""
@@ -169,6 +162,24 @@ class SlideImage(ABC):
     def __repr__(self) -> str:
         scale = "" if self.um_per_px is None else f", {self.um_per_px:.4g} µm per px"
         return f"{type(self).__name__}({self.path.name}, {self.width} x {self.height} px{scale})"
+
+
+def in_bands(
+    read: Callable[[int, int, int, int], np.ndarray], extent: tuple[int, int], size: tuple[int, int]
+) -> np.ndarray:
+    """A picture of (width, height) ``extent`` at ``size`` or somewhat larger, averaged.
+
+    ``read`` gives the region at x, y of a width and a height, (height, width, 3) uint8.
+    """
+    image = need("PIL.Image", extra="slides")
+    width, height = extent
+    k = max(1, min(width // size[0], height // size[1]))
+    rows = max(1, 2**22 // (width * k)) * k
+    bands = []
+    for y in range(0, height, rows):
+        band = read(0, y, width, min(rows, height - y))
+        bands.append(np.asarray(image.fromarray(band).reduce(k)))
+    return np.concatenate(bands)
 
 
 def damaged(path: Path, error: Exception) -> InputError:

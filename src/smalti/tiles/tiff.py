@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from smalti.errors import InputError
 from smalti.system.extras import need
 from smalti.system.reading import checked_size, n_bytes, plain_file, reading
 from smalti.tiles.formats import array_rgb
-from smalti.tiles.image import Recent, SlideImage, damaged
+from smalti.tiles.image import Recent, SlideImage, damaged, in_bands
 from smalti.tiles.ranges import Range, of_tiff, of_values, usual
 
 # decoded tiles and strips, shared by all: bytes
 _PARTS = Recent(2**28)
 _INCH, _CM = 25_400.0, 10_000.0  # µm
 _UNITS = {"µm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4, "nm": 1e-3, "m": 1e6, "μm": 1.0}
+_BENT = 0.02  # sides of a level are rounded, and another picture has another shape
 _PACKED = 1032  # bytes that one of a file can stand for
 
 
@@ -54,11 +56,11 @@ class TiffImage(SlideImage):
         self.planar = "C" in axes and dict(zip(axes, shape, strict=True))["C"] > 1
         super().__init__(path, int(page.imagewidth), int(page.imagelength), um_per_px, said)
 
-    def _read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+    def _read(self, x: int, y: int, width: int, height: int, level: int = 0) -> np.ndarray:
         full = self.range.full
         with opened_tiff(self.path) as file:
             planes = []
-            for page in self._pages(file):
+            for page in self._pages(file, level):
                 part = self._page(file, page, x, y, width, height)
                 if self._said and not self._said.usual and part.max() > full:
                     raise InputError(
@@ -68,9 +70,29 @@ class TiffImage(SlideImage):
                 planes.append(_colours(page, part, full))
         return array_rgb(np.concatenate(planes, axis=2), self.path, full)
 
-    def _pages(self, file: Any) -> list[Any]:
+    def _small(self, size: tuple[int, int]) -> np.ndarray:
+        """From the smallest level of the pyramid that is large enough."""
+        with opened_tiff(self.path) as file:
+            level, extent = self._level(file, size)
+        return in_bands(partial(self._read, level=level), extent, size)
+
+    def _level(self, file: Any, size: tuple[int, int]) -> tuple[int, tuple[int, int]]:
+        """Number and (width, height) of a level of the same picture at ``size`` or larger."""
+        found = 0, (self.width, self.height)
+        for k, level in enumerate(file.series[0].levels[1:], start=1):
+            page = level.pages[0].aspage()
+            wide, high = int(page.imagewidth), int(page.imagelength)
+            bent = abs(self.width / wide - self.height / high) > _BENT * self.width / wide
+            alike = page.dtype == self.dtype and level.axes == file.series[0].axes
+            if alike and not bent and size[0] <= wide < found[1][0] and size[1] <= high:
+                check_page(page, self.path)
+                found = k, (wide, high)
+        return found
+
+    def _pages(self, file: Any, level: int = 0) -> list[Any]:
         """The pages that hold the picture: one, or one for each colour."""
-        pages = list(file.series[0].pages) if self.planar else [file.series[0].pages[0]]
+        held = file.series[0].levels[level].pages
+        pages = list(held) if self.planar else [held[0]]
         return [page.aspage() for page in pages if page is not None]
 
     @property

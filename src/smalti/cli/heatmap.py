@@ -1,0 +1,229 @@
+"""``smalti heatmap``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from smalti.cli import options, slide_options
+from smalti.cli.words import here, read_here, tell
+from smalti.errors import InputError
+
+if TYPE_CHECKING:
+    from smalti.tiles.heatmap import Heatmap
+
+MAP = "The heat map"
+"""Panel of the help."""
+
+
+def heatmap(
+    model: Annotated[Path, typer.Argument(help="Folder that `smalti fit` wrote.")],
+    slides: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SLIDE...",
+            help="Pictures of slides, or folders of them; or .h5 feature files, where there is no "
+            "picture.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the files, one of each kind a slide.")],
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the slides' .h5 feature files (CLAM, TRIDENT, STAMP), named as they "
+            "are. Where left out, slides are cut as those of the training, and features made.",
+            rich_help_panel=options.READ,
+        ),
+    ] = None,
+    patches: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the patches files of CLAM, which say how long its tiles are.",
+            rich_help_panel=options.READ,
+        ),
+    ] = None,
+    tile_px: slide_options.TilePx = None,
+    um_per_px: slide_options.UmPerPx = None,
+    tissue_min: slide_options.TissueMin = None,
+    overlap: slide_options.Overlap = None,
+    key: options.Key = None,
+    cache: slide_options.Cache = None,
+    jobs: slide_options.Jobs = None,
+    formats: Annotated[
+        str,
+        typer.Option(
+            help="With commas: png, svg, tiles (those that stand out), geojson (QuPath), "
+            "ome-tiff, spatialdata, html.",
+            rich_help_panel=MAP,
+        ),
+    ] = "png,html",
+    scale: Annotated[
+        str, typer.Option(help="Of the colours: absolute, or percentile.", rich_help_panel=MAP)
+    ] = "absolute",
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Only attributions for these classes, with commas, and those for none.",
+            rich_help_panel=MAP,
+        ),
+    ] = None,
+    deepzoom: Annotated[
+        bool,
+        typer.Option(
+            "--deepzoom",
+            help="The whole picture in a folder beside the page, not as much as fits into it.",
+            rich_help_panel=MAP,
+        ),
+    ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Stop at a slide that cannot be read; else it is passed over."
+        ),
+    ] = False,
+    overwrite: options.Overwrite = False,
+    missing: options.Missing = None,
+    allow: options.Allow = None,
+) -> None:
+    """Draw what a saved model looked at over slides, for people, QuPath and other programs."""
+    given = dict(locals())
+    from smalti.core.load import load
+    from smalti.system.progress import Progress
+    from smalti.tiles.heatmap import SCALES
+
+    endings = _endings(formats)
+    if scale not in SCALES:
+        raise InputError(f"--scale {scale}: absolute or percentile.")
+    found = _found(slides, features, given)
+    _check_free(out, found, endings, overwrite)
+    fitted = load(model, allow=allow)
+    if not hasattr(fitted, "heatmap"):
+        raise InputError(f"{model} holds {fitted.name}, which predicts nothing of whole slides.")
+    lost = {}
+    with Progress(None, "heat maps") as bar:
+        bar.start("", len(found))
+        for name, (picture, file) in found.items():
+            try:
+                heat = _heat(fitted, name, picture, file, given)
+                _write(_of_classes(heat, classes), out, endings, given)
+                bar.advance(note=name)
+            except InputError as error:
+                if strict or len(found) == 1:
+                    raise
+                lost[name] = str(error)
+                tell(f"slide {name!r} is passed over: {here(str(error))}")
+                bar.advance(note=f"{name} passed over")
+    if len(lost) == len(found):
+        raise InputError(f"no slide could be read; the last: {lost[name]}")
+    typer.echo(f"{len(found) - len(lost)} of {len(found)} slides: {out}")
+
+
+def _endings(formats: str) -> dict[str, str]:
+    """Endings of the kinds of file that were asked for."""
+    from smalti.heatmap.files import FORMATS
+
+    asked = options.listed(formats) or []
+    unknown = [kind for kind in asked if kind not in FORMATS]
+    if unknown or not asked:
+        what = repr(unknown[0]) if unknown else "nothing"
+        raise InputError(f"--formats names {what}: choose of {', '.join(FORMATS)}.")
+    return {kind: FORMATS[kind] for kind in asked}
+
+
+def _found(
+    slides: list[Path], features: Path | None, given: dict[str, Any]
+) -> dict[str, tuple[Path | None, Path | None]]:
+    """Slides by name: the picture and the feature file, of which one may be None."""
+    from smalti.io.features import feature_files
+    from smalti.io.pictures import picture_files
+
+    files = {} if features is None else feature_files(features)
+    found: dict[str, tuple[Any, Path | None]] = {}
+    for path in slides:
+        if not path.exists():
+            raise InputError(f"no file or folder {path}: check the path.")
+        own: dict[str, tuple[Any, Path | None]]
+        if path.suffix == ".h5":
+            own = {path.stem: (None, path)}
+        else:
+            own = {name: (picture, files.get(name))
+                   for name, picture in picture_files(path).items()}  # fmt: skip
+        twice = set(own) & set(found)
+        if twice:
+            raise InputError(f"slide {min(twice)!r} is named twice: leave one out.")
+        found |= own
+    without = [name for name, (_, file) in found.items() if file is None]
+    if features is not None and without and (given["strict"] or len(without) == len(found)):
+        raise InputError(f"no feature file {features / (without[0] + '.h5')} for slide "
+                         f"{without[0]!r}: name it as the picture is.")  # fmt: skip
+    if features is None and any(file is None for _, file in found.values()):
+        idle = [k for k in ("patches", "tile_px", "key") if given[k] is not None]
+        if idle:
+            raise InputError(f"{idle[0]}= is about feature files: say where they are, --features.")
+    return found
+
+
+def _check_free(out: Path, found: Any, endings: dict[str, str], overwrite: bool) -> None:
+    from smalti.system.files import check_free
+
+    inputs = [*read_here("out"), *(p for pair in found.values() for p in pair if p is not None)]
+    for name in found:
+        for ending in endings.values():
+            check_free(out / f"{name}{ending}", overwrite=overwrite, inputs=inputs)
+
+
+def _heat(
+    model: Any, name: str, picture: Path | None, file: Path | None, given: dict[str, Any]
+) -> Heatmap:
+    """The heat map of one slide."""
+    from smalti.cli.slides import number_of
+
+    um = given["um_per_px"]
+    um = None if um is None else number_of(um, "--um-per-px", "SLIDE=NUMBER")
+    if isinstance(um, str):
+        raise InputError(f"--um-per-px {um!r} is no number, and pictures have no columns.")
+    um = um.get(name) if isinstance(um, dict) else um
+    if file is None and given["features"] is not None:
+        raise InputError(f"no feature file {given['features'] / (name + '.h5')}: name it as the "
+                         "picture is.")  # fmt: skip
+    if file is None:
+        asked = {k: given[k] for k in ("tissue_min", "overlap", "cache") if given[k] is not None}
+        return model.heatmap(picture, name, um_per_px=um, n_jobs=given["jobs"] or 1,
+                             progress=False, **asked)  # fmt: skip
+    import pandas as pd
+
+    from smalti.io.features import read_features
+
+    bags = read_features(
+        file, pd.DataFrame({"slide": [name]}), id="slide", key=given["key"],
+        slides=None if picture is None else {name: picture}, patches=given["patches"],
+        tile_px=given["tile_px"], um_per_px=um,
+    )  # fmt: skip
+    return model.heatmap(bags, name, missing=given["missing"])
+
+
+def _of_classes(heat: Heatmap, classes: str | None) -> Heatmap:
+    """Columns of some classes, and those that are of none."""
+    if classes is None:
+        return heat
+    wanted = options.listed(classes) or []
+    of = {c: c.partition("_")[2] for c in heat.columns}
+    absent = [c for c in wanted if c not in of.values()]
+    if absent:
+        there = ", ".join(sorted(set(filter(None, of.values())))) or "none"
+        raise InputError(f"--classes names {absent[0]!r}; there are attributions for {there}.")
+    return heat.only([c for c in heat.columns if not of[c] or of[c] in wanted])
+
+
+def _write(heat: Heatmap, out: Path, endings: dict[str, str], given: dict[str, Any]) -> None:
+    from smalti.heatmap.files import write
+
+    for note in heat.notes[1:]:
+        tell(note)
+    for kind, ending in endings.items():
+        more = {"deepzoom": True} if kind == "html" and given["deepzoom"] else {}
+        write(heat, out / f"{heat.name}{ending}", scale=given["scale"],
+              overwrite=given["overwrite"], **more)  # fmt: skip

@@ -1,0 +1,121 @@
+"""What a fitted method says of the tiles of one slide, as a heat map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from smalti.bags import Bags, as_bags
+from smalti.errors import InputError
+from smalti.mil.results import Fitted, instance_frame
+from smalti.tiles.heatmap import Heatmap, place_values
+from smalti.tiles.image import SlideImage
+
+if TYPE_CHECKING:
+    from smalti.core.scale import TileScale
+
+_SIGNED = ("contribution", "score")  # attributions that speak for something, or against it
+
+
+def slide_names(bags: Bags) -> list[str]:
+    """Slides of bags: the instance column ``slide`` where there is one, else the bags."""
+    if "slide" in bags.instance:
+        return list(dict.fromkeys(bags.instance["slide"].astype(str)))
+    return list(map(str, bags.bag.index))
+
+
+def heatmap_of(model: Fitted, X: Bags, slide: str | None) -> Heatmap:
+    """The attributions of one slide over it; of a bag of several the others count too.
+
+    Raises
+    ------
+    InputError
+        If the slide is not named or not there, the method says nothing of tiles, or their places
+        are not known.
+    """
+    bags = as_bags(X)
+    names = slide_names(bags)
+    if slide is None and len(names) > 1:
+        raise InputError(f"these are {len(names)} slides: name one, slide={names[0]!r}.")
+    slide = names[0] if slide is None else str(slide)
+    if slide not in names:
+        raise InputError(f"no slide {slide!r}; there are {', '.join(names[:5])}.")
+    of = bags.instance["slide"] if "slide" in bags.instance else bags.bag.index[bags.index]
+    rows = np.flatnonzero(pd.Index(of).astype(str) == slide)
+    held = np.unique(bags.index[rows])
+    part = bags[held[:1]]
+    values = instance_frame(model, part).drop(columns="bag").select_dtypes("number")
+    if values.empty:
+        raise InputError(
+            f"{model.name} says nothing of single instances: take a method with attention or "
+            "contributions, such as abmil or mi_net."
+        )
+    own = rows - bags.offsets[held[0]]
+    notes = _notes(model, part, len(own))
+    return place_values(part, own, values.iloc[own], slide, words=_words(model, values),
+                        notes=notes)  # fmt: skip
+
+
+def _words(model: Fitted, values: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """What the signs of a column mean, in the words of the target."""
+    words = {}
+    for column in map(str, values.columns):
+        kind, _, of = column.partition("_")
+        if kind in _SIGNED:
+            words[column] = (f"speaks against {of}", f"speaks for {of}") if of else \
+                (f"lowers {model.task_.column}", f"raises {model.task_.column}")  # fmt: skip
+    return words
+
+
+def _notes(model: Fitted, part: Bags, n: int) -> tuple[str, ...]:
+    """The prediction of the bag, and where others of its slides are in it too."""
+    raw = model.forward(part)[0]
+    task = model.task_
+    guess = np.ravel(task.decide(raw)).tolist()
+    text = f"{model.name}: {task.column} is predicted {', '.join(map(str, guess))}"
+    if task.is_classifier:
+        p = np.ravel(task.probabilities(raw))
+        text += f" ({', '.join(f'{c} {v:.2f}' for c, v in zip(task.classes, p, strict=True))})"
+    if n == part.n_instances:
+        return (text,)
+    return (text, f"The bag {part.bag.index[0]!r} holds other slides too: attention is a share of "
+                  "all of its tiles.")  # fmt: skip
+
+
+def slide_bags(
+    model: Any, picture: str | Path | SlideImage, *, um_per_px: float | None = None,
+    tissue_min: float | None = None, overlap: float = 0.0, cache: str | Path | None = None,
+    n_jobs: int = 1, progress: bool | None = None,
+) -> Bags:  # fmt: skip
+    """A slide cut into tiles as those that a model was fitted on, with the features it reads.
+
+    Raises
+    ------
+    InputError
+        If the model reads features that were made elsewhere, or it does not know how long its tiles
+        were.
+    """
+    from smalti.features.extraction import extract
+    from smalti.io.slides import read_slides
+
+    view, shape = next(iter(model.inputs_.items()))
+    if len(shape) != 3 and not view.startswith("X_"):
+        raise InputError(
+            f"{model.name} reads {view!r}, which was made elsewhere: give its feature files and "
+            "the slide, sm.read_features(..., slides=...)."
+        )
+    known: TileScale | None = model.tile_scale_
+    if known is None:
+        raise InputError(
+            f"how long the tiles were that {model.name} was fitted on is not known: cut the slide "
+            "as they were (sm.read_slides), and give the bags."
+        )
+    tile_um = float(np.sqrt(known.tile_um[0] * known.tile_um[1]))
+    bags = read_slides(picture, um_per_px=um_per_px, tile_um=tile_um, size=known.size,
+                       tissue_min=tissue_min, overlap=overlap, progress=progress)  # fmt: skip
+    if len(shape) == 3:
+        return bags
+    return extract(bags, view.removeprefix("X_"), cache=cache, n_jobs=n_jobs, progress=progress)
