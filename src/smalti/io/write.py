@@ -294,7 +294,8 @@ def _columns(
 
     ``of_key`` (n,) are the columns that the view was read from.
     """
-    there = pd.Index(unique_names(part.var.index[of_key]))  # as they were read
+    own = part.feature_names
+    there = pd.Index(unique_names([own[i] for i in of_key]))  # as they were read
     if names is None or names == tuple(there):
         return of_key if width == len(there) else None
     at = there.get_indexer(list(names))
