@@ -193,7 +193,9 @@ def xenium(run: Path, packed: bool = True, picture: bool = True) -> tuple[np.nda
     (run / "experiment.xenium").write_text(json.dumps({"pixel_size": XENIUM_UM}))
     if picture:
         save_picture(run / "he" / "s_he_image.tif", drawn(4))
-        pd.DataFrame(moved).to_csv(run / "he" / "s_he_imagealignment.csv", index=False, header=False)
+        pd.DataFrame(moved).to_csv(
+            run / "he" / "s_he_imagealignment.csv", index=False, header=False
+        )
     return he, counts
 
 
@@ -243,7 +245,11 @@ def hest(root: Path, names: tuple[str, ...] = ("A1", "B2"), pictures: bool = Tru
         table.write_h5ad(root / "st" / f"{name}.h5ad")
         if pictures:
             save_picture(root / "wsis" / f"{name}.tif", rgb)
-        said = {"pixel_size_um_estimated": 2.0, "pixel_size_um_embedded": None, "inter_spot_dist": 100}
+        said = {
+            "pixel_size_um_estimated": 2.0,
+            "pixel_size_um_embedded": None,
+            "inter_spot_dist": 100,
+        }
         for folder in ("metadata", "patches", "tissue_seg"):
             (root / folder).mkdir(exist_ok=True)
         (root / "metadata" / f"{name}.json").write_text(json.dumps({**said, "patient": f"p{seed}"}))

@@ -56,8 +56,9 @@ def test_bins_of_a_width_with_a_tile_each(tmp_path, bins):
 
 def test_one_width_of_a_run_has_its_name(tmp_path):
     layouts.hd(tmp_path / "run", widths=(16,))
-    bags = read(tmp_path / "run" / "binned_outputs" / "square_016um", tile_px=40,
-                images=tmp_path / "run" / "spatial" / "tissue_hires_image.png", edge="drop")  # fmt: skip
+    picture = tmp_path / "run" / "spatial" / "tissue_hires_image.png"
+    bins = tmp_path / "run" / "binned_outputs" / "square_016um"
+    bags = read(bins, tile_px=40, images=picture, edge="drop")
     assert bags.bag.index.tolist() == ["run"]
     own = read(tmp_path / "run", tile_px=40)  # the nearest to 8 µm that there is
     assert own.instance["n_bins"].sum() > 0
@@ -84,10 +85,15 @@ def test_centroids_far_from_the_corner_of_the_picture(tmp_path):
     ring = np.array([[0, 0], [4, 0], [4, 2], [0, 2], [0, 0]]) + 1e7
     flat = [[5, 5], [7, 5], [5, 5]]
     features = [
-        {"geometry": {"type": "MultiPolygon", "coordinates": [[ring.tolist()], [(ring + 4).tolist()]]},
-         "properties": {"cell_id": 4}},
-        {"geometry": {"type": "Polygon", "coordinates": [flat]}, "properties": {"cell_id": 9}},
-    ]  # fmt: skip
+        {
+            "geometry": {"type": kind, "coordinates": places},
+            "properties": {"cell_id": number},
+        }
+        for kind, places, number in [
+            ("MultiPolygon", [[ring.tolist()], [(ring + 4).tolist()]], 4),
+            ("Polygon", [flat], 9),
+        ]
+    ]
     (tmp_path / "c.geojson").write_text(json.dumps({"features": features}))
     found = centroids(tmp_path / "c.geojson")
     np.testing.assert_allclose(found.loc[4], [1e7 + 4, 1e7 + 3, 16], rtol=1e-12)

@@ -62,6 +62,8 @@ def compare(
     xy: slide_options.Xy = None,
     counts: slide_options.Counts = None,
     unlisted: slide_options.Unlisted = None,
+    bins: slide_options.Bins = None,
+    only: slide_options.Only = None,
     columns: slide_options.Columns = None,
     id: slide_options.Id = None,
     path: slide_options.File = None,

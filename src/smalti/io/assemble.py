@@ -105,7 +105,7 @@ def _lengths(placed: Sequence[Placed], size: int, notes: list[str]) -> dict[str,
     """Columns of the slides: how long a pixel and a tile are in µm; NaN where that is not known."""
     um = np.array([np.nan if p.um_per_px is None else p.um_per_px for p in placed])
     wide = np.array([u * p.side if p.wide is None else p.wide
-                     for u, p in zip(um, placed, strict=True)])  # fmt: skip
+                     for u, p in zip(um, placed, strict=True)], dtype=float)  # fmt: skip
     wide[wide == 0] = np.nan  # ready tiles of unknown width
     known = wide[np.isfinite(wide)]
     if len(known) and known.max() > 1.2 * known.min():

@@ -63,12 +63,12 @@ def _hest_section(
 ) -> Section:
     tiles = root / "patches" / f"{name}.h5"
     if picture is None:
-        found = next((p for end in SUFFIXES if (p := root / "wsis" / f"{name}{end}").exists()), None)
-        picture = None if found is None or ask.ready else opened(found)
+        found = [p for end in SUFFIXES if (p := root / "wsis" / f"{name}{end}").exists()]
+        picture = opened(found[0]) if found else None
     if ask.ready and not tiles.exists():
         raise InputError(f"tiles='ready': slide {name!r} has no {tiles}.")
     about, um, pitch = _metadata(root / "metadata" / f"{name}.json", name, notes)
-    ready = picture is None and tiles.exists()
+    ready = tiles.exists() and (ask.ready or picture is None)
     section = table_section(file, name, picture, ask, notes, um=um, pitch=pitch, bare=ready)
     section.about = about
     return with_patches(section, tiles, notes) if ready else section
@@ -84,11 +84,13 @@ def _metadata(
     if not isinstance(said, Mapping):
         raise InputError(f"{file} holds no names with values: copy or download it again.")
     plain = {str(k): v for k, v in said.items() if isinstance(v, (str, int, float))}
-    sizes = [checked_um(_number(plain, key, file), name) for key in _SIZES]
-    if None not in sizes and abs(sizes[0] / sizes[1] - 1) > _APART:
-        notes.append(f"slide {name!r}: {file.name} estimates {sizes[0]:.4g} µm per pixel, and the "
-                     f"picture says {sizes[1]:.4g}: the former is taken, as HEST does.")  # fmt: skip
-    um = next((size for size in sizes if size is not None), None)
+    um, own = (checked_um(_number(plain, key, file), name) for key in _SIZES)
+    if um is not None and own is not None and abs(um / own - 1) > _APART:
+        notes.append(
+            f"slide {name!r}: {file.name} estimates {um:.4g} µm per pixel, and the picture says "
+            f"{own:.4g}: the former is taken, as HEST does."
+        )
+    um = own if um is None else um
     pitch = _number(plain, "inter_spot_dist", file)
     kept = {k: v for k, v in plain.items() if k not in _LENGTHS}
     return kept, um, pitch if pitch and pitch > 0 else None

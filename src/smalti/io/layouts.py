@@ -21,7 +21,7 @@ from smalti.io.tables import Table
 from smalti.io.visium import visium_section
 from smalti.io.visium_hd import hd_run, hd_section, is_hd, run_name
 from smalti.io.xenium import is_xenium, xenium_section
-from smalti.tiles.image import SUFFIXES
+from smalti.tiles.image import SUFFIXES, ending
 
 
 def sections_of(source: Any, ask: Ask, notes: list[str]) -> list[Section]:
@@ -137,7 +137,7 @@ def _of_folder(folder: Path, ask: Ask, notes: list[str]) -> list[Section]:
         return _of_files(None, tables, ask, notes)
     if section_files(folder):
         return legacy_sections(section_files(folder), ask, notes)
-    if any(p.suffix.lower() in SUFFIXES for p in inside):
+    if any(ending(p) in SUFFIXES for p in inside):
         return _of_files(folder, [], ask, notes)
     ready = [p for p in inside if p.suffix == ".h5"]
     if ready and is_patches(ready[0]):

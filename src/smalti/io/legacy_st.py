@@ -35,9 +35,7 @@ def section_files(source: Path) -> dict[str, dict[str, Path]]:
     return {k: v for k, v in found.items() if len(v) == 2}
 
 
-def legacy_sections(
-    files: dict[str, dict[str, Path]], ask: Ask, notes: list[str]
-) -> list[Section]:
+def legacy_sections(files: dict[str, dict[str, Path]], ask: Ask, notes: list[str]) -> list[Section]:
     """Sections of the arrays.
 
     Parameters

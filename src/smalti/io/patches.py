@@ -82,7 +82,7 @@ def open_patches(path: Path) -> tuple[Patches, list[str] | None, np.ndarray]:
     with open_h5(path) as file:
         key = next((k for k in _IMAGES if k in file), _IMAGES[0])
         images = element(file, key, path)
-        shape = getattr(images, "shape", ())
+        shape: tuple[int, ...] = getattr(images, "shape", ())
         if len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or images.dtype != np.uint8 \
                 or not shape[0]:  # fmt: skip
             raise InputError(f"{path}: {key} has shape {shape}: expected (n, edge, edge, 3) of 8 "

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from smalti.errors import InputError
-from smalti.tiles.image import SUFFIXES, SlideImage
+from smalti.tiles.image import SUFFIXES, SlideImage, ending
 from smalti.tiles.open import open_image
 
 
 def slide_name(path: Path) -> str:
     """File name without its ending: "a.ome.tif" is "a"."""
     name = path.name
-    while Path(name).suffix.lower() in (*SUFFIXES, ".ome"):
+    while Path(name).suffix.lower() in (*SUFFIXES, ".ome", ".gz"):
         name = Path(name).stem
     return name
 
@@ -39,7 +39,7 @@ def picture_files(
     if isinstance(images, SlideImage):
         return {slide_name(images.path): images}
     if isinstance(images, (str, Path)) and Path(images).is_dir():
-        paths = [p for p in sorted(Path(images).iterdir()) if p.suffix.lower() in SUFFIXES]
+        paths = [p for p in sorted(Path(images).iterdir()) if ending(p) in SUFFIXES]
         if not paths:
             raise InputError(f"no images in {images}: expected files {', '.join(SUFFIXES)}.")
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 from smalti.errors import InputError
 
 _MATRICES = ("filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix",
-             "raw_feature_bc_matrix.h5", "raw_feature_bc_matrix", "matrix.mtx", "matrix.mtx.gz")  # fmt: skip
+             "raw_feature_bc_matrix.h5", "raw_feature_bc_matrix", "matrix.mtx")  # fmt: skip
 _POSITIONS = ("tissue_positions.parquet", "tissue_positions.csv", "tissue_positions_list.csv")
 _JOINS = "_-."  # between a prefix and the name that Space Ranger gave
 
@@ -100,10 +100,11 @@ def runs_of(folder: Path) -> list[Run]:
     top = folder / "outs" if (folder / "outs" / "spatial").is_dir() else folder
     name = top.parent.name if top.name == "outs" else top.name
     run = Run(top, name)
-    if any((top / matrix).exists() for matrix in _MATRICES):
+    names = [f"{matrix}{packed}" for matrix in _MATRICES for packed in ("", ".gz")]
+    if any((top / matrix).exists() for matrix in names):
         return [run] if (top / "spatial").is_dir() or run.positions else []
     prefixes = {path.name.removesuffix(matrix)
-                for matrix in _MATRICES for path in _ending(top, matrix)}  # fmt: skip
+                for matrix in names for path in _ending(top, matrix)}  # fmt: skip
     if len(prefixes) == 1 and (top / "spatial").is_dir():
         return [run]
     runs = [Run(top, prefix.rstrip(_JOINS), prefix) for prefix in sorted(prefixes)]

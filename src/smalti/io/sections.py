@@ -13,7 +13,6 @@ from smalti.errors import InputError
 from smalti.io.patches import Patches
 from smalti.names import some
 
-
 PITCH = 100.0  # µm between the centres of neighbouring Visium spots
 
 

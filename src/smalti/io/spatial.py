@@ -19,7 +19,6 @@ from smalti.system.extras import need
 from smalti.system.reading import too_large
 from smalti.tiles.formats import ArrayImage
 
-
 _RGB = 3
 _BINS = ("square_008um", "square_016um", "square_002um")  # tables of Visium HD, best first
 
@@ -100,10 +99,14 @@ def is_prediction(table: Any) -> bool:
 
 def _table(data: Any, bins: float | str | None) -> tuple[str, Any]:
     """The table that is to be read: of Visium HD that of the bins that are asked for, or 8 µm."""
-    found = {key: table for key, table in data.tables.items()
-             if table.uns.get("spatialdata_attrs") is not None and not is_prediction(table)}
-    ends = _BINS if bins is None else (
-        "cell_segmentations" if bins == "cells" else f"square_{int(float(bins)):03d}um",)  # fmt: skip
+    found = {
+        key: table
+        for key, table in data.tables.items()
+        if table.uns.get("spatialdata_attrs") is not None and not is_prediction(table)
+    }
+    ends: tuple[str, ...] = _BINS
+    if bins is not None:
+        ends = ("cell_segmentations" if bins == "cells" else f"square_{float(bins):03.0f}um",)
     key = next((k for end in ends for k in found if k.endswith(end)), None)
     if key is None and bins is not None:
         raise InputError(f"bins={bins!r}: no table of this SpatialData is of such bins; there are "

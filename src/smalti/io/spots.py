@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -156,8 +155,10 @@ def slide_names(
     pairs = pd.DataFrame({"slide": names, "library": of}).drop_duplicates()
     if pairs["slide"].duplicated().any():
         twice = pairs.loc[pairs["slide"].duplicated(), "slide"].iloc[0]
-        raise InputError(f"slide {twice!r} of {table.name} has spots of several pictures in "
-                         "uns['spatial']: name the column that tells them apart, slide=...")  # fmt: skip
+        raise InputError(
+            f"slide {twice!r} of {table.name} has spots of several pictures in uns['spatial']: "
+            "name the column that tells them apart, slide=..."
+        )
     return names, dict(zip(pairs["slide"], pairs["library"], strict=True))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -49,8 +48,11 @@ def stored_picture(
 
 def _best(table: Table, library: str) -> tuple[str, float] | None:
     """The largest picture of a library that has a scale, and that scale."""
-    known = {kind: scale for kind in table.noted("spatial", library, "images")
-             if (scale := scale_factor(table, library, f"tissue_{kind}_scalef")) is not None}
+    known = {
+        kind: scale
+        for kind in table.noted("spatial", library, "images")
+        if (scale := scale_factor(table, library, f"tissue_{kind}_scalef")) is not None
+    }
     wrong = next((k for k, scale in known.items() if scale > 1), None)
     if wrong is not None:
         raise InputError(f"{table.name}: tissue_{wrong}_scalef of {library!r} in uns['spatial'] is "
@@ -87,7 +89,7 @@ def is_hexagonal(obs: Any) -> bool:
     return bool((both % 2 == 0).all() and obs["array_row"].nunique() > 1)
 
 
-def slide_pictures(bags: Bags) -> dict[str, Mapping[str, Any]]:
+def slide_pictures(bags: Bags) -> dict[str, Any]:
     """What ``uns["spatial"]`` is to hold so that scanpy and squidpy draw tiles on their slides.
 
     Slide -> a small picture, its scale, and the width of a tile as that of a spot. Empty where

@@ -104,7 +104,7 @@ def _pixel_um(file: Path) -> float:
     with reading(file, "pixel_size"):
         value = float(read_json(file)["pixel_size"])
     if not 0 < value < np.inf:
-        raise InputError(f"{file} gives pixel_size={value}: expected over 0.")
+        raise InputError(f"{file} says a pixel_size of {value}: expected over 0.")
     return value
 
 

@@ -217,7 +217,7 @@ def read_json(path: str | Path) -> Any:
     """
     check_text(path)
     with reading(path, mend="mend the JSON, or copy it again"):
-        text = b"".join(blocks(path)).decode("utf-8-sig")
+        text = b"".join(blocks(Path(path))).decode("utf-8-sig")
         return json.loads(text, parse_constant=_no_number)
 
 

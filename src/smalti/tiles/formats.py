@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import numpy as np
 
 from smalti.errors import InputError
 from smalti.system.extras import need
-from smalti.system.reading import checked_size, n_bytes, plain_file, reading
+from smalti.system.reading import blocks, checked_size, is_gzip, n_bytes, plain_file, reading
 from smalti.tiles.image import Recent, SlideImage, damaged
 from smalti.tiles.ranges import Range, of_values, to_8_bits, usual
 
@@ -164,7 +165,7 @@ def opened_picture(path: Path) -> Iterator[Any]:
             before = image.MAX_IMAGE_PIXELS
             try:
                 image.MAX_IMAGE_PIXELS = None  # slides are larger than what Pillow calls an attack
-                opened = image.open(path)
+                opened = image.open(io.BytesIO(b"".join(blocks(path))) if is_gzip(path) else path)
             finally:
                 image.MAX_IMAGE_PIXELS = before
         with opened:
@@ -174,8 +175,7 @@ def opened_picture(path: Path) -> Iterator[Any]:
 
 def _depth(png: Path) -> int:
     """Bits of a sample, by the header."""
-    with png.open("rb") as file:
-        return file.read(25)[24]
+    return next(blocks(png))[24]
 
 
 def pil_rgb(image: Any, path: Path, full: float = 255) -> np.ndarray:

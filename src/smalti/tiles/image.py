@@ -25,6 +25,11 @@ _SQUARE = 1.02  # scanners differ by less between x and y, and mean square pixel
 _PART = 2**20  # bytes hashed at each of three places of a large file
 
 
+def ending(path: Path) -> str:
+    """What tells the kind of a picture: ".png" of a.PNG and of a.png.gz."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
 class SlideImage(ABC):
     """A picture of which regions are read as RGB.
 
