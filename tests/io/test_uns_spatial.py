@@ -1,5 +1,7 @@
 """Pictures in uns["spatial"], as scanpy and squidpy keep them."""
 
+import dataclasses
+
 import anndata
 import layouts
 import numpy as np
@@ -108,3 +110,50 @@ def test_a_frame_in_place_of_pictures(tmp_path):
     for source in (table, tmp_path / "t.h5ad"):
         with pytest.raises(InputError, match="which slide is a spot of"):
             read(source)
+
+
+# ---------------------------------------------------------------- pictures that are made
+
+
+@pytest.fixture
+def predicted():
+    """Genes predicted on two slides; a tile has 24 px of the picture."""
+    bags = read(two(), um_per_px=0.5)
+    colour = bags.x["tile"].read(0, bags.n_instances).mean((2, 3)).astype(np.float32)
+    bags = dataclasses.replace(bags, x={"X_colour": colour, **bags.x})
+    return sm.make("gene_mean", progress=False).fit(bags).to_anndata(bags)
+
+
+def test_predicted_genes_have_their_slides_with_them(predicted, tmp_path):
+    predicted.write_h5ad(tmp_path / "p.h5ad")
+    for table in (predicted, anndata.read_h5ad(tmp_path / "p.h5ad")):
+        assert list(table.uns["spatial"]) == list(table.obs["slide"].cat.categories)
+        for seed, name in enumerate(("one", "two")):
+            own = table.uns["spatial"][name]
+            np.testing.assert_array_equal(own["images"]["hires"], layouts.drawn(seed))
+            assert own["scalefactors"]["tissue_hires_scalef"] == 1
+            assert own["scalefactors"]["spot_diameter_fullres"] == 24
+    again = read(tmp_path / "p.h5ad", slide="slide")  # and are read with them
+    np.testing.assert_array_equal(again.instance[["x_px", "y_px"]], predicted.obsm["spatial"])
+
+
+def test_no_pictures_where_tiles_have_none():
+    from smalti.datasets import planted_slides
+
+    bags = planted_slides(4, 9, n_genes=5)
+    assert "spatial" not in sm.make("ridge", progress=False).fit(bags).to_anndata(bags).uns
+
+
+@pytest.mark.slow  # scanpy is imported
+@pytest.mark.filterwarnings("ignore")
+def test_scanpy_draws_them(predicted):
+    scanpy = pytest.importorskip("scanpy")
+    import matplotlib.pyplot as plt
+
+    one = predicted[predicted.obs["slide"] == "two"].copy()
+    axes = scanpy.pl.spatial(one, color="G1", library_id="two", show=False)
+    try:
+        assert axes[0].images[0].get_array().shape == (260, 310, 3)
+        assert len(axes[0].collections[0].get_paths()) == 12
+    finally:
+        plt.close("all")
