@@ -64,6 +64,7 @@ def compare(
     unlisted: slide_options.Unlisted = None,
     bins: slide_options.Bins = None,
     only: slide_options.Only = None,
+    platform: slide_options.Platform = None,
     columns: slide_options.Columns = None,
     id: slide_options.Id = None,
     path: slide_options.File = None,

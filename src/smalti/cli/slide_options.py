@@ -39,8 +39,8 @@ Size: TypeAlias = Annotated[
 Tiles: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Where tiles are: spots, grid (of bins, summed), nuclei, or ready (of HEST). Spots where "
-        "there are.",
+        help="Where tiles are: spots, grid (of bins, summed), nuclei, or ready (of HEST). Spots "
+        "where there are.",
         rich_help_panel=TILES,
     ),
 ]
@@ -94,6 +94,13 @@ Only: TypeAlias = Annotated[
     str | None,
     typer.Option(
         help="Names of the slides to read, with commas; all when left out.", rich_help_panel=READ
+    ),
+]
+Platform: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Reader of spatialdata-io for a folder of another instrument: merscope, cosmx, ...",
+        rich_help_panel=READ,
     ),
 ]
 Columns: TypeAlias = Annotated[

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 CUT = ("tile_um", "tile_px", "um_per_px", "pitch_um", "size", "tiles", "overlap", "tissue_min",
-       "edge", "xy", "counts", "unlisted", "bins", "only")  # fmt: skip
+       "edge", "xy", "counts", "unlisted", "bins", "only",
+       "platform")  # fmt: skip
 """Options that say how tiles are cut, as :func:`smalti.read_slides` names them."""
 READY = ("columns", "id", "path", "size", "um_per_px")
 """Options that say how a table of ready tiles is read, as :func:`smalti.read_tiles` names them."""
@@ -29,7 +30,9 @@ def recipe_of(options: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 def again(recipe: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """The recipe of a model for other slides: their names and their pixels are theirs to say."""
-    kept = {k: v for k, v in recipe.items() if k not in ("um_per_px", "pitch_um", "only")}
+    kept = {
+        k: v for k, v in recipe.items() if k not in ("um_per_px", "pitch_um", "only", "platform")
+    }
     return kept | {k: options[k] for k in ASKED if options.get(k) is not None}
 
 

@@ -84,7 +84,9 @@ def write_expression(
     name: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Put the layers of ``predicted``, as tables of ``obsm`` or one of their own, into the user's data (see ``ExpressionMethod.write``).
+    """Put the layers of ``predicted`` into the user's data (see ``ExpressionMethod.write``).
+
+    Of AnnData they become data frames of ``obsm``, of SpatialData a table of their own.
 
     Parameters
     ----------

@@ -13,6 +13,7 @@ from smalti.io.legacy_st import legacy_sections, section_files
 from smalti.io.open import open_table
 from smalti.io.patches import is_patches
 from smalti.io.pictures import opened, picture_files
+from smalti.io.platforms import open_platform
 from smalti.io.runs import runs_of
 from smalti.io.sections import Ask, Section
 from smalti.io.spatial import spatialdata_sections
@@ -35,6 +36,10 @@ def sections_of(source: Any, ask: Ask, notes: list[str]) -> list[Section]:
     path = Path(source) if isinstance(source, (str, Path)) else None
     if path is not None and not path.exists():
         raise InputError(f"no file or folder {path}: check the path.")
+    if ask.platform is not None:
+        if path is None:
+            raise InputError(f"platform={ask.platform!r} reads one folder: give its path.")
+        source, path = open_platform(path, ask.platform), None
     zarr = path is not None and path.suffix == ".zarr"
     if hasattr(source, "tables") or (zarr and path and not (path / "obs").exists()):
         return _checked(spatialdata_sections(source, ask, notes), ask, bins=True)

@@ -83,6 +83,7 @@ class Ask:
     bins: float | str | None = None
     only: Sequence[str] | None = None
     ready: bool = False
+    platform: str | None = None
     listed: tuple[str, Sequence[str]] | None = None
 
     def um_of(self, slide: str) -> float | None:

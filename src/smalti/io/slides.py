@@ -37,6 +37,7 @@ def read_slides(
     pitch_um: float | None = None,
     bins: float | str | None = None,
     only: str | Sequence[str] | None = None,
+    platform: str | None = None,
     tiles: str | None = None,
     tile_um: float | None = None,
     tile_px: float | None = None,
@@ -94,6 +95,9 @@ def read_slides(
         Of Visium HD: width of the bins in µm, or "cells" that were segmented. 8 where left out.
     only
         Names of the slides to read; all when left out.
+    platform
+        Reader of spatialdata-io for a folder of another instrument: "merscope", "cosmx", ... What
+        it makes is read as SpatialData.
     tiles
         "spots" (around each), "grid" (side by side over the tissue), "nuclei" (around each
         nucleus) or "ready" (as they are cut in patches/ of HEST). Spots where there are any; of
@@ -158,7 +162,7 @@ def read_slides(
         name, bag = _rows_of(table, slide)
         listed = (name, list(bag.index))
     ask = Ask(images, slide, counts, xy, um_per_px, pitch_um, bins, only,
-              tiles == "ready", listed)  # fmt: skip
+              tiles == "ready", platform, listed)  # fmt: skip
     sections = sections_of(source, ask, notes)
     if bag is not None:
         bag = bag.loc[np.array([s.slide for s in sections], dtype=object)]

@@ -55,7 +55,7 @@ def spatialdata_sections(source: Any, ask: Ask, notes: list[str]) -> list[Sectio
         SpatialData or its .zarr.
     ask
         ``images`` is the name of an image element, or region -> name; None: one in the same
-        coordinate system, of colours before others. ``bins`` names a table of Visium HD.
+        coordinate system, the finest of those in colours. ``bins`` names a table of Visium HD.
     notes
         Gets warnings.
 
@@ -75,11 +75,10 @@ def spatialdata_sections(source: Any, ask: Ask, notes: list[str]) -> list[Sectio
     out = []
     for region in ask.wanted(list(dict.fromkeys(regions)), notes):
         rows = np.flatnonzero(regions == region)
-        if region not in data.shapes:
-            raise InputError(
-                f"table {key!r} annotates {region!r}, which is no shapes element; there are "
-                f"{', '.join(data.shapes)}."
-            )
+        if region not in data.shapes and region not in data.labels:
+            there = ", ".join([*data.shapes, *data.labels]) or "none"
+            raise InputError(f"table {key!r} annotates {region!r}, which is no element of shapes "
+                             f"or labels; there are {there}.")  # fmt: skip
         image, system = _image(data, region, ask.images)
         pixels = _level(data.images[image])
         xy = _pixels(data, region, image, system, table.obs[note["instance_key"]].to_numpy()[rows])
@@ -123,10 +122,9 @@ def _table(data: Any, bins: float | str | None) -> tuple[str, Any]:
 def _image(data: Any, region: str, images: Any) -> tuple[str, str]:
     """Name of the image of a region, and a coordinate system that both are in."""
     get = need("spatialdata.transformations", extra="spatialdata").get_transformation
-    own = get(data.shapes[region], get_all=True)
+    own = get(_element(data, region), get_all=True)
     chosen = images.get(region) if isinstance(images, dict) else images
-    colours = [k for k, image in data.images.items() if int(_level(image).shape[0]) == _RGB]
-    names = [chosen] if chosen else list(dict.fromkeys([*colours, *data.images]))
+    names = [chosen] if chosen else _best_first(data.images)
     for name in names:
         if name not in data.images:
             raise InputError(f"no image {name!r}; there are {', '.join(data.images) or 'none'}.")
@@ -139,6 +137,12 @@ def _image(data: Any, region: str, images: Any) -> tuple[str, str]:
     )
 
 
+def _best_first(images: Mapping[str, Any]) -> list[str]:
+    """Names of pictures: those of three colours before stains and markers, and the finest first."""
+    shapes = {name: _level(image).shape for name, image in images.items()}
+    return sorted(shapes, key=lambda k: (shapes[k][0] != _RGB, -shapes[k][1] * shapes[k][2]))
+
+
 def _level(element: Any) -> Any:
     """(channels, height, width) of an image element at full resolution."""
     if hasattr(element, "children") and "scale0" in getattr(element, "children", {}):
@@ -149,6 +153,8 @@ def _level(element: Any) -> Any:
 def _pixels(data: Any, region: str, image: str, system: str, ids: np.ndarray) -> np.ndarray:
     """(n, 2) centres of the spots in pixels of the image."""
     get = need("spatialdata.transformations", extra="spatialdata").get_transformation
+    if region not in data.shapes:
+        return _label_pixels(data, region, image, system, ids)
     shapes = data.shapes[region]
     missing = [i for i in ids if i not in shapes.index]
     if missing:
@@ -160,3 +166,22 @@ def _pixels(data: Any, region: str, image: str, system: str, ids: np.ndarray) ->
     spot = get(shapes, system).to_affine_matrix(axes, axes)
     picture = get(data.images[image], system).to_affine_matrix(axes, axes)
     return (xy @ spot.T @ np.linalg.inv(picture).T)[:, :2]
+
+
+def _element(data: Any, region: str) -> Any:
+    return data.shapes[region] if region in data.shapes else data.labels[region]
+
+
+def _label_pixels(data: Any, region: str, image: str, system: str, ids: np.ndarray) -> np.ndarray:
+    """The same of cells that a picture of labels shows."""
+    library = need("spatialdata", extra="spatialdata")
+    points = library.get_centroids(data.labels[region], coordinate_system=system).compute()
+    at = points.index.get_indexer(ids)
+    if (at < 0).any():
+        raise InputError(f"{int((at < 0).sum())} cells of the table are not in {region!r} (first: "
+                         f"{ids[np.argmax(at < 0)]!r}).")  # fmt: skip
+    get = need("spatialdata.transformations", extra="spatialdata").get_transformation
+    axes = ("x", "y")
+    picture = get(data.images[image], system).to_affine_matrix(axes, axes)
+    xy = np.column_stack([points[["x", "y"]].to_numpy()[at], np.ones(len(ids))])
+    return (xy @ np.linalg.inv(picture).T)[:, :2]

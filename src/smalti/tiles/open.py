@@ -20,8 +20,8 @@ def open_image(path: str | Path, *, um_per_px: float | None = None) -> SlideImag
         JPG, PNG or BMP, also in a gzip (decoded as a whole; the last two stay in memory), TIFF or
         OME-TIFF (only the tiles or strips that a region touches are read), or a whole-slide format
         that OpenSlide reads (.svs, .ndpi, .mrxs, ...). Grey pictures become RGB, transparent ones
-        lie on white, CMYK is converted. 16 bits and floats are scaled to 8 bits by the range that the
-        file names, else by the fewest bits that hold all values (``range``).
+        lie on white, CMYK is converted. 16 bits and floats are scaled to 8 bits by the range that
+        the file names, else by the fewest bits that hold all values (``range``).
     um_per_px
         µm per pixel; when left out, what the file itself says, if it does.
 
