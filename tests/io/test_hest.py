@@ -62,6 +62,8 @@ def test_ready_tiles_go_with_their_spots(tmp_path, pictures):
     assert half.x["tile"].shape[1:] == (3, 12, 12)
     features = sm.features.extract(half, "morphology", progress=False)
     assert features.n_instances == 22
+    model = sm.make("ridge", progress=False).fit(features)
+    assert model.recut(half).x["tile"].shape == (22, 3, 12, 12)
     both = bags.keep(np.arange(22) % 2 == 0)
     np.testing.assert_array_equal(both.x["tile"].read(1, 2), bags.x["tile"].read(2, 3))
 
