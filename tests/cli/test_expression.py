@@ -283,7 +283,8 @@ def test_bins_and_names_of_slides(tmp_path):
     asked = ("--bins", 16, "--only", "A", "--tile-px", 40, "--size", 16, "--donor", "bag")
     fitted = run("expression", "fit", "ridge", root / "A", *asked, "--out", tmp_path / "m")
     assert fitted.exit_code == 0, fitted.output
-    assert json.loads((tmp_path / "m" / "model.json").read_text())["origin"]["tiles"]["bins"] == "16"
+    kept = json.loads((tmp_path / "m" / "model.json").read_text())["origin"]["tiles"]
+    assert kept["bins"] == "16"
     done = run("expression", "predict", tmp_path / "m", root / "B", "--out", tmp_path / "p.h5ad")
     assert done.exit_code == 0, done.output
     table = ad.read_h5ad(tmp_path / "p.h5ad")

@@ -63,8 +63,7 @@ def place(section: Section, cut: Cut, notes: list[str]) -> Placed:
         obs.index = f"{section.slide}_" + names
     view = TileView([image], np.zeros(len(xy), int), xy, side, cut.pixels)
     thumbnail, scale = image.thumbnail(_THUMBNAIL)
-    if image.range.note:
-        notes.append(f"slide {section.slide!r}: {image.range.note}")
+    _tell(section, kind, notes)
     tissue = tissue_share(tissue_mask(thumbnail), scale, view.corners, side)
     obs = obs.assign(x_px=xy[:, 0], y_px=xy[:, 1])
     if um_per_px is not None:
@@ -77,6 +76,19 @@ def place(section: Section, cut: Cut, notes: list[str]) -> Placed:
     counts = section.counts[keep] if section.counts is not None and kind == "spots" else None
     rows = section.rows[keep] if section.rows is not None and kind == "spots" else None
     return Placed(xy[keep], obs[keep], counts, rows, side, um_per_px)
+
+
+def _tell(section: Section, kind: str, notes: list[str]) -> None:
+    """Notes of what the picture says of itself."""
+    image, slide = section.image, section.slide
+    if image.range.note:
+        notes.append(f"slide {slide!r}: {image.range.note}")
+    if image.turned and kind == "spots":
+        notes.append(
+            f"slide {slide!r}: {image.path.name} says that it is to be shown turned or mirrored "
+            "(EXIF): spots are taken for pixels as they are stored; where that is wrong, save it "
+            "as it is shown."
+        )
 
 
 def _summed(

@@ -15,7 +15,7 @@ import numpy as np
 from smalti.errors import InputError
 from smalti.system.extras import need
 from smalti.system.reading import blocks, checked_size, is_gzip, n_bytes, plain_file, reading
-from smalti.tiles.image import Recent, SlideImage, damaged
+from smalti.tiles.image import ORIENTATION, Recent, SlideImage, damaged
 from smalti.tiles.ranges import Range, of_values, to_8_bits, usual
 
 DECODED = Recent(2)  # whole pictures, shared by all: 10,000 x 10,000 px are 0.4 GB
@@ -28,6 +28,7 @@ class FlatImage(SlideImage):
     def __init__(self, path: Path, um_per_px: float | None = None) -> None:
         with opened_picture(path) as image:
             width, height = image.size
+            self.turned = image.getexif().get(ORIENTATION, 1) > 1
             self.mode = f"{image.mode};16" if image.format == "PNG" and _depth(path) == 16 \
                 else image.mode  # fmt: skip
         super().__init__(path, width, height, um_per_px)
