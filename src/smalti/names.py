@@ -55,7 +55,7 @@ def mismatch(wanted: Sequence[str], there: Iterable[str], least: float = 0.1) ->
     ``least`` is the share of them that must be there in another version or in other letters.
     """
     there = list(there)
-    ids = [_are_ids(wanted), _are_ids(there)]
+    ids = [are_ids(wanted), are_ids(there)]
     if wanted and there and ids[0] != ids[1]:
         first, second = ("Ensembl ids" if i else "symbols" for i in ids)
         return Mismatch("kind", first, second)
@@ -73,7 +73,8 @@ def _written(
     return Mismatch(by, found[0], known[key(found[0])])
 
 
-def _are_ids(names: Iterable[str]) -> bool:
+def are_ids(names: Iterable[str]) -> bool:
+    """Whether most of the first names are Ensembl ids."""
     some = list(islice(names, _LOOKED_AT))
     return sum(gene_kind(name) == "ensembl" for name in some) > len(some) / 2
 

@@ -267,3 +267,32 @@ def test_features_that_are_lacking(folder, tmp_path):
     assert done.exit_code == 0, done.output
     note = ad.read_h5ad(tmp_path / "p.h5ad").uns["ridge"]["missing"][0]
     assert "1 of the 4 features that the model reads" in note
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_bins_and_names_of_slides(tmp_path):
+    """A model keeps the width of the bins, and not which slides it was fitted on."""
+    import json
+
+    import layouts
+
+    pytest.importorskip("pyarrow")
+    root = tmp_path / "hd"
+    for name in "AB":
+        layouts.hd(root / name, (8, 16))
+    asked = ("--bins", 16, "--only", "A", "--tile-px", 40, "--size", 16, "--donor", "bag")
+    fitted = run("expression", "fit", "ridge", root / "A", *asked, "--out", tmp_path / "m")
+    assert fitted.exit_code == 0, fitted.output
+    kept = json.loads((tmp_path / "m" / "model.json").read_text())["origin"]["tiles"]
+    assert kept["bins"] == "16"
+    done = run("expression", "predict", tmp_path / "m", root / "B", "--out", tmp_path / "p.h5ad")
+    assert done.exit_code == 0, done.output
+    table = ad.read_h5ad(tmp_path / "p.h5ad")
+    assert table.obs["n_bins"].max() <= 9  # of 16 px in tiles of 40 px
+    assert list(table.uns["spatial"]) == ["B"]
+    for wrong, words in [
+        (("--only", "C"), "--only C: no slide 'C'; there are A"),
+        (("--bins", 2), "--bins 2.0: "),
+    ]:
+        lost = run("expression", "fit", "ridge", root / "A", *wrong, "--out", tmp_path / "n")
+        assert words in " ".join(lost.output.split()), lost.output

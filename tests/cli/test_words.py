@@ -196,7 +196,8 @@ STANDS_FOR = [
     ("expression predict", sm.features.extract, {*EXTRACT, *MODEL_SAYS, *BAR}),
     ("expression predict", sm.load, {"folder"}),
     ("expression predict", sm.ExpressionMethod.predict, BAGS),
-    ("expression predict", sm.ExpressionMethod.to_anndata, BAGS),
+    # pictures: always there
+    ("expression predict", sm.ExpressionMethod.to_anndata, {*BAGS, "pictures"}),
     ("expression predict", sm.ExpressionMethod.write, {"data", "X"}),
     ("expression compare", sm.read_slides, {*SLIDES, *BAR}),
     ("expression compare", sm.read_tiles, TILES),

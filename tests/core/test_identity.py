@@ -148,10 +148,10 @@ def test_embeddings_and_predicted_genes_keep_to_their_names(tmp_path):
     )  # fmt: skip
     ridge, mean = (sm.make(n, progress=False).fit(slides) for n in ("ridge", "gene_mean"))
     ridge.write(table, slides)
-    with pytest.raises(InputError, match=r"layers\['predicted'\].*key_added"):
+    with pytest.raises(InputError, match=r"obsm\['predicted'\].*key_added"):
         mean.write(table, slides)
     mean.write(table, slides, key_added="mean")
-    assert {"predicted", "measured", "mean", "mean_measured"} == set(table.layers)
+    assert {"predicted", "measured", "mean", "mean_measured"} == set(table.obsm) - {"spatial"}
     assert {"ridge", "mean"} <= set(table.uns)
     both = mean.embed(ridge.embed(slides))
     assert list(both.x)[:2] == ["X_gene_mean", "X_ridge"]

@@ -13,6 +13,7 @@ from typing import Any
 import anndata
 import dask
 import h5py
+import layouts
 import mudata
 import numpy as np
 import pandas as pd
@@ -532,6 +533,41 @@ for _name, _market in (("visium_h5", False), ("visium_mtx", True)):
         lambda d, k=_market: _make_visium(d, k),
         lambda d: _bags(sm.read_slides(d / "run", donor="bag", **_CUT)),
     )
+
+
+def _layout(
+    name: str, make: Callable[[Path], Any], damaged: Callable[[Path], bool], **how: Any
+) -> None:
+    """A folder as others lay it out (see :mod:`layouts`); files that ``damaged`` names."""
+
+    def made(d: Path) -> list[Path]:
+        make(d / "run")
+        return sorted(p for p in (d / "run").rglob("*") if p.is_file() and damaged(p))
+
+    def read(d: Path) -> Any:
+        images = {"images": d / "run" / how["images"]} if "images" in how else {}
+        return _bags(sm.read_slides(d / "run", **{"donor": "bag", "tile_px": 24, "size": 8}
+                                    | {"progress": False} | how | images))  # fmt: skip
+
+    target(name, made, read)
+
+
+def _no_picture(path: Path) -> bool:
+    return path.suffix not in (".png", ".tif", ".pkl")
+
+
+_layout("visium_geo", layouts.geo, _no_picture)
+_layout("visium_geo_mtx", lambda d: layouts.geo(d, market=True), _no_picture)
+_layout("visium_hd", lambda d: layouts.hd(d, (16,)), _no_picture)
+_layout("visium_hd_cells", lambda d: layouts.hd(d, (), cells=True), _no_picture, bins="cells")
+_layout("xenium", layouts.xenium, _no_picture, images="he/s_he_image.tif")
+_layout("hest", layouts.hest, lambda p: p.suffix == ".json")
+_layout("hest_ready", layouts.hest, lambda p: p.suffix == ".h5", tiles="ready", tile_px=None)
+_layout(
+    "spots_picture",
+    lambda d: (d.mkdir(exist_ok=True), layouts.spots_table(picture=True).write_h5ad(d / "A.h5ad")),
+    lambda p: p.suffix == ".h5ad",
+)
 
 
 def _make_legacy(d: Path) -> list[Path]:

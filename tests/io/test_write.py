@@ -36,11 +36,28 @@ def test_all_features_of_x_make_a_layer(x, names):
     assert not data.obsm
 
 
-def test_some_features_of_x_make_a_layer_with_gaps():
+def test_some_features_of_x_stand_beside_it():
+    """A layer would be NaN in all others."""
     data = table()
     put(data, of=(FOUND[:, :2], ("d", "b")))
-    np.testing.assert_array_equal(data.layers["m"][:, [3, 1]], FOUND[:, :2])
-    assert np.isnan(data.layers["m"][:, [0, 2]]).all()
+    assert "m" not in data.layers
+    np.testing.assert_array_equal(data.obsm["m_rna"][["d", "b"]], FOUND[:, :2])
+
+
+def test_parts_of_x_make_one_layer_where_it_is_full():
+    data = table()
+    data.var["feature_types"] = ["one", "two", "one", "two"]
+    views = {"p": (FOUND[:, [0, 2]], ("a", "c")), "q": (FOUND[:, [3, 1]], ("d", "b"))}
+    keys = {"keys": {"p": "X/one", "q": "X/two"}}
+    write(data, obs={}, obsm={}, uns={"m": {"model": "1"}}, layers=views, origin=keys)
+    np.testing.assert_array_equal(data.layers["m"], FOUND)
+    views["q"] = (FOUND[:, [3]], ("d",))
+    other = table()
+    other.var["feature_types"] = data.var["feature_types"]
+    write(other, obs={}, obsm={}, uns={"m": {"model": "1"}}, layers=views, origin=keys)
+    assert set(other.obsm) == {"m_p", "m_q"}
+    with pytest.raises(InputError, match=r"^obsm\['m_p'\] and 2 more is there already"):
+        write(other, obs={}, obsm={}, uns={"m": {"model": "2"}}, layers=views, origin=keys)
 
 
 @pytest.mark.parametrize(("x", "names"), [

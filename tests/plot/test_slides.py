@@ -57,12 +57,12 @@ def test_gene_maps(bags):
     words = drawn(figure)
     panels = figure.axes[:6]
     r = np.corrcoef(y[36:, 0], p[36:, 0])[0, 1]
-    titles = [a.get_title(loc="left") for a in panels]
-    rest = ["predicted", "difference (z)"]
-    assert titles == ["AAA1, measured", *rest, "BBB1, measured", *rest]
-    assert panels[2].get_title(loc="right").strip() == f"r {r:.2f}"
-    assert panels[5].get_title(loc="right") == ""  # no r of what has no spread
-    assert "Moran's I" in panels[0].get_title(loc="right")
+    assert [a.get_title(loc="left").strip() for a in panels] == ["AAA1", "", "", "BBB1", "", ""]
+    notes = [a.texts[0].get_text() for a in panels]
+    assert notes[2] == f"predicted − measured, r {r:.2f}"
+    assert notes[5] == "predicted − measured"  # no r of what has no spread
+    assert notes[0].startswith("measured, Moran's I")
+    assert notes[4] == "predicted"
     assert "Two genes" in words
     spots = figure.axes[0].collections[0]
     np.testing.assert_allclose(spots.get_array(), y[36:, 0])
@@ -72,6 +72,39 @@ def test_gene_maps(bags):
     low, high = figure.axes[0].get_ylim()
     assert low > high  # y runs down, as on the slide
     assert "Slide S0" in drawn(plot_gene_maps(bags, ["AAA1"], y[:, :1], p[:, :1]))
+
+
+@pytest.mark.parametrize("scale", ["shared", "z"])
+def test_one_colour_means_one_value_in_both_maps(bags, scale):
+    rng = np.random.default_rng(0)
+    y = rng.normal(5, 2, (72, 1))
+    p = 5 + (y - 5) / 10  # spans a tenth
+    figure = plot_gene_maps(bags, ["A"], y, p, slide="S1", scale=scale)
+    measured, predicted, gap = (axes.collections[0] for axes in figure.axes[:3])
+    assert measured.get_clim() == predicted.get_clim()
+    spread = np.std(predicted.get_array()) / np.std(measured.get_array())
+    assert spread == pytest.approx(0.1 if scale == "shared" else 1)
+    np.testing.assert_allclose(
+        gap.get_array(), predicted.get_array() - measured.get_array(), atol=1e-6
+    )
+    with pytest.raises(InputError, match="scale='own' is neither"):
+        plot_gene_maps(bags, ["A"], y, p, scale="own")
+
+
+@pytest.mark.parametrize("gene", ["A", "ENSG00000141510-and-a-long-name"])
+@pytest.mark.parametrize("n", [1, 4])
+def test_no_text_of_gene_maps_lies_on_another(bags, gene, n):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    values = np.random.default_rng(0).normal(size=(72, n))
+    figure = plot_gene_maps(bags, [gene] * n, values, values)
+    FigureCanvasAgg(figure).draw()
+    panels = figure.axes[: 3 * n]
+    texts = [figure._suptitle, *(t for a in panels for t in (a._left_title, *a.texts))]
+    boxes = [t.get_window_extent() for t in texts if t.get_text()]
+    assert len(boxes) == 1 + 4 * n + 1  # the length of the scale bar
+    for i, one in enumerate(boxes):
+        assert not any(one.overlaps(other) for other in boxes[i + 1 :])
 
 
 def test_gene_maps_over_a_picture(sections):

@@ -48,7 +48,7 @@ def integrate(
     layers: Annotated[
         bool,
         typer.Option(
-            "--layers", help="Write reconstructions too, as layers.", rich_help_panel=options.WRITE
+            "--layers", help="Write reconstructions too.", rich_help_panel=options.WRITE
         ),
     ] = False,
     key_added: options.KeyAdded = None,

@@ -39,7 +39,9 @@ Size: TypeAlias = Annotated[
 Tiles: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Where tiles are: spots, grid or nuclei. Spots where there are.", rich_help_panel=TILES
+        help="Where tiles are: spots, grid (of bins, summed), nuclei, or ready (of HEST). Spots "
+        "where there are.",
+        rich_help_panel=TILES,
     ),
 ]
 Overlap: TypeAlias = Annotated[
@@ -77,6 +79,27 @@ Unlisted: TypeAlias = Annotated[
     str | None,
     typer.Option(
         help="Of genes that some slide does not list: drop (where left out), zero or error.",
+        rich_help_panel=READ,
+    ),
+]
+Bins: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Of Visium HD: width of the bins in µm (8 where left out), or cells, where Space "
+        "Ranger segmented them.",
+        rich_help_panel=READ,
+    ),
+]
+Only: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Names of the slides to read, with commas; all when left out.", rich_help_panel=READ
+    ),
+]
+Platform: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Reader of spatialdata-io for a folder of another instrument: merscope, cosmx, ...",
         rich_help_panel=READ,
     ),
 ]
@@ -118,8 +141,9 @@ Jobs: TypeAlias = Annotated[
 Slides: TypeAlias = Annotated[
     Path,
     typer.Argument(
-        help="Slides: .h5ad of spots with pixel positions, Space Ranger folder, SpatialData .zarr, "
-        "or a folder of images; or a table .csv of ready tiles.",
+        help="Slides: .h5ad of spots with pixel positions, or a folder of them, of Space Ranger "
+        "(Visium, Visium HD, as GEO has it), Xenium, HEST or images; SpatialData .zarr; or a table "
+        ".csv of ready tiles.",
         show_default=False,
     ),
 ]

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 CUT = ("tile_um", "tile_px", "um_per_px", "pitch_um", "size", "tiles", "overlap", "tissue_min",
-       "edge", "xy", "counts", "unlisted")  # fmt: skip
+       "edge", "xy", "counts", "unlisted", "bins", "only",
+       "platform")  # fmt: skip
 """Options that say how tiles are cut, as :func:`smalti.read_slides` names them."""
 READY = ("columns", "id", "path", "size", "um_per_px")
 """Options that say how a table of ready tiles is read, as :func:`smalti.read_tiles` names them."""
@@ -28,8 +29,10 @@ def recipe_of(options: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def again(recipe: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """The recipe of a model for other slides: how long their pixels are is theirs to say."""
-    kept = {k: v for k, v in recipe.items() if k not in ("um_per_px", "pitch_um")}
+    """The recipe of a model for other slides: their names and their pixels are theirs to say."""
+    kept = {
+        k: v for k, v in recipe.items() if k not in ("um_per_px", "pitch_um", "only", "platform")
+    }
     return kept | {k: options[k] for k in ASKED if options.get(k) is not None}
 
 
@@ -85,6 +88,10 @@ def _tiles(
     cut = {k: asked[k] for k in CUT if k in asked}
     if "," in cut.get("xy", ""):
         cut["xy"] = listed(cut["xy"])
+    if "only" in cut:
+        cut["only"] = listed(cut["only"])
+    if "bins" in cut:
+        cut["bins"] = number_of(cut["bins"], "--bins", "NUMBER")
     return read_slides(path, images=images_of(images), slide=slide, donor=donor, **cut)
 
 

@@ -44,7 +44,7 @@ class Predicts(Protocol):
         """(n_tiles, n_genes) what was measured, in the same units."""
         ...
 
-    def to_anndata(self, X: Any, *, missing: str | None = None) -> Any:
+    def to_anndata(self, X: Any, *, missing: str | None = None, pictures: bool = True) -> Any:
         """Predictions of all genes as AnnData."""
         ...
 
@@ -90,7 +90,7 @@ class ExpressionOutput(Estimator):
 
     def to_anndata(
         self: Predicts, X: Any, genes: Sequence[str] | None = None, *,
-        abstain: float | None = None, missing: str | None = None,
+        abstain: float | None = None, missing: str | None = None, pictures: bool = True,
     ) -> Any:  # fmt: skip
         """Predictions as AnnData, one row per tile.
 
@@ -101,6 +101,10 @@ class ExpressionOutput(Estimator):
         abstain
             Predict NaN for an unseen gene whose expected correlation is below this; only a
             ``gene_ensemble`` knows what to expect.
+        pictures
+            Put small pictures of the slides into ``uns["spatial"]``, where tiles were cut from
+            pictures: scanpy and squidpy draw the genes over them
+            (``squidpy.pl.spatial_scatter(adata, color="ERBB2", library_key="slide")``).
 
         Returns
         -------
@@ -131,7 +135,7 @@ class ExpressionOutput(Estimator):
         if self.counts in bags.x and set(names) <= set(gene_names(bags, self.counts)):
             layers["measured"] = self.measured(bags, names)
         note = self.note() | said(bags, given)
-        return slides_anndata(bags, names, layers, {self.name: note}, about)
+        return slides_anndata(bags, names, layers, {self.name: note}, about, pictures=pictures)
 
     def _about(self, bags: Bags, names: tuple[str, ...]) -> pd.DataFrame | None:
         """What is known of how far each gene's prediction can be believed."""
@@ -159,7 +163,7 @@ class ExpressionOutput(Estimator):
         out
             Write to this path instead.
         key_added
-            NAME of the layer, of the note in ``uns`` and of SpatialData's table.
+            NAME of the data frame, of the note in ``uns`` and of SpatialData's table.
         overwrite
             Replace what another model has written under these names; otherwise that is refused.
         missing
@@ -172,14 +176,15 @@ class ExpressionOutput(Estimator):
 
         Notes
         -----
-        AnnData gets ``layers["predicted"]`` and ``layers["measured"]`` (float32, NaN in genes that
-        are not predicted and rows that are no tile), with ``key_added`` ``layers[NAME]`` and
-        ``layers["NAME_measured"]``. SpatialData gets a table of its own, ``predicted`` or NAME,
+        AnnData gets ``obsm["predicted"]`` and ``obsm["measured"]``, data frames (float32) of the
+        genes that are predicted, NaN in rows that are no tile; with ``key_added`` ``obsm[NAME]``
+        and ``obsm["NAME_measured"]``. Read them as ``sm.read(..., x="obsm/predicted")``.
+        SpatialData gets a table of its own, ``predicted`` or NAME,
         with both layers, that annotates the same regions.
         """
         from smalti.io.expression import write_expression
 
-        table = self.to_anndata(X, missing=missing)
+        table = self.to_anndata(X, missing=missing, pictures=False)
         if key_added is not None:
             table.uns = {key_added: table.uns[self.name]}
             for old, new in (("predicted", key_added), ("measured", f"{key_added}_measured")):

@@ -265,9 +265,9 @@ class Integration(Estimator):
         out
             Write to this path instead.
         layers
-            Write reconstructions too, float32: ``layers["NAME"]`` of a modality (NaN in features
-            that preprocessing dropped), or ``obsm["NAME_MODALITY"]`` where the modality itself is
-            a key of ``obsm``.
+            Write reconstructions too, float32: ``layers["NAME"]`` of a modality of which all
+            features are made, else ``obsm["NAME_MODALITY"]``: where preprocessing dropped some (a
+            layer would be NaN in them), or the modality itself is a key of ``obsm``.
         key_added
             NAME, under which all is written; the method's own where left out.
         overwrite

@@ -113,6 +113,10 @@ def read(
     Columns of MuData are looked for in the global ``obs``, then in those of the modalities:
     "rna:cell_type", or "cell_type" where only one modality has it.
 
+    Where the names of ``var`` are Ensembl ids and a column of it has symbols (``gene_symbols``,
+    ``feature_name``, ``gene_name``, ...), genes are called by their symbols; one without a symbol,
+    or that shares it with another, keeps its id. ``notes`` say so.
+
     Of a file all is checked that its format lets one know: places and sizes, links that lead
     elsewhere, chunks of HDF5 that were never written. HDF5 and zarr keep no checksum by default: a
     changed number that is still a number is read as it stands. Zarr leaves out chunks of zeros:
@@ -251,7 +255,8 @@ def _views(
         values, columns = table.matrix(key)
         if columns is not None:
             features[name] = unique_names(columns)
-            notes += [*told_apart(columns, repr(name)), *_mixed(name, key, table.types(key))]
+            notes += [*table.called(key), *told_apart(columns, repr(name)),
+                      *_mixed(name, key, table.types(key))]  # fmt: skip
         rows = int(place[name].max()) + 1
         if values.shape[0] != rows:
             raise InputError(

@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
+from smalti.errors import InputError
 from smalti.io.counts import stack_counts
-from smalti.io.placing import Placed, place
+from smalti.io.patches import PatchView
+from smalti.io.placing import Placed, place, placed_ready
 from smalti.io.sections import Cut, Section
 from smalti.system.progress import Progress
 from smalti.tiles.tissue import tile_quality
@@ -40,14 +42,12 @@ def assemble(
         bar.start("", len(sections))
         placed = []
         for section in sections:
-            placed.append(place(section, cut, notes))
+            ready = section.ready is not None
+            placed.append((placed_ready if ready else place)(section, cut, notes))
             bar.advance()
     lengths = [len(p.obs) for p in placed]
     of = np.repeat(np.arange(len(placed)), lengths)
-    view = TileView(
-        [s.image for s in sections], of, np.concatenate([p.xy for p in placed]),
-        np.array([p.side for p in placed]), cut.pixels, pad=cut.edge == "pad",
-    )  # fmt: skip
+    view = _view(sections, placed, of, cut)
     views: dict[str, Any] = {"tile": view}
     features = {}
     if all(p.counts is not None for p in placed):
@@ -60,7 +60,7 @@ def assemble(
     slides = np.array([s.slide for s in sections], dtype=object)
     table = bag_args.pop("bag", None)
     table = pd.DataFrame(index=pd.Index(slides, name="bag")) if table is None else table.copy()
-    table = table.assign(**_lengths(placed, cut.pixels, notes))
+    table = table.assign(**_said(sections), **_lengths(placed, view.size, notes))
     notes = _fewer(notes)
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=3)
@@ -73,10 +73,40 @@ def assemble(
     return bags
 
 
+def _view(
+    sections: Sequence[Section], placed: Sequence[Placed], of: np.ndarray, cut: Cut
+) -> TileView | PatchView:
+    """The tiles: cut from pictures, or ready.
+
+    ``of`` (n_tiles,) is the section of each.
+    """
+    ready = [s.ready for s in sections if s.ready is not None]
+    if ready and len(ready) < len(sections):
+        other = next(s.slide for s in sections if s.ready is None)
+        raise InputError(
+            f"slide {other!r} has a picture, others have ready tiles alone: read those together "
+            "that have the same, only=[...], or tiles='ready'."
+        )
+    if ready:
+        return PatchView(ready, cut.size or ready[0].edge)
+    return TileView(
+        [s.image for s in sections], of, np.concatenate([p.xy for p in placed]),
+        np.array([p.side for p in placed]), cut.pixels, pad=cut.edge == "pad",
+    )  # fmt: skip
+
+
+def _said(sections: Sequence[Section]) -> dict[str, list[Any]]:
+    """Columns of the slides that their files have."""
+    names = dict.fromkeys(name for s in sections for name in s.about)
+    return {name: [s.about.get(name) for s in sections] for name in names}
+
+
 def _lengths(placed: Sequence[Placed], size: int, notes: list[str]) -> dict[str, np.ndarray]:
     """Columns of the slides: how long a pixel and a tile are in µm; NaN where that is not known."""
     um = np.array([np.nan if p.um_per_px is None else p.um_per_px for p in placed])
-    wide = um * [p.side for p in placed]
+    wide = np.array([u * p.side if p.wide is None else p.wide
+                     for u, p in zip(um, placed, strict=True)], dtype=float)  # fmt: skip
+    wide[wide == 0] = np.nan  # ready tiles of unknown width
     known = wide[np.isfinite(wide)]
     if len(known) and known.max() > 1.2 * known.min():
         notes.append(

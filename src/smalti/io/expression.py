@@ -12,9 +12,9 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
-from smalti.io.counts import unique_names
 from smalti.io.open import open_table
 from smalti.io.tables import Table
+from smalti.io.uns_spatial import slide_pictures
 from smalti.io.write import refuse_others, refuse_taken, strange_rows, write
 from smalti.io.writeback import State, changed_copy, until_it_stays
 from smalti.system.files import atomic_folder
@@ -24,7 +24,7 @@ TABLE = "predicted"  # name of the table in SpatialData
 
 def slides_anndata(
     bags: Bags, genes: Sequence[str], layers: Mapping[str, np.ndarray], uns: Mapping[str, Any],
-    var: pd.DataFrame | None = None,
+    var: pd.DataFrame | None = None, *, pictures: bool = True,
 ) -> Any:  # fmt: skip
     """One row per tile.
 
@@ -40,12 +40,14 @@ def slides_anndata(
         Notes.
     var
         Columns about the genes, in their order.
+    pictures
+        Put small pictures of the slides into ``uns["spatial"]``.
 
     Returns
     -------
     AnnData
-        Rows in the order of the tiles; ``obs["slide"]``, the columns of tiles and slides, and
-        ``obsm["spatial"]``, pixels.
+        Rows in the order of the tiles; ``obs["slide"]`` (categorical), the columns of tiles and
+        slides, ``obsm["spatial"]``, pixels, and ``uns["spatial"]`` as scanpy and squidpy read it.
     """
     from anndata import AnnData
 
@@ -53,7 +55,8 @@ def slides_anndata(
     obs.index = obs.index.astype(str)
     if not obs.index.is_unique:
         obs.index = [f"{bags.bag.index[b]}_{i}" for b, i in zip(bags.index, obs.index, strict=True)]
-    obs["slide"] = np.asarray(bags.bag.index.astype(str))[bags.index]
+    names = bags.bag.index.astype(str)
+    obs["slide"] = pd.Categorical.from_codes(bags.index, names)
     for name, column in bags.bag.items():
         if name not in obs:
             obs[name] = column.to_numpy()[bags.index]
@@ -66,6 +69,9 @@ def slides_anndata(
                     layers=dict(layers), uns=dict(uns))  # fmt: skip
     if {"x_px", "y_px"} <= set(obs):
         table.obsm["spatial"] = obs[["x_px", "y_px"]].to_numpy(float)
+        small = slide_pictures(bags) if pictures else {}
+        if small:
+            table.uns["spatial"] = small
     return table
 
 
@@ -79,6 +85,8 @@ def write_expression(
     overwrite: bool = False,
 ) -> None:
     """Put the layers of ``predicted`` into the user's data (see ``ExpressionMethod.write``).
+
+    Of AnnData they become data frames of ``obsm``, of SpatialData a table of their own.
 
     Parameters
     ----------
@@ -126,27 +134,18 @@ def write_expression(
 def _into_anndata(
     data: Any, predicted: Any, bags: Bags, out: str | Path | None, overwrite: bool
 ) -> None:
-    rows = bags.rows
     table = open_table(data)
     if not isinstance(table, Table):
         raise InputError(
             f"{table.name} is MuData: give the AnnData that the slides were read from."
         )
-    refuse_others(table.names, bags)  # before its genes are looked for
-    shape = len(table.names), len(table.var)
-    place = {g: i for i, g in enumerate(unique_names(table.var.index))}
-    at = np.array([place.get(g, -1) for g in predicted.var_names])
-    layers, obsm = {}, {}
-    for name, values in predicted.layers.items():
-        if (at >= 0).all():
-            layers[name] = np.full(shape, np.nan, dtype=np.float32)
-            layers[name][np.ix_(rows, at)] = values
-        else:
-            obsm[name] = pd.DataFrame(np.nan, index=table.names, columns=predicted.var_names,
-                                      dtype=np.float32)  # fmt: skip
-            obsm[name].iloc[rows] = values
-    write(data, obs={}, obsm=obsm, whole_layers=layers, uns=predicted.uns, out=out,
-          overwrite=overwrite, bags=bags)  # fmt: skip
+    refuse_others(table.names, bags)
+    obsm = {}
+    for name, values in predicted.layers.items():  # of the genes predicted: a layer is of all
+        frame = np.full((len(table.names), predicted.n_vars), np.nan, dtype=np.float32)
+        frame[bags.rows] = values
+        obsm[name] = pd.DataFrame(frame, index=table.names, columns=predicted.var_names)
+    write(data, obs={}, obsm=obsm, uns=predicted.uns, out=out, overwrite=overwrite, bags=bags)
 
 
 def _into_store(

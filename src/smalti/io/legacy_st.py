@@ -11,8 +11,7 @@ import pandas as pd
 from smalti.errors import InputError
 from smalti.io.counts import checked_counts, named_as_written, told_apart
 from smalti.io.pictures import match_pictures
-from smalti.io.sections import Section
-from smalti.io.spots import stated
+from smalti.io.sections import Ask, Section
 from smalti.system.tables import numbers, read_text
 
 _PITCH = 200.0  # µm between the centres of neighbouring spots
@@ -36,10 +35,7 @@ def section_files(source: Path) -> dict[str, dict[str, Path]]:
     return {k: v for k, v in found.items() if len(v) == 2}
 
 
-def legacy_sections(
-    files: dict[str, dict[str, Path]], *, images: Any, um_per_px: Any, pitch_um: float | None,
-    notes: list[str],
-) -> list[Section]:  # fmt: skip
+def legacy_sections(files: dict[str, dict[str, Path]], ask: Ask, notes: list[str]) -> list[Section]:
     """Sections of the arrays.
 
     Parameters
@@ -47,10 +43,9 @@ def legacy_sections(
     files
         Slide -> {"counts": table of spots x genes, spots named like 10x13; "spots": table with x,
         y, pixel_x, pixel_y (and selected)}.
-    images
-        Pictures by slide name.
-    um_per_px, pitch_um
-        Where the user says so; else from the spots, 200 µm apart.
+    ask
+        ``images`` are pictures by slide name; the size of a pixel is that of spots 200 µm apart
+        where nobody says it.
     notes
         Gets warnings.
 
@@ -59,9 +54,11 @@ def legacy_sections(
     InputError
         If tables lack columns, or have no spot in common; with names.
     """
-    pictures = match_pictures(list(files), images, notes)
+    slides = ask.wanted(list(files), notes)
+    pictures = match_pictures(slides, ask.images, notes)
     out = []
-    for name, tables in files.items():
+    for name in slides:
+        tables = files[name]
         spots = _spots(tables["spots"])
         counts = _read(tables["counts"], index_col=0)
         counts.index = counts.index.astype(str)
@@ -94,8 +91,8 @@ def legacy_sections(
         obs = spots.rename(columns={"x": "array_x", "y": "array_y"})
         out.append(Section(
             name, pictures[name], spots[["pixel_x", "pixel_y"]].to_numpy(float),
-            obs.drop(columns=["pixel_x", "pixel_y"]), matrix, unique, stated(um_per_px, name),
-            pitch_um or _PITCH,
+            obs.drop(columns=["pixel_x", "pixel_y"]), matrix, unique, ask.um_of(name),
+            ask.pitch_um or _PITCH,
         ))  # fmt: skip
     return out
 

@@ -18,25 +18,27 @@ _MEND = "copy it again, as Space Ranger wrote it"
 _GENES = ("Gene Expression", "")  # what is a gene, among antibodies and others
 
 
-def counts_file(folder: Path) -> Path | None:
-    """The .h5 or folder of counts in the output of a run; None where there is none."""
-    for name in ("filtered_feature_bc_matrix.h5", "filtered_feature_bc_matrix",
-                 "raw_feature_bc_matrix.h5"):  # fmt: skip
-        if (folder / name).exists():
-            return folder / name
-    found = sorted(folder.glob("*filtered_feature_bc_matrix.h5"))
-    return found[0] if found else None
-
-
 def read_counts(file: Path) -> tuple[sp.csr_matrix, list[str], list[str]]:
     """(n_spots, n_genes) counts without antibodies, symbols, and barcodes.
+
+    Parameters
+    ----------
+    file
+        An .h5, a folder of .mtx, or a matrix.mtx with its tables beside it, all with one prefix.
 
     Raises
     ------
     InputError
         If a file is missing or damaged; with its name.
     """
-    matrix, genes, kind, barcodes = _folder(file) if file.is_dir() else _h5(file)
+    if file.name.endswith(".h5.gz"):
+        raise InputError(f"{file} is packed: unpack it first (gunzip).")
+    if file.is_dir():
+        matrix, genes, kind, barcodes = _folder(file)
+    elif ".mtx" in file.suffixes:
+        matrix, genes, kind, barcodes = _folder(file.parent, file.name.partition("matrix.mtx")[0])
+    else:
+        matrix, genes, kind, barcodes = _h5(file)
     if matrix.shape != (len(barcodes), len(genes)):
         raise InputError(
             f"{file} holds a matrix of {matrix.shape[1]} genes x {matrix.shape[0]} spots, but "
@@ -103,9 +105,11 @@ def _values(part: Any, name: str, file: Path, kinds: str = "iuf") -> np.ndarray:
         return values
 
 
-def _folder(folder: Path) -> tuple[sp.csr_matrix, list[str], np.ndarray, list[str]]:
+def _folder(
+    folder: Path, prefix: str = ""
+) -> tuple[sp.csr_matrix, list[str], np.ndarray, list[str]]:
     # version 2 called features genes, and packed none
-    files = [_one(folder, *names) for names in
+    files = [_one(folder, *(prefix + n for n in names)) for names in
              (("features.tsv", "genes.tsv"), ("barcodes.tsv",), ("matrix.mtx",))]  # fmt: skip
     features = read_text(files[0], "\t", header=None, na_filter=False)
     barcodes = read_text(files[1], "\t", header=None, na_filter=False)[0].astype(str).tolist()

@@ -71,6 +71,11 @@ class MuTable:
         modality, inner = self._split(key)
         return {} if modality is None else self.parts[modality].types(inner)
 
+    def called(self, key: str) -> list[str]:
+        """Notes of what the columns of a key are called by, where it is not the index of var."""
+        modality, inner = self._split(key)
+        return [] if modality is None else self.parts[modality].called(inner)
+
     def _split(self, key: str) -> tuple[str | None, str]:
         """Modality and key in it; no modality for a key of the global ``obsm``."""
         first, _, rest = key.partition("/")

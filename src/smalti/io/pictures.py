@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from smalti.errors import InputError
-from smalti.tiles.image import SUFFIXES, SlideImage
+from smalti.tiles.image import SUFFIXES, SlideImage, ending
 from smalti.tiles.open import open_image
 
 
 def slide_name(path: Path) -> str:
     """File name without its ending: "a.ome.tif" is "a"."""
     name = path.name
-    while Path(name).suffix.lower() in (*SUFFIXES, ".ome"):
+    while Path(name).suffix.lower() in (*SUFFIXES, ".ome", ".gz"):
         name = Path(name).stem
     return name
 
 
-def picture_files(images: Any) -> dict[str, Path | SlideImage]:
+def picture_files(
+    images: Any, slides: Collection[str] | None = None
+) -> dict[str, Path | SlideImage]:
     """Pictures by slide name: of a folder, a list, a mapping or one file.
 
     Raises
     ------
     InputError
-        If there is none, one is missing, or two have one name.
+        If there is none, one is missing, or two have one name, which is one of ``slides`` where
+        these are named.
     """
     if isinstance(images, Mapping):
         found: dict[str, Path | SlideImage] = {}
@@ -36,7 +39,7 @@ def picture_files(images: Any) -> dict[str, Path | SlideImage]:
     if isinstance(images, SlideImage):
         return {slide_name(images.path): images}
     if isinstance(images, (str, Path)) and Path(images).is_dir():
-        paths = [p for p in sorted(Path(images).iterdir()) if p.suffix.lower() in SUFFIXES]
+        paths = [p for p in sorted(Path(images).iterdir()) if ending(p) in SUFFIXES]
         if not paths:
             raise InputError(f"no images in {images}: expected files {', '.join(SUFFIXES)}.")
     else:
@@ -45,7 +48,7 @@ def picture_files(images: Any) -> dict[str, Path | SlideImage]:
     by_name: dict[str, Path | SlideImage] = {}
     for path in paths:
         name = slide_name(path)
-        if name in by_name:
+        if name in by_name and (slides is None or name in slides):
             raise InputError(
                 f"{by_name[name]} and {path} are both the image of slide {name!r}: remove one, or "
                 f"say which, images={{{name!r}: ...}}."
@@ -75,7 +78,7 @@ def match_pictures(
             f"no images: give images=, a folder with one file per slide ({slides[0]}.jpg), or a "
             "mapping from slide to file."
         )
-    files = picture_files(images)
+    files = picture_files(images, slides)
     if len(slides) == len(files) == 1 and not isinstance(images, Mapping):
         files = {slides[0]: next(iter(files.values()))}  # one slide, one file: no name to match
     absent = [s for s in slides if s not in files]
@@ -95,3 +98,11 @@ def match_pictures(
 def opened(image: Path | SlideImage) -> SlideImage:
     """A picture, opened where it is a path."""
     return image if isinstance(image, SlideImage) else open_image(image)
+
+
+def small_version(slide: str, name: str, scale: float) -> str:
+    """The note of tiles that are cut from a small picture, ``scale`` of the full one."""
+    return (
+        f"slide {slide!r}: cut from {name}, a small version of the slide (1 of {1 / scale:.3g} "
+        "pixels): give the full-resolution image, images=..."
+    )

@@ -10,6 +10,7 @@ import pandas as pd
 
 from smalti.errors import InputError
 from smalti.io.sections import Cut, Section
+from smalti.io.sums import members
 from smalti.tiles.grid import grid_centers, nucleus_centers
 from smalti.tiles.tissue import tissue_mask, tissue_share
 from smalti.tiles.view import TileView
@@ -29,6 +30,7 @@ class Placed:
     rows: np.ndarray | None
     side: int
     um_per_px: float | None
+    wide: float | None = None  # µm of a tile, where side and um_per_px do not say it
 
 
 def place(section: Section, cut: Cut, notes: list[str]) -> Placed:
@@ -40,7 +42,7 @@ def place(section: Section, cut: Cut, notes: list[str]) -> Placed:
         If spots have no position or leave the picture, its pixels are not square, or nothing is
         left.
     """
-    kind = cut.tiles or ("grid" if section.xy is None else "spots")
+    kind = cut.tiles or section.tiles
     if kind == "spots" and section.xy is None:
         raise InputError(f"slide {section.slide!r} has no spots: ask for tiles='grid' or 'nuclei'.")
     um_per_px = _scale(section, notes)
@@ -61,17 +63,89 @@ def place(section: Section, cut: Cut, notes: list[str]) -> Placed:
         obs.index = f"{section.slide}_" + names
     view = TileView([image], np.zeros(len(xy), int), xy, side, cut.pixels)
     thumbnail, scale = image.thumbnail(_THUMBNAIL)
-    if image.range.note:
-        notes.append(f"slide {section.slide!r}: {image.range.note}")
+    _tell(section, kind, notes)
     tissue = tissue_share(tissue_mask(thumbnail), scale, view.corners, side)
     obs = obs.assign(x_px=xy[:, 0], y_px=xy[:, 1])
     if um_per_px is not None:
         obs = obs.assign(x_um=xy[:, 0] * um_per_px, y_um=xy[:, 1] * um_per_px)
     obs = obs.assign(tissue=tissue)
     keep = _kept(section, cut, kind, obs, view, notes)
+    if kind == "grid" and section.unit != "spots" and section.counts is not None:
+        obs, keep, counts = _summed(section, view, obs, keep, notes)
+        return Placed(xy[keep], obs[keep], counts, None, side, um_per_px)
     counts = section.counts[keep] if section.counts is not None and kind == "spots" else None
     rows = section.rows[keep] if section.rows is not None and kind == "spots" else None
     return Placed(xy[keep], obs[keep], counts, rows, side, um_per_px)
+
+
+def _tell(section: Section, kind: str, notes: list[str]) -> None:
+    """Notes of what the picture says of itself."""
+    image, slide = section.image, section.slide
+    if image.range.note:
+        notes.append(f"slide {slide!r}: {image.range.note}")
+    if image.turned and kind == "spots":
+        notes.append(
+            f"slide {slide!r}: {image.path.name} says that it is to be shown turned or mirrored "
+            "(EXIF): spots are taken for pixels as they are stored; where that is wrong, save it "
+            "as it is shown."
+        )
+
+
+def _summed(
+    section: Section, view: TileView, obs: pd.DataFrame, keep: np.ndarray, notes: list[str]
+) -> tuple[pd.DataFrame, np.ndarray, Any]:
+    """Tiles with the summed counts of the bins or cells in them; others were not measured."""
+    slide, unit = section.slide, section.unit
+    points = np.asarray(section.xy)
+    inside = members(view.corners, int(view.side[0]), points)
+    n = np.diff(inside.indptr)
+    obs = obs.assign(**{f"n_{unit}": n})
+    none = keep & (n == 0)
+    keep = keep & (n > 0)
+    if not keep.any():
+        raise InputError(f"no tile of slide {slide!r} holds any of its {len(points):,} {unit}: "
+                         "are their pixels those of another resolution?")  # fmt: skip
+    if none.any():
+        notes.append(f"slide {slide!r}: {int(none.sum())} of {int((keep | none).sum())} tiles with "
+                     f"tissue hold none of the {unit} (first: {obs.index[none][0]}) and are left "
+                     "out.")  # fmt: skip
+    kept = inside[np.flatnonzero(keep)]
+    lost = len(points) - len(np.unique(kept.indices))
+    if lost:
+        notes.append(f"slide {slide!r}: {lost:,} of {len(points):,} {unit} lie in no tile that "
+                     "is kept: their counts are left out.")  # fmt: skip
+    return obs, keep, kept @ section.counts
+
+
+def placed_ready(section: Section, cut: Cut, notes: list[str]) -> Placed:
+    """Tiles of a section that are cut already; nothing is known of their tissue.
+
+    Raises
+    ------
+    InputError
+        If they are of another width than what is asked for.
+    """
+    ready, um = section.ready, section.um_per_px
+    if ready is None:
+        raise InputError(f"slide {section.slide!r} has no ready tiles.")
+    obs = section.obs.copy()
+    obs.index = f"{section.slide}_" + obs.index.astype(str)
+    xy = np.full((len(obs), 2), np.nan) if section.xy is None else np.asarray(section.xy, float)
+    if np.isfinite(xy).all():
+        obs = obs.assign(x_px=xy[:, 0], y_px=xy[:, 1])
+        if um is not None:
+            obs = obs.assign(x_um=xy[:, 0] * um, y_um=xy[:, 1] * um)
+    wide = None if um is None or ready.wide is None else um * ready.wide
+    if cut.tile_um is not None and wide is not None and abs(wide / cut.tile_um - 1) > 0.02:
+        raise InputError(
+            f"tile_um={cut.tile_um:g}: the tiles of slide {section.slide!r} in {ready.path.name} "
+            f"are {wide:.4g} µm wide. Leave it out, or have them cut anew from the pictures."
+        )
+    wide = wide or cut.tile_um
+    if wide is None:
+        notes.append(f"slide {section.slide!r}: {ready.path.name} does not say how wide its tiles "
+                     "are: give tile_um=... (112 of HEST).")  # fmt: skip
+    return Placed(xy, obs, section.counts, section.rows, round(ready.wide or 0), um, wide)
 
 
 def _kept(
@@ -142,7 +216,8 @@ def _scale(section: Section, notes: list[str]) -> float | None:
             f"{image.uneven[0]:g} x {image.uneven[1]:g} µm: tiles would not be square. Save "
             "it with square pixels, or give um_per_px=... where the file is wrong."
         )
-    spacing = None if section.xy is None else spacing_px(section.xy)
+    no_grid = section.xy is None or section.unit == "cells"
+    spacing = None if no_grid else spacing_px(np.asarray(section.xy))
     if spacing is None:
         return um
     if um is None and section.pitch_um is not None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,18 +11,11 @@ import pandas as pd
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.io.assemble import assemble
-from smalti.io.legacy_st import legacy_sections, section_files
-from smalti.io.open import open_table
-from smalti.io.pictures import opened, picture_files
+from smalti.io.layouts import sections_of
 from smalti.io.ready_tiles import read_tiles
-from smalti.io.sections import Cut, Section
-from smalti.io.spatial import spatialdata_sections
-from smalti.io.spots import anndata_sections, stated
-from smalti.io.tables import Table
-from smalti.io.visium import is_visium, visium_section
+from smalti.io.sections import Ask, Cut
 from smalti.system.reading import about
 from smalti.system.tables import read_text
-from smalti.tiles.image import SUFFIXES
 
 __all__ = ["read_slides", "read_tiles"]
 
@@ -43,6 +35,9 @@ def read_slides(
     xy: str | Sequence[str] | None = None,
     um_per_px: float | str | Mapping[str, float] | None = None,
     pitch_um: float | None = None,
+    bins: float | str | None = None,
+    only: str | Sequence[str] | None = None,
+    platform: str | None = None,
     tiles: str | None = None,
     tile_um: float | None = None,
     tile_px: float | None = None,
@@ -61,8 +56,13 @@ def read_slides(
     source
         One of
 
-        - AnnData, or the path of an .h5ad, of the spots of all slides, with ``images``;
-        - a folder that Space Ranger wrote, or several in a list;
+        - AnnData, or the path of an .h5ad, of the spots of all slides, with ``images`` or the small
+          pictures of ``uns["spatial"]``; a list or a folder of .h5ad, one a slide;
+        - a folder that Space Ranger wrote, or several in a list: Visium, or Visium HD with
+          binned_outputs/ or segmented_outputs/; as GEO has them too, flat with prefixes, packed;
+        - a folder that Xenium wrote, with its H&E picture in ``images`` and the alignment
+          (NAME_he_imagealignment.csv) beside it: cells are the spots;
+        - the root of HEST: st/, wsis/ or patches/, metadata/; or .h5 files of ready tiles;
         - SpatialData, or its .zarr;
         - a folder of the first ST arrays: counts (A1.tsv.gz) and spots (A1_selection.tsv) of each
           section, with ``images``;
@@ -91,9 +91,17 @@ def read_slides(
         µm per pixel: a number, a column, or by slide; where neither image nor table says so.
     pitch_um
         Distance of neighbouring spots in µm; checked against ``um_per_px``, or gives it.
+    bins
+        Of Visium HD: width of the bins in µm, or "cells" that were segmented. 8 where left out.
+    only
+        Names of the slides to read; all when left out.
+    platform
+        Reader of spatialdata-io for a folder of another instrument: "merscope", "cosmx", ... What
+        it makes is read as SpatialData.
     tiles
-        "spots" (around each), "grid" (side by side over the tissue) or "nuclei" (around each
-        nucleus). Spots where there are any.
+        "spots" (around each), "grid" (side by side over the tissue), "nuclei" (around each
+        nucleus) or "ready" (as they are cut in patches/ of HEST). Spots where there are any; of
+        bins the grid. In a grid a tile has the summed counts of the bins or cells in it.
     tile_um, tile_px
         Edge of a tile in µm (112 where neither is given, as in HEST) or in pixels of the slide.
     size
@@ -149,10 +157,15 @@ def read_slides(
     """
     cut = Cut(tiles, tile_um, tile_px, size, overlap, tissue_min, edge, unlisted)
     notes: list[str] = []
-    sections = _sections(source, images, slide, counts, xy, um_per_px, pitch_um, notes)
-    bag = None
+    listed, bag = None, None
     if table is not None:
-        sections, bag = _with_table(sections, table, slide, notes)
+        name, bag = _rows_of(table, slide)
+        listed = (name, list(bag.index))
+    ask = Ask(images, slide, counts, xy, um_per_px, pitch_um, bins, only,
+              tiles == "ready", platform, listed)  # fmt: skip
+    sections = sections_of(source, ask, notes)
+    if bag is not None:
+        bag = bag.loc[np.array([s.slide for s in sections], dtype=object)]
     with about(source if table is None else table):
         return assemble(
             sections, cut, quality=quality, progress=progress, notes=notes, donor=donor,
@@ -160,67 +173,8 @@ def read_slides(
         )  # fmt: skip
 
 
-def _sections(
-    source: Any, images: Any, slide: str | None, counts: str | None, xy: Any, um_per_px: Any,
-    pitch_um: float | None, notes: list[str],
-) -> list[Section]:  # fmt: skip
-    """The sections of a source of any kind."""
-    path = Path(source) if isinstance(source, (str, Path)) else None
-    if path is not None and not path.exists():
-        raise InputError(f"no file or folder {path}: check the path.")
-    zarr = path is not None and path.suffix == ".zarr"
-    if hasattr(source, "tables") or (zarr and path and not (path / "obs").exists()):
-        return spatialdata_sections(source, images=images, um_per_px=um_per_px, pitch_um=pitch_um,
-                                    notes=notes)  # fmt: skip
-    if hasattr(source, "obs") or (path and path.suffix in (".h5ad", ".zarr")):
-        return anndata_sections(
-            cast(Table, open_table(source)), images=images, slide=slide, counts=counts, xy=xy,
-            um_per_px=um_per_px, pitch_um=pitch_um, notes=notes,
-        )  # fmt: skip
-    folders = [path] if path else [Path(s) for s in source] if _paths(source) else []
-    if folders and path is None and any(f.is_dir() for f in folders):
-        wrong = next((f for f in folders if not is_visium(f)), None)
-        if wrong is not None:
-            raise InputError(
-                f"{wrong} is no output of Space Ranger (spatial/ and filtered_feature_bc_matrix), "
-                "as a list of folders must be."
-            )
-    if folders and all(is_visium(f) for f in folders):
-        names = [f.name if f.name != "outs" else f.parent.name for f in folders]
-        twice = next((n for n in names if names.count(n) > 1), None)
-        if twice:
-            raise InputError(f"two folders are called {twice!r}: slides need names of their own.")
-        return [visium_section(f, name=n, image=images, um_per_px=um_per_px, pitch_um=pitch_um,
-                               notes=notes)
-                for f, n in zip(folders, names, strict=True)]  # fmt: skip
-    if path and path.is_dir():
-        files = section_files(path)
-        if files:
-            return legacy_sections(files, images=images, um_per_px=um_per_px, pitch_um=pitch_um,
-                                   notes=notes)  # fmt: skip
-        if not any(p.suffix.lower() in SUFFIXES for p in path.iterdir()):
-            raise InputError(
-                f"{path} holds no slides: expected the output of Space Ranger (spatial/ and "
-                "filtered_feature_bc_matrix), tables of the first ST arrays, or images "
-                f"({', '.join(SUFFIXES)})."
-            )
-    if isinstance(um_per_px, str):
-        raise InputError(f"um_per_px={um_per_px!r}: images have no columns; give a number.")
-    pictures = picture_files(source)
-    if not pictures:
-        raise InputError("no slides: the list of images is empty.")
-    return [Section(name, opened(file), um_per_px=stated(um_per_px, name))
-            for name, file in pictures.items()]  # fmt: skip
-
-
-def _paths(source: Any) -> bool:
-    return isinstance(source, Sequence) and all(isinstance(s, (str, Path)) for s in source)
-
-
-def _with_table(
-    sections: list[Section], table: Any, slide: str | None, notes: list[str]
-) -> tuple[list[Section], pd.DataFrame]:
-    """The slides that a table names, and its rows in their order."""
+def _rows_of(table: Any, slide: str | None) -> tuple[str, pd.DataFrame]:
+    """What errors call a table of slides, and its rows by slide."""
     name = "table" if isinstance(table, pd.DataFrame) else str(table)
     frame = table if isinstance(table, pd.DataFrame) else read_text(table)
     if slide is None or slide not in frame:
@@ -234,17 +188,5 @@ def _with_table(
     if not frame.index.is_unique:
         twice = frame.index[frame.index.duplicated()][0]
         raise InputError(f"{name} has several rows for slide {twice!r}: a slide has one.")
-    there = {s.slide for s in sections}
-    absent = [i for i in frame.index if i not in there]
-    if absent:
-        raise InputError(
-            f"{len(absent)} slides of {name} have no image: {', '.join(absent[:5])}; there are "
-            f"images of {', '.join(sorted(there)[:5])}."
-        )
-    extra = [s.slide for s in sections if s.slide not in frame.index]
-    if extra:
-        notes.append(f"{len(extra)} slides are not in {name} and are left out: "
-                     f"{', '.join(extra[:5])}.")  # fmt: skip
-    kept = [s for s in sections if s.slide in frame.index]
     frame.index.name = "bag"
-    return kept, frame.loc[np.array([s.slide for s in kept], dtype=object)]
+    return name, frame

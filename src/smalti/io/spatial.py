@@ -11,13 +11,16 @@ import scipy.sparse as sp
 
 from smalti.errors import InputError
 from smalti.io.counts import checked_counts, told_apart
-from smalti.io.sections import Section
+from smalti.io.sections import Ask, Section
 from smalti.io.sparse import checked_sparse
-from smalti.io.spots import stated
 from smalti.io.stored import check_store
+from smalti.io.symbols import feature_names
 from smalti.system.extras import need
 from smalti.system.reading import too_large
 from smalti.tiles.formats import ArrayImage
+
+_RGB = 3
+_BINS = ("square_008um", "square_016um", "square_002um")  # tables of Visium HD, best first
 
 
 def open_spatialdata(source: Any) -> Any:
@@ -43,19 +46,16 @@ def open_spatialdata(source: Any) -> Any:
         ) from error
 
 
-def spatialdata_sections(
-    source: Any, *, images: Any, um_per_px: Any, pitch_um: float | None, notes: list[str]
-) -> list[Section]:
+def spatialdata_sections(source: Any, ask: Ask, notes: list[str]) -> list[Section]:
     """One section per region that a table annotates.
 
     Parameters
     ----------
     source
         SpatialData or its .zarr.
-    images
-        Region -> name of the image element; None: the one in the same coordinate system.
-    um_per_px, pitch_um
-        As in :func:`smalti.read_slides`.
+    ask
+        ``images`` is the name of an image element, or region -> name; None: one in the same
+        coordinate system, the finest of those in colours. ``bins`` names a table of Visium HD.
     notes
         Gets warnings.
 
@@ -65,29 +65,28 @@ def spatialdata_sections(
         If there is no table of counts that annotates shapes, or no image fits a region.
     """
     data = open_spatialdata(source)
-    key, table = _table(data)
+    key, table = _table(data, ask.bins)
     note = table.uns["spatialdata_attrs"]
     regions = table.obs[note["region_key"]].astype(str).to_numpy()
-    genes = [str(g) for g in table.var_names]
+    genes, said = feature_names(table.var, f"table {key!r}")
     x = checked_sparse(table.X, f"table {key!r}") if sp.issparse(table.X) else table.X
     matrix, unique = checked_counts(x, genes, list(table.obs_names), f"table {key!r}")
-    notes += told_apart(genes, f"table {key!r}")
+    notes += [*said, *told_apart(genes, f"table {key!r}")]
     out = []
-    for region in dict.fromkeys(regions):
+    for region in ask.wanted(list(dict.fromkeys(regions)), notes):
         rows = np.flatnonzero(regions == region)
-        if region not in data.shapes:
-            raise InputError(
-                f"table {key!r} annotates {region!r}, which is no shapes element; there are "
-                f"{', '.join(data.shapes)}."
-            )
-        image, system = _image(data, region, images)
+        if region not in data.shapes and region not in data.labels:
+            there = ", ".join([*data.shapes, *data.labels]) or "none"
+            raise InputError(f"table {key!r} annotates {region!r}, which is no element of shapes "
+                             f"or labels; there are {there}.")  # fmt: skip
+        image, system = _image(data, region, ask.images)
         pixels = _level(data.images[image])
         xy = _pixels(data, region, image, system, table.obs[note["instance_key"]].to_numpy()[rows])
-        picture = ArrayImage(pixels, image, stated(um_per_px, region))
+        picture = ArrayImage(pixels, image, ask.um_of(region))
         obs = table.obs.iloc[rows].drop(columns=[note["region_key"]])
         obs.index = obs.index.astype(str)
         out.append(Section(region, picture, xy, obs, matrix[rows], unique,
-                           stated(um_per_px, region), pitch_um, rows))  # fmt: skip
+                           ask.um_of(region), ask.pitch_um, rows))  # fmt: skip
     return out
 
 
@@ -97,10 +96,23 @@ def is_prediction(table: Any) -> bool:
                for note in table.uns.values())  # fmt: skip
 
 
-def _table(data: Any) -> tuple[str, Any]:
-    for key, table in data.tables.items():
-        if table.uns.get("spatialdata_attrs") is not None and not is_prediction(table):
-            return key, table
+def _table(data: Any, bins: float | str | None) -> tuple[str, Any]:
+    """The table that is to be read: of Visium HD that of the bins that are asked for, or 8 µm."""
+    found = {
+        key: table
+        for key, table in data.tables.items()
+        if table.uns.get("spatialdata_attrs") is not None and not is_prediction(table)
+    }
+    ends: tuple[str, ...] = _BINS
+    if bins is not None:
+        ends = ("cell_segmentations" if bins == "cells" else f"square_{float(bins):03.0f}um",)
+    key = next((k for end in ends for k in found if k.endswith(end)), None)
+    if key is None and bins is not None:
+        raise InputError(f"bins={bins!r}: no table of this SpatialData is of such bins; there are "
+                         f"{', '.join(found) or 'none'}.")  # fmt: skip
+    key = key or next(iter(found), None)
+    if key is not None:
+        return key, found[key]
     raise InputError(
         f"no table of this SpatialData annotates a shapes element (tables: "
         f"{', '.join(data.tables) or 'none'}): tiles need spots with positions."
@@ -110,9 +122,9 @@ def _table(data: Any) -> tuple[str, Any]:
 def _image(data: Any, region: str, images: Any) -> tuple[str, str]:
     """Name of the image of a region, and a coordinate system that both are in."""
     get = need("spatialdata.transformations", extra="spatialdata").get_transformation
-    own = get(data.shapes[region], get_all=True)
+    own = get(_element(data, region), get_all=True)
     chosen = images.get(region) if isinstance(images, dict) else images
-    names = [chosen] if chosen else list(data.images)
+    names = [chosen] if chosen else _best_first(data.images)
     for name in names:
         if name not in data.images:
             raise InputError(f"no image {name!r}; there are {', '.join(data.images) or 'none'}.")
@@ -125,6 +137,12 @@ def _image(data: Any, region: str, images: Any) -> tuple[str, str]:
     )
 
 
+def _best_first(images: Mapping[str, Any]) -> list[str]:
+    """Names of pictures: those of three colours before stains and markers, and the finest first."""
+    shapes = {name: _level(image).shape for name, image in images.items()}
+    return sorted(shapes, key=lambda k: (shapes[k][0] != _RGB, -shapes[k][1] * shapes[k][2]))
+
+
 def _level(element: Any) -> Any:
     """(channels, height, width) of an image element at full resolution."""
     if hasattr(element, "children") and "scale0" in getattr(element, "children", {}):
@@ -135,6 +153,8 @@ def _level(element: Any) -> Any:
 def _pixels(data: Any, region: str, image: str, system: str, ids: np.ndarray) -> np.ndarray:
     """(n, 2) centres of the spots in pixels of the image."""
     get = need("spatialdata.transformations", extra="spatialdata").get_transformation
+    if region not in data.shapes:
+        return _label_pixels(data, region, image, system, ids)
     shapes = data.shapes[region]
     missing = [i for i in ids if i not in shapes.index]
     if missing:
@@ -146,3 +166,22 @@ def _pixels(data: Any, region: str, image: str, system: str, ids: np.ndarray) ->
     spot = get(shapes, system).to_affine_matrix(axes, axes)
     picture = get(data.images[image], system).to_affine_matrix(axes, axes)
     return (xy @ spot.T @ np.linalg.inv(picture).T)[:, :2]
+
+
+def _element(data: Any, region: str) -> Any:
+    return data.shapes[region] if region in data.shapes else data.labels[region]
+
+
+def _label_pixels(data: Any, region: str, image: str, system: str, ids: np.ndarray) -> np.ndarray:
+    """The same of cells that a picture of labels shows."""
+    library = need("spatialdata", extra="spatialdata")
+    points = library.get_centroids(data.labels[region], coordinate_system=system).compute()
+    at = points.index.get_indexer(ids)
+    if (at < 0).any():
+        raise InputError(f"{int((at < 0).sum())} cells of the table are not in {region!r} (first: "
+                         f"{ids[np.argmax(at < 0)]!r}).")  # fmt: skip
+    get = need("spatialdata.transformations", extra="spatialdata").get_transformation
+    axes = ("x", "y")
+    picture = get(data.images[image], system).to_affine_matrix(axes, axes)
+    xy = np.column_stack([points[["x", "y"]].to_numpy()[at], np.ones(len(ids))])
+    return (xy @ np.linalg.inv(picture).T)[:, :2]

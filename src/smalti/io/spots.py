@@ -1,4 +1,4 @@
-"""Spots with expression: AnnData with pixel coordinates, and tables of the first ST arrays."""
+"""Spots with expression in an AnnData with pixel coordinates."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ import pandas as pd
 from smalti.errors import InputError
 from smalti.io.counts import checked_counts, told_apart
 from smalti.io.pictures import match_pictures
-from smalti.io.sections import Section
+from smalti.io.sections import PITCH, Ask, Section, checked_um
 from smalti.io.tables import Table, no_column, rows_at
+from smalti.io.uns_spatial import is_hexagonal, libraries, scale_factor, stored_picture
+from smalti.names import some
+from smalti.tiles.image import SlideImage
 
 XY = (
     ("x_px", "y_px"), ("image_x", "image_y"), ("pixel_x", "pixel_y"),
@@ -22,69 +25,167 @@ XY = (
 _SAME = 1.0  # px: positions that were rounded are the same
 
 
-def anndata_sections(
-    table: Table,
-    *,
-    images: Any,
-    slide: str | None,
-    counts: str | None,
-    xy: str | Sequence[str] | None,
-    um_per_px: Any,
-    pitch_um: float | None,
-    notes: list[str],
-) -> list[Section]:
+def anndata_sections(table: Table, ask: Ask, notes: list[str]) -> list[Section]:
     """Sections of one AnnData that holds the spots of all of them.
 
     Raises
     ------
     InputError
-        If the counts have no names of genes.
+        If it is not known which slide a spot is on, a slide has no picture, or the counts have no
+        names of genes.
     """
-    obs = table.obs
-    names = slide_names(table, slide, images)
-    slides = list(pd.unique(names))
-    pictures = match_pictures(slides, images, notes)
-    where = _positions(table, xy)
-    matrix, genes = (None, None) if counts is None else table.matrix(counts)
-    if matrix is not None:
+    stored = libraries(table) if ask.images is None else []
+    names, library = slide_names(table, ask, stored)
+    slides = ask.wanted(list(pd.unique(names)), notes)
+    pictures = {} if stored else match_pictures(slides, ask.images, notes)
+    spots = _Spots(table, ask, notes)
+    return [
+        spots.section(name, np.flatnonzero(names == name), pictures.get(name), library.get(name))
+        for name in slides
+    ]
+
+
+def table_section(
+    path: Path, name: str, picture: SlideImage | None, ask: Ask, notes: list[str], *,
+    um: float | None = None, pitch: float | None = None, bare: bool = False,
+) -> Section:  # fmt: skip
+    """The section of an AnnData that holds the spots of one slide.
+
+    Parameters
+    ----------
+    path
+        The .h5ad.
+    name
+        Of the slide.
+    picture
+        Its picture; None: the small one that the file holds.
+    ask
+        What is asked of it.
+    notes
+        Gets warnings.
+    um, pitch
+        µm per pixel of the coordinates, and from spot to spot, where the user says neither.
+    bare
+        Leave the picture out.
+
+    Raises
+    ------
+    InputError
+        If it holds several slides or has no picture, or as of :func:`anndata_sections`.
+    """
+    table, library = Table(str(path), path), None
+    if picture is None and not bare:
+        stored = libraries(table)
+        if len(stored) != 1:
+            raise InputError(
+                f"slide {name!r} has no image, and {path} holds {len(stored) or 'no'} pictures in "
+                f"uns['spatial']: give images=, a folder with one file per slide ({name}.tif)."
+            )
+        library = stored[0]
+    rows = np.arange(len(table.obs))
+    section = _Spots(table, ask, notes).section(name, rows, picture, library, um, pitch)
+    section.rows = None  # positions in one of several tables
+    return section
+
+
+class _Spots:
+    """All spots of a table: their places and counts, read once."""
+
+    def __init__(self, table: Table, ask: Ask, notes: list[str]) -> None:
+        self.table, self.ask, self.notes = table, ask, notes
+        self.xy = _positions(table, ask.xy)
+        self.counts: Any = None
+        self.genes: tuple[str, ...] | None = None
+        if ask.counts is None:
+            return
+        matrix, genes = table.matrix(ask.counts)
         if genes is None:
-            raise InputError(f"{counts!r} of {table.name} has no names of genes: use X or a layer.")
-        notes += told_apart(genes, table.name)
-        matrix, genes = checked_counts(matrix, genes, obs.index, table.name)
-    sections = []
-    for name in slides:
-        rows = np.flatnonzero(names == name)
-        sections.append(Section(
-            name, pictures[name], where[rows], obs.iloc[rows],
-            None if matrix is None else rows_at(matrix, rows), genes,
-            _um_per_px(table, um_per_px, name, rows), pitch_um, rows,
-        ))  # fmt: skip
-    return sections
+            raise InputError(
+                f"{ask.counts!r} of {table.name} has no names of genes: use X or a layer."
+            )
+        notes += [*table.called(ask.counts), *told_apart(genes, table.name)]
+        self.counts, self.genes = checked_counts(matrix, genes, table.obs.index, table.name)
+
+    def section(
+        self, name: str, rows: np.ndarray, picture: SlideImage | None, library: str | None,
+        um: float | None = None, pitch: float | None = None,
+    ) -> Section:  # fmt: skip
+        """Those in ``rows``, with a picture, or that of a library of ``uns["spatial"]``."""
+        table, scale, obs = self.table, 1.0, self.table.obs.iloc[rows]
+        um = _um_per_px(table, self.ask.um_per_px, name, rows) or um
+        pitch = self.ask.pitch_um or pitch
+        if library is not None:
+            picture, scale = stored_picture(table, library, name, self.notes)
+            um = um or scale_factor(table, library, "microns_per_pixel")
+            pitch = pitch or scale_factor(table, library, "bin_size_um")
+            pitch = PITCH if pitch is None and is_hexagonal(obs) else pitch
+        counts = None if self.counts is None else rows_at(self.counts, rows)
+        um = None if um is None else um / scale
+        return Section(name, picture, self.xy[rows] * scale, obs, counts, self.genes, um, pitch,
+                       rows)  # fmt: skip
 
 
-def slide_names(table: Table, slide: str | None, images: Any) -> np.ndarray:
-    """(n_spots,) the slide of each spot.
+def slide_names(
+    table: Table, ask: Ask, stored: Sequence[str] = ()
+) -> tuple[np.ndarray, dict[str, str]]:
+    """(n_spots,) the slide of each spot; and of each slide its picture among those ``stored``.
 
     Raises
     ------
     InputError
         If neither a column nor one picture says it, or some spots have no slide.
     """
-    if slide is None:
-        if isinstance(images, (str, Path)) and Path(images).is_file():
-            return np.full(len(table.obs), Path(images).name.split(".")[0], dtype=object)
+    n, images = len(table.obs), ask.images
+    if ask.slide is not None:
+        names = _column(table, ask.slide)
+        if not stored:
+            return names, {}
+    elif isinstance(images, SlideImage):
+        return np.full(n, images.path.name.split(".")[0], dtype=object), {}
+    elif isinstance(images, (str, Path)) and Path(images).is_file():
+        return np.full(n, Path(images).name.split(".")[0], dtype=object), {}
+    elif not stored:
         raise InputError(
             f"which slide is a spot of {table.name} on? Name the column, slide=...; obs has "
             f"{', '.join(map(str, table.obs.columns))}."
         )
-    table.find(slide)
-    absent = table.obs[slide].isna()
+    of = _library_of(table, ask.slide, stored)
+    if ask.slide is None:
+        return of, {name: name for name in stored}
+    pairs = pd.DataFrame({"slide": names, "library": of}).drop_duplicates()
+    if pairs["slide"].duplicated().any():
+        twice = pairs.loc[pairs["slide"].duplicated(), "slide"].iloc[0]
+        raise InputError(
+            f"slide {twice!r} of {table.name} has spots of several pictures in uns['spatial']: "
+            "name the column that tells them apart, slide=..."
+        )
+    return names, dict(zip(pairs["slide"], pairs["library"], strict=True))
+
+
+def _column(table: Table, column: str) -> np.ndarray:
+    table.find(column)
+    absent = table.obs[column].isna()
     if absent.any():
         raise InputError(
-            f"{int(absent.sum())} spots of {table.name} have no {slide!r} (first: "
+            f"{int(absent.sum())} spots of {table.name} have no {column!r} (first: "
             f"{table.obs.index[absent][0]!r}): drop them or fill the column in."
         )
-    return table.obs[slide].astype(str).to_numpy(dtype=object)
+    return table.obs[column].astype(str).to_numpy(dtype=object)
+
+
+def _library_of(table: Table, slide: str | None, stored: Sequence[str]) -> np.ndarray:
+    """(n_spots,) which of the pictures that the file holds a spot is on."""
+    if len(stored) == 1:
+        return np.full(len(table.obs), stored[0], dtype=object)
+    first = [c for c in (slide, "library_id") if c is not None and c in table.obs]
+    for column in dict.fromkeys([*first, *table.obs.columns]):
+        values = table.obs[column]
+        if not pd.api.types.is_numeric_dtype(values) and set(values) <= set(stored):
+            return values.astype(str).to_numpy(dtype=object)
+    raise InputError(
+        f"which of the pictures in uns['spatial'] of {table.name} ({some(stored)}) is a spot on? "
+        "No column of obs says it: add one that holds these names, such as library_id."
+    )
 
 
 def _positions(table: Table, xy: str | Sequence[str] | None) -> np.ndarray:
@@ -150,7 +251,8 @@ def _um_per_px(table: Table, um_per_px: Any, slide: str, rows: np.ndarray) -> fl
     if um_per_px is None and "um_per_px" in table.obs:
         um_per_px = "um_per_px"
     if not isinstance(um_per_px, str):
-        return stated(um_per_px, slide)
+        said = um_per_px.get(slide) if isinstance(um_per_px, Mapping) else um_per_px
+        return checked_um(said, slide)
     if um_per_px not in table.obs:
         raise no_column(table.name, um_per_px, table.obs.columns)
     values = table.obs[um_per_px].iloc[rows].dropna().unique()
@@ -159,18 +261,4 @@ def _um_per_px(table: Table, um_per_px: Any, slide: str, rows: np.ndarray) -> fl
             f"slide {slide!r} has {len(values)} values of {um_per_px!r}: a slide has one µm per "
             "pixel."
         )
-    return float(values[0])
-
-
-def stated(um_per_px: float | Mapping[str, float] | None, slide: str) -> float | None:
-    """µm per pixel of one slide, as the user gave it.
-
-    Raises
-    ------
-    InputError
-        If it is not positive.
-    """
-    value = um_per_px.get(slide) if isinstance(um_per_px, Mapping) else um_per_px
-    if value is not None and not (np.isfinite(value) and value > 0):
-        raise InputError(f"um_per_px={value} of slide {slide!r} must be a positive number.")
-    return None if value is None else float(value)
+    return checked_um(float(values[0]), slide)

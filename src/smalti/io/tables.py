@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,12 +16,10 @@ from smalti.counts import count_problem
 from smalti.errors import InputError
 from smalti.io.elements import read_element
 from smalti.io.sparse import checked_sparse
-from smalti.io.stored import members, open_h5
+from smalti.io.stored import members, open_h5, within
+from smalti.io.symbols import feature_names
 from smalti.preprocess import kind_of
 from smalti.system.reading import DAMAGE, too_large
-
-if TYPE_CHECKING:
-    pass
 
 # feature types of 10x -> the modality that they are; others are set apart
 _TYPES = {"Gene Expression": "rna", "Antibody Capture": "protein", "Peaks": "atac"}
@@ -123,9 +121,27 @@ class Table:
         at = self.root + where
         return self.ask(at, lambda group: members(group, at, self.source))
 
-    def note(self, key: str) -> Any:
-        """What is in ``uns`` under a key; None where there is nothing."""
-        return self._element(f"uns/{key}") if self.on_disk else self.source.uns.get(key)
+    def note(self, *keys: str) -> Any:
+        """What is in ``uns`` under a key, or under keys in one another; None: nothing is there."""
+        if self.on_disk:
+            return self._element("/".join(("uns", *keys)))
+        found: Any = self.source.uns
+        for key in keys:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return found
+
+    def noted(self, *keys: str) -> list[str]:
+        """Names in ``uns`` under a key, or under keys in one another; none where nothing is."""
+        if not self.on_disk:
+            found = self.note(*keys)
+            return list(found) if isinstance(found, Mapping) else []
+        at = self.root + "/".join(("uns", *keys))
+
+        def names(group: Any) -> list[str]:
+            found = within(group, at, self.source)
+            return [] if found is None or hasattr(found, "shape") else list(found)
+
+        return self.ask(at, names)
 
     def view_name(self, key: str) -> str:
         """What the view of a key is called: "layers/norm" is "norm"."""
@@ -196,6 +212,19 @@ class Table:
             raise InputError(f"{self.name} has no var: write it again.")
         return var
 
+    @cached_property
+    def _called(self) -> tuple[tuple[str, ...], list[str]]:
+        return feature_names(self.var, self.name)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the columns of X: symbols of genes where there are such beside ids."""
+        return self._called[0]
+
+    def called(self, key: str) -> list[str]:
+        """Notes of what the columns of a key are called by, where it is not the index of var."""
+        return [] if self._parts(key)[0] == "obsm" else self._called[1]
+
     def _parts(self, key: str) -> tuple[str, str, str]:
         """Where a key is ("X", "layers", "obsm"), its name there, and its feature type or ""."""
         where, _, name = key.partition("/") if "/" in key else ("", "", key)
@@ -264,7 +293,7 @@ class Table:
             return values.to_numpy(), tuple(map(str, values.columns))
         if where == "obsm":
             return values, None
-        names = tuple(map(str, self.var.index))
+        names = self.feature_names
         if not kind:
             return values, names
         at = self.columns_of(key)

@@ -41,7 +41,6 @@ def write(
     origin: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     bags: Bags | None = None,
-    whole_layers: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Add columns, matrices, reconstructions and notes.
 
@@ -59,9 +58,9 @@ def write(
     layers
         View name -> (n_cells, n_features) floats in the user's own order, and feature names or
         None. Written as float32 under the one name of ``uns``: into ``layers[NAME]`` where the view
-        came from X or a layer (of its modality), NaN in features that are not among the names;
-        into ``obsm["NAME_VIEW"]`` where it came from ``obsm`` or has other features than X. A
-        modality gets the rows of its own cells.
+        came from X or a layer (of its modality) and has all of its features, by itself or with
+        other views; else into ``obsm["NAME_VIEW"]``, for a layer would be mostly NaN. A modality
+        gets the rows of its own cells.
     origin
         ``Bags.origin``, which says where each view came from. Arrays that end before the last cell,
         as ``Bags.scatter`` gives them where the last cells are in no bag, are then filled up with
@@ -72,8 +71,6 @@ def write(
         replaced.
     bags
         What was read of the data: its rows are looked for by name before anything is written.
-    whole_layers
-        Name -> (n_cells, n_vars) layers of AnnData as they are.
 
     Raises
     ------
@@ -101,9 +98,7 @@ def write(
     def additions(table: AnyTable) -> dict[Key, Any]:
         if bags is not None:
             refuse_others(table.names, bags)
-        return _additions(
-            table, obs, obsm, uns, layers or {}, whole_layers or {}, origin, overwrite
-        )
+        return _additions(table, obs, obsm, uns, layers or {}, origin, overwrite)
 
     if path is not None and target is not None and path.suffix == target.suffix:
 
@@ -124,8 +119,7 @@ def write(
 
 def _additions(
     table: AnyTable, obs: Mapping[str, Any], obsm: Mapping[str, Any], uns: Mapping[str, Any],
-    layers: Layers, whole_layers: Mapping[str, np.ndarray], origin: Mapping[str, Any] | None,
-    overwrite: bool,
+    layers: Layers, origin: Mapping[str, Any] | None, overwrite: bool,
 ) -> dict[Key, Any]:  # fmt: skip
     """Where each value goes in the table: ("obs", NAME), ("mod", "rna", "layers", NAME)."""
     top, n = table if isinstance(table, Table) else table.top, len(table.names)
@@ -142,8 +136,7 @@ def _additions(
         refuse_taken({key: top.note(key)}, key, note, [
             *(f"obs[{n!r}]" for n in obs if n in top.obs),
             *(f"obsm[{n!r}]" for n in obsm if n in top.keys("obsm")),
-            *(f"layers[{n!r}]" for n in whole_layers if n in top.keys("layers")),
-            *_layers_there(table, plan, key),
+            *_there(table, plan, key),
         ])  # fmt: skip
     # by position: the index of a Series would be matched with the names of the cells
     found: dict[Key, Any] = {
@@ -152,7 +145,6 @@ def _additions(
     for name, values in obsm.items():
         frame = isinstance(values, pd.DataFrame)
         found["obsm", name] = values.set_axis(table.names) if frame else values
-    found |= {("layers", k): v for k, v in whole_layers.items()}
     found |= _layers_of(table, plan, layers, list(uns))
     return found | {("uns", k): v for k, v in uns.items()}
 
@@ -232,10 +224,18 @@ def refuse_taken(uns: Any, key: str, note: Mapping[str, Any], taken: Sequence[st
         )
 
 
-def _layers_there(table: AnyTable, plan: list[Place], key: str) -> list[str]:
-    """Layers of that name in the tables that reconstructions go to."""
+def _there(table: AnyTable, plan: list[Place], key: str) -> list[str]:
+    """Layers and tables that have the names of reconstructions."""
+    top = table if isinstance(table, Table) else table.top
     parts = [part_of(table, modality) for _, modality, at, _ in plan if at is not None]
-    return [f"layers[{key!r}]" for part in parts if key in part.keys("layers")]
+    longs = [_long(key, view) for view, _, at, _ in plan if at is None]
+    return [*(f"layers[{key!r}]" for part in parts if key in part.keys("layers")),
+            *(f"obsm[{name!r}]" for name in longs if name in top.keys("obsm"))]  # fmt: skip
+
+
+def _long(key: str, view: str) -> str:
+    """The name of a reconstruction beside others; a slash would nest it in the file."""
+    return f"{key}_{view.replace('/', '_')}"
 
 
 def part_of(table: AnyTable, modality: str | None) -> Table:
@@ -257,7 +257,21 @@ def samples(
 
 
 def _plan(table: AnyTable, layers: Layers, origin: Mapping[str, Any]) -> Iterator[Place]:
-    """Where each view goes."""
+    """Where each view goes: into a layer where that is then full."""
+    wanted = list(_layer_plan(table, layers, origin))
+    for view, modality, at, size in wanted:
+        whole = at is not None and _covered(wanted, modality, part_of(table, modality))
+        yield (view, modality, at, size) if whole else (view, None, None, 4 * layers[view][0].size)
+
+
+def _covered(wanted: list[Place], modality: str | None, part: Table) -> bool:
+    """Whether views have among them all columns of X."""
+    columns = [at for _, other, at, _ in wanted if other == modality and at is not None]
+    return len(np.unique(np.concatenate(columns))) == len(part.var)
+
+
+def _layer_plan(table: AnyTable, layers: Layers, origin: Mapping[str, Any]) -> Iterator[Place]:
+    """Which columns of X each view has, if it is made of them."""
     parts = {} if isinstance(table, Table) else table.parts
     for view, (values, names) in layers.items():
         key = origin.get("keys", {}).get(view) or _key(view, origin.get("x"), bool(parts))
@@ -294,7 +308,8 @@ def _columns(
 
     ``of_key`` (n,) are the columns that the view was read from.
     """
-    there = pd.Index(unique_names(part.var.index[of_key]))  # as they were read
+    own = part.feature_names
+    there = pd.Index(unique_names([own[i] for i in of_key]))  # as they were read
     if names is None or names == tuple(there):
         return of_key if width == len(there) else None
     at = there.get_indexer(list(names))
@@ -315,7 +330,7 @@ def _check_size(plan: list[Place]) -> None:
 def _layers_of(
     table: AnyTable, plan: list[Place], layers: Layers, uns: list[str]
 ) -> dict[Key, Any]:
-    """Reconstructions where they go: a layer with NaN in features that they lack, or obsm."""
+    """Reconstructions where they go: into layers, or obsm."""
     if plan and len(uns) != 1:
         raise InputError(f"layers go under one name of uns, not {uns}.")
     found: dict[Key, Any] = {}
@@ -323,7 +338,7 @@ def _layers_of(
     for view, modality, at, _ in plan:
         values, names = layers[view]
         values = values.astype(np.float32, copy=False)
-        long = f"{uns[0]}_{view.replace('/', '_')}"  # a slash would nest it in the file
+        long = _long(uns[0], view)
         if at is None:
             found["obsm", long] = (
                 values

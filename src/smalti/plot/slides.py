@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -31,6 +31,7 @@ def plot_gene_maps(
     predicted: np.ndarray,
     *,
     slide: Any = None,
+    scale: Literal["shared", "z"] = "shared",
     spot_um: float | None = None,
     image: bool = True,
     title: str | None = None,
@@ -47,6 +48,9 @@ def plot_gene_maps(
         (n_tiles, n_genes) values of the tiles of ``bags``, in one unit.
     slide
         Name of the slide; the first when left out.
+    scale
+        "shared": one colour is one value in both maps, so that a prediction that spans less is seen
+        to do so; "z": both z-scored over the slide, where the pattern alone is asked for.
     spot_um
         Diameter of a spot in µm; 0.7 of the distance to the nearest when left out.
     image
@@ -57,19 +61,22 @@ def plot_gene_maps(
     Returns
     -------
     Figure
-        One row per gene. Measured and predicted have a colour scale of their own (the prediction of
-        a noisy gene spans less), both from its 1st to 99th percentile; the difference is that of
-        z-scores. Pearson r and Moran's I over this slide.
+        One row per gene. Measured and predicted have one colour scale, from the 1st to the 99th
+        percentile of both together; the difference is in the same unit. Pearson r and Moran's I
+        over this slide.
 
     Raises
     ------
     InputError
-        If the slide is not there, no gene is named, positions are missing, or shapes do not fit.
+        If the slide is not there, no gene is named, positions are missing, shapes do not fit, or
+        ``scale`` is another.
     """
     from smalti.scores.expression_limits import morans_i
     from smalti.scores.expression_metrics import pearson_genes
 
     rows, name = tile_rows(bags, slide)
+    if scale not in ("shared", "z"):
+        raise InputError(f"scale={scale!r} is neither 'shared' nor 'z'.")
     if not len(genes):
         raise InputError("genes names no gene to draw.")
     for label, values in (("measured", measured), ("predicted", predicted)):
@@ -85,24 +92,23 @@ def plot_gene_maps(
     back = _background(bags, rows) if image else None
     span = np.ptp(xy, axis=0)
     tall = float(np.clip((span[1] + 1) / (span[0] + 1), 0.5, 1.6))
-    figure, grid = new(8.6, (2.45 * tall + 0.42) * len(genes) + 0.55, nrows=len(genes), ncols=3,
+    figure, grid = new(8.6, (2.45 * tall + 0.62) * len(genes) + 0.55, nrows=len(genes), ncols=3,
                        squeeze=False)  # fmt: skip
     radius = 0.35 * _pitch(xy) if spot_um is None else spot_um / um / 2
+    unit = ", z-scores" if scale == "z" else ""
     for g, gene in enumerate(genes):
-        panels = [("measured", y[:, g], moran[0][g]), ("predicted", p[:, g], moran[1][g])]
+        both = [_z(v[:, g]) if scale == "z" else v[:, g] for v in (y, p)]
+        low, high = np.percentile(np.concatenate(both), _ROBUST)
+        panels = zip(("measured", "predicted"), both, (m[g] for m in moran), strict=True)
         for axes, (label, values, i) in zip(grid[g, :2], panels, strict=True):
-            low, high = np.percentile(values, _ROBUST)
-            note = "" if np.isnan(i) else f"  Moran's I {i:.2f}"
             _spots(figure, axes, xy, values, radius, back, "viridis", low, high)
-            axes.set_title(f"{gene}, {label}" if label == "measured" else label, fontsize=9.5)
-            axes.set_title(note, fontsize=8, color=GREY, loc="right", fontweight="normal")
-        gap = _z(p[:, g]) - _z(y[:, g])
-        most = max(1.0, float(np.percentile(np.abs(gap), 98)))
-        axes = grid[g, 2]
-        _spots(figure, axes, xy, gap, radius, back, "RdBu_r", -most, most)
-        axes.set_title("difference (z)", fontsize=9.5)
-        axes.set_title("" if np.isnan(r[g]) else f"  r {r[g]:.2f}", fontsize=8, color=GREY,
-                       loc="right", fontweight="normal")  # fmt: skip
+            note = "" if np.isnan(i) else f", Moran's I {i:.2f}"
+            _titled(axes, gene if label == "measured" else "", f"{label}{unit}{note}")
+        gap = both[1] - both[0]
+        most = float(np.percentile(np.abs(gap), 98)) or 1.0
+        _spots(figure, grid[g, 2], xy, gap, radius, back, "RdBu_r", -most, most)
+        note = "" if np.isnan(r[g]) else f", r {r[g]:.2f}"
+        _titled(grid[g, 2], "", f"predicted − measured{note}")
     scale_bar(grid[-1, 0], xy, um)
     figure.suptitle(title or f"Slide {name}", x=0.01, ha="left", fontweight="bold", fontsize=10.5)
     return figure
@@ -215,6 +221,13 @@ def _spots(
     bar = figure.colorbar(spots, ax=axes, shrink=0.75, pad=0.02, aspect=30)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7, length=2)
+
+
+def _titled(axes: Axes, gene: str, note: str) -> None:
+    """The gene over a line of small print: side by side they would meet that of the next panel."""
+    axes.set_title(gene, fontsize=9.5, pad=15)
+    axes.annotate(note, (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points",
+                  fontsize=8, color=GREY, va="bottom")  # fmt: skip
 
 
 def scale_bar(axes: Axes, xy: np.ndarray, um: float) -> None:

@@ -23,6 +23,7 @@ _PROJECTS = {
     "skimage": "scikit-image",
     "PIL": "pillow",
     "openslide": "openslide-python",
+    "spatialdata_io": "spatialdata-io",
 }
 
 

@@ -208,7 +208,7 @@ def check_text(path: str | Path, fields: str = "", most: int = 10**6) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """What a .json file holds.
+    """What a .json file holds, which may be a gzip.
 
     Raises
     ------
@@ -217,7 +217,8 @@ def read_json(path: str | Path) -> Any:
     """
     check_text(path)
     with reading(path, mend="mend the JSON, or copy it again"):
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"), parse_constant=_no_number)
+        text = b"".join(blocks(Path(path))).decode("utf-8-sig")
+        return json.loads(text, parse_constant=_no_number)
 
 
 def _no_number(word: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +14,8 @@ import numpy as np
 
 from smalti.errors import InputError
 from smalti.system.extras import need
-from smalti.system.reading import checked_size, n_bytes, plain_file, reading
-from smalti.tiles.image import Recent, SlideImage, damaged
+from smalti.system.reading import blocks, checked_size, is_gzip, n_bytes, plain_file, reading
+from smalti.tiles.image import ORIENTATION, Recent, SlideImage, damaged
 from smalti.tiles.ranges import Range, of_values, to_8_bits, usual
 
 DECODED = Recent(2)  # whole pictures, shared by all: 10,000 x 10,000 px are 0.4 GB
@@ -27,6 +28,7 @@ class FlatImage(SlideImage):
     def __init__(self, path: Path, um_per_px: float | None = None) -> None:
         with opened_picture(path) as image:
             width, height = image.size
+            self.turned = image.getexif().get(ORIENTATION, 1) > 1
             self.mode = f"{image.mode};16" if image.format == "PNG" and _depth(path) == 16 \
                 else image.mode  # fmt: skip
         super().__init__(path, width, height, um_per_px)
@@ -164,7 +166,7 @@ def opened_picture(path: Path) -> Iterator[Any]:
             before = image.MAX_IMAGE_PIXELS
             try:
                 image.MAX_IMAGE_PIXELS = None  # slides are larger than what Pillow calls an attack
-                opened = image.open(path)
+                opened = image.open(io.BytesIO(b"".join(blocks(path))) if is_gzip(path) else path)
             finally:
                 image.MAX_IMAGE_PIXELS = before
         with opened:
@@ -174,8 +176,7 @@ def opened_picture(path: Path) -> Iterator[Any]:
 
 def _depth(png: Path) -> int:
     """Bits of a sample, by the header."""
-    with png.open("rb") as file:
-        return file.read(25)[24]
+    return next(blocks(png))[24]
 
 
 def pil_rgb(image: Any, path: Path, full: float = 255) -> np.ndarray:

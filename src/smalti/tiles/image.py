@@ -22,7 +22,13 @@ FLAT = (".jpg", ".jpeg", ".png", ".bmp")
 TIFF = (".tif", ".tiff")
 SUFFIXES = (*FLAT, *TIFF, *WHOLE_SLIDE)
 _SQUARE = 1.02  # scanners differ by less between x and y, and mean square pixels
+ORIENTATION = 0x0112  # a tag of TIFF and EXIF; 1 is as stored
 _PART = 2**20  # bytes hashed at each of three places of a large file
+
+
+def ending(path: Path) -> str:
+    """What tells the kind of a picture: ".png" of a.PNG and of a.png.gz."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 class SlideImage(ABC):
@@ -39,12 +45,17 @@ class SlideImage(ABC):
     uneven
         µm per pixel along x and y, where the file says that they differ; then ``um_per_px`` is None
         unless the user gave it.
+    turned
+        Whether the file says that it is to be shown turned or mirrored (EXIF). Pixels are counted
+        as they are stored.
 
     Raises
     ------
     InputError
         If ``um_per_px`` is given and not positive.
     """
+
+    turned = False
 
     def __init__(
         self, path: Path, width: int, height: int, um_per_px: float | None,

@@ -7,7 +7,7 @@ from pathlib import Path
 from smalti.errors import InputError
 from smalti.system.reading import plain_file
 from smalti.tiles.formats import FlatImage, WholeSlide
-from smalti.tiles.image import FLAT, SUFFIXES, TIFF, WHOLE_SLIDE, SlideImage
+from smalti.tiles.image import FLAT, SUFFIXES, TIFF, WHOLE_SLIDE, SlideImage, ending
 from smalti.tiles.tiff import TiffImage
 
 
@@ -17,11 +17,11 @@ def open_image(path: str | Path, *, um_per_px: float | None = None) -> SlideImag
     Parameters
     ----------
     path
-        JPG, PNG or BMP (decoded as a whole; the last two stay in memory), TIFF or OME-TIFF (only
-        the tiles or strips that a region touches are read), or a whole-slide format that
-        OpenSlide reads (.svs, .ndpi, .mrxs, ...). Grey pictures become RGB, transparent ones lie
-        on white, CMYK is converted. 16 bits and floats are scaled to 8 bits by the range that the
-        file names, else by the fewest bits that hold all values (``range``).
+        JPG, PNG or BMP, also in a gzip (decoded as a whole; the last two stay in memory), TIFF or
+        OME-TIFF (only the tiles or strips that a region touches are read), or a whole-slide format
+        that OpenSlide reads (.svs, .ndpi, .mrxs, ...). Grey pictures become RGB, transparent ones
+        lie on white, CMYK is converted. 16 bits and floats are scaled to 8 bits by the range that
+        the file names, else by the fewest bits that hold all values (``range``).
     um_per_px
         µm per pixel; when left out, what the file itself says, if it does.
 
@@ -36,7 +36,9 @@ def open_image(path: str | Path, *, um_per_px: float | None = None) -> SlideImag
         For a file that is missing, damaged, or of no such format.
     """
     path = plain_file(path)
-    suffix = path.suffix.lower()
+    suffix = ending(path)
+    if path.suffix.lower() == ".gz" and suffix not in FLAT:
+        raise InputError(f"{path} is packed: unpack it first (gunzip), so that parts can be read.")
     if suffix in WHOLE_SLIDE:
         return WholeSlide(path, um_per_px)
     if suffix in TIFF:

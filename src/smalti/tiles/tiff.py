@@ -16,7 +16,7 @@ from smalti.errors import InputError
 from smalti.system.extras import need
 from smalti.system.reading import checked_size, n_bytes, plain_file, reading
 from smalti.tiles.formats import array_rgb
-from smalti.tiles.image import Recent, SlideImage, damaged, in_bands
+from smalti.tiles.image import ORIENTATION, Recent, SlideImage, damaged, in_bands
 from smalti.tiles.ranges import Range, of_tiff, of_values, usual
 
 # decoded tiles and strips, shared by all: bytes
@@ -46,6 +46,7 @@ class TiffImage(SlideImage):
             page = series.pages[0]
             check_page(page, path)
             said = _scale(file, page)
+            self.turned = page.tags.valueof(ORIENTATION, 1) > 1
             self.dtype, self._said = page.dtype, of_tiff(page, file.ome_metadata, path)
         keep = {"Y", "X", "S", "C"}
         extra = [(a, n) for a, n in zip(axes, shape, strict=True) if a not in keep and n > 1]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from smalti.system.extras import need
 from smalti.system.progress import Progress
-from smalti.tiles.view import TileView
+from smalti.views import View
 
 # Otsu parts nuclei from stroma where a picture is tissue all over: the threshold stays in between
 # what glass and pale stroma show on H&E
@@ -74,7 +74,7 @@ def tissue_share(mask: np.ndarray, scale: float, corners: np.ndarray, side: int)
     return (held / area).astype(np.float32)
 
 
-def tile_quality(view: TileView, *, progress: bool | None = None) -> pd.DataFrame:
+def tile_quality(view: View, *, progress: bool | None = None) -> pd.DataFrame:
     """How sharp each tile is, and whether it shows pen; every tile is read.
 
     Parameters
