@@ -47,9 +47,7 @@ def integrate(
     kinds: options.Kinds = None,
     layers: Annotated[
         bool,
-        typer.Option(
-            "--layers", help="Write reconstructions too.", rich_help_panel=options.WRITE
-        ),
+        typer.Option("--layers", help="Write reconstructions too.", rich_help_panel=options.WRITE),
     ] = False,
     key_added: options.KeyAdded = None,
     overwrite: options.Overwrite = False,

@@ -13,7 +13,7 @@ import pandas as pd
 from smalti.errors import InputError
 from smalti.io.h5 import Slide
 from smalti.io.pictures import match_pictures
-from smalti.io.spots import stated
+from smalti.io.sections import Ask
 from smalti.io.tile_places import Places, patches_of
 from smalti.tiles.enlarged import Enlarged
 from smalti.tiles.image import SlideImage
@@ -75,7 +75,7 @@ def join(
     parts = []
     for slide, name in zip(slides, names, strict=True):
         places = _with_edge(slide, name, patches, tile_px)
-        um = stated(um_per_px, name)
+        um = Ask(um_per_px=um_per_px).um_of(name)
         image = None
         if found is not None:
             image = _to_scale(found[name], places, slide, name)
