@@ -39,12 +39,19 @@ TOYS = [
     "speed fits --fits 1 --epochs 1",
     "standardize --seeds 2 --patients 8 --tests 8 --cells 40 --methods mean_pooling",
     "tile_features --tiles 2 --batch 2 --repeats 1 --encoders resnet18",
+    "tissue --side 100 --seeds 1",
     "unseen_scale --methods bilinear --share 0.01 --repeats 1",
     "zero_shot --vectors coexpression --genes 785 --group controls --only nearest --spots 6",
 ]
 REAL = {"classical", "cohorts", "gene_maps", "glas", "her2st", "mnist_bags", "zero_shot",
         "modalities --set snare", "speed fits"}  # fmt: skip
-PACKAGES = {"tile_features": "timm", "her2st": "timm", "gene_maps": "timm", "slides": "tifffile"}
+PACKAGES = {
+    "tile_features": "timm",
+    "her2st": "timm",
+    "gene_maps": "timm",
+    "slides": "tifffile",
+    "tissue": "skimage",
+}
 
 
 def test_every_script_has_a_toy():

@@ -14,6 +14,7 @@ import smalti
 import smalti as sm
 from smalti.cli import app
 from smalti.cli.words import ALSO, Verb, in_options, settings, tell
+from smalti.io.tissue_files import write_tissue
 
 ROOT = Path(smalti.__file__).parent
 
@@ -36,7 +37,7 @@ def options(verb):
 
 
 def test_every_verb_says_its_options():
-    assert len(VERBS) == 12
+    assert len(VERBS) == 13
     assert [name for name, command in VERBS.items() if not isinstance(command, Verb)] == []
 
 
@@ -198,6 +199,7 @@ STANDS_FOR = [
         "candidates", "slides", "view", *BAR}),  # view: the verb makes one
     ("genes vectors", sm.genes.gene_text, {"client"}),  # an object
     ("genes vectors", sm.genes.gene_vectors, {"device", "batch_size", *BAR}),  # speed
+    ("tissue", write_tissue, {"source", *BAR}),
     ("demo", sm.datasets.digit_bags, {"n_bags", "split", "kwargs"}),
     ("cite", sm.citation, {"methods"}),
 ]  # fmt: skip

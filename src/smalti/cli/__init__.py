@@ -27,6 +27,7 @@ from smalti.cli.genes import app as genes
 from smalti.cli.integrate import integrate
 from smalti.cli.methods import methods
 from smalti.cli.predict import predict
+from smalti.cli.tissue import tissue
 from smalti.cli.words import Verb, here, tell
 from smalti.errors import InputError
 
@@ -61,7 +62,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _verb in (demo, methods, cite, fit, predict, integrate, compare, doctor):
+for _verb in (demo, methods, cite, fit, predict, integrate, compare, tissue, doctor):
     app.command(cls=Verb)(_verb)
 app.add_typer(expression, name="expression")
 app.add_typer(genes, name="genes")

@@ -49,14 +49,14 @@ def open_slides(
 
     if not path.exists():
         raise InputError(f"no file or folder {path}: check the path.")
-    said = [k for k in ASKED if given.get(k) is not None]
+    said = [k for k in (*ASKED, "tissue") if given.get(k) is not None]
     slide, donor = given["slide"], given["donor"]
     # models of earlier versions keep fewer of these
     asked = {k: recipe[k] for k in ASKED if recipe.get(k) is not None}
     if recipe.get("x") is not None:
         _refuse(said, ("counts",), f"features of {path.name} are read, and no tiles")
         return _with_features(path, str(recipe["x"]), slide, donor, asked.get("counts", "X"))
-    bags = _tiles(path, asked, said, given["images"], slide, donor)
+    bags = _tiles(path, asked, said, given, slide, donor)
     if model is not None:
         bags = model.recut(bags)
     if recipe.get("encoder") is None:
@@ -67,8 +67,8 @@ def open_slides(
 
 
 def _tiles(
-    path: Path, asked: dict[str, Any], said: Sequence[str], images: str | None, slide: str | None,
-    donor: str | None,
+    path: Path, asked: dict[str, Any], said: Sequence[str], given: dict[str, Any],
+    slide: str | None, donor: str | None,
 ) -> Bags:  # fmt: skip
     """Bags of tiles: ready ones of a table, or cut from slides."""
     from smalti.io.slides import read_slides, read_tiles
@@ -81,11 +81,12 @@ def _tiles(
         if "columns" in ready:
             ready["columns"] = listed(ready["columns"])
         return read_tiles(path.parent, path, slide=slide, donor=donor, **ready)
-    _refuse(said, CUT, f"{path.name} is no table of ready tiles")
+    _refuse(said, (*CUT, "tissue"), f"{path.name} is no table of ready tiles")
     cut = {k: asked[k] for k in CUT if k in asked}
     if "," in cut.get("xy", ""):
         cut["xy"] = listed(cut["xy"])
-    return read_slides(path, images=images_of(images), slide=slide, donor=donor, **cut)
+    return read_slides(path, images=files_of(given["images"], "--images"), slide=slide, donor=donor,
+                       tissue=files_of(given.get("tissue"), "--tissue"), **cut)  # fmt: skip
 
 
 def _refuse(said: Sequence[str], used: tuple[str, ...], why: str) -> None:
@@ -95,11 +96,11 @@ def _refuse(said: Sequence[str], used: tuple[str, ...], why: str) -> None:
         raise InputError(f"{idle[0]}= is not used, for {why}: leave it out.")
 
 
-def images_of(text: str | None) -> Any:
+def files_of(text: str | None, option: str) -> Any:
     """A folder, a file, the name of an element, or ``A1=FILE,B1=FILE``."""
     if text is None or "=" not in text or Path(text).exists():
         return text
-    return pairs_of(text, "--images", "SLIDE=FILE")
+    return pairs_of(text, option, "SLIDE=FILE")
 
 
 def number_of(text: Any, option: str, form: str) -> Any:

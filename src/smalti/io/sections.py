@@ -10,6 +10,7 @@ import pandas as pd
 
 from smalti.errors import InputError
 from smalti.tiles.image import SlideImage
+from smalti.tiles.outline import Marked
 
 
 @dataclasses.dataclass
@@ -34,6 +35,8 @@ class Section:
         Distance of neighbouring spots in µm, where the technology is known.
     rows
         (n,) positions in the user's table, where there is one table of all slides.
+    tissue
+        Where the user marked it; found in the picture else.
     """
 
     slide: str
@@ -45,6 +48,7 @@ class Section:
     um_per_px: float | None = None
     pitch_um: float | None = None
     rows: np.ndarray | None = None
+    tissue: Marked | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,6 +20,7 @@ from smalti.io.sections import Cut, Section
 from smalti.io.spatial import spatialdata_sections
 from smalti.io.spots import anndata_sections, stated
 from smalti.io.tables import Table
+from smalti.io.tissue import with_tissue
 from smalti.io.visium import is_visium, visium_section
 from smalti.system.reading import about
 from smalti.system.tables import read_text
@@ -48,6 +49,7 @@ def read_slides(
     tile_px: float | None = None,
     size: int | None = None,
     overlap: float = 0.0,
+    tissue: Any = None,
     tissue_min: float | None = None,
     edge: str = "error",
     unlisted: str = "drop",
@@ -100,6 +102,12 @@ def read_slides(
         Edge of a tile as it is read: 224, or ``tile_px``.
     overlap
         Of a grid: share of its edge that a tile has in common with the next.
+    tissue
+        Where the tissue is, if you marked it yourself; else it is found
+        (:func:`smalti.tiles.tissue_mask`). A folder with a file for each slide, named as it is, one
+        file, or a mapping from slide to file: GeoJSON (annotations of QuPath; those of class Tissue
+        where there are any, else all), or a picture of a mask (.png, of any size, 0 where there is
+        none); or (height, width) arrays. Of SpatialData: name of a shapes element.
     tissue_min
         Least share of tissue in a tile: 0.1 of a grid, else 0.
     edge
@@ -149,10 +157,12 @@ def read_slides(
     """
     cut = Cut(tiles, tile_um, tile_px, size, overlap, tissue_min, edge, unlisted)
     notes: list[str] = []
-    sections = _sections(source, images, slide, counts, xy, um_per_px, pitch_um, notes)
+    sections = _sections(source, images, slide, counts, xy, um_per_px, pitch_um, notes, tissue)
     bag = None
     if table is not None:
         sections, bag = _with_table(sections, table, slide, notes)
+    if tissue is not None and not all(s.tissue for s in sections):
+        sections = with_tissue(sections, tissue, notes)
     with about(source if table is None else table):
         return assemble(
             sections, cut, quality=quality, progress=progress, notes=notes, donor=donor,
@@ -162,7 +172,7 @@ def read_slides(
 
 def _sections(
     source: Any, images: Any, slide: str | None, counts: str | None, xy: Any, um_per_px: Any,
-    pitch_um: float | None, notes: list[str],
+    pitch_um: float | None, notes: list[str], tissue: Any,
 ) -> list[Section]:  # fmt: skip
     """The sections of a source of any kind."""
     path = Path(source) if isinstance(source, (str, Path)) else None
@@ -171,7 +181,7 @@ def _sections(
     zarr = path is not None and path.suffix == ".zarr"
     if hasattr(source, "tables") or (zarr and path and not (path / "obs").exists()):
         return spatialdata_sections(source, images=images, um_per_px=um_per_px, pitch_um=pitch_um,
-                                    notes=notes)  # fmt: skip
+                                    notes=notes, tissue=tissue)  # fmt: skip
     if hasattr(source, "obs") or (path and path.suffix in (".h5ad", ".zarr")):
         return anndata_sections(
             cast(Table, open_table(source)), images=images, slide=slide, counts=counts, xy=xy,

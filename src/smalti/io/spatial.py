@@ -18,6 +18,7 @@ from smalti.io.stored import check_store
 from smalti.system.extras import need
 from smalti.system.reading import too_large
 from smalti.tiles.formats import ArrayImage
+from smalti.tiles.outline import Marked
 
 
 def open_spatialdata(source: Any) -> Any:
@@ -44,8 +45,9 @@ def open_spatialdata(source: Any) -> Any:
 
 
 def spatialdata_sections(
-    source: Any, *, images: Any, um_per_px: Any, pitch_um: float | None, notes: list[str]
-) -> list[Section]:
+    source: Any, *, images: Any, um_per_px: Any, pitch_um: float | None, notes: list[str],
+    tissue: Any = None,
+) -> list[Section]:  # fmt: skip
     """One section per region that a table annotates.
 
     Parameters
@@ -58,6 +60,8 @@ def spatialdata_sections(
         As in :func:`smalti.read_slides`.
     notes
         Gets warnings.
+    tissue
+        Name of a shapes element, or region -> name; what names none is left to others.
 
     Raises
     ------
@@ -84,11 +88,34 @@ def spatialdata_sections(
         pixels = _level(data.images[image])
         xy = _pixels(data, region, image, system, table.obs[note["instance_key"]].to_numpy()[rows])
         picture = ArrayImage(pixels, image, stated(um_per_px, region))
+        marked = _tissue(data, tissue.get(region) if isinstance(tissue, Mapping) else tissue,
+                         image, system)  # fmt: skip
         obs = table.obs.iloc[rows].drop(columns=[note["region_key"]])
         obs.index = obs.index.astype(str)
         out.append(Section(region, picture, xy, obs, matrix[rows], unique,
-                           stated(um_per_px, region), pitch_um, rows))  # fmt: skip
+                           stated(um_per_px, region), pitch_um, rows, marked))  # fmt: skip
     return out
+
+
+def _tissue(data: Any, name: Any, image: str, system: str) -> Marked | None:
+    """Shapes that are tissue, in pixels of an image; None where nothing names an element."""
+    if not isinstance(name, str) or (name not in data.shapes and Path(name).exists()):
+        return None
+    if name not in data.shapes:
+        raise InputError(
+            f"tissue={name!r} is no shapes element and no file; there are {', '.join(data.shapes)}."
+        )
+    get = need("spatialdata.transformations", extra="spatialdata").get_transformation
+    shapes = data.shapes[name]
+    if system not in get(shapes, get_all=True):
+        raise InputError(f"tissue={name!r} is not in the coordinate system {system!r} of image "
+                         f"{image!r}.")  # fmt: skip
+    to_image = _to_image(data, name, image, system)
+    areas = shapes.geometry.explode(ignore_index=True)
+    if not (areas.geom_type == "Polygon").all():
+        raise InputError(f"tissue={name!r} holds circles or points: tissue is polygons.")
+    return Marked([[_moved(np.asarray(ring.coords)[:, :2], to_image)
+                    for ring in (area.exterior, *area.interiors)] for area in areas])  # fmt: skip
 
 
 def is_prediction(table: Any) -> bool:
@@ -134,15 +161,24 @@ def _level(element: Any) -> Any:
 
 def _pixels(data: Any, region: str, image: str, system: str, ids: np.ndarray) -> np.ndarray:
     """(n, 2) centres of the spots in pixels of the image."""
-    get = need("spatialdata.transformations", extra="spatialdata").get_transformation
     shapes = data.shapes[region]
     missing = [i for i in ids if i not in shapes.index]
     if missing:
         raise InputError(f"{len(missing)} spots of the table are not in {region!r} (first: "
                          f"{missing[0]!r}).")  # fmt: skip
     centers = shapes.loc[ids].geometry.centroid
-    xy = np.column_stack([centers.x, centers.y, np.ones(len(ids))])
+    return _moved(np.column_stack([centers.x, centers.y]), _to_image(data, region, image, system))
+
+
+def _to_image(data: Any, shapes: str, image: str, system: str) -> np.ndarray:
+    """(3, 3) from the numbers of a shapes element to pixels of an image."""
+    get = need("spatialdata.transformations", extra="spatialdata").get_transformation
     axes = ("x", "y")
-    spot = get(shapes, system).to_affine_matrix(axes, axes)
+    own = get(data.shapes[shapes], system).to_affine_matrix(axes, axes)
     picture = get(data.images[image], system).to_affine_matrix(axes, axes)
-    return (xy @ spot.T @ np.linalg.inv(picture).T)[:, :2]
+    return np.asarray(np.linalg.inv(picture) @ own)
+
+
+def _moved(xy: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """(n, 2) x, y after an affine map (3, 3)."""
+    return np.asarray((np.c_[xy, np.ones(len(xy))] @ by.T)[:, :2])
