@@ -37,7 +37,7 @@ def options(verb):
 
 
 def test_every_verb_says_its_options():
-    assert len(VERBS) == 13
+    assert len(VERBS) == 15
     assert [name for name, command in VERBS.items() if not isinstance(command, Verb)] == []
 
 
@@ -197,6 +197,9 @@ STANDS_FOR = [
     ("expression compare", sm.features.extract, {*EXTRACT, *BAR}),
     ("expression compare", sm.compare_expression, {
         "candidates", "slides", "view", *BAR}),  # view: the verb makes one
+    ("expression predictable", sm.expression.predictable, {"bags", "view", "units"}),  # views: --x
+    ("expression screen", sm.features.screen_backbones, {
+        "bags", "encoders", "units", "extraction"}),
     ("genes vectors", sm.genes.gene_text, {"client"}),  # an object
     ("genes vectors", sm.genes.gene_vectors, {"device", "batch_size", *BAR}),  # speed
     ("tissue", write_tissue, {"source", *BAR}),

@@ -55,7 +55,9 @@ def open_slides(
     asked = {k: recipe[k] for k in ASKED if recipe.get(k) is not None}
     if recipe.get("x") is not None:
         _refuse(said, ("counts",), f"features of {path.name} are read, and no tiles")
-        return _with_features(path, str(recipe["x"]), slide, donor, asked.get("counts", "X"))
+        return _with_features(
+            path, listed(str(recipe["x"])) or [], slide, donor, asked.get("counts", "X")
+        )
     bags = _tiles(path, asked, said, given, slide, donor)
     if model is not None:
         bags = model.recut(bags)
@@ -124,15 +126,19 @@ def number_of(text: Any, option: str, form: str) -> Any:
         return text
 
 
-def _with_features(path: Path, x: str, slide: str | None, donor: str | None, counts: str) -> Bags:
+def _with_features(
+    path: Path, x: list[str], slide: str | None, donor: str | None, counts: str
+) -> Bags:
     """Spots whose features are in the table."""
     from smalti.io.anndata import read
 
     if path.suffix not in (".h5ad", ".zarr"):
-        raise InputError(f"--x {x} is a key of an .h5ad or .zarr, and {path.name} is neither.")
+        raise InputError(
+            f"--x {','.join(x)} is a key of an .h5ad or .zarr, and {path.name} is neither."
+        )
     if slide is None:
         raise InputError(f"which slide is a spot of {path.name} on? Name the column, --slide NAME.")
-    return read(path, sample=slide, donor=donor, x={x: x, "counts": counts})
+    return read(path, sample=slide, donor=donor, x={**{k: k for k in x}, "counts": counts})
 
 
 def genes_of(text: str) -> Any:

@@ -1,6 +1,7 @@
 # Made by `make stubs` from the files of this folder; do not edit.
 
 from .base import ExpressionMethod
+from .before_fit import predictable
 from .bilinear import Bilinear
 from .deep_association.method import DeepAssociation
 from .ensemble import Ensemble
@@ -38,4 +39,5 @@ __all__ = [
     "Ridge",
     "TotalCount",
     "ZeroShotMethod",
+    "predictable",
 ]

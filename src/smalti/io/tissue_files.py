@@ -100,14 +100,10 @@ def _write(
     """The files of one slide, the outlines last: where they are, all is."""
     image = open_image(path, um_per_px=um_per_px)
     mask_file, outline_file, view_file = (out / n / f"{slide}{e}" for n, e in FOLDERS.items())
-    key = hashlib.sha256(f"{_VERSION} {image.digest()} {px} {um_per_px}".encode()).hexdigest()[:16]
+    said = f"{_VERSION} {image.digest()} {px} {um_per_px}"
+    key = hashlib.sha256(said.encode()).hexdigest()[:16]
     before = _before(outline_file)
-    if (
-        before is not None
-        and before.get("key") == key
-        and mask_file.exists()
-        and view_file.exists()
-    ):
+    if before and before.get("key") == key and mask_file.exists() and view_file.exists():
         return dict(before["row"])
     again = overwrite or before is not None
     small, scale = image.thumbnail(px)
