@@ -84,6 +84,21 @@ def test_few_spots_make_no_score(slides):
     assert table["seen"]["three"] == 3
 
 
+def test_what_the_depth_alone_tells_is_taken_out(slides):
+    """A gene of a constant share, beside features that are the depth."""
+    rng, n = np.random.default_rng(0), slides.n_instances
+    depth = np.exp(rng.normal(0, 0.6, n))
+    own = rng.normal(0, 0.6, n)
+    counts = rng.poisson(np.c_[20 * depth, 20 * depth * np.exp(own), 200 * depth])
+    found = with_counts(slides, counts, ["share", "own", "rest"])
+    x = np.c_[np.log(depth), own].astype(np.float32)
+    found = dataclasses.replace(found, x={"X": x, "counts": found.x["counts"]})
+    table = sm.expression.predictable(found, units="log1p", shuffles=5).set_index("gene")
+    assert table["score"]["share"] > 0.7
+    assert abs(table["beyond_depth"]["share"]) < 0.25
+    assert table["beyond_depth"]["own"] > 0.7
+
+
 def test_neighbours_are_of_other_donors(slides):
     """Features that name the tile find its own copy where donors are not parted."""
     half = slides[[0, 1]]

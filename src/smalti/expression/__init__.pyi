@@ -17,6 +17,7 @@ from .pls import PLS
 from .ridge import Ridge
 from .sgn.method import SGN
 from .total_count import TotalCount
+from .trees import Trees
 from .zero_shot import ZeroShotMethod
 from .zero_shot_network import NetworkZeroShot
 
@@ -38,6 +39,7 @@ __all__ = [
     "NetworkZeroShot",
     "Ridge",
     "TotalCount",
+    "Trees",
     "ZeroShotMethod",
     "predictable",
 ]

@@ -18,6 +18,7 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.expression.base import as_slides, default_view
 from smalti.genes.units import gene_names, measured
+from smalti.scores.gene_correlations import nanmean
 
 _WIDTH = 50  # components in which neighbours are looked for
 _GENES = 512  # looked at at once
@@ -30,6 +31,7 @@ class _Tiles:
     slide: np.ndarray  # (n,) slide of each
     of: np.ndarray  # (n_slides,) donor of each slide
     null: list[np.ndarray]  # each (n,): which tile's value stands for a tile's
+    depth: np.ndarray | None  # (n,) sum of the counts; None where there are none
 
 
 def predictable(
@@ -86,7 +88,9 @@ def predictable(
     DataFrame
         A row for each gene and view, in their order: gene, view, score (-1 to 1), null_mean,
         null_sd, z = (score - null_mean) / null_sd, p (one-sided, by the z of all genes' nulls of
-        that view together), fdr (Benjamini-Hochberg over the genes of a view), donors (in how many
+        that view together), beyond_depth (the score as a partial correlation, the tile's total
+        count held fixed: what is left beside "more cells, more of every gene"; NaN for
+        units="given"), fdr (Benjamini-Hochberg over the genes of a view), donors (in how many
         the score is over 0), n_donors, and seen (tiles with the gene). NaN where a gene is seen in
         too few tiles.
 
@@ -123,17 +127,20 @@ def predictable(
     names = tuple(genes) if genes is not None else gene_names(slides, counts)
     y = measured(slides, view=counts, genes=names, units=units)
     tiles = _tiles(slides, by, shuffles, seed)
+    if units != "given":
+        total = np.asarray(slides.view(counts)[1].sum(1), dtype=np.float64).reshape(-1)
+        tiles = dataclasses.replace(tiles, depth=total)
     enough, seen = _enough(y, tiles, least)
     parts = []
     for name in views:
         near = _neighbours(slides.table(name), tiles, k)
         columns = {key: np.full(len(names), np.nan) for key in
-                   ("score", "null_mean", "null_sd", "donors")}  # fmt: skip
+                   ("score", "beyond_depth", "null_mean", "null_sd", "donors")}  # fmt: skip
         nulls = np.full((shuffles, len(names)), np.nan)
         for start in range(0, int(enough.sum()), _GENES):
             at = np.flatnonzero(enough)[start : start + _GENES]
-            each, nulls[:, at] = _scores(y[:, at], near, tiles)
-            columns["score"][at] = np.nanmean(each, axis=0)
+            each, columns["beyond_depth"][at], nulls[:, at] = _scores(y[:, at], near, tiles)
+            columns["score"][at] = nanmean(each)
             columns["donors"][at] = (each > 0).sum(0)
         parts.append(_table(names, name, columns, nulls, seen, int(tiles.of.max()) + 1))
     return pd.concat(parts, ignore_index=True)
@@ -173,7 +180,7 @@ def _tiles(bags: Bags, by: str, shuffles: int, seed: int) -> _Tiles:
                 rng.permutation(stop - start) if xy is None else _turned(xy[start:stop], rng)
             )
         null.append(place)
-    return _Tiles(np.asarray(bags.index), of, null)
+    return _Tiles(np.asarray(bags.index), of, null, None)
 
 
 def _turned(xy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -213,8 +220,10 @@ def _neighbours(x: np.ndarray, tiles: _Tiles, k: int) -> np.ndarray:
     return near
 
 
-def _scores(y: np.ndarray, near: np.ndarray, tiles: _Tiles) -> tuple[np.ndarray, np.ndarray]:
-    """(n_donors, n_genes) rank correlations, and (n_shuffles, n_genes) those of the null."""
+def _scores(
+    y: np.ndarray, near: np.ndarray, tiles: _Tiles
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rank correlations (n_donors, n_genes), beyond depth (n_genes,), of the null (n, n_genes)."""
     ranks = np.concatenate([_unit(rankdata(y[rows], axis=0)) * np.sqrt(len(y[rows]))
                             for rows in _slides(tiles)])  # fmt: skip
     guess = np.zeros_like(ranks)
@@ -222,9 +231,16 @@ def _scores(y: np.ndarray, near: np.ndarray, tiles: _Tiles) -> tuple[np.ndarray,
         guess += ranks[near[:, j]]
     guess = np.concatenate([_unit(rankdata(guess[rows], axis=0)) for rows in _slides(tiles)])
     true = np.concatenate([_unit(ranks[rows]) for rows in _slides(tiles)])
-    each = _by_donor(guess, true, tiles)
-    null = [np.nanmean(_by_donor(guess, true[place], tiles), axis=0) for place in tiles.null]
-    return each, np.array(null)
+    each = _within(guess, true, tiles)
+    null = [nanmean(_by_donor(_within(guess, true[place], tiles), tiles)) for place in tiles.null]
+    beyond = np.full(y.shape[1], np.nan)
+    if tiles.depth is not None:
+        depth = np.concatenate([_unit(rankdata(tiles.depth[rows])[:, None])
+                                for rows in _slides(tiles)])  # fmt: skip
+        a, b = _within(guess, depth, tiles), _within(true, depth, tiles)
+        rest = np.sqrt(np.maximum((1 - a**2) * (1 - b**2), 1e-9))
+        beyond = nanmean(_by_donor((each - a * b) / rest, tiles))
+    return _by_donor(each, tiles), beyond, np.array(null)
 
 
 def _slides(tiles: _Tiles) -> Iterator[slice]:
@@ -239,14 +255,18 @@ def _unit(x: np.ndarray) -> np.ndarray:
     return x / np.where(length > 1e-6, length, 1)
 
 
-def _by_donor(guess: np.ndarray, true: np.ndarray, tiles: _Tiles) -> np.ndarray:
-    """(n_donors, n_genes) mean over its slides; NaN where a gene varies in none."""
+def _within(guess: np.ndarray, true: np.ndarray, tiles: _Tiles) -> np.ndarray:
+    """(n_slides, n_genes) correlation of columns of length 1; NaN where the truth does not vary."""
     starts = [rows.start for rows in _slides(tiles)]
     each = np.add.reduceat(guess * true, starts)
-    varies = np.add.reduceat(np.abs(true), starts) > 0
-    total, n = (np.zeros((tiles.of.max() + 1, guess.shape[1])) for _ in range(2))
-    np.add.at(total, tiles.of, each)
-    np.add.at(n, tiles.of, varies)
+    return np.where(np.add.reduceat(np.abs(true), starts) > 0, each, np.nan)
+
+
+def _by_donor(each: np.ndarray, tiles: _Tiles) -> np.ndarray:
+    """(n_donors, n_genes) mean over the slides of a donor; NaN where there is none."""
+    total, n = (np.zeros((tiles.of.max() + 1, each.shape[1])) for _ in range(2))
+    np.add.at(total, tiles.of, np.nan_to_num(each))
+    np.add.at(n, tiles.of, np.isfinite(each))
     return np.divide(total, n, out=np.full_like(total, np.nan), where=n > 0)
 
 
@@ -269,6 +289,7 @@ def _table(
     if there.any():
         fdr[there] = false_discovery_control(p[there])
     return pd.DataFrame({"gene": list(names), "view": view, "score": columns["score"],
+                         "beyond_depth": columns["beyond_depth"],
                          "null_mean": columns["null_mean"], "null_sd": columns["null_sd"], "z": z,
                          "p": p, "fdr": fdr, "donors": columns["donors"], "n_donors": n_donors,
                          "seen": seen})  # fmt: skip
