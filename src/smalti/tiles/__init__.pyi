@@ -1,6 +1,7 @@
 from .augment import Augment
 from .grid import grid_centers, nucleus_centers
 from .image import SlideImage
+from .normalize import Colours, Normalizer, measure_colours, normalized
 from .nuclei import find_nuclei
 from .open import open_image
 from .stain import separate
@@ -9,10 +10,14 @@ from .view import TileView
 
 __all__ = [
     "Augment",
+    "Colours",
+    "Normalizer",
     "SlideImage",
     "TileView",
     "find_nuclei",
     "grid_centers",
+    "measure_colours",
+    "normalized",
     "nucleus_centers",
     "open_image",
     "separate",
