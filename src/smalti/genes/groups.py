@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 
 from smalti.errors import InputError
-from smalti.genes.profiles import profiles
+from smalti.genes.profiles import gene_points, profiles
 from smalti.genes.sets import GeneSets, match
 
 HOW = ("none", "prefix", "kmeans", "function")
@@ -195,8 +194,7 @@ def _kmeans(
     profile = profiles(names, target, standardise=standardise)
     if not 1 <= n_groups <= len(names):
         raise InputError(f"n_groups={n_groups} for {len(names)} genes: give 1 to that many.")
-    width = min(n_components, *profile.shape)
-    points = PCA(width, svd_solver="randomized", random_state=seed).fit_transform(profile)
+    points = gene_points(profile, n_components, seed)
     labels = KMeans(n_groups, n_init=10, random_state=seed).fit_predict(points)
     # numbered by size, so that the names do not hang on the order of the starts
     order = np.argsort(-np.bincount(labels, minlength=n_groups), kind="stable")

@@ -7,8 +7,15 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn.decomposition import PCA
 
 from smalti.errors import InputError
+
+
+def gene_points(profile: np.ndarray, n_components: int, seed: int) -> np.ndarray:
+    """(n_genes, width) principal components of profiles (n_genes, n_tiles), where k-means looks."""
+    width = min(n_components, *profile.shape)
+    return np.asarray(PCA(width, svd_solver="randomized", random_state=seed).fit_transform(profile))
 
 
 def profiles(names: Sequence[str], target: Any, *, standardise: bool = True) -> np.ndarray:
