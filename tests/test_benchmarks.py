@@ -40,6 +40,7 @@ TOYS = [
     "speed fits --fits 1 --epochs 1",
     "standardize --seeds 2 --patients 8 --tests 8 --cells 40 --methods mean_pooling",
     "tile_features --tiles 2 --batch 2 --repeats 1 --encoders resnet18",
+    "tissue --side 100 --seeds 1",
     "unseen_scale --methods bilinear --share 0.01 --repeats 1",
     "zero_shot --vectors coexpression --genes 785 --group controls --only nearest --spots 6",
 ]
@@ -51,6 +52,7 @@ PACKAGES = {
     "gene_maps": "timm",
     "slides": "tifffile",
     "heatmaps": "tifffile",
+    "tissue": "skimage",
 }
 
 

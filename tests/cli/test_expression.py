@@ -117,7 +117,7 @@ def test_what_cannot_work_is_one_red_line(folder, tmp_path, monkeypatch, words, 
 
 
 TARGETS = {"label", "kind", "positive", "order"}
-OTHERS = {"source", "images", "slide", "donor", "table", "quality", "progress"}  # not of the cut
+OTHERS = {"source", "images", "slide", "donor", "table", "tissue", "quality", "progress"}  # no cut
 
 
 def test_a_recipe_holds_all_that_is_said_of_tiles():
@@ -296,3 +296,25 @@ def test_bins_and_names_of_slides(tmp_path):
     ]:
         lost = run("expression", "fit", "ridge", root / "A", *wrong, "--out", tmp_path / "n")
         assert words in " ".join(lost.output.split()), lost.output
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_features_know_before_any_fit(tmp_path):
+    bags = planted_slides(4, 36, n_genes=12)
+    table = ad.AnnData(bags.x["counts"], obs=bags.instance.assign(
+        slide=np.asarray(bags.bag.index)[bags.index], patient=np.asarray(bags.donors)[bags.index]),
+        var=pd.DataFrame(index=list(bags.features["counts"])))  # fmt: skip
+    table.obsm["X_a"] = bags.table("X_planted")
+    table.obsm["X_b"] = np.random.default_rng(0).normal(size=(144, 4))
+    table.write_h5ad(tmp_path / "spots.h5ad")
+    read = (tmp_path / "spots.h5ad", "--x", "X_b,X_a", "--slide", "slide", "--donor", "patient")
+    done = run("expression", "predictable", *read, "--out", tmp_path / "p.csv", "--shuffles", 20)
+    assert done.exit_code == 0, done.output
+    assert "X_a: 9 of 12 genes" in done.stdout
+    assert len(pd.read_csv(tmp_path / "p.csv")) == 24
+    done = run("expression", "screen", *read, "--out", tmp_path / "s.csv")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.index("X_a: 0.") < done.stdout.index("X_b: ")
+    assert "behind by" in done.stdout
+    again = run("expression", "screen", *read, "--out", tmp_path / "s.csv")
+    assert again.exit_code == 2

@@ -14,6 +14,7 @@ import smalti
 import smalti as sm
 from smalti.cli import app
 from smalti.cli.words import ALSO, Verb, in_options, settings, tell
+from smalti.io.tissue_files import write_tissue
 
 ROOT = Path(smalti.__file__).parent
 
@@ -36,7 +37,7 @@ def options(verb):
 
 
 def test_every_verb_says_its_options():
-    assert len(VERBS) == 13
+    assert len(VERBS) == 17
     assert [name for name, command in VERBS.items() if not isinstance(command, Verb)] == []
 
 
@@ -204,8 +205,13 @@ STANDS_FOR = [
     ("expression compare", sm.features.extract, {*EXTRACT, *BAR}),
     ("expression compare", sm.compare_expression, {
         "candidates", "slides", "view", *BAR}),  # view: the verb makes one
+    ("expression predictable", sm.expression.predictable, {"bags", "view", "units"}),  # views: --x
+    ("expression screen", sm.features.screen_backbones, {
+        "bags", "encoders", "units", "extraction"}),
+    ("genes explore", sm.genes.explore, {"bags", "view", "units"}),
     ("genes vectors", sm.genes.gene_text, {"client"}),  # an object
     ("genes vectors", sm.genes.gene_vectors, {"device", "batch_size", *BAR}),  # speed
+    ("tissue", write_tissue, {"source", *BAR}),
     ("demo", sm.datasets.digit_bags, {"n_bags", "split", "kwargs"}),
     ("cite", sm.citation, {"methods"}),
 ]  # fmt: skip

@@ -23,6 +23,8 @@ def cases():
             slow = cls.name in NETWORKS and check.__name__ in LEARNS | ALIKE
             slow |= cls.name in OF_MANY and check.__name__ == "check_resumes"
             marks = [pytest.mark.slow] if slow else []
+            reason = cls.unavailable()
+            marks += [] if reason is None else [pytest.mark.skip(reason=reason)]
             yield pytest.param(cls, check, id=f"{cls.name}-{check.__name__}", marks=marks)
 
 

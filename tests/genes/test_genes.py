@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -149,6 +150,37 @@ def test_prefix_groups():
     assert is_partition(gene_groups(genes, "prefix", min_size=1), 7)
 
 
+def test_groups_of_nothing_are_said():
+    names = [f"{chr(65 + i % 26)}{chr(65 + i // 26)}X{i}" for i in range(60)]  # a named panel
+    with pytest.warns(UserWarning, match=r"60 of 60 genes \(100%\).*one group, as with 'none'"):
+        got = gene_groups(names, "prefix")
+    assert list(got) == ["other"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gene_groups(["A1", "A2", "B1"], "prefix", min_size=1)
+
+
+def test_others_go_to_the_group_they_go_up_and_down_with():
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1, 2], 10)
+    x = rng.normal(size=(100, 3))[:, truth] + 0.5 * rng.normal(size=(100, 30))
+    x[:, 25] = 1.0  # constant
+    names = np.array(["A", "B", "Q"])[np.where(np.arange(30) % 10 < 5, truth, 2)]
+    genes = [f"{n}{i}" for i, n in enumerate(names)]
+    genes[20:] = [f"Q{i}X" for i in range(20, 30)]
+    mapping = {g: g[0] for g in genes if g[0] != "Q"}
+    got = gene_groups(genes, "function", mapping=mapping, min_size=5, others="nearest", target=x)
+    z = (x - x.mean(0)) / np.maximum(x.std(0), 1e-9)
+    centre = {n: z[:, names == n].mean(1) for n in "AB"}
+    for i in set(np.flatnonzero(names == "Q")) - {25}:
+        assert i in got[max("AB", key=lambda n: np.corrcoef(centre[n], z[:, i])[0, 1])]
+    assert set(range(10)) <= set(got["A"])
+    assert set(range(10, 20)) <= set(got["B"])
+    assert got["other"].tolist() == [25]
+    with pytest.raises(InputError, match="give target"):
+        gene_groups(genes, "function", mapping=mapping, min_size=5, others="nearest")
+
+
 def test_kmeans_finds_genes_that_go_together():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, 90)
@@ -203,7 +235,8 @@ def test_function_groups_take_the_smallest_set():
 
 
 def test_groups_by_the_users_mapping():
-    got = gene_groups(GENES, "function", mapping={"A": "x", "B": "x", "C": "y"}, min_size=2)
+    with pytest.warns(UserWarning, match=r"5 of 7 genes \(71%\).*x 29%"):
+        got = gene_groups(GENES, "function", mapping={"A": "x", "B": "x", "C": "y"}, min_size=2)
     assert {n: w.tolist() for n, w in got.items()} == {"x": [4, 5], "other": [0, 1, 2, 3, 6]}
     assert gene_groups(GENES, "none")["all"].tolist() == list(range(7))
 
@@ -212,6 +245,7 @@ def test_groups_by_the_users_mapping():
     ("how", "kwargs", "culprit"),
     [
         ("name", {}, "how='name'"),
+        ("prefix", {"others": "drop"}, "others='drop'"),
         ("kmeans", {}, "training tiles"),
         ("kmeans", {"target": np.ones((5, 6))}, r"\(5, 6\)"),
         ("kmeans", {"target": np.ones((5, 7)), "n_groups": 8}, "n_groups=8 for 7"),

@@ -28,6 +28,7 @@ from smalti.cli.heatmap import heatmap
 from smalti.cli.integrate import integrate
 from smalti.cli.methods import methods
 from smalti.cli.predict import predict
+from smalti.cli.tissue import tissue
 from smalti.cli.words import Verb, here, tell
 from smalti.errors import InputError
 
@@ -62,7 +63,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _verb in (demo, methods, cite, fit, predict, heatmap, integrate, compare, doctor):
+for _verb in (demo, methods, cite, fit, predict, heatmap, integrate, compare, tissue, doctor):
     app.command(cls=Verb)(_verb)
 app.add_typer(expression, name="expression")
 app.add_typer(genes, name="genes")

@@ -1,4 +1,4 @@
-"""``smalti expression fit`` and ``predict``."""
+"""``smalti expression fit`` and ``predict``, and where the other verbs are joined."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from smalti.cli import crew, options, slide_options
+from smalti.cli.expression_before import predictable, screen
 from smalti.cli.expression_compare import compare
 from smalti.cli.genes import (
     GENES,
@@ -43,6 +44,7 @@ def fit(
     size: slide_options.Size = None,
     tiles: slide_options.Tiles = None,
     overlap: slide_options.Overlap = None,
+    tissue: slide_options.Tissue = None,
     tissue_min: slide_options.TissueMin = None,
     edge: slide_options.Edge = None,
     xy: slide_options.Xy = None,
@@ -135,6 +137,7 @@ def predict(
     pitch_um: slide_options.PitchUm = None,
     tiles: slide_options.Tiles = None,
     overlap: slide_options.Overlap = None,
+    tissue: slide_options.Tissue = None,
     tissue_min: slide_options.TissueMin = None,
     edge: slide_options.Edge = None,
     xy: slide_options.Xy = None,
@@ -252,4 +255,5 @@ def _ensemble(model: Any, parts: int) -> Any:
     return make("gene_ensemble", method=model.set_params(preprocess=None), parts=parts, **settings)
 
 
-app.command(cls=Verb)(compare)
+for _verb in (compare, predictable, screen):
+    app.command(cls=Verb)(_verb)

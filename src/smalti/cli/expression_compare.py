@@ -57,6 +57,7 @@ def compare(
     size: slide_options.Size = None,
     tiles: slide_options.Tiles = None,
     overlap: slide_options.Overlap = None,
+    tissue: slide_options.Tissue = None,
     tissue_min: slide_options.TissueMin = None,
     edge: slide_options.Edge = None,
     xy: slide_options.Xy = None,

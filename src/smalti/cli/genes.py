@@ -104,6 +104,47 @@ def vectors(
     typer.echo(f"{found!r}: {out}")
 
 
+@app.command(cls=Verb)
+def explore(
+    slides: Annotated[
+        Path, typer.Argument(help="Training slides, .h5ad or .zarr: counts; no pictures are read.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder: genes.csv, choice.csv and explore.png.")],
+    slide: Annotated[str, typer.Option(help="Column that names the slide.")],
+    counts: Annotated[str, typer.Option(help="X or layers/NAME.")] = "X",
+    genes: Annotated[
+        str | None,
+        typer.Option(help="A number (of most variance, 1000), names with commas, or a file."),
+    ] = None,
+    ks: Annotated[str, typer.Option(help="Numbers of groups with commas.")] = "2,3,4,5,6,7,8,9,10",
+    seeds: Annotated[int, typer.Option(min=2, help="Of k-means, for each number.")] = 5,
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Look at genes before a fit: scale, correlations, and how many groups there are."""
+    from smalti.genes import explore as look
+    from smalti.io.anndata import read
+    from smalti.plot import plot_genes
+    from smalti.system.files import atomic_folder
+    from smalti.system.tables import write_table
+
+    numbers = options.listed(ks) or []
+    if not all(n.isdigit() for n in numbers):
+        raise InputError(f"--ks {ks!r}: numbers with commas.")
+    many = genes is not None and not genes.isdigit()
+    found = look(
+        read(slides, sample=slide, x={"counts": counts}), ks=[int(n) for n in numbers],
+        genes=names_of(str(genes), "--genes") if many else int(genes or 1000), seeds=seeds,
+        seed=seed,
+    )  # fmt: skip
+    with atomic_folder(out, overwrite=overwrite) as folder:
+        write_table(found.genes, folder / "genes.csv")
+        write_table(found.choice, folder / "choice.csv")
+        plot_genes(found).savefig(folder / "explore.png")
+    typer.echo(found.choice.round(3).to_string(index=False))
+    typer.echo(f"{found.k} groups of {len(found.genes):,} genes: {out}")
+
+
 def names_of(text: str, option: str) -> tuple[str, ...]:
     """Names with commas, or the lines of a file; each once.
 

@@ -33,6 +33,7 @@ def methods() -> None:
     for name, cls in _sorted(known("expression")):
         notes = [f"{name}:{preset}" for preset in cls.presets]
         unseen = "unseen genes" if "vectors" in cls().get_params() else ""
+        notes += [cls.unavailable() or ""]
         notes += ["reads tiles" if cls.images else "", "oracle" if cls.oracle else "", unseen]
         table.add_row(*_start(name, cls), ", ".join(filter(None, notes)), _reference(cls))
     console.print(table)

@@ -50,6 +50,15 @@ Overlap: TypeAlias = Annotated[
         help="Of a grid: share of its edge that tiles have in common.", rich_help_panel=TILES
     ),
 ]
+Tissue: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the tissue is, unless as found: folder of .geojson (QuPath) or .png masks "
+        "named as the slides are, one file, or SLIDE=FILE,SLIDE=FILE. Of SpatialData: "
+        "shapes.",
+        rich_help_panel=TILES,
+    ),
+]
 TissueMin: TypeAlias = Annotated[
     float | None,
     typer.Option(

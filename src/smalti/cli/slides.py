@@ -52,14 +52,16 @@ def open_slides(
 
     if not path.exists():
         raise InputError(f"no file or folder {path}: check the path.")
-    said = [k for k in ASKED if given.get(k) is not None]
+    said = [k for k in (*ASKED, "tissue") if given.get(k) is not None]
     slide, donor = given["slide"], given["donor"]
     # models of earlier versions keep fewer of these
     asked = {k: recipe[k] for k in ASKED if recipe.get(k) is not None}
     if recipe.get("x") is not None:
         _refuse(said, ("counts",), f"features of {path.name} are read, and no tiles")
-        return _with_features(path, str(recipe["x"]), slide, donor, asked.get("counts", "X"))
-    bags = _tiles(path, asked, said, given["images"], slide, donor)
+        return _with_features(
+            path, listed(str(recipe["x"])) or [], slide, donor, asked.get("counts", "X")
+        )
+    bags = _tiles(path, asked, said, given, slide, donor)
     if model is not None:
         bags = model.recut(bags)
     if recipe.get("encoder") is None:
@@ -70,8 +72,8 @@ def open_slides(
 
 
 def _tiles(
-    path: Path, asked: dict[str, Any], said: Sequence[str], images: str | None, slide: str | None,
-    donor: str | None,
+    path: Path, asked: dict[str, Any], said: Sequence[str], given: dict[str, Any],
+    slide: str | None, donor: str | None,
 ) -> Bags:  # fmt: skip
     """Bags of tiles: ready ones of a table, or cut from slides."""
     from smalti.io.slides import read_slides, read_tiles
@@ -84,7 +86,7 @@ def _tiles(
         if "columns" in ready:
             ready["columns"] = listed(ready["columns"])
         return read_tiles(path.parent, path, slide=slide, donor=donor, **ready)
-    _refuse(said, CUT, f"{path.name} is no table of ready tiles")
+    _refuse(said, (*CUT, "tissue"), f"{path.name} is no table of ready tiles")
     cut = {k: asked[k] for k in CUT if k in asked}
     if "," in cut.get("xy", ""):
         cut["xy"] = listed(cut["xy"])
@@ -92,7 +94,8 @@ def _tiles(
         cut["only"] = listed(cut["only"])
     if "bins" in cut:
         cut["bins"] = number_of(cut["bins"], "--bins", "NUMBER")
-    return read_slides(path, images=images_of(images), slide=slide, donor=donor, **cut)
+    return read_slides(path, images=files_of(given["images"], "--images"), slide=slide, donor=donor,
+                       tissue=files_of(given.get("tissue"), "--tissue"), **cut)  # fmt: skip
 
 
 def _refuse(said: Sequence[str], used: tuple[str, ...], why: str) -> None:
@@ -102,11 +105,11 @@ def _refuse(said: Sequence[str], used: tuple[str, ...], why: str) -> None:
         raise InputError(f"{idle[0]}= is not used, for {why}: leave it out.")
 
 
-def images_of(text: str | None) -> Any:
+def files_of(text: str | None, option: str) -> Any:
     """A folder, a file, the name of an element, or ``A1=FILE,B1=FILE``."""
     if text is None or "=" not in text or Path(text).exists():
         return text
-    return pairs_of(text, "--images", "SLIDE=FILE")
+    return pairs_of(text, option, "SLIDE=FILE")
 
 
 def number_of(text: Any, option: str, form: str) -> Any:
@@ -130,15 +133,19 @@ def number_of(text: Any, option: str, form: str) -> Any:
         return text
 
 
-def _with_features(path: Path, x: str, slide: str | None, donor: str | None, counts: str) -> Bags:
+def _with_features(
+    path: Path, x: list[str], slide: str | None, donor: str | None, counts: str
+) -> Bags:
     """Spots whose features are in the table."""
     from smalti.io.anndata import read
 
     if path.suffix not in (".h5ad", ".zarr"):
-        raise InputError(f"--x {x} is a key of an .h5ad or .zarr, and {path.name} is neither.")
+        raise InputError(
+            f"--x {','.join(x)} is a key of an .h5ad or .zarr, and {path.name} is neither."
+        )
     if slide is None:
         raise InputError(f"which slide is a spot of {path.name} on? Name the column, --slide NAME.")
-    return read(path, sample=slide, donor=donor, x={x: x, "counts": counts})
+    return read(path, sample=slide, donor=donor, x={**{k: k for k in x}, "counts": counts})
 
 
 def genes_of(text: str) -> Any:

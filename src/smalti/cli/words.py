@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from smalti.bags import Bags
 
 ALSO = {"n_jobs": "jobs", "group": "cell_type", "bag_columns": "covariates", "target": "label",
-        "y": "label", "sources": "text", "tokens": "words"}  # fmt: skip
+        "y": "label", "sources": "text", "tokens": "words",
+        "encoders": "encoder"}  # fmt: skip
 """Arguments that a verb has under another name, where it has none of the same name."""
 
 _VALUE = (

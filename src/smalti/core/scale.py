@@ -153,8 +153,10 @@ def _cut(bags: Bags, view: Any, known: TileScale) -> TileView | None:
     um[of] = bags.bag["um_per_px"].to_numpy(np.float64)[bags.index]
     side = np.where(np.isnan(um), view.side, np.maximum(np.rint(wide / um), 1))
     through = round(wide / _middle(known.detail))
-    return TileView(view.images, of, view.centers[rows], side, known.size, pad=True,
-                    through=through if through < known.size else None)  # fmt: skip
+    return TileView(
+        view.images, of, view.centers[rows], side, known.size, pad=True,
+        through=through if through < known.size else None, recolour=view.recolour,
+    )  # fmt: skip
 
 
 def _replaced(

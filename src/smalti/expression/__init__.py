@@ -9,12 +9,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-# public classes that are no method themselves: class -> its module
+# public names that are no method themselves: name -> its module
 _SHARED = {
     "ExpressionMethod": "base",
     "NetworkExpression": "network",
     "NetworkZeroShot": "zero_shot_network",
     "ZeroShotMethod": "zero_shot",
+    "predictable": "before_fit",
 }
 
 

@@ -1,6 +1,7 @@
 # Made by `make stubs` from the files of this folder; do not edit.
 
 from .base import ExpressionMethod
+from .before_fit import predictable
 from .bilinear import Bilinear
 from .deep_association.method import DeepAssociation
 from .ensemble import Ensemble
@@ -16,6 +17,7 @@ from .pls import PLS
 from .ridge import Ridge
 from .sgn.method import SGN
 from .total_count import TotalCount
+from .trees import Trees
 from .zero_shot import ZeroShotMethod
 from .zero_shot_network import NetworkZeroShot
 
@@ -37,5 +39,7 @@ __all__ = [
     "NetworkZeroShot",
     "Ridge",
     "TotalCount",
+    "Trees",
     "ZeroShotMethod",
+    "predictable",
 ]

@@ -75,6 +75,11 @@ class ExpressionMethod(ExpressionOutput):
     units: Literal["log1p_cp10k", "log1p", "given"] = "log1p_cp10k"  # of the prediction; "given":
     # normalised values, as they are
 
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Why it cannot be fitted here (a package that is not installed), or None."""
+        return None
+
     # ---------------------------------------------------------------- scikit-learn
 
     def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:

@@ -38,6 +38,7 @@ class NetworkExpression(ExpressionMethod):
     axis: Literal["gene", "tile"] = "gene"  # Pearson over the tiles of a step, or over genes
     huber: Positive | None = None  # Huber's loss of this width instead of the squared error
     groups: Any = "none"  # "kmeans", "prefix", a .gmt file (by function), or {gene: group}
+    others: Literal["apart", "nearest"] = "apart"  # genes in no group: one more, or the nearest
     n_groups: Count = 5  # of "kmeans"; the most of the others, the rest is one more
     pathways: Any = None  # .gmt file(s): genes weigh more the more pathways they are in
     joint: Weight = 0.0  # weight of the loss of pathway scores and of interacting pathways
@@ -74,7 +75,7 @@ class NetworkExpression(ExpressionMethod):
         elif str(how).endswith((".gmt", ".gmt.gz")):
             how, more = "function", {"sets": read_gmt(how)}
         found = gene_groups(
-            genes, how, target=target, n_groups=self.n_groups, seed=self.seed,
+            genes, how, target=target, n_groups=self.n_groups, others=self.others, seed=self.seed,
             min_size=min(20, max(1, len(genes) // 20)), **more,
         )  # fmt: skip
         codes = np.zeros(len(genes), dtype=np.int64)

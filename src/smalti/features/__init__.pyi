@@ -5,15 +5,18 @@ from .morphology import describe_tile
 from .nuclei import NucleiMap
 from .nuclei_given import nuclei_maps
 from .pretrained import PRESETS, backbone
+from .screen import Screen, screen_backbones
 
 __all__ = [
     "PRESETS",
     "Encoder",
     "NucleiMap",
+    "Screen",
     "SelfSupervised",
     "backbone",
     "describe_tile",
     "extract",
     "make_encoder",
     "nuclei_maps",
+    "screen_backbones",
 ]

@@ -39,8 +39,12 @@ def nuclei_maps(
         - a data frame or .csv, one row per nucleus: the slide, x_px and y_px (pixels of the slide;
           0 is the edge of the first), and where known area_um2, eccentricity (0 to 1),
           haematoxylin;
-        - a mapping from slide to label image: (height, width) whole numbers, 0 outside; an array,
-          or a .npy, .png or .tif file.
+        - a table of measurements that QuPath exported (.tsv, .csv), of detections or cells;
+        - a folder with a file for each slide, named as it is, one file, or a mapping from slide to
+          file: GeoJSON of QuPath, .npz or .json of StarDist, .json of HoVer-Net or CellViT,
+          outlines (_cp_outlines.txt) or masks (_cp_masks.tif, .png) of Cellpose, or any label image
+          (.npy, .png, .tif): (height, width) whole numbers, 0 outside; arrays of such too.
+          Cellpose's _seg.npy is a pickle and never opened.
     grid
         Cells along the edge of a tile.
     tile
@@ -50,7 +54,8 @@ def nuclei_maps(
     slide
         Column of the table that names the slide; not needed where there is one slide.
     scale
-        Of label images: their pixels per pixel of the slide, e.g. 0.5 of those made at half size.
+        Of label images and outlines: pixels of the picture they were found in, per pixel of the
+        slide, e.g. 0.5 of those made at half size. Those of QuPath are of the slide always.
 
     Returns
     -------

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import ndimage
 
 from smalti.errors import InputError
+from smalti.features.nuclei_files import OUTLINES, is_qupath, of_qupath, read_outlines
 from smalti.system.arrays import read_npy
 from smalti.system.reading import about
 from smalti.system.tables import numbers, read_text
@@ -19,6 +20,8 @@ from smalti.tiles.nuclei import measure
 from smalti.tiles.tiff import check_page, opened_tiff
 
 _VIEW = "X_nuclei"
+_LABELS = (".npy", ".png", ".tif", ".tiff")
+_CALLED = ("", "_cp_masks", "_cp_outlines", "_seg", "_nuclei", "_cells", "_detections", "_labels")
 _OPTIONAL = ("area_um2", "eccentricity", "haematoxylin")
 _CHANNELS = {"area_um2": "cover and area"}  # what is 0 without the column, where it differs
 
@@ -52,19 +55,24 @@ def listed(
         If a slide has none, or a column or a file is missing or damaged.
     """
     names = list(um)
+    if isinstance(nuclei, (str, Path)) and (Path(nuclei).is_dir() or _is_alone(Path(nuclei))):
+        nuclei = _files(Path(nuclei), names)
     if isinstance(nuclei, Mapping):
         if not (np.isfinite(scale) and scale > 0):
             raise InputError(f"scale={scale!r} must be over 0: label pixels per slide pixel.")
         images = {str(k): v for k, v in nuclei.items()}
-        _all_there(names, images, "label images")
+        _all_there(names, images, "nuclei")
         found = {}
         for name in names:
             with about(images[name]):
                 found[name] = _of_labels(images[name], name, scale, um[name], shapes.get(name))
-        return found, (f"{_VIEW}: label images say nothing of haematoxylin: 0 stands for it.",)
+        return found, (f"{_VIEW}: outlines and label images say nothing of haematoxylin: 0 stands "
+                       "for it.",)  # fmt: skip
     where = "the nuclei"
     if not isinstance(nuclei, pd.DataFrame):
         nuclei, where = _read(nuclei), f"the nuclei of {nuclei}"
+    if "x_px" not in nuclei and is_qupath(nuclei):
+        nuclei, slide = of_qupath(nuclei, um, where), "slide"
     absent = [c for c in _OPTIONAL if c not in nuclei]
     notes = tuple(f"{_VIEW}: the nuclei have no column {c}: 0 stands for {_CHANNELS.get(c, c)}."
                   for c in absent)  # fmt: skip
@@ -88,6 +96,30 @@ def source_of(nuclei: Any) -> str | None:
     return ", ".join(files[:3]) or None
 
 
+def _is_alone(path: Path) -> bool:
+    """Whether a file is of one slide: outlines or a label image, and no table."""
+    return path.suffix.lower() in (*OUTLINES, *_LABELS)
+
+
+def _files(path: Path, names: list[str]) -> dict[str, Path]:
+    """The file of each slide: of a folder those named as the slides are."""
+    if not path.is_dir():
+        if len(names) > 1:
+            raise InputError(f"{path} holds the nuclei of one slide, and there are {len(names)}: "
+                             "give a folder, or a mapping from slide to file.")  # fmt: skip
+        return {names[0]: path}
+    found = {}
+    for name in names:
+        at = [p for call in _CALLED for end in (*OUTLINES, *_LABELS)
+              if (p := path / f"{name}{call}{end}").is_file()]  # fmt: skip
+        if len(at) > 1:
+            raise InputError(f"{at[0]} and {at[1]} both hold the nuclei of slide {name!r}: remove "
+                             "one, or give a mapping.")  # fmt: skip
+        if at:
+            found[name] = at[0]
+    return found
+
+
 def _all_there(names: list[str], there: Mapping[str, Any], what: str) -> None:
     absent = [n for n in names if n not in there]
     if absent:
@@ -103,7 +135,7 @@ def _read(nuclei: Any) -> pd.DataFrame:
             f"nuclei is {type(nuclei).__name__}: give a data frame, a .csv, or a mapping from "
             "slide to label image."
         )
-    return read_text(nuclei)
+    return read_text(nuclei, "\t" if Path(nuclei).suffix == ".tsv" else ",")
 
 
 def _columns(table: pd.DataFrame, columns: tuple[str, ...], where: str) -> np.ndarray:
@@ -117,7 +149,18 @@ def _columns(table: pd.DataFrame, columns: tuple[str, ...], where: str) -> np.nd
 def _of_labels(
     image: Any, name: str, scale: float, um: float, shape: tuple[int, int] | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The nuclei of one label image."""
+    """The nuclei of one file of outlines, or one label image."""
+    if isinstance(image, (str, Path)):
+        if str(image).endswith("_seg.npy"):
+            raise InputError(
+                f"{image} of slide {name!r} is a pickle of Cellpose, which could run code and is "
+                "never opened: save the masks as pictures (in cellpose, save_tif or "
+                "io.save_masks), and give _cp_masks.tif or _cp_masks.png."
+            )
+        if Path(image).suffix.lower() in OUTLINES:
+            read = read_outlines(image, scale)
+            none = np.zeros(len(read.area))
+            return read.xy, np.stack([read.area * um**2, read.eccentricity, none], axis=1)
     labels = _label_image(image, name)
     try:
         found = measure(labels)
@@ -142,8 +185,9 @@ def _label_image(image: Any, name: str) -> np.ndarray:
     if not isinstance(image, (str, Path)):
         return np.asarray(image)
     path = Path(image)
-    if path.suffix.lower() not in (".npy", ".png", ".tif", ".tiff"):
-        raise InputError(f"{path} of slide {name!r} is no label image: .npy, .png or .tif.")
+    if path.suffix.lower() not in _LABELS:
+        raise InputError(f"{path} of slide {name!r} is no label image (.npy, .png, .tif) and no "
+                         f"file of outlines ({', '.join(OUTLINES)}).")  # fmt: skip
     if path.suffix.lower() == ".npy":
         return read_npy(path)
     if path.suffix.lower() == ".png":

@@ -1,4 +1,5 @@
 from .coexpression import coexpression_vectors
+from .exploring import GeneExploration, explore
 from .groups import gene_groups
 from .language import gene_vectors
 from .pathways import interacting_pairs, pathway_membership, pathway_weights
@@ -9,11 +10,13 @@ from .text import GeneText, gene_text
 from .vectors import GeneVectors, random_vectors
 
 __all__ = [
+    "GeneExploration",
     "GeneText",
     "GeneVectors",
     "Matched",
     "TermMap",
     "coexpression_vectors",
+    "explore",
     "gene_groups",
     "gene_kind",
     "gene_text",

@@ -6,15 +6,15 @@ Groups are chosen by looking at genes, and at expression, so at the training til
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 
 from smalti.errors import InputError
+from smalti.genes.profiles import gene_points, profiles
 from smalti.genes.sets import GeneSets, match
 
 HOW = ("none", "prefix", "kmeans", "function")
@@ -35,6 +35,7 @@ def gene_groups(
     n_components: int = 50,
     standardise: bool = True,
     ignore_case: bool = False,
+    others: str = "apart",
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
     """Part genes into groups.
@@ -50,7 +51,8 @@ def gene_groups(
         components. function: each gene goes to the smallest of a few broad gene sets that has it;
         these are picked one by one, the set with the most genes that are in none yet first.
     target
-        kmeans: (n_tiles, n_genes) expression of the **training** tiles, dense or sparse.
+        kmeans, and ``others="nearest"``: (n_tiles, n_genes) expression of the **training** tiles,
+        dense or sparse.
     sets, mapping
         function: either gene sets (:func:`smalti.genes.read_gmt`), or gene to group.
     n_groups
@@ -66,6 +68,10 @@ def gene_groups(
         False: those of the same level.
     ignore_case
         function: as :func:`smalti.genes.match`.
+    others
+        prefix, function: what becomes of genes in no group. apart: a group "other" of their own.
+        nearest: each goes to the group whose mean profile over the training tiles it correlates
+        with most; genes that do not vary there stay in "other".
     seed
         kmeans: of the components and the starts.
 
@@ -75,6 +81,11 @@ def gene_groups(
         Name to sorted positions; each gene is in exactly one group, none is empty. Larger first,
         "other" last.
 
+    Warns
+    -----
+    UserWarning
+        If half of the genes or more end in "other": prefixes and sets said little of them.
+
     Raises
     ------
     InputError
@@ -83,23 +94,38 @@ def gene_groups(
     names = [str(g) for g in genes]
     if not names:
         raise InputError("there are no genes: give their names.")
+    if others not in ("apart", "nearest"):
+        raise InputError(f"others={others!r} is neither 'apart' nor 'nearest'.")
     if how == "none":
         return {"all": np.arange(len(names))}
-    if how == "prefix":
-        labels = [(m.group().upper() if (m := _PREFIX.match(g)) else OTHER) for g in names]
-        return _partition(labels, min_size)
     if how == "kmeans":
         labels = _kmeans(names, target, n_groups, n_components, standardise, seed)
         return _partition(labels, 1)
-    if how != "function":
+    if how == "prefix":
+        labels = [(m.group().upper() if (m := _PREFIX.match(g)) else OTHER) for g in names]
+    elif how == "function":
+        labels = _by_function(names, sets, mapping, n_groups, min_size, max_share, ignore_case)
+    else:
         raise InputError(f"how={how!r} is not one of {HOW}.")
+    found = _partition(labels, min_size)
+    if others == "nearest":
+        found = _nearest(found, profiles(names, target))
+    _say(found, how, min_size, len(names))
+    return found
+
+
+def _by_function(
+    names: list[str], sets: GeneSets | None, mapping: Mapping[str, str] | None, n_groups: int,
+    min_size: int, max_share: float, ignore_case: bool,
+) -> list[str]:  # fmt: skip
+    """The group of each gene by gene sets, or by the user's mapping."""
     if (sets is None) == (mapping is None):
         raise InputError("how='function' takes either sets or a mapping: give one of them.")
     if mapping is not None:
         labels = [str(mapping[g]) if g in mapping else OTHER for g in names]
         if set(labels) == {OTHER}:
             raise InputError(f"mapping: none of the genes is in it, {names[0]!r} neither.")
-        return _partition(labels, min_size)
+        return labels
     assert sets is not None
     most = max(1, int(max_share * len(names)))
     found = match(sets, names, min_size=min_size, max_size=most, ignore_case=ignore_case).sets
@@ -107,7 +133,42 @@ def gene_groups(
         raise InputError(
             f"no set has {min_size} to {most} of the genes: lower min_size or raise max_share."
         )
-    return _partition(_by_sets(found, len(names), n_groups, min_size), min_size)
+    return _by_sets(found, len(names), n_groups, min_size)
+
+
+def _say(found: Mapping[str, np.ndarray], how: str, min_size: int, n_genes: int) -> None:
+    """Warn where the groups say little: most genes are in none."""
+    rest = len(found.get(OTHER, ()))
+    if 2 * rest < n_genes:
+        return
+    named = [f"{name} {len(at) / n_genes:.0%}" for name, at in found.items() if name != OTHER]
+    why = f"groups of fewer than {min_size}" if how == "prefix" else "no group"
+    what = (f"the others: {', '.join(named[:5])}{', ...' * (len(named) > 5)}" if named else
+            "so there is one group, as with 'none'")  # fmt: skip
+    warnings.warn(
+        f"groups by {how}: {rest:,} of {n_genes:,} genes ({rest / n_genes:.0%}) are in {why} and "
+        f"end in {OTHER!r}; {what}. others='nearest' gives each to the group it goes up and down "
+        "with, 'kmeans' groups all by expression.",
+        UserWarning, stacklevel=3,
+    )  # fmt: skip
+
+
+def _nearest(found: dict[str, np.ndarray], profile: np.ndarray) -> dict[str, np.ndarray]:
+    """Each gene of "other" in the group whose mean profile it correlates with most."""
+    named = [name for name in found if name != OTHER]
+    if OTHER not in found or not named:
+        return found
+    rest = found[OTHER]
+    centre = np.stack([profile[found[name]].mean(0) for name in named])
+    length = np.linalg.norm(centre, axis=1, keepdims=True)
+    alike = profile[rest] @ np.divide(centre, length, out=np.zeros_like(centre),
+                                      where=length > 0).T  # fmt: skip
+    labels = np.full(len(profile), OTHER, object)
+    for name in named:
+        labels[found[name]] = name
+    varies = profile[rest].any(1)
+    labels[rest[varies]] = np.array(named, object)[alike[varies].argmax(1)]
+    return _partition(labels.tolist(), 1)
 
 
 def _by_sets(
@@ -130,22 +191,10 @@ def _by_sets(
 def _kmeans(
     names: list[str], target: Any, n_groups: int, n_components: int, standardise: bool, seed: int
 ) -> list[str]:
-    if target is None:
-        raise InputError("how='kmeans' needs the expression of the training tiles: give target.")
-    x = target.toarray() if sparse.issparse(target) else np.asarray(target)
-    if x.ndim != 2 or x.shape[1] != len(names) or len(x) < 2:
-        raise InputError(f"target has shape {x.shape}: give (n_tiles, {len(names)}), 2 or more.")
+    profile = profiles(names, target, standardise=standardise)
     if not 1 <= n_groups <= len(names):
         raise InputError(f"n_groups={n_groups} for {len(names)} genes: give 1 to that many.")
-    profile = x.T.astype(np.float32)  # (genes, tiles)
-    if not np.isfinite(profile).all():
-        raise InputError("target holds values that are not finite: mend or drop them.")
-    if standardise:
-        profile -= profile.mean(1, keepdims=True)
-        sd = profile.std(1, keepdims=True)
-        profile = np.divide(profile, sd, out=np.zeros_like(profile), where=sd > 1e-6)
-    width = min(n_components, *profile.shape)
-    points = PCA(width, svd_solver="randomized", random_state=seed).fit_transform(profile)
+    points = gene_points(profile, n_components, seed)
     labels = KMeans(n_groups, n_init=10, random_state=seed).fit_predict(points)
     # numbered by size, so that the names do not hang on the order of the starts
     order = np.argsort(-np.bincount(labels, minlength=n_groups), kind="stable")

@@ -64,7 +64,11 @@ def place(section: Section, cut: Cut, notes: list[str]) -> Placed:
     view = TileView([image], np.zeros(len(xy), int), xy, side, cut.pixels)
     thumbnail, scale = image.thumbnail(_THUMBNAIL)
     _tell(section, kind, notes)
-    tissue = tissue_share(tissue_mask(thumbnail), scale, view.corners, side)
+    if section.tissue is not None:
+        mask = section.tissue.on(thumbnail.shape[:2], scale)
+    else:
+        mask = tissue_mask(thumbnail, None if um_per_px is None else um_per_px / scale)
+    tissue = tissue_share(mask, scale, view.corners, side)
     obs = obs.assign(x_px=xy[:, 0], y_px=xy[:, 1])
     if um_per_px is not None:
         obs = obs.assign(x_um=xy[:, 0] * um_per_px, y_um=xy[:, 1] * um_per_px)

@@ -12,6 +12,7 @@ import pandas as pd
 from smalti.errors import InputError
 from smalti.io.patches import Patches
 from smalti.names import some
+from smalti.tiles.outline import Marked
 
 PITCH = 100.0  # µm between the centres of neighbouring Visium spots
 
@@ -45,6 +46,8 @@ class Section:
         Tiles that are cut already, in place of a picture.
     about
         Columns of the slide that its files have.
+    tissue
+        Where the user marked it; found in the picture else.
     """
 
     slide: str
@@ -59,6 +62,7 @@ class Section:
     unit: str = "spots"
     ready: Patches | None = None
     about: dict[str, Any] = dataclasses.field(default_factory=dict)
+    tissue: Marked | None = None
 
     @property
     def tiles(self) -> str:
@@ -84,6 +88,7 @@ class Ask:
     only: Sequence[str] | None = None
     ready: bool = False
     platform: str | None = None
+    tissue: Any = None
     listed: tuple[str, Sequence[str]] | None = None
 
     def um_of(self, slide: str) -> float | None:

@@ -14,6 +14,7 @@ from smalti.io.assemble import assemble
 from smalti.io.layouts import sections_of
 from smalti.io.ready_tiles import read_tiles
 from smalti.io.sections import Ask, Cut
+from smalti.io.tissue import with_tissue
 from smalti.system.reading import about
 from smalti.system.tables import read_text
 
@@ -43,6 +44,7 @@ def read_slides(
     tile_px: float | None = None,
     size: int | None = None,
     overlap: float = 0.0,
+    tissue: Any = None,
     tissue_min: float | None = None,
     edge: str = "error",
     unlisted: str = "drop",
@@ -108,6 +110,12 @@ def read_slides(
         Edge of a tile as it is read: 224, or ``tile_px``.
     overlap
         Of a grid: share of its edge that a tile has in common with the next.
+    tissue
+        Where the tissue is, if you marked it yourself; else it is found
+        (:func:`smalti.tiles.tissue_mask`). A folder with a file for each slide, named as it is, one
+        file, or a mapping from slide to file: GeoJSON (annotations of QuPath; those of class Tissue
+        where there are any, else all), or a picture of a mask (.png, of any size, 0 where there is
+        none); or (height, width) arrays. Of SpatialData: name of a shapes element.
     tissue_min
         Least share of tissue in a tile: 0.1 of a grid, else 0.
     edge
@@ -162,10 +170,12 @@ def read_slides(
         name, bag = _rows_of(table, slide)
         listed = (name, list(bag.index))
     ask = Ask(images, slide, counts, xy, um_per_px, pitch_um, bins, only,
-              tiles == "ready", platform, listed)  # fmt: skip
+              tiles == "ready", platform, tissue, listed)  # fmt: skip
     sections = sections_of(source, ask, notes)
     if bag is not None:
         bag = bag.loc[np.array([s.slide for s in sections], dtype=object)]
+    if tissue is not None and not all(s.tissue for s in sections):
+        sections = with_tissue(sections, tissue, notes)
     with about(source if table is None else table):
         return assemble(
             sections, cut, quality=quality, progress=progress, notes=notes, donor=donor,

@@ -18,6 +18,7 @@ from smalti.io.symbols import feature_names
 from smalti.system.extras import need
 from smalti.system.reading import too_large
 from smalti.tiles.formats import ArrayImage
+from smalti.tiles.outline import Marked
 
 _RGB = 3
 _BINS = ("square_008um", "square_016um", "square_002um")  # tables of Visium HD, best first
@@ -55,7 +56,8 @@ def spatialdata_sections(source: Any, ask: Ask, notes: list[str]) -> list[Sectio
         SpatialData or its .zarr.
     ask
         ``images`` is the name of an image element, or region -> name; None: one in the same
-        coordinate system, the finest of those in colours. ``bins`` names a table of Visium HD.
+        coordinate system, the finest of those in colours. ``bins`` names a table of Visium HD;
+        ``tissue`` a shapes element, or region -> name (what names none is left to others).
     notes
         Gets warnings.
 
@@ -83,11 +85,34 @@ def spatialdata_sections(source: Any, ask: Ask, notes: list[str]) -> list[Sectio
         pixels = _level(data.images[image])
         xy = _pixels(data, region, image, system, table.obs[note["instance_key"]].to_numpy()[rows])
         picture = ArrayImage(pixels, image, ask.um_of(region))
+        named = ask.tissue.get(region) if isinstance(ask.tissue, Mapping) else ask.tissue
         obs = table.obs.iloc[rows].drop(columns=[note["region_key"]])
         obs.index = obs.index.astype(str)
-        out.append(Section(region, picture, xy, obs, matrix[rows], unique,
-                           ask.um_of(region), ask.pitch_um, rows))  # fmt: skip
+        out.append(Section(region, picture, xy, obs, matrix[rows], unique, ask.um_of(region),
+                           ask.pitch_um, rows,
+                           tissue=_tissue(data, named, image, system)))  # fmt: skip
     return out
+
+
+def _tissue(data: Any, name: Any, image: str, system: str) -> Marked | None:
+    """Shapes that are tissue, in pixels of an image; None where nothing names an element."""
+    if not isinstance(name, str) or (name not in data.shapes and Path(name).exists()):
+        return None
+    if name not in data.shapes:
+        raise InputError(
+            f"tissue={name!r} is no shapes element and no file; there are {', '.join(data.shapes)}."
+        )
+    get = need("spatialdata.transformations", extra="spatialdata").get_transformation
+    shapes = data.shapes[name]
+    if system not in get(shapes, get_all=True):
+        raise InputError(f"tissue={name!r} is not in the coordinate system {system!r} of image "
+                         f"{image!r}.")  # fmt: skip
+    to_image = _to_image(data, name, image, system)
+    areas = shapes.geometry.explode(ignore_index=True)
+    if not (areas.geom_type == "Polygon").all():
+        raise InputError(f"tissue={name!r} holds circles or points: tissue is polygons.")
+    return Marked([[_moved(np.asarray(ring.coords)[:, :2], to_image)
+                    for ring in (area.exterior, *area.interiors)] for area in areas])  # fmt: skip
 
 
 def is_prediction(table: Any) -> bool:
@@ -152,7 +177,6 @@ def _level(element: Any) -> Any:
 
 def _pixels(data: Any, region: str, image: str, system: str, ids: np.ndarray) -> np.ndarray:
     """(n, 2) centres of the spots in pixels of the image."""
-    get = need("spatialdata.transformations", extra="spatialdata").get_transformation
     if region not in data.shapes:
         return _label_pixels(data, region, image, system, ids)
     shapes = data.shapes[region]
@@ -161,11 +185,21 @@ def _pixels(data: Any, region: str, image: str, system: str, ids: np.ndarray) ->
         raise InputError(f"{len(missing)} spots of the table are not in {region!r} (first: "
                          f"{missing[0]!r}).")  # fmt: skip
     centers = shapes.loc[ids].geometry.centroid
-    xy = np.column_stack([centers.x, centers.y, np.ones(len(ids))])
+    return _moved(np.column_stack([centers.x, centers.y]), _to_image(data, region, image, system))
+
+
+def _to_image(data: Any, shapes: str, image: str, system: str) -> np.ndarray:
+    """(3, 3) from the numbers of a shapes element to pixels of an image."""
+    get = need("spatialdata.transformations", extra="spatialdata").get_transformation
     axes = ("x", "y")
-    spot = get(shapes, system).to_affine_matrix(axes, axes)
+    own = get(data.shapes[shapes], system).to_affine_matrix(axes, axes)
     picture = get(data.images[image], system).to_affine_matrix(axes, axes)
-    return (xy @ spot.T @ np.linalg.inv(picture).T)[:, :2]
+    return np.asarray(np.linalg.inv(picture) @ own)
+
+
+def _moved(xy: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """(n, 2) x, y after an affine map (3, 3)."""
+    return np.asarray((np.c_[xy, np.ones(len(xy))] @ by.T)[:, :2])
 
 
 def _element(data: Any, region: str) -> Any:
@@ -181,7 +215,5 @@ def _label_pixels(data: Any, region: str, image: str, system: str, ids: np.ndarr
         raise InputError(f"{int((at < 0).sum())} cells of the table are not in {region!r} (first: "
                          f"{ids[np.argmax(at < 0)]!r}).")  # fmt: skip
     get = need("spatialdata.transformations", extra="spatialdata").get_transformation
-    axes = ("x", "y")
-    picture = get(data.images[image], system).to_affine_matrix(axes, axes)
-    xy = np.column_stack([points[["x", "y"]].to_numpy()[at], np.ones(len(ids))])
-    return (xy @ np.linalg.inv(picture).T)[:, :2]
+    picture = get(data.images[image], system).to_affine_matrix(("x", "y"), ("x", "y"))
+    return _moved(points[["x", "y"]].to_numpy()[at], np.linalg.inv(picture))

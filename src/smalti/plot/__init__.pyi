@@ -2,6 +2,7 @@ from .bags import plot_attention, plot_bags
 from .contact_sheet import plot_contact_sheet
 from .curves import plot_history, plot_roc
 from .embeddings import plot_embeddings
+from .genes import plot_genes
 from .heatmaps import plot_extreme_tiles, plot_heatmap, plot_tile_scores
 from .nuclei import plot_nuclei, plot_nuclei_map
 from .scores import plot_scores
@@ -14,6 +15,7 @@ __all__ = [
     "plot_embeddings",
     "plot_extreme_tiles",
     "plot_gene_maps",
+    "plot_genes",
     "plot_grad_cam",
     "plot_heatmap",
     "plot_history",

@@ -29,6 +29,34 @@ def best_predicted(bags: Bags, view: str, target: np.ndarray, top: int) -> np.nd
     ndarray
         (top,) int64, best first, by the Pearson correlation within slides.
     """
+    each = left_out_scores(bags, view, target)
+    seen = np.isfinite(each)
+    mean = np.where(seen, each, 0).sum(0) / np.maximum(seen.sum(0), 1)
+    return np.argsort(-np.where(seen.any(0), mean, -2), kind="stable")[:top]
+
+
+def left_out_scores(
+    bags: Bags, view: str, target: np.ndarray, within: np.ndarray | None = None
+) -> np.ndarray:
+    """Pearson correlation of each gene within each slide, each predicted from the others.
+
+    Parameters
+    ----------
+    bags
+        Training slides.
+    view
+        View of features.
+    target
+        (n_tiles, n_genes).
+    within
+        (n_tiles,) parts that correlations are taken in, where these are not the slides.
+
+    Returns
+    -------
+    ndarray
+        (n_slides, n_genes), slides in their order; of ridge with the penalty that is best in the
+        same folds. NaN for genes that are constant in a slide.
+    """
     x = bags.table(view)
     folds = tuning_folds(bags)[0]
     error = tune(x, target, folds)
@@ -37,7 +65,4 @@ def best_predicted(bags: Bags, view: str, target: np.ndarray, top: int) -> np.nd
     guess = np.empty(target.shape)
     for rows, path in left_out(x, target, folds):
         guess[rows] = next(path.predictions(x[rows].astype(np.float64), (alpha,)))
-    each = pearson_slides(guess, target, bags.index)
-    seen = np.isfinite(each)
-    mean = np.where(seen, each, 0).sum(0) / np.maximum(seen.sum(0), 1)
-    return np.argsort(-np.where(seen.any(0), mean, -2), kind="stable")[:top]
+    return pearson_slides(guess, target, bags.index if within is None else within)

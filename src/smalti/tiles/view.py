@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from smalti.errors import InputError
 from smalti.tiles.image import SlideImage, resize
+
+
+class Recolour(Protocol):
+    """Pixels to other pixels, for all tiles of one picture.
+
+    Attributes
+    ----------
+    digest
+        Of all that it does, for caches.
+    """
+
+    @property
+    def digest(self) -> str:
+        """Text."""
+        ...
+
+    def __call__(self, rgb: np.ndarray) -> np.ndarray:
+        """(height, width, 3) uint8 to the same."""
+        ...
 
 
 class TileView:
@@ -32,6 +51,9 @@ class TileView:
     through
         Pixels that a tile of more is brought to before it is enlarged to ``size``: then it shows no
         more than one of a coarser picture.
+    recolour
+        For each picture, what makes other pixels of those of its tiles
+        (:func:`smalti.tiles.normalized`).
 
     Attributes
     ----------
@@ -54,6 +76,7 @@ class TileView:
         *,
         pad: bool = False,
         through: int | None = None,
+        recolour: Sequence[Recolour] | None = None,
     ) -> None:
         self.images = tuple(images)
         self.of = np.asarray(of, dtype=np.int64)
@@ -61,6 +84,9 @@ class TileView:
         sides = np.broadcast_to(np.asarray(side, dtype=np.float64), (len(self.images),))
         self.side = np.rint(sides).astype(np.int64)
         self.size, self.pad, self.through = int(size), pad, through
+        self.recolour = None if recolour is None else tuple(recolour)
+        if self.recolour is not None and len(self.recolour) != len(self.images):
+            raise InputError(f"{len(self.recolour)} recolourings for {len(self.images)} pictures.")
         if len(self.of) != len(self.centers):
             raise InputError(f"{len(self.centers)} centres for {len(self.of)} tiles.")
         if len(self.of) and not 0 <= self.of.min() <= self.of.max() < len(self.images):
@@ -100,13 +126,16 @@ class TileView:
                 tile = image.region(x, y, side, side, pad=self.pad)
                 if self.through is not None and side > self.through:
                     tile = resize(tile, (self.through, self.through))
-                out[row] = resize(tile, (self.size, self.size)).transpose(2, 0, 1)
+                tile = resize(tile, (self.size, self.size))
+                tile = tile if self.recolour is None else self.recolour[i](tile)
+                out[row] = tile.transpose(2, 0, 1)
         return out
 
     @property
     def how(self) -> str:
         """How tiles are read, for digests."""
         more = "" if self.through is None else f" {self.through}"
+        more += "".join(f" {each.digest}" for each in self.recolour or ())
         return f"{self.size} {self.pad}{more}"
 
     def digest(self) -> str:

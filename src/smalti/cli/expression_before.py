@@ -1,0 +1,161 @@
+"""``smalti expression predictable`` and ``screen``: what features know of genes, before any fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from smalti.cli import options, slide_options
+from smalti.cli.genes import names_of
+from smalti.cli.slides import genes_of, open_slides, recipe_of
+from smalti.cli.words import introduce, read_here
+
+if TYPE_CHECKING:
+    from smalti.bags import Bags
+
+Encoders: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="What makes features of tiles: morphology, models of timm; several with commas.",
+        rich_help_panel=slide_options.FEATURES,
+    ),
+]
+Keys: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--x",
+        help="Features that the .h5ad has already, such as X_uni; several with commas.",
+        rich_help_panel=slide_options.FEATURES,
+    ),
+]
+Table: TypeAlias = Annotated[Path, typer.Option(help="Table to write: .csv, .tsv or .parquet.")]
+
+
+def predictable(
+    slides: slide_options.Slides,
+    out: Table,
+    images: slide_options.Images = None,
+    slide: slide_options.Slide = None,
+    donor: options.Donor = None,
+    tile_um: slide_options.TileUm = None,
+    tile_px: slide_options.TilePx = None,
+    um_per_px: slide_options.UmPerPx = None,
+    pitch_um: slide_options.PitchUm = None,
+    size: slide_options.Size = None,
+    tiles: slide_options.Tiles = None,
+    overlap: slide_options.Overlap = None,
+    tissue: slide_options.Tissue = None,
+    tissue_min: slide_options.TissueMin = None,
+    edge: slide_options.Edge = None,
+    xy: slide_options.Xy = None,
+    counts: slide_options.Counts = None,
+    unlisted: slide_options.Unlisted = None,
+    columns: slide_options.Columns = None,
+    id: slide_options.Id = None,
+    path: slide_options.File = None,
+    x: Keys = None,
+    encoder: Encoders = "morphology",
+    weights: slide_options.Weights = None,
+    flips: slide_options.Flips = None,
+    cache: slide_options.Cache = None,
+    jobs: slide_options.Jobs = None,
+    genes: Annotated[
+        str | None, typer.Option(help="Names with commas or a file; all when left out.")
+    ] = None,
+    by: Annotated[
+        str, typer.Option(help="Whose tiles are not looked at: those of the donor, or slide.")
+    ] = "donor",
+    k: Annotated[int, typer.Option("--k", min=1, help="Neighbours of a tile.")] = 20,
+    shuffles: Annotated[int, typer.Option(min=1, help="Of the null.")] = 50,
+    least: Annotated[int, typer.Option(min=1, help="Tiles that show a gene, at least.")] = 20,
+    most: Annotated[int, typer.Option(min=1, help="Tiles looked at.")] = 20_000,
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Say of each gene whether these features can predict it at all, without a fit."""
+    given = dict(locals())
+    from smalti.expression import predictable as score
+    from smalti.system.files import check_free
+    from smalti.system.tables import write_table
+
+    check_free(out, overwrite=overwrite, inputs=read_here("out"))
+    bags, views = _features(given)
+    table = score(bags, view=views, genes=None if genes is None else names_of(genes, "--genes"),
+                  by=by, k=k, shuffles=shuffles, least=least, most=most, seed=seed)  # fmt: skip
+    write_table(table, out, overwrite=overwrite)
+    for view, own in table.groupby("view", sort=False):
+        found = own[own["fdr"] < 0.05]
+        best = ", ".join(own.nlargest(5, "score")["gene"])
+        typer.echo(f"{view}: {len(found):,} of {own['score'].count():,} genes at a false discovery "
+                   f"rate of 5 %, mean score {own['score'].mean():.3f}; best: {best}")  # fmt: skip
+    typer.echo(f"{len(table):,} rows: {out}")
+
+
+def screen(
+    slides: slide_options.Slides,
+    out: Table,
+    images: slide_options.Images = None,
+    slide: slide_options.Slide = None,
+    donor: options.Donor = None,
+    tile_um: slide_options.TileUm = None,
+    tile_px: slide_options.TilePx = None,
+    um_per_px: slide_options.UmPerPx = None,
+    pitch_um: slide_options.PitchUm = None,
+    size: slide_options.Size = None,
+    tiles: slide_options.Tiles = None,
+    overlap: slide_options.Overlap = None,
+    tissue: slide_options.Tissue = None,
+    tissue_min: slide_options.TissueMin = None,
+    edge: slide_options.Edge = None,
+    xy: slide_options.Xy = None,
+    counts: slide_options.Counts = None,
+    unlisted: slide_options.Unlisted = None,
+    columns: slide_options.Columns = None,
+    id: slide_options.Id = None,
+    path: slide_options.File = None,
+    x: Keys = None,
+    encoder: Encoders = "morphology",
+    weights: slide_options.Weights = None,
+    flips: slide_options.Flips = None,
+    cache: slide_options.Cache = None,
+    jobs: slide_options.Jobs = None,
+    genes: Annotated[
+        str | None,
+        typer.Option(help="A number (of most variance, 1000), names with commas, or a file."),
+    ] = None,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Say which encoder predicts best, each donor left out in turn; give training donors only."""
+    given = dict(locals())
+    from smalti.features import screen_backbones
+    from smalti.system.files import check_free
+    from smalti.system.tables import write_table
+
+    check_free(out, overwrite=overwrite, inputs=read_here("out"))
+    bags, views = _features(given)
+    found = screen_backbones(bags, views, genes=1000 if genes is None else genes_of(genes))
+    write_table(found.folds, out, overwrite=overwrite)
+    for row in found.summary().itertuples():
+        gap = "" if row.view == found.best else f", behind by {row.behind:.3f}" + (
+            f" ({row.low:.3f} to {row.high:.3f})" if row.low == row.low else "")  # fmt: skip
+        typer.echo(f"{row.view}: {row.pcc_slide:.3f}{gap}")
+    typer.echo(f"each {found.left_out} left out in turn, {len(found.genes):,} genes: {out}")
+
+
+def _features(given: dict[str, Any]) -> tuple[Bags, list[str]]:
+    """Slides with the features of all encoders, or all keys, and the names of their views."""
+    from smalti.features import extract
+
+    x, encoder, weights = (given[name] for name in ("x", "encoder", "weights"))
+    bags = open_slides(given["slides"], recipe_of(given, encoder=None, weights=weights, x=x), given)
+    introduce(bags)
+    if x is not None:
+        return bags, options.listed(x) or []
+    views = []
+    more = {k: given[k] for k in ("weights", "flips") if given[k] is not None}
+    for name in options.listed(encoder) or []:
+        bags = extract(bags, name, cache=given["cache"], n_jobs=given["jobs"] or 1, **more)
+        views.append(next(iter(bags.x)))
+    return bags, views
