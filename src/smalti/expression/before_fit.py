@@ -106,8 +106,10 @@ def predictable(
     that of expression-copilot; donors, ranks and turned maps are ours. p is about these donors:
     with two or three it says little of a new one, and it is somewhat too small where a gene changes
     over the whole slide: of 40 simulations of three donors a gene that the features do not show had
-    p < 0.05 in 9 % by turned maps, and in 31 % by shuffling. Counts per 10,000 tie each gene to
-    all others of the tile: where features tell the depth, they tell a little of every gene.
+    p < 0.05 in 9 % by turned maps, and in 31 % by shuffling. Counts per 10,000, the units where
+    none are named, tie each gene to all others of the tile: where features tell those, they tell a
+    little of every gene, and in the same simulations 25 to 27 % had p < 0.05. Take p and fdr as a
+    guide of what to look at, and ``score`` and ``beyond_depth`` to rank by.
 
     Examples
     --------
