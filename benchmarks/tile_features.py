@@ -17,13 +17,14 @@ from PIL import Image
 import smalti as sm
 from smalti.bags import Bags
 from smalti.features.encoders import Backbone
-from smalti.features.pretrained import PRESETS, timm
+from smalti.features.presets import preset_of
+from smalti.features.pretrained import timm
 
 
 def plain(name: str, tiles: np.ndarray, half: bool, batch: int) -> tuple[object, object]:
     """The loop that everybody writes: PIL, timm's transform, the model."""
     library = timm()
-    model = library.create_model(PRESETS.get(name, (name, {}))[0], num_classes=0).eval()
+    model = library.create_model(preset_of(name).model, num_classes=0).eval()
     # the whole tile, as here: timm would cut off its rim
     config = library.data.resolve_model_data_config(model) | {"crop_pct": 1.0}
     transform = library.data.create_transform(**config, is_training=False)

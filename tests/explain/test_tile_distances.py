@@ -101,7 +101,7 @@ def test_dino_compares_features_of_scaled_pixels(monkeypatch):
             asked.append((name, how))
             return Colours()
 
-        assert extra == "vision"
+        assert extra == "slides"
         hub = SimpleNamespace(try_to_load_from_cache=load)
         return {"timm": SimpleNamespace(create_model=create), "huggingface_hub": hub}[package]
 
@@ -133,7 +133,7 @@ def test_lpips_sees_pixels_from_minus_one_to_one(monkeypatch, tmp_path):
             return (x - y).abs().mean((1, 2, 3), keepdim=True)
 
     def need(package, extra="integrate"):
-        assert (package, extra) in (("torchvision", "vision"), ("lpips", "integrate"))
+        assert (package, extra) in (("torchvision", "slides"), ("lpips", "integrate"))
         return SimpleNamespace(LPIPS=Gap)
 
     (tmp_path / "checkpoints").mkdir()

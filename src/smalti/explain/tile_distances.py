@@ -110,7 +110,7 @@ def _lpips() -> Distance:
     if not any(folder.glob("alexnet-owt-*.pth")):  # looked for, as the package would download it
         raise InputError("AlexNet's weights are not on this machine; once, with a network: "
                          "python -c \"import lpips; lpips.LPIPS(net='alex')\"")  # fmt: skip
-    need("torchvision", extra="vision")
+    need("torchvision", extra="slides")
     network = need("lpips").LPIPS(net="alex", verbose=False).eval()
 
     def measure(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -125,8 +125,8 @@ def _lpips() -> Distance:
 
 
 def _dino() -> Distance:
-    timm = need("timm", extra="vision")
-    hub = need("huggingface_hub", extra="vision")
+    timm = need("timm", extra="slides")
+    hub = need("huggingface_hub", extra="slides")
     file = hub.try_to_load_from_cache(f"timm/{_DINO}", "model.safetensors")
     if not isinstance(file, str):
         raise InputError(

@@ -4,7 +4,8 @@ from .extraction import extract
 from .morphology import describe_tile
 from .nuclei import NucleiMap
 from .nuclei_given import nuclei_maps
-from .pretrained import PRESETS, backbone
+from .presets import PRESETS
+from .pretrained import backbone
 
 __all__ = [
     "PRESETS",

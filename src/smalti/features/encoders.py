@@ -52,7 +52,7 @@ def make_encoder(
     ----------
     encoder
         "morphology"; "nuclei"; a model of timm or the hub, or a preset of it (see
-        :data:`smalti.features.pretrained.PRESETS`); a fitted
+        :data:`smalti.features.presets.PRESETS`); a fitted
         :class:`~smalti.features.convnet.SelfSupervised`; or anything with the attributes of
         :class:`Encoder`.
     weights
