@@ -53,7 +53,7 @@ def main() -> None:
     tiles = rng.integers(0, 255, (args.tiles, 3, 224, 224), dtype=np.uint8)
     bags = Bags.from_rows({"tile": tiles}, np.zeros(args.tiles, dtype=int))
     start = time.perf_counter()
-    sm.features.extract(bags, progress=False)
+    sm.features.extract(bags, "morphology", progress=False)
     print(f"{'morphology':<12}        {args.tiles / (time.perf_counter() - start):7.1f} tiles/s")
     for name in args.encoders.split(","):
         for precision in ("32", "bf16"):

@@ -24,7 +24,7 @@ from smalti.explain.tile_distances import (
     stain_distance,
     weighted_distances,
 )
-from smalti.features.extraction import tile_pixels
+from smalti.features.sources import tile_pixels
 from smalti.system.files import atomic_folder, atomic_write
 from smalti.system.tables import write_table
 from smalti.tiles.augment import KINDS, Augment, apply, parse

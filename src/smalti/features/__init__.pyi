@@ -1,4 +1,6 @@
 from .convnet import SelfSupervised
+from .default import default_encoder
+from .dense import dense_features
 from .encoders import Encoder, make_encoder
 from .extraction import extract
 from .morphology import describe_tile
@@ -13,6 +15,8 @@ __all__ = [
     "NucleiMap",
     "SelfSupervised",
     "backbone",
+    "default_encoder",
+    "dense_features",
     "describe_tile",
     "extract",
     "make_encoder",
