@@ -9,7 +9,7 @@ import torch
 import smalti as sm
 from smalti.errors import InputError
 from smalti.features import wheels
-from smalti.features.pretrained import backbone, timm
+from smalti.features.pretrained import backbone, load_weights, timm
 from smalti.features.wheels import WHEELS, is_installed, weights_of
 from smalti.system.tensors import read_tensors
 
@@ -65,6 +65,23 @@ def test_features_are_those_before_the_classifier_of_pixels_in_minus_one_to_one(
     with torch.inference_mode():
         wanted = model(torch.from_numpy(tiles).float() / 127.5 - 1)
     np.testing.assert_allclose(table, wanted, atol=2e-4)
+
+
+@lite0
+def test_a_network_to_be_tuned_begins_with_them():
+    model = backbone("efficientnet-lite0")[0]
+    load_weights(model, "efficientnet-lite0", "pretrained")
+    kept = read_tensors(weights_of("efficientnet-lite0"), "weights")[0]
+    ours = model.state_dict()
+    assert all(torch.equal(v, ours[k]) for k, v in kept.items() if "classifier" not in k)
+
+
+@lite0
+@pytest.mark.slow  # a network of timm, trained
+def test_fine_tune_takes_the_same_names():
+    bags = sm.datasets.planted_slides(2, 4, images=True, size=32)
+    model = sm.make("fine_tune", backbone="efficientnet-lite0", epochs=1, warm=1, progress=False)
+    assert np.isfinite(model.fit(bags).predict(bags)).all()
 
 
 @lite0
