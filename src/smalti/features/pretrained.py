@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from smalti.errors import InputError
+from smalti.features.layer_names import of_dinov2
 from smalti.features.presets import PRESETS, preset_of
 from smalti.features.wheels import WHEELS, weights_of
 from smalti.system.extras import need
 from smalti.system.reading import plain_file
+from smalti.system.tensors import read_any
 
 
 def timm() -> Any:
@@ -53,10 +55,12 @@ def backbone(
         If there is no such model, or its weights cannot be had; with the offline way.
     """
     model = _create(name, None if weights == "random" else _file(name, weights), seed)
-    model.eval()
+    tokens = preset_of(name).tokens
     config = timm().data.resolve_model_data_config(model)
     mean, sd = (torch.tensor(config[k]).reshape(3, 1, 1) for k in ("mean", "std"))
-    return model, int(model.num_features), mean, sd, int(config["input_size"][-1])
+    width = int(model.num_features) * (2 if tokens == "cls+mean" else 1)
+    whole = model if tokens == "pooled" else _Tokens(model, tokens == "cls+mean")
+    return whole.eval(), width, mean, sd, int(config["input_size"][-1])
 
 
 def load_weights(model: nn.Module, name: str, weights: str) -> None:
@@ -68,7 +72,23 @@ def load_weights(model: nn.Module, name: str, weights: str) -> None:
         If the weights cannot be fetched, or the file is missing or of another model.
     """
     if weights != "random":
-        model.load_state_dict(_create(name, _file(name, weights)).state_dict())
+        inner = model.net if isinstance(model, _Tokens) else model
+        inner.load_state_dict(_create(name, _file(name, weights)).state_dict())
+
+
+class _Tokens(nn.Module):
+    """The class token of a vision transformer, and the mean of the tokens of its patches."""
+
+    def __init__(self, net: Any, mean: bool) -> None:
+        super().__init__()
+        self.net, self.mean = net, mean
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.net.forward_features(x)
+        if not self.mean:
+            return tokens[:, 0]
+        patches = tokens[:, self.net.num_prefix_tokens :]  # without registers
+        return torch.cat([tokens[:, 0], patches.mean(1)], dim=1)
 
 
 def _create(name: str, file: Path | None, seed: int | None = None) -> Any:
@@ -78,9 +98,16 @@ def _create(name: str, file: Path | None, seed: int | None = None) -> Any:
     if full.startswith("hf-hub:"):
         _hub(full, "config.json")
     settings: dict[str, Any] = {"num_classes": 0, **preset.settings}
+    if "mlp_layer" in settings:
+        settings["mlp_layer"] = getattr(library.layers, settings["mlp_layer"])
+    overlay: dict[str, Any] = dict(preset.pixels)
     if file is not None:  # "source": else the hub goes before the file
-        settings |= {"pretrained": True,
-                     "pretrained_cfg_overlay": {"file": str(file), "source": ""}}  # fmt: skip
+        settings["pretrained"] = True
+        overlay |= {"file": str(file), "source": ""}
+        if preset.layers == "dinov2":
+            overlay["state_dict"] = of_dinov2(read_any(file, "weights")[0])
+    if overlay:
+        settings["pretrained_cfg_overlay"] = overlay
     level = log.level
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), _loads() as loads:
         warnings.simplefilter("ignore")
@@ -106,6 +133,7 @@ def _create(name: str, file: Path | None, seed: int | None = None) -> Any:
             log.setLevel(level)
     if file is not None:
         _check_whole(model, loads, f"{file} does not fit {full}")
+        model.pretrained_cfg.pop("state_dict", None)  # the model has them
     return model
 
 
@@ -160,7 +188,10 @@ def _file(name: str, weights: str) -> Path:
     if weights == "pretrained":
         if name.removeprefix("timm:") in WHEELS:
             return weights_of(name.removeprefix("timm:"))
-        full = preset_of(name).model
+        preset = preset_of(name)
+        full = preset.model
+        if preset.repository is not None:
+            return _hub(f"hf-hub:{preset.repository}", "model.safetensors")
         if full.startswith("hf-hub:"):
             return _hub(full, "model.safetensors")
         config = timm().models.get_pretrained_cfg(full)
@@ -190,6 +221,13 @@ def _hub(full: str, name: str) -> Path:
     try:
         hub.HfApi().model_info(repository, timeout=10)  # fails at once where there is no network
         return Path(hub.hf_hub_download(repository, name))
+    except hub.errors.EntryNotFoundError as error:
+        raise InputError(
+            f"{repository} has no {name} on the hub. Pickled weights (.bin) are never opened: "
+            "convert them where you trust them, safetensors.torch.save_file(torch.load("
+            "'pytorch_model.bin', weights_only=True), 'x.safetensors'), and say "
+            "weights='x.safetensors'."
+        ) from error
     except Exception as error:  # the hub raises nearly anything where it cannot be reached
         raise _offline(repository, error) from error
 
