@@ -98,7 +98,7 @@ def main() -> None:
         bags = dataclasses.replace(bags, x=tiles)
     else:
         bags = images(data, overlap=0.5, size=TILE)[: args.images]
-        bags = sm.features.extract(bags, cache=args.cache)
+        bags = sm.features.extract(bags, "morphology", cache=args.cache)
         bags = dataclasses.replace(bags, x={"X_morphology": bags.x["X_morphology"]})
         chosen = {"gated abmil": sm.mil.ABMIL(gated=True), "max pooling": "max_pooling",
                   "mean pooling": "mean_pooling", "mi-net": "mi_net", "mifv": "mifv"}  # fmt: skip

@@ -36,7 +36,7 @@ def slides(
         )  # fmt: skip
     bags = first(bags, spots)
     bags = sm.features.extract(bags, "resnet50", weights="random", cache=cache)
-    bags = sm.features.extract(bags, flips="mean", cache=cache)
+    bags = sm.features.extract(bags, "morphology", flips="mean", cache=cache)
     if genes != 785:
         return bags, genes
     import h5py

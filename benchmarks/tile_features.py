@@ -17,13 +17,14 @@ from PIL import Image
 import smalti as sm
 from smalti.bags import Bags
 from smalti.features.encoders import Backbone
-from smalti.features.pretrained import PRESETS, timm
+from smalti.features.presets import preset_of
+from smalti.features.pretrained import timm
 
 
 def plain(name: str, tiles: np.ndarray, half: bool, batch: int) -> tuple[object, object]:
     """The loop that everybody writes: PIL, timm's transform, the model."""
     library = timm()
-    model = library.create_model(PRESETS.get(name, (name, {}))[0], num_classes=0).eval()
+    model = library.create_model(preset_of(name).model, num_classes=0).eval()
     # the whole tile, as here: timm would cut off its rim
     config = library.data.resolve_model_data_config(model) | {"crop_pct": 1.0}
     transform = library.data.create_transform(**config, is_training=False)
@@ -52,7 +53,7 @@ def main() -> None:
     tiles = rng.integers(0, 255, (args.tiles, 3, 224, 224), dtype=np.uint8)
     bags = Bags.from_rows({"tile": tiles}, np.zeros(args.tiles, dtype=int))
     start = time.perf_counter()
-    sm.features.extract(bags, progress=False)
+    sm.features.extract(bags, "morphology", progress=False)
     print(f"{'morphology':<12}        {args.tiles / (time.perf_counter() - start):7.1f} tiles/s")
     for name in args.encoders.split(","):
         for precision in ("32", "bf16"):

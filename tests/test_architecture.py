@@ -202,12 +202,18 @@ def losses_have_a_home(house):
 
 
 def no_pickle(house):
-    """Nothing that a file holds is ever run."""
+    """Nothing that a file holds is ever run.
+
+    One module opens files that are known by their SHA-256, once in it, by PyTorch's reader of
+    tensors alone.
+    """
     found = _only(house, ("pickle", "dill", "cloudpickle", "shelve"))
     for m in house.files:
         text = house.text(m)
-        found += [f"{m}: {w}" for w in ("torch.load(", "allow_pickle=True", "read_pickle")
-                  if w in text]  # fmt: skip
+        if m == "smalti.features.wheels":
+            text = re.sub(r"torch\.load\([^\n]*, weights_only=True\)", "", text, count=1)
+        found += [f"{m}: {w}" for w in ("torch.load", "weights_only=False", "allow_pickle=True",
+                                        "read_pickle") if w in text]  # fmt: skip
     return found
 
 
@@ -291,6 +297,9 @@ BREACHES = [
     (losses_have_a_home, "mil/abmil.py", "from torch.nn.functional import mse_loss"),
     (no_pickle, "core/save.py", "import pickle"),
     (no_pickle, "features/cache.py", "X = lambda p: torch.load(p)"),
+    (no_pickle, "features/cache.py", "X = lambda p: torch.load(p, weights_only=True)"),
+    (no_pickle, "features/wheels.py", "X = lambda p: torch.load(p)"),
+    (no_pickle, "features/wheels.py", "X = lambda p: torch.load(p, weights_only=True)"),
     (no_name_hides_a_module, "scores/score.py", "X = 1"),
     (no_room_for_anything, "nn/utils.py", "X = 1"),
     (one_loop_over_folds, "comparison/phenotype.py",

@@ -159,7 +159,7 @@ SLIDES = {
 }  # no targets of slides
 TILES = {"folder", "table", "label", "kind", "positive", "order"}
 EXTRACT = {"bags", "tiles", "precision", "device", "batch_size", "seed"}  # speed; random weights
-MODEL_SAYS = {"tile_um", "tile_px", "size", "encoder", "weights", "flips"}  # a fitted one
+MODEL_SAYS = {"tile_um", "tile_px", "size", "encoder", "weights", "flips", "dense"}  # a fitted one
 
 STANDS_FOR = [
     ("fit", sm.read, READ),

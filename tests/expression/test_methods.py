@@ -114,7 +114,7 @@ def test_losses_and_groups_learn_and_come_back(settings, tmp_path):
 
 def test_flipped_views_train_and_are_averaged():
     bags = planted_slides(2, 4, images=True, size=32)
-    every = sm.features.extract(bags, flips="all")
+    every = sm.features.extract(bags, "morphology", flips="all")
     model = make("mlp", x="X_morphology", flips=True, widths=(8,), epochs=2).fit(every)
     names = ["X_morphology", *(f"X_morphology_{k}" for k in range(1, 8))]
     swapped = {**every.x, **{a: every.x[b] for a, b in zip(names, names[::-1], strict=True)}}

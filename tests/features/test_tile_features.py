@@ -14,8 +14,9 @@ from smalti.contract.fitted import resumes
 from smalti.datasets import planted_slides
 from smalti.errors import InputError
 from smalti.features.convnet import SelfSupervised, vicreg
-from smalti.features.extraction import tile_pixels, turned
+from smalti.features.encoders import turned
 from smalti.features.morphology import _colour, describe_tile
+from smalti.features.sources import tile_pixels
 from smalti.system.tensors import read_tensors
 
 
@@ -32,7 +33,7 @@ def tile(bags, i):
 
 
 def test_morphology_is_named_finite_and_the_first_view(bags):
-    out = sm.features.extract(bags)
+    out = sm.features.extract(bags, "morphology")
     name, table = out.view()
     assert name == "X_morphology"
     assert table.dtype == np.float32
@@ -71,7 +72,7 @@ def test_blank_and_black_tiles_have_no_nan():
 
 
 def test_nuclei_are_counted(bags):
-    out = sm.features.extract(bags)
+    out = sm.features.extract(bags, "morphology")
     at = out.features["X_morphology"].index("nuclei_count")
     drawn = bags.instance["n_nuclei"].to_numpy()
     assert np.corrcoef(out.table()[:, at], drawn)[0, 1] > 0.95
@@ -98,13 +99,14 @@ def test_pixels_of_a_tile_come_from_its_size_on_the_slide(bags):
     assert (tile_pixels(bags, bags.x["tile"]) == 1.0).all()
     bare = dataclasses.replace(bags, bag=bags.bag.drop(columns="um_per_px"))
     assert np.isnan(tile_pixels(bare, bare.x["tile"])).all()
-    assert np.isfinite(sm.features.extract(bare).table()).all()
+    assert np.isfinite(sm.features.extract(bare, "morphology").table()).all()
 
 
 @pytest.mark.slow
 def test_processes_give_the_same(bags):
     np.testing.assert_array_equal(
-        sm.features.extract(bags, n_jobs=2).table(), sm.features.extract(bags).table()
+        sm.features.extract(bags, "morphology", n_jobs=2).table(),
+        sm.features.extract(bags, "morphology").table(),
     )
 
 
@@ -122,9 +124,9 @@ def test_turns_are_the_eight_of_the_square(bags):
 @pytest.mark.slow  # eight passes of the encoder
 def test_flips(bags):
     bags = bags.keep(range(4))
-    each = sm.features.extract(bags, flips="all")
-    mean = sm.features.extract(bags, flips="mean")
-    plain = sm.features.extract(bags)
+    each = sm.features.extract(bags, "morphology", flips="all")
+    mean = sm.features.extract(bags, "morphology", flips="mean")
+    plain = sm.features.extract(bags, "morphology")
     np.testing.assert_array_equal(each.table("X_morphology"), plain.table())
     names = ["X_morphology", *(f"X_morphology_{k}" for k in range(1, 8))]
     stack = np.stack([each.table(n) for n in names])
@@ -175,7 +177,7 @@ def test_cache_is_read_and_knows_what_it_depends_on(bags, tmp_path):
 
 
 def test_a_killed_run_goes_on(bags, tmp_path, monkeypatch):
-    monkeypatch.setattr("smalti.features.extraction.BLOCK", 3)
+    monkeypatch.setattr("smalti.features.sources.BLOCK", 3)
     dying = Counting(dies_at=7)
     with pytest.raises(KeyboardInterrupt):
         sm.features.extract(bags, dying, cache=tmp_path, batch_size=3)

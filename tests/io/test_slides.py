@@ -1009,7 +1009,7 @@ def test_read_tiles(competition):
     assert (bags.bag["tile_um"] == 16).all()
     half = sm.read_tiles(folder, folder / "train.csv", slide="slide_name", um_per_px=0.5, size=16)
     assert (half.bag["tile_um_per_px"] == 1).all()
-    from smalti.features.extraction import tile_pixels
+    from smalti.features.sources import tile_pixels
 
     assert (tile_pixels(half, half.x["tile"]) == 1).all()  # of the tile as it is read
     test = sm.read_tiles(folder, folder / "test.csv")

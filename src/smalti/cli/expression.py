@@ -20,7 +20,7 @@ from smalti.cli.genes import (
     hide,
     names_of,
 )
-from smalti.cli.slides import again, check_method, genes_of, open_slides, recipe_of
+from smalti.cli.slides import again, check_method, encoder_of, genes_of, open_slides, recipe_of
 from smalti.cli.words import Verb, introduce, read_here, tell
 from smalti.errors import InputError
 
@@ -57,7 +57,8 @@ def fit(
     id: slide_options.Id = None,
     path: slide_options.File = None,
     x: slide_options.X = None,
-    encoder: slide_options.Encoder = "morphology",
+    encoder: slide_options.Encoder = None,
+    dense: slide_options.Dense = None,
     weights: slide_options.Weights = None,
     flips: slide_options.Flips = None,
     cache: slide_options.Cache = None,
@@ -101,7 +102,8 @@ def fit(
         model = _ensemble(model, ensemble)
     crew.join(model)
     check_free(out, overwrite=overwrite, ours=is_model, inputs=read_here("out", "checkpoint"))
-    recipe = recipe_of(given, encoder=None if model.images else encoder, weights=weights, x=x)
+    chosen = None if model.images else encoder_of(encoder, x)
+    recipe = recipe_of(given, encoder=chosen, weights=weights, x=x)
     bags = open_slides(slides, recipe, given)
     introduce(bags)
     hidden: tuple[str, ...] = ()

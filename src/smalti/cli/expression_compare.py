@@ -9,7 +9,7 @@ import typer
 
 from smalti.cli import options, slide_options
 from smalti.cli.genes import NUnseen, Sets, Unseen, Vectors, protocol_of, read_sets
-from smalti.cli.slides import check_method, genes_of, open_slides, recipe_of
+from smalti.cli.slides import check_method, encoder_of, genes_of, open_slides, recipe_of
 from smalti.cli.words import read_here
 
 
@@ -70,7 +70,8 @@ def compare(
     id: slide_options.Id = None,
     path: slide_options.File = None,
     x: slide_options.X = None,
-    encoder: slide_options.Encoder = "morphology",
+    encoder: slide_options.Encoder = None,
+    dense: slide_options.Dense = None,
     weights: slide_options.Weights = None,
     flips: slide_options.Flips = None,
     cache: slide_options.Cache = None,
@@ -99,7 +100,7 @@ def compare(
         if model.images and weights is not None:  # of a network that reads tiles
             model.set_params(weights=weights)
     check_free(out, overwrite=overwrite, ours=is_run, inputs=read_here("out"))
-    recipe = recipe_of(given, encoder=encoder, weights=weights, x=x)
+    recipe = recipe_of(given, encoder=encoder_of(encoder, x), weights=weights, x=x)
     bags = open_slides(slides, recipe, given)
     typer.echo(repr(bags))
     labels = [n.strip() for n in methods.split(",") if n.strip()]

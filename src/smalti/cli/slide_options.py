@@ -170,7 +170,16 @@ Slide: TypeAlias = Annotated[
 Encoder: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="What makes features of tiles: morphology, or a model of timm by name.",
+        help="efficientnet-lite0 (where left out, if it is installed), morphology (else), or a "
+        "model of timm by name; A+B: both as one view; A,B: as two.",
+        rich_help_panel=FEATURES,
+    ),
+]
+Dense: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--dense",
+        help="Features of tiles in their surroundings: one forward over a whole slide.",
         rich_help_panel=FEATURES,
     ),
 ]

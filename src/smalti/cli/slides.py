@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from smalti.cli.genes import names_of
 from smalti.cli.options import listed, pairs_of
+from smalti.cli.words import tell
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +26,18 @@ ASKED = tuple(dict.fromkeys((*CUT, *READY)))
 
 def recipe_of(options: dict[str, Any], **more: Any) -> dict[str, Any]:
     """What a verb was asked about tiles and features, of all its arguments; a model keeps it."""
-    return {name: options[name] for name in (*ASKED, "flips")} | more
+    return {name: options[name] for name in (*ASKED, "flips", "dense")} | more
+
+
+def encoder_of(asked: str | None, x: str | None) -> str | None:
+    """The encoder that was asked for, else by the rule, which is told; none of ready features."""
+    from smalti.features import default_encoder
+
+    if asked is not None or x is not None:
+        return asked
+    name, why = default_encoder()
+    tell(why)
+    return name
 
 
 def again(recipe: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -66,8 +78,9 @@ def open_slides(
         bags = model.recut(bags)
     if recipe.get("encoder") is None:
         return bags
-    more = {k: recipe[k] for k in ("weights", "flips") if recipe.get(k) is not None}
-    return extract(bags, recipe["encoder"], cache=given["cache"],
+    more = {k: recipe[k] for k in ("weights", "flips", "dense") if recipe.get(k) is not None}
+    encoders = str(recipe["encoder"]).split(",")
+    return extract(bags, encoders if len(encoders) > 1 else encoders[0], cache=given["cache"],
                    n_jobs=given["jobs"] or 1, **more)  # fmt: skip
 
 

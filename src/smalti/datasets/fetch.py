@@ -10,6 +10,7 @@ import numpy as np
 
 from smalti.errors import InputError
 from smalti.system.arrays import read_npz
+from smalti.system.user_cache import user_cache
 
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _MNIST_FILES = {
@@ -50,13 +51,7 @@ def fetch(file: str, known: str, base: str) -> Path:
     """
     import pooch
 
-    cache = Path(os.environ.get("SMALTI_CACHE") or pooch.os_cache("smalti"))
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot make the folder {cache} ({error.strerror}): name another one in SMALTI_CACHE."
-        ) from error
+    cache = user_cache()
     try:
         found = pooch.retrieve(
             f"{base.rstrip('/')}/{file}", known_hash=known, fname=file, path=cache

@@ -24,7 +24,7 @@ from smalti.explain.tile_distances import (
     stain_distance,
     weighted_distances,
 )
-from smalti.features.extraction import tile_pixels
+from smalti.features.sources import tile_pixels
 from smalti.system.files import atomic_folder, atomic_write
 from smalti.system.tables import write_table
 from smalti.tiles.augment import KINDS, Augment, apply, parse
@@ -128,15 +128,16 @@ def screen_augmentations(
     seed: int = 0,
     perceptual: Distance | Mapping[str, Distance] | None = None,
     thresholds: Mapping[str, float] | None = None,
+    trunk: str | Path | None = None,
 ) -> Screening:
     """Compare tiles with their augmented selves, and that with the distance between tiles.
 
     Distances: ``stain`` (Wasserstein distance of haematoxylin and eosin), ``nuclei`` (change of
     their number), ``ssim`` (1 - structural similarity [1]), ``head`` (change of a model's
-    prediction); ``lpips`` [2] and ``dino`` (cosine of features [3]) where their weights are on
-    this machine. Each is divided by its mean between random pairs of different tiles of the same
-    slide, so that a threshold means the same for all of them; which threshold is right remains a
-    judgement.
+    prediction); ``deep`` (cosine of the features of EfficientNet-Lite0), ``lpips`` [2] and ``dino``
+    (cosine of features [3]) where their weights are on this machine. Each is divided by its mean
+    between random pairs of different tiles of the same slide, so that a threshold means the same
+    for all of them; which threshold is right remains a judgement.
 
     Symmetries of the square are accepted as they are: tissue has no up, so they change no label,
     whatever a network's features say. Mixup is rejected as it is, for it changes the target.
@@ -164,6 +165,10 @@ def screen_augmentations(
     thresholds
         Distance -> largest ratio to accept; 0.35 for ssim and lpips and 0.5 for others by default.
 
+    trunk
+        A .safetensors file of torchvision's AlexNet, which ``lpips`` stands on; its linear heads
+        come with the package lpips.
+
     Returns
     -------
     Screening
@@ -172,7 +177,8 @@ def screen_augmentations(
     Raises
     ------
     InputError
-        If tiles are no images, there are fewer than two of a slide, or a name is not known.
+        If tiles are no images, there are fewer than two of a slide, a name is not known, or the
+        trunk is not AlexNet.
 
     References
     ----------
@@ -192,7 +198,7 @@ def screen_augmentations(
     }  # fmt: skip
     if model is not None:
         distances["head"] = head_distance(model)
-    found, notes = weighted_distances()
+    found, notes = weighted_distances(trunk)
     distances |= found
     if perceptual is not None:
         distances |= perceptual if isinstance(perceptual, Mapping) else {"perceptual": perceptual}

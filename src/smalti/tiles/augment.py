@@ -242,7 +242,7 @@ def _each(function: str, images: Tensor, *draws: Tensor) -> Tensor:
 
 
 def _torchvision() -> Any:
-    return need("torchvision.transforms.v2.functional", extra="vision")
+    return need("torchvision.transforms.v2.functional", extra="slides")
 
 
 # -------------------------------------------------------------------- the kinds

@@ -11,6 +11,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from smalti.errors import InputError
+from smalti.tiles.smoothing import smooth
 from smalti.tiles.stain import separate
 from smalti.tiles.watershed import nuclear, parted
 
@@ -103,13 +104,14 @@ def segment(
     stain: np.ndarray, pixel: float, diameter: float, min_area: float, threshold: str | float
 ) -> Nuclei:
     """Nuclei from (height, width) haematoxylin; lengths in µm, ``pixel`` µm of a pixel."""
-    mask = ndimage.binary_fill_holes(nuclear(stain, threshold, diameter / pixel))
+    around = smooth(stain, max(0.5, diameter / pixel))
+    mask = ndimage.binary_fill_holes(nuclear(stain, threshold, diameter / pixel, around))
     pieces, n = ndimage.label(mask)
     small = np.bincount(pieces.ravel(), minlength=n + 1) * pixel**2 < min_area
     mask &= ~small[pieces]
     if not mask.any():
         return _measure(stain, np.zeros(stain.shape, dtype=np.int32), 0)
-    labels = parted(stain, mask, diameter / pixel)
+    labels = parted(stain, mask, diameter / pixel, around)
     keep = np.bincount(labels.ravel()) * pixel**2 >= min_area
     keep[0] = False
     whole = np.where(keep, keep.cumsum(), 0)[labels].astype(np.int32)

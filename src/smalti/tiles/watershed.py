@@ -11,49 +11,52 @@ from scipy.sparse.csgraph import connected_components
 
 from smalti.errors import InputError
 from smalti.system.extras import need
+from smalti.tiles.smoothing import smooth
 
 _FAINT = 0.02  # haematoxylin of bare glass and eosin alone, in the units of `separate`
 _VALLEY = 0.8  # of the lower of two hills: a way over that stays above it is no valley
 _NECK = 0.8  # of the lesser of two half widths: a passage that is wider is no neck
 
 
-def nuclear(stain: np.ndarray, threshold: str | float, diameter: float) -> np.ndarray:
+def nuclear(
+    stain: np.ndarray, threshold: str | float, diameter: float, around: np.ndarray
+) -> np.ndarray:
     """Which pixels are nuclear: (H, W) bool from the haematoxylin of each, (H, W).
 
     ``threshold`` is "otsu", "local" or a number in the units of ``stain``; ``diameter`` in
-    pixels.
+    pixels; ``around`` the stain smoothed by it, (H, W).
 
     Raises
     ------
     InputError
         If ``threshold`` is none of these.
     """
-    smooth = _smooth(stain, diameter / 12)
+    near = _smooth(stain, diameter / 12)
     if not isinstance(threshold, str):
-        return smooth > threshold
+        return near > threshold
     filters = need("skimage.filters", "slides")
     if threshold not in ("otsu", "local"):
         raise InputError(f"threshold={threshold!r} is not 'otsu', 'local' or a number.")
-    if smooth.max() <= _FAINT:
+    if near.max() <= _FAINT:
         return np.zeros(stain.shape, dtype=bool)
     if threshold == "local":
-        around = ndimage.uniform_filter(smooth, 2 * round(3 * diameter) + 1)
-        return (smooth > 1.1 * around) & (smooth > _FAINT)
-    level = max(filters.threshold_otsu(smooth), _FAINT)
+        mean = ndimage.uniform_filter(near, 2 * round(3 * diameter) + 1)
+        return (near > 1.1 * mean) & (near > _FAINT)
+    level = max(filters.threshold_otsu(near), _FAINT)
     # dark nuclei raise the threshold of the whole tile: a pale one stands out near by only
-    lifted = smooth - _smooth(stain, diameter) > 0.2 * level
-    return (smooth > level) | (lifted & (smooth > max(0.5 * level, _FAINT)))
+    lifted = near - around > 0.2 * level
+    return (near > level) | (lifted & (near > max(0.5 * level, _FAINT)))
 
 
-def parted(stain: np.ndarray, mask: np.ndarray, diameter: float) -> np.ndarray:
-    """(height, width) labels of the nuclei of a mask; ``diameter`` in pixels.
+def parted(stain: np.ndarray, mask: np.ndarray, diameter: float, around: np.ndarray) -> np.ndarray:
+    """(height, width) labels of the nuclei of a mask; ``diameter`` and ``around`` as above.
 
     Each hill of the difference of two Gaussians begins a nucleus, which parts crowds, where the
     distance to the edge of the mask says nothing. Chromatin is uneven, so that a nucleus may have
     several: neighbours are joined unless a valley of the stain or a neck of the mask lies between.
     """
     features, segmentation = (need(f"skimage.{m}", "slides") for m in ("feature", "segmentation"))
-    hills = np.maximum(_smooth(stain, diameter / 6) - _smooth(stain, diameter), 0) * mask
+    hills = np.maximum(_smooth(stain, diameter / 6) - around, 0) * mask
     near = max(1, round(diameter / 3))
     peaks = features.peak_local_max(hills, min_distance=near, exclude_border=False)
     markers = np.zeros(mask.shape, dtype=np.int32)
@@ -90,4 +93,4 @@ def _joined(labels: np.ndarray, n: int, heights: Sequence[tuple[np.ndarray, floa
 
 
 def _smooth(stain: np.ndarray, sd: float) -> np.ndarray:
-    return ndimage.gaussian_filter(stain, max(0.5, sd), truncate=3.0)
+    return smooth(stain, max(0.5, sd))
