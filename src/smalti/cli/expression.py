@@ -102,7 +102,7 @@ def fit(
         model = _ensemble(model, ensemble)
     crew.join(model)
     check_free(out, overwrite=overwrite, ours=is_model, inputs=read_here("out", "checkpoint"))
-    chosen = None if model.images else encoder_of(encoder, x)
+    chosen = None if model.images else encoder_of(encoder, x, dense)
     recipe = recipe_of(given, encoder=chosen, weights=weights, x=x)
     bags = open_slides(slides, recipe, given)
     introduce(bags)

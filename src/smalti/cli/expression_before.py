@@ -9,7 +9,7 @@ import typer
 
 from smalti.cli import options, slide_options
 from smalti.cli.genes import names_of
-from smalti.cli.slides import genes_of, open_slides, recipe_of
+from smalti.cli.slides import encoder_of, genes_of, open_slides, recipe_of
 from smalti.cli.words import introduce, read_here
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 Encoders: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="What makes features of tiles: morphology, models of timm; several with commas.",
+        help="What makes features of tiles: efficientnet-lite0 (where its weights are installed), "
+        "morphology, models of timm; several with commas.",
         rich_help_panel=slide_options.FEATURES,
     ),
 ]
@@ -59,7 +60,8 @@ def predictable(
     id: slide_options.Id = None,
     path: slide_options.File = None,
     x: Keys = None,
-    encoder: Encoders = "morphology",
+    encoder: Encoders = None,
+    dense: slide_options.Dense = None,
     weights: slide_options.Weights = None,
     flips: slide_options.Flips = None,
     cache: slide_options.Cache = None,
@@ -122,7 +124,8 @@ def screen(
     id: slide_options.Id = None,
     path: slide_options.File = None,
     x: Keys = None,
-    encoder: Encoders = "morphology",
+    encoder: Encoders = None,
+    dense: slide_options.Dense = None,
     weights: slide_options.Weights = None,
     flips: slide_options.Flips = None,
     cache: slide_options.Cache = None,
@@ -152,16 +155,10 @@ def screen(
 
 def _features(given: dict[str, Any]) -> tuple[Bags, list[str]]:
     """Slides with the features of all encoders, or all keys, and the names of their views."""
-    from smalti.features import extract
-
-    x, encoder, weights = (given[name] for name in ("x", "encoder", "weights"))
-    bags = open_slides(given["slides"], recipe_of(given, encoder=None, weights=weights, x=x), given)
+    x, weights = given["x"], given["weights"]
+    encoders = encoder_of(given["encoder"], x, given["dense"])
+    recipe = recipe_of(given, encoder=encoders, weights=weights, x=x)
+    bags = open_slides(given["slides"], recipe, given)
     introduce(bags)
-    if x is not None:
-        return bags, options.listed(x) or []
-    views = []
-    more = {k: given[k] for k in ("weights", "flips") if given[k] is not None}
-    for name in options.listed(encoder) or []:
-        bags = extract(bags, name, cache=given["cache"], n_jobs=given["jobs"] or 1, **more)
-        views.append(next(iter(bags.x)))
-    return bags, views
+    names = options.listed(encoders if x is None else x) or []
+    return bags, list(bags.x)[: len(names)]  # features come before tiles and counts

@@ -100,7 +100,7 @@ def compare(
         if model.images and weights is not None:  # of a network that reads tiles
             model.set_params(weights=weights)
     check_free(out, overwrite=overwrite, ours=is_run, inputs=read_here("out"))
-    recipe = recipe_of(given, encoder=encoder_of(encoder, x), weights=weights, x=x)
+    recipe = recipe_of(given, encoder=encoder_of(encoder, x, dense), weights=weights, x=x)
     bags = open_slides(slides, recipe, given)
     typer.echo(repr(bags))
     labels = [n.strip() for n in methods.split(",") if n.strip()]

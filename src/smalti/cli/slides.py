@@ -29,13 +29,13 @@ def recipe_of(options: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {name: options[name] for name in (*ASKED, "flips", "dense")} | more
 
 
-def encoder_of(asked: str | None, x: str | None) -> str | None:
+def encoder_of(asked: str | None, x: str | None, dense: bool | None) -> str | None:
     """The encoder that was asked for, else by the rule, which is told; none of ready features."""
     from smalti.features import default_encoder
 
     if asked is not None or x is not None:
         return asked
-    name, why = default_encoder()
+    name, why = default_encoder(bool(dense))
     tell(why)
     return name
 
