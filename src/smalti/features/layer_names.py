@@ -24,7 +24,7 @@ _UNUSED = "embeddings.mask_token"  # of its training
 
 
 def of_dinov2(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The layers of transformers' Dinov2Model, (...), under timm's names; others keep theirs."""
+    """The layers of transformers' Dinov2Model, of any shape (...), under timm's names."""
     out: dict[str, Tensor] = {}
     for name, values in tensors.items():
         if name == _UNUSED:

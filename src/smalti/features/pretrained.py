@@ -224,9 +224,8 @@ def _hub(full: str, name: str) -> Path:
     except hub.errors.EntryNotFoundError as error:
         raise InputError(
             f"{repository} has no {name} on the hub. Pickled weights (.bin) are never opened: "
-            "convert them where you trust them, safetensors.torch.save_file(torch.load("
-            "'pytorch_model.bin', weights_only=True), 'x.safetensors'), and say "
-            "weights='x.safetensors'."
+            "convert them where you trust them, safetensors.torch.save_file(state_dict, "
+            "'x.safetensors'), and say weights='x.safetensors'."
         ) from error
     except Exception as error:  # the hub raises nearly anything where it cannot be reached
         raise _offline(repository, error) from error
