@@ -146,11 +146,9 @@ def _lpips(trunk: str | Path | None = None) -> Distance:
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     # looked for, as the package would download it
     if trunk is None and not any(folder.glob("alexnet-owt-*.pth")):
-        raise InputError(
-            "AlexNet's weights are not on this machine: name a file of them, trunk='alexnet."
-            "safetensors'; or once, with a network: python -c \"import lpips; "
-            "lpips.LPIPS(net='alex')\""
-        )
+        raise InputError("AlexNet's weights are not on this machine: give a .safetensors of them "
+                         "as the trunk; or once, with a network: "
+                         "python -c \"import lpips; lpips.LPIPS(net='alex')\"")  # fmt: skip
     need("torchvision", extra="slides")
     if trunk is None:
         network = need("lpips").LPIPS(net="alex", verbose=False).eval()

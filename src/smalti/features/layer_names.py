@@ -24,11 +24,7 @@ _UNUSED = "embeddings.mask_token"  # of its training
 
 
 def of_dinov2(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The layers of transformers' Dinov2Model under timm's names; others keep theirs.
-
-    Each (...) as it is, but for query, key and value: three (width, width) become one
-    (3 width, width).
-    """
+    """The layers of transformers' Dinov2Model, of any shape (...), under timm's names."""
     out: dict[str, Tensor] = {}
     for name, values in tensors.items():
         if name == _UNUSED:
