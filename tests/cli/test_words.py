@@ -92,7 +92,6 @@ PYTHON_ONLY = {
     "scale", "side_px", "source", "threshold",  # nuclei of one's own
     "n_context", "radius", "similarity",  # parts that networks are built of
     "device",  # of a language model
-    "trunk",  # of a distance of pictures
     "downsample",  # of a layer over a slide
     "clr", "cofactor", "min_cells", "count_genes",  # steps, as --preprocess has them
     "name",  # of a class of one's own
