@@ -15,11 +15,11 @@ from smalti.core.noise import Dropout
 from smalti.core.settings import Count, Part, Whole
 from smalti.core.stage import Gradient, Stage
 from smalti.expression.sgn.sage import HeteroSAGE
-from smalti.expression.sgn.window_graph import Neighbours, feature_edges, near_edges
 from smalti.expression.sgn.words import GeneTower
 from smalti.expression.zero_shot_network import NetworkZeroShot, TargetScale
 from smalti.nn import Standardize
 from smalti.nn.gene_table import GeneTable
+from smalti.nn.window_graph import Neighbours, feature_edges, near_edges
 
 
 class SGN(NetworkZeroShot):
@@ -118,7 +118,7 @@ class _Net(nn.Module):
         """Near tiles and tiles that look alike, on the same slide."""
         if "edges" in batch.views:
             table = batch.views["edges"]
-            return [_from_places(part) for part in table.split(self._sizes(), dim=1)]
+            return [Neighbours.of_steps(part) for part in table.split(self._sizes(), dim=1)]
         x, found = self.scale(batch.x), []
         if self.near:
             found.append(near_edges(batch.instance["position"], batch.segments, k=self.near))
@@ -148,26 +148,9 @@ class _Net(nn.Module):
 
 
 def _edges_of(network: Any, batch: Batch) -> dict[str, Tensor]:
-    """Edges as numbers of the tiles: (n, near + alike) steps to each neighbour, 0 for none.
-
-    Steps, not places: a batch holds a slide wherever it stands in it.
-    """
+    """Both kinds of edges as steps: (n, near + alike)."""
     sizes = network._sizes()
     if not sizes:
         return {}
-    parts = [_places(e, k) for e, k in zip(network.edges(batch), sizes, strict=True)]
+    parts = [e.steps(k) for e, k in zip(network.edges(batch), sizes, strict=True)]
     return {"edges": torch.cat(parts, dim=1)}
-
-
-def _places(edges: Neighbours, k: int) -> Tensor:
-    rows = torch.arange(len(edges.degrees), device=edges.index.device)
-    row = torch.repeat_interleave(rows, edges.degrees)
-    place = torch.arange(len(row), device=row.device) - edges.offsets[row]
-    out = torch.zeros(len(rows), k, device=row.device)
-    out[row, place] = (edges.index - row).to(out.dtype)
-    return out
-
-
-def _from_places(steps: Tensor) -> Neighbours:
-    row, place = steps.nonzero(as_tuple=True)
-    return Neighbours.of(row, row + steps[row, place].round().to(torch.int64), len(steps))
