@@ -42,6 +42,7 @@ TOYS = [
     "tile_features --tiles 2 --batch 2 --repeats 1 --encoders resnet18",
     "unseen_scale --methods bilinear --share 0.01 --repeats 1",
     "zero_shot --vectors coexpression --genes 785 --group controls --only nearest --spots 6",
+    "zero_shot --vectors coexpression --genes 785 --group switches --epochs 1 --seeds 1 --spots 6",
 ]
 REAL = {"classical", "cohorts", "gene_maps", "glas", "her2st", "mnist_bags", "zero_shot",
         "modalities --set snare", "speed fits"}  # fmt: skip
