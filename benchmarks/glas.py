@@ -33,7 +33,7 @@ NETS = {"gated abmil": lambda: sm.mil.ABMIL(gated=True), "mi-net": lambda: sm.ma
         "mean pooling": lambda: sm.make("mean_pooling"),
         "mifv": lambda: sm.make("mifv")}  # fmt: skip
 LITE = "efficientnet-lite0"
-VIEWS = ("lite0 dense", "lite0", "morphology", "colour", "size")
+VIEWS = ("lite0 dense", "lite0", "lite0+morphology", "morphology", "colour", "size")
 
 
 def images(data: Path, *, tile: int = TILE, overlap: float = 0.0, size: int = TILE) -> sm.Bags:
@@ -56,7 +56,7 @@ def seen_by(bags: sm.Bags, view: str, cache: Path) -> sm.Bags:
         sides = bags.bag[["width", "height"]].to_numpy(np.float32)
         x = np.column_stack([sides, sides.prod(1)])[bags.index]
     else:
-        encoder = LITE if view.startswith("lite0") else view
+        encoder = view.removesuffix(" dense").replace("lite0", LITE)
         more = {"dense": True} if view.endswith("dense") else {}
         found = sm.features.extract(bags, encoder, cache=cache, **more)
         x = np.asarray(found.table(next(iter(found.x))))
@@ -128,7 +128,7 @@ def table_of(found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     table = pd.DataFrame({"AUROC": drawn.iloc[0], "low": low, "high": high})
     rows = []
     for one, other in (("lite0", "morphology"), ("lite0 dense", "morphology"),
-                       ("lite0 dense", "lite0")):  # fmt: skip
+                       ("lite0 dense", "lite0"), ("lite0+morphology", "lite0")):  # fmt: skip
         for method in [m.removeprefix(f"{one}: ") for m in drawn if m.startswith(f"{one}: ")]:
             if f"{other}: {method}" in drawn:
                 gap = drawn[f"{one}: {method}"] - drawn[f"{other}: {method}"]

@@ -3,6 +3,13 @@
     SMALTI_DATA=... python benchmarks/zero_shot.py --split donor --unseen random
     SMALTI_DATA=... python benchmarks/zero_shot.py --split section --unseen blocks --group networks
     SMALTI_DATA=... python benchmarks/zero_shot.py --split section --unseen none --group networks
+    SMALTI_DATA=... python benchmarks/zero_shot.py --split section --genes 785 --group switches \
+        --vectors coexpression --encoder efficientnet-lite0
+
+Below the table stand paired differences with corrected 95 % intervals, in words: of each method to
+bilinear ridge, of the switches of Deep Association to itself without them, and of each method to
+the same with vectors that mean nothing. Folds that train on the same slides are few, so that such
+an interval is wide: "not told apart" is no proof of "the same".
 
 Splits: "donor" leaves patient B, then C out; "section" leaves each section of patient C out, the
 others of the same patient train. --unseen none is the supervised setting of the same networks, on
@@ -22,15 +29,18 @@ import pandas as pd
 
 import smalti as sm
 from her2st import first
+from smalti.scores.table import is_oracle
 
 METRICS = ["pcc_slide", "pcc_slide_beyond_depth", "pcc_fold", "pcc_tile", "pcc_slide_chosen",
            "pcc_slide_h_optimistic", "pcc_fold_h_optimistic", "mse"]  # fmt: skip
+GAPS = ("pcc_slide", "pcc_slide_beyond_depth")
+SWITCHES = ("refined_edges", "all_genes", "local_prompts", "words")
 PARTS = ("no_nuclei", "no_prompts", "no_graph", "no_alignment", "towers")
 TEXT = ("human_gene_descriptions.tsv.gz", "enrichr.GO_Biological_Process_2021.gmt.gz",
         "c2.cp.reactome.v7.0.symbols.gmt.gz")  # fmt: skip
 
 
-def slides(data: Path, cache: Path, spots: int | None) -> sm.Bags:
+def slides(data: Path, cache: Path, spots: int | None, encoder: str) -> sm.Bags:
     """The five sections with features of the tiles, and maps of their nuclei."""
     bags = sm.read_slides(
         data / "her2st" / "her2st_5sections_counts.h5ad", images=data / "her2st" / "images",
@@ -38,13 +48,20 @@ def slides(data: Path, cache: Path, spots: int | None) -> sm.Bags:
     )  # fmt: skip
     bags = first(bags, spots)
     bags = sm.features.extract(bags, "nuclei", cache=cache)
-    return sm.features.extract(bags, "morphology", cache=cache)
+    return sm.features.extract(bags, encoder, cache=cache)
 
 
-def vectors(data: Path, cache: Path) -> sm.genes.GeneVectors:
-    """TF-IDF and SVD of names, GO terms and Reactome pathways of all human genes."""
-    text = sm.genes.gene_text(sources=[data / "gene_sets" / name for name in TEXT])
-    return sm.genes.gene_vectors(text, width=256, tokens=True, cache=cache)
+def vectors(data: Path, cache: Path, encoder: str = "tfidf") -> sm.genes.GeneVectors:
+    """Of names, GO terms and Reactome pathways of all human genes, with words.
+
+    ``encoder`` is "tfidf" (TF-IDF and SVD) or "states:FOLDER" of a language model.
+    """
+    sources, genes = [data / "gene_sets" / name for name in TEXT], None
+    if encoder != "tfidf":  # the words of 20,000 genes are many: of those that are asked for
+        genes = hist2st(data)
+    text = sm.genes.gene_text(genes, sources=sources, missing="drop")
+    return sm.genes.gene_vectors(text, encoder=encoder, tokens=True, cache=cache, **(
+        {"width": 256} if encoder == "tfidf" else {}))  # fmt: skip
 
 
 def coexpression(data: Path) -> sm.genes.GeneVectors:
@@ -83,7 +100,33 @@ def methods(group: str, epochs: int) -> dict[str, object]:
                                                             **deep)}  # fmt: skip
     if group == "ablations":
         return {f"deep_association:{p}": sm.make(f"deep_association:{p}", **deep) for p in PARTS}
-    raise SystemExit(f"no group {group!r}: controls, networks, random, ablations")
+    if group == "switches":
+        plain = {"deep_association": sm.make("deep_association", **deep)}
+        return plain | {f"deep_association:{p}": sm.make(f"deep_association:{p}", **deep)
+                        for p in SWITCHES}  # fmt: skip
+    raise SystemExit(f"no group {group!r}: controls, networks, random, ablations, switches")
+
+
+def gaps(result: sm.ExpressionComparison, reference: str, methods: list[str]) -> None:
+    """Print paired differences to a reference."""
+    for metric in GAPS:
+        found = result.against(reference, metric).set_index("method")
+        print(f"against {reference}, {metric}:")
+        for name in found.index.intersection(methods, sort=False):
+            row = found.loc[name]
+            print(f"  {name:36} {row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}; "
+                  f"{int(row['n'])} pairs) {row['verdict']}")  # fmt: skip
+
+
+def all_gaps(result: sm.ExpressionComparison) -> None:
+    """To bilinear ridge, to Deep Association as it is, and to vectors that mean nothing."""
+    names = [n for n in result.folds["method"].unique() if not is_oracle(n)]
+    gaps(result, "bilinear", names)
+    if "deep_association" in names:
+        gaps(result, "deep_association", [n for n in names if n.startswith("deep_association:")])
+    for name in names:
+        if f"{name}, random vectors" in names:
+            gaps(result, f"{name}, random vectors", [name])
 
 
 def table(result: sm.ExpressionComparison) -> pd.DataFrame:
@@ -108,7 +151,9 @@ def main() -> None:
     parser.add_argument("--split", choices=["donor", "section"], default="donor")
     parser.add_argument("--unseen", choices=["highest", "random", "blocks", "none"],
                         default="random")  # fmt: skip
-    parser.add_argument("--vectors", choices=["text", "coexpression"], default="text")
+    parser.add_argument("--vectors", choices=["text", "coexpression", "states"], default="text")
+    parser.add_argument("--model", help="folder of a language model, for --vectors states")
+    parser.add_argument("--encoder", default="morphology", help="of the tiles")
     parser.add_argument("--genes", type=int, choices=[785], help="only the genes of Hist2ST")
     parser.add_argument("--group", default="controls")
     parser.add_argument("--epochs", type=int, default=100)
@@ -120,23 +165,31 @@ def main() -> None:
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     data = Path(os.environ["SMALTI_DATA"])
-    bags = slides(data, args.cache, args.spots)
-    meaning = vectors(data, args.cache) if args.vectors == "text" else coexpression(data)
+    bags = slides(data, args.cache, args.spots, args.encoder)
+    if args.vectors == "coexpression":
+        meaning = coexpression(data)
+    else:
+        encoder = "tfidf" if args.vectors == "text" else f"states:{args.model}"
+        meaning = vectors(data, args.cache, encoder)
     if args.split == "section":
         bags = bags[np.flatnonzero(bags.bag["patient"] == "C")]
         bags = dataclasses.replace(bags, donor="patient")
     listed = tuple(g for g in hist2st(data) if meaning.positions([g])[0] >= 0)
     hidden = None if args.unseen == "none" else args.unseen
     chosen = {k: v for k, v in methods(args.group, args.epochs).items() if (args.only or "") in k}
+    if meaning.tokens is None and chosen.pop("deep_association:words", None) is not None:
+        print("deep_association:words is left out: these vectors have no words")
     result = sm.compare_expression(
         chosen, bags, by="slide" if args.split == "section" else "donor", seeds=args.seeds,
-        cache=args.cache, view="X_morphology", unseen=hidden, vectors=meaning,
+        cache=args.cache, view=f"X_{args.encoder}", unseen=hidden, vectors=meaning,
         sets=sm.genes.read_gmt(data / "gene_sets" / TEXT[1]),
         genes=listed if hidden is None or args.genes else None,
     )  # fmt: skip
-    what = f"{args.vectors}_{args.split}_{args.unseen}_{args.genes or 'all'}"
+    what = f"{args.encoder}_{args.vectors}_{args.split}_{args.unseen}_{args.genes or 'all'}"
     result.write(args.out / f"{what}_{args.only or args.group}")
     print(table(result).to_string())
+    if hidden is not None:
+        all_gaps(result)
     print(f"ceiling of Pearson within slides: {result.ceiling['ceiling'].mean():.3f}")
     for note in result.notes:
         print("note:", note)

@@ -10,6 +10,7 @@ import pytest
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 NOT_RUN = {"peers": "read by speed.py"}
 TOYS = [
+    "bilinear_grid --slides 2 --tiles 12 --features 20 --genes 30 --width 5 --grid 6 --repeats 1",
     "cohorts --set melanoma --repeats 1 --methods mixture_class --jobs 1",
     "classical --sets musk1 --repeats 1 --folds 2 --methods mifv --cache runs",
     "defaults --seeds 1 --sizes 6 --most 60",
@@ -45,6 +46,7 @@ TOYS = [
     "tissue --side 100 --seeds 1",
     "unseen_scale --methods bilinear --share 0.01 --repeats 1",
     "zero_shot --vectors coexpression --genes 785 --group controls --only nearest --spots 6",
+    "zero_shot --vectors coexpression --genes 785 --group switches --epochs 1 --seeds 1 --spots 6",
 ]
 REAL = {"classical", "cohorts", "gene_maps", "glas", "her2st", "mnist_bags", "zero_shot",
         "modalities --set snare", "speed fits"}  # fmt: skip

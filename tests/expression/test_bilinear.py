@@ -184,6 +184,19 @@ def test_the_tuned_penalties_are_the_best_of_refits(vague, grid):
     assert i != j
 
 
+@pytest.mark.parametrize(
+    ("given", "steps"),
+    [({}, 3), ({"alpha": 1.0}, 3), ({"alpha": 1.0, "beta": 2.0, "level": 3.0}, 1)],
+)
+def test_tuning_is_a_step_for_each_fold(given, steps):
+    """Which is what a bar counts; nothing to choose is one step, in which nothing is fitted."""
+    bags, vectors = planted_programmes(6, 9, n_genes=12)
+    model = sm.make("bilinear", vectors=vectors, x="X_planted", progress=False, **given).fit(bags)
+    assert (model.history_["stage"] == "tuning").sum() == steps  # donors
+    found = dict(zip(("alpha", "beta", "level"), model.network_.penalties.tolist(), strict=True))
+    assert given.items() <= found.items()
+
+
 def test_a_prediction_is_the_kronecker_solution_on_unit_vectors():
     bags, vectors = planted_programmes(4, 16, n_genes=20)
     seen, new = vectors.names[:14], vectors.names[14:]

@@ -12,6 +12,7 @@ from smalti.datasets.programmes import planted_programmes
 from smalti.errors import InputError
 from smalti.expression.deep_association import DeepAssociation
 from smalti.expression.deep_association import method as deep_association
+from smalti.expression.deep_association import net as deep_net
 from smalti.expression.deep_association.alignment import alignment
 from smalti.expression.sgn.method import SGN
 from smalti.expression.zero_shot_network import NetworkZeroShot, SlideGenes
@@ -256,6 +257,10 @@ PARTS = {"no_nuclei": ["fusion"], "no_prompts": ["prompter"], "no_graph": ["grap
          "no_alignment": [], "towers": ["fusion", "prompter", "graph"]}  # fmt: skip
 
 
+# each is off by default: what it needs beside, and the module that it brings
+SWITCHES = {"refined_edges": None, "all_genes": None, "local_prompts": "local", "words": "reader"}
+
+
 def parts_of(model):
     return {n.partition(".")[0] for n, _ in model.network_.named_parameters()}
 
@@ -263,7 +268,7 @@ def parts_of(model):
 @pytest.mark.parametrize("preset", PARTS)
 def test_presets_switch_their_part_off(few, monkeypatch, preset):
     bags, vectors, seen, _ = few
-    assert set(DeepAssociation.presets) == set(PARTS)
+    assert set(DeepAssociation.presets) == set(PARTS) | set(SWITCHES)
     own = {k: v for k, v in SMALL["deep_association"].items()
            if k not in DeepAssociation.presets[preset]}  # fmt: skip
     calls, penalties = [], []
@@ -306,7 +311,7 @@ def test_the_penalty_is_how_far_genes_are_moved(few, keep):
     batch.genes = table_of(model, seen).take(torch.tensor([2, 5, 7]))
     with torch.no_grad():
         penalty = network(batch).extra["penalty"]
-        drawn = network.drawn(batch.genes)
+        drawn = network.genes(batch.genes)
         v = network.refined(drawn, network.tiles(batch), batch.segments)[0]
     wanted = keep * np.mean((v.numpy() - drawn["v"].numpy()) ** 2)
     assert penalty.item() == pytest.approx(wanted, rel=1e-5)
@@ -346,6 +351,168 @@ def test_the_prediction_is_a_product_of_tile_and_gene(few, nuclei_model):
         y = network.expression.center + network.expression.spread * y
     found = nuclei_model.predict(bags, unseen)[bags.index == 2]
     np.testing.assert_allclose(found, y, atol=2e-5)
+
+
+# ---------------------------------------------------------------- Deep Association: its switches
+
+
+def switched(few, preset, **settings):
+    """A model with one switch, fitted for long enough that what starts at 0 has moved."""
+    bags, vectors, seen, _ = few
+    given = DeepAssociation.presets[preset] if preset else {}
+    return small("deep_association", vectors=vectors, genes=seen, **(given | settings)).fit(bags)
+
+
+@pytest.mark.parametrize("preset", SWITCHES)
+def test_switches_bring_their_part_and_change_the_answer(few, preset):
+    bags, _, _, unseen = few
+    plain, model = switched(few, ""), switched(few, preset)
+    brought = {SWITCHES[preset]} - {None}
+    assert parts_of(model) == parts_of(plain) | brought
+    assert np.abs(model.predict(bags, unseen) - plain.predict(bags, unseen)).max() > 1e-4
+    default = DeepAssociation()
+    assert all(getattr(default, k) != v for k, v in DeepAssociation.presets[preset].items())
+
+
+@pytest.mark.parametrize("more", [{}, {"bank": "all"}, {"edges": "refined", "rounds": 2},
+                                  {"bank": "all", "edges": "refined"},
+                                  {"edges": "refined", "rounds": 0},
+                                  {"text": "words", "local": 8}], ids=str)  # fmt: skip
+def test_a_gene_alone_is_that_gene_among_others(few, tmp_path, more):
+    bags, _, seen, unseen = few
+    model = switched(few, "", **more)
+    together = model.predict(bags, unseen)
+    for j, gene in enumerate(unseen):
+        np.testing.assert_allclose(model.predict(bags, [gene])[:, 0], together[:, j], atol=1e-4)
+    mixed = (unseen[2], seen[1], unseen[0])
+    out = model.predict(bags, mixed)
+    np.testing.assert_allclose(out[:, [0, 2]], together[:, [2, 0]], atol=1e-4)
+    np.testing.assert_allclose(out[:, 1], model.predict(bags)[:, 1], atol=1e-4)
+    model.save(tmp_path / "model")
+    np.testing.assert_array_equal(sm.load(tmp_path / "model").predict(bags, mixed), out)
+
+
+def test_unseen_genes_hear_each_other_through_the_table_alone(few):
+    """With bank="all" the vector of another unseen gene matters, asked for or not."""
+    bags, vectors, _, unseen = few
+    x = vectors.x.copy()
+    x[15:] = x[15:] * 0.5 + 0.5 * x[14]  # all other unseen genes nearer to the first
+    other = dataclasses.replace(vectors, x=x)
+    for bank in ("seen", "all"):
+        model = switched(few, "", bank=bank)
+        before = model.predict(bags, unseen[:1])
+        model.vectors_ = other
+        moved = np.abs(model.predict(bags, unseen[:1]) - before).max()
+        assert (moved > 1e-4) == (bank == "all")
+
+
+def test_a_gene_of_the_table_is_not_its_own_neighbour(few):
+    _, vectors, seen, unseen = few
+    model = switched(few, "all_genes")
+    table = table_of(model, (unseen[3], seen[2], unseen[0]))
+    assert table.own.tolist()[1] == 2
+    assert len(table.seen) == 20
+    np.testing.assert_array_equal(table.seen.x[:14], vectors.x[:14])
+    np.testing.assert_array_equal(table.x, table.seen.x[table.own])
+    placed = model.network_.placed(table.seen.x)
+    placed = placed / placed.norm(dim=1, keepdim=True)
+    alike = placed @ placed.T - 9 * torch.eye(20)
+    genes = model.network_.eval().genes(table)
+    with torch.no_grad():
+        bank = model.network_.meaning(table.seen)
+    for row, own in enumerate(table.own):
+        best = alike[own].topk(3).indices
+        torch.testing.assert_close(genes["bank"][genes["near"][row]], bank[best])
+
+
+def test_refined_edges_are_built_anew_in_every_round(few, monkeypatch):
+    """Each round links the genes as that slide and that round have made them."""
+    bags, _, _, unseen = few
+    model = switched(few, "refined_edges", rounds=2)
+    net, calls = model.network_.eval(), []
+    find = deep_net.nearest_genes
+    monkeypatch.setattr(deep_net, "nearest_genes",
+                        lambda *a: calls.append((a, find(*a))) or calls[-1][1])  # fmt: skip
+    batch = batch_of(model, bags, [0, 1])
+    with torch.no_grad():
+        z = net.tiles(batch)
+        genes = net.genes(table_of(model, unseen))
+        calls.clear()
+        found = net.refined(genes, z, batch.segments)
+        out = torch.cat([genes["v"], genes["bank"]]).expand(2, -1, -1)
+        for i, look in enumerate(net.prompter.rounds):
+            out = look(out, look.context(z, batch.segments))
+            heard = []
+            for s, slide in enumerate(out):
+                (query, bank, k, own), near = calls[2 * i + s]
+                torch.testing.assert_close(query, slide)
+                torch.testing.assert_close(bank, slide[6:])
+                assert k == 3
+                assert own.tolist() == [-1] * 6 + list(range(14))
+                heard.append(net.graph(slide, near, slide[6:])[0])
+            out = torch.stack(heard)
+    assert len(calls) == 4  # two rounds of two slides
+    torch.testing.assert_close(found, out[:, :6])
+    assert not torch.equal(calls[0][1], calls[2][1])  # and rounds do not agree
+
+
+def test_local_prompts_hear_the_ring_of_a_tile_alone(few):
+    bags, _, _, unseen = few
+    moved = bags.table("X_planted").copy()
+    moved[12] += 3  # the middle of the first slide of 5 x 5
+    other = with_view(bags, X_planted=moved)
+    reach = {}
+    for local in (0, 8):
+        model = switched(few, "", local=local, rounds=0, nuclei="off")
+        gap = np.abs(model.predict(other, unseen) - model.predict(bags, unseen)).max(1)
+        reach[local] = np.flatnonzero(gap > 1e-5)
+    np.testing.assert_array_equal(reach[0], [12])
+    np.testing.assert_array_equal(reach[8], [6, 7, 8, 11, 12, 13, 16, 17, 18])
+
+
+def test_local_prompts_are_genes_of_each_tile(few):
+    """The product that is made, against genes that are made for every tile."""
+    bags, _, _, unseen = few
+    model = switched(few, "local_prompts")
+    net, batch = model.network_.eval(), batch_of(model, bags, [1])
+    with torch.no_grad():
+        z = net.tiles(batch)
+        v = net.refined(net.genes(table_of(model, unseen)), z, batch.segments)[0]
+        own = net.local(z, net._around(batch))[:, None] * v  # (n, g, width)
+        y = (own * z[:, None]).sum(2) / 4 + net.bias(own)[..., 0]
+        y = net.expression.center + net.expression.spread * y
+    np.testing.assert_allclose(model.predict(bags, unseen)[bags.index == 1], y, atol=2e-5)
+
+
+def test_words_are_read_by_attention(few):
+    _, vectors, _, unseen = few
+    model = switched(few, "words")
+    net, table = model.network_.eval(), table_of(model, unseen)
+    with torch.no_grad():
+        plain = net.project(net.placed(table.x))
+        found = net.meaning(table) - plain
+        for j, g in enumerate(range(14, 20)):
+            own = torch.as_tensor(vectors.tokens[vectors.offsets[g] : vectors.offsets[g + 1]])
+            own = F.layer_norm(own.float(), own.shape[1:])
+            weight, value = net.reader.ask(own).softmax(0), net.reader.value(own)
+            heads = [weight[:, h] @ value[:, 4 * h : 4 * h + 4] for h in range(4)]
+            torch.testing.assert_close(found[j], net.reader.mix(torch.cat(heads)), atol=1e-5,
+                                       rtol=1e-4)  # fmt: skip
+    assert found.abs().max() > 1e-4
+
+
+def test_switches_that_lack_what_they_need(few):
+    bags, vectors, seen, _ = few
+    bare = dataclasses.replace(vectors, tokens=None, offsets=None, segment=None)
+    with pytest.raises(InputError, match=r"text='words'.*no words.*tokens=True"):
+        small("deep_association", vectors=bare, genes=seen, text="words").fit(bags)
+    nowhere = dataclasses.replace(bags, instance=bags.instance.drop(columns=["x_um", "y_um"]))
+    with pytest.raises(InputError, match="needs the positions of tiles"):
+        small("deep_association", vectors=vectors, genes=seen, local=8).fit(nowhere)
+    small("deep_association", vectors=vectors, genes=seen).fit(nowhere)
+    member = {"method": "deep_association", "bank": "all"}
+    with pytest.raises(InputError, match="bank='seen'"):
+        make("gene_ensemble", vectors=vectors, genes=seen, parts=2, method=member).fit(bags)
 
 
 # ---------------------------------------------------------------- Deep Association: alignment

@@ -12,9 +12,9 @@ from smalti.errors import InputError
 from smalti.expression.deep_association.nuclei_fusion import NucleiFusion
 from smalti.expression.deep_association.prompter import Prompter, PromptRound
 from smalti.expression.sgn.sage import HeteroSAGE
-from smalti.expression.sgn.window_graph import Neighbours, feature_edges, near_edges
 from smalti.expression.sgn.words import GeneTower
 from smalti.nn.gene_graph import GeneGraphAttention, nearest_genes
+from smalti.nn.window_graph import Neighbours, feature_edges, near_edges
 from smalti.segment import Segments
 from smalti.solve.nearest import nearest_columns
 

@@ -205,6 +205,8 @@ class Sweep:
         Times to repeat it, at most.
     tolerance
         Stop when the objective falls by less than this share of itself.
+    begin
+        Completes the stage when its turn comes, where how often to repeat depends on the bags.
     name
         For the history and the progress bar.
     """
@@ -212,6 +214,7 @@ class Sweep:
     step: Callable[[nn.Module, Training], float | None]
     rounds: int = 1
     tolerance: float = 0.0
+    begin: Callable[[Sweep, Training], Sweep] | None = None
     name: str = "sweep"
 
 

@@ -225,6 +225,7 @@ def sweep(stage: Sweep, fit: Fit, bags: Bags, store: Store, progress: Progress) 
         bags=bags[fit.train], target=fit.target[units], weight=fit.weight[fit.train],
         task=fit.task, rng=fit.order, store=store, members=fit.train,
     )  # fmt: skip
+    stage = stage if stage.begin is None else stage.begin(stage, training)
     before = math.inf
     progress.start(stage.name, stage.rounds)
     fit.network.eval()

@@ -244,7 +244,7 @@ class ExpressionMethod(ExpressionOutput):
         store = super()._store(bags, device)
         if self.slides:
             absent = {"x_um", "y_um"} - set(bags.instance)
-            if absent and not self.positions:
+            if absent and not self._needs_positions():
                 return store
             if absent:
                 raise InputError(
@@ -253,6 +253,10 @@ class ExpressionMethod(ExpressionOutput):
             xy = bags.instance[["x_um", "y_um"]].to_numpy(np.float32)
             store.instance["position"] = torch.as_tensor(xy).to(device, self._dtype)
         return store
+
+    def _needs_positions(self) -> bool:
+        """Whether it cannot do without them, as it is set."""
+        return self.positions
 
     def _read_new(self, X: Any) -> Bags:
         """Slides to predict: the same views, the same features in the same order, or an error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -50,55 +51,74 @@ class Bilinear(ZeroShotMethod):
         return _Net(shape)
 
     def plan(self, shape: Shape) -> Iterator[Stage]:
-        """Standardise, tune, solve."""
+        """Standardise, tune fold by fold, solve."""
+        t = unit_rows(self.known(shape.outputs).x.astype(np.float64))
+        tuning = _Tuning(self, t)
 
-        def step(network: Any, training: Training) -> None:
+        def solve(network: Any, training: Training) -> None:
             scale = network.scale
             x = training.bags.table()
             x = (x - scale.mean.numpy(force=True)) / scale.sd.numpy(force=True)
-            t = unit_rows(self.known(shape.outputs).x.astype(np.float64))
-            y = training.target
-            chosen = self._tuned(x, t, y, training)
-            path = BilinearPath(Side.of(x, standardize=True), Side.of(t, standardize=False), y)
-            network.weight.copy_(torch.as_tensor(path.weights(*chosen)))
-            network.penalties.copy_(torch.as_tensor(chosen))
+            tiles, genes = Side.of(x, standardize=True), Side.of(t, standardize=False)
+            path = BilinearPath(tiles, genes, training.target)
+            network.weight.copy_(torch.as_tensor(path.weights(*network.penalties.tolist())))
 
         yield standardize_sweep()
-        yield Sweep(step=step, name="bilinear")
-
-    def _tuned(
-        self, x: np.ndarray, t: np.ndarray, y: np.ndarray, training: Training
-    ) -> tuple[float, float, float]:
-        """Penalties of tiles, genes and levels."""
-        a = self.alphas if self.alpha is None else (self.alpha,)
-        b = self.alphas if self.beta is None else (self.beta,)
-        c = self.alphas if self.level is None else (self.level,)
-        if len(a) == len(b) == len(c) == 1:
-            return a[0], b[0], c[0]
-        parts = min(self.parts, len(t) // 2)
-        if parts < 2:
-            raise InputError(
-                f"bilinear: {len(t)} seen genes are too few to tune on; give alpha, beta and level."
-            )
-        folds = tuning_folds(training.bags)[0]
-        part = np.random.default_rng(0).permutation(len(t)) % parts
-        error, level = np.zeros((len(a), len(b))), np.zeros(len(c))
-        genes = [Side.of(t[part != k], standardize=False) for k in range(parts)]
-        for fold in np.unique(folds):
-            out = folds == fold
-            tiles = Side.of(x[~out], standardize=True)
-            for k in range(parts):
-                path = BilinearPath(tiles, genes[k], y[~out][:, part != k])
-                held = y[out][:, part == k]
-                error += np.nan_to_num(path.errors(x[out], t[part == k], held, a, b))
-                level += path.level_errors(t[part == k], held, c)
-        i, j = np.unravel_index(int(error.argmin()), error.shape)
-        return float(a[i]), float(b[j]), float(c[int(level.argmin())])
+        yield Sweep(step=tuning.step, begin=tuning.begin, name="tuning")
+        yield Sweep(step=solve, name="bilinear")
 
     @classmethod
     def example(cls) -> Bilinear:
         """Vectors that mean nothing still tell the seen genes apart."""
         return cls(vectors="random", beta=0.1, level=0.1)
+
+
+class _Tuning:
+    """Errors of all penalties, a fold of the tiles in each step; the last step chooses.
+
+    ``t`` are (n_genes, width) vectors of the seen genes.
+    """
+
+    def __init__(self, method: Bilinear, t: np.ndarray) -> None:
+        given = method.alpha, method.beta, method.level
+        self.grids = tuple(method.alphas if p is None else (p,) for p in given)
+        self.t = t
+        self.parts = min(method.parts, len(t) // 2)
+        self.error = np.zeros((len(self.grids[0]), len(self.grids[1])))
+        self.level = np.zeros(len(self.grids[2]))
+
+    def begin(self, stage: Sweep, training: Training) -> Sweep:
+        """As many steps as there are folds; one, and no fold, where nothing is to be chosen."""
+        self.folds, self.left, parts = tuning_folds(training.bags)[0], [], self.parts
+        if max(map(len, self.grids)) > 1:
+            if parts < 2:
+                raise InputError(
+                    f"bilinear: {len(self.t)} seen genes are too few to tune on; give alpha, beta "
+                    "and level."
+                )
+            self.left = list(np.unique(self.folds))
+            self.part = np.random.default_rng(0).permutation(len(self.t)) % parts
+            self.genes = [Side.of(self.t[self.part != k], standardize=False) for k in range(parts)]
+        return dataclasses.replace(stage, rounds=max(1, len(self.left)))
+
+    def step(self, network: Any, training: Training) -> None:
+        """The next fold, left out with each part of the genes in turn."""
+        if self.left:
+            out = self.folds == self.left.pop(0)
+            self._add(training.bags.table(), training.target, out)
+        if not self.left:
+            at = *np.unravel_index(int(self.error.argmin()), self.error.shape), self.level.argmin()
+            chosen = [grid[int(i)] for grid, i in zip(self.grids, at, strict=True)]
+            network.penalties.copy_(torch.as_tensor(chosen))
+
+    def _add(self, x: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
+        tiles, (a, b, c) = Side.of(x[~out], standardize=True), self.grids
+        for k, genes in enumerate(self.genes):
+            hidden = self.part == k
+            path, new = BilinearPath(tiles, genes, y[~out][:, ~hidden]), self.t[hidden]
+            held = y[out][:, hidden]
+            self.error += np.nan_to_num(path.errors(x[out], new, held, a, b))
+            self.level += path.level_errors(new, held, c)
 
 
 class _Net(nn.Module):

@@ -46,6 +46,9 @@ class GeneEnsemble(ZeroShotMethod):
     method: Any = "bilinear"  # for unseen genes: a name, a method, or {"method": "sgn", ...}
     parts: Count = 5  # of the seen genes; each member leaves one out
 
+    def _needs_positions(self) -> bool:
+        return self.member(0)._needs_positions()
+
     def member(self, j: int) -> ZeroShotMethod:
         """Member ``j``, unfitted.
 
@@ -60,6 +63,11 @@ class GeneEnsemble(ZeroShotMethod):
         method = made(self.method)
         if not isinstance(method, ZeroShotMethod) or isinstance(method, GeneEnsemble):
             raise InputError(f"gene_ensemble: {self.method!r} does not predict unseen genes.")
+        if getattr(method, "bank", "seen") != "seen":
+            raise InputError(
+                "gene_ensemble: a member knows the genes that it has seen and no others: leave "
+                "bank='seen'."
+            )
         if method.preprocess is not None:
             raise InputError("gene_ensemble: preprocess= belongs to the ensemble: set it there.")
         found = getattr(self, "vectors_", None)

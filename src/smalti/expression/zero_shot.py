@@ -74,9 +74,13 @@ class ZeroShotMethod(ExpressionMethod):
                 "vectors='random' is the control."
             )
         found = as_vectors(self.vectors)
-        if found.tokens is None or self.words:
+        if found.tokens is None or self._reads_words():
             return found
         return dataclasses.replace(found, tokens=None, offsets=None, segment=None)
+
+    def _reads_words(self) -> bool:
+        """Whether it reads words, as it is set."""
+        return self.words
 
     def known(self, genes: Any) -> GeneVectors:
         """The vectors of some genes, in their order.

@@ -3,11 +3,11 @@
 Design:
 
 - Attention among all genes would be genes x genes; on the k nearest it is genes x k.
-- Those who speak are a bank, the seen genes: an unseen gene hears those that were trained, and is
-  heard by none, so that a prediction does not depend on which others are asked for.
+- Those who speak are a bank that is saved with the model, the seen genes or its whole table of
+  vectors, so that a prediction does not depend on which others are asked for.
 - No gradient flows into who is near whom, and ties are settled, so that the same vectors have the
   same edges. The paper, as far as its text says, takes the vectors that the slide has refined; Deep
-  Association here takes those of the texts, once, before a fit: edges do not move under training.
+  Association takes those of the texts, once, before a fit, and the refined ones on request.
 """
 
 from __future__ import annotations

@@ -21,9 +21,10 @@ class GeneTable:
         begins; (t,) int64 which of the genes of an ambiguous name a word is about. Without words a
         gene's vector is its one word.
     own
-        (g,) int64 position of each gene among the seen ones; -1: unseen.
+        (g,) int64 position of each gene in the bank; -1: not there.
     bank
-        The seen genes; None: these are the seen genes.
+        The genes that others may look up, the seen ones first and, for most methods, no others;
+        None: these are the bank.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class GeneTable:
         cls, vectors: GeneVectors, own: np.ndarray, device: torch.device, dtype: torch.dtype,
         bank: GeneTable | None = None,
     ) -> GeneTable:  # fmt: skip
-        """From arrays; ``own`` (g,) int64 is where each gene is among the seen ones, or -1."""
+        """From arrays; ``own`` (g,) int64 is where each gene is in the bank, or -1."""
         x = torch.as_tensor(vectors.x).to(device, dtype)
         own_at = torch.as_tensor(own, device=device)
         if vectors.tokens is None or vectors.offsets is None:
@@ -55,7 +56,7 @@ class GeneTable:
         return cls(x, words, offsets, segment, own_at, bank)
 
     def take(self, at: Tensor) -> GeneTable:
-        """Some of the genes, at (k,) int64 positions; the seen genes beside them stay whole."""
+        """Some of the genes, at (k,) int64 positions; the bank beside them stays whole."""
         lengths = self.offsets.diff()[at]
         ends = torch.nn.functional.pad(lengths.cumsum(0), (1, 0))
         start = torch.repeat_interleave(self.offsets[at] - ends[:-1], lengths)
@@ -67,5 +68,5 @@ class GeneTable:
 
     @property
     def seen(self) -> GeneTable:
-        """The seen genes."""
+        """The bank: the seen genes and, after them, what a method put there."""
         return self if self.bank is None else self.bank

@@ -4,8 +4,9 @@ Y (n tiles x g genes) is explained by X (n x d) and T (g x p), each with a const
 X W T'. The weights solve (X'X + a D) W (T'T + b D) = X' Y T, D the identity without the constant:
 ridge on both sides (Romera-Paredes & Torr 2015, equation 5, there for classes). With the centred
 X = U S V' and T = Q R P', the solution is V [S / (S^2 + a) . (U'YQ) . R / (R^2 + b)] P', so that a
-grid of penalties costs one decomposition of each side; and what it leaves of tiles and genes that
-were left out follows from four small matrices, without a prediction.
+grid of penalties costs one decomposition of each side. What a pair leaves of tiles and genes that
+were left out is a number that is quadratic in the row S / (S^2 + a) and in the row R / (R^2 + b):
+one product of matrices for each a, and after it only vectors for each b.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class BilinearPath:
         # centred sides are orthogonal to the constants, so that the four blocks part
         self.level = genes.left.T @ (by_gene - self.mean)  # (r_t,)
         self.common = tiles.left.T @ (by_tile - self.mean)  # (r_x,)
-        self.inner = tiles.left.T @ y @ genes.left  # (r_x, r_t)
+        self.inner = np.linalg.multi_dot([tiles.left.T, y, genes.left])  # (r_x, r_t)
 
     def weights(self, a: float, b: float, level: float | None = None) -> np.ndarray:
         """(d + 1, p + 1) weights on rows as they were given, the constants last.
@@ -142,16 +143,12 @@ class BilinearPath:
         y = y[:, live] * over
         # a gene is [scores, 1] / length: the last column carries what all genes share
         ts = np.hstack([ts[live], np.ones((int(live.sum()), 1))]) * over[:, None]
-        xx, tt, cross = xs.T @ xs, ts.T @ ts, xs.T @ y @ ts
-        out = np.empty((len(a), len(b)))
-        shrunk = [np.append(self.genes.shrunk(penalty), 1.0) for penalty in b]
-        inner = np.hstack([self.inner, self.common[:, None]])
-        for i, penalty in enumerate(a):
-            rows = self.tiles.shrunk(penalty)[:, None] * inner
-            for j, columns in enumerate(shrunk):
-                m = rows * columns
-                out[i, j] = live.sum() - 2 * (cross * m).sum() + ((xx @ m @ tt) * m).sum()
-        return out / live.sum()
+        inner = np.hstack([self.inner, self.common[:, None]])  # (r_x, r_t + 1)
+        rows = np.stack([self.tiles.shrunk(penalty) for penalty in a])  # (len(a), r_x)
+        columns = np.stack([np.append(self.genes.shrunk(penalty), 1.0) for penalty in b])
+        cross = np.linalg.multi_dot([xs.T, y, ts])
+        shared = len(ts) - 2 * np.linalg.multi_dot([rows, cross * inner, columns.T])
+        return (shared + _squares(xs, ts, inner, rows, columns)) / len(ts)
 
     def level_errors(self, t: np.ndarray, y: np.ndarray, b: Sequence[float]) -> np.ndarray:
         """(n_penalties,) squared error of the means of new genes, for each penalty in ``b``.
@@ -163,3 +160,21 @@ class BilinearPath:
         total = max(float((wanted**2).sum()), 1e-300)
         gaps = [wanted - scores @ (self.genes.shrunk(p) * self.level) for p in b]
         return np.array([float((g**2).sum()) / total for g in gaps])
+
+
+def _squares(
+    xs: np.ndarray, ts: np.ndarray, inner: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> np.ndarray:
+    """Sum of squares of the prediction xs (row . inner . column) ts' of each row and column.
+
+    ``xs`` (m, r) and ``ts`` (h, s), ``inner`` (r, s), ``rows`` (k, r), ``columns`` (l, s): (k, l).
+    """
+    if len(xs) > xs.shape[1]:
+        xs = np.asarray(
+            np.linalg.qr(xs, mode="r")
+        )  # of the same length in every direction, and no longer
+    tt, out = ts.T @ ts, np.empty((len(rows), len(columns)))
+    for i, row in enumerate(rows):
+        half = xs @ (row[:, None] * inner)  # (m, s)
+        out[i] = ((columns @ ((half.T @ half) * tt)) * columns).sum(1)
+    return out

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smalti.bags import Bags
-from smalti.batch import Batch, Output, Shape
-from smalti.core.noise import Dropout
+from smalti.batch import Output, Shape
 from smalti.core.settings import Count, Part, Positive, Share, Weight, Whole
-from smalti.core.stage import Stage, Sweep
+from smalti.core.stage import Gradient, Stage, Sweep
 from smalti.errors import InputError
 from smalti.expression.base import NUCLEI
 from smalti.expression.deep_association.alignment import alignment
-from smalti.expression.deep_association.nuclei_fusion import NucleiFusion
-from smalti.expression.deep_association.prompter import Prompter
-from smalti.expression.zero_shot_network import NetworkZeroShot, TargetScale
-from smalti.nn import Standardize
-from smalti.nn.gene_graph import GeneGraphAttention, nearest_genes
+from smalti.expression.deep_association.net import Net, edges_around
+from smalti.expression.zero_shot_network import NetworkZeroShot
+from smalti.genes.vectors import GeneVectors
 from smalti.nn.gene_table import GeneTable
-from smalti.segment import Segments
 from smalti.task import Task
 
 
@@ -47,6 +43,22 @@ class DeepAssociation(NetworkZeroShot):
 
     By (b) a tile is predicted from all tiles of its slide: give whole slides to ``predict`` and
     take rows.
+
+    Notes
+    -----
+    Four readings of the paper are switches, and off: see the results on unseen genes for what each
+    adds.
+
+    - ``edges="refined"``: after each round of (b) the graph of (c) is built anew for each slide, of
+      the genes as the slide has refined them, and heard; the seen genes hear each other too. A step
+      refines all genes of the bank in place of the neighbours alone.
+    - ``bank="all"``: genes hear all genes of the table of vectors, unseen ones too. The table is
+      saved with the model, so that a gene is predicted alike whichever others are asked for. Genes
+      that are asked for together never hear each other for that.
+    - ``local=8``: a factor of each column of the genes, made of a tile and of its neighbours in
+      place, beside the prompts of the slide. Needs positions.
+    - ``text="words"``: beside its vector, a gene is what attention over its words finds. Needs
+      vectors with words (``tokens=True``), best of a language model.
     """
 
     name: ClassVar[str] = "deep_association"
@@ -58,6 +70,10 @@ class DeepAssociation(NetworkZeroShot):
         "no_graph": {"near": 0},
         "no_alignment": {"align": 0.0, "keep": 0.0},
         "towers": {"nuclei": "off", "rounds": 0, "near": 0, "align": 0.0, "keep": 0.0},
+        "refined_edges": {"edges": "refined"},
+        "all_genes": {"bank": "all"},
+        "local_prompts": {"local": 8},
+        "words": {"text": "words"},
     }
 
     width: Count = 128  # of tiles and genes where they meet
@@ -66,7 +82,11 @@ class DeepAssociation(NetworkZeroShot):
     grid: Count = 4  # cells of that map along the edge of a tile
     rounds: Whole = 3  # looks of the genes at the slide; 0: none
     context: Count = 8  # tokens of a slide
-    near: Whole = 10  # nearest seen genes in meaning; 0: no graph
+    near: Whole = 10  # nearest genes in meaning; 0: no graph
+    edges: Literal["text", "refined"] = "text"  # meaning as the text has it, or each round's
+    bank: Literal["seen", "all"] = "seen"  # genes that are heard; "all": of the table of vectors
+    local: Whole = 0  # tiles around a tile, within sqrt(2) of the pitch, that prompt too; 0: none
+    text: Literal["vector", "words"] = "vector"  # of a gene; "words": its words beside its vector
     heads: Count = 4  # of every attention
     dropout: Part = 0.2  # probability, of the perceptron and of the genes' vectors
     align: Weight = 0.05  # weight of the alignment
@@ -97,12 +117,14 @@ class DeepAssociation(NetworkZeroShot):
             raise InputError(
                 f"deep_association: width={self.width} must be a multiple of heads={self.heads}."
             )
-        return _Net(self, shape)
+        return Net(self, shape)
 
     def plan(self, shape: Shape) -> Iterator[Stage]:
         """Standardise, place the seen genes, then follow the gradient."""
         yield Sweep(step=self._place, name="genes")
-        yield from super().plan(shape)
+        for stage in super().plan(shape):
+            keep = isinstance(stage, Gradient) and self.local
+            yield dataclasses.replace(stage, cache=edges_around) if keep else stage  # type: ignore[arg-type]
 
     def _place(self, network: Any, training: Any) -> None:
         """Scale of vectors and nuclei, and the nearest of each seen gene."""
@@ -111,6 +133,44 @@ class DeepAssociation(NetworkZeroShot):
             bags = training.bags
             view = {network.nuclei: bags.x[network.nuclei]}
             network.nuclei_scale.fit(dataclasses.replace(bags, x=view, features={}, present={}))
+
+    # ---------------------------------------------------------------- what the switches need
+
+    def _needs_positions(self) -> bool:
+        return self.local > 0
+
+    def _reads_words(self) -> bool:
+        return self.text == "words"
+
+    def _read_vectors(self) -> GeneVectors | None:
+        found = super()._read_vectors()
+        if self._reads_words() and found is not None and found.tokens is None:
+            raise InputError(
+                f"deep_association: text='words', and the vectors ({found.source}) have no words: "
+                "make them with tokens=True, or say text='vector'."
+            )
+        return found
+
+    def gene_table(self, names: tuple[str, ...], device: torch.device) -> GeneTable:
+        """As for all such methods; with ``bank="all"`` the other genes follow in the bank."""
+        if self.bank == "seen" or self.vectors_ is None:
+            return super().gene_table(names, device)
+        vectors = self.vectors_
+        seen = vectors.positions(self.genes_)
+        order = np.append(seen, np.setdiff1d(np.arange(len(vectors)), seen))
+        place = np.argsort(order)  # of each gene of the table in the bank
+        all_genes = (*self.genes_, *(vectors.names[i] for i in order[len(seen) :]))
+        known = self._fitting_width(vectors.take(all_genes))
+        bank = GeneTable.of(known, np.arange(len(order)), device, self._dtype)
+        return bank.take(torch.as_tensor(place[self._known_at(names)], device=device))
+
+    def _known_at(self, names: tuple[str, ...]) -> np.ndarray:
+        """(len(names),) of genes in the table of vectors; an InputError says which have none."""
+        assert self.vectors_ is not None
+        at = self.vectors_.positions(names)
+        if (at < 0).any():
+            self.vectors_.take(names)
+        return at
 
     def loss(self, task: Task, output: Output, target: Tensor) -> Tensor:
         """(1,) the loss of a slide, with the alignment."""
@@ -127,117 +187,3 @@ class DeepAssociation(NetworkZeroShot):
         """Small and quick."""
         return cls(vectors="random", width=32, hidden=32, rounds=1, context=4, near=3, epochs=60,
                    lr=5e-3, genes_per_step=40, dropout=0.0)  # fmt: skip
-
-
-class _Net(nn.Module):
-    near: Tensor
-    gene_center: Tensor
-    gene_scale: Tensor
-
-    def __init__(self, method: DeepAssociation, shape: Shape) -> None:
-        super().__init__()
-        width, names = method.width, list(shape.views)
-        self.width, self.k = width, min(method.near, len(shape.outputs) - 1)
-        self.scale = Standardize(shape.x)
-        self.straight = nn.Linear(shape.x[0], width)
-        self.curved = nn.Sequential(
-            nn.Linear(shape.x[0], method.hidden), nn.GELU(), Dropout(method.dropout),
-            nn.Linear(method.hidden, width),
-        )  # fmt: skip
-        self.nuclei = names[1] if len(names) > 1 else None
-        if self.nuclei is not None:
-            self._with_nuclei(method, shape.views[self.nuclei][0])
-        self.register_buffer("gene_center", torch.zeros(shape.meaning[0]))
-        self.register_buffer("gene_scale", torch.ones(()))
-        self.register_buffer(
-            "near", torch.zeros(len(shape.outputs), max(self.k, 0), dtype=torch.int64)
-        )
-        self.project = nn.Linear(shape.meaning[0], width)
-        self.dropout = Dropout(method.dropout)
-        self.prompter = Prompter(width, method.context, method.rounds, heads=method.heads)
-        self.graph = GeneGraphAttention(width, method.heads) if self.k > 0 else None
-        self.bias = nn.Linear(width, 1)
-        self.weight_kept = method.keep
-        self.expression = TargetScale()
-
-    def _with_nuclei(self, method: DeepAssociation, size: int) -> None:
-        cells = method.grid**2
-        if size % cells:
-            raise InputError(
-                f"deep_association: view {self.nuclei!r} has {size} numbers, which are no "
-                f"{method.grid} x {method.grid} cells: say grid=."
-            )
-        self.nuclei_scale = Standardize((size,))
-        self.fusion = NucleiFusion(self.width, method.grid, size // cells, method.heads)
-
-    # ---------------------------------------------------------------- tiles
-
-    def tiles(self, batch: Batch) -> Tensor:
-        """(n_tiles, width)."""
-        x = self.scale(batch.x)
-        z = self.straight(x) + self.curved(x)
-        if self.nuclei is None:
-            return z
-        cells = batch.views[self.nuclei]
-        there = cells.unflatten(1, (len(self.fusion.position), -1)).ne(0).any(2)
-        return self.fusion(z, self.nuclei_scale(cells), there)[0]
-
-    # ---------------------------------------------------------------- genes
-
-    def fit_genes(self, table: GeneTable) -> None:
-        """Centre and scale of the vectors, and who is near whom, among the seen genes."""
-        x = F.normalize(table.x, dim=1)
-        self.gene_center.copy_(x.mean(0))
-        self.gene_scale.copy_((x - x.mean(0)).square().mean().sqrt().clamp(min=1e-6))
-        if self.k > 0:
-            self.near.copy_(nearest_genes(self.placed(table.x), self.placed(table.x), self.k,
-                                          table.own))  # fmt: skip
-
-    def placed(self, x: Tensor) -> Tensor:
-        """Vectors of length 1 about the mean of the seen ones."""
-        return (F.normalize(x, dim=1) - self.gene_center) / self.gene_scale
-
-    def genes(self, table: GeneTable) -> dict[str, Tensor]:
-        """What does not depend on a slide: vectors, those of the seen genes, who is near whom."""
-        x, bank = self.placed(table.x), self.placed(table.seen.x)
-        out = {"v": self.project(x)}
-        if self.k > 0:
-            unseen = (table.own < 0).nonzero()[:, 0]
-            found = self.near[table.own.clamp(min=0)]
-            found[unseen] = nearest_genes(x[unseen], bank, self.k)
-            at, back = found.unique(return_inverse=True)
-            out |= {"near": back, "bank": self.project(bank[at])}
-        return out
-
-    def drawn(self, table: GeneTable) -> dict[str, Tensor]:
-        """The same for genes of a training step, with their noise; a gene is not near itself."""
-        v = self.project(self.dropout(self.placed(table.x)))
-        if self.k <= 0:
-            return {"v": v}
-        at, back = self.near[table.own].unique(return_inverse=True)
-        bank = self.project(self.dropout(self.placed(table.seen.x[at])))
-        return {"v": v, "near": back, "bank": bank}
-
-    def refined(self, genes: dict[str, Tensor], z: Tensor, segments: Segments) -> Tensor:
-        """(n_slides, g, width) genes as each slide and their neighbours have made them."""
-        v, n = genes["v"], len(genes["v"])
-        if self.graph is None:
-            return self.prompter(v, z, segments)
-        both = self.prompter(torch.cat([v, genes["bank"]]), z, segments)
-        return torch.stack([self.graph(s[:n], genes["near"], s[n:])[0] for s in both])
-
-    def forward(self, batch: Batch) -> Output:
-        genes: Any = batch.genes
-        if isinstance(genes, GeneTable):
-            genes = self.drawn(genes)
-        z = self.tiles(batch)
-        v = self.refined(genes, z, batch.segments)
-        bias = self.bias(v)[..., 0]  # (n_slides, g)
-        parts = [torch.addmm(b, tiles / self.width**0.5, g.t()) for tiles, g, b in
-                 zip(z.split(batch.segments.lengths.tolist()), v, bias, strict=True)]  # fmt: skip
-        scaled = torch.cat(parts)
-        penalty = self.weight_kept * (v - genes["v"]).square().mean() if self.training else None
-        out = self.expression.output(scaled, penalty)
-        if self.training:
-            out.extra |= {"tiles": z, "genes": v[0]}
-        return out

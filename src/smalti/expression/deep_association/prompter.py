@@ -5,8 +5,8 @@ it is public, only that what is written of genes is refined in rounds by what th
 form is ours. Design:
 
 - A slide speaks through a few context tokens, not through all its tiles, so the cost is slides x
-  genes x tokens instead of tiles x genes. A gene is thus made anew for each slide, never for a
-  tile: a tile has its say where it meets the gene, in z . v.
+  genes x tokens instead of tiles x genes. A gene is thus made anew for each slide; a tile has its
+  say where it meets the gene, in z . v, and by its neighbourhood in :class:`LocalPrompt`.
 - Tokens are pooled over all tiles of a slide, so a slide must come whole: in pieces, each piece
   would make other genes.
 - Each round pools tokens of its own from the same tiles. Only the genes change from round to round.
@@ -16,12 +16,15 @@ form is ours. Design:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smalti import segment
 from smalti.errors import InputError
+from smalti.nn.window_graph import Neighbours
 from smalti.segment import Segments
 
 
@@ -128,12 +131,40 @@ class Prompter(nn.Module):
         self.rounds = nn.ModuleList(PromptRound(width, n_context, heads) for _ in range(rounds))
         self.enabled = enabled
 
-    def forward(self, v: Tensor, z: Tensor, segments: Segments) -> Tensor:
-        """Genes (g, width) and tiles (n, width) to each slide's genes, (n_slides, g, width)."""
+    def forward(
+        self, v: Tensor, z: Tensor, segments: Segments,
+        then: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Genes (g, width) and tiles (n, width) to each slide's genes, (n_slides, g, width).
+
+        ``then`` follows each round, or comes once where there is none; it keeps the shape.
+        """
         out = v.expand(len(segments.lengths), *v.shape)  # (n_slides, g, width), a view
-        if self.enabled:
-            for i, look in enumerate(self.rounds):
-                assert isinstance(look, PromptRound)  # a ModuleList forgets what it holds
-                # the first round sees v itself: its queries are made once for all slides
-                out = look(v if i == 0 else out, look.context(z, segments))
-        return out
+        looks = list(self.rounds) if self.enabled else []
+        for i, look in enumerate(looks):
+            assert isinstance(look, PromptRound)  # a ModuleList forgets what it holds
+            # the first round sees v itself: its queries are made once for all slides
+            out = look(v if i == 0 else out, look.context(z, segments))
+            out = out if then is None else then(out)
+        return out if looks or then is None else then(out)
+
+
+class LocalPrompt(nn.Module):
+    """Genes as the neighbourhood of a tile makes them: v_i = (1 + tanh(S c_i)) * v.
+
+    c_i is the mean of the normalised z of the tile and of those around it. S starts at 0: a fit
+    starts from the genes of the slide. The genes of a tile are never made: z . (m * v) = (z * m) .
+    v, so that the cost is tiles + genes and not tiles x genes.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.scale = nn.Linear(width, width, bias=False)  # S
+        nn.init.zeros_(self.scale.weight)
+
+    def forward(self, z: Tensor, around: Neighbours) -> Tensor:
+        """(n, width) tiles and their neighbours to (n, width) factors of the columns of genes."""
+        z = self.norm(z)
+        n = around.degrees[:, None].to(z.dtype)
+        return 1 + torch.tanh(self.scale((z + n * around.mean(z)) / (n + 1)))

@@ -15,11 +15,11 @@ from smalti.core.noise import Dropout
 from smalti.core.settings import Count, Part, Whole
 from smalti.core.stage import Gradient, Stage
 from smalti.expression.sgn.sage import HeteroSAGE
-from smalti.expression.sgn.window_graph import Neighbours, feature_edges, near_edges
 from smalti.expression.sgn.words import GeneTower
 from smalti.expression.zero_shot_network import NetworkZeroShot, TargetScale
 from smalti.nn import Standardize
 from smalti.nn.gene_table import GeneTable
+from smalti.nn.window_graph import Neighbours, feature_edges, near_edges
 
 
 class SGN(NetworkZeroShot):
@@ -28,12 +28,41 @@ class SGN(NetworkZeroShot):
     Tiles of a slide are linked to the nearest in place and to those that look most alike; layers of
     heterogeneous GraphSAGE make z_i of tile i. A transformer over the words of a gene makes its
     vector v_c, of length 1, and its bias b_c; y_ic = z_i . v_c + b_c. Written from the paper and
-    the equations alone. What differs from the released code: the Pearson term is of the genes of
-    the step (there it was of the first columns of the table); targets are log1p counts per 10,000,
-    centred and scaled in training (there log10, minimum and maximum over all slides); nothing is
-    chosen on test slides. Without words, a gene's vector is its one word.
+    the equations alone. Without words, a gene's vector is its one word.
 
     A tile is predicted from its neighbours too: give whole slides to ``predict`` and take rows.
+
+    Notes
+    -----
+    What is published and kept: both kinds of edges and their five neighbours, four layers of 512
+    with LeakyReLU 0.2, vectors of 256, two blocks of four heads with class token, register and five
+    slots for genes of one name, squared error + 0.5 (1 - Pearson), a slide and 64 genes a step,
+    AdamW with 5e-4 and 1e-4, 300 epochs.
+
+    What differs from the released code, on purpose:
+
+    - The Pearson term is of the genes of the step; there it was of the first columns of the table.
+    - Targets are log1p counts per 10,000, centred and scaled by two numbers of the training tiles;
+      there log10 counts between minimum and maximum over all slides, those of the test too.
+    - The last epoch is kept; there the best one on the slides of the test.
+    - The pitch of the tiles is measured in each slide; there it is 256 pixels. So tiles of
+      other sizes, and hexagonal arrays, have the neighbours that were meant.
+    - One text of a gene is read, whatever made it; there the first of ten samples of a 7B model.
+
+    What is open, and our choice:
+
+    - Features are standardised over the training tiles; "alike" is Euclidean distance after that.
+    - Edges have a direction. Ties are settled by place; a tile has no edge to itself.
+    - The kinds of edges are averaged and share one matrix for the tile itself, which are the same
+      functions as a matrix for each kind. The first layer of features has no bias.
+    - Words are normalised each (no learned scale), then projected; there are no positions. A block
+      is pre-norm with a perceptron of 4 x width, GELU and LayerScale 0.1; a LayerNorm ends them.
+      Class token and register start with s.d. 0.02. The first 512 words are read.
+    - v_c has length 1 and no temperature; b_c is one number of the text, not learned for each gene.
+    - Genes are drawn anew for each slide, without repeats. A gene that stands still on a slide
+      counts with a correlation of 0.
+    - The learning rate goes up over the first tenth of the epochs and down as a cosine. No dropout,
+      no clipping, no early stopping; layers start as PyTorch starts them.
     """
 
     name: ClassVar[str] = "sgn"
@@ -89,7 +118,7 @@ class _Net(nn.Module):
         """Near tiles and tiles that look alike, on the same slide."""
         if "edges" in batch.views:
             table = batch.views["edges"]
-            return [_from_places(part) for part in table.split(self._sizes(), dim=1)]
+            return [Neighbours.of_steps(part) for part in table.split(self._sizes(), dim=1)]
         x, found = self.scale(batch.x), []
         if self.near:
             found.append(near_edges(batch.instance["position"], batch.segments, k=self.near))
@@ -119,26 +148,9 @@ class _Net(nn.Module):
 
 
 def _edges_of(network: Any, batch: Batch) -> dict[str, Tensor]:
-    """Edges as numbers of the tiles: (n, near + alike) steps to each neighbour, 0 for none.
-
-    Steps, not places: a batch holds a slide wherever it stands in it.
-    """
+    """Both kinds of edges as steps: (n, near + alike)."""
     sizes = network._sizes()
     if not sizes:
         return {}
-    parts = [_places(e, k) for e, k in zip(network.edges(batch), sizes, strict=True)]
+    parts = [e.steps(k) for e, k in zip(network.edges(batch), sizes, strict=True)]
     return {"edges": torch.cat(parts, dim=1)}
-
-
-def _places(edges: Neighbours, k: int) -> Tensor:
-    rows = torch.arange(len(edges.degrees), device=edges.index.device)
-    row = torch.repeat_interleave(rows, edges.degrees)
-    place = torch.arange(len(row), device=row.device) - edges.offsets[row]
-    out = torch.zeros(len(rows), k, device=row.device)
-    out[row, place] = (edges.index - row).to(out.dtype)
-    return out
-
-
-def _from_places(steps: Tensor) -> Neighbours:
-    row, place = steps.nonzero(as_tuple=True)
-    return Neighbours.of(row, row + steps[row, place].round().to(torch.int64), len(steps))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from smalti.expression.sgn.window_graph import Neighbours
+from smalti.nn.window_graph import Neighbours
 
 
 class HeteroSAGE(nn.Module):

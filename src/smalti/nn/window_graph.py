@@ -55,6 +55,24 @@ class Neighbours(NamedTuple):
         back = column.argsort(stable=True)  # the edges once more, sorted by who is listened to
         return cls(_ends(row, n), column, _ends(column, n), row[back])
 
+    @classmethod
+    def of_steps(cls, steps: Tensor) -> Neighbours:
+        """From the (n, k) numbers that :meth:`steps` gives."""
+        row, place = steps.nonzero(as_tuple=True)
+        return cls.of(row, row + steps[row, place].round().to(torch.int64), len(steps))
+
+    def steps(self, k: int) -> Tensor:
+        """Edges as numbers of the tiles: (n, k) steps to each neighbour, 0 for none.
+
+        Steps, not places: a batch holds a slide wherever it stands in it. No tile has more than k.
+        """
+        rows = torch.arange(len(self.degrees), device=self.index.device)
+        row = torch.repeat_interleave(rows, self.degrees)
+        place = torch.arange(len(row), device=row.device) - self.offsets[row]
+        out = torch.zeros(len(rows), k, device=row.device)
+        out[row, place] = (self.index - row).to(out.dtype)
+        return out
+
     @property
     def degrees(self) -> Tensor:
         """(n,) int64, how many rows each listens to."""
