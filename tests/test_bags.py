@@ -335,6 +335,7 @@ def test_group_k_fold_parts_no_donor():
     assert sorted(seen) == list(range(12))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cv", [3, GroupKFold(3)], ids=["stratified", "group"])
 def test_cross_validation_takes_bags(cv):
     bags = cohort()

@@ -235,6 +235,7 @@ def ready(folder):
     return place / "tiles.csv"
 
 
+@pytest.mark.slow
 def test_flips_go_all_the_way(folder, ready, tmp_path):
     done = run("expression", "fit", "mlp", ready, "--slide", "slide", "--donor", "bag", "--columns",
                "who", "--flips", "all", "--set", "flips=true", "--set", "units=given", "--set",
@@ -269,6 +270,7 @@ def test_features_that_are_lacking(folder, tmp_path):
     assert "1 of the 4 features that the model reads" in note
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_bins_and_names_of_slides(tmp_path):
     """A model keeps the width of the bins, and not which slides it was fitted on."""

@@ -150,6 +150,7 @@ def test_ensemble(folder, where, tmp_path):
     assert "2 of the genes were in training" in done.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("unseen", "n"),
     [(("blocks", "--n-unseen", 5, "--sets", "{root}/sets.gmt"), 11),

@@ -319,6 +319,7 @@ def test_compare_errors_are_one_line(more, words, h5mu, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_what_an_error_recommends_is_an_option(h5mu, bags, tmp_path):
     mudata = pytest.importorskip("mudata")
     whole = mudata.read_h5mu(h5mu)

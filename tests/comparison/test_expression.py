@@ -138,6 +138,7 @@ def test_variable_genes_are_chosen_in_each_fold(bags):
     assert out.predictions == {}
 
 
+@pytest.mark.slow
 def test_leaking_splits_say_so(bags):
     out = compare_expression(["knn"], bags, by="tile", folds=2, seeds=1, genes=3, progress=False)
     assert any("leak" in n for n in out.notes)

@@ -422,6 +422,7 @@ def test_expected_counts_are_compared_after_the_log():
     assert value > 0.99
 
 
+@pytest.mark.slow
 def test_one_algorithm_may_be_named_alone():
     same_numbers(run({"mine": pca()}, by="kmeans", seeds=1), run({"mine": pca()}, seeds=1))
 

@@ -35,6 +35,7 @@ def test_a_bag_without_a_fold_always_trains(bags):
     assert splits[0].train.tolist() == list(range(8))
 
 
+@pytest.mark.slow
 def test_predictions_of_a_comparison_are_its_splits(tmp_path):
     bags = planted_bags(12, bags_per_donor=2, seed=0)
     asked = {"n_jobs": 1, "progress": False}

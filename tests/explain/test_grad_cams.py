@@ -180,6 +180,7 @@ FAMILIES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families_of_timm(name):
     extras.absent("timm", "vision") and pytest.skip("timm is not installed")

@@ -697,6 +697,7 @@ def test_the_ensemble_is_the_mean_of_fits_without_a_part(few):
     np.testing.assert_allclose(model.confidence(bags, asked)["agreement"], r, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_members_of_a_network_are_fits_of_their_own(few):
     bags, vectors, seen, unseen = few
     member = {"method": "deep_association", **SMALL["deep_association"]}

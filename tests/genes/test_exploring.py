@@ -72,6 +72,7 @@ def test_what_cannot_be_explored(slides, more, says):
         sm.genes.explore(slides, **more)
 
 
+@pytest.mark.slow
 def test_on_the_command_line(slides, tmp_path):
     obs = slides.instance.assign(slide=np.asarray(slides.bag.index)[slides.index])
     table = ad.AnnData(slides.x["counts"], obs=obs,

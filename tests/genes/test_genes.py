@@ -498,6 +498,7 @@ def test_term_map_over_an_ontology(tmp_path):
 # ------------------------------------------------------------------ real files
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_real_gene_sets(data):
     folder = data / "gene_sets"

@@ -31,6 +31,7 @@ def lacking(bags, name):
 # ------------------------------------------------------------------------------- MOFA
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [pytest.param(0.0, marks=pytest.mark.slow), 0.3])
 @pytest.mark.parametrize("scale_views", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_mofa_projects_where_mofapy2_put_the_cells(monkeypatch, missing, scale_views):

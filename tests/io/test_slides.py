@@ -320,6 +320,7 @@ def test_repeated_genes_get_names(cohort):
     assert "by their order, as 'V', 'V-2', ..." in bags.notes[0]
 
 
+@pytest.mark.slow
 def test_implausible_spacing(cohort):
     table, images, _ = cohort
     with pytest.warns(UserWarning, match=r"at 10 µm per pixel its spots are 500 µm apart"):
@@ -529,6 +530,7 @@ def test_visium_hd_says_its_pixels(tmp_path):
         read(tmp_path / "s")
 
 
+@pytest.mark.slow
 def test_visium_full_resolution(tmp_path):
     folder = tmp_path / "run" / "outs"
     _, _, small = visium(folder)

@@ -94,6 +94,7 @@ def test_clusters_have_a_row_for_each_output(kind):
     assert table["output"].tolist() == one * 2
 
 
+@pytest.mark.slow
 def test_the_number_of_clusters_is_chosen_in_the_training_donors():
     """Bags that are not in training change nothing."""
     bags = planted_bags(24)
@@ -109,6 +110,7 @@ def test_the_number_of_clusters_is_chosen_in_the_training_donors():
     np.testing.assert_array_equal(one.forward(bags[part])[0], two.forward(bags[part])[0])
 
 
+@pytest.mark.slow
 def test_joint_training_moves_the_mixture_and_lowers_the_loss():
     bags = planted_bags(24, effect=1.5)
     alone = CloudPred(centers=3, joint=False).fit(bags)

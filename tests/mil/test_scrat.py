@@ -255,6 +255,7 @@ def test_bags_smaller_than_the_draw_are_named():
         ScRAT.example().set_params(epochs=1, draw=500).fit(bags)
 
 
+@pytest.mark.slow
 def test_drivers_are_tallied_by_type():
     bags = planted_bags(40, mean_length=60, effect=4)
     model = ScRAT.example().fit(bags)

@@ -91,6 +91,7 @@ def test_one_colour_means_one_value_in_both_maps(bags, scale):
         plot_gene_maps(bags, ["A"], y, p, scale="own")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gene", ["A", "ENSG00000141510-and-a-long-name"])
 @pytest.mark.parametrize("n", [1, 4])
 def test_no_text_of_gene_maps_lies_on_another(bags, gene, n):
@@ -116,6 +117,7 @@ def test_gene_maps_over_a_picture(sections):
     assert not plot_gene_maps(sections, ["G"], values, values, image=False).axes[0].images
 
 
+@pytest.mark.slow
 def test_gene_maps_of_tiles_in_memory():
     drawn_tiles = planted_slides(2, 9, n_genes=4, images=True, size=16)[[1]]
     y = np.random.default_rng(0).normal(size=(9, 1))

@@ -138,11 +138,14 @@ def _of_folder(folder: Path, ask: Ask, notes: list[str]) -> list[Section]:
         return hest_sections(folder, ask, notes)
     inside = sorted(p for p in folder.iterdir() if p.is_file())
     tables = [p for p in inside if p.suffix == ".h5ad"]
-    if tables:
+    pictures = {p.stem for p in inside if ending(p) in SUFFIXES}
+    if ask.images is None and {p.stem for p in tables} <= pictures:  # each beside its own
+        ask = dataclasses.replace(ask, images=folder)
+    if tables and (ask.images is not None or not pictures):
         return _of_files(None, tables, ask, notes)
     if section_files(folder):
         return legacy_sections(section_files(folder), ask, notes)
-    if any(ending(p) in SUFFIXES for p in inside):
+    if pictures:
         return _of_files(folder, [], ask, notes)
     ready = [p for p in inside if p.suffix == ".h5"]
     if ready and is_patches(ready[0]):
