@@ -10,7 +10,7 @@ import typer
 from smalti.cli import options, slide_options
 from smalti.cli.genes import names_of
 from smalti.cli.slides import encoder_of, genes_of, open_slides, recipe_of
-from smalti.cli.words import introduce, read_here
+from smalti.cli.words import introduce, read_here, tell
 
 if TYPE_CHECKING:
     from smalti.bags import Bags
@@ -91,10 +91,13 @@ def predictable(
                   by=by, k=k, shuffles=shuffles, least=least, most=most, seed=seed)  # fmt: skip
     write_table(table, out, overwrite=overwrite)
     for view, own in table.groupby("view", sort=False):
-        found = own[own["fdr"] < 0.05]
-        best = ", ".join(own.nlargest(5, "score")["gene"])
-        typer.echo(f"{view}: {len(found):,} of {own['score'].count():,} genes at a false discovery "
-                   f"rate of 5 %, mean score {own['score'].mean():.3f}; best: {best}")  # fmt: skip
+        highest = ", ".join(own.nlargest(5, "score")["gene"])
+        typer.echo(
+            f"{view}: mean score {own['score'].mean():.3f} of {own['score'].count():,} genes, "
+            f"{own['beyond_depth'].mean():.3f} beyond the depth of a tile; highest: {highest}"
+        )
+    tell("p and fdr of the table are a guide of what to look at: they are too small where genes "
+         "are tied to one another, as counts per 10,000 are.")  # fmt: skip
     typer.echo(f"{len(table):,} rows: {out}")
 
 
@@ -148,7 +151,8 @@ def screen(
     write_table(found.folds, out, overwrite=overwrite)
     for row in found.summary().itertuples():
         gap = "" if row.view == found.best else f", behind by {row.behind:.3f}" + (
-            f" ({row.low:.3f} to {row.high:.3f})" if row.low == row.low else "")  # fmt: skip
+            f" ({row.low:.3f} to {row.high:.3f}), {row.verdict}" if row.low == row.low else
+            ", undefined: an interval needs three parts or more")  # fmt: skip
         typer.echo(f"{row.view}: {row.pcc_slide:.3f}{gap}")
     typer.echo(f"each {found.left_out} left out in turn, {len(found.genes):,} genes: {out}")
 
