@@ -63,7 +63,8 @@ class Bags:
         Warnings that travel with the data, e.g. an embedding made on the whole cohort.
     origin
         The arguments that :func:`smalti.read` was given, so that a fitted method can read the
-        same table again when it writes back.
+        same table again when it writes back; and ``made``: how :func:`smalti.features.extract` made
+        each view, so that it can make those of another slide.
     present
         View name -> (n_instances,) bool: which instances were measured in it. The rows of the
         others hold zeros that mean nothing. A view that is not named was measured in all.

@@ -119,3 +119,28 @@ def test_a_slide_is_cut_as_those_of_the_training(cohort):
     assert sorted(rows) == list(range(24))
     np.testing.assert_allclose(own.values, ours.values.iloc[rows], rtol=1e-4)
     assert rows[own.column("contribution_N1").argmax()] == ours.column("contribution_N1").argmax()
+
+
+def test_features_are_made_again_as_they_were_made(cohort, tmp_path):
+    """The name of a view does not say whether flips were averaged, or whose weights they are."""
+    from PIL import Image
+
+    pytest.importorskip("timm")
+    folder, table = cohort
+    rng = np.random.default_rng(0)
+    for k in range(6):
+        Image.fromarray(rng.integers(0, 255, (160, 240, 3), np.uint8)).save(folder / f"S{k}.png")
+    cut = sm.read_slides(folder, table=table, slide="slide", donor="patient", label="state",
+                         um_per_px=0.5, tile_px=EDGE, tissue_min=0.0, progress=False)  # fmt: skip
+    how = dict(encoder="test_efficientnet", weights="random", seed=3, progress=False)
+    bags = sm.features.extract(cut, flips="mean", **how)
+    mil.BagMean(progress=False).fit(bags).save(tmp_path / "model")
+    model = sm.load(tmp_path / "model")
+    heat = model.heatmap(folder / "S1.png", um_per_px=0.5, tissue_min=0.0, progress=False)
+    own = model.attribute(bags[[1]]).select_dtypes("number").to_numpy()
+    np.testing.assert_allclose(heat.values.to_numpy(), own, rtol=1e-4)
+    plain = model.attribute(sm.features.extract(cut, **how)[[1]]).select_dtypes("number")
+    assert not np.allclose(plain, own, rtol=1e-2)
+    model.origin_["made"]["X_test_efficientnet_random"]["identity"] = ["another"]
+    with pytest.raises(InputError, match="others than those that bag_mean was fitted with"):
+        model.heatmap(folder / "S1.png", um_per_px=0.5, tissue_min=0.0, progress=False)

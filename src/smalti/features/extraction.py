@@ -164,13 +164,18 @@ def extract(
         notes += one.check(tables[-1]) if hasattr(one, "check") else ()
     table = np.concatenate(tables, axis=-1) if len(tables) > 1 else tables[0]
     name = f"X_{'+'.join(one.name for one in made)}" + "_dense" * dense
+    how = {"encoder": encoder if isinstance(encoder, str) else None, "weights": str(weights),
+           "flips": flips, "dense": dense, "um_per_px": um_per_px, "precision": precision,
+           "seed": seed, "identity": [one.identity for one in made]}  # fmt: skip
+    origin = dict(bags.origin or {})
+    origin["made"] = {**origin.get("made", {}), name: how}  # so that a model can make it again
     new = {name: table}
     if flips == "all":
         new = {f"{name}_{k}" if k else name: np.ascontiguousarray(table[:, k]) for k in range(8)}
     return dataclasses.replace(
         bags, x={**new, **{k: v for k, v in bags.x.items() if k not in new}},
         features={**bags.features, **dict.fromkeys(new, tuple(names))},
-        notes=(*bags.notes, *notes),
+        notes=(*bags.notes, *notes), origin=origin,
     )  # fmt: skip
 
 

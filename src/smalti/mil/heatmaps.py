@@ -102,10 +102,13 @@ def slide_bags(
     from smalti.io.slides import read_slides
 
     view, shape = next(iter(model.inputs_.items()))
-    if len(shape) != 3 and not view.startswith("X_"):
+    how = dict(((model.origin_ or {}).get("made") or {}).get(view, {}))
+    expected = how.pop("identity", None)
+    if len(shape) != 3 and (not how.get("encoder") or how["flips"] == "all"):
         raise InputError(
-            f"{model.name} reads {view!r}, which was made elsewhere: give its feature files and "
-            "the slide, sm.read_features(..., slides=...)."
+            f"{model.name} reads {view!r}, which was made elsewhere, or in a way that is not kept: "
+            "give its feature files and the slide, sm.read_features(..., slides=...), or bags of "
+            "the slide with these features, sm.features.extract."
         )
     known: TileScale | None = model.tile_scale_
     if known is None:
@@ -118,4 +121,10 @@ def slide_bags(
                        tissue_min=tissue_min, overlap=overlap, progress=progress)  # fmt: skip
     if len(shape) == 3:
         return bags
-    return extract(bags, view.removeprefix("X_"), cache=cache, n_jobs=n_jobs, progress=progress)
+    found = extract(bags, how.pop("encoder"), cache=cache, n_jobs=n_jobs, progress=progress, **how)
+    if (found.origin or {})["made"][view]["identity"] != expected:
+        raise InputError(
+            f"the weights behind {view!r} are others than those that {model.name} was fitted with: "
+            "put the same file in its place."
+        )
+    return found
