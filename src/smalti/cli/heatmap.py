@@ -91,7 +91,7 @@ def heatmap(
     """Draw what a saved model looked at over slides, for people, QuPath and other programs."""
     given = dict(locals())
     from smalti.core.load import load
-    from smalti.system.progress import Progress
+    from smalti.system.each import each_file
     from smalti.tiles.heatmap import SCALES
 
     endings = _endings(formats)
@@ -102,22 +102,13 @@ def heatmap(
     fitted = load(model, allow=allow)
     if not hasattr(fitted, "heatmap"):
         raise InputError(f"{model} holds {fitted.name}, which predicts nothing of whole slides.")
-    lost = {}
-    with Progress(None, "heat maps") as bar:
-        bar.start("", len(found))
-        for name, (picture, file) in found.items():
-            try:
-                heat = _heat(fitted, name, picture, file, given)
-                _write(_of_classes(heat, classes), out, endings, given)
-                bar.advance(note=name)
-            except InputError as error:
-                if strict or len(found) == 1:
-                    raise
-                lost[name] = str(error)
-                tell(f"slide {name!r} is passed over: {here(str(error))}")
-                bar.advance(note=f"{name} passed over")
-    if len(lost) == len(found):
-        raise InputError(f"no slide could be read; the last: {lost[name]}")
+
+    def draw(name: str, files: tuple[Path | None, Path | None]) -> None:
+        _write(_of_classes(_heat(fitted, name, *files, given), classes), out, endings, given)
+
+    _, lost = each_file(draw, found, title="heat maps", strict=strict)
+    for name, why in lost.items():
+        tell(f"slide {name!r} is passed over: {here(why)}")
     typer.echo(f"{len(found) - len(lost)} of {len(found)} slides: {out}")
 
 

@@ -287,7 +287,7 @@ class Method(Estimator):
         from smalti.io.write import write
 
         check_is_fitted(self)
-        if "sample" not in (self.origin_ or {}):
+        if self.origin_ is None or "sample" not in self.origin_:
             raise InputError("these bags were not read by smalti.read: use attribute() instead.")
         source = {k: self.origin_[k] for k in ("sample", "x", "cells") if k in self.origin_}
         if self.columns_.group == "cell_type" and self.group_predicts:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from smalti.errors import InputError
 from smalti.system.progress import Progress
 from smalti.system.workers import WorkerLost, run_queue
 
+File = TypeVar("File")
 Result = TypeVar("Result")
 
 
@@ -21,8 +21,8 @@ class _Failed:
 
 
 def each_file(
-    work: Callable[[str, Path], Result],
-    files: Mapping[str, Path],
+    work: Callable[[str, File], Result],
+    files: Mapping[str, File],
     *,
     title: str,
     strict: bool = False,
@@ -34,9 +34,10 @@ def each_file(
     Parameters
     ----------
     work
-        Called with the name and the path; where ``n_jobs`` is not 1 it must travel to processes.
+        Called with the name and the path (or what else is known of it); where ``n_jobs`` is not 1
+        it must travel to processes.
     files
-        Name -> path.
+        Name -> path, or what else is known of each.
     title
         Of the bar, or of the lines of the log.
     strict
@@ -70,12 +71,16 @@ def each_file(
             if strict:
                 raise InputError(failed[names[i]])
     if failed and not done:
-        raise InputError(f"none of {len(names)} files could be used; the first: "
-                         f"{next(iter(failed.values()))}")  # fmt: skip
+        first = next(iter(failed.values()))
+        raise InputError(
+            first
+            if len(names) == 1
+            else f"none of {len(names)} files could be used; the first: {first}"
+        )
     return {n: done[n] for n in names if n in done}, {n: failed[n] for n in names if n in failed}
 
 
-def _one(work: Callable[[str, Path], Result], job: tuple[str, Path]) -> Result | _Failed:
+def _one(work: Callable[[str, File], Result], job: tuple[str, File]) -> Result | _Failed:
     try:
         return work(*job)
     except InputError as error:
