@@ -126,6 +126,7 @@ def test_genes_that_the_data_lack(cells, tmp_path):
     assert "--missing nan is neither" in fails(*asked, "--missing", "nan", "--overwrite")
 
 
+@pytest.mark.slow
 def test_the_headline_is_on_the_terminal_and_on_the_page(table, majority_alone, tmp_path):
     """The words of the paired interval, wherever the means are shown."""
     done = run("compare", table, "--methods", "bag_mean", "--folds", 2, "--out", tmp_path / "run")
@@ -286,6 +287,7 @@ def test_what_is_read_is_never_the_output(cells, tmp_path):
     assert copy.read_bytes() == cells.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_positive_class_is_said_and_chosen(cells, majority_alone, tmp_path):
     named = ["--sample", "sample", "--label", "disease", "--donor", "donor"]
     fit = ["fit", "bag_mean", cells, *named, "--out", tmp_path / "model"]
@@ -436,6 +438,7 @@ def test_a_folder_of_features(tmp_path):
     assert "1 of 8 slides of the labels have no file" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_second_model_needs_a_name_or_leave(cells, tmp_path):
     named = ["--sample", "sample", "--label", "disease", "--donor", "donor"]
     for seed in (0, 1):

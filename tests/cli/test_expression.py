@@ -152,6 +152,7 @@ def small(folder, tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "says"),
     [((), "how long these tiles are is not known"),

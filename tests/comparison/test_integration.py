@@ -330,6 +330,7 @@ def test_a_second_call_reads_the_cache(unscored, tmp_path, monkeypatch):
                 run(**({"candidates": {"mine": pca()}, "cache": tmp_path} | changed))
 
 
+@pytest.mark.slow
 def test_a_comparison_that_was_killed_goes_on(unscored, tmp_path, monkeypatch):
     bags = small(80)
     whole, fit, count = run({"mine": pca()}, bags), Integration.fit, 0
@@ -484,6 +485,7 @@ def test_reads_what_read_reads():
     same_numbers(one, two)
 
 
+@pytest.mark.slow
 def test_runs_without_the_extra(monkeypatch):
     for file in ("integration", "embedding"):
         monkeypatch.setattr(f"smalti.comparison.{file}.absent", lambda name: f"{name} is not there")

@@ -166,6 +166,7 @@ def test_compare_holds_the_baselines_and_is_tidy(one_penalty, tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "folds.parquet"), found.folds)
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_goes_on_from_its_cache(one_penalty, tmp_path, monkeypatch):
     bags = planted_bags(24, effect=4)
     settings = dict(folds=2, progress=False, cache=tmp_path)

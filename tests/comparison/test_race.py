@@ -133,6 +133,7 @@ def comparisons():
 COMPARISONS = comparisons()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", COMPARISONS, ids=lambda f: f.__name__)
 def test_a_method_with_a_failed_fit_stays_and_is_not_ranked(run, tmp_path):
     table = run()

@@ -28,6 +28,7 @@ def model(**settings):
                             accelerator="cpu", progress=False) | settings)  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_killed_between_its_last_checkpoint_and_its_end_it_does_not_train_on(seed, tmp_path):
     settings = dict(seed=seed, epochs=40, batch_size=12, patience=2, lr=0.05)

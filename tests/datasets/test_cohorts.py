@@ -120,6 +120,7 @@ def test_composition_does_not_tell_where_drivers_are_of_one_type(kind, rate):
     assert abs(np.corrcoef(share, bags.labels)[0, 1]) < 0.12  # 3 / sqrt(600)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
 def test_batch_and_confounder_shift_all_cells(kind):
     plain, shifted = (

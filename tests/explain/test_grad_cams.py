@@ -265,6 +265,7 @@ def model(slides):
     return FineTune.example().set_params(epochs=12, lr=2e-3, progress=False).fit(slides)
 
 
+@pytest.mark.slow
 def test_maps_of_genes_are_those_of_their_outputs(model, slides):
     genes = ["CCC1", "AAA1"]
     rows = [3, 40, 41]

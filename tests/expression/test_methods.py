@@ -95,6 +95,7 @@ def test_block_head_is_one_network_per_group():
     assert head.blocks.weight.grad[:8].abs().sum() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [{"groups": "kmeans"}, {"groups": "prefix"}, {"groups": {"AAA1": "one", "BBB1": "two"}},
@@ -112,6 +113,7 @@ def test_losses_and_groups_learn_and_come_back(settings, tmp_path):
     np.testing.assert_array_equal(back.predict(bags), model.predict(bags))
 
 
+@pytest.mark.slow
 def test_flipped_views_train_and_are_averaged():
     bags = planted_slides(2, 4, images=True, size=32)
     every = sm.features.extract(bags, "morphology", flips="all")

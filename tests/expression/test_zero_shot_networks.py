@@ -188,7 +188,8 @@ def test_edges_that_are_kept_equal_edges_that_are_found_anew(few, monkeypatch):
     np.testing.assert_allclose(kept.predict(bags, unseen), anew.predict(bags, unseen), atol=1e-5)
 
 
-@pytest.mark.parametrize("step", [2, pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [2, 7])
 @pytest.mark.parametrize("name", ["sgn", "deep_association"])
 def test_killed_and_resumed_equals_uninterrupted(few, killed_and_resumed, name, step):
     bags, vectors, seen, _ = few

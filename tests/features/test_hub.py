@@ -72,7 +72,7 @@ def hub(tmp_path_factory):
     from huggingface_hub import constants
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
     thread.start()
     address = f"http://127.0.0.1:{server.server_port}"
     with pytest.MonkeyPatch.context() as patch:

@@ -29,6 +29,8 @@ from smalti.system.reading import read_json
 from smalti.system.tables import read_table
 from smalti.tiles.open import open_image
 
+pytestmark = pytest.mark.slow  # each file is one that some reader once believed
+
 HUGE = 10**12
 
 

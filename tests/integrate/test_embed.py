@@ -69,6 +69,7 @@ def fits(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_each_fold_fits_its_own_embedding(fits, majority_alone):
     bags = cohort()
     method = BagMean(preprocess=Embed(umint(seed=3)), accelerator="cpu", progress=False)

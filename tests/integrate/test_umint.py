@@ -322,6 +322,7 @@ def test_scikit_learn_idioms():
         clone(model).parameter_count()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, 4, 5, 11])
 def test_killed_and_resumed_equals_uninterrupted(killed_and_resumed, step):
     settings = dict(batch_size=16, drop=0.3, anneal=True)  # five steps an epoch

@@ -271,6 +271,7 @@ def test_cell_types_by_another_name_and_tiny_samples(cells):
         sm.read(cells, x="X_pca", sample="sample", cell_type="louvain")
 
 
+@pytest.mark.slow
 def test_values_are_written_by_position_to_another_file(cells, tmp_path):
     path, out = tmp_path / "cells.h5ad", tmp_path / "out.zarr"
     cells.write_h5ad(path)

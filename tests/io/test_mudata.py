@@ -431,12 +431,11 @@ def test_a_damaged_zarr_is_named(whole, tmp_path):
 # ---------------------------------------------------------------- writing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("other", "ending"),
-    # a zarr store is many small files
-    [pytest.param(o, e, marks=pytest.mark.slow if e == ".zarr" else [])
-     for o in (False, True) for e in PLACES],
-)  # fmt: skip
+    [(o, e) for o in (False, True) for e in PLACES],
+)
 def test_embedding_and_reconstructions_go_back(whole, model, tmp_path, ending, other):
     z, back = model.transform(whole), model.reconstruct(whole)
     data = saved(whole, tmp_path, ending)
@@ -652,7 +651,8 @@ def test_reconstructions_that_are_too_large_are_refused(whole, model, monkeypatc
 # ---------------------------------------------------------------- the command line
 
 
-@pytest.mark.parametrize("ending", [".h5mu", pytest.param(".zarr", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [".h5mu", ".zarr"])
 def test_verbs_take_mudata(tmp_path, monkeypatch, ending):
     alone = {"majority": sm.mil.Majority}  # of the baselines
     monkeypatch.setattr("smalti.comparison.phenotype.methods", lambda: alone)

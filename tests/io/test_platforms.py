@@ -89,6 +89,7 @@ def test_without_spatialdata_io_its_extra_is_named(monkeypatch, tmp_path):
         sm.read_slides([tmp_path], platform="merscope", **HOW)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bins", "table"), [(None, 1), (8, 1), (2, 0), ("cells", 2)])
 def test_the_table_of_visium_hd(bins, table):
     names = ("square_002um", "square_008um", "cell_segmentations")

@@ -146,6 +146,7 @@ def test_tiles_in_um_and_size(cohort):
     assert sides == {"A": 48, "B": 24, "C": 12}
 
 
+@pytest.mark.slow
 def test_names_positions_and_counts_by_choice(cohort):
     table, images, pictures = cohort
     xy = table.obs[["x_px", "y_px"]].to_numpy()
@@ -677,6 +678,7 @@ def test_tiles_of_unlike_width_are_said(cohort):
     np.testing.assert_allclose(alike.bag["tile_um_per_px"], 48 / 224)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_spatialdata(tmp_path):
     data, rgb, order, counts = spatial_data()

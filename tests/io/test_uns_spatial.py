@@ -19,6 +19,7 @@ def read(source, **how):
     return sm.read_slides(source, **{"tile_px": 24, "progress": False} | how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["memory", ".h5ad", ".zarr"])
 def test_the_picture_of_read_visium(tmp_path, form):
     table = layouts.spots_table(picture=True)
@@ -45,6 +46,7 @@ def two(named="library_id"):
     return table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", ["library_id", "batch"])
 def test_several_pictures(named):
     table = two(named)

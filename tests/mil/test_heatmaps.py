@@ -129,7 +129,7 @@ def test_features_are_made_again_as_they_were_made(cohort, tmp_path):
     folder, table = cohort
     rng = np.random.default_rng(0)
     for k in range(6):
-        Image.fromarray(rng.integers(0, 255, (160, 240, 3), np.uint8)).save(folder / f"S{k}.png")
+        Image.fromarray(rng.integers(0, 255, (80, 80, 3), np.uint8)).save(folder / f"S{k}.png")
     cut = sm.read_slides(folder, table=table, slide="slide", donor="patient", label="state",
                          um_per_px=0.5, tile_px=EDGE, tissue_min=0.0, progress=False)  # fmt: skip
     how = dict(encoder="test_efficientnet", weights="random", seed=3, progress=False)

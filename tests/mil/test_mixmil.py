@@ -124,6 +124,7 @@ def test_a_prediction_knows_no_other_bag():
     assert u.std(ddof=1) == pytest.approx(size, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_fixed_effects_are_in_the_prediction():
     bags = planted_bags(60, effect=0.1)
     rng = np.random.default_rng(0)

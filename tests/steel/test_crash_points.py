@@ -160,6 +160,7 @@ def test_a_write_back(folder, ending):
     assert crashed(lambda: write(path, overwrite=True, **SCORE), folder, content) > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [True], indirect=True, ids=["exchange"])
 def test_a_cached_fit(folder):
     cache = Cache(folder)

@@ -89,6 +89,7 @@ def inside(folder):
             for p in folder.rglob("*") if p.is_file()}  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", WRITERS)
 def test_a_full_disk(what, tmp_path, full_disk):
     """HDF5 fails at any place of its own: nothing of that may reach the user."""

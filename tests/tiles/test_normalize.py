@@ -102,6 +102,7 @@ def slides(tmp_path):
     return sm.read_slides(tmp_path, um_per_px=1.0, tile_px=40, size=20, progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", METHODS)
 def test_each_slide_is_measured_by_itself(slides, how):
     target = None if how != "reinhard" else made(PINK)[0]
