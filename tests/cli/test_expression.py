@@ -56,11 +56,21 @@ def test_fit_then_predict(folder, tmp_path):
     assert table.shape == (36, 5)
     assert {"predicted", "measured"} <= set(table.layers)
     bare = run("expression", "predict", tmp_path / "m", folder, "--um-per-px", 1,
-               "--out", tmp_path / "q.h5ad")  # fmt: skip
+               "--features", "--out", tmp_path / "q.h5ad")  # fmt: skip
     assert bare.exit_code == 0, bare.output  # pictures without expression
     table = ad.read_h5ad(tmp_path / "q.h5ad")
     assert "measured" not in table.layers
     assert table.n_obs > 0
+    # on to a phenotype, of features and of predicted genes
+    labels = pd.DataFrame({"slide": table.obs["slide"].unique()})
+    labels["state"] = np.arange(len(labels)) % 2
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    [view] = [k for k in table.obsm if k.startswith("X_")]
+    for x in (view, "layers/predicted"):
+        done = run("fit", "bag_mean", tmp_path / "q.h5ad", "--sample", "slide", "--labels",
+                   tmp_path / "labels.csv", "--label", "state", "--donor", "bag", "--x", x,
+                   "--out", tmp_path / f"phenotype {x[:2]}")  # fmt: skip
+        assert done.exit_code == 0, done.output
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -182,7 +182,7 @@ STANDS_FOR = [
     ("compare", sm.compare, {"candidates", "bags", *BAR}),
     ("compare", sm.compare_integration, {"candidates", "bags", *BAR}),
     ("integrate", sm.read, {*READ, "sample", "label", "donor", "kind", "positive", "order",
-                            "cell_type", "bag_columns"}),  # each cell is a bag of its own
+                            "cell_type", "bag_columns", "labels", "id"}),  # a cell is a bag
     ("integrate", sm.load, {"folder"}),
     ("integrate", sm.Integration.fit, {*BAGS, "y"}),
     ("integrate", sm.Integration.transform, BAGS),

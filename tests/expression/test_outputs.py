@@ -40,6 +40,20 @@ def test_predictions_go_on_into_bags(fitted, tmp_path):
     assert phenotype.predict(labelled).shape == (4,)
 
 
+def test_features_and_predicted_genes_are_two_views_of_one_file(fitted, tmp_path):
+    bags, model = fitted
+    assert not {"X_planted", "counts"} & set(model.to_anndata(bags).obsm)
+    model.to_anndata(bags, features=True).write_h5ad(tmp_path / "p.h5ad")
+    views = {"seen": "obsm/X_planted", "genes": "layers/predicted"}
+    labels = pd.DataFrame({"slide": ["S3", "S1", "S0", "S2"], "state": list("abab")})
+    again = sm.read(tmp_path / "p.h5ad", sample="slide", donor="donor", x=views, labels=labels,
+                    label="state")  # fmt: skip
+    np.testing.assert_array_equal(again.table("seen"), bags.table("X_planted"))
+    np.testing.assert_array_equal(again.table("genes"), model.predict(bags))
+    assert again.features["genes"] == model.genes_
+    assert list(again.labels) == ["a", "b", "b", "a"]
+
+
 def spots(bags):
     """The user's table, in an order of its own, with rows that are no tile."""
     n = bags.n_instances

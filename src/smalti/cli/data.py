@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 TABLES = (".h5ad", ".h5mu", ".zarr")
-_OF_TABLES = ("sample", "x", "cell_type", "covariates", "cells", "kinds")
+_OF_TABLES = ("sample", "x", "cell_type", "covariates", "cells", "kinds", "labels", "id")
 _OF_FOLDERS = ("sample", "labels", "id", "key", "absent")
 
 

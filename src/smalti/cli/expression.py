@@ -175,6 +175,15 @@ def predict(
             rich_help_panel=options.WRITE,
         ),
     ] = None,
+    features: Annotated[
+        bool,
+        typer.Option(
+            "--features",
+            help="Write the features of the tiles too, as obsm/X_NAME: `smalti compare` on that "
+            "file then has both, with --x X_NAME,layers/predicted.",
+            rich_help_panel=options.WRITE,
+        ),
+    ] = False,
     key_added: options.KeyAdded = None,
     overwrite: options.Overwrite = False,
     missing: options.Missing = None,
@@ -207,8 +216,13 @@ def predict(
         )
     if confidence is not None and confidence.suffix not in (".csv", ".tsv", ".parquet"):
         raise InputError(f"--confidence {confidence.name}: end it in .csv, .tsv or .parquet.")
-    if out.suffix == ".zarr" and (asked, confidence, abstain) != (None, None, None):
-        raise InputError("--genes, --confidence and --abstain need --out FILE.h5ad.")
+    if out.suffix == ".zarr" and (asked, confidence, abstain, features) != (
+        None,
+        None,
+        None,
+        False,
+    ):
+        raise InputError("--genes, --confidence, --abstain and --features need --out FILE.h5ad.")
     if out.suffix == ".h5ad" and key_added:
         raise InputError("--key-added needs --out COPY.zarr: .h5ad is a new table.")
     for output in filter(None, (out, confidence)):
@@ -219,7 +233,7 @@ def predict(
         fitted.write(slides, bags, out=out, key_added=key_added, overwrite=overwrite,
                      missing=missing)  # fmt: skip
         return
-    table = fitted.to_anndata(bags, asked, abstain=abstain, missing=missing)
+    table = fitted.to_anndata(bags, asked, abstain=abstain, missing=missing, features=features)
     with atomic_write(out, overwrite=overwrite) as temporary:
         table.write_h5ad(temporary)
     if confidence is not None:

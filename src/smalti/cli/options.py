@@ -68,14 +68,17 @@ Cells: TypeAlias = Annotated[
 Labels: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        help="Table (.csv) with one row per bag, for a folder of feature files.",
+        help="Table (.csv) with one row per bag: of a folder of feature files, or where the cells' "
+        "own table does not say what a sample is.",
         rich_help_panel=READ,
     ),
 ]
 Id: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--id", help="Column of --labels that names the feature file.", rich_help_panel=READ
+        "--id",
+        help="Column of --labels that names the feature file, or the sample.",
+        rich_help_panel=READ,
     ),
 ]
 Key: TypeAlias = Annotated[

@@ -91,6 +91,7 @@ class ExpressionOutput(Estimator):
     def to_anndata(
         self: Predicts, X: Any, genes: Sequence[str] | None = None, *,
         abstain: float | None = None, missing: str | None = None, pictures: bool = True,
+        features: bool = False,
     ) -> Any:  # fmt: skip
         """Predictions as AnnData, one row per tile.
 
@@ -105,6 +106,9 @@ class ExpressionOutput(Estimator):
             Put small pictures of the slides into ``uns["spatial"]``, where tiles were cut from
             pictures: scanpy and squidpy draw the genes over them
             (``squidpy.pl.spatial_scatter(adata, color="ERBB2", library_key="slide")``).
+        features
+            Put the features of the tiles beside, ``obsm[VIEW]``: one file then holds both views,
+            ``sm.read(adata, sample="slide", x=[VIEW, "layers/predicted"])``.
 
         Returns
         -------
@@ -135,7 +139,11 @@ class ExpressionOutput(Estimator):
         if self.counts in bags.x and set(names) <= set(gene_names(bags, self.counts)):
             layers["measured"] = self.measured(bags, names)
         note = self.note() | said(bags, given)
-        return slides_anndata(bags, names, layers, {self.name: note}, about, pictures=pictures)
+        table = slides_anndata(bags, names, layers, {self.name: note}, about, pictures=pictures)
+        for view, values in bags.x.items() if features else ():
+            if view != self.counts and len(values.shape) == 2:
+                table.obsm[view] = bags.table(view)
+        return table
 
     def _about(self, bags: Bags, names: tuple[str, ...]) -> pd.DataFrame | None:
         """What is known of how far each gene's prediction can be believed."""

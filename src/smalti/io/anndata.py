@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.io.counts import told_apart, unique_names
 from smalti.io.open import AnyTable, open_table
+from smalti.io.samples import samples_of
 from smalti.io.tables import all_nan, rows_at
 from smalti.labels import missing, missing_words
 from smalti.preprocess import cells_per_bag_note, check_kinds
@@ -29,6 +31,8 @@ def read(
     x: str | Sequence[str] | Mapping[str, str] | None = None,
     label: str | Sequence[str] | None = None,
     donor: str | None = None,
+    labels: str | Path | pd.DataFrame | None = None,
+    id: str | None = None,
     kind: str | None = None,
     positive: Any = None,
     order: Sequence[Any] | None = None,
@@ -62,6 +66,12 @@ def read(
         Column of ``obs`` to predict, constant in each sample; several columns: multi-label.
     donor
         Column of ``obs``; samples of one donor never part in a split. "bag": each its own donor.
+    labels
+        Table with one row per sample, or its .csv, .tsv or .parquet, where ``obs`` does not hold
+        label, donor or covariates: what is not in ``obs`` is looked for there, and all its columns
+        go into the bag table. Cells of samples that it does not name are left out, with a warning.
+    id
+        Its column that names the samples; called as ``sample`` when left out.
     kind
         Kind of the target; inferred when left out.
     positive
@@ -142,22 +152,29 @@ def read(
     if cells not in (None, "intersection", "union"):
         raise InputError(f"cells={cells!r} is neither 'intersection' nor 'union'.")
     table = open_table(data)
-    labels = [] if label is None else [label] if isinstance(label, str) else list(label)
+    targets = [] if label is None else [label] if isinstance(label, str) else list(label)
     of_sample = [] if sample is None else [sample]
     of_donor = [] if donor in (None, "bag") else [str(donor)]
     of_type = [] if cell_type is None else [cell_type]
-    needed = [*of_sample, *labels, *of_donor, *of_type, *bag_columns]
+    of_bag = [*targets, *of_donor, *bag_columns]
+    for column in of_sample:
+        table.find(column)
+    here = [] if labels is None else [c for c in [*of_sample, *of_bag] if table.has(c)]
+    every = table.columns(np.arange(len(table.names)), here, [])
+    bag, among, more = samples_of(labels, id, sample, every, of_bag, table.name)
+    of_bag = of_bag if bag is None else [column for column in of_bag if column not in bag]
+    needed = [*of_sample, *of_bag, *of_type]
     for column in [*needed, *(columns or ())]:
         table.find(column)
     keys, left = table.defaults(sample) if x is None else (_keys(x, table.view_name), [])
     _check_views_of(kinds or {}, keys)
     with about(data):
-        keep, views, features, present, gaps = _views(table, keys, cells)
+        keep, views, features, present, gaps = _views(table, keys, cells, among)
     obs = table.columns(keep, needed, columns)
     if cell_type is not None:
         obs = obs.assign(cell_type=obs[cell_type])
     ids = _bag_ids(table, obs, sample)
-    _check_labels(table, obs, ids, labels)
+    _check_labels(table, obs, ids, [t for t in targets if t in of_bag])
     notes = [
         f"{name} is an embedding: where it was fitted on the whole cohort it has seen the "
         "test samples, and scores may be too good."
@@ -167,10 +184,11 @@ def read(
     with about(data):
         bags = Bags.from_rows(
             views, ids, target=label, kind=kind, positive=positive, order=order, donor=donor,
-            instance=obs, bag_columns=bag_columns, features=features, present=present, kinds=kinds,
+            instance=obs, bag=bag, bag_columns=bag_columns, features=features, present=present,
+            kinds=kinds,
         )  # fmt: skip
     tiny = None if sample is None else cells_per_bag_note(bags)
-    notes += [*left, *gaps, *([tiny] if tiny else [])]
+    notes += [*left, *more, *gaps, *([tiny] if tiny else [])]
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=2)
     if isinstance(x, Mapping) or keys == {"X": "X"}:  # so that no sample= means the same again
@@ -241,13 +259,14 @@ def _keys(
 
 
 def _views(
-    table: AnyTable, keys: Mapping[str, str], cells: str | None
+    table: AnyTable, keys: Mapping[str, str], cells: str | None, among: np.ndarray | None
 ) -> tuple[
     np.ndarray, dict[str, Any], dict[str, tuple[str, ...]], dict[str, np.ndarray], list[str]
 ]:
     """Positions of the cells kept; of each view rows, feature names, mask; and notes."""
     place = {name: table.place(key) for name, key in keys.items()}
     keep, notes = _kept(table, keys, place, cells)
+    keep = keep if among is None else keep[among[keep]]
     views: dict[str, Any] = {}
     features: dict[str, tuple[str, ...]] = {}
     present: dict[str, np.ndarray] = {}

@@ -148,6 +148,12 @@ class MuTable:
             names.append(column if own else long)
         return list(dict.fromkeys(names))
 
+    def has(self, column: str) -> bool:
+        """Whether the global ``obs`` has such a column, or a modality."""
+        inner = str(column).partition(":")[2]
+        named = [column in part.obs or inner in part.obs for part in self.parts.values()]
+        return column in self.top.obs or any(named)
+
     def columns(
         self, keep: np.ndarray, needed: Sequence[str], more: Sequence[str] | None
     ) -> pd.DataFrame:

@@ -107,6 +107,10 @@ class Table:
         if column not in self.obs:
             raise no_column(self.name, column, self.obs.columns)
 
+    def has(self, column: str) -> bool:
+        """Whether ``obs`` has such a column."""
+        return column in self.obs
+
     def columns(
         self, keep: np.ndarray, needed: Sequence[str], more: Sequence[str] | None
     ) -> pd.DataFrame:
