@@ -26,6 +26,7 @@ from .errors import InputError
 from .expression.base import ExpressionMethod
 from .integrate.base import Integration
 from .io.anndata import read
+from .io.cells import to_anndata
 from .io.features import read_features
 from .io.slides import read_slides, read_tiles
 from .mil.base import Method
@@ -70,4 +71,5 @@ __all__ = [
     "register",
     "scores",
     "tiles",
+    "to_anndata",
 ]

@@ -434,6 +434,25 @@ class Bags:
             raise InputError(f"no view {name!r}; there are {sorted(self.x)}.")
         return name, self.x[name]
 
+    def only(self, views: str | Sequence[str]) -> Bags:
+        """The same bags with some of their views, in the order named.
+
+        Raises
+        ------
+        InputError
+            If none is named, or there is no such view.
+        """
+        names = [views] if isinstance(views, str) else list(views)
+        if not names:
+            raise InputError(f"no view is named; there are {sorted(self.x)}.")
+        x = {name: self.view(name)[1] for name in names}
+        return dataclasses.replace(
+            self, x=x, features={k: v for k, v in self.features.items() if k in x},
+            present={k: v for k, v in self.present.items() if k in x},
+            lacking={k: v for k, v in self.lacking.items() if k in x},
+            kinds={k: v for k, v in self.kinds.items() if k in x},
+        )  # fmt: skip
+
     def table(self, name: str | None = None) -> np.ndarray:
         """A view as one dense array in memory, (n_instances, ...)."""
         view = self.view(name)[1]

@@ -37,7 +37,7 @@ def options(verb):
 
 
 def test_every_verb_says_its_options():
-    assert len(VERBS) == 17
+    assert len(VERBS) == 18
     assert [name for name, command in VERBS.items() if not isinstance(command, Verb)] == []
 
 
@@ -167,6 +167,8 @@ STANDS_FOR = [
     ("fit", sm.Method.fit, {*BAGS, "y"}),
     ("predict", sm.read, {*READ, "label", "kind", "positive", "order", "bag_columns", "kinds"}),
     ("predict", sm.read_features, {*FOLDER, "label", "kind", "positive", "order"}),
+    ("cells", sm.read_slides, {*SLIDES, "donor", *BAR}),  # table: --labels
+    ("cells", sm.features.extract, {*EXTRACT, *BAR}),
     ("heatmap", sm.read_features, {
         "folder", "in_memory", "labels", "label", "id", "sample", "donor", "kind", "positive",
         "order", "absent",

@@ -389,3 +389,21 @@ def test_a_comparison_says_what_chance_gives_in_its_folds(kind, majority_alone):
     assert told.endswith(f"from {null['low']:.2f} to {null['high']:.2f}")
     with pytest.raises(InputError, match="no metric 'pcc'"):
         table.chance("pcc")
+
+
+def test_views_reach_all_methods_that_name_none():
+    rng = np.random.default_rng(0)
+    n = 24
+    y, of = np.arange(n) % 2, np.repeat(np.arange(n), 5)
+    look = rng.normal(size=(5 * n, 3)) + 3 * y[of, None]
+    views = {"look": look, "counts": rng.poisson(3, (5 * n, 4)), "spare": 0 * look}
+    bags = sm.Bags.from_rows(views, of, y=y[of], donor="bag")
+    table = sm.compare(
+        {"genes": mil.BagMean(views="counts")}, bags, folds=3, views=["counts", "look"],
+        preprocess={"counts": "normalize,log1p", "look": "scale", "spare": "scale"},
+        progress=False, n_jobs=1,
+    )  # fmt: skip
+    mean = table.summary("roc_auc").set_index("method")["mean"]
+    assert mean["bag_mean"] > 0.95 > 0.8 > mean["genes"]
+    assert {"pseudobulk", "majority"} <= set(mean.index)  # the first view is of counts
+    assert not table.failed

@@ -199,6 +199,72 @@ def xenium(run: Path, packed: bool = True, picture: bool = True) -> tuple[np.nda
     return he, counts
 
 
+# ---------------------------------------------------------------- cells with a picture
+
+
+def cell_runs(folder: Path, cells: Any, layout: str) -> pd.DataFrame:
+    """Simulated cells (``pictured_cells``) as runs of "xenium" or "hd", or as "anndata".
+
+    Returns the table of slides: slide, state, donor.
+    """
+    for i, name in enumerate(cells.bag.index):
+        one = cells[[i]]
+        view = one.x["tile"]
+        rgb = view.base.images[view.base.of[view.rows[0]]].pixels.transpose(1, 2, 0)
+        genes = list(cells.features["counts"])
+        xy, counts = one.instance[["x_px", "y_px"]].to_numpy(), one.table("counts").astype(int)
+        write = {"xenium": _xenium_run, "hd": _hd_run, "anndata": _cell_table}[layout]
+        write(folder, name, xy, counts, genes, rgb)
+    return cells.bag[["state", "donor"]].rename_axis("slide").reset_index()
+
+
+def _xenium_run(folder: Path, name: str, xy: Any, counts: Any, genes: Any, rgb: Any) -> None:
+    run, names = folder / name / "outs", [f"c{i}-1" for i in range(len(xy))]
+    save_h5(run / "cell_feature_matrix.h5", counts, names, genes)
+    table = pd.DataFrame(
+        {"cell_id": names, "x_centroid": 0.5 * xy[:, 0], "y_centroid": 0.5 * xy[:, 1]}
+    )
+    table.to_csv(run / "cells.csv.gz", index=False)
+    (run / "experiment.xenium").write_text(json.dumps({"pixel_size": XENIUM_UM}))
+    save_picture(run / f"{name}_he_image.tif", rgb)
+    moved = np.diag([0.5 / XENIUM_UM, 0.5 / XENIUM_UM, 1.0])
+    pd.DataFrame(moved).to_csv(run / f"{name}_he_imagealignment.csv", index=False, header=False)
+
+
+def _hd_run(folder: Path, name: str, xy: Any, counts: Any, genes: Any, rgb: Any) -> None:
+    run = folder / name
+    inside = run / "segmented_outputs"
+    names = [f"cellid_{i + 1:09d}-1" for i in range(len(xy))]
+    save_h5(inside / "filtered_feature_cell_matrix.h5", counts, names, genes)
+    corners = np.array([[-4, -4], [4, -4], [4, 4], [-4, 4], [-4, -4]], float)
+    shapes = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [(corners + p).tolist()]},
+            "properties": {"cell_id": i + 1},
+        }
+        for i, p in enumerate(xy)
+    ]
+    (inside / "cell_segmentations.geojson").write_text(
+        json.dumps({"type": "FeatureCollection", "features": shapes})
+    )
+    _factors(inside / "spatial")
+    wide = np.array(Image.fromarray(rgb).resize((rgb.shape[1] // 2, rgb.shape[0] // 2)))
+    save_picture(run / "spatial" / "tissue_hires_image.png", wide)
+    save_picture(folder / "he" / f"{name}.tif", rgb)
+
+
+def _cell_table(folder: Path, name: str, xy: Any, counts: Any, genes: Any, rgb: Any) -> None:
+    table = anndata.AnnData(
+        sp.csr_matrix(counts.astype(np.float32)),
+        obs=pd.DataFrame(index=[f"c{i}" for i in range(len(xy))]), var=pd.DataFrame(index=genes),
+    )  # fmt: skip
+    table.obsm["spatial"] = xy
+    folder.mkdir(parents=True, exist_ok=True)
+    table.write_h5ad(folder / f"{name}.h5ad")
+    save_picture(folder / f"{name}.tif", rgb)
+
+
 # ---------------------------------------------------------------- HEST, and spots of AnnData
 
 

@@ -38,7 +38,9 @@ def test_what_is_missing_is_named(tmp_path):
     run = tmp_path / "run"
     layouts.xenium(run)
     picture, matrix = run / "he" / "s_he_image.tif", run / "he" / "s_he_imagealignment.csv"
-    with pytest.raises(InputError, match="whose own pictures are fluorescence: give the H&E"):
+    with pytest.raises(
+        InputError, match=r"are fluorescence, and holds no H&E pictures .*: give that"
+    ):
         read(run)
     text = matrix.read_text()
     for wrong, words in [

@@ -9,7 +9,7 @@ from smalti.task import Task
 
 ALL = {
     "accelerator": "auto", "class_weight": None, "devices": 1, "precision": "32-true",
-    "preprocess": None, "progress": None, "seed": 0, "task": None,
+    "views": None, "preprocess": None, "progress": None, "seed": 0, "task": None,
 }  # fmt: skip
 NETWORK = {
     "batch_size": 32, "dropout": 0.5, "encoder": "auto", "epochs": 100, "lr": 1e-3,

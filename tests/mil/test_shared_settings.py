@@ -9,6 +9,7 @@ import smalti as sm
 from smalti.batch import Shape
 from smalti.core.stage import Gradient
 from smalti.datasets import planted_bags
+from smalti.errors import InputError
 from smalti.mil.base import NetworkMethod
 from smalti.task import Task
 
@@ -124,3 +125,72 @@ def test_class_weights_reach_steps_of_any_size(batch_size):
     for one, two, both in zip(*moved.values(), strict=True):
         wanted = (n[0] * one + 3 * n[1] * two) / (n[0] + 3 * n[1])
         assert (both - wanted).norm() <= 0.02 * both.norm() + 1e-12
+
+
+# ---------------------------------------------------------------- views
+
+
+def two_halves(n=60, seed=0):
+    """Half of the positive bags show it in the one view, half in the other."""
+    rng = np.random.default_rng(seed)
+    y, of = np.arange(n) % 2, np.repeat(np.arange(n), 8)
+    views = {"genes": rng.normal(size=(8 * n, 4)), "look": rng.normal(size=(8 * n, 3))}
+    for name, rest in (("genes", 1), ("look", 3)):
+        views[name][np.isin(of, np.flatnonzero(np.arange(n) % 4 == rest)), 0] += 2
+    views["spare"] = np.zeros((8 * n, 2))
+    return sm.Bags.from_rows(views, of, y=y[of], donor="bag")
+
+
+STEPS = {"genes": "scale", "look": "scale,pca=2"}
+
+
+@pytest.mark.parametrize("cls", [sm.mil.ABMIL, sm.mil.BagMean, sm.mil.MiFV])
+def test_several_views_stand_side_by_side(cls, tmp_path):
+    bags, settings = two_halves(), {"preprocess": STEPS, "progress": False}
+    start = cls.example()
+    if hasattr(start, "epochs"):
+        settings["epochs"] = 25
+    models = {views: start.set_params(views=views, **settings).fit(bags)
+              for views in ("genes", "look", ("genes", "look"))}  # fmt: skip
+    both = models["genes", "look"]
+    assert list(both.inputs_) == ["genes", "look"]
+    new = two_halves(seed=1)
+    scores = {views: model.score(new) for views, model in models.items()}
+    assert scores["genes", "look"] > max(scores["genes"], scores["look"]) + 0.05
+    both.save(tmp_path / "model")
+    again = sm.load(tmp_path / "model")
+    assert again.views == ("genes", "look")
+    np.testing.assert_array_equal(again.predict(new), both.predict(new))
+    np.testing.assert_array_equal(again.attribute(new), both.attribute(new))
+    with pytest.raises(InputError, match="no view 'look'"):
+        both.predict(new.only("genes"))
+    assert models["genes"].predict(new.only("genes")).shape == (60,)
+    alone = both.predict_proba(new[[3]])  # whatever else is predicted with it
+    np.testing.assert_allclose(alone[0], both.predict_proba(new)[3], atol=1e-6)
+
+
+def test_one_mapping_of_steps_serves_all_choices_of_views():
+    bags = two_halves()
+    alone = sm.mil.BagMean(views="look", preprocess=STEPS, progress=False).fit(bags)
+    plain = sm.mil.BagMean(preprocess="scale,pca=2", progress=False).fit(bags.only("look"))
+    np.testing.assert_array_equal(alone.predict_proba(bags), plain.predict_proba(bags.only("look")))
+
+
+def test_a_model_knows_its_training_bags_by_the_views_that_it_reads():
+    bags = dataclasses.replace(two_halves(), donor=None)
+    model = sm.mil.BagMean(views="look", progress=False).fit(bags)
+    with pytest.warns(UserWarning, match="some of these bags were in its training"):
+        model.predict(bags[:4])
+
+
+@pytest.mark.parametrize(("settings", "match"), [
+    ({"preprocess": STEPS}, r"names view 'look', and bag_mean reads 'genes' alone: .*"
+                            r"views=\['genes', 'look'\]"),
+    ({"views": ("genes", "loook")}, "no view 'loook'; there are"),
+    ({"views": ()}, "no view is named; there are"),
+    ({"views": ("genes", "look"), "preprocess": {"lok": "scale"}}, "no view 'lok'"),
+    ({"views": 3}, "views=3 should be"),
+])  # fmt: skip
+def test_views_that_cannot_be_read(settings, match):
+    with pytest.raises(InputError, match=match):
+        sm.mil.BagMean(progress=False, **settings).fit(two_halves(8))

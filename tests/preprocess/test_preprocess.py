@@ -267,3 +267,58 @@ def test_images_are_refused():
     bags = sm.datasets.digit_bags(10)
     with pytest.raises(InputError, match="scale takes tables"):
         Scale().fit(bags)
+
+
+def three_views(sparse=False):
+    rng = np.random.default_rng(0)
+    genes = rng.poisson(1, size=(12, 3)).astype(np.float32)
+    return sm.Bags.from_rows(
+        {"genes": sp.csr_matrix(genes) if sparse else genes, "look": rng.normal(size=(12, 2))},
+        np.arange(12) // 4, features={"genes": ["a", "b", "c"], "look": ["x", "a"]},
+        present={"look": np.arange(12) != 5},
+    )  # fmt: skip
+
+
+def test_join_puts_views_side_by_side_and_keeps_what_is_known_of_them():
+    bags = three_views(sparse=True)
+    bags = dataclasses.replace(bags, lacking={"look": np.array([False, True])})
+    step = sm.preprocess.Join().fit(bags)
+    out = step.transform(bags)
+    assert list(out.x) == ["genes+look"]
+    np.testing.assert_allclose(out.table(), np.hstack([bags.table("genes"), bags.table("look")]),
+                               rtol=1e-6)  # fmt: skip
+    assert out.features["genes+look"] == ("genes:a", "genes:b", "genes:c", "look:x", "look:a")
+    assert out.lacking["genes+look"].tolist() == [False] * 4 + [True]
+    assert (~out.present["genes+look"]).nonzero()[0].tolist() == [5]
+    other = sm.preprocess.Join()
+    other.restore(step.arrays(), step.note())
+    np.testing.assert_array_equal(other.transform(bags).table(), out.table())
+    assert sm.preprocess.Join().fit(bags.only("look")).transform(bags.only("look")).x.keys() == {
+        "look"
+    }
+    with pytest.raises(InputError, match="no view 'look'"):
+        step.transform(bags.only("genes"))
+    narrow = sm.Bags.from_rows({"genes": np.ones((4, 2)), "look": np.ones((4, 2))}, np.arange(4))
+    with pytest.raises(InputError, match="join was fitted on 3 features of view 'genes', .* has 2"):
+        step.transform(narrow)
+    with pytest.raises(InputError, match="'tile' holds instances of shape .*features.extract"):
+        sm.preprocess.Join().fit(
+            sm.Bags.from_rows({"genes": np.ones((4, 2)), "tile": np.ones((4, 3, 8, 8))}, range(4))
+        )
+
+
+def test_join_of_sparse_views_is_sparse():
+    bags = three_views(sparse=True)
+    twice = dataclasses.replace(bags, x={"a": bags.x["genes"], "b": bags.x["genes"]}, features={},
+                                present={})  # fmt: skip
+    out = sm.preprocess.Join().fit(twice).transform(twice)
+    assert sp.issparse(out.x["a+b"])
+    assert out.x["a+b"].shape == (12, 6)
+
+
+def test_only_keeps_what_is_said_of_the_views_that_stay():
+    bags = three_views().only("look")
+    assert (list(bags.x), list(bags.features), list(bags.present)) == (["look"],) * 3
+    assert list(three_views().only(["look", "genes"]).x) == ["look", "genes"]
+    with pytest.raises(InputError, match="no view 'rna'; there are"):
+        three_views().only("rna")

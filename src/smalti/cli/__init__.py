@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from smalti.cli.cells import cells
 from smalti.cli.cite import cite
 from smalti.cli.compare import compare
 from smalti.cli.crew import hushed
@@ -63,7 +64,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _verb in (demo, methods, cite, fit, predict, heatmap, integrate, compare, tissue, doctor):
+for _verb in (
+    demo,
+    methods,
+    cite,
+    cells,
+    fit,
+    predict,
+    heatmap,
+    integrate,
+    compare,
+    tissue,
+    doctor,
+):
     app.command(cls=Verb)(_verb)
 app.add_typer(expression, name="expression")
 app.add_typer(genes, name="genes")

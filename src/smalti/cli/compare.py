@@ -42,6 +42,7 @@ def compare(
     order: options.Order = None,
     cell_type: options.CellType = None,
     covariates: options.Covariates = None,
+    views: options.Views = None,
     preprocess: options.Preprocess = None,
     folds: Annotated[
         int | None,
@@ -125,23 +126,30 @@ def compare(
             **({} if leave_out is None else {"leave_out": options.listed(leave_out)}),
         )  # fmt: skip
         return
+    from sklearn.base import clone
+
     _refuse(given, _OF_CELLS, "{} is for --integrate: leave it out.")
     if splits is not None:
         _refuse(given, ("folds", "repeats"), "--splits says all folds: leave {} out.")
     if covariates:
         settings["covariates"] = tuple(covariates)
-    chosen = options.make_methods(
+    chosen: Any = options.make_methods(
         "abmil" if methods is None else methods, settings | {"seed": seed}
     )
+    read = options.side_by_side(views, x)
+    if views:
+        chosen = {f"{m.name} {'+'.join(names)}": clone(m).set_params(views=names)
+                  for m in chosen for names in read}  # fmt: skip
     bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
                      positive=positive, order=order, cell_type=cell_type, covariates=covariates,
                      cells=cells, kinds=kinds, id=id, key=key, absent=absent)  # fmt: skip
     _run(chosen, bags, data, out, folds=folds or 5, repeats=repeats or 1, seed=seed, splits=splits,
-         preprocess=preprocess, n_jobs=jobs, cache=cache, overwrite=overwrite)  # fmt: skip
+         views=max(read, key=len, default=None), preprocess=options.steps_by_view(preprocess),
+         n_jobs=jobs, cache=cache, overwrite=overwrite)  # fmt: skip
 
 
 _OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
-            "folds", "repeats", "splits")  # fmt: skip
+            "folds", "repeats", "splits", "views")  # fmt: skip
 _OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
 
 
@@ -153,7 +161,13 @@ def _refuse(given: dict[str, Any], idle: tuple[str, ...], words: str) -> None:
 
 
 def _run(
-    chosen: list[Any], bags: Bags, data: Path, out: Path, *, overwrite: bool, **more: Any
+    chosen: list[Any] | dict[str, Any],
+    bags: Bags,
+    data: Path,
+    out: Path,
+    *,
+    overwrite: bool,
+    **more: Any,
 ) -> None:
     """The comparison, its tables and its report."""
     from smalti.cli.table import show

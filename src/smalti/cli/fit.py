@@ -34,6 +34,7 @@ def fit(
     order: options.Order = None,
     cell_type: options.CellType = None,
     covariates: options.Covariates = None,
+    views: options.Views = None,
     preprocess: options.Preprocess = None,
     epochs: options.Epochs = None,
     set_: options.Settings = None,
@@ -54,7 +55,12 @@ def fit(
     if covariates:
         settings["covariates"] = tuple(covariates)
     if preprocess is not None:
-        settings["preprocess"] = preprocess
+        settings["preprocess"] = options.steps_by_view(preprocess)
+    read = options.side_by_side(views, x)
+    if len(read) > 1:
+        raise InputError("--views is given twice: a model reads one set of views, A,B.")
+    if read:
+        settings["views"] = read[0]
     model = make(method, **settings)
     crew.join(model)
     check_free(out, overwrite=overwrite, ours=is_model, inputs=read_here("out", "checkpoint"))

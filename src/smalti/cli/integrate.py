@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,7 +76,7 @@ def integrate(
 
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     if preprocess is not None:
-        settings["preprocess"] = steps_by_view(preprocess)
+        settings["preprocess"] = options.steps_by_view(preprocess)
     fitted = Path(method).is_dir()
     if fitted and (settings or model or checkpoint or kinds):
         raise InputError(f"{method} is fitted already: it takes no settings.")
@@ -178,7 +177,7 @@ def compare_integrations(
     if label is None:
         raise InputError("name the column of known groups to score by, --label NAME.")
     if preprocess is not None:
-        settings["preprocess"] = steps_by_view(preprocess)
+        settings["preprocess"] = options.steps_by_view(preprocess)
     names = [n.strip() for n in methods.split(",") if n.strip()]
     if len(set(names)) < len(names):
         raise InputError(f"--methods {methods} names a method twice.")
@@ -232,25 +231,6 @@ def refuse_one(data: Path, bags: Bags) -> None:
             f"two modalities or more are integrated, and of {data.name} one was read, "
             f"{next(iter(bags.x))!r}: name them, such as --x X,obsm/KEY; there are {keys}."
         )
-
-
-def steps_by_view(text: str) -> Any:
-    """``{"rna": "normalize,log1p"}`` as a mapping; anything else is one sequence of steps.
-
-    Raises
-    ------
-    InputError
-        If a text that opens with a brace is no JSON.
-    """
-    if not text.lstrip().startswith("{"):
-        return text
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f'--preprocess {text!r} is no JSON ({error.msg}): write {{"rna": "normalize,log1p"}}, '
-            "in quotes for the shell."
-        ) from error
 
 
 def _write_table(chosen: Any, bags: Bags, out: Path, missing: str | None, overwrite: bool) -> None:

@@ -109,7 +109,17 @@ Covariates: TypeAlias = Annotated[
 Preprocess: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Steps fitted in the training donors, such as normalize,log1p,pca=50.",
+        help="Steps fitted in the training donors, such as normalize,log1p,pca=50; by view as "
+        """JSON, '{"rna": "normalize,log1p", "look": "pca=20"}'.""",
+        rich_help_panel=FITS,
+    ),
+]
+Views: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--views",
+        help="Views that are read side by side, with commas; all of --x where left out. Of a "
+        "comparison repeatable: each method with each.",
         rich_help_panel=FITS,
     ),
 ]
@@ -211,6 +221,42 @@ def views_of(x: Any) -> Any:
         return pairs_of(x, "--x", "VIEW=KEY")
     keys = [k.strip() for k in x.split(",") if k.strip()]
     return keys[0] if len(keys) == 1 else keys or None
+
+
+def side_by_side(views: list[str] | None, x: str | None) -> list[tuple[str, ...]]:
+    """Views of each ``--views``; where there is none all that ``--x`` names, if it names several.
+
+    Raises
+    ------
+    InputError
+        If a ``--views`` names none.
+    """
+    named = views_of(x)
+    if not views:
+        return [tuple(named)] if isinstance(named, (dict, list)) and len(named) > 1 else []
+    found = [tuple(listed(text) or ()) for text in views]
+    if not all(found):
+        raise InputError("--views names none: give names with commas, of those in --x.")
+    return found
+
+
+def steps_by_view(text: str | None) -> Any:
+    """``{"rna": "normalize,log1p"}`` as a mapping; anything else is one sequence of steps.
+
+    Raises
+    ------
+    InputError
+        If a text that opens with a brace is no JSON.
+    """
+    if text is None or not text.lstrip().startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f'--preprocess {text!r} is no JSON ({error.msg}): write {{"rna": "normalize,log1p"}}, '
+            "in quotes for the shell."
+        ) from error
 
 
 def listed(text: str | None) -> list[str] | None:

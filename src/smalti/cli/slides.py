@@ -108,7 +108,8 @@ def _tiles(
     if "bins" in cut:
         cut["bins"] = number_of(cut["bins"], "--bins", "NUMBER")
     return read_slides(path, images=files_of(given["images"], "--images"), slide=slide, donor=donor,
-                       tissue=files_of(given.get("tissue"), "--tissue"), **cut)  # fmt: skip
+                       tissue=files_of(given.get("tissue"), "--tissue"), table=given.get("labels"),
+                       **cut)  # fmt: skip
 
 
 def _refuse(said: Sequence[str], used: tuple[str, ...], why: str) -> None:

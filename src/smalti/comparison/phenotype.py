@@ -160,6 +160,7 @@ def compare(
     repeats: int = 1,
     seed: int = 0,
     splits: Sequence[Any] | pd.DataFrame | str | Path | None = None,
+    views: str | Sequence[str] | None = None,
     preprocess: Any = None,
     n_jobs: int | None = None,
     progress: bool | None = None,
@@ -181,6 +182,9 @@ def compare(
     splits
         Your own instead: pairs of training and test positions; or a table with the columns ``bag``
         (or ``donor``) and ``fold``, perhaps ``repeat`` (see :func:`smalti.comparison.given_folds`).
+    views
+        Views for all methods that name none of their own, side by side; those that take counts
+        alone read the first of them. The first of the bags when left out.
     preprocess
         Steps for all methods that have none of their own, fitted on the training donors of each
         fold: "normalize,log1p,genes=2000,scale,pca=50" (see :mod:`smalti.preprocess`).
@@ -217,8 +221,8 @@ def compare(
         else donor_folds(bags, folds=folds, repeats=repeats, seed=seed)
     )
     lineup = line_up(candidates, Method)
-    _add_baselines(lineup, bags)
-    _fit_out(lineup, bags.task, preprocess)
+    _add_baselines(lineup, bags if views is None else bags.only(views))
+    _fit_out(lineup, bags.task, views, preprocess)
     arena = _Folds(bags, parts)
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache)
     split = {(s.repeat, s.fold): s for s in parts}
@@ -250,9 +254,12 @@ def _add_baselines(lineup: Lineup, bags: Bags) -> None:
             lineup.add_control(cls().set_params(covariates=tuple(sorted(read))))
 
 
-def _fit_out(lineup: Lineup, task: Task, preprocess: Any) -> None:
-    """Give steps to those that have none; leave out those that cannot learn this target."""
+def _fit_out(lineup: Lineup, task: Task, views: Any, preprocess: Any) -> None:
+    """Give views and steps to those without; leave out those that cannot learn this target."""
+    read = None if views is None else (views,) if isinstance(views, str) else tuple(views)
     for label, method in list(lineup.methods.items()):
+        if read is not None and method.views is None:
+            method.set_params(views=read[:1] if method.takes_counts else read)
         if preprocess is not None and method.preprocess is None and not method.takes_counts:
             method.set_params(preprocess=preprocess)
         if method.task and _other_scale(method.task, task.kind):

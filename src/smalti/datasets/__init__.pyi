@@ -2,6 +2,7 @@ from .cohorts import driver_cohort, proportion_cohort
 from .digits import digit_bags, image_bags, mnist_bags
 from .mixmil_simulation import mixmil_bags
 from .modalities import planted_modalities
+from .pictured import pictured_cells
 from .programmes import planted_programmes
 from .registry import folds, load, names
 from .simulate import planted_bags
@@ -16,6 +17,7 @@ __all__ = [
     "mixmil_bags",
     "mnist_bags",
     "names",
+    "pictured_cells",
     "planted_bags",
     "planted_modalities",
     "planted_programmes",

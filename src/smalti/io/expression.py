@@ -12,9 +12,9 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.io.cells import add_places, instance_table
 from smalti.io.open import open_table
 from smalti.io.tables import Table
-from smalti.io.uns_spatial import slide_pictures
 from smalti.io.write import refuse_others, refuse_taken, strange_rows, write
 from smalti.io.writeback import State, changed_copy, until_it_stays
 from smalti.system.files import atomic_folder
@@ -51,27 +51,14 @@ def slides_anndata(
     """
     from anndata import AnnData
 
-    obs = bags.instance.copy()
-    obs.index = obs.index.astype(str)
-    if not obs.index.is_unique:
-        obs.index = [f"{bags.bag.index[b]}_{i}" for b, i in zip(bags.index, obs.index, strict=True)]
-    names = bags.bag.index.astype(str)
-    obs["slide"] = pd.Categorical.from_codes(bags.index, names)
-    for name, column in bags.bag.items():
-        if name not in obs:
-            obs[name] = column.to_numpy()[bags.index]
-    obs.columns = obs.columns.astype(str)
+    obs = instance_table(bags)
     first = next(iter(layers.values()))
     about = pd.DataFrame(index=pd.Index(genes, dtype=object))
     if var is not None:
         about = var.set_index(about.index)
     table = AnnData(first, obs=obs, var=about,
                     layers=dict(layers), uns=dict(uns))  # fmt: skip
-    if {"x_px", "y_px"} <= set(obs):
-        table.obsm["spatial"] = obs[["x_px", "y_px"]].to_numpy(float)
-        small = slide_pictures(bags) if pictures else {}
-        if small:
-            table.uns["spatial"] = small
+    add_places(table, bags, pictures)
     return table
 
 

@@ -120,6 +120,14 @@ def _of_folders(
 
 
 def _runs(folder: Path) -> list[tuple[str, Any, Any]]:
+    """Those of a folder: it is one, holds one for each prefix, or each in a folder of its own."""
+    found = _run(folder)
+    if found or not folder.is_dir() or is_hest(folder):
+        return found
+    return [run for inside in sorted(folder.iterdir()) if inside.is_dir() for run in _run(inside)]
+
+
+def _run(folder: Path) -> list[tuple[str, Any, Any]]:
     if is_xenium(folder):
         return [(run_name(folder), xenium_section, folder)]
     if is_hd(folder):

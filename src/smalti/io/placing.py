@@ -17,6 +17,7 @@ from smalti.tiles.view import TileView
 
 _THUMBNAIL = 2048
 _EMPTY = 0.05  # a tile with less tissue is said to hold none
+_LATTICE = 1.5  # distances of neighbours on one differ by less, with some jitter; cells' by more
 _HD = (2.0, 8.0, 16.0)  # µm of the bins of Visium HD
 
 
@@ -221,7 +222,8 @@ def _scale(section: Section, notes: list[str]) -> float | None:
             "it with square pixels, or give um_per_px=... where the file is wrong."
         )
     no_grid = section.xy is None or section.unit == "cells"
-    spacing = None if no_grid else spacing_px(np.asarray(section.xy))
+    lattice = section.pitch_um is None  # whoever says a pitch says that there is one
+    spacing = None if no_grid else spacing_px(np.asarray(section.xy), lattice)
     if spacing is None:
         return um
     if um is None and section.pitch_um is not None:
@@ -243,13 +245,18 @@ def _scale(section: Section, notes: list[str]) -> float | None:
     return um
 
 
-def spacing_px(xy: np.ndarray) -> float | None:
+def spacing_px(xy: np.ndarray, lattice: bool = True) -> float | None:
     """Median distance of a spot to its nearest neighbour, in the units of ``xy`` (n, 2).
 
-    None for fewer than three spots.
+    None for fewer than three spots, and where they should lie on a ``lattice`` and do not, as cells
+    do not.
     """
     from scipy.spatial import cKDTree
 
     if len(xy) < 3:
         return None
-    return float(np.median(cKDTree(xy).query(xy, k=2)[0][:, 1])) or None
+    nearest = cKDTree(xy).query(xy, k=2)[0][:, 1]
+    few, median, most = np.quantile(nearest, [0.1, 0.5, 0.9])
+    if lattice and most > _LATTICE * few:
+        return None
+    return float(median) or None

@@ -112,7 +112,7 @@ class Ask:
         InputError
             If one that is asked for is not there.
         """
-        kept = list(slides)
+        kept, there = list(slides), set(slides)
         if self.only is not None:
             only = [self.only] if isinstance(self.only, str) else list(map(str, self.only))
             absent = [s for s in only if s not in kept]
@@ -124,10 +124,10 @@ class Ask:
             kept = [s for s in kept if s in only]
         if self.listed is not None:
             name, listed = self.listed
-            absent = [s for s in listed if s not in kept]
+            absent = [s for s in listed if s not in there and (self.only is None or s in only)]
             if absent:
                 raise InputError(f"{len(absent)} slides of {name} have no image: {some(absent)}; "
-                                 f"there are images of {some(sorted(kept))}.")  # fmt: skip
+                                 f"there are images of {some(sorted(there))}.")  # fmt: skip
             extra = [s for s in kept if s not in listed]
             if extra:
                 notes.append(f"{len(extra)} slides are not in {name} and are left out: "

@@ -89,9 +89,14 @@ def spatialdata_sections(source: Any, ask: Ask, notes: list[str]) -> list[Sectio
         obs = table.obs.iloc[rows].drop(columns=[note["region_key"]])
         obs.index = obs.index.astype(str)
         out.append(Section(region, picture, xy, obs, matrix[rows], unique, ask.um_of(region),
-                           ask.pitch_um, rows,
+                           ask.pitch_um, rows, _unit(data, region),
                            tissue=_tissue(data, named, image, system)))  # fmt: skip
     return out
+
+
+def _unit(data: Any, region: str) -> str:
+    """What a region holds: cells by its name or as a picture of labels; else spots."""
+    return "cells" if region in data.labels or "cell" in region.lower() else "spots"
 
 
 def _tissue(data: Any, name: Any, image: str, system: str) -> Marked | None:

@@ -16,7 +16,7 @@ from smalti.io.sections import Ask, Section
 from smalti.io.visium_hd import run_name
 from smalti.system.reading import read_json, reading
 from smalti.system.tables import numbers, read_parquet, read_text
-from smalti.tiles.image import SlideImage
+from smalti.tiles.image import SUFFIXES, SlideImage, ending
 
 _SPECS = "experiment.xenium"
 _CELLS = ("cells.parquet", "cells.csv")
@@ -42,7 +42,8 @@ def xenium_section(folder: Path, ask: Ask, notes: list[str]) -> Section:
     folder
         With cells.parquet or cells.csv.gz, cell_feature_matrix and experiment.xenium.
     ask
-        ``images`` is the H&E picture; its alignment lies beside it, or in the folder.
+        ``images`` is the H&E picture, or one in the folder is (NAME_he_image.ome.tif); its
+        alignment lies beside it, or in the folder.
     notes
         Gets warnings.
 
@@ -54,12 +55,8 @@ def xenium_section(folder: Path, ask: Ask, notes: list[str]) -> Section:
     top = _top(folder)
     run = Run(top, run_name(top))
     table, matrix = run.needed(*_CELLS), run.needed(*_MATRIX)
-    if ask.images is None:
-        raise InputError(
-            f"{top} is of Xenium, whose own pictures are fluorescence: give the H&E picture of the "
-            "section, images=FILE, with its alignment (NAME_he_imagealignment.csv) beside it."
-        )
-    picture = match_pictures([run.name], ask.images, notes)[run.name]
+    images = _own_picture(top) if ask.images is None else ask.images
+    picture = match_pictures([run.name], images, notes)[run.name]
     moved = _alignment(top, picture)
     pixel = _pixel_um(top / _SPECS)
     cells = _cells(table)
@@ -81,6 +78,18 @@ def xenium_section(folder: Path, ask: Ask, notes: list[str]) -> Section:
     um = ask.um_of(run.name) or pixel * float(np.sqrt(abs(np.linalg.det(moved[:2, :2]))))
     return Section(run.name, picture, xy, cells.drop(columns=list(_PLACE)), sums, unique, um,
                    unit="cells")  # fmt: skip
+
+
+def _own_picture(top: Path) -> Path:
+    """The H&E picture that lies with the run, as 10x Genomics names it."""
+    found = sorted(p for p in top.glob("*he_image*") if ending(p) in SUFFIXES)
+    if len(found) == 1:
+        return found[0]
+    raise InputError(
+        f"{top} is of Xenium, whose own pictures are fluorescence, and holds "
+        f"{len(found) or 'no'} H&E pictures (NAME_he_image.ome.tif): give that of the section, "
+        "images=FILE, with its alignment (NAME_he_imagealignment.csv) beside it."
+    )
 
 
 def _cells(file: Path) -> pd.DataFrame:

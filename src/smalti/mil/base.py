@@ -28,7 +28,7 @@ from smalti.bags import Bags, as_bags
 from smalti.batch import Shape
 from smalti.columns import Columns
 from smalti.core import training
-from smalti.core.align import said
+from smalti.core.align import said, view_of
 from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
 from smalti.core.instances import as_array
@@ -40,6 +40,7 @@ from smalti.errors import InputError
 from smalti.labels import KINDS, Kind, scikit_kind
 from smalti.mil import heatmaps, results
 from smalti.nn.encoders import Encoder
+from smalti.preprocess import Join, On, Step, steps_of
 from smalti.scores.table import Scores
 from smalti.task import Task
 
@@ -65,6 +66,13 @@ class Method(Estimator):
         Whether a prediction needs the ``group`` column too, where the method has one.
     takes_counts
         Whether it takes raw counts only; a comparison then gives it no preprocessing.
+
+    Notes
+    -----
+    ``views`` names the views that a method reads, one or several, which then stand side by side
+    after the steps of each: ``views=("counts", "X_morphology"), preprocess={"counts":
+    "normalize,log1p,pca=20", "X_morphology": "pca=20"}``. Steps on other views are passed over.
+    When left out it reads the first.
     """
 
     room: ClassVar[str] = "mil"
@@ -73,6 +81,7 @@ class Method(Estimator):
     group_predicts: ClassVar[bool] = True
     takes_counts: ClassVar[bool] = False
 
+    views: str | tuple[str, ...] | None = None  # those that it reads, side by side; None: the first
     task: Kind | None = None  # kind of target; inferred from the labels when None
     class_weight: Any = None  # "balanced": each class the same mass in the loss; or {class: weight}
 
@@ -128,8 +137,9 @@ class Method(Estimator):
             Where one bag only is of a class.
         """
         with fresh(self):
-            raw = self._read_training(X, y, positive, order)
-            return self._train(raw, self.preprocess, checkpoint, self.prepare)
+            whole = self._read_training(X, y, positive, order)
+            raw = (whole if self.views is None else whole.only(self.views)).check()
+            return self._train(raw, self._steps_for(whole, raw), checkpoint, self.prepare)
 
     def predict(self, X: Any, *, missing: str | None = None) -> np.ndarray:
         """(n_bags,) classes or values as they stood in training; (n_bags, n_labels) for labels.
@@ -153,9 +163,9 @@ class Method(Estimator):
 
     def _of_new_bags(self, X: Any, missing: str | None) -> np.ndarray:
         """(n_bags, n_outputs) raw predictions; says so where the bags are not new."""
-        bags = self._filled(X, missing)
+        bags = as_bags(self._filled(X, missing))
         raw = self.forward(bags)[0]
-        warn_of_training(self, as_bags(bags))
+        warn_of_training(self, bags.only([view_of(self, bags, k) for k in self.features_]))
         return raw
 
     @available_if(lambda self: self.embeds)
@@ -343,6 +353,7 @@ class Method(Estimator):
             to.
         """
         self._check_present(bags)  # after the steps: an embedding may have filled the gaps
+        self._check_read(bags)
         part = bags if len(members) == len(bags) else bags[members]
         task = part.as_task(self.task)
         if task.kind not in self.kinds:
@@ -398,7 +409,7 @@ class Method(Estimator):
             if y.ndim == 2 and y.shape[1] == 1:
                 y = column_or_1d(y, warn=True)
             check_consistent_length(X, y)
-        X = _without_spare_tiles(X)
+        X = _without_spare_tiles(X) if self.views is None else X
         kind = None
         if y is not None and self._is_classifier() and self.task is None and order is None:
             from sklearn.utils.multiclass import check_classification_targets
@@ -406,7 +417,26 @@ class Method(Estimator):
             if not isinstance(X, Bags):
                 check_classification_targets(y)
                 kind = scikit_kind(y)
-        return as_bags(X, y, kind=kind, positive=positive, order=order).check()
+        return as_bags(X, y, kind=kind, positive=positive, order=order)
+
+    def _steps_for(self, whole: Bags, read: Bags) -> list[Step]:
+        """The steps on the views that it reads of the whole bags, which then stand side by side."""
+        unread = whole.x.keys() - read.x.keys()
+        steps = [s for s in steps_of(self.preprocess)
+                 if not (isinstance(s, On) and s.view in unread)]  # fmt: skip
+        return [*steps, Join()] if self.views is not None and len(read.x) > 1 else steps
+
+    def _check_read(self, bags: Bags) -> None:
+        """Refuse steps on views that are never looked at: a network reads the first."""
+        first, *others = bags.x
+        idle = [
+            s.view for s in getattr(self, "steps_", ()) if isinstance(s, On) and s.view in others
+        ]
+        if idle:
+            raise InputError(
+                f"preprocess= names view {idle[0]!r}, and {self.name} reads {first!r} alone: name "
+                f"all that it is to read, views={[first, *dict.fromkeys(idle)]}."
+            )
 
     def _read_new(self, X: Any) -> Bags:
         """Bags to predict: the same views, the same features in the same order, or an error."""

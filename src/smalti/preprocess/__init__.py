@@ -5,13 +5,15 @@ in a ``Pipeline``; or in a method's own ``preprocess``, where it is saved with t
 inside a fold, it never sees a test patient.
 
 A short text names a sequence of them, ``"normalize,log1p,genes=2000,scale,pca=50"``; a mapping
-gives each view its own, ``{"rna": "normalize,log1p,genes=2000", "protein": "clr"}``.
+gives each view its own, ``{"rna": "normalize,log1p,genes=2000", "protein": "clr"}``. Which views a
+method for bags reads, ``views=`` of it says: several stand side by side (:class:`Join`).
 """
 
 from smalti.counts import count_problem
 from smalti.preprocess.components import PCA, Scale
 from smalti.preprocess.cytometry import Arcsinh
 from smalti.preprocess.genes import GenesOfCounts, Log1p, MinCells, Normalize, SelectGenes
+from smalti.preprocess.join import Join
 from smalti.preprocess.modalities import (
     KINDS,
     Modality,
@@ -43,6 +45,7 @@ __all__ = [
     "TFIDF",
     "Arcsinh",
     "GenesOfCounts",
+    "Join",
     "Log1p",
     "MinCells",
     "Modality",
