@@ -47,13 +47,17 @@ def slides(
         bags = sm.features.extract(bags, "morphology", flips="mean", cache=cache)
     if genes != 785:
         return bags, genes
+    return bags, listed_genes(data / "her2st" / "her2st_5sections_counts.h5ad")
+
+
+def listed_genes(source: Path) -> tuple[str, ...]:
+    """The 785 genes of Hist2ST."""
     import h5py
 
-    with h5py.File(data / "her2st" / "her2st_5sections_counts.h5ad") as file:
+    with h5py.File(source) as file:
         var = file["var"]
         names = var[var.attrs["_index"]].asstr()[:]
-        listed = var["hist2st_hvg"][:].astype(bool)
-    return bags, tuple(names[listed])
+        return tuple(names[var["hist2st_hvg"][:].astype(bool)])
 
 
 def first(bags: sm.Bags, spots: int | None) -> sm.Bags:

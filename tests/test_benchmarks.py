@@ -10,6 +10,7 @@ import pytest
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 NOT_RUN = {"peers": "read by speed.py"}
 TOYS = [
+    "chain --images 20 --spots 6 --folds 2 --repeats 1",
     "bilinear_grid --slides 2 --tiles 12 --features 20 --genes 30 --width 5 --grid 6 --repeats 1",
     "cohorts --set melanoma --repeats 1 --methods mixture_class --jobs 1",
     "classical --sets musk1 --repeats 1 --folds 2 --methods mifv --cache runs",
@@ -48,9 +49,10 @@ TOYS = [
     "zero_shot --vectors coexpression --genes 785 --group controls --only nearest --spots 6",
     "zero_shot --vectors coexpression --genes 785 --group switches --epochs 1 --seeds 1 --spots 6",
 ]
-REAL = {"classical", "cohorts", "gene_maps", "glas", "her2st", "mnist_bags", "zero_shot",
+REAL = {"chain", "classical", "cohorts", "gene_maps", "glas", "her2st", "mnist_bags", "zero_shot",
         "modalities --set snare", "speed fits"}  # fmt: skip
 PACKAGES = {
+    "chain": "timm",
     "glas": "timm",
     "tile_features": "timm",
     "her2st": "timm",
