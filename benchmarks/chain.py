@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from glas import by_patient
-from her2st import first, listed_genes
 from scipy.stats import false_discovery_control
 
 import smalti as sm
+from glas import by_patient
+from her2st import first, listed_genes
 from smalti.scores.exchange import Exchange
 
 TILE_UM = 112  # of the spots of HER2+; in GlaS 181 pixels
