@@ -1,5 +1,7 @@
 """Splits, metrics and comparison: laws, naive oracles, and the leak that donors prevent."""
 
+import dataclasses
+import html
 import itertools
 
 import numpy as np
@@ -407,3 +409,27 @@ def test_views_reach_all_methods_that_name_none():
     assert mean["bag_mean"] > 0.95 > 0.8 > mean["genes"]
     assert {"pseudobulk", "majority"} <= set(mean.index)  # the first view is of counts
     assert not table.failed
+
+
+def test_what_a_view_adds_is_said_of_methods_that_differ_in_it_alone(tmp_path):
+    """The larger beside the smaller one; another learning rate or method is another question."""
+    bags = planted_bags(24, effect=3)
+    noise = np.random.default_rng(0).normal(size=(bags.n_instances, 3)).astype(np.float32)
+    bags = dataclasses.replace(bags, x={"x": noise, "y": bags.table()}, features={})
+    made = {"few": ("mean_pooling", ("x",), 4), "both": ("mean_pooling", ("x", "y"), 4),
+            "longer": ("mean_pooling", ("x", "y"), 5), "max": ("max_pooling", ("y",), 4),
+            "other": ("mean_pooling", ("y",), 4)}  # fmt: skip
+    methods = {k: sm.make(m, views=v, epochs=e) for k, (m, v, e) in made.items()}
+    table = sm.compare(methods, bags, folds=3, n_jobs=1, progress=False)
+    found = table.against("few").set_index("method").loc["both"]
+    said = table.additions()
+    assert len(said) == 2
+    assert said[0].startswith("both ")
+    assert " few" in said[0]
+    assert f"{found['difference']:+.3f}" in said[0]
+    assert found["verdict"] in said[0]
+    assert said[1].startswith(("both and other ", "both is "))
+    assert all(f"{s}." in str(table) for s in said)
+    table.report(tmp_path / "r.html")
+    page = html.unescape((tmp_path / "r.html").read_text("utf-8"))
+    assert all(f"<p>{s}.</p>" in page for s in said)

@@ -54,7 +54,9 @@ def show(comparison: Scores) -> None:
     console = Console(highlight=False)
     console.print()
     console.print(table)
-    console.print(f"\n{escape(comparison.headline())}.")
+    console.print()
+    for sentence in (comparison.headline(), *comparison.additions()):
+        console.print(f"{escape(sentence)}.")
     console.print(
         f"[dim]mean ± s.d. over {comparison.n_fits} {comparison.unit}; digest {comparison.digest}"
         "[/dim]\n"

@@ -91,8 +91,8 @@ class Lineup:
         del self.methods[label]
 
     def settings(self) -> dict[str, dict[str, Any]]:
-        """Label -> settings, steps as text."""
-        return {k: m.get_params(deep=False) | {"preprocess": _steps(m)}
+        """Label -> name and settings of the method, steps as text."""
+        return {k: {"method": m.name} | m.get_params(deep=False) | {"preprocess": _steps(m)}
                 for k, m in self.methods.items()}  # fmt: skip
 
     def _method(self, candidate: Any) -> Any:

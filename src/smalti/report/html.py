@@ -70,9 +70,9 @@ def write_report(
     html = page.render(
         title=title, text=list(text), about=comparison.about, notes=comparison.notes,
         figures=[(name, _svg(f), (captions or {}).get(name, "")) for name, f in figures.items()],
-        headline=comparison.headline(), table=_table(comparison), facts=comparison.facts(),
-        unit=comparison.unit,
-        digest=comparison.digest, settings=_settings(comparison), versions=versions(extras=True),
+        said=[comparison.headline(), *comparison.additions()], table=_table(comparison),
+        facts=comparison.facts(), unit=comparison.unit, digest=comparison.digest,
+        settings=_settings(comparison), versions=versions(extras=True),
     )  # fmt: skip
     with atomic_write(path, overwrite=overwrite, ours=is_report) as temporary:
         temporary.write_text(html, encoding="utf-8")

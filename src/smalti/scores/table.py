@@ -215,15 +215,7 @@ class Scores:
             return f"{first} has the best mean"
         found = self.against(rival, metric).set_index("method").loc[first]
         first += f" (best of {len(methods)})" if len(methods) > 1 else ""
-        gap = f"{found['difference']:+.3f}"
-        if found["verdict"] == "tied":
-            return f"{first} and the best baseline, {rival}, are tied: equal in every part"
-        if found["verdict"] == "undefined":
-            return f"{first} against the best baseline, {rival}: {gap}, no interval can be given"
-        gap += f" (95 % interval {found['low']:+.3f} to {found['high']:+.3f})"
-        if found["verdict"] == "not told apart":
-            return f"{first} and the best baseline, {rival}, are not told apart: {gap}"
-        return f"{first} is {found['verdict']} than the best baseline, {rival}: {gap}"
+        return _in_words(first, f"the best baseline, {rival}", found, comma=",")
 
     def find(self, identity: str, seed: int | None = None) -> list[str]:
         """Labels of the rows of these settings; of several, those of this seed where there are any.
@@ -238,6 +230,34 @@ class Scores:
         found = [k for k, digest in self.identities.items() if digest == identity]
         same = [k for k in found if self.settings[k].get("seed") == seed]
         return same if len(found) > 1 and same else found
+
+    def additions(self, metric: str | None = None) -> list[str]:
+        """What views add: of methods that differ in their ``views`` alone, one sentence a pair.
+
+        The one that reads more beside the one that reads less, by :meth:`against`.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> import dataclasses
+        >>> bags = sm.datasets.planted_bags(24, seed=0)
+        >>> bags = dataclasses.replace(bags, x={"x": bags.table(), "noise": bags.table() % 1})
+        >>> few, more = ({"views": v, "progress": False} for v in (("x",), ("x", "noise")))
+        >>> both = {"x": sm.mil.BagMean(**few), "x, noise": sm.mil.BagMean(**more)}
+        >>> table = sm.compare(both, bags, folds=3, n_jobs=1, progress=False)
+        >>> table.additions()[0][:22]
+        'x, noise and x are not'
+        """
+        metric = metric or self.metrics[0]
+        read = {k: set(v["views"]) for k, v in self.settings.items() if v.get("views")}
+        rest = {k: {**self.settings[k], "views": None, "preprocess": None} for k in read}
+        out = []
+        for less in read:
+            more = [k for k in read if rest[k] == rest[less] and read[less] < read[k]]
+            if more and less in set(self.folds["method"]):
+                found = self.against(less, metric).set_index("method")
+                out += [_in_words(k, less, found.loc[k]) for k in more if k in found.index]
+        return out
 
     def of(self, method: str) -> dict[str, dict[str, Any]]:
         """Scores of one method, as AnnData can hold them: metric -> mean, sd_folds, folds.
@@ -288,7 +308,8 @@ class Scores:
         text = pd.DataFrame(rows).to_string(index=False)
         tail = f"mean ± s.d. over {self.n_fits} {self.unit}; * best mean. Digest {self.digest}."
         notes = [f"Note: {note}" for note in self.notes]
-        return "\n".join([self.about, "", text, "", f"{self.headline()}.", tail, *notes])
+        said = [f"{sentence}." for sentence in (self.headline(), *self.additions())]
+        return "\n".join([self.about, "", text, "", *said, tail, *notes])
 
     def save_table(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the tidy table of folds as .csv or .parquet.
@@ -344,6 +365,19 @@ def is_run(folder: Path) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return {p.name for p in folder.iterdir()} <= own
+
+
+def _in_words(one: str, other: str, found: pd.Series, comma: str = "") -> str:
+    """What a paired interval of two methods says; ``comma`` closes an aside in ``other``."""
+    gap = f"{found['difference']:+.3f}"
+    if found["verdict"] == "tied":
+        return f"{one} and {other}{comma} are tied: equal in every part"
+    if found["verdict"] == "undefined":
+        return f"{one} against {other}: {gap}, no interval can be given"
+    gap += f" (95 % interval {found['low']:+.3f} to {found['high']:+.3f})"
+    if found["verdict"] == "not told apart":
+        return f"{one} and {other}{comma} are not told apart: {gap}"
+    return f"{one} is {found['verdict']} than {other}: {gap}"
 
 
 def is_oracle(method: str) -> bool:
