@@ -17,6 +17,7 @@ from smalti.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_FINE = 120  # dots per inch of what is no drawing
 NOTE = "finding.json"
 """What a folder of a finding has beside its tables and pictures."""
 
@@ -129,6 +130,12 @@ def picture_of(figure: Figure, heading: str, caption: str = "") -> Picture:
     import matplotlib as mpl
 
     buffer = io.BytesIO()
+    drawn = [image.get_array() for axes in figure.axes for image in axes.images]
+    if any(array is not None and array.ndim == 3 for array in drawn):
+        # slides and tiles: in an SVG they would be lossless, and a page of some too large to mail
+        figure.savefig(buffer, format="jpeg", dpi=_FINE, facecolor="white",
+                       pil_kwargs={"quality": 85})  # fmt: skip
+        return Picture(heading, caption, address_of(buffer.getvalue(), "jpeg"))
     with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "smalti"}):
         # no date inside: the same comparison gives the same page
         figure.savefig(buffer, format="svg", metadata={"Date": None}, facecolor="white")
