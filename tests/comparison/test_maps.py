@@ -57,7 +57,7 @@ def test_a_slide_is_seen_by_the_model_that_was_not_fitted_on_it(bags, table):
     assert heat.words == again.words
     np.testing.assert_array_equal(heat.xy, again.xy)
     row = first[first["bag"] == "S3"].iloc[0]
-    assert f"the model of fold {fold}, which was not fitted on this donor" in heat.notes[0]
+    assert f"the abmil of fold {fold}, which was not fitted on this donor" in heat.notes[0]
     assert f"predicted {row['predicted']} ({row['p_' + row['predicted']]:.2f})" in heat.notes[0]
 
 
@@ -69,6 +69,7 @@ def test_the_report_shows_few_slides_and_stays_small(bags, table, tmp_path):
     assert len(shown) == 2
     assert page.count("tiles that stand out") >= 2
     assert page.count("data:image/jpeg") == 4
+    assert "which was not fitted on this donor" in page
     assert "a model that knows nothing can follow the tissue too" in page
     assert len(page) < 1_000_000
 

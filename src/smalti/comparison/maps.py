@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,8 +49,8 @@ def out_of_fold(table: Any, bags: Bags, slide: str | None, method: str | None) -
     values = own.drop(columns=["bag", "fold"]).dropna(axis=1, how="all")
     values = values.iloc[rows - bags.offsets[held]].reset_index(drop=True)
     target = str(table.task.column)
-    notes = (f"{method}, the model of fold {fold}, which was not fitted on this donor: "
-             f"{_judged(table, method, name, fold)}",)  # fmt: skip
+    judged = _judged(table, method, name, fold)
+    notes = (f"the {method} of fold {fold}, which was not fitted on this donor: {judged}",)
     return place_values(bags, rows, values, slide, words=signed_words(list(values), target),
                         notes=notes)  # fmt: skip
 
@@ -73,8 +74,9 @@ def figures_of_slides(
         heat = out_of_fold(table, bags, of[name], method)
         columns = _shown(heat, table, method, name)
         heading = f"Slide {heat.name}: {why}"
-        figures[heading] = plot_heatmap(heat, columns)
-        captions[heading] = _NOT
+        # its notes as text of the page: in the picture a phone shows them too small
+        figures[heading] = plot_heatmap(dataclasses.replace(heat, notes=()), columns)
+        captions[heading] = f"{heat.notes[0][:1].upper()}{heat.notes[0][1:]}. {_NOT}"
         if heat.picture is not None:
             tiles = f"Slide {heat.name}: tiles that stand out"
             figures[tiles] = plot_extreme_tiles(heat, columns[-1], n=_TILES)
