@@ -126,10 +126,11 @@ def _telling(table: Any, method: str, n: int) -> dict[Any, str]:
     own = own.assign(off=off, wrong=wrong).sort_values("off", kind="stable")
     groups = "true" if table.task.is_classifier else "wrong"
     good = own[~own["wrong"]].groupby(groups, sort=False).head(1)
-    picks = [(row.bag, row.donor, "among those judged best") for row in good.itertuples()]
-    picks = picks[: max(1, n - min(n // 2, int(own["wrong"].sum())))]
-    picks += [(row.bag, row.donor, "misjudged worst" if table.task.is_classifier else
-               "farthest off") for row in own[own["wrong"]][::-1].itertuples()]  # fmt: skip
+    few = max(1, n - min(n // 2, int(own["wrong"].sum())))
+    best = "judged best of {}" if table.task.is_classifier else "judged best"
+    worst = "misjudged worst" if table.task.is_classifier else "farthest off"
+    picks = [(row.bag, row.donor, best.format(row.true)) for row in good.itertuples()][:few]
+    picks += [(row.bag, row.donor, worst) for row in own[own["wrong"]][::-1].itertuples()]
     shown: dict[Any, str] = {}
     donors: set[Any] = set()
     for bag, donor, why in picks:
