@@ -207,3 +207,15 @@ def test_a_called_winner_would_be_seen():
     said = ["A baseline wins", "PCA is far\nahead", "below chance", "within one standard deviation",
             "more than two s.d."]  # fmt: skip
     assert [text for text in said if not UNFOUNDED.search(text.replace("\n", " "))] == []
+
+
+def test_pictures_are_there_and_small():
+    """The first picture of the README is the slide, made by its script; a phone loads all."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pictures = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", text)
+    assert pictures[0][1] == "docs/images/slide.png"
+    script = (ROOT / "tools" / "readme_picture.py").read_text(encoding="utf-8")
+    assert '"docs" / "images" / "slide.png"' in script
+    for said, path in pictures:
+        assert len(said) > 60  # what is to be seen, for those who do not see it
+        assert (ROOT / path).stat().st_size < 400_000

@@ -323,14 +323,26 @@ def test_what_features_know_before_any_fit(tmp_path):
     table.obsm["X_b"] = np.random.default_rng(0).normal(size=(144, 4))
     table.write_h5ad(tmp_path / "spots.h5ad")
     read = (tmp_path / "spots.h5ad", "--x", "X_b,X_a", "--slide", "slide", "--donor", "patient")
-    done = run("expression", "predictable", *read, "--out", tmp_path / "p.csv", "--shuffles", 20)
+    done = run("expression", "predictable", *read, "--out", tmp_path / "p", "--shuffles", 20)
     assert done.exit_code == 0, done.output
     assert re.search(r"X_a: mean score 0\.\d+ of 12 genes, .* beyond the depth", done.stdout)
     assert "p and fdr of the table are a guide" in done.stderr
-    assert len(pd.read_csv(tmp_path / "p.csv")) == 24
-    done = run("expression", "screen", *read, "--out", tmp_path / "s.csv")
+    assert len(pd.read_csv(tmp_path / "p" / "predictable.csv")) == 24
+    done = run("expression", "screen", *read, "--out", tmp_path / "s")
     assert done.exit_code == 0, done.output
     assert done.stdout.index("X_a: 0.") < done.stdout.index("X_b: ")
     assert "behind by" in done.stdout
-    again = run("expression", "screen", *read, "--out", tmp_path / "s.csv")
-    assert again.exit_code == 2
+    assert "each donor left out in turn" in (tmp_path / "s" / "report.html").read_text("utf-8")
+    for out, says in [(tmp_path / "s", "other files"), (tmp_path / "s.csv", "name a folder")]:
+        again = run("expression", "screen", *read, "--out", out)
+        assert again.exit_code == 2
+        assert says in " ".join(again.output.split())
+    before = ("--before", tmp_path / "p", "--before", tmp_path / "s")
+    compared = run("expression", "compare", *read[:1], "--x", "X_a", *read[3:], *before, "--genes",
+                   3, "--methods", "knn", "--seeds", 1, "--out", tmp_path / "run")  # fmt: skip
+    assert compared.exit_code == 0, compared.output
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert page.count("Before the fit: which ") == 2
+    none = run("expression", "compare", *read, "--before", tmp_path, "--out", tmp_path / "no")
+    assert none.exit_code == 2
+    assert "holds no finding.json" in " ".join(none.output.split())

@@ -128,3 +128,21 @@ def test_what_cannot_be_asked(cohort, tmp_path):
     ):  # fmt: skip
         assert match in fails("heatmap", *args), match
     assert not (tmp_path / "maps").exists()
+
+
+@pytest.mark.slow  # a comparison by the command line
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_report_of_a_comparison_shows_slides(cohort, tmp_path, majority_alone):
+    labels = tmp_path / "labels.csv"
+    table = pd.DataFrame({"slide": [f"S.{k}" for k in range(6)], "state": ["N0", "N1"] * 3})
+    table.to_csv(labels, index=False)
+    ask = ("compare", cohort / "h5", "--labels", labels, "--label", "state", "--donor", "bag",
+           "--methods", "abmil", "--folds", 2, "--epochs", 2, "--jobs", 1)  # fmt: skip
+    result = run(*ask, "--slides", cohort / "wsi", "--tile-px", EDGE, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "<h2>Slide S." in page
+    assert page.count("data:image/jpeg") >= 4
+    result = run(*ask, "--out", tmp_path / "bare")
+    assert result.exit_code == 0, result.output
+    assert "<h2>Slide S." not in (tmp_path / "bare" / "report.html").read_text("utf-8")

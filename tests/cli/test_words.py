@@ -95,6 +95,7 @@ PYTHON_ONLY = {
     "downsample",  # of a layer over a slide
     "clr", "cofactor", "min_cells", "count_genes",  # steps, as --preprocess has them
     "name",  # of a class of one's own
+    "attributions",  # of a comparison, kept with --slides
 }  # fmt: skip
 NO_ARGUMENTS = {"net", "pretrained", "safe_serialization"}  # of code in other packages
 
@@ -180,8 +181,8 @@ STANDS_FOR = [
     ("predict", sm.Method.samples, BAGS),
     ("predict", sm.Method.write, {*WRITE, "label"}),
     ("compare", sm.read, READ),
-    ("compare", sm.read_features, FOLDER),
-    ("compare", sm.compare, {"candidates", "bags", *BAR}),
+    ("compare", sm.read_features, FOLDER - PLACES),
+    ("compare", sm.compare, {"candidates", "bags", "attributions", *BAR}),  # kept with --slides
     ("compare", sm.compare_integration, {"candidates", "bags", *BAR}),
     ("integrate", sm.read, {*READ, "sample", "label", "donor", "kind", "positive", "order",
                             "cell_type", "bag_columns", "labels", "id"}),  # a cell is a bag

@@ -1,6 +1,7 @@
 """A look at genes: planted groups are found, and what is said of a gene is so."""
 
 import dataclasses
+import io
 
 import anndata as ad
 import numpy as np
@@ -52,7 +53,23 @@ def test_the_pictures(found):
     figure = sm.plot.plot_genes(found)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert "4 groups" in titles
-    assert "40 genes" in titles
+    assert "40 genes: scale" in titles
+    one = sm.plot.plot_genes(found, ["distribution"]).axes[0]
+    dots = one.collections[0].get_offsets()
+    np.testing.assert_allclose(dots, found.genes[["detected", "skew"]])
+    with pytest.raises(InputError, match="choose of scale"):
+        sm.plot.plot_genes(found, ["no"])
+
+
+def test_nasty_names_are_drawn_as_they_are(found):
+    names = ["a$b_{2}$", "one\ntwo", "_x", "ENSG00000141510_" + "x" * 60] * 10
+    bad = dataclasses.replace(found, genes=found.genes.assign(gene=names))
+    axes = sm.plot.plot_genes(bad, ["points"]).axes[0]
+    texts = [t for t in axes.texts if t.get_text()]
+    assert len(texts) == 4
+    assert all(len(t.get_text()) < 25 and "\n" not in t.get_text() for t in texts)
+    assert not any(t.get_parse_math() for t in texts)
+    sm.plot.plot_genes(bad, ["points"]).savefig(io.BytesIO())
 
 
 def test_noise_has_no_groups_that_seeds_agree_on(slides):
@@ -84,4 +101,4 @@ def test_on_the_command_line(slides, tmp_path):
     assert done.exit_code == 0, done.output
     assert "groups of 40 genes" in done.stdout
     assert len(pd.read_csv(tmp_path / "out" / "genes.csv")) == 40
-    assert (tmp_path / "out" / "explore.png").stat().st_size > 1000
+    assert "groups part these 40 genes" in (tmp_path / "out" / "report.html").read_text("utf-8")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smalti.cli import options
+from smalti.cli import options, slide_options
 from smalti.cli.data import open_bags
 from smalti.cli.integrate import compare_integrations
 from smalti.cli.words import read_here
@@ -37,6 +37,17 @@ def compare(
     id: options.Id = None,
     key: options.Key = None,
     absent: options.Absent = None,
+    slides: Annotated[
+        Path | None,
+        typer.Option(
+            help="Pictures of the slides of feature files: heat maps of a few, by models that were "
+            "not fitted on them, are in the report.",
+            rich_help_panel=options.READ,
+        ),
+    ] = None,
+    patches: slide_options.Patches = None,
+    tile_px: slide_options.TilePx = None,
+    um_per_px: slide_options.UmPerPx = None,
     kind: options.Kind = None,
     positive: options.Positive = None,
     order: options.Order = None,
@@ -142,14 +153,17 @@ def compare(
                   for m in chosen for names in read}  # fmt: skip
     bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
                      positive=positive, order=order, cell_type=cell_type, covariates=covariates,
-                     cells=cells, kinds=kinds, id=id, key=key, absent=absent)  # fmt: skip
+                     cells=cells, kinds=kinds, id=id, key=key, absent=absent, slides=slides,
+                     patches=patches, tile_px=tile_px, um_per_px=um_per_px)  # fmt: skip
     _run(chosen, bags, data, out, folds=folds or 5, repeats=repeats or 1, seed=seed, splits=splits,
          views=max(read, key=len, default=None), preprocess=options.steps_by_view(preprocess),
-         n_jobs=jobs, cache=cache, overwrite=overwrite)  # fmt: skip
+         n_jobs=jobs, cache=cache, overwrite=overwrite,
+         attributions=slides is not None)  # fmt: skip
 
 
 _OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
-            "folds", "repeats", "splits", "views")  # fmt: skip
+            "folds", "repeats", "splits", "views", "slides", "patches", "tile_px",
+            "um_per_px")  # fmt: skip
 _OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
 
 
@@ -187,6 +201,7 @@ def _run(
     result = run(chosen, bags, **more)
     result.write(out, overwrite=overwrite)
     target = bags.target if isinstance(bags.target, str) else ", ".join(bags.target)
-    result.report(out / "report.html", title=f"{target} from {data.name}")
+    result.report(out / "report.html", title=f"{target} from {data.name}",
+                  slides=bags if result.attributions else None)  # fmt: skip
     show(result)
     typer.echo(f"report: {out / 'report.html'}")

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 TABLES = (".h5ad", ".h5mu", ".zarr")
 _OF_TABLES = ("sample", "x", "cell_type", "covariates", "cells", "kinds", "labels", "id")
-_OF_FOLDERS = ("sample", "labels", "id", "key", "absent")
+_OF_FOLDERS = ("sample", "labels", "id", "key", "absent", "slides", "patches", "tile_px",
+               "um_per_px")  # fmt: skip
 
 
 def open_bags(path: Path, **asked: Any) -> Bags:
@@ -82,6 +83,10 @@ def _folder(path: Path, labels: Path | None = None, **asked: Any) -> Bags:
         table = pd.DataFrame({"slide_id": sorted(p.stem for p in path.glob("*.h5"))})
         if table.empty:
             raise InputError(f"{path} holds no .h5 files: give a folder of feature files.")
+    if "um_per_px" in asked:
+        from smalti.cli.slides import number_of
+
+        asked["um_per_px"] = number_of(asked["um_per_px"], "--um-per-px", "COLUMN or SLIDE=NUMBER")
     return read_features(path, table, **asked)
 
 

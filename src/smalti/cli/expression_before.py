@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from smalti.cli import options, slide_options
-from smalti.cli.genes import names_of
+from smalti.cli.genes import check_folder, names_of
 from smalti.cli.slides import encoder_of, genes_of, open_slides, recipe_of
-from smalti.cli.words import introduce, read_here, tell
+from smalti.cli.words import introduce, tell
 
 if TYPE_CHECKING:
     from smalti.bags import Bags
@@ -31,12 +31,12 @@ Keys: TypeAlias = Annotated[
         rich_help_panel=slide_options.FEATURES,
     ),
 ]
-Table: TypeAlias = Annotated[Path, typer.Option(help="Table to write: .csv, .tsv or .parquet.")]
+Out: TypeAlias = Annotated[Path, typer.Option(help="Folder for report.html, tables and pictures.")]
 
 
 def predictable(
     slides: slide_options.Slides,
-    out: Table,
+    out: Out,
     images: slide_options.Images = None,
     slide: slide_options.Slide = None,
     donor: options.Donor = None,
@@ -82,14 +82,13 @@ def predictable(
     """Say of each gene whether these features can predict it at all, without a fit."""
     given = dict(locals())
     from smalti.expression import predictable as score
-    from smalti.system.files import check_free
-    from smalti.system.tables import write_table
+    from smalti.report import write_finding
 
-    check_free(out, overwrite=overwrite, inputs=read_here("out"))
+    check_folder(out, overwrite)
     bags, views = _features(given)
     table = score(bags, view=views, genes=None if genes is None else names_of(genes, "--genes"),
                   by=by, k=k, shuffles=shuffles, least=least, most=most, seed=seed)  # fmt: skip
-    write_table(table, out, overwrite=overwrite)
+    write_finding(table, out, about=repr(bags), overwrite=overwrite)
     for view, own in table.groupby("view", sort=False):
         highest = ", ".join(own.nlargest(5, "score")["gene"])
         typer.echo(
@@ -98,12 +97,12 @@ def predictable(
         )
     tell("p and fdr of the table are a guide of what to look at: they are too small where genes "
          "are tied to one another, as counts per 10,000 are.")  # fmt: skip
-    typer.echo(f"{len(table):,} rows: {out}")
+    typer.echo(f"report: {out / 'report.html'}")
 
 
 def screen(
     slides: slide_options.Slides,
-    out: Table,
+    out: Out,
     images: slide_options.Images = None,
     slide: slide_options.Slide = None,
     donor: options.Donor = None,
@@ -142,19 +141,19 @@ def screen(
     """Say which encoder predicts best, each donor left out in turn; give training donors only."""
     given = dict(locals())
     from smalti.features import screen_backbones
-    from smalti.system.files import check_free
-    from smalti.system.tables import write_table
+    from smalti.report import write_finding
 
-    check_free(out, overwrite=overwrite, inputs=read_here("out"))
+    check_folder(out, overwrite)
     bags, views = _features(given)
     found = screen_backbones(bags, views, genes=1000 if genes is None else genes_of(genes))
-    write_table(found.folds, out, overwrite=overwrite)
+    write_finding(found, out, about=repr(bags), overwrite=overwrite)
     for row in found.summary().itertuples():
         gap = "" if row.view == found.best else f", behind by {row.behind:.3f}" + (
             f" ({row.low:.3f} to {row.high:.3f}), {row.verdict}" if row.low == row.low else
             ", undefined: an interval needs three parts or more")  # fmt: skip
         typer.echo(f"{row.view}: {row.pcc_slide:.3f}{gap}")
-    typer.echo(f"each {found.left_out} left out in turn, {len(found.genes):,} genes: {out}")
+    typer.echo(f"each {found.left_out} left out in turn, {len(found.genes):,} genes")
+    typer.echo(f"report: {out / 'report.html'}")
 
 
 def _features(given: dict[str, Any]) -> tuple[Bags, list[str]]:

@@ -81,6 +81,13 @@ def compare(
     unseen: Unseen = None,
     n_unseen: NUnseen = 250,
     sets: Sets = None,
+    before: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder that genes explore, expression screen or predictable wrote, to be in the "
+            "report; repeatable."
+        ),
+    ] = None,
     epochs: options.Epochs = None,
     set_: options.Settings = None,
     seed: options.Seed = 0,
@@ -90,6 +97,7 @@ def compare(
     given = dict(locals())
     from smalti.cli.table import show
     from smalti.comparison.expression import compare_expression
+    from smalti.report.before import finding_of
     from smalti.scores.table import is_run
     from smalti.system.files import check_free
 
@@ -100,6 +108,7 @@ def compare(
         if model.images and weights is not None:  # of a network that reads tiles
             model.set_params(weights=weights)
     check_free(out, overwrite=overwrite, ours=is_run, inputs=read_here("out"))
+    found = [finding_of(folder) for folder in before or ()]
     recipe = recipe_of(given, encoder=encoder_of(encoder, x, dense), weights=weights, x=x)
     bags = open_slides(slides, recipe, given)
     typer.echo(repr(bags))
@@ -111,6 +120,7 @@ def compare(
         sets=read_sets(sets), vectors=vectors,
     )  # fmt: skip
     result.write(out, overwrite=overwrite)
-    result.report(out / "report.html", title=f"Expression from the tiles of {slides.name}")
+    title = f"Expression from the tiles of {slides.name}"
+    result.report(out / "report.html", title=title, before=found)
     show(result)
     typer.echo(f"report: {out / 'report.html'}")

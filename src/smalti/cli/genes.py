@@ -109,7 +109,7 @@ def explore(
     slides: Annotated[
         Path, typer.Argument(help="Training slides, .h5ad or .zarr: counts; no pictures are read.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder: genes.csv, choice.csv and explore.png.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.html, tables and pictures.")],
     slide: Annotated[str, typer.Option(help="Column that names the slide.")],
     counts: Annotated[str, typer.Option(help="X or layers/NAME.")] = "X",
     genes: Annotated[
@@ -124,25 +124,38 @@ def explore(
     """Look at genes before a fit: scale, correlations, and how many groups there are."""
     from smalti.genes import explore as look
     from smalti.io.anndata import read
-    from smalti.plot import plot_genes
-    from smalti.system.files import atomic_folder
-    from smalti.system.tables import write_table
+    from smalti.report import write_finding
 
+    check_folder(out, overwrite)
     numbers = options.listed(ks) or []
     if not all(n.isdigit() for n in numbers):
         raise InputError(f"--ks {ks!r}: numbers with commas.")
     many = genes is not None and not genes.isdigit()
+    bags = read(slides, sample=slide, x={"counts": counts})
     found = look(
-        read(slides, sample=slide, x={"counts": counts}), ks=[int(n) for n in numbers],
+        bags, ks=[int(n) for n in numbers],
         genes=names_of(str(genes), "--genes") if many else int(genes or 1000), seeds=seeds,
         seed=seed,
     )  # fmt: skip
-    with atomic_folder(out, overwrite=overwrite) as folder:
-        write_table(found.genes, folder / "genes.csv")
-        write_table(found.choice, folder / "choice.csv")
-        plot_genes(found).savefig(folder / "explore.png")
+    write_finding(found, out, about=repr(bags), overwrite=overwrite)
     typer.echo(found.choice.round(3).to_string(index=False))
-    typer.echo(f"{found.k} groups of {len(found.genes):,} genes: {out}")
+    typer.echo(f"{found.k} groups of {len(found.genes):,} genes")
+    typer.echo(f"report: {out / 'report.html'}")
+
+
+def check_folder(out: Path, overwrite: bool) -> None:
+    """Refuse, before long work, a folder that cannot take what is found.
+
+    Raises
+    ------
+    InputError
+        If it has the name of a table, or other files are in it.
+    """
+    from smalti.system.files import check_free
+
+    if out.suffix in (".csv", ".tsv", ".parquet"):
+        raise InputError(f"--out {out}: name a folder; the table will be in it, as .csv.")
+    check_free(out, overwrite=overwrite, inputs=read_here("out"))
 
 
 def names_of(text: str, option: str) -> tuple[str, ...]:

@@ -38,13 +38,7 @@ def heatmap(
             rich_help_panel=options.READ,
         ),
     ] = None,
-    patches: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the patches files of CLAM, which say how long its tiles are.",
-            rich_help_panel=options.READ,
-        ),
-    ] = None,
+    patches: slide_options.Patches = None,
     tile_px: slide_options.TilePx = None,
     um_per_px: slide_options.UmPerPx = None,
     tissue_min: slide_options.TissueMin = None,

@@ -16,6 +16,13 @@ TILES, FEATURES = "The tiles", "Features of the tiles"
 TileUm: TypeAlias = Annotated[
     float | None, typer.Option(help="Edge of a tile in µm.", rich_help_panel=TILES)
 ]
+Patches: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of the patches files of CLAM, which say how long its tiles are.",
+        rich_help_panel=READ,
+    ),
+]
 TilePx: TypeAlias = Annotated[
     float | None, typer.Option(help="Edge of a tile in slide pixels.", rich_help_panel=TILES)
 ]

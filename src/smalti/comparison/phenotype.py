@@ -22,6 +22,7 @@ from smalti.comparison.table import ScoreTable
 from smalti.core.registry import methods
 from smalti.errors import InputError
 from smalti.mil.base import Method
+from smalti.mil.heatmaps import tile_numbers
 from smalti.scores.chance import BY_RANK, chance_scores, truths
 from smalti.scores.metrics import METRICS, score
 from smalti.system.tables import write_table
@@ -29,6 +30,8 @@ from smalti.task import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from smalti.tiles.heatmap import Heatmap
 
 Candidate: TypeAlias = str | Method | Pipeline
 
@@ -45,12 +48,17 @@ class Comparison(ScoreTable):
         One row per method, repeat, fold and test bag: bag, donor, true, predicted, p_CLASS.
     task
         The task of the whole set.
+    attributions
+        Method -> what its models of the first repeat say of each tile that they were not fitted on:
+        bag, fold, attention, contribution_CLASS, ...; the tiles of a bag in their order. With
+        ``compare(attributions=True)``.
     """
 
     unit: ClassVar[str] = "test folds, split by donor"
 
     predictions: pd.DataFrame
     task: Task
+    attributions: dict[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -141,6 +149,65 @@ class Comparison(ScoreTable):
         return {f"{null['metric']} of random scores, one a donor": f"{null['mean']:.2f}; nine of "
                 f"ten from {null['low']:.2f} to {null['high']:.2f}"}  # fmt: skip
 
+    def heatmap(
+        self, bags: Bags, slide: str | None = None, *, method: str | None = None
+    ) -> Heatmap:
+        """A slide as a model saw it that was not fitted on its donor.
+
+        Parameters
+        ----------
+        bags
+            The bags that were compared, with places of their tiles.
+        slide
+            Name of the slide, where there are several.
+        method
+            Whose models; those of the best method that says something of tiles when left out.
+
+        Returns
+        -------
+        Heatmap
+            Of the model of the fold that tests the slide, in the first repeat.
+
+        Raises
+        ------
+        InputError
+            If nothing was kept, there is no such method or slide, or these are other bags.
+        """
+        from smalti.comparison.maps import out_of_fold
+
+        return out_of_fold(self, bags, slide, method)
+
+    def report(
+        self, path: str | Path, *, slides: Bags | None = None, n_slides: int = 4, **kwargs: Any
+    ) -> None:
+        """Write a one-page HTML report (see :func:`smalti.report.write_report`).
+
+        Parameters
+        ----------
+        path
+            The .html file.
+        slides
+            The bags that were compared, with pictures of their slides: heat maps of a few that the
+            model of their fold was not fitted on, those judged best and those misjudged worst, are
+            in the report. Of ``compare(attributions=True)``.
+        n_slides
+            How many, at most.
+        **kwargs
+            Of :func:`smalti.report.write_report`.
+
+        Raises
+        ------
+        InputError
+            As that function does, and :meth:`heatmap`.
+        """
+        if slides is not None:
+            from smalti.comparison.maps import figures_of_slides
+
+            maps, captions = figures_of_slides(self, slides, n_slides)
+            kwargs["figures"] = {**kwargs.get("figures", self.figures()), **maps}
+            kwargs["captions"] = {**captions, **kwargs.get("captions", {})}
+        super().report(path, **kwargs)
+
     def figures(self) -> dict[str, Figure]:
         """Scores, and the ROC curves of a binary task."""
         from smalti.plot import plot_roc
@@ -165,6 +232,7 @@ def compare(
     n_jobs: int | None = None,
     progress: bool | None = None,
     cache: str | Path | None = None,
+    attributions: bool = False,
 ) -> Comparison:
     """Fit and score methods on the same splits by donor.
 
@@ -195,6 +263,9 @@ def compare(
     cache
         Folder that keeps what each fit predicts as it is done; a comparison that was killed goes on
         from it.
+    attributions
+        Keep what the models of the first repeat say of the tiles that they were not fitted on, for
+        :meth:`Comparison.heatmap` and the slides of a report.
 
     Returns
     -------
@@ -223,7 +294,7 @@ def compare(
     lineup = line_up(candidates, Method)
     _add_baselines(lineup, bags if views is None else bags.only(views))
     _fit_out(lineup, bags.task, views, preprocess)
-    arena = _Folds(bags, parts)
+    arena = _Folds(bags, parts, attributions)
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache)
     split = {(s.repeat, s.fold): s for s in parts}
     predictions = [
@@ -234,6 +305,7 @@ def compare(
     return Comparison(
         **outcome.table(lineup, bags.notes), digest=arena.split_digest, about=repr(bags),
         task=bags.task, predictions=frame[["method", *frame.columns.drop("method")]],
+        attributions=arena.attributed(split, outcome.answers),
     )  # fmt: skip
 
 
@@ -277,8 +349,9 @@ def _other_scale(one: str, two: str) -> bool:
 class _Folds(Arena):
     """Bags of donors that are left out in turn; a fit answers with its predictions of them."""
 
-    def __init__(self, bags: Bags, parts: list[Split]) -> None:
+    def __init__(self, bags: Bags, parts: list[Split], attributions: bool = False) -> None:
         self.bags, self.parts = bags, parts
+        self.first = parts[0].repeat if attributions else None  # the repeat that is kept
         self.split_digest = split_digest(parts, bags)
         self.digest = bags.asked_digest  # which knows the kind and the order of the classes
 
@@ -296,10 +369,16 @@ class _Folds(Arena):
     def fit(self, method: Any, split: Split) -> Answer:
         """Predicted values, or codes of classes; and probabilities of the classes of all bags."""
         model = method.fit(self.bags[split.train])
-        raw = model.forward(self.bags[split.test])[0]
+        test = self.bags[split.test]
+        raw = model.forward(test)[0]
         predicted = model.task_.decide(raw)
+        answer = Answer({"predicted": predicted})
+        if split.repeat == self.first:
+            values = tile_numbers(model, test)
+            answer.note["attributions"] = list(map(str, values))
+            answer.arrays["attributions"] = values.to_numpy(np.float32)
         if not self.task.is_classifier:
-            return Answer({"predicted": predicted})
+            return answer
         place = {c: i for i, c in enumerate(self.task.classes)}
         if self.task.kind != "multilabel":
             predicted = np.array([place[c] for c in predicted], dtype=np.int64)
@@ -307,7 +386,11 @@ class _Folds(Arena):
         # a class that training lacked has probability 0
         whole = np.zeros((len(p), len(place)), dtype=p.dtype)
         whole[:, [place[c] for c in model.task_.classes]] = p
-        return Answer({"predicted": predicted, "p": whole})
+        answer.arrays |= {"predicted": predicted, "p": whole}
+        return answer
+
+    def key(self, method: Any, split: Split) -> str:
+        return "attributions" if split.repeat == self.first else ""
 
     def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
         truth = self.bags[split.test].labels
@@ -334,3 +417,17 @@ class _Folds(Arena):
         if "p" in answer.arrays:
             frame[[f"p_{c}" for c in task.classes]] = answer.arrays["p"]
         return frame
+
+    def attributed(
+        self, split: dict[tuple[int, int], Split], answers: dict[tuple[str, int, int], Answer]
+    ) -> dict[str, pd.DataFrame]:
+        """Method -> what its models of the first repeat say of the tiles they were tested on."""
+        parts: dict[str, list[pd.DataFrame]] = {}
+        for (label, repeat, fold), answer in answers.items():
+            columns = answer.note.get("attributions") if repeat == self.first else None
+            if columns:
+                test = self.bags[split[repeat, fold].test]
+                frame = pd.DataFrame(answer.arrays["attributions"], columns=columns)
+                frame.insert(0, "bag", test.bag.index.to_numpy()[test.index])
+                parts.setdefault(label, []).append(frame.assign(fold=fold))
+        return {label: pd.concat(frames, ignore_index=True) for label, frames in parts.items()}

@@ -92,7 +92,7 @@ def predictable(
         count held fixed: what is left beside "more cells, more of every gene"; NaN for
         units="given"), fdr (Benjamini-Hochberg over the genes of a view), donors (in how many
         the score is over 0), n_donors, and seen (tiles with the gene). NaN where a gene is seen in
-        too few tiles.
+        too few tiles. ``attrs["by"]`` is ``by``.
 
     Raises
     ------
@@ -145,7 +145,9 @@ def predictable(
             columns["score"][at] = nanmean(each)
             columns["donors"][at] = (each > 0).sum(0)
         parts.append(_table(names, name, columns, nulls, seen, int(tiles.of.max()) + 1))
-    return pd.concat(parts, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True)
+    table.attrs["by"] = by
+    return table
 
 
 def _fewer(bags: Bags, most: int, seed: int) -> Bags:

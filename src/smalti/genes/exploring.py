@@ -47,6 +47,11 @@ class GeneExploration:
     k: int
     correlations: np.ndarray
 
+    @property
+    def steady(self) -> bool:
+        """Whether seeds of k-means agree on the number that was chosen."""
+        return bool(self.choice.set_index("k")["seeds"].loc[self.k] >= _STEADY)
+
 
 def explore(
     bags: Bags,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,25 @@ def slide_names(bags: Bags) -> list[str]:
     return list(map(str, bags.bag.index))
 
 
+def slide_rows(bags: Bags, slide: str | None) -> tuple[str, np.ndarray, int]:
+    """A slide's name, the (n,) positions of its tiles, and that of the bag that holds it.
+
+    Raises
+    ------
+    InputError
+        If the slide is not named or not there.
+    """
+    names = slide_names(bags)
+    if slide is None and len(names) > 1:
+        raise InputError(f"these are {len(names)} slides: name one, slide={names[0]!r}.")
+    slide = names[0] if slide is None else str(slide)
+    if slide not in names:
+        raise InputError(f"no slide {slide!r}; there are {', '.join(names[:5])}.")
+    of = bags.instance["slide"] if "slide" in bags.instance else bags.bag.index[bags.index]
+    rows = np.flatnonzero(pd.Index(of).astype(str) == slide)
+    return slide, rows, int(bags.index[rows[0]])
+
+
 def heatmap_of(model: Fitted, X: Bags, slide: str | None) -> Heatmap:
     """The attributions of one slide over it; of a bag of several the others count too.
 
@@ -37,36 +57,33 @@ def heatmap_of(model: Fitted, X: Bags, slide: str | None) -> Heatmap:
         are not known.
     """
     bags = as_bags(X)
-    names = slide_names(bags)
-    if slide is None and len(names) > 1:
-        raise InputError(f"these are {len(names)} slides: name one, slide={names[0]!r}.")
-    slide = names[0] if slide is None else str(slide)
-    if slide not in names:
-        raise InputError(f"no slide {slide!r}; there are {', '.join(names[:5])}.")
-    of = bags.instance["slide"] if "slide" in bags.instance else bags.bag.index[bags.index]
-    rows = np.flatnonzero(pd.Index(of).astype(str) == slide)
-    held = np.unique(bags.index[rows])
-    part = bags[held[:1]]
-    values = instance_frame(model, part).drop(columns="bag").select_dtypes("number")
+    slide, rows, held = slide_rows(bags, slide)
+    part = bags[[held]]
+    values = tile_numbers(model, part)
     if values.empty:
         raise InputError(
             f"{model.name} says nothing of single instances: take a method with attention or "
             "contributions, such as abmil or mi_net."
         )
-    own = rows - bags.offsets[held[0]]
+    own = rows - bags.offsets[held]
     notes = _notes(model, part, len(own))
-    return place_values(part, own, values.iloc[own], slide, words=_words(model, values),
-                        notes=notes)  # fmt: skip
+    return place_values(part, own, values.iloc[own], slide, notes=notes,
+                        words=signed_words(list(values), str(model.task_.column)))  # fmt: skip
 
 
-def _words(model: Fitted, values: pd.DataFrame) -> dict[str, tuple[str, str]]:
-    """What the signs of a column mean, in the words of the target."""
+def tile_numbers(model: Fitted, bags: Bags) -> pd.DataFrame:
+    """(n_instances, k) what a method says of each instance, in numbers."""
+    return instance_frame(model, bags).drop(columns="bag").select_dtypes("number")
+
+
+def signed_words(columns: Sequence[str], target: str) -> dict[str, tuple[str, str]]:
+    """What the signs of columns mean, in the words of the target."""
     words = {}
-    for column in map(str, values.columns):
+    for column in map(str, columns):
         kind, _, of = column.partition("_")
         if kind in _SIGNED:
             words[column] = (f"speaks against {of}", f"speaks for {of}") if of else \
-                (f"lowers {model.task_.column}", f"raises {model.task_.column}")  # fmt: skip
+                (f"lowers {target}", f"raises {target}")  # fmt: skip
     return words
 
 

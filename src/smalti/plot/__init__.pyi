@@ -1,4 +1,5 @@
 from .bags import plot_attention, plot_bags
+from .before import plot_predictable, plot_screen
 from .contact_sheet import plot_contact_sheet
 from .curves import plot_history, plot_roc
 from .embeddings import plot_embeddings
@@ -21,7 +22,9 @@ __all__ = [
     "plot_history",
     "plot_nuclei",
     "plot_nuclei_map",
+    "plot_predictable",
     "plot_roc",
     "plot_scores",
+    "plot_screen",
     "plot_tile_scores",
 ]

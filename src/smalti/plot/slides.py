@@ -13,7 +13,7 @@ from matplotlib.patches import Circle, Rectangle
 
 from smalti.bags import Bags
 from smalti.errors import InputError
-from smalti.plot.style import GREY, INK, bare, new, styled
+from smalti.plot.style import GREY, INK, bare, new, short, styled
 
 # small picture of a slide, its extent in slide pixels, and the edge of a tile there
 Background: TypeAlias = tuple[np.ndarray, tuple[float, float, float, float], int]
@@ -103,7 +103,7 @@ def plot_gene_maps(
         for axes, (label, values, i) in zip(grid[g, :2], panels, strict=True):
             _spots(figure, axes, xy, values, radius, back, "viridis", low, high)
             note = "" if np.isnan(i) else f", Moran's I {i:.2f}"
-            _titled(axes, gene if label == "measured" else "", f"{label}{unit}{note}")
+            _titled(axes, short(gene, 60) if label == "measured" else "", f"{label}{unit}{note}")
         gap = both[1] - both[0]
         most = float(np.percentile(np.abs(gap), 98)) or 1.0
         _spots(figure, grid[g, 2], xy, gap, radius, back, "RdBu_r", -most, most)
@@ -153,7 +153,7 @@ def plot_grad_cam(images: np.ndarray, cams: np.ndarray, names: Sequence[str]) ->
         for axes in row:
             bare(axes)
     for axes, name in zip(grid[0], ["tile", *names], strict=True):
-        axes.set_title(name, fontsize=9, fontweight="normal")
+        axes.set_title(short(name, 16), fontsize=9, fontweight="normal")
     return figure
 
 

@@ -34,6 +34,7 @@ _RC = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "text.color": INK,
+    "text.parse_math": False,  # names of genes and slides are no formulas: a$b$c
     "legend.frameon": False,
     "lines.linewidth": 1.6,
     "savefig.dpi": 150,
@@ -60,6 +61,12 @@ def new(width: float, height: float, **kwargs: Any) -> tuple[Figure, Any]:
     """Figure of a size in inches, and its axes (see ``Figure.subplots``)."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(**kwargs)
+
+
+def short(name: object, most: int = 24) -> str:
+    """A name as one line of at most so many characters."""
+    text = " ".join(str(name).split())
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def bare(axes: Axes) -> None:

@@ -1,5 +1,5 @@
-"""The report: one HTML page that needs nothing but itself."""
+"""The report: HTML pages that need nothing but themselves."""
 
-from smalti.report.html import write_report
+from smalti.report.html import write_finding, write_report
 
-__all__ = ["write_report"]
+__all__ = ["write_finding", "write_report"]

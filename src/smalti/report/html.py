@@ -1,14 +1,15 @@
-"""One self-contained HTML page of a comparison: table, pictures, and what was compared how."""
+"""Self-contained HTML pages: of a comparison, and of what was found before a fit."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from smalti.report.before import finding_of
+from smalti.report.finding import picture_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +27,7 @@ def write_report(
     title: str = "Comparison of methods",
     text: Sequence[str] = (),
     captions: Mapping[str, str] | None = None,
+    before: Sequence[Any] = (),
     overwrite: bool = False,
 ) -> None:
     """Write a page that can be mailed, printed and opened in ten years.
@@ -44,38 +46,90 @@ def write_report(
         Paragraphs below it.
     captions
         Heading -> a sentence under its figure.
+    before
+        What was found before the fit: what :func:`smalti.genes.explore`,
+        :func:`smalti.features.screen_backbones` or :func:`smalti.expression.predictable` returned,
+        or folders that :func:`write_finding` wrote.
     overwrite
         Replace any other file too.
 
     Raises
     ------
     InputError
-        If another file is there, or it cannot be written.
+        If another file is there, it cannot be written, or one of ``before`` is something else.
     """
-    from jinja2 import Environment, PackageLoader
-
-    from smalti.report.versions import versions
     from smalti.system.files import atomic_write, check_free
 
     check_free(path, overwrite=overwrite, ours=is_report)  # before the pictures are drawn
     if figures is None:
         figures = comparison.figures()
-    rules = Environment(
-        loader=PackageLoader("smalti.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = rules.get_template("report.html.j2")
-    html = page.render(
-        title=title, text=list(text), about=comparison.about, notes=comparison.notes,
-        figures=[(name, _svg(f), (captions or {}).get(name, "")) for name, f in figures.items()],
+    html = _page(
+        "report.html.j2", title=title, text=list(text), about=comparison.about,
+        notes=comparison.notes, before=[finding_of(found) for found in before],
+        pictures=[picture_of(f, name, (captions or {}).get(name, ""))
+                  for name, f in figures.items()],
         said=[comparison.headline(), *comparison.additions()], table=_table(comparison),
         facts=comparison.facts(), unit=comparison.unit, digest=comparison.digest,
-        settings=_settings(comparison), versions=versions(extras=True),
+        settings=_settings(comparison),
     )  # fmt: skip
     with atomic_write(path, overwrite=overwrite, ours=is_report) as temporary:
         temporary.write_text(html, encoding="utf-8")
+
+
+def write_finding(
+    found: Any, folder: str | Path, *, about: str = "", overwrite: bool = False
+) -> None:
+    """Write what was found before a fit: report.html, its tables, its pictures.
+
+    The page says the finding in a sentence and what it cannot tell. A comparison takes the folder
+    in: ``table.report("report.html", before=[folder])``.
+
+    Parameters
+    ----------
+    found
+        What :func:`smalti.genes.explore`, :func:`smalti.features.screen_backbones` or
+        :func:`smalti.expression.predictable` returned.
+    folder
+        Where to: report.html, finding.json (the words), tables as .csv, pictures as .svg.
+    about
+        The data in one line.
+    overwrite
+        Replace a folder that is there.
+
+    Raises
+    ------
+    InputError
+        If it is something else, other files are there, or they cannot be written.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> from smalti.report import write_finding
+    >>> slides = sm.datasets.planted_slides(4, 36, n_genes=12, seed=0)
+    >>> write_finding(sm.expression.predictable(slides, shuffles=5), "genes", about=repr(slides))
+    >>> from pathlib import Path
+    >>> sorted(path.name for path in Path("genes").iterdir())
+    ['finding.json', 'predictable.csv', 'predictable.svg', 'report.html']
+    """
+    from smalti.system.files import atomic_folder, check_free
+
+    check_free(folder, overwrite=overwrite)
+    finding = finding_of(found, about)
+    html = _page("finding.html.j2", title=finding.title, about=finding.about, finding=finding)
+    with atomic_folder(folder, overwrite=overwrite) as temporary:
+        finding.write_into(temporary)
+        (temporary / "report.html").write_text(html, encoding="utf-8")
+
+
+def _page(template: str, **parts: Any) -> str:
+    from jinja2 import Environment, PackageLoader
+
+    from smalti.report.versions import versions
+
+    rules = Environment(loader=PackageLoader("smalti.report", "."), autoescape=True,
+                        trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    rules.filters["lower_first"] = lambda text: text[:1].lower() + text[1:]
+    return rules.get_template(template).render(versions=versions(extras=True), **parts)
 
 
 _MARK = "<!-- a page of smalti -->"  # near the top: such a page may be replaced by the next one
@@ -87,17 +141,6 @@ def is_report(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return _MARK.encode() in file.read(1024)
-
-
-def _svg(figure: Figure) -> str:
-    """A figure as a data address: no file beside the page, nothing to run in it."""
-    import matplotlib as mpl
-
-    buffer = io.BytesIO()
-    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "smalti"}):
-        # no date inside: the same comparison gives the same page
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, facecolor="white")
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _table(comparison: Scores) -> dict[str, Any]:

@@ -1,0 +1,157 @@
+"""Heat maps of slides by the models of a comparison that were not fitted on them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from smalti.bags import Bags
+from smalti.errors import InputError
+from smalti.mil.heatmaps import signed_words, slide_rows
+from smalti.tiles.heatmap import Heatmap, place_values
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_TILES = 6  # of each kind, below a map
+_NOT = (
+    "A map shows what the model used, right or wrong: a model that knows nothing can follow the "
+    "tissue too, so read the scores first."
+)
+
+
+def out_of_fold(table: Any, bags: Bags, slide: str | None, method: str | None) -> Heatmap:
+    """A slide as a model saw it that was not fitted on its donor (``Comparison.heatmap``).
+
+    Raises
+    ------
+    InputError
+        If nothing was kept, there is no such method or slide, or these are other bags.
+    """
+    method = _best(table) if method is None else method
+    if method not in table.attributions:
+        there = ", ".join(table.attributions)
+        raise InputError(f"nothing of tiles was kept of {method!r}; there are {there}.")
+    slide, rows, held = slide_rows(bags, slide)
+    name = bags.bag.index[held]
+    kept = table.attributions[method]
+    own = kept[kept["bag"] == name]
+    own = own[own["fold"] == own["fold"].min()]  # own splits may test a bag in several
+    if len(own) != bags.lengths[held]:
+        raise InputError(
+            f"bag {name!r} has {bags.lengths[held]} tiles here and {len(own)} in the comparison: "
+            "give the bags that were compared."
+        )
+    fold = int(own["fold"].iloc[0])
+    values = own.drop(columns=["bag", "fold"]).dropna(axis=1, how="all")
+    values = values.iloc[rows - bags.offsets[held]].reset_index(drop=True)
+    target = str(table.task.column)
+    judged = _judged(table, method, name, fold)
+    notes = (f"the {method} of fold {fold}, which was not fitted on this donor: {judged}",)
+    return place_values(bags, rows, values, slide, words=signed_words(list(values), target),
+                        notes=notes)  # fmt: skip
+
+
+def figures_of_slides(
+    table: Any, bags: Bags, n: int
+) -> tuple[dict[str, Figure], dict[str, str]]:  # fmt: skip
+    """Pictures of a few slides, heading -> figure, and captions: judged best, misjudged worst.
+
+    Raises
+    ------
+    InputError
+        If nothing was kept, or these are other bags.
+    """
+    from smalti.plot import plot_extreme_tiles, plot_heatmap
+
+    method = _best(table)
+    figures, captions = {}, {}
+    of = _slides_of(bags)
+    for name, why in _telling(table, method, n).items():
+        heat = out_of_fold(table, bags, of[name], method)
+        columns = _shown(heat, table, method, name)
+        heading = f"Slide {heat.name}: {why}"
+        # its notes as text of the page: in the picture a phone shows them too small
+        figures[heading] = plot_heatmap(dataclasses.replace(heat, notes=()), columns)
+        captions[heading] = f"{heat.notes[0][:1].upper()}{heat.notes[0][1:]}. {_NOT}"
+        if heat.picture is not None:
+            tiles = f"Slide {heat.name}: tiles that stand out"
+            figures[tiles] = plot_extreme_tiles(heat, columns[-1], n=_TILES)
+            captions[tiles] = "Below a tile its number on the slide, and its value."
+    return figures, captions
+
+
+def _best(table: Any) -> str:
+    """The best method that says something of tiles."""
+    if not table.attributions:
+        raise InputError(
+            "this comparison kept nothing of single tiles: compare(attributions=True), with a "
+            "method that has attention or contributions, such as abmil or mi_net."
+        )
+    order = table.summary()["method"].drop_duplicates()
+    return next(str(m) for m in order if m in table.attributions)
+
+
+def _first(table: Any, method: str) -> pd.DataFrame:
+    """Predictions of a method in the repeat of which the attributions are."""
+    own = table.predictions[table.predictions["method"] == method]
+    return own[own["repeat"] == own["repeat"].min()]
+
+
+def _judged(table: Any, method: str, name: Any, fold: int) -> str:
+    own = _first(table, method)
+    row = own[(own["bag"] == name) & (own["fold"] == fold)].iloc[0]
+    if "true" not in row:  # several targets
+        return f"bag {name}"
+    if not table.task.is_classifier:
+        return f"{table.task.column} is predicted {row['predicted']:.3g}, truly {row['true']:.3g}"
+    p = row[f"p_{row['predicted']}"]
+    return f"{table.task.column} is predicted {row['predicted']} ({p:.2f}), truly {row['true']}"
+
+
+def _telling(table: Any, method: str, n: int) -> dict[Any, str]:
+    """Bags to show and why, each of another donor: the best of each class, then the worst wrong."""
+    own = _first(table, method)
+    if "true" not in own:
+        return dict.fromkeys(own.drop_duplicates("donor")["bag"].tolist()[:n], "one of the first")
+    if table.task.is_classifier:
+        off = 1 - np.array([row[f"p_{row['true']}"] for _, row in own.iterrows()])
+        wrong = (own["true"].astype(str) != own["predicted"].astype(str)).to_numpy()
+    else:
+        off = np.abs(own["true"] - own["predicted"]).to_numpy()
+        wrong = off > np.median(off)
+    own = own.assign(off=off, wrong=wrong).sort_values("off", kind="stable")
+    groups = "true" if table.task.is_classifier else "wrong"
+    good = own[~own["wrong"]].groupby(groups, sort=False).head(1)
+    few = max(1, n - min(n // 2, int(own["wrong"].sum())))
+    best = "judged best of {}" if table.task.is_classifier else "judged best"
+    worst = "misjudged worst" if table.task.is_classifier else "farthest off"
+    picks = [(row.bag, row.donor, best.format(row.true)) for row in good.itertuples()][:few]
+    picks += [(row.bag, row.donor, worst) for row in own[own["wrong"]][::-1].itertuples()]
+    shown: dict[Any, str] = {}
+    donors: set[Any] = set()
+    for bag, donor, why in picks:
+        if donor not in donors and len(shown) < n:
+            shown[bag] = why
+            donors.add(donor)
+    return shown
+
+
+def _slides_of(bags: Bags) -> dict[Any, str]:
+    """The first slide of each bag."""
+    if "slide" not in bags.instance:
+        return {name: str(name) for name in bags.bag.index}
+    first = bags.instance["slide"].to_numpy()[bags.offsets[:-1]]
+    return dict(zip(bags.bag.index, map(str, first), strict=True))
+
+
+def _shown(heat: Heatmap, table: Any, method: str, name: Any) -> list[str]:
+    """Columns of no class, and those of the true and the predicted class."""
+    own = _first(table, method)
+    row = own[own["bag"] == name].iloc[0]
+    classes = {str(table.task.positive), *(str(row[c]) for c in ("true", "predicted") if c in row)}
+    of = {c: c.partition("_")[2] for c in heat.columns}
+    return [c for c in heat.columns if not of[c] or of[c] in classes] or heat.columns[:3]
