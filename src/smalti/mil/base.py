@@ -138,7 +138,7 @@ class Method(Estimator):
         """
         with fresh(self):
             whole = self._read_training(X, y, positive, order)
-            raw = (whole if self.views is None else whole.only(self.views)).check()
+            raw = self._read_of(whole).check()
             return self._train(raw, self._steps_for(whole, raw), checkpoint, self.prepare)
 
     def predict(self, X: Any, *, missing: str | None = None) -> np.ndarray:
@@ -418,6 +418,13 @@ class Method(Estimator):
                 check_classification_targets(y)
                 kind = scikit_kind(y)
         return as_bags(X, y, kind=kind, positive=positive, order=order)
+
+    def _read_of(self, whole: Bags) -> Bags:
+        """The views that it reads, and its steps: the first, where nothing looks at another."""
+        if self.views is not None:
+            return whole.only(self.views)
+        alone = all(type(s).transform is Step.transform for s in steps_of(self.preprocess))
+        return whole.only(next(iter(whole.x))) if alone else whole
 
     def _steps_for(self, whole: Bags, read: Bags) -> list[Step]:
         """The steps on the views that it reads of the whole bags, which then stand side by side."""
