@@ -38,6 +38,7 @@ def table(tmp_path_factory):
     layouts.cell_runs(folder / "runs", cells, "xenium").to_csv(folder / "t.csv", index=False)
     said = does("cells", folder / "runs", "--labels", folder / "t.csv", "--slide", "slide",
                 "--tile-um", 16, "--size", 32, "--edge", "pad", "--encoder", "morphology",
+                "--neighbours", 3,
                 "--out", folder / "cells.h5ad").stdout  # fmt: skip
     assert "72 rows of 6 slides" in said
     return folder / "cells.h5ad"
@@ -50,6 +51,7 @@ FROM = ("--sample", "slide", "--donor", "donor", "--label", "state",
 def test_fit_and_predict_over_genes_and_picture(table, tmp_path):
     made = anndata.read_h5ad(table)
     assert made.shape == (72, 40)
+    assert made.obsm["counts_neighbours"].shape == (72, 40)
     assert set(made.uns["spatial"]) == {f"S{i}" for i in range(6)}
     does("fit", "abmil", table, *FROM, "--preprocess", STEPS, "--epochs", 2, "--out",
          tmp_path / "model")  # fmt: skip

@@ -124,7 +124,8 @@ def _slide(
     """
     side = int(np.ceil(np.sqrt(n)))
     at = np.stack(np.divmod(rng.permutation(side**2)[:n], side), axis=1)
-    xy = np.round(_PITCH * (at + 1) + rng.uniform(-8, 8, (n, 2)), 1)
+    # no place is half way between two pixels, where the last digit says which tile is cut
+    xy = np.round(_PITCH * (at + 1) + rng.uniform(-8, 8, (n, 2)), 1) + 0.05
     kind = rng.permutation(np.repeat(np.arange(3), np.ceil(n * np.array(_SHARES)).astype(int))[:n])
     altered = how * _altered(xy, kind, ill, rng)
     table = pd.DataFrame(
