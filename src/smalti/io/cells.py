@@ -43,6 +43,8 @@ def to_anndata(bags: Bags, *, pictures: bool = True) -> Any:
     from anndata import AnnData
 
     obs = instance_table(bags)
+    if "tile_px" not in obs and {"tile_um", "um_per_px"} <= set(obs):
+        obs["tile_px"] = obs["tile_um"] / obs["um_per_px"]  # so that maps of the table know it
     counts = bags.x.get("counts")
     genes = bags.features.get("counts", ())
     var = pd.DataFrame(index=pd.Index(genes, dtype=object)) if genes else None
