@@ -1,5 +1,7 @@
 """``smalti cells``: runs of cells to one table, and a model of genes and picture from it."""
 
+import json
+
 import anndata
 import layouts
 import numpy as np
@@ -38,6 +40,7 @@ def table(tmp_path_factory):
     layouts.cell_runs(folder / "runs", cells, "xenium").to_csv(folder / "t.csv", index=False)
     said = does("cells", folder / "runs", "--labels", folder / "t.csv", "--slide", "slide",
                 "--tile-um", 16, "--size", 32, "--edge", "pad", "--encoder", "morphology",
+                "--neighbours", 3,
                 "--out", folder / "cells.h5ad").stdout  # fmt: skip
     assert "72 rows of 6 slides" in said
     return folder / "cells.h5ad"
@@ -50,6 +53,7 @@ FROM = ("--sample", "slide", "--donor", "donor", "--label", "state",
 def test_fit_and_predict_over_genes_and_picture(table, tmp_path):
     made = anndata.read_h5ad(table)
     assert made.shape == (72, 40)
+    assert made.obsm["counts_neighbours"].shape == (72, 40)
     assert set(made.uns["spatial"]) == {f"S{i}" for i in range(6)}
     does("fit", "abmil", table, *FROM, "--preprocess", STEPS, "--epochs", 2, "--out",
          tmp_path / "model")  # fmt: skip
@@ -61,6 +65,17 @@ def test_fit_and_predict_over_genes_and_picture(table, tmp_path):
     scored = anndata.read_h5ad(tmp_path / "scored.h5ad")
     np.testing.assert_allclose(scored.obs["abmil_attention"], cells["attention"], rtol=1e-4)
     assert {"x_um", "y_um"} <= set(scored.obs)
+    does("heatmap", tmp_path / "model", table, "--formats", "geojson,png", "--spot-um", 8,
+         "--images", f"S1={table.parent / 'runs' / 'S1' / 'outs' / 'S1_he_image.tif'}",
+         "--out", tmp_path / "maps")  # fmt: skip
+    objects = json.loads((tmp_path / "maps" / "S1.geojson").read_text())["features"]
+    ring = np.array(objects[0]["geometry"]["coordinates"][0])
+    place = scored.obs[scored.obs["slide"] == "S1"].iloc[0]
+    np.testing.assert_allclose(ring[:4].mean(0), [place["x_px"], place["y_px"]], atol=0.01)
+    np.testing.assert_allclose(np.ptp(ring, axis=0), 16)  # 8 µm of 0.5 µm
+    own = cells.loc[cells["bag"] == "S1", "attention"].to_numpy()
+    found = [o["measurements"]["attention"] for o in (f["properties"] for f in objects)]
+    np.testing.assert_allclose(found, own, rtol=1e-4)
     assert "X_morphology" in scored.obsm
 
 

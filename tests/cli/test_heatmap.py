@@ -121,6 +121,7 @@ def test_what_cannot_be_asked(cohort, tmp_path):
         ((model, picture, "--scale", "log", *out), "--scale log: absolute or percentile"),
         ((model, picture, picture, *out), "slide 'S.1' is named twice"),
         ((model, picture, "--tile-px", 4, *out), "--tile-px is about feature files"),
+        ((model, picture, "--images", "w", *out), "--images is about a table of cells"),
         ((model, picture, *out), "'features', which was made elsewhere"),
         ((model, picture, "--features", cohort / "h5", *out), "--patches ..., or the edge"),
         ((model, picture, "--formats", "png", "--out", cohort / "wsi", "--overwrite"),

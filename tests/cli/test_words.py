@@ -170,6 +170,7 @@ STANDS_FOR = [
     ("predict", sm.read_features, {*FOLDER, "label", "kind", "positive", "order"}),
     ("cells", sm.read_slides, {*SLIDES, "donor", *BAR}),  # table: --labels
     ("cells", sm.features.extract, {*EXTRACT, *BAR}),
+    ("cells", sm.features.neighbours, {"bags", "view", "k"}),  # k: --neighbours
     ("heatmap", sm.read_features, {
         "folder", "in_memory", "labels", "label", "id", "sample", "donor", "kind", "positive",
         "order", "absent",

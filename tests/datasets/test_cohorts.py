@@ -5,6 +5,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import smalti as sm
 from smalti.datasets import driver_cohort, mixmil_bags, proportion_cohort
 from smalti.errors import InputError
 
@@ -174,3 +175,24 @@ def test_mixmil_truth():
 def test_numbers_that_make_no_cohort(make, settings, match):
     with pytest.raises(InputError, match=match):
         make(**settings)
+
+
+def test_pictured_cells_hide_half_of_the_ill_from_each_view():
+    pytest.importorskip("skimage")
+    cells = sm.datasets.pictured_cells(12, 40, seed=1)
+    share = cells.bag["share"]
+    assert share[cells.labels == "ill"].min() > 0.55 > 0.2 > share[cells.labels == "healthy"].max()
+    kinds = cells.instance.groupby(cells.index)["altered"].unique()
+    assert not any({"genes", "look"} <= set(k) for k in kinds)  # one of the two in a donor
+    assert {"genes", "look"} <= set(cells.instance["altered"])
+    altered, tumour = cells.instance["altered"], cells.instance["cell_type"] == "tumour"
+    assert set(cells.instance["cell_type"][altered != "no"]) == {"tumour"}
+    names = list(cells.features["counts"])
+    programme = cells.table("counts")[:, [n.startswith("PROG") for n in names]].mean(1)
+    dark = 255 - cells.table("tile")[:, :, 8:24, 8:24].mean((1, 2, 3))
+    plain = tumour & (altered == "no")
+    for values, kind, other in ((programme, "genes", "look"), (dark, "look", "genes")):
+        assert values[altered == kind].mean() > 1.5 * values[plain].mean()
+        assert abs(values[altered == other].mean() / values[plain].mean() - 1) < 0.25
+    with pytest.raises(InputError, match="1 donors, 40 cells, 40 genes, tiles of 32 px: take 2"):
+        sm.datasets.pictured_cells(1, 40)

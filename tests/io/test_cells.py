@@ -2,6 +2,7 @@
 
 import layouts
 import numpy as np
+import pandas as pd
 import pytest
 
 import smalti as sm
@@ -39,6 +40,40 @@ def test_a_folder_of_runs_is_bags_of_cells(tmp_path, cells, layout):
     assert not any("µm apart" in note for note in bags.notes)  # cells lie on no lattice
     some = read(tmp_path / "runs", layout, table, only=["S1", "S2"])
     assert some.labels.tolist() == ["ill", "healthy"]
+
+
+@pytest.mark.slow  # spatialdata takes seconds to import
+def test_spatialdata_of_cells_is_the_same_bags(cells):
+    pytest.importorskip("spatialdata")
+    from anndata import AnnData
+    from spatialdata import SpatialData
+    from spatialdata.models import Image2DModel, ShapesModel, TableModel
+    from spatialdata.transformations import Identity
+
+    images, shapes, obs = {}, {}, []
+    for i, name in enumerate(cells.bag.index):
+        one, here = cells[[i]], {name: Identity()}  # a coordinate system for each
+        view = one.x["tile"]
+        rgb = view.base.images[view.base.of[view.rows[0]]].pixels
+        images[f"he_{name}"] = Image2DModel.parse(rgb, dims=("c", "y", "x"), transformations=here)
+        xy = one.instance[["x_px", "y_px"]].to_numpy()
+        shapes[name] = ShapesModel.parse(xy, geometry=0, radius=5, transformations=here)
+        obs += [(name, k) for k in range(len(xy))]
+    table = AnnData(
+        cells.x["counts"].copy(),
+        obs=pd.DataFrame(obs, columns=["region", "cell"], index=cells.instance.index),
+        var=pd.DataFrame(index=list(cells.features["counts"])),
+    )
+    table.obs["region"] = table.obs["region"].astype("category")
+    table = TableModel.parse(table, region=list(shapes), region_key="region", instance_key="cell")
+    source = SpatialData(images=images, shapes=shapes, tables={"cells": table})
+    donors = cells.bag[["state", "donor"]].rename_axis("slide").reset_index()
+    bags = sm.read_slides(source, table=donors, slide="slide", donor="donor", label="state",
+                          um_per_px=0.5, **CUT)  # fmt: skip
+    assert bags.labels.tolist() == cells.labels.tolist()
+    np.testing.assert_array_equal(bags.table("counts"), cells.table("counts"))
+    np.testing.assert_array_equal(bags.table("tile"), cells.table("tile"))
+    assert not any("µm apart" in note for note in bags.notes)
 
 
 def test_a_table_of_cells_reads_back(cells):

@@ -4,6 +4,7 @@ import json
 
 import layouts
 import numpy as np
+import pandas as pd
 import pytest
 
 import smalti as sm
@@ -32,6 +33,22 @@ def test_cells_lie_where_the_alignment_says(tmp_path, packed):
     summed = read(tmp_path / "run", images=picture, tiles="grid", tile_um=40)
     assert summed.instance["n_cells"].sum() == 12
     np.testing.assert_array_equal(summed.x["counts"].sum(0), counts.sum(0)[None])
+
+
+@pytest.mark.parametrize("name", ["morphology_focus.ome.tif", "morphology_focus/ch0000_dapi.tif"])
+def test_a_picture_of_the_run_itself_needs_no_alignment(tmp_path, name):
+    import tifffile
+
+    layouts.xenium(tmp_path / "run", picture=False)
+    (tmp_path / "run" / name).parent.mkdir(exist_ok=True)
+    grey = np.random.default_rng(0).integers(0, 4000, (900, 900), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "run" / name, grey, tile=(64, 64))
+    bags = read(tmp_path / "run", images=tmp_path / "run" / name, edge="drop")
+    table = pd.read_csv(tmp_path / "run" / "cells.csv.gz", index_col="cell_id")
+    want = table.loc[[i.removeprefix("run_") for i in bags.instance.index]]
+    assert len(want) > 5
+    np.testing.assert_allclose(bags.instance["x_um"], want["x_centroid"])
+    np.testing.assert_allclose(bags.instance["y_um"], want["y_centroid"])
 
 
 def test_what_is_missing_is_named(tmp_path):

@@ -144,3 +144,24 @@ def test_features_are_made_again_as_they_were_made(cohort, tmp_path):
     model.origin_["made"]["X_test_efficientnet_random"]["identity"] = ["another"]
     with pytest.raises(InputError, match="others than those that bag_mean was fitted with"):
         model.heatmap(folder / "S1.png", um_per_px=0.5, tissue_min=0.0, progress=False)
+
+
+def test_cells_are_drawn_smaller_than_what_was_cut_around_them(tmp_path):
+    cells = sm.datasets.pictured_cells(6, 12, seed=0)
+    cells = sm.features.extract(cells, "morphology", progress=False)
+    views = ("counts", "X_morphology")
+    model = mil.BagMean(views=views, preprocess={"X_morphology": "scale,pca=5"}, progress=False)
+    whole = model.fit(cells).heatmap(cells, "S1")
+    heat = whole.spots(8)
+    assert (whole.side, heat.side, heat.cut, heat.spots(5).cut) == (32, 16, 32, 32)
+    np.testing.assert_array_equal(heat.tile(3, 8), whole.tile(3, 8))
+    layer = heat.raster(heat.column(), 1.0)
+    assert np.isfinite(layer).sum() == 12 * 16**2  # no two squares meet
+    x, y = np.floor(heat.xy[3]).astype(int)
+    assert layer[y, x] == heat.column()[3]
+    with pytest.raises(InputError, match="squares of 0 µm: expected over 0"):
+        whole.spots(0)
+    picture = tmp_path / "S1.png"
+    picture.write_bytes(b"")
+    with pytest.raises(InputError, match="reads 'X_morphology' beside 'counts', and a picture"):
+        model.heatmap(picture)

@@ -147,10 +147,9 @@ STEPS = {"genes": "scale", "look": "scale,pca=2"}
 @pytest.mark.parametrize("cls", [sm.mil.ABMIL, sm.mil.BagMean, sm.mil.MiFV])
 def test_several_views_stand_side_by_side(cls, tmp_path):
     bags, settings = two_halves(), {"preprocess": STEPS, "progress": False}
-    start = cls.example()
-    if hasattr(start, "epochs"):
+    if hasattr(cls.example(), "epochs"):
         settings["epochs"] = 25
-    models = {views: start.set_params(views=views, **settings).fit(bags)
+    models = {views: cls.example().set_params(views=views, **settings).fit(bags)
               for views in ("genes", "look", ("genes", "look"))}  # fmt: skip
     both = models["genes", "look"]
     assert list(both.inputs_) == ["genes", "look"]
@@ -174,6 +173,13 @@ def test_one_mapping_of_steps_serves_all_choices_of_views():
     alone = sm.mil.BagMean(views="look", preprocess=STEPS, progress=False).fit(bags)
     plain = sm.mil.BagMean(preprocess="scale,pca=2", progress=False).fit(bags.only("look"))
     np.testing.assert_array_equal(alone.predict_proba(bags), plain.predict_proba(bags.only("look")))
+
+
+def test_a_model_of_one_view_asks_for_no_other():
+    bags = two_halves(8)
+    model = sm.mil.BagMean(preprocess="scale", progress=False).fit(bags)
+    assert list(model.inputs_) == ["genes"]
+    assert model.predict(bags.only("genes")).shape == (8,)
 
 
 def test_a_model_knows_its_training_bags_by_the_views_that_it_reads():

@@ -38,6 +38,14 @@ def cells(
     flips: slide_options.Flips = None,
     dense: slide_options.Dense = None,
     weights: slide_options.Weights = None,
+    neighbours: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Put the mean counts of so many nearest cells beside, obsm counts_neighbours.",
+            rich_help_panel=slide_options.FEATURES,
+        ),
+    ] = None,
     cache: slide_options.Cache = None,
     jobs: slide_options.Jobs = None,
     overwrite: options.Overwrite = False,
@@ -48,6 +56,7 @@ def cells(
     """
     given = dict(locals()) | {"donor": None, "columns": None, "id": None, "path": None}
     from smalti.cli.slides import encoder_of, open_slides, recipe_of
+    from smalti.features.surroundings import neighbours as surrounded
     from smalti.io.cells import to_anndata
     from smalti.system.files import atomic_write, check_free
 
@@ -56,6 +65,8 @@ def cells(
     check_free(out, overwrite=overwrite, inputs=read_here("out", "cache"))
     asked = recipe_of(given, encoder=encoder_of(encoder, None, dense), weights=weights)
     bags = open_slides(data, asked, given)
+    if neighbours is not None:
+        bags = surrounded(bags, k=neighbours)
     introduce(bags)
     with atomic_write(out, overwrite=overwrite) as temporary:
         to_anndata(bags).write_h5ad(temporary)

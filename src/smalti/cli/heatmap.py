@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import options, slide_options
+from smalti.cli.data import TABLES
+from smalti.cli.predict import cells_of
 from smalti.cli.words import here, read_here, tell
 from smalti.errors import InputError
 
@@ -24,8 +26,8 @@ def heatmap(
         list[Path],
         typer.Argument(
             metavar="SLIDE...",
-            help="Pictures of slides, or folders of them; or .h5 feature files, where there is no "
-            "picture.",
+            help="Pictures of slides, or folders of them; .h5 feature files, where there is no "
+            "picture; or a table of cells that `smalti cells` wrote.",
             show_default=False,
         ),
     ],
@@ -39,6 +41,7 @@ def heatmap(
         ),
     ] = None,
     patches: slide_options.Patches = None,
+    images: slide_options.Images = None,
     tile_px: slide_options.TilePx = None,
     um_per_px: slide_options.UmPerPx = None,
     tissue_min: slide_options.TissueMin = None,
@@ -61,6 +64,14 @@ def heatmap(
         str | None,
         typer.Option(
             help="Only attributions for these classes, with commas, and those for none.",
+            rich_help_panel=MAP,
+        ),
+    ] = None,
+    spot_um: Annotated[
+        float | None,
+        typer.Option(
+            help="Edge of the squares in µm, as of cells, whose tiles overlap; that of a tile "
+            "where left out.",
             rich_help_panel=MAP,
         ),
     ] = None,
@@ -98,7 +109,8 @@ def heatmap(
         raise InputError(f"{model} holds {fitted.name}, which predicts nothing of whole slides.")
 
     def draw(name: str, files: tuple[Path | None, Path | None]) -> None:
-        _write(_of_classes(_heat(fitted, name, *files, given), classes), out, endings, given)
+        heat = _of_classes(_heat(fitted, name, *files, given), classes)
+        _write(heat if spot_um is None else heat.spots(spot_um), out, endings, given)
 
     _, lost = each_file(draw, found, title="heat maps", strict=strict)
     for name, why in lost.items():
@@ -133,6 +145,8 @@ def _found(
         own: dict[str, tuple[Any, Path | None]]
         if path.suffix == ".h5":
             own = {path.stem: (None, path)}
+        elif path.suffix in TABLES:
+            own = _of_table(path, given)
         else:
             own = {name: (picture, files.get(name))
                    for name, picture in picture_files(path).items()}  # fmt: skip
@@ -140,6 +154,8 @@ def _found(
         if twice:
             raise InputError(f"slide {min(twice)!r} is named twice: leave one out.")
         found |= own
+    if given["images"] is not None and not any(path.suffix in TABLES for path in slides):
+        raise InputError("images= is about a table of cells, and there is none: leave it out.")
     without = [name for name, (_, file) in found.items() if file is None]
     if features is not None and without and (given["strict"] or len(without) == len(found)):
         raise InputError(f"no feature file {features / (without[0] + '.h5')} for slide "
@@ -149,6 +165,31 @@ def _found(
         if idle:
             raise InputError(f"{idle[0]}= is about feature files: say where they are, --features.")
     return found
+
+
+def _of_table(path: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """The slides of a table of cells, and their pictures where ``--images`` has them."""
+    from smalti.cli.slides import files_of
+    from smalti.io.open import open_table
+    from smalti.io.pictures import picture_files
+
+    obs: Any = getattr(open_table(path), "obs", ())  # of MuData there is none
+    if "slide" not in obs:
+        raise InputError(f"{path} has no column slide in obs: write it with smalti cells.")
+    names = list(dict.fromkeys(map(str, obs["slide"])))
+    images = files_of(given["images"], "--images")
+    pictures = {} if images is None else picture_files(images, names)
+    return {name: (pictures.get(name), path) for name in names}
+
+
+def _cells(model: Any, name: str, picture: Any, path: Path, missing: str | None) -> Heatmap:
+    """The heat map of one slide of a table of cells."""
+    import dataclasses
+
+    from smalti.io.pictures import opened
+
+    heat = model.heatmap(cells_of(model, path), name, missing=missing)
+    return heat if picture is None else dataclasses.replace(heat, picture=opened(picture))
 
 
 def _check_free(out: Path, found: Any, endings: dict[str, str], overwrite: bool) -> None:
@@ -171,6 +212,8 @@ def _heat(
     if isinstance(um, str):
         raise InputError(f"--um-per-px {um!r} is no number, and pictures have no columns.")
     um = um.get(name) if isinstance(um, dict) else um
+    if file is not None and file.suffix in TABLES:
+        return _cells(model, name, picture, file, given["missing"])
     if file is None and given["features"] is not None:
         raise InputError(f"no feature file {given['features'] / (name + '.h5')}: name it as the "
                          "picture is.")  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,6 +113,13 @@ def _as_fitted(fitted: Method, data: Path, **asked: Any) -> dict[str, Any]:
         known["cell_type"] = None
     asked = {name: value or known.get(name) for name, value in asked.items()}
     return asked | {"covariates": [c["name"] for c in columns.covariates]}
+
+
+@functools.lru_cache(maxsize=1)
+def cells_of(fitted: Method, data: Path) -> Bags:
+    """A table, read as the one that a model was fitted on; the last one is kept."""
+    return open_bags(data, **_as_fitted(fitted, data, sample=None, x=None, cells=None,
+                                        cell_type=None))  # fmt: skip
 
 
 def predictions(model: Method, bags: Bags) -> pd.DataFrame:

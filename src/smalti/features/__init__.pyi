@@ -9,6 +9,7 @@ from .nuclei_given import nuclei_maps
 from .presets import PRESETS
 from .pretrained import backbone
 from .screen import Screen, screen_backbones
+from .surroundings import neighbours
 
 __all__ = [
     "PRESETS",
@@ -22,6 +23,7 @@ __all__ = [
     "describe_tile",
     "extract",
     "make_encoder",
+    "neighbours",
     "nuclei_maps",
     "screen_backbones",
 ]

@@ -136,9 +136,10 @@ def _resolution(heat: Heatmap, picture: dict[str, Any]) -> str:
     step = width / picture["width"]
     if heat.picture is None:
         return "The picture of the slide is not in this page."
-    text = f"{len(heat):,} tiles of {heat.side:g} px"
+    edge = heat.cut or heat.side
+    text = f"{len(heat):,} tiles of {edge:g} px"
     if heat.um_per_px is not None:
-        text += f" ({heat.side * heat.um_per_px:.4g} µm)"
+        text += f" ({edge * heat.um_per_px:.4g} µm)"
     text += f" on a slide of {width:,} × {height:,} px"
     return text + (f", shown here at 1 : {step:.3g}." if step > 1.001 else ".")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from smalti.bags import Bags
 from smalti.io.uns_spatial import slide_pictures
@@ -25,8 +26,8 @@ def to_anndata(bags: Bags, *, pictures: bool = True) -> Any:
     -------
     AnnData
         ``X`` the view "counts" where there is one; every other table in ``obsm`` under its name,
-        with the names of its features; ``obs["slide"]``, the columns of instances and of bags;
-        ``obsm["spatial"]``, the places in pixels. :func:`smalti.read` reads it with
+        with the names of its features where it is dense; ``obs["slide"]``, the columns of instances
+        and of bags; ``obsm["spatial"]``, the places in pixels. :func:`smalti.read` reads it with
         ``sample="slide"``, scanpy and squidpy draw it. Tiles themselves are left in the pictures.
 
     Examples
@@ -42,6 +43,8 @@ def to_anndata(bags: Bags, *, pictures: bool = True) -> Any:
     from anndata import AnnData
 
     obs = instance_table(bags)
+    if "tile_px" not in obs and {"tile_um", "um_per_px"} <= set(obs):
+        obs["tile_px"] = obs["tile_um"] / obs["um_per_px"]  # so that maps of the table know it
     counts = bags.x.get("counts")
     genes = bags.features.get("counts", ())
     var = pd.DataFrame(index=pd.Index(genes, dtype=object)) if genes else None
@@ -49,8 +52,9 @@ def to_anndata(bags: Bags, *, pictures: bool = True) -> Any:
     for name, view in bags.x.items():
         if name == "counts" or len(view.shape) != 2:
             continue
-        values, names = bags.table(name), bags.features.get(name)
-        table.obsm[name] = pd.DataFrame(values, obs.index, list(names)) if names else values
+        values, names = view if sp.issparse(view) else bags.table(name), bags.features.get(name)
+        dense = bool(names) and not sp.issparse(view)
+        table.obsm[name] = pd.DataFrame(values, obs.index, list(names or ())) if dense else values
     add_places(table, bags, pictures)
     return table
 

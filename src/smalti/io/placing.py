@@ -17,7 +17,7 @@ from smalti.tiles.view import TileView
 
 _THUMBNAIL = 2048
 _EMPTY = 0.05  # a tile with less tissue is said to hold none
-_LATTICE = 1.5  # distances of neighbours on one differ by less, with some jitter; cells' by more
+_LATTICE = 1.3  # distances of neighbours on one differ by less, with some jitter; cells' by more
 _HD = (2.0, 8.0, 16.0)  # µm of the bins of Visium HD
 
 

@@ -62,8 +62,10 @@ def read_slides(
           pictures of ``uns["spatial"]``; a list or a folder of .h5ad, one a slide;
         - a folder that Space Ranger wrote, or several in a list: Visium, or Visium HD with
           binned_outputs/ or segmented_outputs/; as GEO has them too, flat with prefixes, packed;
-        - a folder that Xenium wrote, with its H&E picture in ``images`` and the alignment
-          (NAME_he_imagealignment.csv) beside it: cells are the spots;
+        - a folder that Xenium wrote, with its H&E picture (NAME_he_image.ome.tif) in it or in
+          ``images`` and the alignment (NAME_he_imagealignment.csv) beside it: cells are the spots;
+          ``images`` may also be a picture of the run itself (morphology_focus.ome.tif), in grey;
+        - a folder of such folders, one a slide;
         - the root of HEST: st/, wsis/ or patches/, metadata/; or .h5 files of ready tiles;
         - SpatialData, or its .zarr;
         - a folder of the first ST arrays: counts (A1.tsv.gz) and spots (A1_selection.tsv) of each

@@ -22,6 +22,7 @@ _SPECS = "experiment.xenium"
 _CELLS = ("cells.parquet", "cells.csv")
 _MATRIX = ("cell_feature_matrix.h5", "cell_feature_matrix")
 _PLACE = ("x_centroid", "y_centroid")
+_OWN = "morphology"  # morphology_focus.ome.tif, morphology_focus/ch0000_dapi.ome.tif
 _ENDING = "alignment.csv"  # NAME_he_imagealignment.csv, as Xenium Explorer writes it
 
 
@@ -43,7 +44,8 @@ def xenium_section(folder: Path, ask: Ask, notes: list[str]) -> Section:
         With cells.parquet or cells.csv.gz, cell_feature_matrix and experiment.xenium.
     ask
         ``images`` is the H&E picture, or one in the folder is (NAME_he_image.ome.tif); its
-        alignment lies beside it, or in the folder.
+        alignment lies beside it, or in the folder. Or a picture of the run itself, which needs none
+        (morphology_focus.ome.tif).
     notes
         Gets warnings.
 
@@ -118,8 +120,10 @@ def _pixel_um(file: Path) -> float:
 
 
 def _alignment(top: Path, picture: SlideImage) -> np.ndarray:
-    """(3, 3) from pixels of the H&E picture to pixels of the morphology picture."""
+    """(3, 3) from pixels of the picture to pixels of the morphology picture."""
     image = Path(picture.path)
+    if any(part.startswith(_OWN) for part in (image.name, image.parent.name)):
+        return np.eye(3)  # fluorescence of the run itself
     stem = image.name.partition(".")[0]
     found = [p for p in (image.with_name(f"{stem}{_ENDING}"), image.with_name(f"{stem}_{_ENDING}"))
              if p.exists()] or sorted(top.glob(f"*{_ENDING}"))  # fmt: skip

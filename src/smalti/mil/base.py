@@ -38,9 +38,8 @@ from smalti.core.stage import Gradient, Stage, task_loss
 from smalti.core.store import Store, pack
 from smalti.errors import InputError
 from smalti.labels import KINDS, Kind, scikit_kind
-from smalti.mil import heatmaps, results
+from smalti.mil import heatmaps, reading, results
 from smalti.nn.encoders import Encoder
-from smalti.preprocess import Join, On, Step, steps_of
 from smalti.scores.table import Scores
 from smalti.task import Task
 
@@ -138,8 +137,10 @@ class Method(Estimator):
         """
         with fresh(self):
             whole = self._read_training(X, y, positive, order)
-            raw = (whole if self.views is None else whole.only(self.views)).check()
-            return self._train(raw, self._steps_for(whole, raw), checkpoint, self.prepare)
+            asked = self.views, self.preprocess
+            raw = reading.read_views(whole, *asked).check()
+            steps = reading.steps_for(whole, raw, *asked)
+            return self._train(raw, steps, checkpoint, self.prepare)
 
     def predict(self, X: Any, *, missing: str | None = None) -> np.ndarray:
         """(n_bags,) classes or values as they stood in training; (n_bags, n_labels) for labels.
@@ -353,7 +354,7 @@ class Method(Estimator):
             to.
         """
         self._check_present(bags)  # after the steps: an embedding may have filled the gaps
-        self._check_read(bags)
+        reading.check_read(bags, getattr(self, "steps_", ()), self.name)
         part = bags if len(members) == len(bags) else bags[members]
         task = part.as_task(self.task)
         if task.kind not in self.kinds:
@@ -409,7 +410,6 @@ class Method(Estimator):
             if y.ndim == 2 and y.shape[1] == 1:
                 y = column_or_1d(y, warn=True)
             check_consistent_length(X, y)
-        X = _without_spare_tiles(X) if self.views is None else X
         kind = None
         if y is not None and self._is_classifier() and self.task is None and order is None:
             from sklearn.utils.multiclass import check_classification_targets
@@ -418,25 +418,6 @@ class Method(Estimator):
                 check_classification_targets(y)
                 kind = scikit_kind(y)
         return as_bags(X, y, kind=kind, positive=positive, order=order)
-
-    def _steps_for(self, whole: Bags, read: Bags) -> list[Step]:
-        """The steps on the views that it reads of the whole bags, which then stand side by side."""
-        unread = whole.x.keys() - read.x.keys()
-        steps = [s for s in steps_of(self.preprocess)
-                 if not (isinstance(s, On) and s.view in unread)]  # fmt: skip
-        return [*steps, Join()] if self.views is not None and len(read.x) > 1 else steps
-
-    def _check_read(self, bags: Bags) -> None:
-        """Refuse steps on views that are never looked at: a network reads the first."""
-        first, *others = bags.x
-        idle = [
-            s.view for s in getattr(self, "steps_", ()) if isinstance(s, On) and s.view in others
-        ]
-        if idle:
-            raise InputError(
-                f"preprocess= names view {idle[0]!r}, and {self.name} reads {first!r} alone: name "
-                f"all that it is to read, views={[first, *dict.fromkeys(idle)]}."
-            )
 
     def _read_new(self, X: Any) -> Bags:
         """Bags to predict: the same views, the same features in the same order, or an error."""
@@ -491,15 +472,6 @@ class Method(Estimator):
         else:
             tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
         return tags
-
-
-def _without_spare_tiles(X: Any) -> Any:
-    """Bags without tiles behind the features that a method reads: they would be cut for nothing."""
-    if not isinstance(X, Bags):
-        return X
-    first = next(iter(X.x))
-    spare = [k for k, v in X.x.items() if k != first and hasattr(v, "read") and len(v.shape) == 4]
-    return dataclasses.replace(X, x={k: v for k, v in X.x.items() if k not in spare})
 
 
 def _tell_of_lone_classes(task: Task, labels: np.ndarray) -> None:

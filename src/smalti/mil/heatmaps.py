@@ -119,6 +119,12 @@ def slide_bags(
     from smalti.io.slides import read_slides
 
     view, shape = next(iter(model.inputs_.items()))
+    others = [name for name in model.inputs_ if name != view]
+    if others:
+        raise InputError(
+            f"{model.name} reads {others[0]!r} beside {view!r}, and a picture alone does not hold "
+            "both: give bags of the slide with all that it reads."
+        )
     how = dict(((model.origin_ or {}).get("made") or {}).get(view, {}))
     expected = how.pop("identity", None)
     if len(shape) != 3 and (not how.get("encoder") or how["flips"] == "all"):

@@ -31,7 +31,7 @@ class Heatmap:
     xy
         (n_tiles, 2) centres, pixels of the full slide.
     side
-        Edge of a tile in those pixels.
+        Edge of a tile in those pixels, as it is drawn.
     picture
         The slide; None where it is not at hand.
     um_per_px
@@ -40,6 +40,8 @@ class Heatmap:
         Of a signed column what a value below 0 means, and one above.
     notes
         What is to be known of it: the prediction.
+    cut
+        Edge of a tile as it was cut, where it is drawn smaller (see :meth:`spots`).
 
     Raises
     ------
@@ -55,6 +57,7 @@ class Heatmap:
     um_per_px: float | None = None
     words: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    cut: float | None = None
 
     def __post_init__(self) -> None:
         if not self.values.size or self.xy.shape != (len(self.values), 2):
@@ -106,6 +109,25 @@ class Heatmap:
         for name in columns:
             self.column(name)
         return dataclasses.replace(self, values=self.values[list(columns)])
+
+    def spots(self, um: float) -> Heatmap:
+        """The same with smaller squares: tiles around cells overlap, and cells do not.
+
+        Parameters
+        ----------
+        um
+            Edge of a square in µm, such as the width of a cell.
+
+        Raises
+        ------
+        InputError
+            If it is not over 0, or µm per pixel are not known.
+        """
+        if self.um_per_px is None or not um > 0:
+            why = "µm per pixel are not known" if self.um_per_px is None else "expected over 0"
+            raise InputError(f"slide {self.name!r}: squares of {um} µm: {why}.")
+        cut = self.side if self.cut is None else self.cut
+        return dataclasses.replace(self, side=um / self.um_per_px, cut=cut)
 
     def signed(self, column: str) -> bool:
         """Whether 0 is the middle of its colours."""
@@ -204,7 +226,7 @@ class Heatmap:
         """
         if self.picture is None:
             raise InputError(f"the picture of slide {self.name!r} is not at hand: give slides=...")
-        side = max(1, round(self.side))
+        side = max(1, round(self.cut or self.side))
         x, y = np.floor(self.xy[i] - side / 2 + 0.5).astype(int)
         return resize(self.picture.region(int(x), int(y), side, side, pad=True), (size, size))
 
