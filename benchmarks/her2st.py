@@ -38,30 +38,34 @@ def slides(
     data: Path, cache: Path, genes: int, spots: int | None = None, group: str = "main"
 ) -> tuple[sm.Bags, tuple[str, ...] | int]:
     """The five sections with features, and the genes to predict."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        bags = sm.read_slides(
-            data / "her2st" / "her2st_5sections_counts.h5ad", images=data / "her2st" / "images",
-            slide="slide", donor="patient", tile_um=112, size=224 if group == "trunk" else 112,
-        )  # fmt: skip
-    bags = first(bags, spots)
-    if group == "trunk":
-        bags = sm.features.extract(bags, LITE[0], cache=cache)
-    elif group == "backbones":
-        both = f"{LITE[0]}+morphology"
-        bags = sm.features.extract(bags, [*LITE, both, "morphology"], cache=cache)
+    bags = first(sections(data, 224 if group == "trunk" else 112), spots)
+    if group in ("trunk", "backbones"):
+        both = (*LITE, f"{LITE[0]}+morphology", "morphology")
+        bags = sm.features.extract(bags, LITE[0] if group == "trunk" else both, cache=cache)
     else:
         bags = sm.features.extract(bags, "resnet50", weights="random", cache=cache)
         bags = sm.features.extract(bags, "morphology", flips="mean", cache=cache)
-    if genes != 785:
-        return bags, genes
+    return bags, genes if genes != 785 else hist2st(data)
+
+
+def sections(data: Path, size: int) -> sm.Bags:
+    """The five sections, tiles of 112 µm at ``size`` pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return sm.read_slides(
+            data / "her2st" / "her2st_5sections_counts.h5ad", images=data / "her2st" / "images",
+            slide="slide", donor="patient", tile_um=112, size=size,
+        )  # fmt: skip
+
+
+def hist2st(data: Path) -> tuple[str, ...]:
+    """The 785 genes of Hist2ST."""
     import h5py
 
     with h5py.File(data / "her2st" / "her2st_5sections_counts.h5ad") as file:
         var = file["var"]
         names = var[var.attrs["_index"]].asstr()[:]
-        listed = var["hist2st_hvg"][:].astype(bool)
-    return bags, tuple(names[listed])
+        return tuple(names[var["hist2st_hvg"][:].astype(bool)])
 
 
 def first(bags: sm.Bags, spots: int | None) -> sm.Bags:
@@ -161,8 +165,8 @@ def methods(group: str, data: Path) -> dict[str, object]:
 
 def screen(bags: sm.Bags, by: str) -> None:
     """Print what the screening keeps on the training slides of each fold."""
-    groups = bags.bag["slide" if by == "slide" else "patient"]
-    for out in groups.unique():
+    groups = np.asarray(bags.bag.index if by == "slide" else bags.bag["patient"])
+    for out in np.unique(groups):
         found = sm.explain.screen_augmentations(bags[np.flatnonzero(groups != out)])
         ratio = found.table.pivot_table(index="candidate", columns="distance", values="ratio",
                                         sort=False)  # fmt: skip
