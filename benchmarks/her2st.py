@@ -158,7 +158,7 @@ def methods(group: str, data: Path) -> dict[str, object]:
     if group == "augment":
         return {
             f"fine_tune:team, small net, {label}": sm.make("fine_tune:team", augment=names)
-            for label, names in (("no augmentation", ()), ("d4", ("d4",)), ("kept", KEPT))
+            for label, names in (("d4", ("d4",)), ("kept", KEPT))
         }
     raise SystemExit(f"no group {group!r}: main, ensemble, tune, backbones, trunk, augment")
 
