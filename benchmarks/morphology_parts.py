@@ -28,6 +28,7 @@ from smalti.tiles.stain import separate
 # part -> whether a column is of it
 PARTS: dict[str, Callable[[str], bool]] = {
     "bands": lambda n: "_band" in n or "coherence" in n,
+    "bands of h and e": lambda n: PARTS["bands"](n) and not n.startswith("grey"),
     "nuclei": lambda n: n.startswith("nuclei_"),
     "patterns": lambda n: n.startswith("lbp"),
     "co-occurrence": lambda n: "_glcm" in n,
@@ -35,6 +36,7 @@ PARTS: dict[str, Callable[[str], bool]] = {
 FEWER = {
     "all": (),
     **{f"without {part}": (part,) for part in PARTS},
+    "without nuclei and bands of h and e": ("nuclei", "bands of h and e"),
     "without nuclei and bands": ("nuclei", "bands"),
     "without nuclei, bands and patterns": ("nuclei", "bands", "patterns"),
     "colour and stains alone": tuple(PARTS),
