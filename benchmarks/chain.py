@@ -21,7 +21,7 @@ from scipy.stats import false_discovery_control
 
 import smalti as sm
 from glas import by_patient
-from her2st import first, listed_genes
+from her2st import first, hist2st, sections
 from smalti.scores.exchange import Exchange
 
 TILE_UM = 112  # of the spots of HER2+; in GlaS 181 pixels
@@ -33,13 +33,9 @@ METHODS = {"bag_mean": {}, "mean_pooling": {}, "abmil": {"gated": True}}
 
 def genes_of_breast(data: Path, cache: Path, spots: int | None) -> sm.ExpressionMethod:
     """Ridge on the HER2+ sections; not one setting was chosen on GlaS."""
-    source = data / "her2st" / "her2st_5sections_counts.h5ad"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        slides = sm.read_slides(source, images=data / "her2st" / "images", slide="slide",
-                                donor="patient", tile_um=TILE_UM, size=TILE_UM)  # fmt: skip
+    slides = sections(data, TILE_UM)
     slides = sm.features.extract(first(slides, spots), ENCODER, cache=cache)
-    return sm.make("ridge", genes=listed_genes(source)).fit(slides)
+    return sm.make("ridge", genes=hist2st(data)).fit(slides)
 
 
 def images(data: Path, cache: Path, n: int | None) -> sm.Bags:

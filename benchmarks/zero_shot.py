@@ -4,7 +4,7 @@
     SMALTI_DATA=... python benchmarks/zero_shot.py --split section --unseen blocks --group networks
     SMALTI_DATA=... python benchmarks/zero_shot.py --split section --unseen none --group networks
     SMALTI_DATA=... python benchmarks/zero_shot.py --split section --genes 785 --group switches \
-        --vectors coexpression --encoder efficientnet-lite0
+        --vectors coexpression --encoder efficientnet-lite0 --preprocess scale,pca=64
 
 Below the table stand paired differences with corrected 95 % intervals, in words: of each method to
 bilinear ridge, of the switches of Deep Association to itself without them, and of each method to
@@ -34,7 +34,7 @@ from smalti.scores.table import is_oracle
 METRICS = ["pcc_slide", "pcc_slide_beyond_depth", "pcc_fold", "pcc_tile", "pcc_slide_chosen",
            "pcc_slide_h_optimistic", "pcc_fold_h_optimistic", "mse"]  # fmt: skip
 GAPS = ("pcc_slide", "pcc_slide_beyond_depth")
-SWITCHES = ("refined_edges", "all_genes", "local_prompts", "words")
+SWITCHES = ("refined_edges", "all_genes", "local_prompts")
 PARTS = ("no_nuclei", "no_prompts", "no_graph", "no_alignment", "towers")
 TEXT = ("human_gene_descriptions.tsv.gz", "enrichr.GO_Biological_Process_2021.gmt.gz",
         "c2.cp.reactome.v7.0.symbols.gmt.gz")  # fmt: skip
@@ -81,9 +81,12 @@ def hist2st(data: Path) -> tuple[str, ...]:
         return tuple(var[var.attrs["_index"]].asstr()[:][var["hist2st_hvg"][:].astype(bool)])
 
 
-def methods(group: str, epochs: int) -> dict[str, object]:
-    """Label -> method; bilinear ridge and the controls run by themselves."""
-    deep = {"epochs": epochs}
+def methods(group: str, epochs: int, preprocess: str | None = None) -> dict[str, object]:
+    """Label -> method; bilinear ridge and the controls run by themselves.
+
+    ``preprocess`` is of the features that networks read.
+    """
+    deep = {"epochs": epochs, "preprocess": preprocess}
     # a text tower half as wide and deep as the paper's: two cores, hundreds of fits
     sgn = {**deep, "gene_width": 128, "text_layers": 1, "max_words": 64}
     if group == "controls":
@@ -100,11 +103,11 @@ def methods(group: str, epochs: int) -> dict[str, object]:
                                                             **deep)}  # fmt: skip
     if group == "ablations":
         return {f"deep_association:{p}": sm.make(f"deep_association:{p}", **deep) for p in PARTS}
-    if group == "switches":
+    if group in ("switches", "words"):
         plain = {"deep_association": sm.make("deep_association", **deep)}
         return plain | {f"deep_association:{p}": sm.make(f"deep_association:{p}", **deep)
-                        for p in SWITCHES}  # fmt: skip
-    raise SystemExit(f"no group {group!r}: controls, networks, random, ablations, switches")
+                        for p in (SWITCHES if group == "switches" else ("words",))}  # fmt: skip
+    raise SystemExit(f"no group {group!r}: controls, networks, random, ablations, switches, words")
 
 
 def gaps(result: sm.ExpressionComparison, reference: str, methods: list[str]) -> None:
@@ -157,6 +160,7 @@ def main() -> None:
     parser.add_argument("--genes", type=int, choices=[785], help="only the genes of Hist2ST")
     parser.add_argument("--group", default="controls")
     parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--preprocess", help="of features that networks read: scale,pca=64")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", help="methods whose label holds this text")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
@@ -176,9 +180,10 @@ def main() -> None:
         bags = dataclasses.replace(bags, donor="patient")
     listed = tuple(g for g in hist2st(data) if meaning.positions([g])[0] >= 0)
     hidden = None if args.unseen == "none" else args.unseen
-    chosen = {k: v for k, v in methods(args.group, args.epochs).items() if (args.only or "") in k}
-    if meaning.tokens is None and chosen.pop("deep_association:words", None) is not None:
-        print("deep_association:words is left out: these vectors have no words")
+    every = methods(args.group, args.epochs, args.preprocess)
+    chosen = {k: v for k, v in every.items() if (args.only or "") in k}
+    if args.group == "words" and meaning.tokens is None:
+        raise SystemExit("--group words needs vectors with words: --vectors text or states")
     result = sm.compare_expression(
         chosen, bags, by="slide" if args.split == "section" else "donor", seeds=args.seeds,
         cache=args.cache, view=f"X_{args.encoder}", unseen=hidden, vectors=meaning,
@@ -186,7 +191,8 @@ def main() -> None:
         genes=listed if hidden is None or args.genes else None,
     )  # fmt: skip
     what = f"{args.encoder}_{args.vectors}_{args.split}_{args.unseen}_{args.genes or 'all'}"
-    result.write(args.out / f"{what}_{args.only or args.group}")
+    more = f"_{args.preprocess}" if args.preprocess else ""
+    result.write(args.out / f"{what}_{args.only or args.group}{more}")
     print(table(result).to_string())
     if hidden is not None:
         all_gaps(result)

@@ -78,3 +78,7 @@ def test_patterns_are_those_of_scikit_image(radius, tiles):
     for rgb in tiles:
         image = rgb.mean(2).astype(np.uint8)
         np.testing.assert_array_equal(uniform_patterns(image, radius), patterns(image, radius))
+
+
+def test_the_docstring_counts_the_features(tiles):
+    assert describe_tile.__doc__.startswith(f"{len(describe_tile(tiles[0]))} numbers")

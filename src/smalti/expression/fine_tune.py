@@ -112,7 +112,8 @@ class _Net(nn.Module):
         if x.shape[-1] != self.size:
             x = nn.functional.interpolate(x, (self.size, self.size), mode="bilinear",
                                           antialias=True, align_corners=False)  # fmt: skip
-        return self.backbone(x)
+        # channels last: on a processor a step of a convolutional net takes a third less time
+        return self.backbone(x.contiguous(memory_format=torch.channels_last))
 
     def forward(self, batch: Batch) -> Output:
         x = batch.x

@@ -48,7 +48,7 @@ def extract(
         With a view of tiles, (n, 3, height, width) uint8.
     encoder
         "efficientnet-lite0" (1, 2): a network that was trained on ImageNet, whose weights come as a
-        package. "morphology" needs no weights: some 140 features of stains, texture and nuclei. Nor
+        package. "morphology" needs no weights: 115 features of stains, texture and nuclei. Nor
         does "nuclei": where they are (:class:`smalti.features.nuclei.NucleiMap`). Else a model of
         timm or of the hub, by name or preset ("coatnet", "convnextv2", "xcit", "resnet50", "uni",
         ...), or an encoder of your own (:class:`smalti.features.encoders.Encoder`).

@@ -19,7 +19,7 @@ _LEVELS = 16  # of the co-occurrence matrices
 
 
 def describe_tile(rgb: np.ndarray, um_per_px: float | None = None) -> dict[str, float]:
-    """Some 140 numbers about a tile, by name.
+    """115 numbers about a tile, by name.
 
     Colour (means and s.d. of RGB, saturation, white and dark share), stains (mean, s.d. and
     quantiles of haematoxylin, eosin and the residual; their correlation), energy in four bands of
