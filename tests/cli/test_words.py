@@ -190,6 +190,7 @@ STANDS_FOR = [
     ("integrate", sm.Integration.write, {"data"}),
     ("expression fit", sm.read_slides, {*SLIDES, *BAR}),
     ("expression fit", sm.read_tiles, TILES),
+    ("expression fit", sm.tiles.normalized, {"bags", "tiles"}),
     ("expression fit", sm.features.extract, {*EXTRACT, *BAR}),
     ("expression fit", sm.ExpressionMethod.fit, {*BAGS, "y"}),
     ("expression predict", sm.read_slides, {*SLIDES, *MODEL_SAYS, *BAR}),

@@ -168,6 +168,8 @@ def extract(
            "flips": flips, "dense": dense, "um_per_px": um_per_px, "precision": precision,
            "seed": seed, "identity": [one.identity for one in made]}  # fmt: skip
     origin = dict(bags.origin or {})
+    stain = origin.get("made", {}).get(tiles, {}).get("stain")
+    how |= {} if stain is None else {"stain": stain}
     origin["made"] = {**origin.get("made", {}), name: how}  # so that a model can make it again
     new = {name: table}
     if flips == "all":
