@@ -37,7 +37,7 @@ def options(verb):
 
 
 def test_every_verb_says_its_options():
-    assert len(VERBS) == 17
+    assert len(VERBS) == 18
     assert [name for name, command in VERBS.items() if not isinstance(command, Verb)] == []
 
 
@@ -212,6 +212,7 @@ STANDS_FOR = [
     ("genes explore", sm.genes.explore, {"bags", "view", "units"}),
     ("genes vectors", sm.genes.gene_text, {"client"}),  # an object
     ("genes vectors", sm.genes.gene_vectors, {"device", "batch_size", *BAR}),  # speed
+    ("features", sm.features.write, {"batch_size", "seed", *BAR}),  # speed; random weights
     ("tissue", write_tissue, {"source", *BAR}),
     ("demo", sm.datasets.digit_bags, {"n_bags", "split", "kwargs"}),
     ("cite", sm.citation, {"methods"}),

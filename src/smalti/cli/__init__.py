@@ -22,6 +22,7 @@ from smalti.cli.crew import hushed
 from smalti.cli.demo import demo
 from smalti.cli.doctor import doctor
 from smalti.cli.expression import app as expression
+from smalti.cli.features import features
 from smalti.cli.fit import fit
 from smalti.cli.genes import app as genes
 from smalti.cli.heatmap import heatmap
@@ -63,7 +64,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _verb in (demo, methods, cite, fit, predict, heatmap, integrate, compare, tissue, doctor):
+for _verb in (
+    demo,
+    methods,
+    cite,
+    features,
+    fit,
+    predict,
+    heatmap,
+    integrate,
+    compare,
+    tissue,
+    doctor,
+):
     app.command(cls=Verb)(_verb)
 app.add_typer(expression, name="expression")
 app.add_typer(genes, name="genes")

@@ -45,7 +45,7 @@ def with_tissue(
         If a slide has none, or a file is damaged, of another kind, or of another shape.
     """
     names = [s.slide for s in sections]
-    files = _files(tissue, names)
+    files = tissue_files(tissue, names)
     absent = [n for n in names if n not in files]
     if absent:
         raise InputError(
@@ -61,8 +61,14 @@ def _said(tissue: Any) -> str:
     return f"{str(tissue)!r}" if isinstance(tissue, (str, Path)) else "{...}"
 
 
-def _files(tissue: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Slide -> what marks its tissue."""
+def tissue_files(tissue: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Slide -> what marks its tissue.
+
+    Raises
+    ------
+    InputError
+        If there is no such file or folder, one file is to be of several slides, or two of one.
+    """
     if isinstance(tissue, Mapping):
         return {str(k): v for k, v in tissue.items()}
     if not isinstance(tissue, (str, Path)):
