@@ -48,13 +48,21 @@ def with_tissue(
     files = tissue_files(tissue, names)
     absent = [n for n in names if n not in files]
     if absent:
+        more = _pickled(tissue, absent[0])
         raise InputError(
             f"there is no tissue of slide {absent[0]!r} ({len(absent)} of {len(names)} slides) in "
             f"tissue={_said(tissue)}: name the files after the slides "
-            f"({absent[0]}.geojson, {absent[0]}.png), or give a mapping."
+            f"({absent[0]}.geojson, {absent[0]}.png), or give a mapping.{more}"
         )
     return [dataclasses.replace(s, tissue=_marked(files[s.slide], s, classes, notes))
             for s in sections]  # fmt: skip
+
+
+def _pickled(tissue: Any, name: str) -> str:
+    """What to say of the masks of earlier versions of HEST."""
+    if not isinstance(tissue, (str, Path)) or not (Path(tissue) / f"{name}_mask.pkl").is_file():
+        return ""
+    return f" {name}_mask.pkl is a pickle, which may run anything, and is never opened."
 
 
 def _said(tissue: Any) -> str:
