@@ -171,3 +171,23 @@ def test_what_cannot_be_asked(slides, tmp_path, more, says):
 
 def test_strict_stops(slides, tmp_path):
     assert "bad.png is cut short" in fails("features", slides, "--out", tmp_path, *CUT, "--strict")
+
+
+def test_one_slide_has_a_bar_of_its_tiles(slides, tmp_path, monkeypatch):
+    """Two bars at once are none; of many slides there is one of slides."""
+    import smalti as sm
+    from smalti.features import extraction
+    from smalti.system import each
+
+    shown = []
+    for room, name in ((extraction, "tiles"), (each, "slides")):
+
+        class Seen(room.Progress):
+            def __init__(self, show=None, title="", own=name):
+                shown.append((own, show))
+                super().__init__(False, title)
+
+        monkeypatch.setattr(room, "Progress", Seen)
+    how = {"um_per_px": 0.5, "tile_um": 20, "size": 32, "tissue_min": 0.0, "progress": True}
+    sm.features.write(slides / "S0.png", tmp_path, "morphology", **how)
+    assert shown == [("slides", False), ("tiles", True)]

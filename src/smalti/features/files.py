@@ -24,6 +24,7 @@ from smalti.io.slides import read_slides
 from smalti.io.tissue import tissue_files
 from smalti.system.each import each_file
 from smalti.system.files import check_free
+from smalti.system.progress import Progress
 from smalti.tiles.normalize import Colours, normalized, reference
 
 _VERSION = 1  # of the layout
@@ -96,7 +97,8 @@ def write(
     n_jobs
         Processes, a slide each; None: as many as make it end sooner.
     progress
-        Show a bar; None: on a terminal, elsewhere a line of the log for each slide.
+        Show a bar, of one slide that of its tiles; None: on a terminal, elsewhere a line of the
+        log for each slide.
 
     Returns
     -------
@@ -151,13 +153,13 @@ def write(
         {"dense": dense, "weights": weights, "flips": flips, "precision": precision,
          "device": device, "batch_size": batch_size, "seed": seed,
          "n_jobs": (n_jobs or 1) if len(files) == 1 else 1},
-        um, colours, cache, overwrite,
+        um, colours, cache, overwrite, len(files) == 1 and Progress(progress).shown,
     )  # fmt: skip
     _extraction(asked)  # what cannot be had is said before any slide is read
     for name in files:
         check_free(asked.out / f"{name}.h5", overwrite=True, inputs=list(files.values()))
     done, failed = each_file(partial(_write, asked), files, title="features", strict=strict,
-                             n_jobs=n_jobs, progress=progress)  # fmt: skip
+                             n_jobs=n_jobs, progress=False if asked.bar else progress)  # fmt: skip
     return pd.DataFrame(done.values()), failed
 
 
@@ -173,6 +175,7 @@ class _Asked:
     colours: Colours | None
     cache: Any
     overwrite: bool
+    bar: bool  # of the tiles of one slide
 
 
 def _extraction(asked: _Asked) -> Extraction:
@@ -205,7 +208,7 @@ def _write(asked: _Asked, name: str, picture: Path) -> dict[str, Any]:
                 f"{file} is there already, of another slide or made in another way: name another "
                 "folder, or have it made anew, overwrite=True."
             )
-    found = extraction(bags, asked.cache, False)
+    found = extraction(bags, asked.cache, asked.bar)
     table = np.asarray(found.x[extraction.name])
     if all(one.half for one in extraction.encoders):
         table = table.astype(np.float16)
