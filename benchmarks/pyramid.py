@@ -25,6 +25,7 @@ EDGE, KINDS = 256, 48  # of the stored tiles
 SIDE, READ = 448, 224  # of those that are cut, and as they are read
 REGION, MOST = 4096 * SIDE // READ, 18  # dense features of one of their regions, 18 x 18 tiles
 UM = 0.25
+PARTS = ("thumbnail", "tissue", "tiles", "features", "maps")
 MAPS = ("png", "svg", "tiles", "geojson", "ome-tiff", "html", "spatialdata")
 
 
@@ -216,6 +217,7 @@ def main() -> None:
     parser.add_argument("--map-side", type=int, default=380, help="pixels of a tile of the map")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where the slide is written meanwhile")
+    parser.add_argument("--only", nargs="*", default=PARTS, choices=PARTS)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     import torch
@@ -235,13 +237,15 @@ def main() -> None:
         square = corners[(grid < MOST * SIDE).all(1)]
         own, other = ours(file, corners), theirs(file, corners)
         print(f"{'':<12} {'':<10} {'s':>8} {'CPU s':>8} {'per CPU s':>10}")
-        for what in ("thumbnail", "tissue", "tiles"):
+        for what in (p for p in PARTS[:3] if p in args.only):
             cases = {"ours": own[what], "theirs": other[what]}
             race(what, cases, args.rounds, len(corners) * (what == "tiles"))
-        own, other = ours(file, square), theirs(file, square)
-        cases = {"ours": own["features"], "theirs": other["features"], "ours dense": own["dense"]}
-        race("features", cases, min(args.rounds, 3), len(square))
-        maps(file, Path(name), args.map_side)
+        if "features" in args.only:
+            own, other = ours(file, square), theirs(file, square)
+            cases = {"ours": own["features"], "theirs": other["features"], "dense": own["dense"]}
+            race("features", cases, min(args.rounds, 3), len(square))
+        if "maps" in args.only:
+            maps(file, Path(name), args.map_side)
 
 
 if __name__ == "__main__":
