@@ -24,8 +24,9 @@ import numpy as np
 EDGE, KINDS = 256, 48  # of the stored tiles
 SIDE, READ = 448, 224  # of those that are cut, and as they are read
 REGION, MOST = 4096 * SIDE // READ, 18  # dense features of one of their regions, 18 x 18 tiles
+ENCODED = 100  # tiles that are encoded one by one
 UM = 0.25
-PARTS = ("thumbnail", "tissue", "tiles", "features", "maps")
+PARTS = ("thumbnail", "tissue", "tiles", "features", "dense", "maps")
 MAPS = ("png", "svg", "tiles", "geojson", "ome-tiff", "html", "spatialdata")
 
 
@@ -241,9 +242,11 @@ def main() -> None:
             cases = {"ours": own[what], "theirs": other[what]}
             race(what, cases, args.rounds, len(corners) * (what == "tiles"))
         if "features" in args.only:
-            own, other = ours(file, square), theirs(file, square)
-            cases = {"ours": own["features"], "theirs": other["features"], "dense": own["dense"]}
-            race("features", cases, min(args.rounds, 3), len(square))
+            few = square[:ENCODED]
+            cases = {"ours": ours(file, few)["features"], "theirs": theirs(file, few)["features"]}
+            race("features", cases, args.rounds, len(few))
+        if "dense" in args.only:
+            race("dense", {"ours": ours(file, square)["dense"]}, 1, len(square))
         if "maps" in args.only:
             maps(file, Path(name), args.map_side)
 

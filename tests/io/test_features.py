@@ -1,5 +1,6 @@
 """Folders of tile features, and every way a slide can be wrong."""
 
+import json
 import warnings
 
 import h5py
@@ -433,11 +434,20 @@ def test_files_of_our_own_are_the_view_that_extract_makes(own):
     ("slides", "more", "says"),
     [(["a", "c"], {}, "c.h5 were made in another way than those of .*a.h5"),
      (["a"], {"um_per_px": 0.25}, "cut at 0.5 µm per pixel, as the file says: leave um_per_px"),
-     (["d"], {}, "the attribute smalti is damaged")],
+     (["d"], {}, "d.h5: the attribute smalti is damaged"),
+     (["e"], {}, "e.h5: the attribute smalti is damaged"),
+     (["f"], {}, "f.h5: 2 names of 3 features"), (["g"], {}, "g.h5")],
 )  # fmt: skip
 def test_files_of_our_own_that_cannot_be_read(own, slides, more, says):
-    with h5py.File(own / "h5" / "d.h5", "w") as file:
-        file["features"], file.attrs["smalti"] = np.zeros((2, 3), "f4"), "{"
+    said = {"view": "X_m", "how": {}, "key": "k"}
+    for name, note in {"d": "{", "e": json.dumps(said | {"how": {"more": 1}}),
+                       "f": json.dumps(said), "g": json.dumps(said)}.items():  # fmt: skip
+        with h5py.File(own / "h5" / f"{name}.h5", "w") as file:
+            file["features"], file.attrs["smalti"] = np.zeros((2, 3), "f4"), note
+            if name == "f":
+                file["feature_names"] = np.array([b"x", b"y"])
+            if name == "g":
+                file.create_group("feature_names")
     with pytest.raises(InputError, match=says), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sm.read_features(own / "h5", pd.DataFrame({"slide": slides}), **more)

@@ -18,10 +18,14 @@ import numpy as np
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.io.stored import element
 from smalti.system.files import atomic_write
 from smalti.system.reading import reading
 
 NOTE, NAMES = "smalti", "feature_names"
+HOW = ("encoder", "weights", "flips", "dense", "um_per_px", "precision", "seed", "identity",
+       "stain")  # fmt: skip
+"""What :func:`smalti.features.extract` keeps of a view."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +61,11 @@ def made_of(file: Any, path: Path) -> Made | None:
         text = file.attrs[NOTE]
         try:
             note = json.loads(text)
-            return Made(str(note["view"]), dict(note["how"]), str(note["key"]))
-        except (ValueError, KeyError, TypeError) as error:
+            made = Made(str(note["view"]), dict(note["how"]), str(note["key"]))
+            if set(made.how) - set(HOW):
+                raise ValueError
+            return made
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{path}: the attribute {NOTE} is damaged: make the features anew.") \
                 from error  # fmt: skip
 
@@ -71,10 +78,11 @@ def names_of(file: Any, path: Path, width: int) -> tuple[str, ...]:
     InputError
         If there are more or fewer than features.
     """
-    if NAMES not in file:
+    stored = element(file, NAMES, path)
+    if stored is None:
         return ()
     with reading(path, NAMES):
-        names = tuple(n.decode() if isinstance(n, bytes) else str(n) for n in file[NAMES][()])
+        names = tuple(n.decode() if isinstance(n, bytes) else str(n) for n in stored[()])
     if len(names) != width:
         raise InputError(f"{path}: {len(names)} names of {width} features: make them anew.")
     return names
