@@ -78,6 +78,9 @@ class Bags:
     kinds
         View name -> what it holds, where its name does not tell: "rna", "protein", "atac",
         "cytometry", "tags" or "other". Integrations choose their steps by it.
+    ids
+        View name -> Ensembl id -> name, of features that the data name both ways: what a model
+        that was fitted on the ids finds them by.
 
     Examples
     --------
@@ -110,6 +113,7 @@ class Bags:
     order: tuple[Any, ...] | None = None
     lacking: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     kinds: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    ids: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
 
     # ---------------------------------------------------------------- making
 

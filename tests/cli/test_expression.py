@@ -207,6 +207,9 @@ def test_positions_that_disagree_need_xy(folder, small, tmp_path):
      (("fit", "ridge", "{spots}", "--columns", "a"), "--columns is not used, for spots.h5ad is no"),
      (("fit", "ridge", "{ready}", "--slide", "slide"), "name it in --columns."),
      (("fit", "ridge", "{ready}", "--edge", "pad"), "--edge is not used, for the tiles of"),
+     (("fit", "ridge", "{ready}", "--stain", "macenko"), "--stain is not used, for the tiles of"),
+     (("fit", "ridge", "{spots}", "--stain", "gcn"), "--stain gcn is not one of macenko"),
+     (("fit", "ridge", "{spots}", "--stain-target", "a.png"), "is used with --stain macenko"),
      (("fit", "ridge", "{ready}", "--id", "nope"), "no column 'nope'"),
      (("fit", "mlp", "{ready}", "--slide", "slide", "--columns", "who", "--set",
        "flips=true"), "extract features with --flips all"),
@@ -246,6 +249,31 @@ def ready(folder):
                           "G1": [1.0, 2, 3, 4], "G2": [2.0, 1, 4, 3]})  # fmt: skip
     table.to_csv(place / "tiles.csv", index=False)
     return place / "tiles.csv"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.slow  # a fit and a prediction
+def test_colours_go_with_the_model(folder, tmp_path):
+    """What a slide is brought to is kept as numbers: the target need not be there any more."""
+    import shutil
+
+    target = shutil.copy(folder / "S0.png", tmp_path / "target.png")
+    ask = ("expression", "fit", "ridge", folder / "spots.h5ad", "--images", folder, *READ,
+           "--encoder", "morphology", "--genes", 3, "--stain", "reinhard")  # fmt: skip
+    refused = run(*ask, "--out", tmp_path / "m")
+    assert refused.exit_code == 2
+    assert "give a training slide, --stain-target ..." in " ".join(refused.output.split())
+    values = []
+    for name, more in (("m", (*ask[-2:], "--stain-target", target)), ("plain", ())):
+        fitted = run(*ask[:-2], *more, "--out", tmp_path / name)
+        assert fitted.exit_code == 0, fitted.output
+        target_gone = tmp_path / "target.png"
+        target_gone.unlink(missing_ok=True)
+        done = run("expression", "predict", tmp_path / name, folder / "S2.png", "--um-per-px", 1,
+                   "--tissue-min", 0, "--out", tmp_path / f"{name}.h5ad")  # fmt: skip
+        assert done.exit_code == 0, done.output
+        values.append(ad.read_h5ad(tmp_path / f"{name}.h5ad").layers["predicted"])
+    assert not np.allclose(*values, rtol=1e-3)
 
 
 @pytest.mark.slow

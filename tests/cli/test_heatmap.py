@@ -58,15 +58,32 @@ def test_maps_of_feature_files(cohort, tmp_path):
     assert result.exit_code == 0, result.output
     assert "6 of 6 slides" in result.stdout
     endings = (".geojson", ".html")
-    assert sorted(p.name for p in out.iterdir()) == sorted(f"S.{k}{e}" for k in range(6)
-                                                           for e in endings)  # fmt: skip
+    names = sorted(p.name for p in out.glob("S*"))
+    assert names == sorted(f"S.{k}{e}" for k in range(6) for e in endings)
     found = json.loads((out / "S.1.geojson").read_text("utf-8"))["features"]
     most = max(found, key=lambda f: f["properties"]["measurements"]["contribution_N1"])
     ring = np.array(most["geometry"]["coordinates"][0])
     assert ring.min(0).tolist() == [120, 40]
-    again = (*ask, "--formats", "geojson", "--out", out)
-    assert "is there already: name another file, or replace it, --overwrite" in fails(*again)
-    assert run(*again, "--overwrite").exit_code == 0
+    again = (*ask, "--um-per-px", 0.5, "--formats", "geojson", "--out", out)
+    times = {p: p.stat().st_mtime_ns for p in out.glob("*.geojson")}
+    (out / "S.2.geojson").unlink()
+    assert "6 of 6 slides" in run(*again).stdout
+    assert [p.name for p in times if p.stat().st_mtime_ns != times[p]] == ["S.2.geojson"]
+    other = (*again, "--scale", "percentile")
+    assert "is there already: name another file, or replace it, --overwrite" in fails(*other)
+    assert run(*other, "--overwrite").exit_code == 0
+    assert all(p.stat().st_mtime_ns != t for p, t in times.items())
+
+
+@pytest.mark.slow  # starts processes
+def test_maps_in_processes(cohort, tmp_path):
+    ask = ("heatmap", cohort / "model", cohort / "wsi", "--features", cohort / "h5", "--tile-px",
+           EDGE, "--um-per-px", 0.5, "--formats", "geojson", "--out")  # fmt: skip
+    for out, jobs in (("a", 1), ("b", 2)):
+        result = run(*ask, tmp_path / out, "--jobs", jobs)
+        assert "6 of 6 slides" in result.stdout, result.output
+    for file in (tmp_path / "a").glob("*.geojson"):
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
 
 
 @pytest.mark.slow  # six kinds of file, SpatialData among them
@@ -78,6 +95,7 @@ def test_every_kind_of_file(cohort, tmp_path):
                  EDGE, "--formats", kinds, "--deepzoom", "--out", tmp_path)  # fmt: skip
     assert result.exit_code == 0, result.output
     assert {p.name for p in tmp_path.iterdir()} == {
+        ".drawn",
         "S.1.png", "S.1.svg", "S.1.tiles.png", "S.1.geojson", "S.1.ome.tif", "S.1.zarr", "S.1.html",
         "S.1_files",
     }  # fmt: skip
@@ -108,7 +126,7 @@ def test_a_slide_that_cannot_be_read_is_passed_over(cohort, tmp_path):
     assert "slide 'S.1' is passed over:" in result.stderr
     assert "S.1.png is cut short or damaged" in result.stderr
     assert "2 of 3 slides" in result.stdout
-    assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == ["S.0.geojson", "S.2.geojson"]
+    assert sorted(p.name for p in (tmp_path / "maps").glob("S*")) == ["S.0.geojson", "S.2.geojson"]
     assert "S.1.png is cut short or damaged" in fails(*ask, "--strict", "--overwrite")
 
 

@@ -194,6 +194,7 @@ STANDS_FOR = [
     ("integrate", sm.Integration.write, {"data"}),
     ("expression fit", sm.read_slides, {*SLIDES, *BAR}),
     ("expression fit", sm.read_tiles, TILES),
+    ("expression fit", sm.tiles.normalized, {"bags", "tiles"}),
     ("expression fit", sm.features.extract, {*EXTRACT, *BAR}),
     ("expression fit", sm.ExpressionMethod.fit, {*BAGS, "y"}),
     ("expression predict", sm.read_slides, {*SLIDES, *MODEL_SAYS, *BAR}),
@@ -215,6 +216,7 @@ STANDS_FOR = [
     ("genes explore", sm.genes.explore, {"bags", "view", "units"}),
     ("genes vectors", sm.genes.gene_text, {"client"}),  # an object
     ("genes vectors", sm.genes.gene_vectors, {"device", "batch_size", *BAR}),  # speed
+    ("features", sm.features.write, {"batch_size", "seed", *BAR}),  # speed; random weights
     ("tissue", write_tissue, {"source", *BAR}),
     ("demo", sm.datasets.digit_bags, {"n_bags", "split", "kwargs"}),
     ("cite", sm.citation, {"methods"}),

@@ -195,6 +195,49 @@ def test_the_scale_is_that_of_the_tiles_or_the_one_that_is_asked_for(slides, pic
     assert np.abs(plain - half).max() > 0.1 * plain.std()
 
 
+def test_tiles_that_show_less_than_their_picture_are_seen_so(slides, picture):
+    """Of slides that are finer than those of a training, and were cut anew to match."""
+    encoder, view = network("test_resnet"), base(slides)
+    soft = (64 + picture // 2).repeat(2, 0).repeat(2, 1)
+    board = np.kron(np.ones((380, 520), int), [[60, -60], [-60, 60]])[..., None]
+    twice = (soft + board).astype(np.uint8)  # detail that half as many pixels do not show
+    fine = sm.tiles.TileView([ArrayImage(twice.transpose(2, 0, 1), "p")], np.zeros(4, int),
+                             2 * view.centers[:4], 192, 192, through=96)  # fmt: skip
+    half = ArrayImage((64 + picture // 2).transpose(2, 0, 1), "p")
+    coarse = sm.tiles.TileView([half], np.zeros(4, int), view.centers[:4], 96, 192)
+    found = []
+    for each in (fine, coarse):
+        bags = sm.Bags.from_rows({"tile": each}, np.zeros(4, int))
+        found.append(sm.features.extract(bags, encoder, dense=True, progress=False).table())
+    plain = sm.tiles.TileView(fine.images, fine.of, fine.centers, 192, 192)
+    sharp = sm.features.extract(sm.Bags.from_rows({"tile": plain}, np.zeros(4, int)), encoder,
+                                dense=True, progress=False).table()  # fmt: skip
+    spread = found[1].std()
+    assert np.abs(found[0] - found[1]).max() < 0.05 * spread
+    assert np.abs(sharp - found[1]).max() > 0.1 * spread
+
+
+def test_colours_of_the_tiles_are_those_that_are_seen(slides):
+    class Grey:
+        digest = "grey"
+
+        def __call__(self, rgb):
+            return np.full_like(rgb, 128)
+
+    encoder, view = network("test_resnet"), base(slides)
+    grey = sm.tiles.TileView(view.images, view.of, view.centers, view.side, view.size,
+                             recolour=[Grey()] * 2)  # fmt: skip
+    bags = dataclasses.replace(slides, x={"tile": grey})
+    table = sm.features.extract(bags, encoder, dense=True, progress=False).table()
+    flat = ArrayImage(np.full((3, 380, 520), 128, np.uint8), "p")
+    wanted = sm.features.extract(
+        dataclasses.replace(slides, x={"tile": sm.tiles.TileView(
+            [flat] * 2, view.of, view.centers, view.side, view.size, recolour=[Grey()] * 2)}),
+        encoder, dense=True, progress=False,
+    ).table()  # fmt: skip
+    np.testing.assert_array_equal(table, wanted)
+
+
 def test_flips_of_dense_features(slides):
     encoder = network("test_resnet")
     one = slides[[0]]

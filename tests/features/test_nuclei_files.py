@@ -58,6 +58,19 @@ def written(kind, folder, scale=1.0):
         (folder / "A1.geojson").write_text(json.dumps({
             "type": "FeatureCollection", "features": objects}))  # fmt: skip
         return folder / "A1.geojson"
+    if kind == "classes":  # CellViT, and HEST: an annotation of each class
+        pieces = [[[r.tolist()] for r in rings[:2]], [[rings[2].tolist()]]]
+        objects = [{"type": "Feature", "geometry": {"type": "MultiPolygon", "coordinates": c},
+                    "properties": {"objectType": "annotation", "classification": {"name": str(k)}}}
+                   for k, c in enumerate(pieces)]  # fmt: skip
+        (folder / "A1_cellvit_seg.geojson").write_text(json.dumps(objects))
+        return folder / "A1_cellvit_seg.geojson"
+    if kind == "parquet":
+        shapely = pytest.importorskip("shapely")
+        pytest.importorskip("pyarrow")
+        table = pd.DataFrame({"geometry": [shapely.Polygon(r).wkb for r in rings], "class": "x"})
+        table.to_parquet(folder / "A1_cellvit_seg.parquet")
+        return folder / "A1_cellvit_seg.parquet"
     coord = np.stack([r[:, ::-1].T for r in shifted])
     if kind == "npz":
         np.savez(folder / "A1.npz", coord=coord, points=coord.mean(2), prob=np.ones(3))
@@ -78,7 +91,17 @@ def written(kind, folder, scale=1.0):
     return folder / "A1_cp_outlines.txt"
 
 
-KINDS = ("geojson", "cells", "npz", "stardist json", "hovernet", "cellvit", "cellpose")
+KINDS = (
+    "geojson",
+    "cells",
+    "classes",
+    "parquet",
+    "npz",
+    "stardist json",
+    "hovernet",
+    "cellvit",
+    "cellpose",
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -100,7 +123,7 @@ def test_a_file_a_folder_and_a_mapping_give_one_map(kind, tmp_path):
     for given in (file, tmp_path, {"A1": file}):
         got = nuclei_maps(bags, given, side_px=200).table()
         np.testing.assert_allclose(got, want, rtol=0.01, atol=0.01)
-    if kind not in ("geojson", "cells"):
+    if kind not in ("geojson", "cells", "classes", "parquet"):
         half = written(kind, tmp_path, 0.5)
         got = nuclei_maps(bags, half, side_px=200, scale=0.5).table()
         np.testing.assert_allclose(got, want, rtol=0.02, atol=0.02)
@@ -184,3 +207,23 @@ def test_what_cannot_be_read(tmp_path):
     (tmp_path / "more").mkdir()
     written("geojson", tmp_path / "more")
     refuse("no nuclei of slide 'B1'", tmp_path / "more", ("A1", "B1"))
+
+
+@pytest.mark.filterwarnings("ignore:X_nuclei")
+def test_hest_may_have_both_files_of_a_slide(tmp_path):
+    written("parquet", tmp_path)
+    (tmp_path / "A1_cellvit_seg.geojson").write_text("[]")
+    assert nuclei_maps(slides(), tmp_path, side_px=200).table().any()
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [({"geometry": [b"none"]}, "damaged|geometry"), ({"geometry": [1.0]}, "geometry"),
+     ({"vertex_x": [1.0]}, "no column geometry of outlines")],
+)  # fmt: skip
+def test_a_parquet_of_something_else(tmp_path, table, says):
+    pytest.importorskip("shapely")
+    pytest.importorskip("pyarrow")
+    pd.DataFrame(table).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=says):
+        read_outlines(tmp_path / "a.parquet")

@@ -1,5 +1,8 @@
 """Folders of tile features, and every way a slide can be wrong."""
 
+import json
+import warnings
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -381,3 +384,70 @@ def test_pickles_are_never_opened(tmp_path):
     (tmp_path / "h5_files").mkdir()
     with pytest.raises(InputError, match="give .*h5_files, which CLAM wrote"):
         sm.read_features(tmp_path, table)
+
+
+# ---------------------------------------------------------------- files of our own
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Three slides as ``features.write`` makes their files: two alike and one of another way."""
+    pytest.importorskip("skimage")
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for name in "abc":
+        rgb = rng.normal((200, 130, 180), 20, (40, 80, 3)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(rgb).save(tmp_path / f"{name}.png")
+    how = {"um_per_px": 0.5, "tile_px": 40, "size": 20, "tissue_min": 0.0, "progress": False}
+    for names, more in (("ab", {}), ("c", {"flips": "mean"})):
+        sm.features.write([tmp_path / f"{n}.png" for n in names], tmp_path / "h5",
+                          Mean(), **how, **more)  # fmt: skip
+    return tmp_path
+
+
+class Mean:
+    """An encoder of one's own."""
+
+    name, identity, half, features = "mean", "mean 1", False, ("r", "g", "b")
+
+    def encode(self, tiles, um_per_px):
+        return tiles.mean((2, 3)).astype("f4")
+
+
+def test_files_of_our_own_are_the_view_that_extract_makes(own):
+    files = pd.DataFrame({"slide": ["a", "b"]})
+    bags = sm.read_features(own / "h5", files, slides=own)
+    cut = sm.read_slides([own / "a.png", own / "b.png"], um_per_px=0.5, tile_px=40, size=20,
+                         tissue_min=0.0, progress=False)  # fmt: skip
+    made = sm.features.extract(cut, Mean(), progress=False)
+    np.testing.assert_array_equal(bags.table("X_mean"), made.table("X_mean"))
+    assert bags.features["X_mean"] == made.features["X_mean"] == ("r", "g", "b")
+    assert bags.origin["made"]["X_mean"] == made.origin["made"]["X_mean"]
+    for column in ("um_per_px", "tile_um", "tile_um_per_px"):
+        assert bags.bag[column].tolist() == made.bag[column].tolist(), column
+    np.testing.assert_array_equal(bags.instance[["x_px", "y_px"]], made.instance[["x_px", "y_px"]])
+    np.testing.assert_array_equal(bags.x["tile"].read(0, 4), cut.x["tile"].read(0, 4))
+
+
+@pytest.mark.parametrize(
+    ("slides", "more", "says"),
+    [(["a", "c"], {}, "c.h5 were made in another way than those of .*a.h5"),
+     (["a"], {"um_per_px": 0.25}, "cut at 0.5 µm per pixel, as the file says: leave um_per_px"),
+     (["d"], {}, "d.h5: the attribute smalti is damaged"),
+     (["e"], {}, "e.h5: the attribute smalti is damaged"),
+     (["f"], {}, "f.h5: 2 names of 3 features"), (["g"], {}, "g.h5")],
+)  # fmt: skip
+def test_files_of_our_own_that_cannot_be_read(own, slides, more, says):
+    said = {"view": "X_m", "how": {}, "key": "k"}
+    for name, note in {"d": "{", "e": json.dumps(said | {"how": {"more": 1}}),
+                       "f": json.dumps(said), "g": json.dumps(said)}.items():  # fmt: skip
+        with h5py.File(own / "h5" / f"{name}.h5", "w") as file:
+            file["features"], file.attrs["smalti"] = np.zeros((2, 3), "f4"), note
+            if name == "f":
+                file["feature_names"] = np.array([b"x", b"y"])
+            if name == "g":
+                file.create_group("feature_names")
+    with pytest.raises(InputError, match=says), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sm.read_features(own / "h5", pd.DataFrame({"slide": slides}), **more)

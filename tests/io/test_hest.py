@@ -148,3 +148,40 @@ def test_an_h5ad_for_each_section(tmp_path, form):
     (tmp_path / "wsis" / "C.tif").write_bytes(b"x")
     (tmp_path / "wsis" / "C.png").write_bytes(b"x")  # two of a slide that nobody asks for
     assert read(source, images=tmp_path / "wsis", um_per_px=2.0, only="A1").n_instances == 12
+
+
+def square(low, high):
+    (left, top), (right, bottom) = low, high
+    return [[[left, top], [right, top], [right, bottom], [left, bottom]]]
+
+
+def pieces(polygons, **more):
+    """A file of HEST: one annotation of many pieces."""
+    said = {"objectType": "annotation", "classification": {"name": "0"}, **more}
+    geometry = {"type": "MultiPolygon", "coordinates": np.array(polygons).tolist()}
+    return json.dumps([{"type": "Feature", "geometry": geometry, "properties": said}])
+
+
+def test_tissue_and_nuclei_of_hest(tmp_path):
+    """Outlines of tissue with holes, and of nuclei by class; no pickle is opened."""
+    layouts.hest(tmp_path)
+    tissue, nuclei = tmp_path / "tissue_seg", tmp_path / "cellvit_seg"
+    for folder in (tissue, nuclei):
+        folder.mkdir(exist_ok=True)
+    with pytest.raises(InputError, match=r"A1_mask.pkl is a pickle.* never opened"):
+        read(tmp_path, tissue=tissue)
+    bags = read(tmp_path)
+    at = bags[[0]].instance[["x_px", "y_px"]].to_numpy()
+    hole = at[3]
+    for name in ("A1", "B2"):
+        (tissue / f"{name}_contours.geojson").write_text(pieces([
+            square((at.min(0) - SIDE).clip(0), at.max(0) + SIDE),
+            square(hole - SIDE / 2, hole + SIDE / 2)], hole=[1]))  # fmt: skip
+        (nuclei / f"{name}_cellvit_seg.geojson").write_text(
+            pieces([square(at[k] - 2, at[k] + 2) for k in (0, 1, 5)])
+        )
+    kept = read(tmp_path, tissue=tissue, tissue_min=0.5)
+    own = kept[[0]].instance[["x_px", "y_px"]].to_numpy()
+    assert own.tolist() == np.delete(at, 3, 0).tolist()
+    maps = sm.features.nuclei_maps(bags[[0]], nuclei, grid=1)
+    assert np.flatnonzero(maps.table("X_nuclei")[:, 0]).tolist() == [0, 1, 5]

@@ -2,11 +2,13 @@
 
 import layouts
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 import smalti as sm
 from smalti.errors import InputError
+from smalti.io.pictures import slide_files
 
 pytest.importorskip("skimage")
 
@@ -76,3 +78,47 @@ def test_names_that_differ_in_case_are_shown(tmp_path):
     table = layouts.spots_table(slide="S")
     with pytest.raises(InputError, match="1 slides have no image: S; there are images of s. Name"):
         sm.read_slides(table, images={"s": picture}, slide="slide", tile_px=24, progress=False)
+
+
+# ---------------------------------------------------------------- slides by name
+
+
+@pytest.fixture
+def three(tmp_path):
+    for name in ("a.png", "b.tif", "more/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    return tmp_path
+
+
+def test_slides_of_any_source(three):
+    a, b, c = three / "a.png", three / "b.tif", three / "more" / "c.png"
+    assert slide_files(three) == ({"a": a, "b": b}, None)
+    assert slide_files([a, three / "more"], um_per_px=0.5) == ({"a": a, "c": c}, 0.5)
+    assert slide_files({"x": a}) == ({"x": a}, None)
+    table = pd.DataFrame({"path": ["a.png", str(c)], "um_per_px": [0.5, 1.0], "case": ["p", "007"]})
+    table.to_csv(three / "t.csv", index=False)
+    assert slide_files(three / "t.csv") == ({"a": a, "c": c}, {"a": 0.5, "c": 1.0})
+    named = slide_files(three / "t.csv", slide="case", um_per_px=0.25)
+    assert named == ({"p": a, "007": c}, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("table", "more", "says"),
+    [({"file": ["a.png"]}, {}, "no column 'path' in the table of slides; there are file"),
+     ({"path": ["a.png", "more/a.tif"]}, {}, "the table names slide 'a' twice"),
+     ({"path": []}, {}, "the table of slides has no rows"),
+     ({"path": ["a.png"], "um": ["x"]}, {"um_per_px": "um"}, "um")],
+)  # fmt: skip
+def test_tables_of_slides_that_do_not_say(table, more, says):
+    with pytest.raises(InputError, match=says):
+        slide_files(pd.DataFrame(table), **more)
+
+
+def test_slides_that_are_no_table_have_no_columns(three):
+    with pytest.raises(InputError, match="slide='case' is a column of a table"):
+        slide_files(three, slide="case")
+    with pytest.raises(InputError, match="um_per_px='um': images have no columns"):
+        slide_files(three, um_per_px="um")
+    with pytest.raises(InputError, match="slide 'a' is named twice"):
+        slide_files([three / "a.png", three])

@@ -75,3 +75,27 @@ def test_reconstructions_find_their_genes_again():
     got = data.layers["m"] if "m" in data.layers else data.obsm["m_X"][["G5", "G2"]]
     columns = [5, 2] if "m" in data.layers else [0, 1]
     np.testing.assert_array_equal(np.asarray(got)[:, columns], found)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["h5ad", "mudata"])
+def test_a_model_of_the_ids_finds_them(tmp_path, kind):
+    """It was fitted before symbols were read, or on data that have none; steps are in its names."""
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame({"patient": np.repeat(list("abcd"), 8), "state": np.repeat([0, 1, 0, 1], 8)},
+                       index=[f"c{i}" for i in range(32)])  # fmt: skip
+    plain = anndata.AnnData(rng.poisson(3, (32, 6)).astype("f4"), obs, pd.DataFrame(index=IDS))
+    ask = dict(sample="patient", label="state", donor="patient")
+    model = sm.mil.BagMean(preprocess="log1p", progress=False).fit(sm.read(plain, x="X", **ask))
+    both = plain[:, ::-1].copy()
+    both.var = var().iloc[::-1]
+    x = {"x": "X"}
+    if kind == "mudata":
+        mudata = pytest.importorskip("mudata")
+        both, x = mudata.MuData({"rna": both}), {"x": "rna"}
+        both.obs = obs
+    bags = sm.read(both, x=x, **ask)
+    assert set(bags.features["x"]) == set(layouts.GENES)
+    want = model.predict_proba(sm.read(plain, x="X", **ask))
+    np.testing.assert_allclose(model.predict_proba(bags), want, rtol=1e-5)
+    np.testing.assert_allclose(model.predict_proba(bags[[2, 0]]), want[[2, 0]], rtol=1e-5)

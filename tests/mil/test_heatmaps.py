@@ -121,6 +121,35 @@ def test_a_slide_is_cut_as_those_of_the_training(cohort):
     assert rows[own.column("contribution_N1").argmax()] == ours.column("contribution_N1").argmax()
 
 
+@pytest.mark.parametrize("own", [
+    pytest.param("macenko", marks=pytest.mark.slow),  # as the other, by other numbers
+    "reinhard",
+])  # fmt: skip
+def test_a_slide_is_normalised_as_those_of_the_training(cohort, tmp_path, own):
+    """The colours of the training go with the model, whatever file they were measured on."""
+    from PIL import Image
+
+    folder, table = cohort
+    rng = np.random.default_rng(0)
+    for k in range(6):  # two stains, of other strength on each slide
+        amount = rng.gamma(2, 0.3 + 0.05 * k, (160, 240, 2))
+        amount[:40] = 0
+        light = np.exp(-amount @ [[0.65, 0.70, 0.29], [0.27, 0.90, 0.34]])
+        Image.fromarray((250 * light).astype(np.uint8)).save(folder / f"S{k}.png")
+    cut = sm.read_slides(folder, table=table, slide="slide", label="state", um_per_px=0.5,
+                         tile_px=EDGE, size=32, tissue_min=0.0, progress=False)  # fmt: skip
+    alike = sm.tiles.normalized(cut, own, stain_target=folder / "S1.png")
+    bags = sm.features.extract(alike, "morphology", progress=False)
+    mil.BagMean(progress=False).fit(bags).save(tmp_path / "model")
+    model = sm.load(tmp_path / "model")
+    (folder / "S1.png").unlink()
+    heat = model.heatmap(folder / "S3.png", um_per_px=0.5, tissue_min=0.0, progress=False)
+    want = model.attribute(bags[[3]]).select_dtypes("number").to_numpy()
+    np.testing.assert_allclose(heat.values.to_numpy(), want, rtol=1e-4)
+    plain = sm.features.extract(cut[[3]], "morphology", progress=False)
+    assert not np.allclose(model.attribute(plain).select_dtypes("number"), want, rtol=1e-2)
+
+
 def test_features_are_made_again_as_they_were_made(cohort, tmp_path):
     """The name of a view does not say whether flips were averaged, or whose weights they are."""
     from PIL import Image

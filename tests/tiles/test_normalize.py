@@ -106,8 +106,8 @@ def slides(tmp_path):
 @pytest.mark.parametrize("how", METHODS)
 def test_each_slide_is_measured_by_itself(slides, how):
     target = None if how != "reinhard" else made(PINK)[0]
-    both = normalized(slides, how, target=target)
-    alone = normalized(slides[[1]], how, target=target)
+    both = normalized(slides, how, stain_target=target)
+    alone = normalized(slides[[1]], how, stain_target=target)
     n = slides.offsets[1]
     np.testing.assert_array_equal(both.x["tile"].read(n, slides.n_instances),
                                   alone.x["tile"].read(0, alone.n_instances))  # fmt: skip
@@ -129,10 +129,10 @@ def test_a_model_that_cuts_tiles_anew_keeps_the_colours(slides):
 def test_what_cannot_be_normalised(slides, tmp_path):
     with pytest.raises(InputError, match="reinhard has no fixed reference"):
         normalized(slides, "reinhard")
-    with pytest.raises(InputError, match="how='gcn'"):
+    with pytest.raises(InputError, match="stain='gcn'"):
         normalized(slides, "gcn")
-    with pytest.raises(InputError, match="target was measured by 'macenko'"):
-        normalized(slides, "vahadane", target=REFERENCE["macenko"])
+    with pytest.raises(InputError, match="the target was measured by 'macenko'"):
+        normalized(slides, "vahadane", stain_target=REFERENCE["macenko"])
     with pytest.raises(InputError, match="not cut from pictures"):
         normalized(sm.datasets.planted_slides(1, 4, images=True))
     white = tmp_path / "w"

@@ -730,3 +730,22 @@ def test_flat_pictures_are_decoded_once(tmp_path, monkeypatch):
     for i in range(4):
         view.read(i, i + 1)
     assert len(calls) == 1
+
+
+def test_tables_of_a_tiff_are_read_once_and_anew_where_the_file_changed(tmp_path, monkeypatch):
+    """Parsing those of a large file for each region took half of the time."""
+    opened = []
+    real = tiff_module.opened_tiff
+    monkeypatch.setattr(tiff_module, "opened_tiff", lambda path: opened.append(path) or real(path))
+    file = tmp_path / "a.tif"
+    rgb = np.random.default_rng(0).integers(0, 255, (96, 128, 3), np.uint8)
+    tifffile.imwrite(file, rgb, photometric="rgb", tile=(32, 32), compression="zlib")
+    image = open_image(file)
+    for x, y in ((0, 0), (40, 10), (70, 50)):
+        np.testing.assert_array_equal(image.region(x, y, 40, 30), rgb[y : y + 30, x : x + 40])
+    assert len(opened) == 2  # to know its size, and the tables
+    tifffile.imwrite(file, rgb[::-1], photometric="rgb", tile=(16, 16))
+    np.testing.assert_array_equal(image.region(40, 10, 40, 30), rgb[::-1][10:40, 40:80])
+    file.unlink()
+    with pytest.raises(InputError, match=r"a\.tif"):
+        image.region(0, 0, 8, 8)

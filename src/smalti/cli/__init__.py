@@ -23,6 +23,7 @@ from smalti.cli.crew import hushed
 from smalti.cli.demo import demo
 from smalti.cli.doctor import doctor
 from smalti.cli.expression import app as expression
+from smalti.cli.features import features
 from smalti.cli.fit import fit
 from smalti.cli.genes import app as genes
 from smalti.cli.heatmap import heatmap
@@ -68,6 +69,7 @@ for _verb in (
     demo,
     methods,
     cite,
+    features,
     cells,
     fit,
     predict,

@@ -47,6 +47,8 @@ def fit(
     tissue: slide_options.Tissue = None,
     tissue_min: slide_options.TissueMin = None,
     edge: slide_options.Edge = None,
+    stain: slide_options.Stain = None,
+    stain_target: slide_options.StainTarget = None,
     xy: slide_options.Xy = None,
     counts: slide_options.Counts = None,
     unlisted: slide_options.Unlisted = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,8 +10,9 @@ import typer
 
 from smalti.cli import options, slide_options
 from smalti.cli.data import TABLES
+from smalti.cli.drawn import Drawn, digest_of
 from smalti.cli.predict import cells_of
-from smalti.cli.words import here, read_here, tell
+from smalti.cli.words import read_here, tell
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 MAP = "The heat map"
 """Panel of the help."""
+_OF_THE_MAP = ("patches", "tile_px", "um_per_px", "tissue_min", "overlap", "key", "scale",
+               "classes", "spot_um", "deepzoom", "missing")  # fmt: skip
+"""Options that the files depend on, beside the model and the slide."""
 
 
 def heatmap(
@@ -48,7 +53,7 @@ def heatmap(
     overlap: slide_options.Overlap = None,
     key: options.Key = None,
     cache: slide_options.Cache = None,
-    jobs: slide_options.Jobs = None,
+    jobs: options.Jobs = 1,
     formats: Annotated[
         str,
         typer.Option(
@@ -93,9 +98,8 @@ def heatmap(
     missing: options.Missing = None,
     allow: options.Allow = None,
 ) -> None:
-    """Draw what a saved model looked at over slides, for people, QuPath and other programs."""
+    """Draw what a saved model looked at over slides; what was drawn before is not drawn again."""
     given = dict(locals())
-    from smalti.core.load import load
     from smalti.system.each import each_file
     from smalti.tiles.heatmap import SCALES
 
@@ -103,19 +107,48 @@ def heatmap(
     if scale not in SCALES:
         raise InputError(f"--scale {scale}: absolute or percentile.")
     found = _found(slides, features, given)
-    _check_free(out, found, endings, overwrite)
-    fitted = load(model, allow=allow)
+    _check_inputs(out, found, endings)
+    fitted = _loaded(model, tuple(allow or ()))
     if not hasattr(fitted, "heatmap"):
         raise InputError(f"{model} holds {fitted.name}, which predicts nothing of whole slides.")
-
-    def draw(name: str, files: tuple[Path | None, Path | None]) -> None:
-        heat = _of_classes(_heat(fitted, name, *files, given), classes)
-        _write(heat if spot_um is None else heat.spots(spot_um), out, endings, given)
-
-    _, lost = each_file(draw, found, title="heat maps", strict=strict)
+    given["jobs"] = (jobs or 1) if len(found) == 1 else 1  # a slide each, else of its features
+    draw = partial(_draw, given, endings, digest_of(model))
+    done, lost = each_file(draw, found, title="heat maps", strict=strict, n_jobs=jobs)
+    for note in (n for notes in done.values() for n in notes):
+        tell(note)
     for name, why in lost.items():
-        tell(f"slide {name!r} is passed over: {here(why)}")
-    typer.echo(f"{len(found) - len(lost)} of {len(found)} slides: {out}")
+        tell(f"slide {name!r} is passed over: {why}")
+    typer.echo(f"{len(done)} of {len(found)} slides: {out}")
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: Path, allow: tuple[str, ...]) -> Any:
+    """The model, read once in a process."""
+    from smalti.core.load import load
+
+    return load(model, allow=list(allow))
+
+
+def _draw(
+    given: dict[str, Any], endings: dict[str, str], model: str, name: str,
+    files: tuple[Path | None, Path | None],
+) -> tuple[str, ...]:  # fmt: skip
+    """The files of one slide that are not there; notes."""
+    from smalti.system.files import check_free
+
+    out = given["out"]
+    made = Drawn(out, name, {k: given[k] for k in _OF_THE_MAP} | {"model": model}, files)
+    left = made.left(endings)
+    for kind in left:
+        check_free(out / f"{name}{endings[kind]}", overwrite=given["overwrite"])
+    if not left:
+        return ()
+    fitted = _loaded(given["model"], tuple(given["allow"] or ()))
+    heat = _of_classes(_heat(fitted, name, *files, given), given["classes"])
+    heat = heat if given["spot_um"] is None else heat.spots(given["spot_um"])
+    _write(heat, out, {kind: endings[kind] for kind in left}, given)
+    made.keep(endings)
+    return heat.notes[1:]
 
 
 def _endings(formats: str) -> dict[str, str]:
@@ -192,13 +225,14 @@ def _cells(model: Any, name: str, picture: Any, path: Path, missing: str | None)
     return heat if picture is None else dataclasses.replace(heat, picture=opened(picture))
 
 
-def _check_free(out: Path, found: Any, endings: dict[str, str], overwrite: bool) -> None:
+def _check_inputs(out: Path, found: Any, endings: dict[str, str]) -> None:
+    """Refuse outputs that are read."""
     from smalti.system.files import check_free
 
     inputs = [*read_here("out"), *(p for pair in found.values() for p in pair if p is not None)]
     for name in found:
         for ending in endings.values():
-            check_free(out / f"{name}{ending}", overwrite=overwrite, inputs=inputs)
+            check_free(out / f"{name}{ending}", overwrite=True, inputs=inputs)
 
 
 def _heat(
@@ -249,8 +283,6 @@ def _of_classes(heat: Heatmap, classes: str | None) -> Heatmap:
 def _write(heat: Heatmap, out: Path, endings: dict[str, str], given: dict[str, Any]) -> None:
     from smalti.heatmap.files import write
 
-    for note in heat.notes[1:]:
-        tell(note)
     for kind, ending in endings.items():
         more = {"deepzoom": True} if kind == "html" and given["deepzoom"] else {}
         write(heat, out / f"{heat.name}{ending}", scale=given["scale"],

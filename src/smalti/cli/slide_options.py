@@ -146,6 +146,20 @@ Flips: TypeAlias = Annotated[
         rich_help_panel=FEATURES,
     ),
 ]
+Stain: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Colours of the slides brought to one reference: macenko, vahadane, or reinhard "
+        "(which needs --stain-target).",
+        rich_help_panel=TILES,
+    ),
+]
+StainTarget: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Picture of a training slide, which all are to look like.", rich_help_panel=TILES
+    ),
+]
 Jobs: TypeAlias = Annotated[
     int | None,
     typer.Option(

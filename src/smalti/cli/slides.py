@@ -26,7 +26,25 @@ ASKED = tuple(dict.fromkeys((*CUT, *READY)))
 
 def recipe_of(options: dict[str, Any], **more: Any) -> dict[str, Any]:
     """What a verb was asked about tiles and features, of all its arguments; a model keeps it."""
-    return {name: options[name] for name in (*ASKED, "flips", "dense")} | more
+    kept = {name: options[name] for name in (*ASKED, "flips", "dense")} | more
+    return kept | {"stain": stain_of(options["stain"], options["stain_target"])}
+
+
+def stain_of(stain: str | None, target: Path | None) -> dict[str, Any] | None:
+    """The colours that slides are brought to, as a model keeps them.
+
+    Raises
+    ------
+    InputError
+        If they cannot be measured, or a target is given and no method.
+    """
+    from smalti.tiles.normalize import reference
+
+    if stain is None:
+        if target is not None:
+            raise InputError("--stain-target is used with --stain macenko, vahadane or reinhard.")
+        return None
+    return reference(stain, target).note()
 
 
 def encoder_of(asked: str | None, x: str | None, dense: bool | None) -> str | None:
@@ -61,10 +79,11 @@ def open_slides(
         If there is no such path, or it has no use for what was asked.
     """
     from smalti.features import extract
+    from smalti.tiles.normalize import Colours, normalized
 
     if not path.exists():
         raise InputError(f"no file or folder {path}: check the path.")
-    said = [k for k in (*ASKED, "tissue") if given.get(k) is not None]
+    said = [k for k in (*ASKED, "tissue", "stain") if given.get(k) is not None]
     slide, donor = given["slide"], given["donor"]
     # models of earlier versions keep fewer of these
     asked = {k: recipe[k] for k in ASKED if recipe.get(k) is not None}
@@ -76,6 +95,9 @@ def open_slides(
     bags = _tiles(path, asked, said, given, slide, donor)
     if model is not None:
         bags = model.recut(bags)
+    if recipe.get("stain") is not None:
+        target = Colours.of_note(recipe["stain"])
+        bags = normalized(bags, target.how, stain_target=target)  # type: ignore[arg-type]
     if recipe.get("encoder") is None:
         return bags
     more = {k: recipe[k] for k in ("weights", "flips", "dense") if recipe.get(k) is not None}
@@ -99,7 +121,7 @@ def _tiles(
         if "columns" in ready:
             ready["columns"] = listed(ready["columns"])
         return read_tiles(path.parent, path, slide=slide, donor=donor, **ready)
-    _refuse(said, (*CUT, "tissue"), f"{path.name} is no table of ready tiles")
+    _refuse(said, (*CUT, "tissue", "stain"), f"{path.name} is no table of ready tiles")
     cut = {k: asked[k] for k in CUT if k in asked}
     if "," in cut.get("xy", ""):
         cut["xy"] = listed(cut["xy"])

@@ -101,6 +101,8 @@ def _places(
     if not names or not there or names == there:
         return None, []
     at = {feature: i for i, feature in enumerate(there)}
+    # of a model that was fitted on ids, where the data are called by the symbols beside them
+    at = {i: at[n] for i, n in bags.ids.get(other, {}).items() if n in at} | at
     place = np.array([at.get(feature, -1) for feature in names])
     trace = model.reads() if (place < 0).any() else None
     read = np.ones(len(names), dtype=bool) if trace is None else trace.read[name]

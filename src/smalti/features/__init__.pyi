@@ -3,6 +3,7 @@ from .default import default_encoder
 from .dense import dense_features
 from .encoders import Encoder, make_encoder
 from .extraction import extract
+from .files import write
 from .morphology import describe_tile
 from .nuclei import NucleiMap
 from .nuclei_given import nuclei_maps
@@ -26,4 +27,5 @@ __all__ = [
     "neighbours",
     "nuclei_maps",
     "screen_backbones",
+    "write",
 ]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,9 +26,6 @@ from smalti.features.feature_maps import FeatureMaps
 from smalti.system.extras import need
 from smalti.tiles.formats import ArrayImage
 from smalti.tiles.open import open_image
-
-if TYPE_CHECKING:
-    from smalti.tiles.image import SlideImage
 
 REGION, MARGIN = 4096, 448  # pixels that the network sees; the margin is for EfficientNet-Lite0
 _BOXES = 512  # boxes that are pooled at once
@@ -155,11 +152,9 @@ class Pool:
     @property
     def identity(self) -> str:
         """What its results depend on, beside the network."""
-        return f"dense {self.maps.cell} {self.step} {self.rim}"
+        return f"dense 2 {self.maps.cell} {self.step} {self.rim}"
 
-    def __call__(
-        self, image: SlideImage, boxes: np.ndarray, scale: float, turns: int = 1
-    ) -> np.ndarray:
+    def __call__(self, image: Any, boxes: np.ndarray, scale: float, turns: int = 1) -> np.ndarray:
         """Features of boxes, (n, 4) left, top, right, bottom in pixels of the picture.
 
         (n, turns, width) float32: of the picture as it is and turned, as :func:`turned` has it.
@@ -194,7 +189,7 @@ class Pool:
                 yield left, top, min(left + self.step, wide), min(top + self.step, high)
 
     def _map(
-        self, image: SlideImage, cells: tuple[int, int, int, int], extent: np.ndarray, scale: float,
+        self, image: Any, cells: tuple[int, int, int, int], extent: np.ndarray, scale: float,
         turn: int,
     ) -> torch.Tensor:  # fmt: skip
         """The map of a region, in cells, (rows, columns, channels), seen with its margin."""
@@ -209,7 +204,7 @@ class Pool:
         return found[top - y : bottom - y, left - x : right - x]
 
 
-def seen(image: SlideImage, window: Any, scale: float) -> np.ndarray:
+def seen(image: Any, window: Any, scale: float) -> np.ndarray:
     """A window of a picture as a network sees it, (height, width, 3) uint8; white outside of it.
 
     ``window`` left, top, right, bottom in the pixels that it sees. Pixels are the same whatever

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.features.cache import FeatureCache, tiles_digest
 from smalti.features.default import default_encoder
-from smalti.features.encoders import make_encoder
+from smalti.features.dense import maps_of
+from smalti.features.encoders import Encoder, make_encoder
 from smalti.features.sources import Single, Source, Whole
 from smalti.system.progress import Progress
 from smalti.views import View
@@ -124,59 +125,122 @@ def extract(
     if encoder is None:
         encoder, why = default_encoder(dense)
         notes = (why,)
-    named = encoder.split("+") if isinstance(encoder, str) else [encoder]
-    if um_per_px is not None and not dense:
-        raise InputError(
-            "um_per_px= is for dense=True: tiles have the scale that they are read at."
-        )
-    if flips not in FLIPS:
-        raise InputError(f"flips={flips!r} is not one of {', '.join(FLIPS)}.")
-    if batch_size < 1:
-        raise InputError(f"batch_size={batch_size} must be 1 or more.")
-    if tiles not in bags.x:
-        raise InputError(
-            f"no view {tiles!r} of tiles; there are {', '.join(bags.x)}. Read slides with "
-            "sm.read_slides, or name the view: tiles=..."
-        )
-    view = bags.x[tiles]
-    if len(view.shape) != 4 or view.shape[1] != 3 or view.dtype != np.uint8:
-        raise InputError(
-            f"view {tiles!r} holds {view.dtype} of shape {tuple(view.shape[1:])}: tiles are uint8, "
-            "(3, height, width)."
-        )
-    made = [make_encoder(e, weights=weights, precision=precision, device=device, n_jobs=n_jobs,
-                         seed=seed) for e in named]  # fmt: skip
-    for one in made:
-        if hasattr(one, "recut"):  # a net that was trained on tiles of one scale
-            bags = one.recut(bags)
-        if flips == "mean" and getattr(one, "placed", False):
-            raise InputError(
-                f"{one.name!r} says where things are in a tile, which a mean over flips blurs: "
-                "take flips='none' or 'all'."
-            )
-    view = bags.x[tiles]
-    tables: list[np.ndarray] = []
-    names: list[str] = []
-    for one in made:
-        source = Whole(one, bags, view, um_per_px) if dense else Single(one, bags, view, batch_size)
-        tables.append(_table(source, bags, view, flips, cache, progress))
-        names += source.features
-        notes += one.check(tables[-1]) if hasattr(one, "check") else ()
-    table = np.concatenate(tables, axis=-1) if len(tables) > 1 else tables[0]
-    name = f"X_{'+'.join(one.name for one in made)}" + "_dense" * dense
-    how = {"encoder": encoder if isinstance(encoder, str) else None, "weights": str(weights),
-           "flips": flips, "dense": dense, "um_per_px": um_per_px, "precision": precision,
-           "seed": seed, "identity": [one.identity for one in made]}  # fmt: skip
-    origin = dict(bags.origin or {})
-    origin["made"] = {**origin.get("made", {}), name: how}  # so that a model can make it again
-    new = {name: table}
-    if flips == "all":
-        new = {f"{name}_{k}" if k else name: np.ascontiguousarray(table[:, k]) for k in range(8)}
-    return dataclasses.replace(
-        bags, x={**new, **{k: v for k, v in bags.x.items() if k not in new}},
-        features={**bags.features, **dict.fromkeys(new, tuple(names))},
-        notes=(*bags.notes, *notes), origin=origin,
+    made = Extraction.of(
+        encoder, tiles=tiles, dense=dense, um_per_px=um_per_px, weights=weights, flips=flips,
+        precision=precision, device=device, batch_size=batch_size, n_jobs=n_jobs, seed=seed,
     )  # fmt: skip
+    return made(dataclasses.replace(bags, notes=(*bags.notes, *notes)), cache, progress)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extraction:
+    """Encoders that are ready to make one view, of any slides (see :func:`extract`).
+
+    Attributes
+    ----------
+    encoders
+        Whose features stand side by side in the view.
+    tiles, um_per_px, batch_size
+        As :func:`extract` takes them.
+    how
+        What a model keeps, so that it can make the view again.
+    """
+
+    encoders: tuple[Encoder, ...]
+    tiles: str
+    um_per_px: float | None
+    batch_size: int
+    how: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, encoder: Any, *, tiles: str = "tile", dense: bool = False,
+        um_per_px: float | None = None, weights: str = "pretrained", flips: str = "none",
+        precision: str = "32", device: str = "auto", batch_size: int = 32, n_jobs: int = 1,
+        seed: int = 0,
+    ) -> Self:  # fmt: skip
+        """By the arguments of :func:`extract`.
+
+        Raises
+        ------
+        InputError
+            If they cannot be, or weights cannot be had.
+        """
+        if um_per_px is not None and not dense:
+            raise InputError(
+                "um_per_px= is for dense=True: tiles have the scale that they are read at."
+            )
+        if flips not in FLIPS:
+            raise InputError(f"flips={flips!r} is not one of {', '.join(FLIPS)}.")
+        if batch_size < 1:
+            raise InputError(f"batch_size={batch_size} must be 1 or more.")
+        named = encoder.split("+") if isinstance(encoder, str) else [encoder]
+        made = [make_encoder(e, weights=weights, precision=precision, device=device, n_jobs=n_jobs,
+                             seed=seed) for e in named]  # fmt: skip
+        for one in made:
+            if dense:
+                maps_of(one)  # refuses those that have none
+            if flips == "mean" and getattr(one, "placed", False):
+                raise InputError(
+                    f"{one.name!r} says where things are in a tile, which a mean over flips blurs: "
+                    "take flips='none' or 'all'."
+                )
+        how = {"encoder": encoder if isinstance(encoder, str) else None, "weights": str(weights),
+               "flips": flips, "dense": dense, "um_per_px": um_per_px, "precision": precision,
+               "seed": seed, "identity": [one.identity for one in made]}  # fmt: skip
+        return cls(tuple(made), tiles, um_per_px, batch_size, how)
+
+    @property
+    def name(self) -> str:
+        """Of the view."""
+        return f"X_{'+'.join(one.name for one in self.encoders)}" + "_dense" * self.how["dense"]
+
+    def how_of(self, bags: Bags) -> dict[str, Any]:
+        """What is kept of the view of some slides: the colours of their tiles too."""
+        stain = ((bags.origin or {}).get("made") or {}).get(self.tiles, {}).get("stain")
+        return dict(self.how) if stain is None else {**self.how, "stain": stain}
+
+    def __call__(self, bags: Bags, cache: Any, progress: bool | None) -> Bags:
+        """The bags with the view, as the first."""
+        self._check(bags)
+        dense, flips = self.how["dense"], self.how["flips"]
+        for one in self.encoders:
+            if hasattr(one, "recut"):  # a net that was trained on tiles of one scale
+                bags = one.recut(bags)
+        view, notes = bags.x[self.tiles], bags.notes
+        tables: list[np.ndarray] = []
+        names: list[str] = []
+        for one in self.encoders:
+            source = Whole(one, bags, view, self.um_per_px) if dense else \
+                Single(one, bags, view, self.batch_size)  # fmt: skip
+            tables.append(_table(source, bags, view, flips, cache, progress))
+            names += source.features
+            notes += one.check(tables[-1]) if hasattr(one, "check") else ()
+        table = np.concatenate(tables, axis=-1) if len(tables) > 1 else tables[0]
+        name, origin = self.name, dict(bags.origin or {})
+        origin["made"] = {**origin.get("made", {}), name: self.how_of(bags)}
+        new = {name: table}
+        if flips == "all":
+            new = {f"{name}_{k}" if k else name: np.ascontiguousarray(table[:, k])
+                   for k in range(8)}  # fmt: skip
+        return dataclasses.replace(
+            bags, x={**new, **{k: v for k, v in bags.x.items() if k not in new}},
+            features={**bags.features, **dict.fromkeys(new, tuple(names))},
+            notes=notes, origin=origin,
+        )  # fmt: skip
+
+    def _check(self, bags: Bags) -> None:
+        if self.tiles not in bags.x:
+            raise InputError(
+                f"no view {self.tiles!r} of tiles; there are {', '.join(bags.x)}. Read slides with "
+                "sm.read_slides, or name the view: tiles=..."
+            )
+        view = bags.x[self.tiles]
+        if len(view.shape) != 4 or view.shape[1] != 3 or view.dtype != np.uint8:
+            raise InputError(
+                f"view {self.tiles!r} holds {view.dtype} of shape {tuple(view.shape[1:])}: tiles "
+                "are uint8, (3, height, width)."
+            )
 
 
 def _table(

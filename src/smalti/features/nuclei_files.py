@@ -1,4 +1,4 @@
-"""Files of nuclei that other programs write: QuPath, StarDist, HoVer-Net, CellViT, Cellpose."""
+"""Files of nuclei as others write them: QuPath, StarDist, HoVer-Net, CellViT, Cellpose, HEST."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from smalti.errors import InputError
 from smalti.io.annotations import read_annotations
 from smalti.io.pictures import slide_name
 from smalti.system.arrays import read_npz
+from smalti.system.extras import need
 from smalti.system.reading import check_text, read_json, reading
-from smalti.system.tables import numbers
+from smalti.system.tables import numbers, read_parquet
 
-OUTLINES = (".geojson", ".json", ".npz", ".txt")
+OUTLINES = (".parquet", ".geojson", ".json", ".npz", ".txt")
 """Endings of files that hold outlines; label images have others."""
 
 
@@ -46,12 +47,13 @@ def read_outlines(path: str | Path, scale: float = 1.0) -> Found:
     Parameters
     ----------
     path
-        GeoJSON of QuPath (detections, or cells, whose nucleus is taken), .json of HoVer-Net
-        (``nuc``) or CellViT (``cells``), .npz or .json of StarDist (``coord``, the details that it
-        returns with the labels), or outlines of Cellpose (``_cp_outlines.txt``).
+        GeoJSON of QuPath (detections, or cells, whose nucleus is taken) or CellViT (annotations of
+        many pieces, each a nucleus), .parquet of geometries (cellvit_seg/ of HEST), .json of
+        HoVer-Net (``nuc``) or CellViT (``cells``), .npz or .json of StarDist (``coord``, the
+        details that it returns with the labels), or outlines of Cellpose (``_cp_outlines.txt``).
     scale
-        Pixels of the picture that they were found in, per pixel of the slide; those of QuPath are
-        pixels of the slide always.
+        Pixels of the picture that they were found in, per pixel of the slide; those of GeoJSON and
+        .parquet are pixels of the slide always.
 
     Returns
     -------
@@ -69,13 +71,37 @@ def read_outlines(path: str | Path, scale: float = 1.0) -> Found:
         return _measured(_of_text(path), scale, str(path))
     if ending == ".npz":
         return _measured(_of_stardist(read_npz(path, ("coord",)), path), scale, str(path))
+    if ending == ".parquet":
+        return _measured(_of_parquet(path), 1.0, str(path))
     held = read_json(path)
     for key, way in (("coord", _of_stardist), ("nuc", _of_contours), ("cells", _of_contours)):
         if isinstance(held, Mapping) and key in held:
             return _measured(way(held, path), scale, str(path))
-    each = [a.nucleus or a.polygons for a in read_annotations(path)]
-    largest = [max(polygons, key=lambda p: abs(_moments(p[0])[0]))[0] for polygons in each]
-    return _measured(largest, 1.0, str(path))
+    rings: list[np.ndarray] = []
+    for found in read_annotations(path):
+        polygons = found.nucleus or found.polygons
+        if found.kind == "annotation":  # CellViT: one of each class, a piece for each nucleus
+            rings += [polygon[0] for polygon in polygons]
+        else:  # an object is a nucleus, in pieces or not
+            rings.append(max(polygons, key=lambda p: abs(_moments(p[0])[0]))[0])
+    return _measured(rings, 1.0, str(path))
+
+
+def _of_parquet(path: Path) -> list[np.ndarray]:
+    table = read_parquet(path)
+    if "geometry" not in table:
+        raise InputError(f"{path} has no column geometry of outlines; there are "
+                         f"{', '.join(map(str, table))}.")  # fmt: skip
+    shapely = need("shapely", extra="spatialdata")
+    with reading(path, "geometry", "write it again with geopandas"):
+        stored = table["geometry"].dropna().to_numpy()
+        try:
+            shapes = shapely.get_parts(shapely.from_wkb(stored))
+        except shapely.errors.ShapelyError as error:
+            raise ValueError(error) from error
+        rings = shapely.get_exterior_ring(shapes)  # None of points and lines
+        xy, of = shapely.get_coordinates(rings, return_index=True)
+    return np.split(xy, np.flatnonzero(np.diff(of)) + 1) if len(xy) else []
 
 
 def _of_stardist(held: Mapping[str, Any], path: Path) -> list[np.ndarray]:

@@ -41,9 +41,10 @@ def nuclei_maps(
           haematoxylin;
         - a table of measurements that QuPath exported (.tsv, .csv), of detections or cells;
         - a folder with a file for each slide, named as it is, one file, or a mapping from slide to
-          file: GeoJSON of QuPath, .npz or .json of StarDist, .json of HoVer-Net or CellViT,
-          outlines (_cp_outlines.txt) or masks (_cp_masks.tif, .png) of Cellpose, or any label image
-          (.npy, .png, .tif): (height, width) whole numbers, 0 outside; arrays of such too.
+          file: GeoJSON of QuPath or CellViT, cellvit_seg/ of HEST (.parquet or GeoJSON), .npz or
+          .json of StarDist, .json of HoVer-Net or CellViT, outlines (_cp_outlines.txt) or masks
+          (_cp_masks.tif, .png) of Cellpose, or any label image (.npy, .png, .tif): (height,
+          width) whole numbers, 0 outside; arrays of such too.
           Cellpose's _seg.npy is a pickle and never opened.
     grid
         Cells along the edge of a tile.
@@ -55,7 +56,8 @@ def nuclei_maps(
         Column of the table that names the slide; not needed where there is one slide.
     scale
         Of label images and outlines: pixels of the picture they were found in, per pixel of the
-        slide, e.g. 0.5 of those made at half size. Those of QuPath are of the slide always.
+        slide, e.g. 0.5 of those made at half size. Those of GeoJSON and .parquet are of the slide
+        always.
 
     Returns
     -------

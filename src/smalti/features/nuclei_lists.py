@@ -21,7 +21,8 @@ from smalti.tiles.tiff import check_page, opened_tiff
 
 _VIEW = "X_nuclei"
 _LABELS = (".npy", ".png", ".tif", ".tiff")
-_CALLED = ("", "_cp_masks", "_cp_outlines", "_seg", "_nuclei", "_cells", "_detections", "_labels")
+_CALLED = ("", "_cp_masks", "_cp_outlines", "_seg", "_nuclei", "_cells", "_detections", "_labels",
+           "_cellvit_seg")  # fmt: skip
 _OPTIONAL = ("area_um2", "eccentricity", "haematoxylin")
 _CHANNELS = {"area_um2": "cover and area"}  # what is 0 without the column, where it differs
 
@@ -112,6 +113,8 @@ def _files(path: Path, names: list[str]) -> dict[str, Path]:
     for name in names:
         at = [p for call in _CALLED for end in (*OUTLINES, *_LABELS)
               if (p := path / f"{name}{call}{end}").is_file()]  # fmt: skip
+        if [p.suffix for p in at] == [".parquet", ".geojson"]:  # HEST has the same in both
+            at = at[:1]
         if len(at) > 1:
             raise InputError(f"{at[0]} and {at[1]} both hold the nuclei of slide {name!r}: remove "
                              "one, or give a mapping.")  # fmt: skip

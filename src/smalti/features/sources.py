@@ -9,7 +9,7 @@ import numpy as np
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.features.cache import BLOCK
-from smalti.features.dense import Pool, maps_of
+from smalti.features.dense import Pool, maps_of, seen
 from smalti.features.encoders import Encoder, turned
 from smalti.views import View, read_rows
 
@@ -91,9 +91,6 @@ class Whole:
 
     def _scales(self, bags: Bags, um_per_px: float | None) -> np.ndarray:
         if um_per_px is None:  # as long as those of the tiles as they are read
-            if getattr(self.view, "through", None) is not None:
-                raise InputError("these slides are finer than those of the training: say at "
-                                 "which scale dense features are, um_per_px=...")  # fmt: skip
             return self.view.size / self.view.side[self.view.of[self.rows]]
         if not um_per_px > 0:
             raise InputError(f"um_per_px={um_per_px} must be over 0: µm of a pixel.")
@@ -116,8 +113,33 @@ class Whole:
             own = np.flatnonzero(of == image)
             corners = self.view.corners[rows[own]]
             boxes = np.hstack([corners, corners + self.view.side[image]]).astype(float)
-            out[own] = self.pool(self.view.images[image], boxes, float(scale[own[0]]), turns)
+            shown = Shown(self.view, image)
+            out[own] = self.pool(shown, boxes * shown.scale, float(scale[own[0]]) / shown.scale,
+                                 turns)  # fmt: skip
         return out
+
+
+class Shown:
+    """A picture as the tiles of a view show it: as coarse as they are, and in their colours.
+
+    Attributes
+    ----------
+    scale
+        Its pixels for each of the picture.
+    width, height
+        In its own pixels.
+    """
+
+    def __init__(self, view: Any, i: int) -> None:
+        self.image, side = view.images[i], int(view.side[i])
+        self.scale = min(1.0, (view.through or side) / side)
+        self.recolour = None if view.recolour is None else view.recolour[i]
+        self.width, self.height = self.image.width * self.scale, self.image.height * self.scale
+
+    def region(self, x: int, y: int, width: int, height: int, *, pad: bool = True) -> np.ndarray:
+        """(height, width, 3) uint8; white outside of the picture."""
+        pixels = seen(self.image, (x, y, x + width, y + height), self.scale)
+        return pixels if self.recolour is None else self.recolour(pixels)
 
 
 def tile_pixels(bags: Bags, view: View) -> np.ndarray:

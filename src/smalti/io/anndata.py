@@ -194,7 +194,9 @@ def read(
     if isinstance(x, Mapping) or keys == {"X": "X"}:  # so that no sample= means the same again
         origin["x"] = keys
     origin["keys"] = keys  # where each view came from, however x was said
-    return dataclasses.replace(bags, origin=origin, notes=tuple(notes), rows=keep[bags.rows])
+    named = {name: found for name, key in keys.items() if (found := table.ids(key))}
+    return dataclasses.replace(bags, origin=origin, notes=tuple(notes), rows=keep[bags.rows],
+                               ids=named)  # fmt: skip
 
 
 def _bag_ids(table: AnyTable, obs: pd.DataFrame, sample: str | None) -> np.ndarray:

@@ -32,12 +32,15 @@ class Annotation:
         Numbers that came with it, by name.
     nucleus
         Polygons of the nucleus, of a cell of QuPath that has one.
+    kind
+        "annotation", "detection", "cell", ...; "" where that is not said.
     """
 
     polygons: list[list[np.ndarray]]
     name: str = ""
     measurements: Mapping[str, float] = dataclasses.field(default_factory=dict)
     nucleus: list[list[np.ndarray]] = dataclasses.field(default_factory=list)
+    kind: str = ""
 
 
 def read_annotations(path: str | Path) -> list[Annotation]:
@@ -76,10 +79,13 @@ def _annotation(feature: Any, where: str) -> Annotation | None:
         return None
     said = feature.get("properties")
     said = said if isinstance(said, Mapping) else {}
+    if said.get("hole"):  # HEST: some of the pieces are holes in the others
+        polygons = [[ring for rings in polygons for ring in rings]]
     kind = said.get("classification")
     name = kind.get("name") or "" if isinstance(kind, Mapping) else kind or ""
     nucleus = _polygons(feature.get("nucleusGeometry"), where)
-    return Annotation(polygons, str(name), dict(_measured(said.get("measurements"))), nucleus)
+    return Annotation(polygons, str(name), dict(_measured(said.get("measurements"))), nucleus,
+                      str(said.get("objectType", "")))  # fmt: skip
 
 
 def _polygons(geometry: Any, where: str) -> list[list[np.ndarray]]:

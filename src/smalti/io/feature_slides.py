@@ -75,7 +75,7 @@ def join(
     parts = []
     for slide, name in zip(slides, names, strict=True):
         places = _with_edge(slide, name, patches, tile_px)
-        um = Ask(um_per_px=um_per_px).um_of(name)
+        um = _um_of(slide, Ask(um_per_px=um_per_px).um_of(name))
         image = None
         if found is not None:
             image = _to_scale(found[name], places, slide, name)
@@ -112,13 +112,29 @@ def _with_edge(
         if None not in tile and abs(tile[0] - tile[1]) > _SAME * tile[1]:  # type: ignore[operator]
             raise InputError(f"tiles are {tile[0]:g} px wide by {slide.path} and {tile[1]:g} by "
                              f"{file}: one of them is of other features.")  # fmt: skip
-        places = dataclasses.replace(more, extent=more.extent or places.extent)
+        places = dataclasses.replace(more, extent=more.extent or places.extent,
+                                     um_per_px=places.um_per_px)  # fmt: skip
     if tile_px is None or places.unit != "px":
         return places
     if places.edge is not None and abs(places.edge - tile_px) > _SAME * places.edge:
         raise InputError(f"tiles of {slide.path} are {places.edge:g} px wide, as the file says: "
                          f"leave tile_px={tile_px:g} out.")  # fmt: skip
     return dataclasses.replace(places, edge=places.edge or float(tile_px))
+
+
+def _um_of(slide: Slide, said: float | None) -> float | None:
+    """µm per pixel by the user or the file; those of the picture, which may not know, come after.
+
+    Raises
+    ------
+    InputError
+        If the two disagree.
+    """
+    own = slide.places.um_per_px
+    if said is not None and own is not None and abs(said - own) > _SAME * own:
+        raise InputError(f"tiles of {slide.path} were cut at {own:g} µm per pixel, as the file "
+                         f"says: leave um_per_px={said:g} out, or make them anew.")  # fmt: skip
+    return own if said is None else said
 
 
 def _to_scale(image: SlideImage, places: Places, slide: Slide, name: str) -> SlideImage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,9 +48,9 @@ def read_features(
     Parameters
     ----------
     folder
-        One ``.h5`` per slide with ``features`` (CLAM, TRIDENT), ``feats`` or ``patch_embeddings``
-        (STAMP), (n_tiles, width) or (1, n_tiles, width); ``coords`` (n_tiles, 2) if known. Or one
-        such file.
+        One ``.h5`` per slide, as :func:`smalti.features.write` makes them, or with ``features``
+        (CLAM, TRIDENT), ``feats`` or ``patch_embeddings`` (STAMP), (n_tiles, width) or
+        (1, n_tiles, width); ``coords`` (n_tiles, 2) if known. Or one such file.
     labels
         Table (.csv, .tsv, .parquet or data frame) with one row per slide.
     label, donor
@@ -86,12 +87,14 @@ def read_features(
     Returns
     -------
     Bags
-        View "features", and "tile" (cut from the pictures when it is read) with ``slides``.
-        Instance columns ``slide``; ``x``, ``y`` (upper left corner, as it stands in the file);
-        ``x_px``, ``y_px`` (centre, pixels of the full slide), ``x_um``, ``y_um``, ``tile_px``
-        (edge, pixels of the full slide), where files tell them (NaN for those that do not). Bag
-        columns um_per_px, tile_um and tile_um_per_px, as of :func:`smalti.read_slides`, and
-        columns of the labels; those that differ between slides of a sample are instance columns.
+        View "features" (of files of :func:`smalti.features.write` ``X_NAME``, as
+        :func:`smalti.features.extract` calls it), and "tile" (cut from the pictures when it is
+        read) with ``slides``. Instance columns ``slide``; ``x``, ``y`` (upper left corner, as it
+        stands in the file); ``x_px``, ``y_px`` (centre, pixels of the full slide), ``x_um``,
+        ``y_um``, ``tile_px`` (edge, pixels of the full slide), where files tell them (NaN for those
+        that do not). Bag columns um_per_px, tile_um and tile_um_per_px, as of
+        :func:`smalti.read_slides`, and columns of the labels; those that differ between slides of a
+        sample are instance columns.
 
     Raises
     ------
@@ -148,16 +151,21 @@ def read_features(
     for column in others:
         if column not in instance:
             instance[column] = table[column].array[which]
-    views = {"features": view.read(0, view.shape[0]) if in_memory else view}
+    made = found[0].made
+    name = "features" if made is None else made.view
+    views = {name: view.read(0, view.shape[0]) if in_memory else view}
     if joined.view is not None:
         views["tile"] = joined.view
     target = label if label is None or isinstance(label, str) else tuple(label)
     with about(labels):
-        return Bags.from_rows(
+        bags = Bags.from_rows(
             views, bag_of[which], target=target, donor=donor, kind=kind, positive=positive,
             order=order, instance=instance, bag=_with_lengths(bag, joined.lengths, bag_of),
-            notes=notes,
+            features={name: found[0].names} if found[0].names else None, notes=notes,
         )  # fmt: skip
+    if made is None:
+        return bags
+    return dataclasses.replace(bags, origin={"made": {name: dict(made.how)}})
 
 
 def feature_files(folder: str | Path) -> dict[str, Path]:
@@ -252,7 +260,7 @@ def _inspected(files: Sequence[Path], key: str | None) -> list[Slide]:
     Raises
     ------
     InputError
-        If one is damaged or empty, or their widths differ.
+        If one is damaged or empty, or they are of several encoders.
     """
     found = [inspect(file, key) for file in files]
     for slide in found:
@@ -261,7 +269,16 @@ def _inspected(files: Sequence[Path], key: str | None) -> list[Slide]:
                 f"{slide.path} has {slide.width} features, the files before {found[0].width}: "
                 "all must come from one encoder."
             )
+        if _made(slide) != _made(found[0]):
+            raise InputError(
+                f"the features of {slide.path} were made in another way than those of "
+                f"{found[0].path}: all must come from one encoder."
+            )
     return found
+
+
+def _made(slide: Slide) -> Any:
+    return None if slide.made is None else (slide.made.view, slide.made.how)
 
 
 def _numbers(table: pd.DataFrame, column: Any) -> Any:

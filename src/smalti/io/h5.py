@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from smalti.errors import InputError
+from smalti.io.feature_files import Made, made_of, names_of
 from smalti.io.stored import element, open_h5
 from smalti.io.tile_places import Places, places
 
@@ -65,13 +66,15 @@ class H5View:
 
 @dataclasses.dataclass(frozen=True)
 class Slide:
-    """What one file holds."""
+    """What one file holds; ``made`` is None of one that another program wrote."""
 
     path: Path
     key: str
     width: int
     dtype: np.dtype[Any]
     places: Places
+    made: Made | None = None
+    names: tuple[str, ...] = ()
 
 
 def inspect(path: Path, key: str | None) -> Slide:
@@ -102,4 +105,6 @@ def inspect(path: Path, key: str | None) -> Slide:
                 f"{path}: {found} has shape {data.shape} of {data.dtype}: expected (tiles, "
                 "features), numbers, at least one tile."
             )
-        return Slide(path, found, shape[1], data.dtype, places(file, path, shape[0]))
+        made = made_of(file, path) if found == FEATURES[0] else None
+        names = () if made is None else names_of(file, path, shape[1])
+        return Slide(path, found, shape[1], data.dtype, places(file, path, shape[0]), made, names)

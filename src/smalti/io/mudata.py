@@ -76,6 +76,11 @@ class MuTable:
         modality, inner = self._split(key)
         return [] if modality is None else self.parts[modality].called(inner)
 
+    def ids(self, key: str) -> dict[str, str]:
+        """Of the columns of a key those called otherwise than in the index of var: that -> name."""
+        modality, inner = self._split(key)
+        return {} if modality is None else self.parts[modality].ids(inner)
+
     def _split(self, key: str) -> tuple[str | None, str]:
         """Modality and key in it; no modality for a key of the global ``obsm``."""
         first, _, rest = key.partition("/")

@@ -6,7 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from smalti.errors import InputError
+from smalti.system.tables import ENDINGS, numbers, read_table
 from smalti.tiles.image import SUFFIXES, SlideImage, ending
 from smalti.tiles.open import open_image
 
@@ -55,6 +58,72 @@ def picture_files(
             )
         by_name[name] = path
     return by_name
+
+
+def slide_files(
+    slides: Any, *, slide: str | None = None, path: str | None = None, um_per_px: Any = None
+) -> tuple[dict[str, Path], Any]:
+    """Files of pictures by slide name, and µm per pixel: a number, by slide, or None.
+
+    Parameters
+    ----------
+    slides
+        A folder, a file, several of them, a mapping from slide to file, or a table (data frame or
+        .csv, .tsv, .parquet) with a row for each slide.
+    slide, path
+        Columns of the table: the name (that of the file where left out) and the file ("path"),
+        which lies beside the table or where it says.
+    um_per_px
+        A number, by slide, or a column of the table ("um_per_px" where there is one).
+
+    Raises
+    ------
+    InputError
+        If there is none, one is missing, two have one name, or a column is not there.
+    """
+    one = Path(slides) if isinstance(slides, (str, Path)) else None
+    if isinstance(slides, pd.DataFrame) or (one is not None and one.suffix in ENDINGS):
+        return _of_table(slides, slide, path or "path", um_per_px)
+    for name, value in (("slide", slide), ("path", path)):
+        if value is not None:
+            raise InputError(f"{name}={value!r} is a column of a table of slides, which this is "
+                             "not: leave it out.")  # fmt: skip
+    if isinstance(um_per_px, str):
+        raise InputError(f"um_per_px={um_per_px!r}: images have no columns; give a number.")
+    if one is not None or isinstance(slides, Mapping):
+        return {k: Path(v) for k, v in picture_files(slides).items()}, um_per_px  # type: ignore[arg-type]
+    found: dict[str, Path] = {}
+    for each in slides:
+        for name, file in picture_files(each).items():
+            if name in found:
+                raise InputError(f"slide {name!r} is named twice: leave one out.")
+            found[name] = Path(file)  # type: ignore[arg-type]
+    return found, um_per_px
+
+
+def _of_table(
+    table: Any, slide: str | None, path: str, um_per_px: Any
+) -> tuple[dict[str, Path], Any]:
+    own = [path] if slide is None else [path, slide]
+    frame = table if isinstance(table, pd.DataFrame) else read_table(table, text=own)
+    folder = Path() if isinstance(table, pd.DataFrame) else Path(table).parent
+    if um_per_px is None and "um_per_px" in frame:
+        um_per_px = "um_per_px"
+    column = um_per_px if isinstance(um_per_px, str) else None
+    for name in filter(None, (*own, column)):
+        if name not in frame:
+            raise InputError(f"no column {name!r} in the table of slides; there are "
+                             f"{', '.join(map(str, frame))}.")  # fmt: skip
+    files = [folder / str(f) if (folder / str(f)).exists() else Path(str(f)) for f in frame[path]]
+    names = [slide_name(f) for f in files] if slide is None else frame[slide].astype(str).tolist()
+    twice = [n for n in names if names.count(n) > 1]
+    if twice or not names:
+        raise InputError(f"the table names slide {twice[0]!r} twice: a slide has one row." if twice
+                         else "the table of slides has no rows.")  # fmt: skip
+    if column is not None:
+        values = numbers(frame, [column], "the table of slides")[:, 0]
+        um_per_px = dict(zip(names, values.tolist(), strict=True))
+    return dict(zip(names, files, strict=True)), um_per_px
 
 
 def _there(paths: Sequence[Path]) -> None:

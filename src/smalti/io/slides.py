@@ -117,7 +117,8 @@ def read_slides(
         (:func:`smalti.tiles.tissue_mask`). A folder with a file for each slide, named as it is, one
         file, or a mapping from slide to file: GeoJSON (annotations of QuPath; those of class Tissue
         where there are any, else all), or a picture of a mask (.png, of any size, 0 where there is
-        none); or (height, width) arrays. Of SpatialData: name of a shapes element.
+        none); or (height, width) arrays. Of SpatialData: name of a shapes element. Of HEST:
+        ROOT/tissue_seg.
     tissue_min
         Least share of tissue in a tile: 0.1 of a grid, else 0.
     edge

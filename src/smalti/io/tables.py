@@ -229,6 +229,13 @@ class Table:
         """Notes of what the columns of a key are called by, where it is not the index of var."""
         return [] if self._parts(key)[0] == "obsm" else self._called[1]
 
+    def ids(self, key: str) -> dict[str, str]:
+        """Of the columns of a key those called otherwise than in the index of var: that -> name."""
+        if self._parts(key)[0] == "obsm" or not self._called[1]:
+            return {}
+        index = map(str, self.var.index)
+        return {i: n for i, n in zip(index, self.feature_names, strict=True) if i != n}
+
     def _parts(self, key: str) -> tuple[str, str, str]:
         """Where a key is ("X", "layers", "obsm"), its name there, and its feature type or ""."""
         where, _, name = key.partition("/") if "/" in key else ("", "", key)

@@ -37,6 +37,8 @@ class Places:
         Pixels of a tile as the encoder read it; None: not known.
     extent
         Width and height of the full picture in pixels, where the file says it.
+    um_per_px
+        µm of a pixel of the full picture, where the file says it.
     """
 
     corner: np.ndarray
@@ -44,6 +46,7 @@ class Places:
     edge: float | None = None
     read_px: int | None = None
     extent: tuple[int, int] | None = None
+    um_per_px: float | None = None
 
     def um(self, um_per_px: float | None) -> tuple[np.ndarray, float | None]:
         """(n, 2) centres in µm and the edge of a tile; NaN and None where they are not known."""
@@ -87,7 +90,7 @@ def places(file: Any, path: Path, n: int) -> Places:
         if "feats" in file or "patch_embeddings" in file or {"unit", "tile_size_um"} & set(root):
             return _stamp(root, corner, path)
         return Places(corner, "px", _edge(own, path), _whole(own, "patch_size", path),
-                      _extent(own, path))  # fmt: skip
+                      _extent(own, path), _positive(own, "um_per_px", path))  # fmt: skip
 
 
 def patches_of(path: Path) -> Places:

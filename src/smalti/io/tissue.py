@@ -45,24 +45,38 @@ def with_tissue(
         If a slide has none, or a file is damaged, of another kind, or of another shape.
     """
     names = [s.slide for s in sections]
-    files = _files(tissue, names)
+    files = tissue_files(tissue, names)
     absent = [n for n in names if n not in files]
     if absent:
+        more = _pickled(tissue, absent[0])
         raise InputError(
             f"there is no tissue of slide {absent[0]!r} ({len(absent)} of {len(names)} slides) in "
             f"tissue={_said(tissue)}: name the files after the slides "
-            f"({absent[0]}.geojson, {absent[0]}.png), or give a mapping."
+            f"({absent[0]}.geojson, {absent[0]}.png), or give a mapping.{more}"
         )
     return [dataclasses.replace(s, tissue=_marked(files[s.slide], s, classes, notes))
             for s in sections]  # fmt: skip
+
+
+def _pickled(tissue: Any, name: str) -> str:
+    """What to say of the masks of earlier versions of HEST."""
+    if not isinstance(tissue, (str, Path)) or not (Path(tissue) / f"{name}_mask.pkl").is_file():
+        return ""
+    return f" {name}_mask.pkl is a pickle, which may run anything, and is never opened."
 
 
 def _said(tissue: Any) -> str:
     return f"{str(tissue)!r}" if isinstance(tissue, (str, Path)) else "{...}"
 
 
-def _files(tissue: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Slide -> what marks its tissue."""
+def tissue_files(tissue: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Slide -> what marks its tissue.
+
+    Raises
+    ------
+    InputError
+        If there is no such file or folder, one file is to be of several slides, or two of one.
+    """
     if isinstance(tissue, Mapping):
         return {str(k): v for k, v in tissue.items()}
     if not isinstance(tissue, (str, Path)):

@@ -117,6 +117,7 @@ def slide_bags(
     """
     from smalti.features.extraction import extract
     from smalti.io.slides import read_slides
+    from smalti.tiles.normalize import Colours, normalized
 
     view, shape = next(iter(model.inputs_.items()))
     others = [name for name in model.inputs_ if name != view]
@@ -126,7 +127,7 @@ def slide_bags(
             "both: give bags of the slide with all that it reads."
         )
     how = dict(((model.origin_ or {}).get("made") or {}).get(view, {}))
-    expected = how.pop("identity", None)
+    expected, stain = how.pop("identity", None), how.pop("stain", None)
     if len(shape) != 3 and (not how.get("encoder") or how["flips"] == "all"):
         raise InputError(
             f"{model.name} reads {view!r}, which was made elsewhere, or in a way that is not kept: "
@@ -142,6 +143,9 @@ def slide_bags(
     tile_um = float(np.sqrt(known.tile_um[0] * known.tile_um[1]))
     bags = read_slides(picture, um_per_px=um_per_px, tile_um=tile_um, size=known.size,
                        tissue_min=tissue_min, overlap=overlap, progress=progress)  # fmt: skip
+    if stain is not None:
+        target = Colours.of_note(stain)
+        bags = normalized(bags, target.how, stain_target=target)  # type: ignore[arg-type]
     if len(shape) == 3:
         return bags
     found = extract(bags, how.pop("encoder"), cache=cache, n_jobs=n_jobs, progress=progress, **how)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from smalti.errors import InputError
 from smalti.system.progress import Progress
@@ -18,6 +19,12 @@ Result = TypeVar("Result")
 @dataclasses.dataclass(frozen=True)
 class _Failed:
     why: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Answer:
+    what: Any
+    said: list[tuple[str, type[Warning]]]
 
 
 def each_file(
@@ -61,7 +68,12 @@ def each_file(
     names, done, failed = list(files), dict[str, Result](), dict[str, str]()
     with Progress(progress, title) as bar:
         bar.start("", len(names))
-        for i, answer in run_queue(partial(_one, work), list(files.items()), n_jobs):
+        for i, given in run_queue(partial(_one, work), list(files.items()), n_jobs):
+            answer = given
+            if isinstance(given, _Answer):
+                answer = given.what
+                for text, category in given.said:
+                    warnings.warn(text, category, stacklevel=3)
             lost = isinstance(answer, (_Failed, WorkerLost))
             bar.advance(note=f"{names[i]}{' failed' if lost else ''}")
             if not lost:
@@ -80,8 +92,12 @@ def each_file(
     return {n: done[n] for n in names if n in done}, {n: failed[n] for n in names if n in failed}
 
 
-def _one(work: Callable[[str, File], Result], job: tuple[str, File]) -> Result | _Failed:
-    try:
-        return work(*job)
-    except InputError as error:
-        return _Failed(str(error))
+def _one(work: Callable[[str, File], Result], job: tuple[str, File]) -> _Answer:
+    """The answer, and what was warned of: in another process nobody would hear it."""
+    answer: Result | _Failed
+    with warnings.catch_warnings(record=True) as said:
+        try:
+            answer = work(*job)
+        except InputError as error:
+            answer = _Failed(str(error))
+    return _Answer(answer, [(str(w.message), w.category) for w in said])

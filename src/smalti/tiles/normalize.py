@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.tiles.image import SlideImage
+from smalti.tiles.open import open_image
 from smalti.tiles.stain import macenko, vahadane
 from smalti.tiles.tissue import tissue_mask
 from smalti.tiles.view import TileView
@@ -47,6 +51,15 @@ class Colours:
     how: str
     stains: np.ndarray
     amount: np.ndarray
+
+    def note(self) -> dict[str, Any]:
+        """As a model keeps it."""
+        return {"how": self.how, "stains": self.stains.tolist(), "amount": self.amount.tolist()}
+
+    @classmethod
+    def of_note(cls, note: Mapping[str, Any]) -> Self:
+        """What a model kept."""
+        return cls(str(note["how"]), np.array(note["stains"]), np.array(note["amount"]))
 
 
 # of the pictures that Macenko's method is mostly used with, as published with its code
@@ -147,7 +160,7 @@ def _from_lab(lab: np.ndarray) -> np.ndarray:
 
 
 def normalized(
-    bags: Bags, how: How = "macenko", *, target: Any = None, tiles: str = "tile"
+    bags: Bags, stain: How = "macenko", *, stain_target: Any = None, tiles: str = "tile"
 ) -> Bags:
     """Slides whose tiles are read in the colours of one reference.
 
@@ -155,20 +168,22 @@ def normalized(
     ----------
     bags
         Slides whose tiles are cut from pictures (:func:`smalti.read_slides`).
-    how
-        As in :func:`measure_colours`. Each slide is measured by the tissue of its own thumbnail of
-        1,024 pixels, whose pixels are means: of very large slides its darkest nuclei are paler.
-    target
-        What all are to look like: :class:`Colours` of :func:`measure_colours`, or pictures,
-        (..., height, width, 3) uint8, of **training** slides. None: a fixed reference, of
-        "macenko" and "vahadane".
+    stain
+        The method, as in :func:`measure_colours`. Each slide is measured by the tissue of its own
+        thumbnail of 1,024 pixels, whose pixels are means: of very large slides its darkest nuclei
+        are paler.
+    stain_target
+        What all are to look like, by **training** slides: the path of one, pictures,
+        (..., height, width, 3) uint8, or :class:`Colours` of :func:`measure_colours`. None: a fixed
+        reference, of "macenko" and "vahadane".
     tiles
         The view of tiles.
 
     Returns
     -------
     Bags
-        The same; pixels are changed when tiles are read. Caches of features know of it.
+        The same; pixels are changed when tiles are read. Caches of features know of it, and models
+        that are fitted on it: a slide that they cut themselves is normalised alike.
 
     Raises
     ------
@@ -183,33 +198,50 @@ def normalized(
     if not isinstance(view, TileView):
         raise InputError(f"view {tiles!r} is not cut from pictures: read slides with "
                          "sm.read_slides, or call a Normalizer on your tiles.")  # fmt: skip
-    wanted = _target(target, how)
-    maps = {}
-    for i in np.unique(view.of[rows]):
-        small, scale = view.images[i].thumbnail(_THUMBNAIL)
-        um = view.images[i].um_per_px
-        tissue = tissue_mask(small, None if um is None else um / scale)
-        try:
-            maps[i] = Normalizer(measure_colours(small[tissue][None], how), wanted)
-        except InputError as error:
-            raise InputError(f"the stain of {view.images[i].path.name} cannot be measured: "
-                             f"{error}") from error  # fmt: skip
+    wanted = reference(stain, stain_target)
+    maps = {i: Normalizer(_of_slide(view.images[i], stain), wanted)
+            for i in np.unique(view.of[rows])}  # fmt: skip
     nothing = next(iter(maps.values()))
     new = TileView(
         view.images, view.of[rows], view.centers[rows], view.side, view.size, pad=view.pad,
         through=view.through, recolour=[maps.get(i, nothing) for i in range(len(view.images))],
     )  # fmt: skip
-    return dataclasses.replace(bags, x={**bags.x, tiles: new})
+    origin = dict(bags.origin or {})
+    origin["made"] = {**origin.get("made", {}), tiles: {"stain": wanted.note()}}
+    return dataclasses.replace(bags, x={**bags.x, tiles: new}, origin=origin)
 
 
-def _target(target: Any, how: str) -> Colours:
-    if target is None and how in METHODS:
-        if how == "reinhard":
-            raise InputError("reinhard has no fixed reference: give target=..., pictures of "
-                             "training slides.")  # fmt: skip
-        return dataclasses.replace(REFERENCE["macenko"], how=how)
-    if not isinstance(target, Colours):
-        return measure_colours(np.asarray(target), how)  # type: ignore[arg-type]
-    if target.how != how:
-        raise InputError(f"target was measured by {target.how!r}, and how={how!r}: take the same.")
-    return target
+def reference(stain: str, stain_target: Any = None) -> Colours:
+    """What slides are to look like (see :func:`normalized`).
+
+    Raises
+    ------
+    InputError
+        If there is no such method, it has no fixed reference and none is given, or another method
+        measured the one that is.
+    """
+    if stain not in METHODS:
+        raise InputError(f"stain={stain!r} is not one of {', '.join(METHODS)}.")
+    if stain_target is None:
+        if stain == "reinhard":
+            raise InputError("reinhard has no fixed reference: give a training slide, "
+                             "stain_target=...")  # fmt: skip
+        return dataclasses.replace(REFERENCE["macenko"], how=stain)
+    if isinstance(stain_target, (str, Path)):
+        return _of_slide(open_image(stain_target), stain)
+    if not isinstance(stain_target, Colours):
+        return measure_colours(np.asarray(stain_target), stain)  # type: ignore[arg-type]
+    if stain_target.how != stain:
+        raise InputError(f"the target was measured by {stain_target.how!r}, and stain={stain!r}: "
+                         "take the same.")  # fmt: skip
+    return stain_target
+
+
+def _of_slide(image: SlideImage, how: str) -> Colours:
+    """Of the tissue of a thumbnail."""
+    small, scale = image.thumbnail(_THUMBNAIL)
+    tissue = tissue_mask(small, None if image.um_per_px is None else image.um_per_px / scale)
+    try:
+        return measure_colours(small[tissue][None], how)  # type: ignore[arg-type]
+    except InputError as error:
+        raise InputError(f"the stain of {image.path.name} cannot be measured: {error}") from error

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from smalti.tiles.ranges import Range, of_tiff, of_values, usual
 
 # decoded tiles and strips, shared by all: bytes
 _PARTS = Recent(2**28)
+_PAGES = Recent(256)  # tables of where the parts of a level lie, which a large file has many of
 _INCH, _CM = 25_400.0, 10_000.0  # µm
 _UNITS = {"µm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4, "nm": 1e-3, "m": 1e6, "μm": 1.0}
 _BENT = 0.02  # sides of a level are rounded, and another picture has another shape
@@ -59,9 +60,10 @@ class TiffImage(SlideImage):
 
     def _read(self, x: int, y: int, width: int, height: int, level: int = 0) -> np.ndarray:
         full = self.range.full
-        with opened_tiff(self.path) as file:
-            planes = []
-            for page in self._pages(file, level):
+        planes = []
+        with opened_parts(self.path) as file:
+            pages = _PAGES.get((*self._stamp(), level), lambda: self._parsed(level))
+            for page in pages:
                 part = self._page(file, page, x, y, width, height)
                 if self._said and not self._said.usual and part.max() > full:
                     raise InputError(
@@ -70,6 +72,19 @@ class TiffImage(SlideImage):
                     )
                 planes.append(_colours(page, part, full))
         return array_rgb(np.concatenate(planes, axis=2), self.path, full)
+
+    def _stamp(self) -> tuple[int, ...]:
+        """Of the file as it is now; its size last."""
+        stat = self.path.stat()
+        return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+    def _parsed(self, level: int) -> list[Any]:
+        """The pages of a level, with all that decoding their parts needs of the open file."""
+        with opened_tiff(self.path) as file:
+            pages = self._pages(file, level)
+            for page in pages:
+                _ = page.dataoffsets, page.databytecounts, page.jpegtables, page.decode
+            return pages
 
     def _small(self, size: tuple[int, int]) -> np.ndarray:
         """From the smallest level of the pyramid that is large enough."""
@@ -115,7 +130,9 @@ class TiffImage(SlideImage):
             step = max(1, 2**22 // self.width)
             for y in range(0, self.height if not found else 0, step):
                 for page in self._pages(file):
-                    part = self._page(file, page, 0, y, self.width, min(step, self.height - y))
+                    part = self._page(
+                        file.filehandle, page, 0, y, self.width, min(step, self.height - y)
+                    )
                     found.append((part.min(), part.max()))
         least, most = np.array(found, dtype=np.float64).T
         return of_values(self.dtype, float(least.min()), float(most.max()), self.path)
@@ -144,16 +161,16 @@ class TiffImage(SlideImage):
 
     def _segment(self, file: Any, page: Any, index: int) -> np.ndarray:
         """One decoded tile or strip, (height, width, channels)."""
-        stat = self.path.stat()
-        key = (str(self.path.resolve()), stat.st_size, stat.st_mtime_ns, page.offset, index)
+        stamp = self._stamp()
+        key, size = (*stamp, page.offset, index), stamp[-1]
 
         def decode() -> np.ndarray:
             n = page.databytecounts[index]
-            checked_size(cost, stat.st_size, f"{self.path}, part {index},", _PACKED)
+            checked_size(cost, size, f"{self.path}, part {index},", _PACKED)
             if not n:  # a tile that was never written
                 return np.zeros((high, wide, channels), page.dtype)
-            file.filehandle.seek(page.dataoffsets[index])
-            data = file.filehandle.read(min(n, stat.st_size))
+            file.seek(page.dataoffsets[index])
+            data = file.read(min(n, size))
             if len(data) < n:
                 raise InputError(f"{self.path} is cut short: copy or download it again.")
             part, _, _ = page.decode(data, index, jpegtables=page.jpegtables)
@@ -164,6 +181,18 @@ class TiffImage(SlideImage):
         channels = 1 if page.planarconfig == 2 else page.samplesperpixel
         cost = int(high) * int(wide) * channels * page.dtype.itemsize
         return _PARTS.get(key, decode, cost)
+
+
+@contextmanager
+def opened_parts(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a TIFF whose tables are known; errors as of :func:`opened_tiff`."""
+    tifffile = need("tifffile", extra="slides")
+    plain_file(path)
+    try:
+        with reading(path), path.open("rb") as file:
+            yield file
+    except (tifffile.TiffFileError, tifffile.OmeXmlError) as error:
+        raise damaged(path, error) from error
 
 
 @contextmanager
