@@ -25,25 +25,25 @@ from smalti.datasets.slides import draw_tile
 LITE = "efficientnet-lite0"
 ENCODERS = (LITE, "morphology", f"{LITE}+morphology")
 LOOKS = {"density": 0, "size": 1}
-BAGS, TILES, SHARE, SHIFT = 24, 10, 0.2, 2.0
+TILES, SHARE, SHIFT = 10, 0.2, 2.0
 
 
-def cases(look: str, seed: int) -> sm.Bags:
+def cases(look: str, seed: int, n: int) -> sm.Bags:
     """Bags of drawn tiles, half of them cases."""
     rng = np.random.default_rng([seed, LOOKS[look]])
-    label = np.repeat(np.arange(BAGS) % 2, TILES)
-    fields = rng.normal(0, 0.7, size=(BAGS * TILES, 3))
-    fields[:, LOOKS[look]] += SHIFT * label * (np.tile(np.arange(TILES), BAGS) < SHARE * TILES)
+    label = np.repeat(np.arange(n) % 2, TILES)
+    fields = rng.normal(0, 0.7, size=(n * TILES, 3))
+    fields[:, LOOKS[look]] += SHIFT * label * (np.tile(np.arange(TILES), n) < SHARE * TILES)
     tiles = np.stack([draw_tile(f, 64, rng)[0] for f in fields])
-    bag = np.repeat([f"B{i:02d}" for i in range(BAGS)], TILES)
-    table = pd.DataFrame({"case": np.arange(BAGS) % 2, "donor": np.unique(bag), "um_per_px": 1.0},
+    bag = np.repeat([f"B{i:02d}" for i in range(n)], TILES)
+    table = pd.DataFrame({"case": np.arange(n) % 2, "donor": np.unique(bag), "um_per_px": 1.0},
                          index=np.unique(bag))  # fmt: skip
     return sm.Bags.from_rows({"tile": tiles}, bag, target="case", donor="donor", bag=table)
 
 
-def phenotype(look: str, seed: int, cache: Path) -> dict[str, float]:
+def phenotype(look: str, seed: int, n: int, cache: Path) -> dict[str, float]:
     """Encoder -> AUROC of left-out bags, mean over folds."""
-    bags, out = cases(look, seed), {}
+    bags, out = cases(look, seed, n), {}
     for encoder in ENCODERS:
         own = sm.features.extract(bags, encoder, cache=cache, progress=False)
         own = dataclasses.replace(own, x={"x": own.table(f"X_{encoder}")}, features={})
@@ -53,9 +53,9 @@ def phenotype(look: str, seed: int, cache: Path) -> dict[str, float]:
     return out
 
 
-def genes(seed: int, cache: Path) -> dict[str, float]:
+def genes(seed: int, tiles: int, cache: Path) -> dict[str, float]:
     """Encoder -> mean Pearson within a slide of the genes that tiles can tell."""
-    bags = sm.datasets.planted_slides(6, 25, donors=3, images=True, law_seed=seed, seed=seed)
+    bags = sm.datasets.planted_slides(6, tiles, donors=3, images=True, law_seed=seed, seed=seed)
     for encoder in ENCODERS:
         bags = sm.features.extract(bags, encoder, cache=cache, progress=False)
     names = tuple(g for g in bags.features["counts"] if not g.startswith("DDD"))
@@ -68,11 +68,13 @@ def genes(seed: int, cache: Path) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--bags", type=int, default=24)
+    parser.add_argument("--tiles", type=int, default=25, help="of a slide with genes")
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
     args = parser.parse_args()
-    jobs = {"genes, Pearson within a slide": lambda seed: genes(seed, args.cache)} | {
+    jobs = {"genes, Pearson within a slide": lambda seed: genes(seed, args.tiles, args.cache)} | {
         f"a fifth of the tiles, {look}, AUROC": lambda seed, look=look: phenotype(
-            look, seed, args.cache) for look in LOOKS
+            look, seed, args.bags, args.cache) for look in LOOKS
     }  # fmt: skip
     for what, job in jobs.items():
         found = pd.DataFrame([job(seed) for seed in range(args.seeds)])

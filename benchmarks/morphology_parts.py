@@ -104,10 +104,10 @@ def her2(bags: sm.Bags, genes: tuple[str, ...] | int, cache: Path) -> None:
         print(f"HER2+, {label} ({views[label].shape[1]} columns): {found[label]:.3f} {said}")
 
 
-def glands(cache: Path) -> None:
+def glands(cache: Path, n: int | None) -> None:
     """bag_mean on GlaS: AUROC, and its difference, with intervals by patients."""
     data = Path(os.environ["SMALTI_DATA"])
-    bags = sm.features.extract(glas.images(data), "morphology", cache=cache)
+    bags = sm.features.extract(glas.images(data)[:n], "morphology", cache=cache)
     x, names = bags.table("X_morphology"), tuple(bags.features["X_morphology"])
     parts = []
     for label, lost in FEWER.items():
@@ -127,14 +127,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
     parser.add_argument("--tiles", type=int, default=24)
+    parser.add_argument("--spots", type=int, help="of a section, the first so many; for a trial")
+    parser.add_argument("--rows", type=int, help="of the table, the first so many; for a trial")
+    parser.add_argument("--images", type=int, help="of GlaS, the first so many; for a trial")
     args = parser.parse_args()
+    for label in list(FEWER)[args.rows :] if args.rows else ():
+        del FEWER[label]
     data = Path(os.environ["SMALTI_DATA"])
     view = her2st.sections(data, 224).x["tile"]
     at = np.linspace(0, view.shape[0] - 1, args.tiles).astype(int)
     print(milliseconds(np.concatenate([view.read(i, i + 1) for i in at]), 0.5).round(1).to_string())
-    bags = sm.features.extract(her2st.sections(data, 112), "morphology", cache=args.cache)
+    bags = her2st.first(her2st.sections(data, 112), args.spots)
+    bags = sm.features.extract(bags, "morphology", cache=args.cache)
     her2(bags, her2st.hist2st(data), args.cache)
-    glands(args.cache)
+    glands(args.cache, args.images)
 
 
 if __name__ == "__main__":

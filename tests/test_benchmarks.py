@@ -10,12 +10,13 @@ import pytest
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 NOT_RUN = {"peers": "read by speed.py"}
 TOYS = [
-    "chain --images 20 --spots 6 --folds 2 --repeats 1",
+    "chain --images 12 --spots 4 --folds 2 --repeats 1",
     "bilinear_grid --slides 2 --tiles 12 --features 20 --genes 30 --width 5 --grid 6 --repeats 1",
     "cohorts --set melanoma --repeats 1 --methods mixture_class --jobs 1",
     "classical --sets musk1 --repeats 1 --folds 2 --methods mifv --cache runs",
     "defaults --seeds 1 --sizes 6 --most 60",
     "drivers --methods bag_mean --seeds 1",
+    "encoders --seeds 2 --bags 8 --tiles 4",
     "expression --repeats 1 --share 0.02",
     "gene_graph --genes 50 --k 3 --width 16 --repeats 1",
     "gene_loss covariance --tiles 8 --genes 30 --repeats 2",
@@ -30,6 +31,7 @@ TOYS = [
     "integration --cells 300 --methods block_pca",
     "integration --ors --cells 300",
     "key_groups --cohorts 4",
+    "morphology_parts --tiles 2 --spots 4 --images 20 --rows 2",
     "mixmil_simulation --seeds 1 --epochs 2 --bags 50",
     "mnist_bags --sizes 20 --seeds 1 --methods abmil --tests 20 --epochs 1",
     "modalities --set two --group widths --only block_pca --seeds 1 --cells 200",
@@ -51,11 +53,13 @@ TOYS = [
     "zero_shot --vectors coexpression --genes 785 --group switches --epochs 1 --seeds 1 --spots 6",
 ]
 REAL = {"chain", "classical", "cohorts", "gene_maps", "glas", "her2st", "mnist_bags", "zero_shot",
-        "modalities --set snare", "speed fits"}  # fmt: skip
+        "modalities --set snare", "morphology_parts", "speed fits"}  # fmt: skip
 PACKAGES = {
     "chain": "timm",
     "glas": "timm",
     "tile_features": "timm",
+    "encoders": "timm",
+    "morphology_parts": "skimage",
     "her2st": "timm",
     "gene_maps": "timm",
     "pyramid": "openslide",

@@ -13,6 +13,7 @@ import smalti as sm
 from smalti.cli import app
 
 pytest.importorskip("skimage")
+pytestmark = pytest.mark.slow  # tests/mil and tests/io have each step alone
 STEPS = '{"counts": "normalize,log1p,pca=5", "look": "pca=5"}'
 
 

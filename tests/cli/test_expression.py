@@ -341,6 +341,7 @@ def test_bins_and_names_of_slides(tmp_path):
         assert words in " ".join(lost.output.split()), lost.output
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_what_features_know_before_any_fit(tmp_path):
     bags = planted_slides(4, 36, n_genes=12)

@@ -128,6 +128,7 @@ def test_what_is_there_is_kept_or_refused(made, slides):
     assert (out / "S0.h5").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_slides_of_a_table_and_their_tissue(slides, tmp_path):
     table = tmp_path / "slides.csv"
     pd.DataFrame({"case": ["A", "B"], "file": [slides / "S0.png", slides / "S1.png"],

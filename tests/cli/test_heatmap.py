@@ -50,6 +50,7 @@ def cohort(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_maps_of_feature_files(cohort, tmp_path):
     out = tmp_path / "maps"
     ask = ("heatmap", cohort / "model", cohort / "wsi", "--features", cohort / "h5", "--tile-px",

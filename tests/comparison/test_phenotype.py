@@ -393,6 +393,7 @@ def test_a_comparison_says_what_chance_gives_in_its_folds(kind, majority_alone):
         table.chance("pcc")
 
 
+@pytest.mark.slow
 def test_views_reach_all_methods_that_name_none():
     rng = np.random.default_rng(0)
     n = 24
@@ -411,6 +412,7 @@ def test_views_reach_all_methods_that_name_none():
     assert not table.failed
 
 
+@pytest.mark.slow
 def test_what_a_view_adds_is_said_of_methods_that_differ_in_it_alone(tmp_path):
     """The larger beside the smaller one; another learning rate or method is another question."""
     bags = planted_bags(24, effect=3)

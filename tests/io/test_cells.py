@@ -76,6 +76,7 @@ def test_spatialdata_of_cells_is_the_same_bags(cells):
     assert not any("µm apart" in note for note in bags.notes)
 
 
+@pytest.mark.slow
 def test_a_table_of_cells_reads_back(cells):
     bags = sm.features.extract(cells, "morphology", progress=False)
     table = sm.to_anndata(bags)

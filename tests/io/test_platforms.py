@@ -64,6 +64,7 @@ def library(monkeypatch):
     monkeypatch.setitem(sys.modules, "spatialdata_io", module)
 
 
+@pytest.mark.slow
 def test_a_reader_of_spatialdata_io(library, tmp_path):
     bags = sm.read_slides(tmp_path, platform="merscope", **HOW)
     np.testing.assert_array_equal(bags.x["counts"].toarray(), layouts.poisson(12))

@@ -121,10 +121,8 @@ def test_a_slide_is_cut_as_those_of_the_training(cohort):
     assert rows[own.column("contribution_N1").argmax()] == ours.column("contribution_N1").argmax()
 
 
-@pytest.mark.parametrize("own", [
-    pytest.param("macenko", marks=pytest.mark.slow),  # as the other, by other numbers
-    "reinhard",
-])  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize("own", ["macenko", "reinhard"])
 def test_a_slide_is_normalised_as_those_of_the_training(cohort, tmp_path, own):
     """The colours of the training go with the model, whatever file they were measured on."""
     from PIL import Image
@@ -150,6 +148,7 @@ def test_a_slide_is_normalised_as_those_of_the_training(cohort, tmp_path, own):
     assert not np.allclose(model.attribute(plain).select_dtypes("number"), want, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_features_are_made_again_as_they_were_made(cohort, tmp_path):
     """The name of a view does not say whether flips were averaged, or whose weights they are."""
     from PIL import Image

@@ -144,7 +144,9 @@ def two_halves(n=60, seed=0):
 STEPS = {"genes": "scale", "look": "scale,pca=2"}
 
 
-@pytest.mark.parametrize("cls", [sm.mil.ABMIL, sm.mil.BagMean, sm.mil.MiFV])
+@pytest.mark.parametrize(
+    "cls", [pytest.param(sm.mil.ABMIL, marks=pytest.mark.slow), sm.mil.BagMean, sm.mil.MiFV]
+)
 def test_several_views_stand_side_by_side(cls, tmp_path):
     bags, settings = two_halves(), {"preprocess": STEPS, "progress": False}
     if hasattr(cls.example(), "epochs"):

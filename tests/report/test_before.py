@@ -75,6 +75,7 @@ def test_the_sentence_is_what_the_numbers_say(found, slides):
     assert not none.pictures
 
 
+@pytest.mark.slow
 def test_groups_that_seeds_do_not_agree_on_are_no_finding(found):
     steady = found["explore"].choice.assign(seeds=1.0)
     shaky = found["explore"].choice.assign(seeds=0.2)
@@ -90,6 +91,7 @@ def test_one_donor_says_nothing_of_others(slides):
     assert any("Each slide was left out" in text for text in limits)
 
 
+@pytest.mark.slow
 def test_a_comparison_takes_them_in(found, tmp_path, majority_alone, one_penalty):
     bags = sm.datasets.planted_bags(16, n_features=4, seed=0)
     table = sm.compare(["bag_mean"], bags, folds=2, n_jobs=1, progress=False)

@@ -34,6 +34,8 @@ def cells(
     tissue: slide_options.Tissue = None,
     tissue_min: slide_options.TissueMin = None,
     edge: slide_options.Edge = None,
+    stain: slide_options.Stain = None,
+    stain_target: slide_options.StainTarget = None,
     encoder: slide_options.Encoder = None,
     flips: slide_options.Flips = None,
     dense: slide_options.Dense = None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -62,9 +60,3 @@ def unique_features(var: pd.DataFrame, where: str) -> tuple[tuple[str, ...], lis
     """The same, told apart by their order where several still have one name."""
     names, notes = feature_names(var, where)
     return unique_names(names), [*notes, *told_apart(names, where)]
-
-
-def positions_of(var: pd.DataFrame, names: Any) -> np.ndarray:
-    """(n,) rows of ``var`` that features were read from, by their names; -1: of none."""
-    there, _ = unique_features(var, "")
-    return pd.Index(there).get_indexer(list(names))
