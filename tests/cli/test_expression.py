@@ -162,6 +162,18 @@ def small(folder, tmp_path_factory):
     return root
 
 
+def test_a_gene_that_is_not_there_is_said_before_features_are_made(folder, tmp_path, monkeypatch):
+    def too_late(*_, **__):
+        raise AssertionError("features were made")
+
+    monkeypatch.setattr("smalti.features.extract", too_late)
+    for verb in (("fit", "ridge"), ("compare",), ("predictable",), ("screen",)):
+        out = run("expression", *verb, folder / "spots.h5ad", "--images", folder, *READ, "--genes",
+                  "AAA1,NOPE1", "--out", tmp_path / "out")  # fmt: skip
+        assert out.exit_code == 2, out.output
+        assert "NOPE1" in out.output
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "says"),

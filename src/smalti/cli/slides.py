@@ -79,6 +79,7 @@ def open_slides(
         If there is no such path, or it has no use for what was asked.
     """
     from smalti.features import extract
+    from smalti.genes.units import gene_positions
     from smalti.tiles.normalize import Colours, normalized
 
     if not path.exists():
@@ -95,6 +96,8 @@ def open_slides(
     bags = _tiles(path, asked, said, given, slide, donor)
     if model is not None:
         bags = model.recut(bags)
+    elif given.get("genes") is not None and not isinstance(wanted := genes_of(given["genes"]), int):
+        gene_positions(bags, wanted)  # a name that is not there is said before features are made
     if recipe.get("stain") is not None:
         target = Colours.of_note(recipe["stain"])
         bags = normalized(bags, target.how, stain_target=target)  # type: ignore[arg-type]
