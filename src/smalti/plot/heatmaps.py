@@ -117,7 +117,9 @@ def plot_extreme_tiles(
     values = heatmap.column(column)
     rows = heatmap.extremes(column, n)
     shown = max(1, *map(len, rows))
-    figure, grid = new(1.25 * shown + 0.3, 3.7, nrows=2, ncols=shown, squeeze=False)
+    tall = [1.65 if len(tiles) else 0.2 for tiles in rows]  # one without a tile is its words
+    figure, grid = new(1.25 * shown + 0.3, sum(tall) + 0.4, nrows=2, ncols=shown, squeeze=False,
+                       gridspec_kw={"height_ratios": tall})  # fmt: skip
     low, high = heatmap.said(column)
     for axes, tiles, said in zip(grid, rows, (high, low), strict=True):
         for panel in axes:
