@@ -124,6 +124,7 @@ def plot_extreme_tiles(
     for axes, tiles, said in zip(grid, rows, (high, low), strict=True):
         for panel in axes:
             bare(panel)
+            panel.patch.set_visible(False)  # an empty panel is taller than a tile: over the words
         for panel, i in zip(axes, tiles, strict=False):
             panel.imshow(heatmap.tile(int(i), 160))
             panel.set_xlabel(f"{i}: {values[i]:.3g}", fontsize=7.5, color=INK)
