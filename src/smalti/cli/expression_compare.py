@@ -22,10 +22,11 @@ def compare(
     images: slide_options.Images = None,
     slide: slide_options.Slide = None,
     donor: options.Donor = None,
+    site: options.Site = None,
     by: Annotated[
         str,
         typer.Option(
-            help="What to leave out in turn: donor, slide, or tile (leaks).",
+            help="What to leave out in turn: donor, site (and its donors), slide, tile (leaks).",
             rich_help_panel=options.FITS,
         ),
     ] = "donor",
