@@ -81,6 +81,8 @@ class Bags:
     ids
         View name -> Ensembl id -> name, of features that the data name both ways: what a model
         that was fitted on the ids finds them by.
+    site
+        Column of ``bag`` that says where a bag comes from: hospital, scanner, batch.
 
     Examples
     --------
@@ -114,6 +116,7 @@ class Bags:
     lacking: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     kinds: Mapping[str, str] = dataclasses.field(default_factory=dict)
     ids: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    site: str | None = None
 
     # ---------------------------------------------------------------- making
 
@@ -129,6 +132,7 @@ class Bags:
         positive: Any = None,
         order: Sequence[Any] | None = None,
         donor: Any = None,
+        site: Any = None,
         instance: pd.DataFrame | None = None,
         bag: pd.DataFrame | None = None,
         bag_columns: Sequence[str] = (),
@@ -158,6 +162,8 @@ class Bags:
             Labels from the least to the most; an ordered categorical has them already.
         donor
             (n_instances,) array, mapping from bag id, or a column name.
+        site
+            Where each comes from (hospital, scanner, batch), given as a donor is.
         instance
             Columns of the instances, in the order of ``x``.
         bag
@@ -236,6 +242,12 @@ class Bags:
         elif donor is not None:
             to_bag("donor", donor)
             donor = "donor"
+        if isinstance(site, str):
+            if site not in table:
+                to_bag(site, _column(obs, site, "instance", table))
+        elif site is not None:
+            to_bag("site", site)
+            site = "site"
         if y is not None:
             if target is not None:
                 raise InputError("give y or target, not both.")
@@ -255,6 +267,7 @@ class Bags:
             target=target if target is None or isinstance(target, str) else tuple(target),
             kind=kind,
             donor=donor,
+            site=site,
             notes=tuple(notes),
             present={k: np.asarray(v, dtype=bool)[rows] for k, v in (present or {}).items()},
             kinds=dict(kinds or {}),
@@ -263,7 +276,13 @@ class Bags:
 
     @classmethod
     def from_list(
-        cls, x: Sequence[Any], y: Any = None, *, donor: Any = None, **kwargs: Any
+        cls,
+        x: Sequence[Any],
+        y: Any = None,
+        *,
+        donor: Any = None,
+        site: Any = None,
+        **kwargs: Any,
     ) -> Bags:
         """Build from one array per bag.
 
@@ -275,6 +294,8 @@ class Bags:
             (n_bags,) target, or (n_bags, n_labels) for several labels.
         donor
             (n_bags,) donor of each bag.
+        site
+            (n_bags,) where each comes from: hospital, scanner, batch.
         **kwargs
             As in :meth:`from_rows`: ``kind``, ``positive``, ``order``, ``instance``, ``bag``,
             ``features``.
@@ -314,8 +335,11 @@ class Bags:
         )
         if len(table) != len(arrays):
             raise InputError(f"the bag table has {len(table)} rows for {len(arrays)} bags.")
-        if donor is not None and not isinstance(donor, str) and len(donor) != len(arrays):
-            raise InputError(f"donor has {len(donor)} values for {len(arrays)} bags.")
+        told = {"donor": donor, "site": site}
+        given = {k: v for k, v in told.items() if v is not None and not isinstance(v, str)}
+        for name, values in given.items():
+            if len(values) != len(arrays):
+                raise InputError(f"{name} has {len(values)} values for {len(arrays)} bags.")
         target = kwargs.pop("target", None)
         if y is not None:
             values = _target(y)
@@ -327,11 +351,11 @@ class Bags:
             else:
                 target = "target"
                 table[target] = values
-        if donor is not None and not isinstance(donor, str):
-            table["donor"] = np.asarray(donor)
-            donor = "donor"
+        for name, values in given.items():
+            table[name] = np.asarray(values)
+        told |= {name: name for name in given}
         return cls.from_rows(
-            np.concatenate(arrays), ids, target=target, donor=donor, bag=table, **kwargs
+            np.concatenate(arrays), ids, target=target, bag=table, **told, **kwargs
         )
 
     def __post_init__(self) -> None:
@@ -613,14 +637,31 @@ class Bags:
             )
         if self.donor == "bag" and "bag" not in self.bag:
             return np.arange(len(self))
-        column = _column(self.bag, self.donor, "bag")
+        return pd.factorize(self._whole_column("donor", self.donor))[0]
+
+    @property
+    def sites(self) -> np.ndarray:
+        """(n_bags,) site of each bag, as integers.
+
+        Raises
+        ------
+        InputError
+            If no site column was named, or a site is missing.
+        """
+        if self.site is None:
+            raise InputError("no site: name the column of hospitals, scanners or batches, site=...")
+        return pd.factorize(self._whole_column("site", self.site))[0]
+
+    def _whole_column(self, what: str, name: str) -> pd.Series:
+        """A column of the bags without gaps."""
+        column = _column(self.bag, name, "bag")
         gone = missing(column)
         if gone.any():
             raise InputError(
-                f"donor column {self.donor!r} is missing for bag {_some(self.bag.index[gone])} "
+                f"{what} column {name!r} is missing for bag {_some(self.bag.index[gone])} "
                 f"(written {missing_words(column)}): fill it in, or drop the bag."
             )
-        return pd.factorize(column)[0]
+        return column
 
     # ---------------------------------------------------------------- checking
 

@@ -149,7 +149,7 @@ def _covariate(bags: Bags, name: str) -> pd.Series:
             f"{missing_words(column)}; first: {bags.bag.index[absent][0]!r}): fill it in, drop "
             "these bags, or leave it out."
         )
-    return column
+    return column.astype(str) if name == bags.site else column  # site 2 is not twice site 1
 
 
 def _fit_covariate(values: pd.Series, name: str) -> dict[str, Any]:

@@ -389,6 +389,43 @@ def test_own_splits(table, tmp_path):
     pd.testing.assert_frame_equal(*scores)
 
 
+def other(path, bags, **more):
+    names = np.array([f"{path.stem}{i}" for i in range(len(bags))])
+    np.savez(path, x=bags.table(), bag=names[bags.index], label=bags.labels, donor=names, **more)
+    return path
+
+
+@pytest.mark.slow  # three comparisons with pages
+def test_protocols_by_name(majority_alone, tmp_path):
+    bags = planted_bags(12, n_features=4, seed=0)
+    data = other(tmp_path / "a.npz", bags, hospital=np.arange(12) % 3, part=np.arange(12) // 6)
+    asked = ["compare", data, "--methods", "majority", "--jobs", 1, "--site", "hospital"]
+    fits = {}
+    for name in ("leave-one-donor-out", "leave-one-site-out", "part"):
+        done = run(*asked, "--splits", name, "--out", tmp_path / name)
+        assert done.exit_code == 0, done.output
+        folds = pd.read_csv(tmp_path / name / "folds.csv").query("method == 'majority'")
+        fits[name] = folds["fold"].nunique()
+    assert fits == {"leave-one-donor-out": 12, "leave-one-site-out": 3, "part": 2}
+    assert "site alone" in (tmp_path / "part" / "folds.csv").read_text()
+    said = fails(*asked, "--splits", "parts", "--out", tmp_path / "no")
+    assert "no array 'parts'" in said
+
+
+@pytest.mark.slow  # a comparison with its page; test_protocols of comparison/ does the quick half
+def test_another_file_is_tested(majority_alone, tmp_path):
+    first, second = (other(tmp_path / f"{n}.npz", planted_bags(12, n_features=4, seed=i))
+                     for i, n in enumerate("ab"))  # fmt: skip
+    asked = ["compare", first, "--methods", "majority", "--jobs", 1, "--test"]
+    assert run(*asked, second, "--out", tmp_path / "run").exit_code == 0
+    tested = pd.read_csv(tmp_path / "run" / "predictions.csv")["donor"]
+    assert set(tested) == {f"b{i}" for i in range(12)}
+    said = fails(*asked, first, "--out", tmp_path / "no")
+    assert "donors are in training and in test: a0, a1" in said
+    said = fails(*asked, second, "--folds", 3, "--out", tmp_path / "no")
+    assert "--test is fitted and scored once: leave --folds out" in said
+
+
 def test_splits_that_lack_bags(table, tmp_path):
     pd.DataFrame({"bag": range(3), "fold": range(3)}).to_csv(tmp_path / "f.csv", index=False)
     said = fails("compare", table, "--methods", "bag_mean", "--splits", tmp_path / "f.csv",

@@ -145,6 +145,7 @@ def test_no_text_of_the_package_names_an_option():
 
 BAR = {"progress"}  # shown on a terminal, by itself
 READ = {"data", "columns"}  # columns: all are kept
+SITE = {"site"}  # of comparisons
 PLACES = {"slides", "patches", "tile_px", "um_per_px"}  # where tiles lie: of smalti heatmap
 FOLDER = {"folder", "in_memory", *PLACES}  # in_memory: read at once, a matter of speed
 BAGS = {"X"}
@@ -163,17 +164,18 @@ EXTRACT = {"bags", "tiles", "precision", "device", "batch_size", "seed"}  # spee
 MODEL_SAYS = {"tile_um", "tile_px", "size", "encoder", "weights", "flips", "dense"}  # a fitted one
 
 STANDS_FOR = [
-    ("fit", sm.read, READ),
-    ("fit", sm.read_features, FOLDER),
+    ("fit", sm.read, READ | SITE),
+    ("fit", sm.read_features, FOLDER | SITE),
     ("fit", sm.Method.fit, {*BAGS, "y"}),
-    ("predict", sm.read, {*READ, "label", "kind", "positive", "order", "bag_columns", "kinds"}),
-    ("predict", sm.read_features, {*FOLDER, "label", "kind", "positive", "order"}),
-    ("cells", sm.read_slides, {*SLIDES, "donor", *BAR}),  # table: --labels
+    ("predict", sm.read, {*READ, *SITE, "label", "kind", "positive", "order", "bag_columns",
+                          "kinds"}),
+    ("predict", sm.read_features, {*FOLDER, *SITE, "label", "kind", "positive", "order"}),
+    ("cells", sm.read_slides, {*SLIDES, *SITE, "donor", *BAR}),  # table: --labels
     ("cells", sm.features.extract, {*EXTRACT, *BAR}),
     ("cells", sm.features.neighbours, {"bags", "view", "k"}),  # k: --neighbours
     ("heatmap", sm.read_features, {
-        "folder", "in_memory", "labels", "label", "id", "sample", "donor", "kind", "positive",
-        "order", "absent",
+        "folder", "in_memory", "labels", "label", "id", "sample", "donor", "site", "kind",
+        "positive", "order", "absent",
     }),
     ("heatmap", sm.Method.heatmap, {*BAGS, "slide", "cut"}),
     ("predict", sm.load, {"folder"}),
@@ -185,20 +187,20 @@ STANDS_FOR = [
     ("compare", sm.read_features, FOLDER - PLACES),
     ("compare", sm.compare, {"candidates", "bags", "attributions", *BAR}),  # kept with --slides
     ("compare", sm.compare_integration, {"candidates", "bags", *BAR}),
-    ("integrate", sm.read, {*READ, "sample", "label", "donor", "kind", "positive", "order",
+    ("integrate", sm.read, {*READ, *SITE, "sample", "label", "donor", "kind", "positive", "order",
                             "cell_type", "bag_columns", "labels", "id"}),  # a cell is a bag
     ("integrate", sm.load, {"folder"}),
     ("integrate", sm.Integration.fit, {*BAGS, "y"}),
     ("integrate", sm.Integration.transform, BAGS),
     ("integrate", sm.Integration.embed, BAGS),
     ("integrate", sm.Integration.write, {"data"}),
-    ("expression fit", sm.read_slides, {*SLIDES, *BAR}),
-    ("expression fit", sm.read_tiles, TILES),
+    ("expression fit", sm.read_slides, {*SLIDES, *SITE, *BAR}),
+    ("expression fit", sm.read_tiles, TILES | SITE),
     ("expression fit", sm.tiles.normalized, {"bags", "tiles"}),
     ("expression fit", sm.features.extract, {*EXTRACT, *BAR}),
     ("expression fit", sm.ExpressionMethod.fit, {*BAGS, "y"}),
-    ("expression predict", sm.read_slides, {*SLIDES, *MODEL_SAYS, *BAR}),
-    ("expression predict", sm.read_tiles, {*TILES, *MODEL_SAYS}),
+    ("expression predict", sm.read_slides, {*SLIDES, *SITE, *MODEL_SAYS, *BAR}),
+    ("expression predict", sm.read_tiles, {*TILES, *SITE, *MODEL_SAYS}),
     ("expression predict", sm.features.extract, {*EXTRACT, *MODEL_SAYS, *BAR}),
     ("expression predict", sm.load, {"folder"}),
     ("expression predict", sm.ExpressionMethod.predict, BAGS),

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import numpy as np
@@ -28,6 +29,7 @@ from smalti.integrate.block_pca import BlockPCA
 from smalti.mil.bag_mean import BagMean
 from smalti.mil.base import Method
 from smalti.mil.majority import Majority
+from smalti.system.lock import lock
 
 pytestmark = pytest.mark.usefixtures("one_penalty")
 QUIET = dict(accelerator="cpu", progress=False)
@@ -216,6 +218,7 @@ KILLED = """
     import os, signal, sys
     import smalti as sm
     from smalti.datasets import planted_bags
+    from smalti.comparison import phenotype
     from smalti.mil.bag_mean import BagMean
 
     dies, fit = int(sys.argv[2]), BagMean.fit
@@ -244,7 +247,7 @@ def test_a_killed_comparison_goes_on_fit_by_fit(tmp_path):
         )  # fmt: skip
 
     assert run(3, "cache").returncode == -signal.SIGKILL
-    kept = {p.name: p.read_bytes() for p in (tmp_path / "cache").iterdir()}
+    kept = {p.name: p.read_bytes() for p in (tmp_path / "cache").glob("[!.]*")}
     assert len(kept) == 2  # two fits had ended, and nothing is half there
     again, whole = run(0, "cache"), run(0, "other")
     assert again.stdout.split()[0] == "2", again.stderr  # the two that were left
@@ -252,6 +255,93 @@ def test_a_killed_comparison_goes_on_fit_by_fit(tmp_path):
     assert again.stdout.split()[1] == whole.stdout.split()[1]
     for name, content in kept.items():
         assert (tmp_path / "cache" / name).read_bytes() == content
+
+
+@pytest.mark.slow  # five processes
+def test_a_comparison_that_is_killed_thrice_is_the_uninterrupted_one(tmp_path):
+    def run(dies, folder):
+        return subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(KILLED), tmp_path / folder, str(dies)],
+            capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    assert [run(2, "killed").returncode for _ in range(3)] == [-signal.SIGKILL] * 3
+    last, whole = run(0, "killed"), run(0, "whole")
+    assert last.stdout.split() == ["1", whole.stdout.split()[1]], last.stderr
+    names = [sorted(p.name for p in (tmp_path / f).glob("[!.]*")) for f in ("killed", "whole")]
+    assert names[0] == names[1]
+
+
+SHARED = """
+    import os, sys, time
+    import smalti as sm
+    from smalti.datasets import planted_bags
+    from smalti.comparison import phenotype
+    from smalti.mil.bag_mean import BagMean
+
+    phenotype.methods = lambda: {"bag_mean": BagMean}
+    fit = BagMean.fit
+
+    def noted(self, X, y=None, **kwargs):
+        with open(sys.argv[2], "a") as file:
+            file.write(f"{os.getpid()} {self.seed} {X.digest}" + chr(10))
+        time.sleep(0.3)
+        return fit(self, X, y, **kwargs)
+
+    BagMean.fit = noted
+    open(sys.argv[3], "w").close()
+    while len([p for p in os.listdir(os.path.dirname(sys.argv[3])) if p.endswith(".ready")]) < 2:
+        time.sleep(0.01)
+    table = sm.compare(["bag_mean"], planted_bags(24), folds=4, repeats=2, cache=sys.argv[1],
+                       n_jobs=1, progress=False)
+    print(table.folds["value"].sum())
+"""
+
+
+@pytest.mark.slow  # two processes
+def test_two_processes_on_one_folder_do_no_fit_twice(tmp_path):
+    def start(name):
+        return subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(SHARED),
+             *(tmp_path / part for part in ("cache", "fits", name))],
+            stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    both = [start("a.ready"), start("b.ready")]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert said[0] == said[1] != ""
+    fits = [line.split() for line in (tmp_path / "fits").read_text().splitlines()]
+    assert len(fits) == 8 == len({(seed, digest) for _, seed, digest in fits})
+    assert len({pid for pid, *_ in fits}) == 2  # they share the work
+
+
+@pytest.mark.parametrize("ends", ["kept", "failed"])
+def test_what_another_process_makes_is_waited_for(ends, tmp_path, monkeypatch):
+    """Once its claim is gone the answer is there, or the fit is made here."""
+    bags, claimed = planted_bags(24), threading.Event()
+    whole = compare_sizes(["majority"], bags, cache=tmp_path / "whole", n_jobs=1, progress=False)
+    kept = sorted((tmp_path / "whole").iterdir())
+    there = tmp_path / "cache" / kept[0].name
+    there.parent.mkdir()
+
+    def other():
+        with lock(there.with_suffix(".claim")):
+            claimed.set()
+            time.sleep(0.3)
+            if ends == "kept":
+                there.write_bytes(kept[0].read_bytes())
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    claimed.wait()
+    fits, fit = [], Majority.fit
+    monkeypatch.setattr(Majority, "fit", lambda *a, **k: fits.append(1) or fit(*a, **k))
+    table = compare_sizes(["majority"], bags, cache=there.parent, n_jobs=1, progress=False)
+    thread.join()
+    assert len(fits) == (1 if ends == "kept" else 2)
+    columns = ["method", "fold", "value"]
+    pd.testing.assert_frame_equal(table.folds[columns], whole.folds[columns])
+    assert sorted(p.name for p in there.parent.iterdir()) == [p.name for p in kept]
 
 
 @pytest.mark.parametrize(
@@ -295,7 +385,7 @@ STOPPED = """
     from smalti.datasets import planted_bags
 
     def watch():
-        while len(os.listdir(sys.argv[1])) < 2:
+        while len([p for p in os.listdir(sys.argv[1]) if p[0] != "."]) < 2:
             time.sleep(0.05)
         print(*[p for p in os.listdir("/proc") if p.isdigit() and parent(p) == os.getpid()])
         sys.stdout.flush()

@@ -65,7 +65,7 @@ def test_work_moves_to_processes_once_that_is_sooner(monkeypatch, square):
     monkeypatch.setattr(workers, "_START", 0.05)
     monkeypatch.setattr(workers, "cores", lambda: 2)
     moved = []
-    monkeypatch.setattr(workers, "_in_processes", lambda work, jobs, left, n: moved.append(left))
+    monkeypatch.setattr(workers, "_in_processes", lambda work, jobs, left, *_: moved.append(left))
 
     def slow(job):
         time.sleep(0.1)

@@ -10,7 +10,7 @@ import typer
 from smalti.cli import options, slide_options
 from smalti.cli.data import open_bags
 from smalti.cli.integrate import compare_integrations
-from smalti.cli.words import read_here
+from smalti.cli.words import keep_config, read_here
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def compare(
     sample: options.Sample = None,
     label: options.Label = None,
     donor: options.Donor = None,
+    site: options.Site = None,
     x: options.X = None,
     cells: options.Cells = None,
     kinds: options.Kinds = None,
@@ -66,11 +67,26 @@ def compare(
         ),
     ] = None,
     splits: Annotated[
+        str | None,
+        typer.Option(
+            help="leave-one-donor-out, leave-one-site-out; or your own folds: a column, or a .csv "
+            "with columns bag (or donor), fold (that tests it) and perhaps repeat.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = None,
+    test: Annotated[
         Path | None,
         typer.Option(
-            help="Your own folds instead, a .csv with columns bag (or donor), fold and perhaps "
-            "repeat: the fold that tests it.",
+            help="Data of another source, read alike: each method is fitted once, on all of DATA, "
+            "and scored on these.",
             rich_help_panel=options.FITS,
+        ),
+    ] = None,
+    test_labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of the bags of --test; that of --labels where left out.",
+            rich_help_panel=options.READ,
         ),
     ] = None,
     integrate: Annotated[
@@ -142,6 +158,11 @@ def compare(
     _refuse(given, _OF_CELLS, "{} is for --integrate: leave it out.")
     if splits is not None:
         _refuse(given, ("folds", "repeats"), "--splits says all folds: leave {} out.")
+    if test is not None:
+        idle = ("folds", "repeats", "splits", "slides")
+        _refuse(given, idle, "--test is fitted and scored once: leave {} out.")
+    elif test_labels is not None:
+        raise InputError("--test-labels is of the bags of --test: name them too.")
     if covariates:
         settings["covariates"] = tuple(covariates)
     chosen: Any = options.make_methods(
@@ -151,19 +172,25 @@ def compare(
     if views:
         chosen = {f"{m.name} {'+'.join(names)}": clone(m).set_params(views=names)
                   for m in chosen for names in read}  # fmt: skip
-    bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
-                     positive=positive, order=order, cell_type=cell_type, covariates=covariates,
-                     cells=cells, kinds=kinds, id=id, key=key, absent=absent, slides=slides,
-                     patches=patches, tile_px=tile_px, um_per_px=um_per_px)  # fmt: skip
+    asked = dict(sample=sample, label=label, donor=donor, site=site, x=x, kind=kind,
+                 positive=positive, order=order, cell_type=cell_type, covariates=covariates,
+                 cells=cells, kinds=kinds, id=id, key=key, absent=absent, slides=slides,
+                 patches=patches, tile_px=tile_px, um_per_px=um_per_px)  # fmt: skip
+    fold = None if splits in (None, *NAMED) or Path(str(splits)).suffix in TABLES else splits
+    bags = open_bags(data, labels=labels, fold=fold, **asked)
+    others = None if test is None else open_bags(test, labels=test_labels or labels, **asked)
     _run(chosen, bags, data, out, folds=folds or 5, repeats=repeats or 1, seed=seed, splits=splits,
+         test=others,
          views=max(read, key=len, default=None), preprocess=options.steps_by_view(preprocess),
          n_jobs=jobs, cache=cache, overwrite=overwrite,
          attributions=slides is not None)  # fmt: skip
 
 
 _OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
-            "folds", "repeats", "splits", "views", "slides", "patches", "tile_px",
-            "um_per_px")  # fmt: skip
+            "folds", "repeats", "splits", "test", "test_labels", "site", "views",
+            "slides", "patches", "tile_px", "um_per_px")  # fmt: skip
+NAMED = ("leave-one-donor-out", "leave-one-site-out")
+TABLES = (".csv", ".tsv", ".parquet")
 _OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
 
 
@@ -200,6 +227,7 @@ def _run(
     typer.echo(repr(bags))
     result = run(chosen, bags, **more)
     result.write(out, overwrite=overwrite)
+    keep_config(out)
     target = bags.target if isinstance(bags.target, str) else ", ".join(bags.target)
     result.report(out / "report.html", title=f"{target} from {data.name}",
                   slides=bags if result.attributions else None)  # fmt: skip

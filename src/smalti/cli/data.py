@@ -53,7 +53,7 @@ def open_bags(path: Path, **asked: Any) -> Bags:
 
 def _only(asked: dict[str, Any], used: tuple[str, ...], path: Path) -> dict[str, Any]:
     """What was asked, if data of this kind have a use for all of it."""
-    everywhere = ("label", "donor", "kind", "positive", "order")
+    everywhere = ("label", "donor", "site", "kind", "positive", "order", "fold")
     idle = [name for name in asked if name not in (*used, *everywhere)]
     if idle:
         raise InputError(f"{path.name} is of a kind that has no use for {idle[0]}=: leave it out.")
@@ -66,11 +66,11 @@ def _table(path: Path, **asked: Any) -> Bags:
     if "sample" not in asked:
         raise InputError(f"{path.name}: name the column that holds the samples, --sample NAME.")
     views, kinds = views_of(asked.pop("x", None)), kinds_of(asked.pop("kinds", None))
-    return read(path, x=views, kinds=kinds or None, bag_columns=asked.pop("covariates", ()),
-                **asked)  # fmt: skip
+    columns = [*asked.pop("covariates", ()), *([asked.pop("fold")] if "fold" in asked else [])]
+    return read(path, x=views, kinds=kinds or None, bag_columns=columns, **asked)
 
 
-def _folder(path: Path, labels: Path | None = None, **asked: Any) -> Bags:
+def _folder(path: Path, labels: Path | None = None, fold: str | None = None, **asked: Any) -> Bags:
     import pandas as pd
 
     from smalti.io.features import read_features
@@ -90,7 +90,12 @@ def _folder(path: Path, labels: Path | None = None, **asked: Any) -> Bags:
     return read_features(path, table, **asked)
 
 
-def _npz(path: Path, label: str | None = None, donor: str | None = None, **said: Any) -> Bags:
+def _npz(
+    path: Path, label: str | None = None, donor: str | None = None, site: str | None = None,
+    fold: str | None = None, **said: Any,
+) -> Bags:  # fmt: skip
+    import pandas as pd
+
     from smalti.bags import Bags
     from smalti.system.arrays import read_npz
 
@@ -113,8 +118,17 @@ def _npz(path: Path, label: str | None = None, donor: str | None = None, **said:
             return values[[place[b] for b in bag.tolist()]]
         return values
 
+    def folds_of(key: str | None) -> Any:
+        if key is None:
+            return None
+        rows = pd.Series(by_row(key), index=pick("bag"), name=key)
+        if rows.reset_index().drop_duplicates().iloc[:, 0].duplicated().any():
+            raise InputError(f"{path.name}: a bag has several values of {key!r}, a fold is one.")
+        return rows[~rows.index.duplicated()].to_frame()
+
     label = "label" if label is None and "label" in arrays else label
     donor = "donor" if donor is None and "donor" in arrays else donor
     return Bags.from_rows(
-        pick("x"), pick("bag"), y=by_row(label) if label else None, donor=by_row(donor), **said
-    )
+        pick("x"), pick("bag"), y=by_row(label) if label else None, donor=by_row(donor),
+        site=by_row(site), bag=folds_of(fold), **said
+    )  # fmt: skip

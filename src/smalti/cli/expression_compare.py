@@ -10,7 +10,7 @@ import typer
 from smalti.cli import options, slide_options
 from smalti.cli.genes import NUnseen, Sets, Unseen, Vectors, protocol_of, read_sets
 from smalti.cli.slides import check_method, encoder_of, genes_of, open_slides, recipe_of
-from smalti.cli.words import read_here
+from smalti.cli.words import keep_config, read_here
 
 
 def compare(
@@ -22,10 +22,11 @@ def compare(
     images: slide_options.Images = None,
     slide: slide_options.Slide = None,
     donor: options.Donor = None,
+    site: options.Site = None,
     by: Annotated[
         str,
         typer.Option(
-            help="What to leave out in turn: donor, slide, or tile (leaks).",
+            help="What to leave out in turn: donor, site (and its donors), slide, tile (leaks).",
             rich_help_panel=options.FITS,
         ),
     ] = "donor",
@@ -122,6 +123,7 @@ def compare(
         sets=read_sets(sets), vectors=vectors,
     )  # fmt: skip
     result.write(out, overwrite=overwrite)
+    keep_config(out)
     title = f"Expression from the tiles of {slides.name}"
     result.report(out / "report.html", title=title, before=found)
     show(result)

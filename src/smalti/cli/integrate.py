@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import crew, options
-from smalti.cli.words import here, introduce, read_here
+from smalti.cli.words import here, introduce, keep_config, read_here
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -187,6 +187,7 @@ def compare_integrations(
     refuse_one(data, bags)
     result = compare_integration(chosen, bags, label=label, **more)
     result.write(out, overwrite=overwrite)
+    keep_config(out)
     result.report(out / "report.html", title=f"Integration of {data.name}")
     show(result)
     typer.echo(f"report: {out / 'report.html'}")

@@ -39,6 +39,14 @@ Donor: TypeAlias = Annotated[
         rich_help_panel=READ,
     ),
 ]
+Site: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of where a bag comes from (hospital, scanner); what it says alone is a "
+        "control of comparisons.",
+        rich_help_panel=READ,
+    ),
+]
 X: TypeAlias = Annotated[
     str | None,
     typer.Option(

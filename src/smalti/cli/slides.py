@@ -85,15 +85,13 @@ def open_slides(
     if not path.exists():
         raise InputError(f"no file or folder {path}: check the path.")
     said = [k for k in (*ASKED, "tissue", "stain") if given.get(k) is not None]
-    slide, donor = given["slide"], given["donor"]
+    whose = {k: given.get(k) for k in ("slide", "donor", "site")}
     # models of earlier versions keep fewer of these
     asked = {k: recipe[k] for k in ASKED if recipe.get(k) is not None}
     if recipe.get("x") is not None:
         _refuse(said, ("counts",), f"features of {path.name} are read, and no tiles")
-        return _with_features(
-            path, listed(str(recipe["x"])) or [], slide, donor, asked.get("counts", "X")
-        )
-    bags = _tiles(path, asked, said, given, slide, donor)
+        return _with_features(path, listed(str(recipe["x"])) or [], whose, asked.get("counts", "X"))
+    bags = _tiles(path, asked, said, given, whose)
     if model is not None:
         bags = model.recut(bags)
     elif given.get("genes") is not None and not isinstance(wanted := genes_of(given["genes"]), int):
@@ -111,7 +109,7 @@ def open_slides(
 
 def _tiles(
     path: Path, asked: dict[str, Any], said: Sequence[str], given: dict[str, Any],
-    slide: str | None, donor: str | None,
+    whose: dict[str, Any],
 ) -> Bags:  # fmt: skip
     """Bags of tiles: ready ones of a table, or cut from slides."""
     from smalti.io.slides import read_slides, read_tiles
@@ -123,7 +121,7 @@ def _tiles(
         ready = {k: asked[k] for k in READY if k in asked}
         if "columns" in ready:
             ready["columns"] = listed(ready["columns"])
-        return read_tiles(path.parent, path, slide=slide, donor=donor, **ready)
+        return read_tiles(path.parent, path, **whose, **ready)
     _refuse(said, (*CUT, "tissue", "stain"), f"{path.name} is no table of ready tiles")
     cut = {k: asked[k] for k in CUT if k in asked}
     if "," in cut.get("xy", ""):
@@ -132,7 +130,7 @@ def _tiles(
         cut["only"] = listed(cut["only"])
     if "bins" in cut:
         cut["bins"] = number_of(cut["bins"], "--bins", "NUMBER")
-    return read_slides(path, images=files_of(given["images"], "--images"), slide=slide, donor=donor,
+    return read_slides(path, images=files_of(given["images"], "--images"), **whose,
                        tissue=files_of(given.get("tissue"), "--tissue"), table=given.get("labels"),
                        **cut)  # fmt: skip
 
@@ -172,9 +170,7 @@ def number_of(text: Any, option: str, form: str) -> Any:
         return text
 
 
-def _with_features(
-    path: Path, x: list[str], slide: str | None, donor: str | None, counts: str
-) -> Bags:
+def _with_features(path: Path, x: list[str], whose: dict[str, Any], counts: str) -> Bags:
     """Spots whose features are in the table."""
     from smalti.io.anndata import read
 
@@ -182,9 +178,10 @@ def _with_features(
         raise InputError(
             f"--x {','.join(x)} is a key of an .h5ad or .zarr, and {path.name} is neither."
         )
-    if slide is None:
+    if whose["slide"] is None:
         raise InputError(f"which slide is a spot of {path.name} on? Name the column, --slide NAME.")
-    return read(path, sample=slide, donor=donor, x={**{k: k for k in x}, "counts": counts})
+    views = {**{k: k for k in x}, "counts": counts}
+    return read(path, sample=whose["slide"], donor=whose["donor"], site=whose["site"], x=views)
 
 
 def genes_of(text: str) -> Any:

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand
 
+from smalti.cli import config
 from smalti.cli.crew import hushed
 from smalti.errors import InputError
+from smalti.system.files import atomic_write
 
 if TYPE_CHECKING:
     from smalti.bags import Bags
@@ -40,7 +42,15 @@ _running: ContextVar[Any] = ContextVar("the verb that runs", default=None)
 
 
 class Verb(TyperCommand):
-    """A verb whose errors name its options, not the arguments of the functions below it."""
+    """A verb whose errors name its options, not the arguments of the functions below it.
+
+    One that has options takes them of a file too, and prints them as one.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.params:
+            self.params = [*self.params, *config.own_params()]
 
     def invoke(self, ctx: Any) -> Any:
         """Run it.
@@ -50,6 +60,9 @@ class Verb(TyperCommand):
         InputError
             Any of those below, in its own words.
         """
+        if config.asks_to_print(ctx):
+            typer.echo(config.text(ctx), nl=False)
+            return None
         before = _running.set(ctx)
         _told.clear()
         try:
@@ -90,6 +103,14 @@ def read_here(*written: str) -> list[Path]:
     params = {} if _running.get() is None else _running.get().params
     kept = {name: value for name, value in params.items() if name not in written}
     return [v for value in kept.values() for v in _listed(value) if isinstance(v, Path)]
+
+
+def keep_config(folder: Path) -> None:
+    """Write the options of the verb that runs into the folder of its run."""
+    ctx = _running.get()
+    if ctx is not None:
+        with atomic_write(folder / config.NAME, overwrite=True) as path:
+            path.write_text(config.text(ctx), encoding="utf-8")
 
 
 def _listed(value: Any) -> Sequence[Any]:

@@ -132,9 +132,9 @@ def compare_expression(
     slides
         :class:`~smalti.Bags` of slides with features (or tiles) and counts.
     by
-        What no fold has on both sides: "donor"; "slide" (other slides of a donor train, which is
-        easier than a new donor); "tile" (random tiles: leaks, as neighbours overlap and look alike;
-        only to see by how much).
+        What no fold has on both sides: "donor"; "site" (a site and its donors); "slide" (other
+        slides of a donor train, which is easier than a new donor); "tile" (random tiles: leaks, as
+        neighbours overlap and look alike; only to see by how much).
     folds
         Parts; each donor (slide) alone where there are ten or fewer, else 5; tiles 5.
     genes

@@ -13,6 +13,7 @@ from smalti.bags import Bags
 from smalti.comparison.splits import Split
 from smalti.core.seen import donor_names
 from smalti.errors import InputError
+from smalti.labels import missing
 from smalti.names import some
 from smalti.system.tables import read_table
 
@@ -28,7 +29,8 @@ def given_folds(bags: Bags, parts: Any) -> list[Split]:
         Pairs of training and test positions, (k,) whole numbers, or (n_bags,) masks. Or a table, a
         data frame or the path of a .csv, with the columns ``bag`` (or ``donor``), ``fold`` (the one
         that tests it; empty: it always trains) and, for several dealings, ``repeat``;
-        predictions.csv of a comparison is one.
+        predictions.csv of a comparison is one. Or the name of a column of the bags that holds the
+        fold. Where it holds ``train`` and ``test`` there is one split.
 
     Raises
     ------
@@ -46,7 +48,11 @@ def given_folds(bags: Bags, parts: Any) -> list[Split]:
     [[0, 1], [2, 3]]
     """
     donors = bags.donors
-    if isinstance(parts, (str, Path, pd.DataFrame)):
+    if isinstance(parts, str) and parts in bags.bag:
+        name, parts = parts, list(_of_column(bags, parts))
+        if not parts:
+            raise InputError(f"column {name!r} has no fold that tests a bag: fill it in.")
+    elif isinstance(parts, (str, Path, pd.DataFrame)):
         source, parts = parts, list(_of_table(bags, parts))
         if not parts:
             where = "the table of splits" if isinstance(source, pd.DataFrame) else source
@@ -81,6 +87,43 @@ def given_folds(bags: Bags, parts: Any) -> list[Split]:
     return splits
 
 
+def _of_column(bags: Bags, name: str) -> Iterator[Split]:
+    """The folds that a column of the bags holds."""
+    column = bags.bag[name]
+    fold = pd.Series(column.mask(missing(column)).to_numpy(), bags.bag.index.astype(str))
+    yield from _dealt(_codes(_without_train(fold, f"column {name!r}")), 0)
+
+
+def _dealt(fold: np.ndarray, repeat: Any) -> Iterator[Split]:
+    """Splits of one dealing."""
+    for k in range(fold.max() + 1):
+        yield Split(repeat, k, np.flatnonzero(fold != k), np.flatnonzero(fold == k))
+
+
+def _codes(fold: pd.Series) -> np.ndarray:
+    return pd.factorize(fold, sort=True)[0]
+
+
+def _without_train(fold: pd.Series, where: str) -> pd.Series:
+    """Folds in which "train" is none: where a column says train and test, test alone is tested.
+
+    Raises
+    ------
+    InputError
+        If there is a third kind beside them.
+    """
+    word = fold.astype(str).str.strip().str.lower()
+    if not (word == "train").any():
+        return fold
+    third = fold[~word.isin(["train", "test"]) & fold.notna()]
+    if len(third):
+        raise InputError(
+            f"{where} says 'train' and {third.iloc[0]!r}: beside train there is test alone. Call "
+            "it one of them, or leave these bags out."
+        )
+    return fold.mask(word == "train")
+
+
 def _of_table(bags: Bags, source: str | Path | pd.DataFrame) -> Iterator[Split]:
     """The folds of a table with one row for each bag (or donor) and repeat."""
     if isinstance(source, pd.DataFrame):
@@ -98,8 +141,7 @@ def _of_table(bags: Bags, source: str | Path | pd.DataFrame) -> Iterator[Split]:
     names = pd.Index(bags.bag.index if unit == "bag" else donor_names(bags)).astype(str)
     for repeat, (_, part) in enumerate(frame.groupby("repeat")):
         fold = _fold_of(names, part.set_index(unit)["fold"], f"{where} (repeat {repeat})", unit)
-        for k in range(fold.max() + 1):
-            yield Split(repeat, k, np.flatnonzero(fold != k), np.flatnonzero(fold == k))
+        yield from _dealt(fold, repeat)
 
 
 def _fold_of(names: pd.Index, fold: pd.Series, where: str, unit: str) -> np.ndarray:
@@ -112,7 +154,7 @@ def _fold_of(names: pd.Index, fold: pd.Series, where: str, unit: str) -> np.ndar
     for what, which in wrong.items():
         if len(which):
             raise InputError(f"{where} {what}: {some(list(dict.fromkeys(which)))}.")
-    return pd.factorize(fold.loc[names], sort=True)[0]
+    return _codes(_without_train(fold.loc[names], where))
 
 
 def _positions(side: Any, n: int, i: int) -> np.ndarray:

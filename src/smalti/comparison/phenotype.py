@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -15,13 +15,23 @@ from sklearn.pipeline import Pipeline
 from smalti.bags import Bags
 from smalti.comparison.cache import Answer
 from smalti.comparison.lineup import Lineup, line_up
-from smalti.comparison.own_splits import given_folds
+from smalti.comparison.protocols import (
+    DONORS,
+    EXTERNAL,
+    FOLDS,
+    SITES,
+    Protocol,
+    external,
+    protocol_of,
+)
 from smalti.comparison.race import Arena, race
-from smalti.comparison.splits import Split, donor_folds, split_digest
+from smalti.comparison.splits import Split, split_digest
 from smalti.comparison.table import ScoreTable
 from smalti.core.registry import methods
+from smalti.core.seen import donor_names
 from smalti.errors import InputError
 from smalti.mil.base import Method
+from smalti.mil.covariates import Covariates
 from smalti.mil.heatmaps import tile_numbers
 from smalti.scores.chance import BY_RANK, chance_scores, truths
 from smalti.scores.metrics import METRICS, score
@@ -48,22 +58,36 @@ class Comparison(ScoreTable):
         One row per method, repeat, fold and test bag: bag, donor, true, predicted, p_CLASS.
     task
         The task of the whole set.
+    protocol
+        How bags were parted: "donor folds", "leave-one-donor-out", "leave-one-site-out", "own
+        splits" or "external validation".
     attributions
         Method -> what its models of the first repeat say of each tile that they were not fitted on:
         bag, fold, attention, contribution_CLASS, ...; the tiles of a bag in their order. With
         ``compare(attributions=True)``.
     """
 
-    unit: ClassVar[str] = "test folds, split by donor"
-
     predictions: pd.DataFrame
     task: Task
+    protocol: str = FOLDS
     attributions: dict[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Metrics of this kind of task, the default one first."""
-        return METRICS[self.task.kind]
+        """Metrics of this kind of task, the default one first.
+
+        One donor alone has no rank: there the first are those that a single bag has.
+        """
+        every = METRICS[self.task.kind]
+        if self.protocol != DONORS:
+            return every
+        first = {"log_loss": 0, "brier": 1}
+        return tuple(sorted(every, key=lambda m: first.get(m, 2 + (m in _OF_SEVERAL))))
+
+    @property
+    def unit(self) -> str:  # type: ignore[override]
+        """What the spread is over."""
+        return _UNITS.get(self.protocol, "test folds, split by donor")
 
     def _write_into(self, folder: Path) -> None:
         super()._write_into(folder)
@@ -76,6 +100,7 @@ class Comparison(ScoreTable):
         return (
             self._meaning()
             | {
+                "protocol": self.protocol,
                 "test bags": f"{self.predictions['bag'].nunique():,}",
                 "donors": f"{self.predictions['donor'].nunique():,}",
                 "repeats": f"{folds['repeat'].nunique()}",
@@ -214,9 +239,16 @@ class Comparison(ScoreTable):
 
         figures = super().figures()
         ranked = self.predictions[~self.predictions["method"].isin(self.failed)]
-        if self.task.kind == "binary" and len(ranked):
+        # scores of models that never met are not put in one order
+        if self.task.kind == "binary" and len(ranked) and self.protocol != DONORS:
             figures["ROC curves"] = plot_roc(ranked)
         return figures
+
+
+_OF_SEVERAL = ("roc_auc", "average_precision", "balanced_accuracy", "spearman", "pearson", "r2",
+               "quadratic_kappa")  # fmt: skip
+_UNITS = {DONORS: "donors, each left out once", SITES: "sites, each left out once",
+          EXTERNAL: "set of test bags"}  # fmt: skip
 
 
 def compare(
@@ -227,6 +259,7 @@ def compare(
     repeats: int = 1,
     seed: int = 0,
     splits: Sequence[Any] | pd.DataFrame | str | Path | None = None,
+    test: Bags | None = None,
     views: str | Sequence[str] | None = None,
     preprocess: Any = None,
     n_jobs: int | None = None,
@@ -248,8 +281,14 @@ def compare(
     folds, repeats, seed
         Repeated stratified k-fold grouped by donor. Each fit gets its own seed.
     splits
-        Your own instead: pairs of training and test positions; or a table with the columns ``bag``
-        (or ``donor``) and ``fold``, perhaps ``repeat`` (see :func:`smalti.comparison.given_folds`).
+        Another protocol: "leave-one-donor-out", where AUROC is NaN (one donor has no rank) and
+        methods are ranked by log loss; or "leave-one-site-out" (no donor of the site trains). Or
+        your own: pairs of training and test positions; a table with the columns ``bag`` (or
+        ``donor``) and ``fold``, perhaps ``repeat``; or the name of a column of the bags that holds
+        the fold (see :func:`smalti.comparison.given_folds`).
+    test
+        Bags of another source: methods are fitted once on all of ``bags``, and scored on these
+        (external validation). A donor in both is an error.
     views
         Views for all methods that name none of their own, side by side; those that take counts
         alone read the first of them. The first of the bags when left out.
@@ -274,7 +313,8 @@ def compare(
     Raises
     ------
     InputError
-        If no donor is named, a candidate is no method, or every fit of every method fails.
+        If no donor is named, a candidate is no method, every fit of every method fails, or a donor
+        of ``test`` is among the others.
 
     Examples
     --------
@@ -286,25 +326,28 @@ def compare(
     """
     if bags.task is None:
         raise InputError("these bags have no target: name it (label=, target= or y=).")
-    parts = (
-        given_folds(bags, splits)
-        if splits is not None
-        else donor_folds(bags, folds=folds, repeats=repeats, seed=seed)
-    )
+    if test is None:
+        protocol = protocol_of(bags, splits, folds=folds, repeats=repeats, seed=seed)
+    elif splits is not None:
+        raise InputError("test= is one split, of training and test: leave splits= out.")
+    else:
+        protocol = external(bags, test)
     lineup = line_up(candidates, Method)
     _add_baselines(lineup, bags if views is None else bags.only(views))
+    _add_site(lineup, bags, protocol)
     _fit_out(lineup, bags.task, views, preprocess)
-    arena = _Folds(bags, parts, attributions)
+    arena = _Folds(bags, protocol, attributions, bags if test is None else test)
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache)
-    split = {(s.repeat, s.fold): s for s in parts}
+    split = {(s.repeat, s.fold): s for s in protocol.splits}
     predictions = [
         arena.predictions(split[repeat, fold], answer).assign(method=label)
         for (label, repeat, fold), answer in outcome.answers.items()
     ]
     frame = pd.concat(predictions, ignore_index=True)
     return Comparison(
-        **outcome.table(lineup, bags.notes), digest=arena.split_digest, about=repr(bags),
-        task=bags.task, predictions=frame[["method", *frame.columns.drop("method")]],
+        **outcome.table(lineup, (*bags.notes, *protocol.notes)), digest=arena.split_digest,
+        about=arena.about, task=bags.task, protocol=protocol.name,
+        predictions=frame[["method", *frame.columns.drop("method")]],
         attributions=arena.attributed(split, outcome.answers),
     )  # fmt: skip
 
@@ -324,6 +367,18 @@ def _add_baselines(lineup: Lineup, bags: Bags) -> None:
     for cls in methods().values() if read else ():
         if cls.baseline and "covariates" in cls().get_params():
             lineup.add_control(cls().set_params(covariates=tuple(sorted(read))))
+
+
+def _add_site(lineup: Lineup, bags: Bags, protocol: Protocol) -> None:
+    """What the site alone says of the target, where test bags are of sites that trained."""
+    if bags.site is None:
+        return
+    if protocol.name in (SITES, EXTERNAL):
+        return  # of a site that it has not seen it knows nothing
+    if len(np.unique(bags.sites)) < 2:
+        lineup.notes.append(f"all bags are of one {bags.site}, which says nothing of the target.")
+        return
+    lineup.add_control(Covariates(covariates=(bags.site,)), "site alone")
 
 
 def _fit_out(lineup: Lineup, task: Task, views: Any, preprocess: Any) -> None:
@@ -349,11 +404,16 @@ def _other_scale(one: str, two: str) -> bool:
 class _Folds(Arena):
     """Bags of donors that are left out in turn; a fit answers with its predictions of them."""
 
-    def __init__(self, bags: Bags, parts: list[Split], attributions: bool = False) -> None:
-        self.bags, self.parts = bags, parts
+    def __init__(self, bags: Bags, protocol: Protocol, attributions: bool, test_bags: Bags) -> None:
+        self.bags, self.test_bags, parts = bags, test_bags, protocol.splits
+        self.parts, self.alone = parts, protocol.name == DONORS
         self.first = parts[0].repeat if attributions else None  # the repeat that is kept
-        self.split_digest = split_digest(parts, bags)
+        self.split_digest = split_digest(parts, bags, test_bags)
         self.digest = bags.asked_digest  # which knows the kind and the order of the classes
+        self.about = repr(bags)
+        if test_bags is not bags:
+            self.digest += test_bags.asked_digest
+            self.about += f"; test: {test_bags!r}"
 
     @property
     def task(self) -> Task:
@@ -369,7 +429,7 @@ class _Folds(Arena):
     def fit(self, method: Any, split: Split) -> Answer:
         """Predicted values, or codes of classes; and probabilities of the classes of all bags."""
         model = method.fit(self.bags[split.train])
-        test = self.bags[split.test]
+        test = self.test_bags[split.test]
         raw = model.forward(test)[0]
         predicted = model.task_.decide(raw)
         answer = Answer({"predicted": predicted})
@@ -393,8 +453,9 @@ class _Folds(Arena):
         return "attributions" if split.repeat == self.first else ""
 
     def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
-        truth = self.bags[split.test].labels
-        return score(self.task, truth, self._decided(answer), answer.arrays.get("p"))
+        truth = self.test_bags[split.test].labels
+        found = score(self.task, truth, self._decided(answer), answer.arrays.get("p"))
+        return found | {m: np.nan for m in found if self.alone and m in _OF_SEVERAL}
 
     def _decided(self, answer: Answer) -> np.ndarray:
         """Predicted classes as the user has them, or values."""
@@ -405,12 +466,11 @@ class _Folds(Arena):
 
     def predictions(self, split: Split, answer: Answer) -> pd.DataFrame:
         """One row per test bag: whose it is, what is true of it, what was predicted."""
-        test, task = self.bags[split.test], self.task
-        alone = self.bags.donor == "bag" and "bag" not in self.bags.bag
+        test, task = self.test_bags[split.test], self.task
         frame = pd.DataFrame({
             "repeat": split.repeat, "fold": split.fold, "bag": test.bag.index,
-            "donor": test.bag.index if alone else test.bag[self.bags.donor],
-        }).reset_index(drop=True)  # fmt: skip
+            "donor": donor_names(test),
+        } | ({} if test.site is None else {"site": test.bag[test.site].to_numpy()}))  # fmt: skip
         for what, values in (("true", test.labels), ("predicted", self._decided(answer))):
             names = [f"{what}_{c}" for c in task.classes] if task.several else [what]
             frame[names] = values.reshape(len(test), -1)
@@ -426,7 +486,7 @@ class _Folds(Arena):
         for (label, repeat, fold), answer in answers.items():
             columns = answer.note.get("attributions") if repeat == self.first else None
             if columns:
-                test = self.bags[split[repeat, fold].test]
+                test = self.test_bags[split[repeat, fold].test]
                 frame = pd.DataFrame(answer.arrays["attributions"], columns=columns)
                 frame.insert(0, "bag", test.bag.index.to_numpy()[test.index])
                 parts.setdefault(label, []).append(frame.assign(fold=fold))

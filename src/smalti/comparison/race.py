@@ -14,7 +14,7 @@ import traceback
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from smalti._version import __version__
-from smalti.comparison.cache import Answer, Cache
+from smalti.comparison.cache import Answer, Cache, Claims
 from smalti.comparison.lineup import Lineup
 from smalti.comparison.splits import Split
 from smalti.core.identity import identity
@@ -160,7 +160,7 @@ def race(
         Show a bar; None: on a terminal, elsewhere one line of the log ("smalti", INFO) per fit.
     cache
         Folder that keeps the answer of each fit as it comes in; those that are there are not made
-        again.
+        again. Several processes may share it: none makes what another makes.
 
     Raises
     ------
@@ -186,25 +186,39 @@ def race(
                 how = f"{result.answer.seconds:.1f} s"
             bar.advance(note=f"{entries[i]}: {how}")
 
-        waiting = []
-        for i, file in enumerate(files):
-            answer = None if kept is None or file is None else kept.read(file)
-            if answer is None:
-                waiting.append(i)
-            else:
-                finish(i, answer, "kept")
-        todo = [entries[i] for i in waiting]
-        workers = jobs_for((e.method for e in todo), n_jobs)
-        queue = run_queue(partial(_fit, arena), todo, workers)
-        with Stop("") as stop, closing(queue):
-            stop.how = _how_to_go_on(cache, done, len(entries))
-            for at, answer in queue:
-                file = files[waiting[at]]
-                if kept is not None and file is not None and isinstance(answer, Answer):
-                    kept.write(file, answer)
-                finish(waiting[at], answer)
+        todo, claims = list(range(len(entries))), Claims(files)
+        with Stop("") as stop, closing(claims):
+            while todo:
+                for i in todo:
+                    file = files[i]
+                    answer = None if kept is None or file is None else kept.read(file)
+                    if answer is not None:
+                        finish(i, answer, "kept")
+                waiting = [i for i in todo if i not in done]
                 stop.how = _how_to_go_on(cache, done, len(entries))
+                with closing(_made(arena, entries, waiting, claims, n_jobs)) as made:
+                    for i, answer in made:
+                        file = files[i]
+                        if kept is not None and file is not None and isinstance(answer, Answer):
+                            kept.write(file, answer)
+                        claims.release(i)
+                        finish(i, answer)
+                        stop.how = _how_to_go_on(cache, done, len(entries))
+                todo = [i for i in waiting if i not in done]  # another process makes them
+                claims.wait(todo)
     return _outcome(arena, [(entries[i], done[i]) for i in range(len(entries))])
+
+
+def _made(
+    arena: Arena, entries: list[Entry], waiting: list[int], claims: Claims, n_jobs: int | None
+) -> Generator[tuple[int, Any], None, None]:
+    """Positions of the entries that were fitted here, and their answers."""
+    todo = [entries[i] for i in waiting]
+    workers = jobs_for((e.method for e in todo), n_jobs)
+    queue = run_queue(partial(_fit, arena), todo, workers, lambda at: claims.take(waiting[at]))
+    with closing(queue):
+        for at, answer in queue:
+            yield waiting[at], answer
 
 
 @dataclasses.dataclass

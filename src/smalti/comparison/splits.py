@@ -117,17 +117,17 @@ def donor_folds(bags: Bags, *, folds: int = 5, repeats: int = 1, seed: int = 0) 
     return splits
 
 
-def split_digest(splits: Sequence[Split], bags: Bags) -> str:
-    """SHA-256 (16 digits) of which bag ids each split tests and trains on."""
+def split_digest(splits: Sequence[Split], bags: Bags, test: Bags | None = None) -> str:
+    """SHA-256 (16 digits) of which bag ids each split tests (perhaps of others) and trains on."""
     sha = hashlib.sha256()
-    ids = bags.bag.index.astype(str).to_numpy()
+    ids, of_test = ((bags if b is None else b).bag.index.astype(str) for b in (None, test))
     for s in splits:
-        for side in (s.train, s.test):
-            sha.update(f"{s.repeat} {s.fold} {sorted(ids[side])}".encode())
+        for names in (ids[s.train], of_test[s.test]):
+            sha.update(f"{s.repeat} {s.fold} {sorted(names)}".encode())
     return sha.hexdigest()[:16]
 
 
-BY = ("donor", "slide", "tile")
+BY = ("donor", "slide", "tile", "site")
 _MOST_FOLDS = 10  # so many donors or slides are left out one at a time
 
 
@@ -141,7 +141,7 @@ def expression_folds(
     bags
         Slides.
     by
-        "donor", "slide" or "tile" (see :func:`compare_expression`).
+        "donor", "slide", "tile" or "site" (see :func:`compare_expression`).
     folds
         How many.
     seed
@@ -159,8 +159,9 @@ def expression_folds(
     """
     if by not in BY:
         raise InputError(f"by={by!r} is not one of {', '.join(BY)}.")
-    if by == "donor":
-        units = np.unique(bags.donors, return_inverse=True)[1][bags.index]
+    if by in ("donor", "site"):
+        whole = bags.donors if by == "donor" else bags.sites
+        units = np.unique(whole, return_inverse=True)[1][bags.index]
     else:
         units = bags.index if by == "slide" else np.arange(bags.n_instances)
     n = int(units.max()) + 1
@@ -172,7 +173,14 @@ def expression_folds(
     order = np.random.default_rng([seed, 77]).permutation(n) if k < n else np.arange(n)
     part = np.empty(n, dtype=np.int64)
     part[order] = np.arange(n) % k
-    return [(np.flatnonzero(part[units] != i), np.flatnonzero(part[units] == i)) for i in range(k)]
+    tested = [part[units] == i for i in range(k)]
+    if by != "site":
+        return [(np.flatnonzero(~test), np.flatnonzero(test)) for test in tested]
+    donors = bags.donors[bags.index]  # whoever was seen at two sites trains for neither
+    sides = [(~np.isin(donors, donors[test]), test) for test in tested]
+    if not all((train & ~test).any() for train, test in sides):
+        raise InputError("every donor has a slide of one site: nobody is left to train on.")
+    return [(np.flatnonzero(train & ~test), np.flatnonzero(test)) for train, test in sides]
 
 
 _DONORS = 5  # from so many on, training and held-out cells come from different ones

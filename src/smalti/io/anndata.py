@@ -31,6 +31,7 @@ def read(
     x: str | Sequence[str] | Mapping[str, str] | None = None,
     label: str | Sequence[str] | None = None,
     donor: str | None = None,
+    site: str | None = None,
     labels: str | Path | pd.DataFrame | None = None,
     id: str | None = None,
     kind: str | None = None,
@@ -66,6 +67,8 @@ def read(
         Column of ``obs`` to predict, constant in each sample; several columns: multi-label.
     donor
         Column of ``obs``; samples of one donor never part in a split. "bag": each its own donor.
+    site
+        Column of ``obs`` that says where a sample comes from: hospital, scanner, batch.
     labels
         Table with one row per sample, or its .csv, .tsv or .parquet, where ``obs`` does not hold
         label, donor or covariates: what is not in ``obs`` is looked for there, and all its columns
@@ -145,7 +148,7 @@ def read(
     >>> sm.read(cells, sample="sample", donor="bag", label="state")
     Bags: 3 bags of 20-20 instances, X 5, 3 donors; state: binary (1 healthy, 2 ill; positive: ill)
     """
-    origin = {"sample": sample, "x": x, "label": label, "donor": donor, "kind": kind,
+    origin = {"sample": sample, "x": x, "label": label, "donor": donor, "site": site, "kind": kind,
               "positive": positive, "order": order, "cell_type": cell_type,
               "bag_columns": list(bag_columns), "cells": cells,
               "kinds": dict(kinds or {})}  # fmt: skip
@@ -156,7 +159,8 @@ def read(
     of_sample = [] if sample is None else [sample]
     of_donor = [] if donor in (None, "bag") else [str(donor)]
     of_type = [] if cell_type is None else [cell_type]
-    of_bag = [*targets, *of_donor, *bag_columns]
+    of_site = [] if site is None else [site]
+    of_bag = [*targets, *of_donor, *of_site, *bag_columns]
     for column in of_sample:
         table.find(column)
     here = [] if labels is None else [c for c in [*of_sample, *of_bag] if table.has(c)]
@@ -184,8 +188,8 @@ def read(
     with about(data):
         bags = Bags.from_rows(
             views, ids, target=label, kind=kind, positive=positive, order=order, donor=donor,
-            instance=obs, bag=bag, bag_columns=bag_columns, features=features, present=present,
-            kinds=kinds,
+            site=site, instance=obs, bag=bag, bag_columns=bag_columns, features=features,
+            present=present, kinds=kinds,
         )  # fmt: skip
     tiny = None if sample is None else cells_per_bag_note(bags)
     notes += [*left, *more, *gaps, *([tiny] if tiny else [])]

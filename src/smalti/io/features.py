@@ -32,6 +32,7 @@ def read_features(
     id: str | None = None,
     sample: str | None = None,
     donor: str | None = None,
+    site: str | None = None,
     kind: str | None = None,
     positive: Any = None,
     order: Sequence[Any] | None = None,
@@ -53,8 +54,9 @@ def read_features(
         (1, n_tiles, width); ``coords`` (n_tiles, 2) if known. Or one such file.
     labels
         Table (.csv, .tsv, .parquet or data frame) with one row per slide.
-    label, donor
+    label, donor, site
         Columns of that table; several labels: multi-label. donor="bag": each bag is its own donor.
+        Site: where a slide comes from (hospital, scanner).
     id
         Its column of slide names, without ending; found when it is called slide_id, slide,
         filename, sample or id.
@@ -129,6 +131,7 @@ def read_features(
     notes: list[str] = []
     of_bag = [] if label is None else [label] if isinstance(label, str) else list(label)
     of_bag += [] if donor in (None, "bag") else [str(donor)]
+    of_bag += [] if site is None else [site]
     with about(labels):
         table = _slides(labels, id, [*of_bag, *([sample] if sample else [])])
         table = _match(table, files, Path(folder), absent, notes)
@@ -159,8 +162,9 @@ def read_features(
     target = label if label is None or isinstance(label, str) else tuple(label)
     with about(labels):
         bags = Bags.from_rows(
-            views, bag_of[which], target=target, donor=donor, kind=kind, positive=positive,
-            order=order, instance=instance, bag=_with_lengths(bag, joined.lengths, bag_of),
+            views, bag_of[which], target=target, donor=donor, site=site, kind=kind,
+            positive=positive, order=order, instance=instance,
+            bag=_with_lengths(bag, joined.lengths, bag_of),
             features={name: found[0].names} if found[0].names else None, notes=notes,
         )  # fmt: skip
     if made is None:

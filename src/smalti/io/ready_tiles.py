@@ -87,6 +87,7 @@ def read_tiles(
     path: str = "path",
     slide: str | None = None,
     donor: str | None = None,
+    site: str | None = None,
     label: str | Sequence[str] | None = None,
     kind: str | None = None,
     positive: Any = None,
@@ -108,7 +109,7 @@ def read_tiles(
         Columns with the tile's name and its file.
     slide
         Column of the slide; without one all tiles are one bag, "tiles".
-    donor, label
+    donor, site, label
         Columns of the slides.
     kind, positive, order
         Kind of the target, the positive one of two labels, or the labels from the least to the
@@ -145,7 +146,7 @@ def read_tiles(
     if not len(table):
         raise InputError(f"{name} has no rows: a tile is one.")
     labels = [label] if isinstance(label, str) else list(label or ())
-    about = [c for c in (id, path, slide, donor, *labels, *columns) if c and c != "bag"]
+    about = [c for c in (id, path, slide, donor, site, *labels, *columns) if c and c != "bag"]
     absent = [c for c in about if c not in table]
     if absent:
         raise InputError(f"{name} has no column {absent[0]!r}; it begins with "
@@ -183,8 +184,8 @@ def read_tiles(
     um = np.nan if um_per_px is None else float(um_per_px)
     wide = um * first.width
     bag = bag.assign(um_per_px=um, tile_um=wide, tile_um_per_px=wide / tiles.size)
-    return Bags.from_rows(views, bag_id, donor=donor, target=label, kind=kind, positive=positive,
-                          order=order, instance=obs, bag=bag, features=features,
+    return Bags.from_rows(views, bag_id, donor=donor, site=site, target=label, kind=kind,
+                          positive=positive, order=order, instance=obs, bag=bag, features=features,
                           notes=notes)  # fmt: skip
 
 

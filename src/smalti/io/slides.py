@@ -27,6 +27,7 @@ def read_slides(
     images: Any = None,
     slide: str | None = None,
     donor: Any = None,
+    site: str | None = None,
     label: str | Sequence[str] | None = None,
     kind: str | None = None,
     positive: Any = None,
@@ -79,6 +80,8 @@ def read_slides(
         Column that says which slide a spot is on, or which image a row of ``table`` is about.
     donor
         Column of donors, in the spots' table or in ``table``; "bag" if each slide is its own.
+    site
+        Column that says where a slide comes from (hospital, scanner), likewise.
     label, kind
         Column(s) to predict from a slide, and what kind it is.
     positive, order
@@ -182,7 +185,7 @@ def read_slides(
     with about(source if table is None else table):
         return assemble(
             sections, cut, quality=quality, progress=progress, notes=notes, donor=donor,
-            target=label, kind=kind, positive=positive, order=order, bag=bag,
+            site=site, target=label, kind=kind, positive=positive, order=order, bag=bag,
         )  # fmt: skip
 
 

@@ -18,7 +18,11 @@ from smalti.system.files import atomic_folder
 from smalti.system.tables import write_table
 
 _NOTE = "split.json"
-_BESIDE = ("report.html", "attention.png")  # what else smalti puts into the folder of a run
+_BESIDE = (
+    "report.html",
+    "attention.png",
+    "config.yaml",
+)  # what else smalti puts into the folder of a run
 
 
 @dataclasses.dataclass(kw_only=True)

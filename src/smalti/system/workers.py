@@ -61,8 +61,15 @@ def n_workers(n_jobs: int | None) -> int:
     return cores() if n_jobs in (None, -1) else int(n_jobs)
 
 
+def _all(_: int) -> bool:
+    return True
+
+
 def run_queue(
-    work: Callable[[Job], Any], jobs: Sequence[Job], n_jobs: int | None = None
+    work: Callable[[Job], Any],
+    jobs: Sequence[Job],
+    n_jobs: int | None = None,
+    take: Callable[[int], bool] = _all,
 ) -> Generator[tuple[int, Any], None, None]:
     """Do all jobs; yield each as it is done.
 
@@ -77,6 +84,9 @@ def run_queue(
         thread each. None: begin here, and hand the rest to processes once the work that is left,
         by the time that jobs took so far, would be done sooner there. Nothing is guessed of a job
         before it has run, and the most that is lost is what starting the workers costs.
+    take
+        Asked for the position of a job just before it is begun, perhaps from another thread, and
+        perhaps twice: False leaves it out.
 
     Yields
     ------
@@ -88,8 +98,12 @@ def run_queue(
     left = list(range(len(jobs)))
     began = time.perf_counter()
     if n_jobs is None or workers == 1:
-        for done in range(1, len(jobs) + 1):
+        done = 0
+        while left:
             i = left.pop(0)
+            if not take(i):
+                continue
+            done += 1
             yield i, work(jobs[i])
             # the first job imports what all need, as each worker would have to
             spent = max(0.0, time.perf_counter() - began - _START)
@@ -97,11 +111,15 @@ def run_queue(
             if n_jobs is None and 1.1 * alone / min(workers, len(left) or 1) + _START < alone:
                 break
     if left:
-        yield from _in_processes(work, jobs, left, min(workers, len(left)))
+        yield from _in_processes(work, jobs, left, min(workers, len(left)), take)
 
 
 def _in_processes(
-    work: Callable[[Job], Any], jobs: Sequence[Job], left: list[int], workers: int
+    work: Callable[[Job], Any],
+    jobs: Sequence[Job],
+    left: list[int],
+    workers: int,
+    take: Callable[[int], bool],
 ) -> Generator[tuple[int, Any], None, None]:
     from concurrent.futures.process import BrokenProcessPool
 
@@ -112,7 +130,7 @@ def _in_processes(
     with TemporaryDirectory(prefix="smalti-begun-") as begun:
         try:
             pool = Parallel(workers, return_as="generator_unordered", inner_max_num_threads=1)
-            calls = (delayed(_numbered)(work, i, jobs[i], here, begun) for i in left)
+            calls = (delayed(_numbered)(work, i, jobs[i], here, begun) for i in left if take(i))
             with closing(pool(calls)) as answers:
                 for i, answer in answers:
                     waiting.discard(i)
@@ -123,7 +141,7 @@ def _in_processes(
             suspects = waiting & {int(name) for name in os.listdir(begun)} or set(waiting)
         except BrokenProcessPool:
             # a class of a module that workers cannot import: what cannot travel is done here
-            for i in sorted(waiting):
+            for i in filter(take, sorted(waiting)):
                 yield i, work(jobs[i])
             return
         for i in sorted(suspects):
@@ -134,7 +152,7 @@ def _in_processes(
                 yield i, WorkerLost(f"its process was lost: {' '.join(str(error).split())[:160]}")
     rest = sorted(waiting - suspects)
     if rest:
-        yield from _in_processes(work, jobs, rest, min(workers, len(rest)))
+        yield from _in_processes(work, jobs, rest, min(workers, len(rest)), take)
 
 
 def _numbered(

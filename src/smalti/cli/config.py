@@ -1,0 +1,183 @@
+"""``--config run.yaml``: what stands on the command line as a file, for every verb.
+
+Its keys are the names of the options. Their types are read off the signature of the verb, so that
+no list of options is kept twice.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import typing
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from smalti.errors import InputError
+
+NAME = "config.yaml"
+"""What the folder of a run keeps it under."""
+_PRINT = "smalti.print_config"
+_PANEL = "A file of options"
+
+
+@cache
+def own_params() -> tuple[Any, ...]:
+    """``--config`` and ``--print-config``, as Typer makes them."""
+
+    def both(
+        config: Annotated[
+            Path | None,
+            typer.Option(
+                help="YAML whose keys are the names of these options; those given beside it win.",
+                callback=_read, is_eager=True, expose_value=False, rich_help_panel=_PANEL,
+            ),
+        ] = None,
+        print_config: Annotated[
+            bool,
+            typer.Option(
+                "--print-config", help="Print such a file of what is given, and do no more.",
+                callback=_note, expose_value=False, rich_help_panel=_PANEL,
+            ),
+        ] = False,
+    ) -> None:  # fmt: skip
+        pass
+
+    one = typer.Typer(add_completion=False)
+    one.command()(both)
+    return tuple(p for p in typer.main.get_command(one).params if p.name != "help")
+
+
+def _note(ctx: typer.Context, value: bool) -> bool:
+    ctx.meta[_PRINT] = value
+    return value
+
+
+def _read(ctx: typer.Context, value: Path | None) -> Path | None:
+    if value is not None:
+        ctx.default_map = load(ctx.command, value)
+    return value
+
+
+def asks_to_print(ctx: Any) -> bool:
+    """Whether the verb is to print its options as a file, and to do no more."""
+    return bool(ctx.meta.get(_PRINT))
+
+
+def text(ctx: Any) -> str:
+    """What a verb was given, on the command line or by a file, as YAML."""
+    import yaml
+
+    given = {
+        _key(p): _plain(ctx.params[p.name])
+        for p in ctx.command.params
+        if p.name in ctx.params and ctx.params[p.name] != p.get_default(ctx)
+    }
+    return yaml.safe_dump(given, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+def load(command: Any, file: Path) -> dict[str, Any]:
+    """Name of argument -> value, as a file says.
+
+    Raises
+    ------
+    InputError
+        If it is no YAML, or an option is none of the verb's or of another kind.
+    """
+    given = _mapping(file)
+    params = {_key(p): p for p in command.params if p.expose_value}
+    unknown = [key for key in given if str(key).replace("_", "-") not in params]
+    if unknown:
+        raise InputError(
+            f"{file.name}: no option {unknown[0]!r} here{_nearest(unknown[0], params)}"
+        )
+    values = {str(k).replace("_", "-"): v for k, v in given.items()}
+    said = {k: _as_typed(params[k], v) for k, v in values.items() if v is not None}
+    return {params[k].name: v for k, v in _checked(command, params, said, file).items()}
+
+
+def _checked(
+    command: Any, params: dict[str, Any], said: dict[str, Any], file: Path
+) -> dict[str, Any]:
+    """Values of the types of the verb's own signature."""
+    from pydantic import ConfigDict, Field, ValidationError, create_model
+
+    verb = inspect.unwrap(command.callback)
+    types = typing.get_type_hints(verb)
+    fields: dict[str, Any] = {
+        f"of_{p.name}": (types[p.name] | None, Field(default=None, alias=key))
+        for key, p in params.items()
+    }
+    config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+    model = create_model("Config", __config__=config, **fields)
+    try:
+        found = model(**said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = first["loc"][0]
+        raise InputError(
+            f"{file.name}: {key}: {first['msg']}, not {first['input']!r}; write it as after "
+            f"{_option(params[str(key)])}, a word such as no or a date in quotes."
+        ) from error
+    return {key: _plain(getattr(found, f"of_{params[key].name}")) for key in said}
+
+
+def _mapping(file: Path) -> dict[Any, Any]:
+    """The keys of a file and their values.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read as such, or names a key twice.
+    """
+    import yaml
+
+    try:
+        node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        given = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--config {file} cannot be read: {error}.") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{file.name} is no YAML: {' '.join(str(error).split())}") from error
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise InputError(f"{file.name} must hold lines of the form NAME: VALUE.")
+    keys = [key.value for key, _ in node.value]
+    twice = [key for key in keys if keys.count(key) > 1]
+    if twice:
+        raise InputError(f"{file.name} names {twice[0]!r} twice: leave one of them out.")
+    return given
+
+
+def _nearest(key: Any, known: typing.Iterable[str]) -> str:
+    found = difflib.get_close_matches(str(key).replace("_", "-"), list(known), n=1, cutoff=0.5)
+    return f": did you mean {found[0]!r}?" if found else "; see the options of --help."
+
+
+def _as_typed(param: Any, value: Any) -> Any:
+    """Lists are commas where an option is given once; a mapping is NAME=VALUE of each."""
+    once = not getattr(param, "multiple", False) and param.nargs == 1
+    if isinstance(value, dict) and not once:
+        return [f"{k}={json.dumps(v)}" for k, v in value.items()]
+    if isinstance(value, list) and once:
+        return ",".join(map(str, value))
+    return value if once or isinstance(value, list) else [value]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _key(param: Any) -> str:
+    """How a file calls an option: as the command line does, without dashes before it."""
+    return str(param.name if not _option(param).startswith("--") else _option(param)[2:])
+
+
+def _option(param: Any) -> str:
+    return str(param.opts[0])
