@@ -68,7 +68,7 @@ def write_report(
         notes=comparison.notes, before=[finding_of(found) for found in before],
         pictures=[picture_of(f, name, (captions or {}).get(name, ""))
                   for name, f in figures.items()],
-        said=[comparison.headline(), *comparison.additions()], table=_table(comparison),
+        said=comparison.said(), terms=comparison.terms(), table=_table(comparison),
         facts=comparison.facts(), unit=comparison.unit, digest=comparison.digest,
         settings=_settings(comparison),
     )  # fmt: skip

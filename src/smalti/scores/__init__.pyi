@@ -5,18 +5,23 @@ from .expression_metrics import expression_scores, pcc_beyond
 from .metrics import METRICS, score
 from .mixing import batch_mixing
 from .reconstruction import overall_reconstruction_score, reconstruction_score
-from .statistics import corrected_test, verdict
+from .selection import chosen_gap
+from .statistics import corrected_test
 from .table import Scores
+from .verdicts import holm, judge, verdict
 
 __all__ = [
     "METRICS",
     "Scores",
     "batch_mixing",
     "chance_scores",
+    "chosen_gap",
     "cluster",
     "cluster_scores",
     "corrected_test",
     "expression_scores",
+    "holm",
+    "judge",
     "label_transfer",
     "morans_i",
     "overall_reconstruction_score",
