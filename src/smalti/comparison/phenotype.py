@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -16,6 +17,8 @@ from smalti.bags import Bags
 from smalti.comparison.cache import Answer
 from smalti.comparison.lineup import Lineup, line_up
 from smalti.comparison.own_splits import given_folds
+from smalti.comparison.probabilities import benefit, calibrated, decided, table_of
+from smalti.comparison.probabilities import curve as points
 from smalti.comparison.race import Arena, race
 from smalti.comparison.splits import Split, donor_folds, split_digest
 from smalti.comparison.table import ScoreTable
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
     from smalti.tiles.heatmap import Heatmap
 
+_SHOWN = ("method", "class", "slope", "slope_low", "slope_high", "intercept", "intercept_low",
+          "intercept_high", "brier", "brier_reference", "ece", "ece_perfect")  # fmt: skip
 Candidate: TypeAlias = str | Method | Pipeline
 
 
@@ -149,6 +154,98 @@ class Comparison(ScoreTable):
         return {f"{null['metric']} of random scores, one a donor": f"{null['mean']:.2f}; nine of "
                 f"ten from {null['low']:.2f} to {null['high']:.2f}"}  # fmt: skip
 
+    def calibration(self, *, curve: bool = False) -> pd.DataFrame:
+        """Whether probabilities of left-out bags mean what they say, per method and class.
+
+        Of the models of all folds and repeats together, by :func:`smalti.scores.calibration`:
+        slope, intercept, Brier score and log loss with their references, expected calibration error
+        beside what it is under perfect calibration. Intervals are over donors, with all repeats of
+        a donor together: of these models' predictions, not of the procedure.
+
+        Parameters
+        ----------
+        curve
+            The points of the calibration curve instead.
+
+        Raises
+        ------
+        InputError
+            If the task has no classes.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> bags = sm.datasets.planted_bags(24, seed=0)
+        >>> table = sm.compare(["bag_mean"], bags, folds=3, n_jobs=1, progress=False)
+        >>> list(table.calibration().columns[:4])
+        ['method', 'class', 'slope', 'slope_low']
+        """
+        return table_of(self._ranked_predictions(), self.task, points if curve else calibrated)
+
+    def thresholds(
+        self, *, sensitivity: float | None = None, prevalence: float | None = None
+    ) -> pd.DataFrame:
+        """What calls are worth, by thresholds chosen without the donors that are called.
+
+        The threshold of a fold is chosen by the left-out bags of the other folds of its repeat: of
+        donors that its model was trained on, but as other models saw them that were not. Where
+        there are none (one fixed split) it is 0.5.
+
+        Parameters
+        ----------
+        sensitivity
+            The threshold finds so large a share of the class, in training; when left out it is the
+            one with the largest sum of sensitivity and specificity.
+        prevalence
+            Of the class where the model is to be used, for the predictive values; that of these
+            bags when left out.
+
+        Returns
+        -------
+        DataFrame
+            Per method and class: the median threshold and its range over folds (threshold_low,
+            threshold_high), and what :func:`smalti.scores.operating_point` gives.
+
+        Raises
+        ------
+        InputError
+            If the task has no classes, or a share is not between 0 and 1.
+        """
+        numbers = partial(decided, sensitivity=sensitivity, prevalence=prevalence)
+        return table_of(self._ranked_predictions(), self.task, numbers)
+
+    def net_benefit(
+        self, thresholds: Sequence[float] | None = None, *, prevalence: float | None = None
+    ) -> pd.DataFrame:
+        """Decision curves, per method and class (see :func:`smalti.scores.net_benefit`).
+
+        Parameters
+        ----------
+        thresholds, prevalence
+            As there.
+
+        Raises
+        ------
+        InputError
+            If the task has no classes, or a share is not between 0 and 1.
+        """
+        return table_of(self._ranked_predictions(), self.task,
+                        partial(benefit, thresholds=thresholds, prevalence=prevalence))  # fmt: skip
+
+    def _ranked_predictions(self) -> pd.DataFrame:
+        """Predictions of the methods of which no fit failed."""
+        return self.predictions[~self.predictions["method"].isin(self.failed)]
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Differences; and of classes calibration and thresholds."""
+        if not self.task.is_classifier:
+            return super().tables()
+        found = self.calibration()
+        return super().tables() | {
+            "Probabilities of left-out bags": found[[c for c in found if c in _SHOWN]],
+            "Calls, by thresholds that other donors chose": self.thresholds(),
+        }
+
     def heatmap(
         self, bags: Bags, slide: str | None = None, *, method: str | None = None
     ) -> Heatmap:
@@ -209,13 +306,16 @@ class Comparison(ScoreTable):
         super().report(path, **kwargs)
 
     def figures(self) -> dict[str, Figure]:
-        """Scores, and the ROC curves of a binary task."""
-        from smalti.plot import plot_roc
+        """Scores; of a binary task ROC curves, calibration and net benefit."""
+        from smalti.plot import plot_calibration, plot_net_benefit, plot_roc
 
         figures = super().figures()
-        ranked = self.predictions[~self.predictions["method"].isin(self.failed)]
+        ranked = self._ranked_predictions()
         if self.task.kind == "binary" and len(ranked):
+            best = list(self._ranked(self.metrics[0])["method"])
             figures["ROC curves"] = plot_roc(ranked)
+            figures["Calibration"] = plot_calibration(self.calibration(curve=True), methods=best)
+            figures["Net benefit"] = plot_net_benefit(self.net_benefit(), methods=best)
         return figures
 
 

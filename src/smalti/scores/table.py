@@ -432,6 +432,15 @@ class Scores:
         if len(self.failures):
             write_table(self.failures, folder / "failures.csv")
 
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Further tables of a report: heading -> table."""
+        rival = self.best_baseline()
+        found = pd.DataFrame() if rival is None else self.against(rival)
+        if found.empty:
+            return {}
+        columns = ["method", "difference", "low", "high", "p", "p_holm", "detectable", "verdict"]
+        return {f"Differences to the best baseline, {rival}": found[columns]}
+
     def figures(self) -> dict[str, Any]:
         """The pictures of a report: heading -> figure. None here: a comparison draws them."""
         return {}
