@@ -73,6 +73,14 @@ def compare(
             rich_help_panel=options.FITS,
         ),
     ] = None,
+    permutations: Annotated[
+        int | None,
+        typer.Option(
+            min=20,
+            help="Fits of the cheapest method with permuted labels: is it above chance?",
+            rich_help_panel=options.FITS,
+        ),
+    ] = None,
     integrate: Annotated[
         bool, typer.Option("--integrate", help="Compare integrations of modalities instead.")
     ] = False,
@@ -158,11 +166,11 @@ def compare(
     _run(chosen, bags, data, out, folds=folds or 5, repeats=repeats or 1, seed=seed, splits=splits,
          views=max(read, key=len, default=None), preprocess=options.steps_by_view(preprocess),
          n_jobs=jobs, cache=cache, overwrite=overwrite,
-         attributions=slides is not None)  # fmt: skip
+         permutations=permutations or 0, attributions=slides is not None)  # fmt: skip
 
 
 _OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
-            "folds", "repeats", "splits", "views", "slides", "patches", "tile_px",
+            "folds", "repeats", "splits", "permutations", "views", "slides", "patches", "tile_px",
             "um_per_px")  # fmt: skip
 _OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
 

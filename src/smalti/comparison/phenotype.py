@@ -17,6 +17,7 @@ from smalti.bags import Bags
 from smalti.comparison.cache import Answer
 from smalti.comparison.lineup import Lineup, line_up
 from smalti.comparison.own_splits import given_folds
+from smalti.comparison.permuted import COLUMNS, check_asked, race_permuted
 from smalti.comparison.probabilities import benefit, calibrated, decided, table_of
 from smalti.comparison.probabilities import curve as points
 from smalti.comparison.race import Arena, race
@@ -26,8 +27,8 @@ from smalti.core.registry import methods
 from smalti.errors import InputError
 from smalti.mil.base import Method
 from smalti.mil.heatmaps import tile_numbers
-from smalti.scores.chance import BY_RANK, chance_scores, truths
-from smalti.scores.metrics import METRICS, score
+from smalti.scores.chance import BY_RANK, above_chance, chance_scores, truths
+from smalti.scores.metrics import LOWER_IS_BETTER, METRICS, score
 from smalti.system.tables import write_table
 from smalti.task import Task
 
@@ -57,6 +58,11 @@ class Comparison(ScoreTable):
         Method -> what its models of the first repeat say of each tile that they were not fitted on:
         bag, fold, attention, contribution_CLASS, ...; the tiles of a bag in their order. With
         ``compare(attributions=True)``.
+    permuted
+        What methods score with permuted labels: method, arrangement, metric, value (mean over the
+        folds). With ``compare(permutations=)``.
+    exchanged
+        In words, which labels changed places there.
     """
 
     unit: ClassVar[str] = "test folds, split by donor"
@@ -64,6 +70,10 @@ class Comparison(ScoreTable):
     predictions: pd.DataFrame
     task: Task
     attributions: dict[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
+    permuted: pd.DataFrame = dataclasses.field(
+        default_factory=lambda: pd.DataFrame(columns=COLUMNS)
+    )
+    exchanged: str = ""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -73,6 +83,8 @@ class Comparison(ScoreTable):
     def _write_into(self, folder: Path) -> None:
         super()._write_into(folder)
         write_table(self.predictions, folder / "predictions.csv")
+        if len(self.permuted):
+            write_table(self.permuted, folder / "permuted.csv")
 
     def facts(self) -> dict[str, str]:
         """The positive class, bags, donors, repeats and the sizes of the folds."""
@@ -145,6 +157,45 @@ class Comparison(ScoreTable):
         low, high = np.quantile(means, [0.05, 0.95])
         return {"metric": metric, "mean": float(means.mean()), "sd": float(means.std(ddof=1)),
                 "low": float(low), "high": float(high)}  # fmt: skip
+
+    def above_chance(self, metric: str | None = None) -> pd.DataFrame:
+        """Whether methods find what is not there with permuted labels.
+
+        Parameters
+        ----------
+        metric
+            Default: the one to rank by.
+
+        Returns
+        -------
+        DataFrame
+            As :func:`smalti.scores.above_chance` says, one row per method that was permuted; Holm
+            over them.
+
+        Raises
+        ------
+        InputError
+            If nothing was permuted, or there is no such metric.
+        """
+        if self.permuted.empty:
+            raise InputError("no labels were permuted: compare(permutations=20) does it.")
+        metric = metric or self.metrics[0]
+        found = self.summary(metric).set_index("method")["mean"]
+        null = self.permuted[self.permuted["metric"] == metric]
+        parts = {str(m): rows["value"].to_numpy() for m, rows in null.groupby("method", sort=False)}
+        return above_chance({m: float(found[m]) for m in parts}, parts,
+                            lower_is_better=metric in LOWER_IS_BETTER)  # fmt: skip
+
+    def said(self) -> list[str]:
+        """The headline, what views add, and whether methods are above chance."""
+        told = super().said()
+        for row in [] if self.permuted.empty else self.above_chance().to_dict("records"):
+            told.append(
+                f"{row['method']} is {row['verdict']}: {self.metrics[0]} {row['value']:.3f}, as "
+                f"good in {row['reached']} of {row['arrangements']} arrangements of the labels (p "
+                f"{row['p_holm']:.2g}; {self.exchanged})"
+            )
+        return told
 
     def _by_chance(self) -> dict[str, str]:
         """The same, as a fact of the report."""
@@ -333,6 +384,7 @@ def compare(
     progress: bool | None = None,
     cache: str | Path | None = None,
     attributions: bool = False,
+    permutations: int | Mapping[str, int] = 0,
 ) -> Comparison:
     """Fit and score methods on the same splits by donor.
 
@@ -366,6 +418,10 @@ def compare(
     attributions
         Keep what the models of the first repeat say of the tiles that they were not fitted on, for
         :meth:`Comparison.heatmap` and the slides of a report.
+    permutations
+        Fit the cheapest candidate again with labels in other places, so many times (20 or more),
+        or label -> how many: :meth:`Comparison.above_chance`. Labels change places between donors,
+        within donors that have several, within sites where there are; folds are dealt anew.
 
     Returns
     -------
@@ -386,14 +442,17 @@ def compare(
     """
     if bags.task is None:
         raise InputError("these bags have no target: name it (label=, target= or y=).")
-    parts = (
-        given_folds(bags, splits)
-        if splits is not None
-        else donor_folds(bags, folds=folds, repeats=repeats, seed=seed)
-    )
+
+    def dealt(bags: Bags) -> list[Split]:
+        if splits is not None:
+            return given_folds(bags, splits)
+        return donor_folds(bags, folds=folds, repeats=repeats, seed=seed)
+
+    parts = dealt(bags)
     lineup = line_up(candidates, Method)
     _add_baselines(lineup, bags if views is None else bags.only(views))
     _fit_out(lineup, bags.task, views, preprocess)
+    check_asked(permutations, bags, lineup)
     arena = _Folds(bags, parts, attributions)
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache)
     split = {(s.repeat, s.fold): s for s in parts}
@@ -402,10 +461,15 @@ def compare(
         for (label, repeat, fold), answer in outcome.answers.items()
     ]
     frame = pd.concat(predictions, ignore_index=True)
+    permuted = (pd.DataFrame(columns=COLUMNS), "") if not permutations else race_permuted(
+        permutations, bags, lineup, outcome, lambda b: _Folds(b, dealt(b)), seed=seed,
+        n_jobs=n_jobs, progress=progress, cache=cache,
+    )  # fmt: skip
     return Comparison(
         **outcome.table(lineup, bags.notes), digest=arena.split_digest, about=repr(bags),
         task=bags.task, predictions=frame[["method", *frame.columns.drop("method")]],
-        attributions=arena.attributed(split, outcome.answers),
+        attributions=arena.attributed(split, outcome.answers), permuted=permuted[0],
+        exchanged=permuted[1],
     )  # fmt: skip
 
 

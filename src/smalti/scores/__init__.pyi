@@ -1,4 +1,4 @@
-from .chance import chance_scores
+from .chance import above_chance, chance_scores
 from .clusters import cluster, cluster_scores, label_transfer, shape_scores
 from .decisions import net_benefit, operating_point, pick_threshold
 from .expression_limits import morans_i, reliability_ceiling
@@ -15,6 +15,7 @@ from .verdicts import holm, judge, verdict
 __all__ = [
     "METRICS",
     "Scores",
+    "above_chance",
     "batch_mixing",
     "calibration",
     "calibration_curve",
