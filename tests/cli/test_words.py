@@ -96,6 +96,7 @@ PYTHON_ONLY = {
     "clr", "cofactor", "min_cells", "count_genes",  # steps, as --preprocess has them
     "name",  # of a class of one's own
     "attributions",  # of a comparison, kept with --slides
+    "prevalence", "sensitivity",  # of a table of scores
 }  # fmt: skip
 NO_ARGUMENTS = {"net", "pretrained", "safe_serialization"}  # of code in other packages
 

@@ -55,9 +55,10 @@ def page(comparison, tmp_path_factory):
 
 def test_report_holds_table_and_figures_and_needs_nothing_else(page, comparison):
     parsed = Page(page)
-    assert parsed.tags.count("table") == 1
+    more = comparison.tables()
+    assert parsed.tags.count("table") == 1 + len(more)
     rows = comparison.summary()["method"].nunique()
-    assert parsed.tags.count("tr") == rows + 1
+    assert parsed.tags.count("tr") == rows + 1 + sum(1 + len(t) for t in more.values())
     assert len(parsed.addresses) == 2
     for address in parsed.addresses:
         head, data = address.split(",", 1)

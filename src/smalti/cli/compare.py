@@ -89,6 +89,14 @@ def compare(
             rich_help_panel=options.READ,
         ),
     ] = None,
+    permutations: Annotated[
+        int | None,
+        typer.Option(
+            min=20,
+            help="Fits of the cheapest method with permuted labels: is it above chance?",
+            rich_help_panel=options.FITS,
+        ),
+    ] = None,
     integrate: Annotated[
         bool, typer.Option("--integrate", help="Compare integrations of modalities instead.")
     ] = False,
@@ -183,11 +191,11 @@ def compare(
          test=others,
          views=max(read, key=len, default=None), preprocess=options.steps_by_view(preprocess),
          n_jobs=jobs, cache=cache, overwrite=overwrite,
-         attributions=slides is not None)  # fmt: skip
+         permutations=permutations or 0, attributions=slides is not None)  # fmt: skip
 
 
 _OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
-            "folds", "repeats", "splits", "test", "test_labels", "site", "views",
+            "folds", "repeats", "splits", "test", "test_labels", "site", "views", "permutations",
             "slides", "patches", "tile_px", "um_per_px")  # fmt: skip
 NAMED = ("leave-one-donor-out", "leave-one-site-out")
 TABLES = (".csv", ".tsv", ".parquet")

@@ -154,7 +154,7 @@ def screen(
     for row in found.summary().itertuples():
         gap = "" if row.view == found.best else f", behind by {row.behind:.3f}" + (
             f" ({row.low:.3f} to {row.high:.3f}), {row.verdict}" if row.low == row.low else
-            ", undefined: an interval needs three parts or more")  # fmt: skip
+            ", not told apart: an interval needs three parts or more")  # fmt: skip
         typer.echo(f"{row.view}: {row.pcc_slide:.3f}{gap}")
     typer.echo(f"each {found.left_out} left out in turn, {len(found.genes):,} genes")
     typer.echo(f"report: {out / 'report.html'}")

@@ -55,11 +55,12 @@ def show(comparison: Scores) -> None:
     console.print()
     console.print(table)
     console.print()
-    for sentence in (comparison.headline(), *comparison.additions()):
+    for sentence in comparison.said():
         console.print(f"{escape(sentence)}.")
     console.print(
         f"[dim]mean ± s.d. over {comparison.n_fits} {comparison.unit}; digest {comparison.digest}"
-        "[/dim]\n"
+        "[/dim]"
     )
+    console.print(f"[dim]{escape(' '.join(comparison.terms()))}[/dim]\n")
     for note in comparison.notes:
         console.print(f"[yellow]note: {escape(here(note))}[/yellow]")

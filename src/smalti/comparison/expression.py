@@ -57,6 +57,7 @@ class ExpressionComparison(ScoreTable):
     """
 
     unit: ClassVar[str] = "folds and seeds"
+    trains_on: ClassVar[str] = "tiles"
     pairs: ClassVar[tuple[str, ...]] = ("fold",)  # another seed is no other donor
     order: ClassVar[tuple[str, ...]] = (
         "pcc_slide", "pcc_fold", "pcc_tile", "pcc_slide_beyond_depth", "r2", "mse", "mae",

@@ -50,6 +50,7 @@ class IntegrationComparison(ScoreTable):
     """
 
     unit: ClassVar[str] = "seeds"
+    trains_on: ClassVar[str] = "cells"
     order: ClassVar[tuple[str, ...]] = (
         "ari_kmeans", "ari_leiden", "ors", "ari_ward", "transfer_f1", "transfer_accuracy", "ilisi",
         "kbet", "graph_connectivity", "fmi_kmeans", "fmi_ward", "fmi_leiden", "nmi_kmeans",

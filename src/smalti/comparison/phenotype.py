@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,6 +16,9 @@ from sklearn.pipeline import Pipeline
 from smalti.bags import Bags
 from smalti.comparison.cache import Answer
 from smalti.comparison.lineup import Lineup, line_up
+from smalti.comparison.permuted import COLUMNS, check_asked, race_permuted
+from smalti.comparison.probabilities import benefit, calibrated, decided, table_of
+from smalti.comparison.probabilities import curve as points
 from smalti.comparison.protocols import (
     DONORS,
     EXTERNAL,
@@ -33,8 +37,8 @@ from smalti.errors import InputError
 from smalti.mil.base import Method
 from smalti.mil.covariates import Covariates
 from smalti.mil.heatmaps import tile_numbers
-from smalti.scores.chance import BY_RANK, chance_scores, truths
-from smalti.scores.metrics import METRICS, score
+from smalti.scores.chance import BY_RANK, above_chance, chance_scores, truths
+from smalti.scores.metrics import LOWER_IS_BETTER, METRICS, score
 from smalti.system.tables import write_table
 from smalti.task import Task
 
@@ -43,6 +47,8 @@ if TYPE_CHECKING:
 
     from smalti.tiles.heatmap import Heatmap
 
+_SHOWN = ("method", "class", "slope", "slope_low", "slope_high", "intercept", "intercept_low",
+          "intercept_high", "brier", "brier_reference", "ece", "ece_perfect")  # fmt: skip
 Candidate: TypeAlias = str | Method | Pipeline
 
 
@@ -65,12 +71,21 @@ class Comparison(ScoreTable):
         Method -> what its models of the first repeat say of each tile that they were not fitted on:
         bag, fold, attention, contribution_CLASS, ...; the tiles of a bag in their order. With
         ``compare(attributions=True)``.
+    permuted
+        What methods score with permuted labels: method, arrangement, metric, value (mean over the
+        folds). With ``compare(permutations=)``.
+    exchanged
+        In words, which labels changed places there.
     """
 
     predictions: pd.DataFrame
     task: Task
     protocol: str = FOLDS
     attributions: dict[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
+    permuted: pd.DataFrame = dataclasses.field(
+        default_factory=lambda: pd.DataFrame(columns=COLUMNS)
+    )
+    exchanged: str = ""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -92,6 +107,8 @@ class Comparison(ScoreTable):
     def _write_into(self, folder: Path) -> None:
         super()._write_into(folder)
         write_table(self.predictions, folder / "predictions.csv")
+        if len(self.permuted):
+            write_table(self.permuted, folder / "permuted.csv")
 
     def facts(self) -> dict[str, str]:
         """The positive class, bags, donors, repeats and the sizes of the folds."""
@@ -166,6 +183,45 @@ class Comparison(ScoreTable):
         return {"metric": metric, "mean": float(means.mean()), "sd": float(means.std(ddof=1)),
                 "low": float(low), "high": float(high)}  # fmt: skip
 
+    def above_chance(self, metric: str | None = None) -> pd.DataFrame:
+        """Whether methods find what is not there with permuted labels.
+
+        Parameters
+        ----------
+        metric
+            Default: the one to rank by.
+
+        Returns
+        -------
+        DataFrame
+            As :func:`smalti.scores.above_chance` says, one row per method that was permuted; Holm
+            over them.
+
+        Raises
+        ------
+        InputError
+            If nothing was permuted, or there is no such metric.
+        """
+        if self.permuted.empty:
+            raise InputError("no labels were permuted: compare(permutations=20) does it.")
+        metric = metric or self.metrics[0]
+        found = self.summary(metric).set_index("method")["mean"]
+        null = self.permuted[self.permuted["metric"] == metric]
+        parts = {str(m): rows["value"].to_numpy() for m, rows in null.groupby("method", sort=False)}
+        return above_chance({m: float(found[m]) for m in parts}, parts,
+                            lower_is_better=metric in LOWER_IS_BETTER)  # fmt: skip
+
+    def said(self) -> list[str]:
+        """The headline, what views add, and whether methods are above chance."""
+        told = super().said()
+        for row in [] if self.permuted.empty else self.above_chance().to_dict("records"):
+            told.append(
+                f"{row['method']} is {row['verdict']}: {self.metrics[0]} {row['value']:.3f}, as "
+                f"good in {row['reached']} of {row['arrangements']} arrangements of the labels (p "
+                f"{row['p_holm']:.2g}; {self.exchanged})"
+            )
+        return told
+
     def _by_chance(self) -> dict[str, str]:
         """The same, as a fact of the report."""
         null = self.chance()
@@ -173,6 +229,98 @@ class Comparison(ScoreTable):
             return {}
         return {f"{null['metric']} of random scores, one a donor": f"{null['mean']:.2f}; nine of "
                 f"ten from {null['low']:.2f} to {null['high']:.2f}"}  # fmt: skip
+
+    def calibration(self, *, curve: bool = False) -> pd.DataFrame:
+        """Whether probabilities of left-out bags mean what they say, per method and class.
+
+        Of the models of all folds and repeats together, by :func:`smalti.scores.calibration`:
+        slope, intercept, Brier score and log loss with their references, expected calibration error
+        beside what it is under perfect calibration. Intervals are over donors, with all repeats of
+        a donor together: of these models' predictions, not of the procedure.
+
+        Parameters
+        ----------
+        curve
+            The points of the calibration curve instead.
+
+        Raises
+        ------
+        InputError
+            If the task has no classes.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> bags = sm.datasets.planted_bags(24, seed=0)
+        >>> table = sm.compare(["bag_mean"], bags, folds=3, n_jobs=1, progress=False)
+        >>> list(table.calibration().columns[:4])
+        ['method', 'class', 'slope', 'slope_low']
+        """
+        return table_of(self._ranked_predictions(), self.task, points if curve else calibrated)
+
+    def thresholds(
+        self, *, sensitivity: float | None = None, prevalence: float | None = None
+    ) -> pd.DataFrame:
+        """What calls are worth, by thresholds chosen without the donors that are called.
+
+        The threshold of a fold is chosen by the left-out bags of the other folds of its repeat: of
+        donors that its model was trained on, but as other models saw them that were not. Where
+        there are none (one fixed split) it is 0.5.
+
+        Parameters
+        ----------
+        sensitivity
+            The threshold finds so large a share of the class, in training; when left out it is the
+            one with the largest sum of sensitivity and specificity.
+        prevalence
+            Of the class where the model is to be used, for the predictive values; that of these
+            bags when left out.
+
+        Returns
+        -------
+        DataFrame
+            Per method and class: the median threshold and its range over folds (threshold_low,
+            threshold_high), and what :func:`smalti.scores.operating_point` gives.
+
+        Raises
+        ------
+        InputError
+            If the task has no classes, or a share is not between 0 and 1.
+        """
+        numbers = partial(decided, sensitivity=sensitivity, prevalence=prevalence)
+        return table_of(self._ranked_predictions(), self.task, numbers)
+
+    def net_benefit(
+        self, thresholds: Sequence[float] | None = None, *, prevalence: float | None = None
+    ) -> pd.DataFrame:
+        """Decision curves, per method and class (see :func:`smalti.scores.net_benefit`).
+
+        Parameters
+        ----------
+        thresholds, prevalence
+            As there.
+
+        Raises
+        ------
+        InputError
+            If the task has no classes, or a share is not between 0 and 1.
+        """
+        return table_of(self._ranked_predictions(), self.task,
+                        partial(benefit, thresholds=thresholds, prevalence=prevalence))  # fmt: skip
+
+    def _ranked_predictions(self) -> pd.DataFrame:
+        """Predictions of the methods of which no fit failed."""
+        return self.predictions[~self.predictions["method"].isin(self.failed)]
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Differences; and of classes calibration and thresholds."""
+        if not self.task.is_classifier:
+            return super().tables()
+        found = self.calibration()
+        return super().tables() | {
+            "Probabilities of left-out bags": found[[c for c in found if c in _SHOWN]],
+            "Calls, by thresholds that other donors chose": self.thresholds(),
+        }
 
     def heatmap(
         self, bags: Bags, slide: str | None = None, *, method: str | None = None
@@ -234,14 +382,17 @@ class Comparison(ScoreTable):
         super().report(path, **kwargs)
 
     def figures(self) -> dict[str, Figure]:
-        """Scores, and the ROC curves of a binary task."""
-        from smalti.plot import plot_roc
+        """Scores; of a binary task ROC curves, calibration and net benefit."""
+        from smalti.plot import plot_calibration, plot_net_benefit, plot_roc
 
         figures = super().figures()
-        ranked = self.predictions[~self.predictions["method"].isin(self.failed)]
+        ranked = self._ranked_predictions()
         # scores of models that never met are not put in one order
         if self.task.kind == "binary" and len(ranked) and self.protocol != DONORS:
+            best = list(self._ranked(self.metrics[0])["method"])
             figures["ROC curves"] = plot_roc(ranked)
+            figures["Calibration"] = plot_calibration(self.calibration(curve=True), methods=best)
+            figures["Net benefit"] = plot_net_benefit(self.net_benefit(), methods=best)
         return figures
 
 
@@ -266,6 +417,7 @@ def compare(
     progress: bool | None = None,
     cache: str | Path | None = None,
     attributions: bool = False,
+    permutations: int | Mapping[str, int] = 0,
 ) -> Comparison:
     """Fit and score methods on the same splits by donor.
 
@@ -305,6 +457,10 @@ def compare(
     attributions
         Keep what the models of the first repeat say of the tiles that they were not fitted on, for
         :meth:`Comparison.heatmap` and the slides of a report.
+    permutations
+        Fit the cheapest candidate again with labels in other places, so many times (20 or more),
+        or label -> how many: :meth:`Comparison.above_chance`. Labels change places between donors,
+        within donors that have several, within sites where there are; folds are dealt anew.
 
     Returns
     -------
@@ -326,16 +482,24 @@ def compare(
     """
     if bags.task is None:
         raise InputError("these bags have no target: name it (label=, target= or y=).")
-    if test is None:
-        protocol = protocol_of(bags, splits, folds=folds, repeats=repeats, seed=seed)
-    elif splits is not None:
+
+    def dealt(bags: Bags) -> Protocol:
+        if test is not None:
+            return external(bags, test)
+        return protocol_of(bags, splits, folds=folds, repeats=repeats, seed=seed)
+
+    if test is not None and splits is not None:
         raise InputError("test= is one split, of training and test: leave splits= out.")
-    else:
-        protocol = external(bags, test)
+    if test is not None and permutations:
+        raise InputError(
+            "permutations= deals the bags anew, and test= says which test: leave one out."
+        )
+    protocol = dealt(bags)
     lineup = line_up(candidates, Method)
     _add_baselines(lineup, bags if views is None else bags.only(views))
     _add_site(lineup, bags, protocol)
     _fit_out(lineup, bags.task, views, preprocess)
+    check_asked(permutations, bags, lineup)
     arena = _Folds(bags, protocol, attributions, bags if test is None else test)
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache)
     split = {(s.repeat, s.fold): s for s in protocol.splits}
@@ -344,11 +508,16 @@ def compare(
         for (label, repeat, fold), answer in outcome.answers.items()
     ]
     frame = pd.concat(predictions, ignore_index=True)
+    permuted = (pd.DataFrame(columns=COLUMNS), "") if not permutations else race_permuted(
+        permutations, bags, lineup, outcome, lambda b: _Folds(b, dealt(b), False, b), seed=seed,
+        n_jobs=n_jobs, progress=progress, cache=cache,
+    )  # fmt: skip
     return Comparison(
         **outcome.table(lineup, (*bags.notes, *protocol.notes)), digest=arena.split_digest,
         about=arena.about, task=bags.task, protocol=protocol.name,
         predictions=frame[["method", *frame.columns.drop("method")]],
         attributions=arena.attributed(split, outcome.answers),
+        permuted=permuted[0], exchanged=permuted[1],
     )  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def donor_folds(bags: Bags, *, folds: int = 5, repeats: int = 1, seed: int = 0) 
     folds, repeats
         Folds of each repeat; each bag is tested once a repeat.
     seed
-        Of the first repeat; the next ones count on from it.
+        Of the first repeat; those of the others hang on it, and no two seeds share a dealing.
 
     Returns
     -------
@@ -112,7 +112,9 @@ def donor_folds(bags: Bags, *, folds: int = 5, repeats: int = 1, seed: int = 0) 
             )
     splits = []
     for repeat in range(repeats):
-        parts = k_folds(folds, strata, donors, seed + repeat)
+        # no sum: seed 1 would deal as seed 0 does, one repeat later
+        dealt = int(np.random.default_rng([seed, repeat]).integers(2**31)) if repeat else seed
+        parts = k_folds(folds, strata, donors, dealt)
         splits += [Split(repeat, fold, *part) for fold, part in enumerate(parts)]
     return splits
 

@@ -51,7 +51,7 @@ class Screen:
         DataFrame
             view, width, pcc_slide (mean over what was left out), and what the best one is ahead by:
             behind, with its paired 95 % interval (low, high; NaN with fewer than three parts) and
-            the ``verdict``: worse, not told apart, or undefined. The best was picked by these very
+            the ``verdict``: worse or not told apart. The best was picked by these very
             scores, so that the intervals are too hopeful.
         """
         each = self.folds.pivot_table("pcc_slide", "left_out", "view", sort=False)
@@ -63,7 +63,7 @@ class Screen:
             half = stats.t.ppf(0.975, n - 1) * gap.std(0, ddof=1) / np.sqrt(n)
         width = self.folds.drop_duplicates("view").set_index("view")["width"]
         low = mean - half
-        words = np.where(np.isnan(low), "undefined", np.where(low > 0, "worse", "not told apart"))
+        words = np.where(low > 0, "worse", "not told apart")
         words[0] = ""  # the best itself
         return pd.DataFrame({"view": order.index, "width": width[order.index].to_numpy(),
                              "pcc_slide": order.to_numpy(), "behind": mean, "low": low,

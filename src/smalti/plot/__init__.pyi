@@ -6,12 +6,14 @@ from .embeddings import plot_embeddings
 from .genes import plot_genes
 from .heatmaps import plot_extreme_tiles, plot_heatmap, plot_tile_scores
 from .nuclei import plot_nuclei, plot_nuclei_map
+from .probabilities import plot_calibration, plot_net_benefit
 from .scores import plot_scores
 from .slides import plot_gene_maps, plot_grad_cam
 
 __all__ = [
     "plot_attention",
     "plot_bags",
+    "plot_calibration",
     "plot_contact_sheet",
     "plot_embeddings",
     "plot_extreme_tiles",
@@ -20,6 +22,7 @@ __all__ = [
     "plot_grad_cam",
     "plot_heatmap",
     "plot_history",
+    "plot_net_benefit",
     "plot_nuclei",
     "plot_nuclei_map",
     "plot_predictable",

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from smalti.report.before import finding_of
-from smalti.report.finding import picture_of
+from smalti.report.finding import as_text, picture_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,7 +69,8 @@ def write_report(
         notes=comparison.notes, before=[finding_of(found) for found in before],
         pictures=[picture_of(f, name, (captions or {}).get(name, ""))
                   for name, f in figures.items()],
-        said=[comparison.headline(), *comparison.additions()], table=_table(comparison),
+        said=comparison.said(), terms=comparison.terms(), table=_table(comparison),
+        tables={name: as_text(_narrow(t)) for name, t in comparison.tables().items()},
         facts=comparison.facts(), unit=comparison.unit, digest=comparison.digest,
         settings=_settings(comparison),
     )  # fmt: skip
@@ -174,6 +176,23 @@ def _table(comparison: Scores) -> dict[str, Any]:
     head = [(NAMES.get(m, (m, None))[0].split(" (")[0], "↓" if m in LOWER_IS_BETTER else "↑")
             for m in names]  # fmt: skip
     return {"head": head, "rows": rows}
+
+
+def _narrow(table: pd.DataFrame) -> pd.DataFrame:
+    """Ends of an interval in the column of its value: paper has no room for three."""
+    out = table.copy()
+    for name in table:
+        ends = [f"{name}_low", f"{name}_high"]
+        if set(ends) <= set(table):
+            out[name] = [_interval(*row) for row in table[[name, *ends]].to_numpy(float)]
+            out = out.drop(columns=ends)
+    return out
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    if np.isnan(value):
+        return "–"
+    return f"{value:.2f}" + ("" if np.isnan(low) else f" ({low:.2f} to {high:.2f})")
 
 
 def _settings(comparison: Scores) -> dict[str, str]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from smalti.errors import InputError
+from smalti.scores.verdicts import LEVEL, holm
 from smalti.task import Task
 
 BY_RANK = ("roc_auc", "spearman")  # what a score without a scale has
@@ -90,6 +94,55 @@ def _spearman(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
     wanted, found = stats.rankdata(truth), stats.rankdata(scores, axis=1)
     wanted, found = wanted - wanted.mean(), found - found.mean(1, keepdims=True)
     return found @ wanted / (np.linalg.norm(wanted) * np.linalg.norm(found, axis=1))
+
+
+def above_chance(
+    found: Mapping[str, float], null: Mapping[str, Any], *, lower_is_better: bool = False
+) -> pd.DataFrame:
+    """Whether methods score better than with permuted labels.
+
+    Parameters
+    ----------
+    found
+        Method -> its score.
+    null
+        Method -> (n,) its scores with labels in other places; a NaN counts as good as the score.
+    lower_is_better
+        Whether the least is the best.
+
+    Returns
+    -------
+    DataFrame
+        method, value, chance (mean with permuted labels), reached (arrangements as good as the
+        score, itself left out), arrangements, p ((1 + reached) / (1 + arrangements)), p_holm (over
+        the methods) and verdict: "above chance" where that is at most 0.05, else "not above
+        chance".
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> import numpy as np
+    >>> found = sm.scores.above_chance({"a": 0.8}, {"a": np.linspace(0.3, 0.7, 20)})
+    >>> found[["reached", "verdict"]].to_numpy().tolist()
+    [[0, 'above chance']]
+    """
+    sign = -1.0 if lower_is_better else 1.0
+    rows = []
+    for method, value in found.items():
+        other = np.asarray(null[method], float)
+        best = np.where(np.isnan(other), np.inf, sign * other)
+        reached = int((best >= sign * value - 1e-12).sum()) if value == value else len(other)
+        p = (1 + reached) / (1 + len(other))
+        rows.append({"method": method, "value": value, "chance": _mean(other), "reached": reached,
+                     "arrangements": len(other), "p": p})  # fmt: skip
+    table = pd.DataFrame(rows)
+    table["p_holm"] = holm(table["p"].to_numpy())
+    above = table["p_holm"] <= LEVEL
+    return table.assign(verdict=np.where(above, "above chance", "not above chance"))
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
 def truths(predictions: pd.DataFrame, task: Task, metric: str) -> np.ndarray:

@@ -67,7 +67,7 @@ class Exchange:
         (n_arms,) the label of each arm, as numbers.
     block
         (n_arms,) arms of one block may exchange their labels. Block 0 holds the donors of one
-        arm; every other donor is a block. Ascending.
+        arm, or blocks 0, -1, ... those of each site; every other donor is a block. Ascending.
     """
 
     arm: np.ndarray
@@ -77,7 +77,7 @@ class Exchange:
     block: np.ndarray
 
     @classmethod
-    def of(cls, labels: Any, donors: Any) -> Exchange:
+    def of(cls, labels: Any, donors: Any, sites: Any = None) -> Exchange:
         """The design of a cohort, whatever the order of its samples.
 
         Parameters
@@ -86,6 +86,9 @@ class Exchange:
             (n_samples,) numbers: codes of classes, ranks or values.
         donors
             (n_samples,) names.
+        sites
+            (n_samples,) names: donors of one arm change labels within their site, which is that of
+            their first sample. One site where left out.
         """
         codes, names = pd.factorize(np.asarray(donors))
         rank = np.empty(len(names), dtype=np.int64)
@@ -95,7 +98,8 @@ class Exchange:
             np.column_stack([rank[codes], label]), axis=0, return_index=True, return_inverse=True
         )
         donor = pairs[:, 0]
-        block = np.where(np.bincount(donor)[donor] > 1, donor + 1, 0)
+        site = np.zeros(len(donor), int) if sites is None else pd.factorize(sites)[0][first]
+        block = np.where(np.bincount(donor)[donor] > 1, donor + 1, -site)
         order = np.argsort(block, kind="stable")
         place = np.argsort(order, kind="stable")
         return cls(place[arm.ravel()], first[order], donor[order], pairs[order, 1], block[order])
@@ -217,19 +221,21 @@ class Exchange:
         """
         weight = np.zeros_like(centred)
         moves = np.isin(self.block, self.block[y != 0])
-        for kind in (moves & (self.block == 0), moves & (self.block > 0)):
+        for kind in (moves & (self.block <= 0), moves & (self.block > 0)):
             freedom = kind.sum() - len(np.unique(self.block[kind]))
             weight[kind] = _over(float(freedom), (centred[kind] ** 2).sum(0))
         return weight
 
     def describe(self) -> str:
         """Where labels change places, for people."""
-        alone = self.label[self.block == 0]
+        alone = self.label[self.block <= 0]
         parts = []
         if several := len(np.unique(self.block[self.block > 0])):
             parts.append(f"within {several:,} {_plural('donor', several)} of several labels")
         if len(np.unique(alone)) > 1:
-            parts.append(f"between {len(alone):,} donors of one label")
+            sites = len(np.unique(self.block[self.block <= 0]))
+            within = f" within {sites:,} sites" if sites > 1 else ""
+            parts.append(f"between {len(alone):,} donors of one label{within}")
         text = "labels permuted " + " and ".join(parts) if parts else "no label can change places"
         if len(np.unique(alone)) == 1:
             n, verb = len(alone), "say" if len(alone) > 1 else "says"

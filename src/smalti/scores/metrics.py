@@ -18,6 +18,14 @@ LOWER_IS_BETTER = frozenset({
     "log_loss", "brier", "mean_absolute_error", "root_mean_squared_error", "davies_bouldin",
     "mse", "mae", "gene_correlation_error", "n_constant",
 })  # fmt: skip
+MARGIN = 0.01  # within which scores of one metric are practically equal, as Benavoli et al. (2017)
+
+
+def margin_of(metric: str) -> float | None:
+    """The region of practical equivalence of a metric; None of losses that have a unit."""
+    return None if metric in LOWER_IS_BETTER and metric != "brier" else MARGIN
+
+
 _CLASSES = ("roc_auc", "average_precision", "accuracy", "balanced_accuracy", "log_loss", "brier")
 METRICS: dict[str, tuple[str, ...]] = {
     "binary": _CLASSES,

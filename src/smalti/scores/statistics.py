@@ -1,9 +1,6 @@
-"""Paired tests of fold scores that share training data, and what they say in words."""
+"""Paired tests of fold scores that share training data."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -51,35 +48,3 @@ def corrected_test(differences: np.ndarray, n_train: float, n_test: float) -> di
         "difference": mean, "standard_error": error, "t": float(t),
         "p": float(2 * stats.t.sf(abs(t), n - 1)), "low": mean - half, "high": mean + half, "n": n,
     }  # fmt: skip
-
-
-def verdict(found: Mapping[str, Any], *, lower_is_better: bool = False) -> str:
-    """What a paired test says in words.
-
-    Parameters
-    ----------
-    found
-        What :func:`corrected_test` returned.
-    lower_is_better
-        Whether a negative difference is a gain.
-
-    Returns
-    -------
-    str
-        "better" or "worse" where the 95 % interval leaves out 0, "not told apart" where it holds 0,
-        "tied" where there is no difference anywhere, and "undefined" where there is no interval.
-
-    Examples
-    --------
-    >>> import smalti as sm
-    >>> gap = sm.scores.corrected_test([0.02, 0.05, 0.01, 0.04, 0.03], n_train=40, n_test=10)
-    >>> sm.scores.verdict(gap)
-    'better'
-    >>> sm.scores.verdict(sm.scores.corrected_test([0.1, 0.1], n_train=40, n_test=10))
-    'undefined'
-    """
-    if found["n"] and np.isnan(found["low"]):
-        return "tied" if found["n"] > 1 and abs(found["difference"]) <= 1e-12 else "undefined"
-    if not found["low"] > 0 and not found["high"] < 0:
-        return "not told apart" if found["n"] else "undefined"
-    return "better" if (found["low"] > 0) != lower_is_better else "worse"

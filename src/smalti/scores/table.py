@@ -12,8 +12,10 @@ import pandas as pd
 
 from smalti._version import __version__
 from smalti.errors import InputError
-from smalti.scores.metrics import LOWER_IS_BETTER
-from smalti.scores.statistics import corrected_test, verdict
+from smalti.scores.metrics import LOWER_IS_BETTER, margin_of
+from smalti.scores.selection import chosen_gap
+from smalti.scores.statistics import corrected_test
+from smalti.scores.verdicts import in_words, judge
 from smalti.system.files import atomic_folder
 from smalti.system.tables import write_table
 
@@ -53,6 +55,7 @@ class Scores:
     """
 
     unit: ClassVar[str] = "test folds"  # what the spread is over
+    trains_on: ClassVar[str] = "bags"  # what n_train counts
     pairs: ClassVar[tuple[str, ...]] = ("repeat", "fold")  # what is a part in a paired difference
 
     folds: pd.DataFrame
@@ -139,8 +142,12 @@ class Scores:
         table["n_failed"] = table["method"].map(failed).fillna(0).astype(int)
         return table
 
-    def against(self, reference: str, metric: str | None = None) -> pd.DataFrame:
+    def against(
+        self, reference: str, metric: str | None = None, *, margin: float | None = None
+    ) -> pd.DataFrame:
         """Paired differences to a reference, with the corrected resampled t-test, and in words.
+
+        The interval is of the procedure, fitted on so many bags as here, not of one fitted model.
 
         Parameters
         ----------
@@ -148,20 +155,26 @@ class Scores:
             A method of the table.
         metric
             Default: the one to rank by.
+        margin
+            Differences from -margin to +margin do not matter. Default: 0.01, and none for losses
+            that have a unit (log loss, errors).
 
         Returns
         -------
         DataFrame
             Per other method: method, reference, metric, what
-            :func:`~smalti.scores.corrected_test` gives, and the ``verdict``: better, worse, not
-            told apart, tied (equal in every part) or undefined (no interval can be given). The
-            reference is what it is before the scores are seen: where it, or the method, is the
-            best of many by these very scores, the interval is too hopeful.
+            :func:`~smalti.scores.corrected_test` gives, the size of its ``family``, ``p_holm`` and
+            ``p_equal`` (over the family), ``detectable`` (the difference that would be told apart
+            four times of five) and the ``verdict``: better, worse, practically equal or not told
+            apart. Methods are one family, baselines another, oracles are no members of either.
+            The interval of 95 % is of each comparison alone. The reference is what it is before
+            the scores are seen: where it is the best of many by these very scores, all differences
+            to it lean to one side.
 
         Raises
         ------
         InputError
-            If there is no such method or metric.
+            If there is no such method or metric, or the margin is not positive.
 
         Examples
         --------
@@ -173,25 +186,65 @@ class Scores:
         ['majority', 'roc_auc', 'better']
         """
         metric = metric or self.metrics[0]
-        scores = self._scores(metric)
-        wide = scores.pivot_table(
-            index=list(self.pairs), columns="method", values="value", dropna=False
-        )  # a method whose metric is NaN in every part stays
-        wide.loc[:, wide.columns.isin(self.failed)] = np.nan  # fewer parts than the others
+        wide = self._wide(metric)
         if reference not in wide:
             raise InputError(f"no method {reference!r} in this comparison: {list(wide)}.")
-        sizes = scores.groupby("method")[["n_train", "n_test"]].mean()
-        down = metric in LOWER_IS_BETTER
+        others = [str(m) for m in wide.columns.drop(reference)]
+        rows = self._gaps([(m, reference) for m in others], metric)
+        kinds = [2 if is_oracle(m) else int(m in self.baselines) for m in others]
+        parts = [self._judged(part, metric, margin) for _, part in rows.groupby(kinds)]
+        return pd.concat(parts).sort_index() if parts else rows
+
+    def all_pairs(self, metric: str | None = None, *, margin: float | None = None) -> pd.DataFrame:
+        """Paired differences of every two methods, as one family; oracles take no part.
+
+        Parameters
+        ----------
+        metric, margin
+            As of :meth:`against`.
+
+        Returns
+        -------
+        DataFrame
+            As of :meth:`against`, one row for each pair.
+
+        Raises
+        ------
+        InputError
+            If there is no such metric, or the margin is not positive.
+        """
+        metric = metric or self.metrics[0]
+        names = [str(m) for m in self._wide(metric) if not is_oracle(m)]
+        pairs = [(one, two) for i, two in enumerate(names) for one in names[i + 1 :]]
+        return self._judged(self._gaps(pairs, metric), metric, margin)
+
+    def _wide(self, metric: str) -> pd.DataFrame:
+        """Part by method; a method whose metric is NaN in every part stays."""
+        wide = self._scores(metric).pivot_table(
+            index=list(self.pairs), columns="method", values="value", dropna=False
+        )
+        wide.loc[:, wide.columns.isin(self.failed)] = np.nan  # fewer parts than the others
+        return wide
+
+    def _gaps(self, pairs: list[tuple[str, str]], metric: str) -> pd.DataFrame:
+        """The corrected test of each pair of a method and a reference."""
+        wide = self._wide(metric)
+        sizes = self._scores(metric).groupby("method")[["n_train", "n_test"]].mean()
         rows = []
-        for method in wide.columns.drop(reference):
-            # of these two alone: a third in the table must not change what is said of them
-            both = sizes.loc[[method, reference]].mean()
-            gaps = (wide[method] - wide[reference]).to_numpy()
-            found = corrected_test(gaps, both["n_train"], both["n_test"])
-            words = {"verdict": verdict(found, lower_is_better=down)}
-            rows.append({"method": method, "reference": reference, "metric": metric}
-                        | found | words)  # fmt: skip
+        for one, two in pairs:
+            # of these two alone: a third in the table must not change the interval
+            both = sizes.loc[[one, two]].mean()
+            gaps = (wide[one] - wide[two]).to_numpy()
+            rows.append({"method": one, "reference": two, "metric": metric}
+                        | corrected_test(gaps, both["n_train"], both["n_test"]))  # fmt: skip
         return pd.DataFrame(rows)
+
+    @staticmethod
+    def _judged(rows: pd.DataFrame, metric: str, margin: float | None) -> pd.DataFrame:
+        if rows.empty:
+            return rows
+        width = margin_of(metric) if margin is None else margin
+        return judge(rows, margin=width, lower_is_better=metric in LOWER_IS_BETTER)
 
     def best_baseline(self, metric: str | None = None) -> str | None:
         """The baseline with the best mean (of the metric to rank by); None where there is none."""
@@ -206,8 +259,9 @@ class Scores:
     def headline(self, metric: str | None = None) -> str:
         """What the table says: the best method beside the best baseline, by the paired interval.
 
-        Both are picked by these very scores, which the interval does not know: where there are
-        several to pick from, the text says of how many.
+        Both are picked by these very scores. Where there are several methods, the answer is
+        Holm's over all of them, and the difference is said on folds that neither was chosen by
+        (:func:`smalti.scores.chosen_gap`).
         """
         metric = metric or self.metrics[0]
         table, rival = self._ranked(metric), self.best_baseline(metric)
@@ -218,8 +272,38 @@ class Scores:
         if rival is None:
             return f"{first} has the best mean"
         found = self.against(rival, metric).set_index("method").loc[first]
-        first += f" (best of {len(methods)})" if len(methods) > 1 else ""
-        return _in_words(first, f"the best baseline, {rival}", found, comma=",")
+        if len(methods) == 1:
+            return in_words(first, f"the best baseline, {rival}", found, comma=",")
+        first += f" (best of {len(methods)})"
+        words = in_words(first, f"the best baseline, {rival}", found, comma=",")
+        gap = self._chosen_gap(metric, list(methods), list(table.loc[table["baseline"], "method"]))
+        return words if np.isnan(gap) else f"{words}; {gap:+.3f} on folds that did not choose it"
+
+    def _chosen_gap(self, metric: str, methods: list[str], rivals: list[str]) -> float:
+        wide = self._wide(metric)
+        repeats = np.zeros(len(wide))
+        if "repeat" in self.pairs:
+            repeats = wide.index.get_level_values("repeat").to_numpy()
+            if len(np.unique(repeats)) == len(wide):  # seeds of one part each
+                repeats = np.zeros(len(wide))
+        return chosen_gap(wide[methods].to_numpy(), wide[rivals].to_numpy(), repeats,
+                          lower_is_better=metric in LOWER_IS_BETTER)  # fmt: skip
+
+    def said(self) -> list[str]:
+        """All that the table says, as sentences without their full stops."""
+        return [self.headline(), *self.additions()]
+
+    def terms(self) -> list[str]:
+        """What the words and intervals of :meth:`said` mean, as whole sentences."""
+        n = self.folds["n_train"]
+        size = f"{n.min():,}" if n.min() == n.max() else f"{n.min():,} to {n.max():,}"
+        margin = margin_of(self.metrics[0])
+        return [
+            f"Intervals are of the procedure, fitted on {size} {self.trains_on}, not of one fitted "
+            "model (corrected resampled t-test).",
+            "Practically equal: "
+            + (f"less than {margin:g} apart." if margin else "not asked of a loss."),
+        ]
 
     def find(self, identity: str, seed: int | None = None) -> list[str]:
         """Labels of the rows of these settings; of several, those of this seed where there are any.
@@ -260,7 +344,7 @@ class Scores:
             more = [k for k in read if rest[k] == rest[less] and read[less] < read[k]]
             if more and less in set(self.folds["method"]):
                 found = self.against(less, metric).set_index("method")
-                out += [_in_words(k, less, found.loc[k]) for k in more if k in found.index]
+                out += [in_words(k, less, found.loc[k]) for k in more if k in found.index]
         return out
 
     def of(self, method: str) -> dict[str, dict[str, Any]]:
@@ -312,8 +396,8 @@ class Scores:
         text = pd.DataFrame(rows).to_string(index=False)
         tail = f"mean ± s.d. over {self.n_fits} {self.unit}; * best mean. Digest {self.digest}."
         notes = [f"Note: {note}" for note in self.notes]
-        said = [f"{sentence}." for sentence in (self.headline(), *self.additions())]
-        return "\n".join([self.about, "", text, "", *said, tail, *notes])
+        said = [f"{sentence}." for sentence in self.said()]
+        return "\n".join([self.about, "", text, "", *said, *self.terms(), tail, *notes])
 
     def save_table(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the tidy table of folds as .csv or .parquet.
@@ -352,6 +436,15 @@ class Scores:
         if len(self.failures):
             write_table(self.failures, folder / "failures.csv")
 
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Further tables of a report: heading -> table."""
+        rival = self.best_baseline()
+        found = pd.DataFrame() if rival is None else self.against(rival)
+        if found.empty:
+            return {}
+        columns = ["method", "difference", "low", "high", "p", "p_holm", "detectable", "verdict"]
+        return {f"Differences to the best baseline, {rival}": found[columns]}
+
     def figures(self) -> dict[str, Any]:
         """The pictures of a report: heading -> figure. None here: a comparison draws them."""
         return {}
@@ -369,19 +462,6 @@ def is_run(folder: Path) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return {p.name for p in folder.iterdir()} <= own
-
-
-def _in_words(one: str, other: str, found: pd.Series, comma: str = "") -> str:
-    """What a paired interval of two methods says; ``comma`` closes an aside in ``other``."""
-    gap = f"{found['difference']:+.3f}"
-    if found["verdict"] == "tied":
-        return f"{one} and {other}{comma} are tied: equal in every part"
-    if found["verdict"] == "undefined":
-        return f"{one} against {other}: {gap}, no interval can be given"
-    gap += f" (95 % interval {found['low']:+.3f} to {found['high']:+.3f})"
-    if found["verdict"] == "not told apart":
-        return f"{one} and {other}{comma} are not told apart: {gap}"
-    return f"{one} is {found['verdict']} than {other}: {gap}"
 
 
 def is_oracle(method: str) -> bool:

@@ -1,0 +1,134 @@
+"""A comparison under permuted labels: what its methods score where there is nothing to find."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from smalti.bags import Bags
+from smalti.comparison.lineup import Lineup, line_up
+from smalti.comparison.race import Arena, Outcome, race
+from smalti.core.seen import donor_names
+from smalti.errors import InputError
+from smalti.scores.exchange import Exchange
+
+LEAST = 20  # with fewer no p is below 5 %
+COLUMNS = ["method", "arrangement", "metric", "value"]
+
+
+def race_permuted(
+    asked: int | Mapping[str, int],
+    bags: Bags,
+    lineup: Lineup,
+    outcome: Outcome,
+    arena_of: Callable[[Bags], Arena],
+    *,
+    seed: int = 0,
+    n_jobs: int | None = None,
+    progress: bool | None = None,
+    cache: str | Path | None = None,
+) -> tuple[pd.DataFrame, str]:
+    """Means of methods over the folds of permuted labels.
+
+    Parameters
+    ----------
+    asked
+        How many permutations for the cheapest candidate; or label of a method -> how many.
+    bags
+        That were compared.
+    lineup, outcome
+        Who took part, and how the race ended.
+    arena_of
+        Makes the arena of bags with other labels: folds are dealt anew, as they were.
+    seed
+        Of the permutations.
+    n_jobs, progress, cache
+        As of :func:`smalti.comparison.race.race`.
+
+    Returns
+    -------
+    tuple
+        Tidy: method, arrangement, metric, value (mean over the folds; NaN where a fit failed); and
+        in words where labels changed places.
+    """
+    chosen = _chosen(asked, lineup, outcome)
+    exchange = _exchange(bags)
+    rows: list[dict[str, Any]] = []
+    for label, n in chosen.items():
+        alone = line_up({label: lineup.methods[label]}, lineup.kind)
+        for i, other in enumerate(arrangements(bags, exchange, n, seed)):
+            try:
+                found = race(arena_of(other), alone, n_jobs=n_jobs, progress=progress, cache=cache)
+            except InputError:  # no fit came to an end
+                found = outcome
+            means = found.folds.groupby("metric", sort=False)["value"].mean()
+            if found is outcome or len(found.failures):
+                means = means * np.nan  # a mean over fewer folds is no mean over all
+            about = {"method": label, "arrangement": i}
+            rows += [about | {"metric": m, "value": v} for m, v in means.items()]
+    return pd.DataFrame(rows, columns=COLUMNS), exchange.describe()
+
+
+def check_asked(asked: int | Mapping[str, int], bags: Bags, lineup: Lineup) -> None:
+    """Refuse before any fit what cannot be permuted.
+
+    Raises
+    ------
+    InputError
+        If there is no such method, too few permutations are asked, or no label can change places.
+    """
+    if not asked:
+        return
+    for n in asked.values() if isinstance(asked, Mapping) else (asked,):
+        if n < LEAST:
+            raise InputError(f"permutations={n}: with fewer than {LEAST} no p is below 0.05.")
+    unknown = [k for k in asked if k not in lineup.methods] if isinstance(asked, Mapping) else []
+    if unknown:
+        there = ", ".join(lineup.methods)
+        raise InputError(f"permutations of {unknown[0]!r}: no such method; there are {there}.")
+    if set(lineup.methods) <= lineup.baselines and not isinstance(asked, Mapping):
+        raise InputError("permutations are of a method, and here are baselines alone.")
+    _exchange(bags)
+
+
+def _chosen(asked: int | Mapping[str, int], lineup: Lineup, outcome: Outcome) -> dict[str, int]:
+    """Method -> permutations; the cheapest candidate, one that did not fail if there is any."""
+    if isinstance(asked, Mapping):
+        return dict(asked)
+    failed = set(outcome.failures["method"])
+    candidates = [k for k in lineup.methods if k not in lineup.baselines]
+    seconds = outcome.folds.groupby("method")["seconds"].mean()
+    cheapest = min(candidates, key=lambda k: (k in failed, seconds.get(k, np.inf)))
+    return {cheapest: asked}
+
+
+def _exchange(bags: Bags) -> Exchange:
+    """Which labels may change places: within donors of several, within sites where there are."""
+    if bags.task is None or bags.task.several:
+        raise InputError("permutations need one target.")
+    codes = np.unique(bags.labels, return_inverse=True)[1]
+    site = getattr(bags, "site", None)
+    sites = None if site is None else bags.bag[site].to_numpy()
+    exchange = Exchange.of(codes, donor_names(bags), sites)
+    if exchange.count(exchange.label.astype(float)) < 2:
+        raise InputError("no label can change places with another: there is nothing to permute.")
+    return exchange
+
+
+def arrangements(bags: Bags, exchange: Exchange, n: int, seed: int) -> Iterator[Bags]:
+    """Bags with their labels in other places, the arrangement that was seen left out."""
+    seen = exchange.label.astype(float)
+    places, _ = exchange.arrangements(seen, n, seed)
+    same = np.flatnonzero((places == seen).all(1))[0]
+    column = str(bags.target)
+    values = bags.bag[column]
+    first = {int(code): at for at, code in zip(exchange.first, exchange.label, strict=True)}
+    for place in np.delete(places, same, axis=0):
+        at = [first[int(code)] for code in place[exchange.arm]]
+        moved = values.iloc[at].set_axis(bags.bag.index)
+        yield dataclasses.replace(bags, bag=bags.bag.assign(**{column: moved}))

@@ -1,0 +1,77 @@
+"""Probabilities of a comparison, class by class."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import smalti as sm
+from smalti.comparison.probabilities import decided
+from smalti.datasets import planted_bags
+from smalti.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def table():
+    bags = planted_bags(32, effect=1, bags_per_donor=2)
+    return sm.compare(["bag_mean"], bags, folds=4, repeats=2, n_jobs=1, progress=False)
+
+
+def test_a_comparison_is_scored_by_its_left_out_bags(table):
+    found = table.calibration().set_index("method")
+    rows = table.predictions.query("method == 'bag_mean'")
+    positive = str(table.task.positive)
+    truth = rows["true"].astype(str) == positive
+    want = sm.scores.calibration(truth, rows[f"p_{positive}"], rows["donor"])
+    assert found.loc["bag_mean", list(want)].to_dict() == pytest.approx(want)
+    assert found.loc["bag_mean", "class"] == positive
+    assert np.isnan(found.loc["majority", "slope"])
+    curve = table.calibration(curve=True).query("method == 'bag_mean'")
+    assert curve["n"].sum() == len(rows)
+    benefit = table.net_benefit([0.3], prevalence=0.2).set_index("method")
+    want = sm.scores.net_benefit(truth, rows[f"p_{positive}"], [0.3], prevalence=0.2)
+    assert benefit.loc["bag_mean", "net_benefit"] == want["net_benefit"].item()
+
+
+def test_a_threshold_never_sees_its_own_donors():
+    """Fold 1 is called by fold 0: where that one's threshold is 0.2, all of fold 1 is above."""
+    rows = pd.DataFrame({
+        "repeat": 0, "fold": [0] * 4 + [1] * 4, "donor": list("abcdefgh"),
+        "truth": [False, False, True, True] * 2,
+        "p": [0.1, 0.15, 0.25, 0.3, 0.7, 0.75, 0.85, 0.9],
+    })  # fmt: skip
+    found = decided(rows, None, None)
+    assert (found["threshold_low"], found["threshold_high"]) == pytest.approx((0.2, 0.8))
+    assert (found["sensitivity"], found["specificity"]) == (0.5, 0.5)
+    alone = decided(rows.assign(fold=0), None, None)  # nobody else: the threshold is 0.5
+    assert (alone["threshold"], alone["sensitivity"]) == (0.5, 0.5)
+
+
+def test_several_classes_are_scored_one_by_one():
+    p = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.2, 0.2, 0.6], [0.3, 0.5, 0.2]] * 3)
+    frame = pd.DataFrame(p, columns=["p_a", "p_b", "p_c"])
+    frame = frame.assign(method="m", repeat=0, fold=np.arange(12) // 4, bag=np.arange(12),
+                         donor=np.arange(12), true=list("abca") * 3)  # fmt: skip
+    from smalti.comparison.probabilities import by_class
+    from smalti.task import Task
+
+    task = Task.infer(np.array(list("abca") * 3))
+    parts = {c: rows for _, c, rows in by_class(frame, task)}
+    assert list(parts) == ["a", "b", "c"]
+    assert parts["b"]["truth"].tolist() == [False, True, False, False] * 3
+    np.testing.assert_array_equal(parts["b"]["p"], p[:, 1])
+    with pytest.raises(InputError, match="a regression target has no probabilities"):
+        next(by_class(frame, Task.infer(np.linspace(0, 1, 30))))
+
+
+@pytest.mark.slow  # writes a page with all its pictures
+def test_the_page_has_tables_and_curves(table, tmp_path):
+    assert {"Calibration", "Net benefit"} <= set(table.figures())
+    table.report(tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text("utf-8")
+    for head in (
+        "Differences to the best baseline",
+        "Probabilities of left-out bags",
+        "Net benefit",
+    ):
+        assert f"<h2>{head}" in page
+    assert "<th>ece_perfect</th>" in page
