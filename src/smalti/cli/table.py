@@ -63,3 +63,6 @@ def show(comparison: Scores) -> None:
     )
     for note in comparison.notes:
         console.print(f"[yellow]note: {escape(here(note))}[/yellow]")
+    for finding in comparison.audit or ():
+        colour = "red" if finding.severity == "leak" else "yellow"
+        console.print(f"[{colour}]audit, {escape(here(str(finding)))}[/{colour}]")
