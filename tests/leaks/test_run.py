@@ -41,7 +41,7 @@ def test_bags_without_target_and_donor_are_looked_at_too(clean):
 def test_a_finding_needs_a_mend():
     with pytest.raises(InputError, match="'copies' without a mend"):
         Finding("copies", "Two are one.", " ")
-    with pytest.raises(InputError, match="'bad' is not one of leak, doubt"):
+    with pytest.raises(InputError, match="severity 'bad' is not one of leak, doubt"):
         Finding("copies", "Two are one.", "Leave one out.", "bad")
 
 

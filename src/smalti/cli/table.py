@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from smalti.cli.words import here
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from smalti.leaks.finding import Finding
     from smalti.scores.table import Scores
 
 _SHOWN = 3
@@ -63,6 +66,15 @@ def show(comparison: Scores) -> None:
     )
     for note in comparison.notes:
         console.print(f"[yellow]note: {escape(here(note))}[/yellow]")
-    for finding in comparison.audit or ():
+    say_audit(comparison.audit or ())
+
+
+def say_audit(findings: Iterable[Finding], words: Callable[[str], str] = here) -> None:
+    """Print findings of an audit, leaks in red and doubts in yellow, in the words of a verb."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    for finding in findings:
         colour = "red" if finding.severity == "leak" else "yellow"
-        console.print(f"[{colour}]audit, {escape(here(str(finding)))}[/{colour}]")
+        text = f"[{colour}]audit, {escape(words(str(finding)))}[/{colour}]"
+        Console(highlight=False).print(text)

@@ -44,7 +44,7 @@ class Finding:
         if not self.mend.strip():
             raise InputError(f"a finding of kind {self.kind!r} without a mend: say what to do.")
         if self.severity not in SEVERITIES:
-            raise InputError(f"severity={self.severity!r} is not one of {', '.join(SEVERITIES)}.")
+            raise InputError(f"severity {self.severity!r} is not one of {', '.join(SEVERITIES)}.")
 
     def __str__(self) -> str:
         return f"{self.severity} ({self.kind}): {self.words} {self.mend}"

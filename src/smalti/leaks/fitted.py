@@ -16,7 +16,7 @@ _SAMPLE = 20_000
 _NULL = 1e-6
 # embeddings that leave no trace in their numbers: only their names can tell
 _NAMED = ("pca", "umap", "tsne", "scvi", "harmony", "scanvi", "mofa", "totalvi", "umint", "lsi")
-_MEND = "Read the values before this step, and have it done in each fold: preprocess='{}'."
+_MEND = "Read the values before this step, and have it done in each fold: preprocess={}."
 
 
 @check("fitted on the cohort")
@@ -65,7 +65,7 @@ def _trace(case: Case, name: str, table: np.ndarray) -> Finding | None:
             "fitted on the cohort",
             f"{name!r} was fitted on the whole cohort, test donors included: each feature runs "
             "from just 0 to just 1 over all donors.",
-            _MEND.format("scale"), evidence={"view": name, "by": "ranges"},
+            _MEND.format("'scale'"), evidence={"view": name, "by": "ranges"},
         )  # fmt: skip
     if _components(sample):
         return Finding(
@@ -73,7 +73,7 @@ def _trace(case: Case, name: str, table: np.ndarray) -> Finding | None:
             f"{name!r} looks like principal components (columns around zero, in the order of their "
             "spread, hardly correlated): where they were fitted on the whole cohort they have seen "
             "the test donors.",
-            _MEND.format("pca=50"), "doubt", {"view": name, "by": "order of spreads"},
+            _MEND.format("'pca=50'"), "doubt", {"view": name, "by": "order of spreads"},
         )  # fmt: skip
     return None
 
@@ -112,11 +112,11 @@ def _what(x: np.ndarray, sample: np.ndarray) -> tuple[str, str]:
     if np.abs(between).max() < 6 / np.sqrt(len(sample)) and sample.shape[1] > 2:
         return (
             "its columns have means of zero and no correlation, as principal components",
-            "pca=50",
+            "'pca=50'",
         )
     if unit.mean() > 0.5:
-        return "its columns have means of zero and standard deviations of one", "scale"
-    return "its columns have means of zero", "pca=50"
+        return "its columns have means of zero and standard deviations of one", "'scale'"
+    return "its columns have means of zero", "'pca=50'"
 
 
 def _ranged(x: np.ndarray) -> bool:
