@@ -187,7 +187,7 @@ STANDS_FOR = [
     ("compare", sm.compare_integration, {"candidates", "bags", *BAR}),
     ("audit", sm.read, READ),
     ("audit", sm.read_features, {"folder", "in_memory", "slides"}),  # no pictures are looked at
-    ("audit", sm.audit, {"bags", "methods"}),
+    ("audit", sm.audit, {"bags", "methods", "splits"}),  # it has no candidates
     ("integrate", sm.read, {*READ, "sample", "label", "donor", "kind", "positive", "order",
                             "cell_type", "bag_columns", "labels", "id"}),  # a cell is a bag
     ("integrate", sm.load, {"folder"}),

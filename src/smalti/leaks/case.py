@@ -55,12 +55,15 @@ class Case:
         What is compared.
     methods
         Methods that are to be fitted, by their labels.
+    splits
+        (training, test) positions of instances, of each fold; none: donors never part.
     seed
         Of the samples and permutations that checks draw.
     """
 
     bags: Bags
     methods: dict[str, Any]
+    splits: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
     seed: int = 0
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,7 +16,7 @@ _COLUMNS = 64  # that are looked at
 _SAMPLE = 20_000
 _NULL = 1e-6
 # embeddings that leave no trace in their numbers: only their names can tell
-_NAMED = ("pca", "umap", "tsne", "scvi", "harmony", "scanvi", "mofa", "totalvi", "umint", "lsi")
+_NAMED = {"pca", "umap", "tsne", "scvi", "harmony", "scanvi", "mofa", "totalvi", "umint", "lsi"}
 _MEND = "Read the values before this step, and have it done in each fold: preprocess={}."
 
 
@@ -27,8 +28,8 @@ def fitted(case: Case) -> Iterator[Finding]:
         found = None
         if name in case.tables and isinstance(table, np.ndarray) and table.dtype.kind == "f":
             found = _trace(case, name, table)
-        key = str(keys.get(name, name)).casefold()
-        if found is None and any(w in f"{key} {name.casefold()}" for w in _NAMED):
+        words = re.findall(r"[a-z]+", f"{name} {keys.get(name, '')}".casefold())
+        if found is None and _NAMED & set(words):
             found = Finding(
                 "fitted on the cohort",
                 f"{name!r} is an embedding: where it was fitted on the whole cohort it has seen "

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import numpy as np
 
 from smalti.bags import Bags
 from smalti.leaks.case import CHECKS, Case
 from smalti.leaks.finding import SEVERITIES, Audit
 
 
-def audit(bags: Bags, methods: Mapping[str, Any] | None = None, *, seed: int = 0) -> Audit:
+def audit(
+    bags: Bags,
+    methods: Mapping[str, Any] | None = None,
+    *,
+    splits: Iterable[tuple[np.ndarray, np.ndarray]] = (),
+    seed: int = 0,
+) -> Audit:
     """Look for what makes scores too good: in seconds, without a fit.
 
     Every comparison does it. Kinds: donors under two names; instances copied, or nearly so, from
     donor to donor; features fitted on the whole cohort, or by a model of smalti that knows these
     donors; features chosen by the labels; columns, cell types or features that are the label;
-    batch, site or date that go with it; instances or samples counted as donors.
+    batch, site or date that go with it; instances or samples counted as donors; of splits of tiles
+    overlapping tiles, and sections of one donor on both sides.
 
     Parameters
     ----------
@@ -26,6 +35,9 @@ def audit(bags: Bags, methods: Mapping[str, Any] | None = None, *, seed: int = 0
         What is to be compared. What needs a donor or a target is not looked for without.
     methods
         Methods that are to be fitted, by their labels: which columns they read.
+    splits
+        (training, test) positions of instances in the bags, for each fold: what lies on both
+        sides. Where none are given, bags of one donor never part.
     seed
         Of the samples of instances and the permutations.
 
@@ -53,12 +65,12 @@ def audit(bags: Bags, methods: Mapping[str, Any] | None = None, *, seed: int = 0
     ['donor names']
     """
     _load_checks()
-    case = Case(bags, dict(methods or {}), seed)
+    case = Case(bags, dict(methods or {}), tuple(splits), seed)
     if case.tables:
         bags.only(list(case.tables)).check()
-    found = [finding for look in CHECKS.values() for finding in look(case)]
+    found = [finding for kind in sorted(CHECKS) for finding in CHECKS[kind](case)]
     found.sort(key=lambda f: SEVERITIES.index(f.severity))
-    return Audit(tuple(found), tuple(CHECKS))
+    return Audit(tuple(found), tuple(sorted(CHECKS)))
 
 
 def _load_checks() -> None:
