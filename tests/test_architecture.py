@@ -20,7 +20,7 @@ ROOT = Path(smalti.__file__).parent
 ROOMS = (
     "nouns", "system", "scores", "solve", "tiles", "preprocess", "core", "genes", "io", "nn",
     "features", "mil", "integrate", "expression", "datasets", "plot", "heatmap", "explain",
-    "report", "comparison", "contract", "cli",
+    "leaks", "report", "comparison", "contract", "cli",
 )  # fmt: skip
 NOUNS = {"errors", "labels", "bags", "views", "columns", "task", "segment", "batch", "counts",
          "names", "_version"}  # fmt: skip

@@ -11,6 +11,11 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
 NOT_RUN = {"peers": "read by speed.py"}
 TOYS = [
     "chain --images 12 --spots 4 --folds 2 --repeats 1",
+    "audit --part copies --repeats 1 --cells 10",
+    "audit --part fitted --repeats 1 --cells 20",
+    "audit --part names --repeats 1 --cells 10",
+    "audit --part clean --repeats 2 --cells 10",
+    "audit --part speed --repeats 1 --cells 1",
     "bilinear_grid --slides 2 --tiles 12 --features 20 --genes 30 --width 5 --grid 6 --repeats 1",
     "cohorts --set melanoma --repeats 1 --methods mixture_class --jobs 1",
     "classical --sets musk1 --repeats 1 --folds 2 --methods mifv --cache runs",

@@ -7,6 +7,7 @@ from . import (
     genes,
     heatmap,
     integrate,
+    leaks,
     mil,
     plot,
     preprocess,
@@ -29,6 +30,7 @@ from .io.anndata import read
 from .io.cells import to_anndata
 from .io.features import read_features
 from .io.slides import read_slides, read_tiles
+from .leaks.run import audit
 from .mil.base import Method
 from .mil.many import fit_many
 from .task import Task
@@ -44,6 +46,7 @@ __all__ = [
     "Method",
     "Task",
     "__version__",
+    "audit",
     "citation",
     "compare",
     "compare_expression",
@@ -58,6 +61,7 @@ __all__ = [
     "genes",
     "heatmap",
     "integrate",
+    "leaks",
     "load",
     "make",
     "methods",

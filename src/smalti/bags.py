@@ -60,7 +60,7 @@ class Bags:
     donor
         Column of ``bag`` that says which bags come from one donor and must never part.
     notes
-        Warnings that travel with the data, e.g. an embedding made on the whole cohort.
+        Warnings that travel with the data, e.g. samples of few cells.
     origin
         The arguments that :func:`smalti.read` was given, so that a fitted method can read the
         same table again when it writes back; and ``made``: how :func:`smalti.features.extract` made

@@ -37,7 +37,7 @@ def options(verb):
 
 
 def test_every_verb_says_its_options():
-    assert len(VERBS) == 19
+    assert len(VERBS) == 20
     assert [name for name, command in VERBS.items() if not isinstance(command, Verb)] == []
 
 
@@ -188,6 +188,9 @@ STANDS_FOR = [
     ("compare", sm.read_features, FOLDER - PLACES),
     ("compare", sm.compare, {"candidates", "bags", "attributions", *BAR}),  # kept with --slides
     ("compare", sm.compare_integration, {"candidates", "bags", *BAR}),
+    ("audit", sm.read, READ),
+    ("audit", sm.read_features, {"folder", "in_memory", "slides"}),  # no pictures are looked at
+    ("audit", sm.audit, {"bags", "methods", "splits"}),  # it has no candidates
     ("integrate", sm.read, {*READ, *SITE, "sample", "label", "donor", "kind", "positive", "order",
                             "cell_type", "bag_columns", "labels", "id"}),  # a cell is a bag
     ("integrate", sm.load, {"folder"}),

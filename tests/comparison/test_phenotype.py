@@ -3,6 +3,7 @@
 import dataclasses
 import html
 import itertools
+import json
 
 import numpy as np
 import pandas as pd
@@ -438,3 +439,43 @@ def test_what_a_view_adds_is_said_of_methods_that_differ_in_it_alone(tmp_path):
     table.report(tmp_path / "r.html")
     page = html.unescape((tmp_path / "r.html").read_text("utf-8"))
     assert all(f"<p>{s}.</p>" in page for s in said)
+
+
+def test_the_audit_is_in_print_page_and_folder(majority_alone, tmp_path):
+    bags = planted_bags(24)
+    x = bags.x["x"] - bags.x["x"].mean(0)
+    for name, views, kinds in (("clean", bags.x, set()),
+                               ("fitted", {"x": x}, {"fitted on the cohort"})):  # fmt: skip
+        table = sm.compare(["majority"], dataclasses.replace(bags, x=views), folds=2, n_jobs=1,
+                           progress=False)  # fmt: skip
+        assert table.audit.kinds == kinds
+        assert ("Audit, leak (fitted on the cohort)" in str(table)) == bool(kinds)
+        table.write(tmp_path / name)
+        note = json.loads((tmp_path / name / "split.json").read_text())["audit"]
+        assert {f["kind"] for f in note["findings"]} == kinds
+        table.report(tmp_path / name / "report.html")
+        page = html.unescape((tmp_path / name / "report.html").read_text())
+        assert ("leak: fitted on the cohort." in page) == bool(kinds)
+        assert ("Nothing was found" in page) != bool(kinds)
+
+
+def test_the_audit_knows_what_methods_read():
+    bags = planted_bags(24)
+    mine = {"mine": mil.Covariates(covariates=("target",))}
+    table = sm.compare(mine, bags, folds=2, n_jobs=1, progress=False)
+    assert "column is the label" in table.audit.kinds
+
+
+def test_how_bags_were_made_is_a_row_of_its_own(majority_alone):
+    bags = planted_bags(24)
+    y = bags.labels.astype(int)
+    made = {
+        "batch": np.where(y, "run1", "run2"),
+        "site": "one",
+        "date": [*"abcdefghijklmnopqrstuvwx"],
+    }
+    bags = dataclasses.replace(bags, bag=bags.bag.assign(**made))
+    table = sm.compare(["majority"], bags, folds=3, n_jobs=1, progress=False)
+    assert table.baselines == ("majority", "batch alone")  # not what is one, or anew in each bag
+    assert table.of("batch alone")["roc_auc"]["mean"] == 1.0
+    assert table.audit.kinds == {"confounded"}

@@ -77,10 +77,9 @@ def test_ordered_categories_make_an_ordinal_task(cells):
     assert (bags.task.kind, bags.task.classes) == ("ordinal", ("c", "b", "a"))
 
 
-def test_an_embedding_of_the_whole_cohort_is_warned_of(cells):
-    with pytest.warns(UserWarning, match="X_pca is an embedding"):
-        bags = sm.read(cells, x="X_pca", **ASK)
-    assert "test samples" in bags.notes[0]
+def test_an_embedding_is_known_by_its_key(cells):
+    bags = sm.read(cells, x={"cells": "obsm/X_pca"}, **ASK)  # whatever the view is called
+    assert "fitted on the cohort" in sm.audit(bags).kinds
 
 
 @pytest.mark.parametrize(
@@ -265,7 +264,6 @@ def test_cell_types_by_another_name_and_tiny_samples(cells):
     with pytest.warns(UserWarning, match="fewer than 10 instances: "):
         bags = sm.read(cells, x="X_pca", sample="sample", cell_type="leiden")
     assert (bags.instance["cell_type"] == bags.instance["leiden"]).all()
-    assert any("whole cohort" in n for n in bags.notes)
     assert any("fewer than 10" in n for n in bags.notes)
     with pytest.raises(InputError, match="no column 'louvain' in obs"):
         sm.read(cells, x="X_pca", sample="sample", cell_type="louvain")

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from smalti.cli.words import here
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from smalti.leaks.finding import Finding
     from smalti.scores.table import Scores
 
 _SHOWN = 3
@@ -64,3 +67,15 @@ def show(comparison: Scores) -> None:
     console.print(f"[dim]{escape(' '.join(comparison.terms()))}[/dim]\n")
     for note in comparison.notes:
         console.print(f"[yellow]note: {escape(here(note))}[/yellow]")
+    say_audit(comparison.audit or ())
+
+
+def say_audit(findings: Iterable[Finding], words: Callable[[str], str] = here) -> None:
+    """Print findings of an audit, leaks in red and doubts in yellow, in the words of a verb."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    for finding in findings:
+        colour = "red" if finding.severity == "leak" else "yellow"
+        text = f"[{colour}]audit, {escape(words(str(finding)))}[/{colour}]"
+        Console(highlight=False).print(text)

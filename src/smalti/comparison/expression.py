@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from smalti.bags import Bags
 from smalti.comparison.expression_fit import Slides
 from smalti.comparison.hiding import Hiding, controls, trained_on
 from smalti.comparison.lineup import Lineup, line_up
@@ -21,6 +20,7 @@ from smalti.core.registry import methods
 from smalti.expression.base import ExpressionMethod, as_slides
 from smalti.expression.zero_shot import ZeroShotMethod
 from smalti.genes.sets import GeneSets
+from smalti.leaks.run import audit
 from smalti.scores.expression_metrics import check_nan
 from smalti.system.tables import write_table
 
@@ -36,7 +36,7 @@ class ExpressionComparison(ScoreTable):
 
     Attributes
     ----------
-    folds, digest, settings, baselines, notes, about, identities, failures
+    folds, digest, settings, baselines, notes, about, identities, failures, audit
         As in :class:`~smalti.scores.table.Scores`; ``repeat`` is the seed.
     genes
         One row per method, fold and gene (first seed): ``gene``, ``pcc_slide``, ``chosen`` (whether
@@ -200,7 +200,7 @@ def compare_expression(
     _prepare(lineup, genes, view, unseen is not None, vectors)
     numbers = seeds_of(seeds)
     parts = expression_folds(bags, by=by, folds=folds)
-    notes = [*bags.notes, *_warnings(bags, by)]
+    notes = [*bags.notes]
     hidden = None
     if unseen is not None:
         hiding = Hiding(unseen, n_unseen, vectors, sets, genes)
@@ -217,6 +217,7 @@ def compare_expression(
                          for (label, _, fold), a in outcome.answers.items()]),
         ceiling=arena.ceilings(lineup.methods, outcome.answers), by=by,
         unseen=arena.hidden_genes(), gene_names=names, predictions=predictions,
+        audit=audit(bags, lineup.methods, splits=parts),
     )  # fmt: skip
 
 
@@ -264,15 +265,3 @@ def _prepare(lineup: Lineup, genes: Any, view: str | None, unseen: bool, vectors
             method.genes = genes
         if view is not None and method.x is None and not method.images and not method.oracle:
             method.x = view
-
-
-def _warnings(bags: Bags, by: str) -> Iterator[str]:
-    if by == "tile":
-        yield (
-            "random tiles leak: a test tile's neighbours train. These scores are no estimate for a "
-            "new slide."
-        )
-    if by == "slide" and bags.donor is not None and len(np.unique(bags.donors)) < len(bags):
-        yield "other slides of a test slide's donor train: a new donor is harder."
-    if by == "donor" and bags.donor == "bag":
-        yield "each slide counts as its own donor."

@@ -34,6 +34,9 @@ from smalti.comparison.table import ScoreTable
 from smalti.core.registry import methods
 from smalti.core.seen import donor_names
 from smalti.errors import InputError
+from smalti.labels import missing
+from smalti.leaks.confounding import technical
+from smalti.leaks.run import audit
 from smalti.mil.base import Method
 from smalti.mil.covariates import Covariates
 from smalti.mil.heatmaps import tile_numbers
@@ -58,7 +61,7 @@ class Comparison(ScoreTable):
 
     Attributes
     ----------
-    folds, digest, settings, baselines, notes, about, identities, failures
+    folds, digest, settings, baselines, notes, about, identities, failures, audit
         As in :class:`~smalti.scores.table.Scores`.
     predictions
         One row per method, repeat, fold and test bag: bag, donor, true, predicted, p_CLASS.
@@ -427,7 +430,8 @@ def compare(
         Names or instances of methods, or scikit-learn pipelines that end in one; a mapping gives
         them labels of your own. The baselines (majority, bag mean, bag statistics; pseudobulk
         where the features are counts, type means and composition where there is a cell type)
-        always run too, and one with the covariates that any of the methods reads.
+        always run too, one with the covariates that any of the methods reads, and one with the
+        columns of the bags alone that say how they were made (batch, site, date).
     bags
         With a target and a donor.
     folds, repeats, seed
@@ -518,6 +522,7 @@ def compare(
         predictions=frame[["method", *frame.columns.drop("method")]],
         attributions=arena.attributed(split, outcome.answers),
         permuted=permuted[0], exchanged=permuted[1],
+        audit=audit(bags if views is None else bags.only(views), lineup.methods, seed=seed),
     )  # fmt: skip
 
 
@@ -536,6 +541,18 @@ def _add_baselines(lineup: Lineup, bags: Bags) -> None:
     for cls in methods().values() if read else ():
         if cls.baseline and "covariates" in cls().get_params():
             lineup.add_control(cls().set_params(covariates=tuple(sorted(read))))
+
+    made = tuple(c for c in bags.bag if c not in _named(bags) and technical(str(c))
+                 and 1 < len(pd.unique(bags.bag[c])) <= len(bags) / 2
+                 and not missing(bags.bag[c]).any())  # fmt: skip
+    if made:  # what of the label lies in how the bags were made
+        lineup.add_control(Covariates(covariates=made), f"{' + '.join(made)} alone")
+
+
+def _named(bags: Bags) -> set[Any]:
+    """Columns that say what is predicted, of whom and where: a site has a row of its own."""
+    target = bags.target if isinstance(bags.target, tuple) else (bags.target,)
+    return {*target, bags.donor, bags.site}
 
 
 def _add_site(lineup: Lineup, bags: Bags, protocol: Protocol) -> None:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import warnings
 import weakref
+from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from smalti.bags import Bags
-from smalti.views import take
+from smalti.views import View, pieces, take
 
 _told: weakref.WeakSet[Any] = weakref.WeakSet()  # models of which it was said
 
@@ -84,6 +85,51 @@ def warn_of_training(model: Any, bags: Bags) -> None:
         f"{model.name}: {text}a score of these predictions is too good. Split by "
         "donor, as smalti compare and sm.donor_split(bags) do.", stacklevel=3,
     )  # fmt: skip
+
+
+class Made(NamedTuple):
+    """Rows that a fitted model gave out: which, the name of the model, and its training."""
+
+    prints: np.ndarray  # (n,) uint64, sorted
+    model: str
+    seen: Seen
+
+
+made: deque[Made] = deque(maxlen=64)
+"""What models gave out in this process, the latest last: rows know nothing of where they came
+from, and pass through arrays and tables on their way into other bags."""
+
+
+def remember(model: Any, rows: np.ndarray) -> None:
+    """Know the rows again that a fitted model gave out, (n, width), should they become features."""
+    if len(rows) and rows.ndim == 2:
+        seen = getattr(model, "seen_", Seen())
+        made.append(Made(np.sort(row_prints(rows)), model.name, seen))
+
+
+def row_prints(view: View) -> np.ndarray:
+    """(n,) uint64: rows of a table, dense or sparse, that are equal as float32 have one print.
+
+    Sums over the columns of mixed bits times odd numbers, so that zeros count for nothing.
+    """
+    odd = np.random.default_rng(17).integers(2**63, size=view.shape[1], dtype=np.uint64) * 2 + 1
+    return np.concatenate([_prints(part, odd) for part in pieces(view)])
+
+
+def _prints(part: Any, odd: np.ndarray) -> np.ndarray:
+    if not sp.issparse(part):
+        return (_mixed(np.asarray(part)) * odd).sum(1, dtype=np.uint64)
+    terms = _mixed(part.data) * odd[part.indices]
+    sums = np.concatenate([np.zeros(1, np.uint64), terms.cumsum(dtype=np.uint64)])
+    return np.asarray(np.diff(sums[part.indptr]))  # sums wrap, and so do differences
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """Bits of float32, spread over 64, in the shape of the values."""
+    plain = np.ascontiguousarray(values, dtype=np.float32) + np.float32(0)  # -0 is 0
+    bits = plain.view(np.uint32).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    bits ^= bits >> np.uint64(32)
+    return bits * np.uint64(0xD6E8FEB86659FD93)
 
 
 def _of_bags(bags: Bags) -> list[str]:

@@ -38,6 +38,7 @@ from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
 from smalti.core.identity import model_digest
 from smalti.core.instances import Rows, as_array, own_loss
+from smalti.core.seen import Seen, remember
 from smalti.core.settings import Count, Positive, Weight, Whole
 from smalti.core.stage import Gradient, Stage, warm_cosine
 from smalti.core.store import Store
@@ -141,6 +142,12 @@ class Integration(Estimator):
                     _log.info("%s: %s", self.name, one)
             return self._train(raw, steps, checkpoint, self.prepare)
 
+    def adopt(self, job: Fit, bags: Bags) -> Self:
+        """Take over the result of a fit."""
+        if bags.donor not in (None, "bag"):  # of loose cells there would be one digest each
+            self.seen_ = Seen.of_donors(bags)
+        return super().adopt(job, bags)
+
     def _refuse_views(self, bags: Bags) -> None:
         """Refuse images, and one modality where several are to be integrated."""
         for name, view in bags.x.items():
@@ -179,7 +186,9 @@ class Integration(Estimator):
         Modalities that ``X`` lacks altogether count as not measured, where the method takes gaps.
         ``missing`` says what to take single features for that it lacks (see :meth:`complete`).
         """
-        return self.forward(self._filled(X, missing))[0]
+        rows = self.forward(self._filled(X, missing))[0]
+        remember(self, rows)
+        return rows
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
         """Fit, then embed the same cells: (n_cells, width)."""

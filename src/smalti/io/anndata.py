@@ -21,8 +21,6 @@ from smalti.labels import missing, missing_words
 from smalti.preprocess import cells_per_bag_note, check_kinds
 from smalti.system.reading import about
 
-_FITTED = ("pca", "umap", "tsne", "scvi", "harmony", "scanvi", "mofa", "totalvi", "umint", "lsi")
-
 
 def read(
     data: Any,
@@ -116,8 +114,7 @@ def read(
     Warns
     -----
     UserWarning
-        Where ``x`` is an embedding that may have been fitted on the whole cohort, test samples
-        included; where samples have fewer than 10 cells; where rows of a view are NaN throughout
+        Where samples have fewer than 10 cells; where rows of a view are NaN throughout
         and so count as not measured; where cells are in none of the views and so left out; where
         several features have one name, or a table that is read whole holds several types of them.
 
@@ -179,12 +176,6 @@ def read(
         obs = obs.assign(cell_type=obs[cell_type])
     ids = _bag_ids(table, obs, sample)
     _check_labels(table, obs, ids, [t for t in targets if t in of_bag])
-    notes = [
-        f"{name} is an embedding: where it was fitted on the whole cohort it has seen the "
-        "test samples, and scores may be too good."
-        for name in views
-        if any(word in name.lower() for word in _FITTED)
-    ]
     with about(data):
         bags = Bags.from_rows(
             views, ids, target=label, kind=kind, positive=positive, order=order, donor=donor,
@@ -192,7 +183,7 @@ def read(
             present=present, kinds=kinds,
         )  # fmt: skip
     tiny = None if sample is None else cells_per_bag_note(bags)
-    notes += [*left, *more, *gaps, *([tiny] if tiny else [])]
+    notes = [*left, *more, *gaps, *([tiny] if tiny else [])]
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=2)
     if isinstance(x, Mapping) or keys == {"X": "X"}:  # so that no sample= means the same again

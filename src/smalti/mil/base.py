@@ -32,7 +32,7 @@ from smalti.core.align import said, view_of
 from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
 from smalti.core.instances import as_array
-from smalti.core.seen import Seen, warn_of_training
+from smalti.core.seen import Seen, remember, warn_of_training
 from smalti.core.settings import Count, Part, Positive, Weight
 from smalti.core.stage import Gradient, Stage, task_loss
 from smalti.core.store import Store, pack
@@ -172,7 +172,9 @@ class Method(Estimator):
     @available_if(lambda self: self.embeds)
     def transform(self, X: Any, *, missing: str | None = None) -> np.ndarray:
         """(n_bags, width) embedding of each bag: what the last layer of the network reads."""
-        return self.forward(self._filled(X, missing))[2]["embedding"]
+        rows = self.forward(self._filled(X, missing))[2]["embedding"]
+        remember(self, rows)
+        return rows
 
     @available_if(lambda self: self.embeds)
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:

@@ -66,7 +66,8 @@ def write_report(
         figures = comparison.figures()
     html = _page(
         "report.html.j2", title=title, text=list(text), about=comparison.about,
-        notes=comparison.notes, before=[finding_of(found) for found in before],
+        notes=comparison.notes, audit=comparison.audit,
+        before=[finding_of(found) for found in before],
         pictures=[picture_of(f, name, (captions or {}).get(name, ""))
                   for name, f in figures.items()],
         said=comparison.said(), terms=comparison.terms(), table=_table(comparison),

@@ -52,6 +52,8 @@ class Scores:
         Method -> digest of its settings, by which a fitted model finds its row.
     failures
         Fits that failed: method, repeat, fold, reason.
+    audit
+        What was found that makes scores too good (:func:`smalti.audit`); None where nobody looked.
     """
 
     unit: ClassVar[str] = "test folds"  # what the spread is over
@@ -68,6 +70,7 @@ class Scores:
     failures: pd.DataFrame = dataclasses.field(
         default_factory=lambda: pd.DataFrame(columns=["method", "repeat", "fold", "reason"])
     )
+    audit: Any = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -396,6 +399,7 @@ class Scores:
         text = pd.DataFrame(rows).to_string(index=False)
         tail = f"mean ± s.d. over {self.n_fits} {self.unit}; * best mean. Digest {self.digest}."
         notes = [f"Note: {note}" for note in self.notes]
+        notes += [f"Audit, {finding}" for finding in self.audit or ()]
         said = [f"{sentence}." for sentence in self.said()]
         return "\n".join([self.about, "", text, "", *said, *self.terms(), tail, *notes])
 
@@ -426,7 +430,7 @@ class Scores:
                 "smalti": __version__, "digest": self.digest, "data": self.about,
                 "settings": self.settings, "notes": self.notes,
                 "files": sorted(p.name for p in temporary.iterdir()),
-            }  # fmt: skip
+            } | ({} if self.audit is None else {"audit": self.audit.record()})  # fmt: skip
             text = json.dumps(note, indent=1, default=str)
             (temporary / _NOTE).write_text(text, encoding="utf-8")
 

@@ -1,0 +1,195 @@
+"""What the audit of leaks finds, and how often it speaks where there is nothing.
+
+    python benchmarks/audit.py --part copies --repeats 20
+    python benchmarks/audit.py --part clean --repeats 200
+
+copies: a share of the cells of each donor is copied into another, with noise. fitted: embeddings
+of the whole cohort. names: donors under two names. clean: cohorts without any leak, with donor
+effects, unequal sizes, names such as S1_a and D10, effects of the label or none; kinds that speak
+all the same. speed: one large cohort.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+import warnings
+
+import numpy as np
+import pandas as pd
+
+import smalti as sm
+from smalti.bags import Bags
+
+
+def cohort(seed, donors=24, cells=60, features=30, kind="normal"):
+    """A clean cohort, each differently: bags, and the table that they were made of."""
+    rng = np.random.default_rng([seed, 5])
+    sizes = np.maximum(5, rng.lognormal(np.log(cells), 0.5, donors)).astype(int)
+    y = rng.permutation(np.arange(donors) % 2)
+    rows = np.repeat(np.arange(donors), sizes)
+    types = rng.choice(4, len(rows), p=[0.4, 0.3, 0.25, 0.05])
+    level = rng.normal(0, 1, (4, features))[types] + 0.3 * rng.normal(size=(donors, features))[rows]
+    if seed % 2:  # an effect in one type, along one direction
+        level += np.where(types == 1, y[rows], 0)[:, None] * rng.normal(0, 0.5, features)
+    if kind == "counts":
+        x = rng.poisson(np.exp(level - 1)).astype(np.float32)
+    else:
+        x = (level + rng.normal(size=level.shape)).astype(np.float32)
+    names = [
+        [f"S{i // 2}_{'ab'[i % 2]}" for i in range(donors)],
+        [f"D{i}" for i in range(1, donors + 1)],
+        [f"{'patient' if y[i] else 'donor'}_{i // 2 + 1}{'' if i % 2 else 'x'}"
+         for i in range(donors)],
+        [f"P{i // 3}_rep{i % 3}" for i in range(donors)],
+    ][seed % 4]  # fmt: skip
+    table = pd.DataFrame({
+        "person": names, "label": np.where(y == 1, "ill", "well"), "age": rng.normal(50, 9, donors),
+        "sex": rng.choice(["f", "m"], donors), "batch": rng.choice(["b1", "b2", "b3"], donors),
+        "date": [f"2024-0{rng.integers(1, 7)}-1{rng.integers(10)}" for _ in range(donors)],
+    }, index=[f"bag{i}" for i in range(donors)])  # fmt: skip
+    return Bags.from_rows(
+        x,
+        table.index.to_numpy()[rows],
+        target="label",
+        donor="person",
+        bag=table,
+        instance=pd.DataFrame({"cell_type": np.array(list("TBNM"))[types]}),
+    )
+
+
+def with_rows(bags, x):
+    """The same bags with other features."""
+    return dataclasses.replace(bags, x={"x": np.asarray(x)})
+
+
+def copied(bags, share, noise, rng):
+    """A share of the cells of each donor take the place of cells of the next one."""
+    x = bags.x["x"].copy()
+    spread = x.std(0)
+    for i in range(0, len(bags), 2):
+        here, there = (np.arange(*bags.offsets[[k, k + 1]]) for k in (i, i + 1))
+        n = max(1, round(share * min(len(here), len(there))))
+        rows = bags.x["x"][rng.choice(here, n, replace=False)]
+        x[rng.choice(there, n, replace=False)] = rows + noise * spread * rng.normal(size=rows.shape)
+    return with_rows(bags, x)
+
+
+def embeddings(bags, rng):
+    """Name -> bags whose features were fitted on all of them."""
+    x = bags.x["x"].astype(float)
+    centred = x - x.mean(0)
+    pca = centred @ np.linalg.svd(centred, full_matrices=False)[2][:10].T
+    turned = pca @ np.linalg.qr(rng.normal(size=(10, 10)))[0]
+    kept = np.sort(rng.permutation(len(x))[: int(0.95 * len(x))])
+    unit = centred / x.std(0)
+    return {
+        "PCA": with_rows(bags, pca), "PCA, float16": with_rows(bags, pca.astype(np.float16)),
+        "PCA, turned": with_rows(bags, turned),
+        "PCA, turned, float16": with_rows(bags, turned.astype(np.float16)),
+        "PCA, 5 % of the cells left out after it": part(bags, pca, kept),
+        "PCA, two donors left out after it": with_rows(bags, pca)[np.arange(2, len(bags))],
+        "z-scores": with_rows(bags, unit), "z-scores, at most 3": with_rows(bags, unit.clip(-3, 3)),
+        "centred": with_rows(bags, centred),
+        "0 to 1": with_rows(bags, (x - x.min(0)) / (x.max(0) - x.min(0))),
+    }  # fmt: skip
+
+
+def part(bags, x, kept):
+    """Bags of some of the rows."""
+    return Bags.from_rows(
+        x[kept], bags.bag.index.to_numpy()[bags.index[kept]], target="label", donor="person",
+        bag=bags.bag,
+    )  # fmt: skip
+
+
+ALIASES = {
+    "case": str.lower, "spaces": lambda s: f" {s} ", "sign": lambda s: s.replace("_", "-"),
+    "affix": lambda s: f"Patient {s}", "zeros": lambda s: s.replace("S", "S0"),
+    "visit (said to be beyond names)": lambda s: f"{s}_v2",
+}  # fmt: skip
+
+
+def renamed(bags, change):
+    """Pairs of bags become one donor, under two names."""
+    names = bags.bag["person"].tolist()
+    names[1::2] = [change(n) for n in names[::2]]
+    return dataclasses.replace(bags, bag=bags.bag.assign(person=names))
+
+
+def table(rows, head):
+    """Print markdown."""
+    print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|")
+    for row in rows:
+        print(f"| {' | '.join(map(str, row))} |")
+
+
+def copies(repeats, cells):
+    """Share found: of copies, by share and noise."""
+    rows = []
+    for share in (1.0, 0.1, 0.01):
+        for noise in (0.0, 0.01, 0.1, 0.5):
+            found = [
+                "copies" in sm.audit(copied(cohort(s, cells=cells), share, noise,
+                                            np.random.default_rng(s))).kinds
+                for s in range(repeats)
+            ]  # fmt: skip
+            rows.append([f"{share:.0%}", f"{noise:.0%}", f"{np.mean(found):.2f}"])
+    table(rows, ["cells copied", "noise, of an s.d.", "found"])
+
+
+def fitted(repeats, cells):
+    """Share found: of embeddings of the whole cohort."""
+    found = {}
+    for s in range(repeats):
+        for name, bags in embeddings(cohort(s, cells=cells), np.random.default_rng(s)).items():
+            found.setdefault(name, []).append("fitted on the cohort" in sm.audit(bags).kinds)
+    table([[k, f"{np.mean(v):.2f}"] for k, v in found.items()], ["features", "found"])
+
+
+def names(repeats, cells):
+    """Share found: of donors under two names."""
+    rows = []
+    for name, change in ALIASES.items():
+        found = [
+            "donor names" in sm.audit(renamed(cohort(4 * s, cells=cells), change)).kinds
+            for s in range(repeats)
+        ]
+        rows.append([name, f"{np.mean(found):.2f}"])
+    table(rows, ["alias by", "found"])
+
+
+def clean(repeats, cells):
+    """Kinds that speak where there is nothing."""
+    said, start = {}, time.time()
+    for s in range(repeats):
+        audit = sm.audit(cohort(s, cells=cells, kind=("normal", "counts")[s // 4 % 2]))
+        said = {k: said.get(k, 0) + (k in audit.kinds) for k in audit.checks}
+    table([[k, f"{n} of {repeats}"] for k, n in said.items()], ["kind", "speaks"])
+    print(f"\n{(time.time() - start) / repeats:.2f} s a cohort")
+
+
+def speed(repeats, cells):
+    """Seconds of a large cohort: 100 donors, 50 features."""
+    bags = cohort(0, donors=100, cells=70 * cells, features=50)
+    for _ in range(repeats):
+        start = time.time()
+        sm.audit(bags)
+        print(f"{bags.n_instances:,} cells: {time.time() - start:.1f} s")
+
+
+def main():
+    """One part."""
+    parts = {f.__name__: f for f in (copies, fitted, names, clean, speed)}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=[*parts], required=True)
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--cells", type=int, default=60, help="of a donor, median")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    parts[args.part](args.repeats, args.cells)
+
+
+if __name__ == "__main__":
+    main()

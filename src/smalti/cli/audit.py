@@ -1,0 +1,69 @@
+"""``smalti audit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from smalti.cli import options, slide_options
+from smalti.cli.data import open_bags
+from smalti.cli.words import in_options, read_here
+
+
+def audit(
+    ctx: typer.Context,
+    data: options.Data,
+    out: Annotated[
+        Path | None, typer.Option(help="A .json of what was found.", rich_help_panel=options.WRITE)
+    ] = None,
+    sample: options.Sample = None,
+    label: options.Label = None,
+    donor: options.Donor = None,
+    x: options.X = None,
+    cells: options.Cells = None,
+    kinds: options.Kinds = None,
+    labels: options.Labels = None,
+    id: options.Id = None,
+    key: options.Key = None,
+    absent: options.Absent = None,
+    patches: slide_options.Patches = None,
+    tile_px: slide_options.TilePx = None,
+    um_per_px: slide_options.UmPerPx = None,
+    kind: options.Kind = None,
+    positive: options.Positive = None,
+    order: options.Order = None,
+    cell_type: options.CellType = None,
+    covariates: options.Covariates = None,
+    seed: options.Seed = 0,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Look for what makes scores too good: copies, leaks, batches; every comparison does it too."""
+    import json
+
+    from smalti._version import __version__
+    from smalti.cli.table import say_audit
+    from smalti.leaks.run import audit as run
+    from smalti.system.files import atomic_write, check_free
+
+    if out is not None:
+        check_free(out, overwrite=overwrite, inputs=read_here("out"))
+    bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
+                     positive=positive, order=order, cell_type=cell_type, covariates=covariates,
+                     cells=cells, kinds=kinds, id=id, key=key, absent=absent, patches=patches,
+                     tile_px=tile_px, um_per_px=um_per_px)  # fmt: skip
+    typer.echo(repr(bags))
+    found = run(bags, seed=seed)
+    if out is not None:
+        note = {"smalti": __version__, "data": repr(bags), "digest": bags.digest} | found.record()
+        with atomic_write(out, overwrite=overwrite) as temporary:
+            temporary.write_text(json.dumps(note, indent=1), encoding="utf-8")
+    typer.echo(f"looked for: {', '.join(found.checks)}")
+    # mends are for the verb that compares, and in its words
+    parent = ctx.parent
+    assert parent is not None
+    params = parent.command.commands["compare"].params  # type: ignore[attr-defined]
+    say_audit(found, lambda text: in_options(text, params))
+    if not len(found):
+        typer.echo("no finding, which is no proof that there is nothing")

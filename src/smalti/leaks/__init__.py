@@ -1,0 +1,5 @@
+"""Whether data give away what a comparison asks: donors, copies, features, columns."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,73 @@
+"""Features that were chosen by the labels of all donors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.stats import binom
+
+from smalti.leaks.case import Case, check
+from smalti.leaks.finding import Finding
+
+_LEAST = 15  # features, below which nothing can be said
+_DRAWS = 199
+
+
+@check("chosen by the label")
+def chosen(case: Case) -> Iterator[Finding]:
+    """Many features, each of which differs between the classes, up as well as down: none is idle.
+
+    Null: the differences of features, in standard errors, are normal around zero, of whatever
+    spread: 26 % of them are below half the median. Choosing by the label cuts these off. Beside it
+    their median must be one that labels dealt anew do not have.
+    """
+    n_labels = len(np.unique(case.labels))
+    if n_labels != 2 or not case.is_classes or len(case.units) < 10:
+        return
+    second = case.labels[case.units] == np.unique(case.labels)[1]
+    if min(second.sum(), (~second).sum()) < 4:
+        return
+    for name, table in case.tables.items():
+        if table.shape[1] < _LEAST:
+            continue
+        t = _differences(_means(case, table), second)
+        t = t[np.isfinite(t)]
+        if len(t) < _LEAST:
+            continue
+        size, idle = np.abs(t), np.abs(t) < np.median(np.abs(t)) / 2
+        up = (t > 0).mean()
+        # a shift that all share is no choice
+        if not 0.15 < up < 0.85 or binom.cdf(idle.sum(), len(t), 0.26) > 0.01:
+            continue
+        means, rng = _means(case, table), case.rng
+        null = [np.nanmedian(np.abs(_differences(means, rng.permutation(second))))
+                for _ in range(_DRAWS)]  # fmt: skip
+        if np.median(size) > max(null):
+            yield Finding(
+                "chosen by the label",
+                f"each of the {len(t)} features of {name!r} differs between the classes (median "
+                f"{np.median(size):.1f} standard errors; {int(idle.sum())} below half of that): so "
+                "do features that were chosen by the labels of all donors.",
+                "If they were chosen so, read all features, and choose in each fold "
+                "(preprocess='genes=2000').",
+                "doubt", {"view": name, "features": len(t), "median": float(np.median(size))},
+            )  # fmt: skip
+
+
+def _means(case: Case, table: np.ndarray) -> np.ndarray:
+    """(n_units, d) means of the bags of each unit's donor and label: of its first bag."""
+    bags = case.bags
+    each = sp.csr_matrix((np.repeat(1 / bags.lengths, bags.lengths), np.arange(bags.n_instances),
+                          bags.offsets))  # fmt: skip
+    found = each @ table
+    return np.asarray(found.todense() if sp.issparse(found) else found, dtype=float)[case.units]
+
+
+def _differences(means: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(d,) difference of two classes in standard errors."""
+    one, other = means[~second], means[second]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.sqrt(one.var(0, ddof=1) / len(one) + other.var(0, ddof=1) / len(other))
+        return np.asarray((other.mean(0) - one.mean(0)) / error)
