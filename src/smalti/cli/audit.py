@@ -21,6 +21,7 @@ def audit(
     sample: options.Sample = None,
     label: options.Label = None,
     donor: options.Donor = None,
+    site: options.Site = None,
     x: options.X = None,
     cells: options.Cells = None,
     kinds: options.Kinds = None,
@@ -49,7 +50,8 @@ def audit(
 
     if out is not None:
         check_free(out, overwrite=overwrite, inputs=read_here("out"))
-    bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
+    bags = open_bags(data, sample=sample, label=label, donor=donor, site=site, x=x,
+                     labels=labels, kind=kind,
                      positive=positive, order=order, cell_type=cell_type, covariates=covariates,
                      cells=cells, kinds=kinds, id=id, key=key, absent=absent, patches=patches,
                      tile_px=tile_px, um_per_px=um_per_px)  # fmt: skip

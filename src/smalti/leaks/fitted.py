@@ -157,7 +157,7 @@ def given_out(case: Case) -> Iterator[Finding]:
                 continue
             prints = row_prints(table) if prints is None else prints
             at = np.minimum(np.searchsorted(model.prints, prints), len(model.prints) - 1)
-            own = model.prints[at] == prints  # (n,)
+            own = (model.prints[at] == prints) & (prints != 0)  # (n,); zeros alone are anywhere
             if own.mean() < 0.01:
                 continue
             bags = np.unique(case.bags.index[own])
