@@ -131,6 +131,7 @@ def compare(
         ),
     ] = None,
     jobs: options.Jobs = None,
+    scheduler: options.Scheduler = None,
     epochs: options.Epochs = None,
     set_: options.Settings = None,
     seed: options.Seed = 0,
@@ -149,7 +150,7 @@ def compare(
             kinds=kinds, sample=sample, donor=donor, preprocess=preprocess, settings=settings,
             batch=batch, n_clusters=n_clusters, by=options.listed(by),
             seeds=range(seed, seed + (10 if seeds is None else seeds)), cache=cache, n_jobs=jobs,
-            overwrite=overwrite,
+            scheduler=scheduler, overwrite=overwrite,
             **({} if leave_out is None else {"leave_out": options.listed(leave_out)}),
         )  # fmt: skip
         return
@@ -182,7 +183,7 @@ def compare(
     _run(chosen, bags, data, out, folds=folds or 5, repeats=repeats or 1, seed=seed, splits=splits,
          test=others,
          views=max(read, key=len, default=None), preprocess=options.steps_by_view(preprocess),
-         n_jobs=jobs, cache=cache, overwrite=overwrite,
+         n_jobs=jobs, cache=cache, overwrite=overwrite, scheduler=scheduler,
          attributions=slides is not None)  # fmt: skip
 
 

@@ -265,6 +265,7 @@ def compare(
     n_jobs: int | None = None,
     progress: bool | None = None,
     cache: str | Path | None = None,
+    scheduler: str | None = None,
     attributions: bool = False,
 ) -> Comparison:
     """Fit and score methods on the same splits by donor.
@@ -302,6 +303,9 @@ def compare(
     cache
         Folder that keeps what each fit predicts as it is done; a comparison that was killed goes on
         from it.
+    scheduler
+        Address of a Dask scheduler, such as tcp://10.0.0.1:8786: its workers fit, on other
+        machines (the extra "dask").
     attributions
         Keep what the models of the first repeat say of the tiles that they were not fitted on, for
         :meth:`Comparison.heatmap` and the slides of a report.
@@ -337,7 +341,8 @@ def compare(
     _add_site(lineup, bags, protocol)
     _fit_out(lineup, bags.task, views, preprocess)
     arena = _Folds(bags, protocol, attributions, bags if test is None else test)
-    outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache)
+    outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
+                   scheduler=scheduler)  # fmt: skip
     split = {(s.repeat, s.fold): s for s in protocol.splits}
     predictions = [
         arena.predictions(split[repeat, fold], answer).assign(method=label)
