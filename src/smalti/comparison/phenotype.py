@@ -328,6 +328,47 @@ def compare(
     >>> {"mifv", "bag_mean", "majority"} <= set(table.folds["method"])  # baselines always run
     True
     """
+    arena, lineup = prepared(
+        candidates, bags, folds=folds, repeats=repeats, seed=seed, splits=splits, test=test,
+        views=views, preprocess=preprocess, attributions=attributions,
+    )  # fmt: skip
+    protocol = arena.protocol
+    outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
+                   scheduler=scheduler)  # fmt: skip
+    split = {(s.repeat, s.fold): s for s in protocol.splits}
+    predictions = [
+        arena.predictions(split[repeat, fold], answer).assign(method=label)
+        for (label, repeat, fold), answer in outcome.answers.items()
+    ]
+    frame = pd.concat(predictions, ignore_index=True)
+    return Comparison(
+        **outcome.table(lineup, (*bags.notes, *protocol.notes)), digest=arena.split_digest,
+        about=arena.about, task=arena.task, protocol=protocol.name,
+        predictions=frame[["method", *frame.columns.drop("method")]],
+        attributions=arena.attributed(split, outcome.answers),
+    )  # fmt: skip
+
+
+def prepared(
+    candidates: Any,
+    bags: Bags,
+    *,
+    folds: int = 5,
+    repeats: int = 1,
+    seed: int = 0,
+    splits: Any = None,
+    test: Bags | None = None,
+    views: Any = None,
+    preprocess: Any = None,
+    attributions: bool = False,
+) -> tuple[_Folds, Lineup]:
+    """What a comparison of these arguments fits: its arena, and who takes part.
+
+    Raises
+    ------
+    InputError
+        As :func:`compare` does before the first fit.
+    """
     if bags.task is None:
         raise InputError("these bags have no target: name it (label=, target= or y=).")
     if test is None:
@@ -341,20 +382,7 @@ def compare(
     _add_site(lineup, bags, protocol)
     _fit_out(lineup, bags.task, views, preprocess)
     arena = _Folds(bags, protocol, attributions, bags if test is None else test)
-    outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
-                   scheduler=scheduler)  # fmt: skip
-    split = {(s.repeat, s.fold): s for s in protocol.splits}
-    predictions = [
-        arena.predictions(split[repeat, fold], answer).assign(method=label)
-        for (label, repeat, fold), answer in outcome.answers.items()
-    ]
-    frame = pd.concat(predictions, ignore_index=True)
-    return Comparison(
-        **outcome.table(lineup, (*bags.notes, *protocol.notes)), digest=arena.split_digest,
-        about=arena.about, task=bags.task, protocol=protocol.name,
-        predictions=frame[["method", *frame.columns.drop("method")]],
-        attributions=arena.attributed(split, outcome.answers),
-    )  # fmt: skip
+    return arena, lineup
 
 
 def _add_baselines(lineup: Lineup, bags: Bags) -> None:
@@ -411,7 +439,7 @@ class _Folds(Arena):
 
     def __init__(self, bags: Bags, protocol: Protocol, attributions: bool, test_bags: Bags) -> None:
         self.bags, self.test_bags, parts = bags, test_bags, protocol.splits
-        self.parts, self.alone = parts, protocol.name == DONORS
+        self.protocol, self.parts, self.alone = protocol, parts, protocol.name == DONORS
         self.first = parts[0].repeat if attributions else None  # the repeat that is kept
         self.split_digest = split_digest(parts, bags, test_bags)
         self.digest = bags.asked_digest  # which knows the kind and the order of the classes

@@ -174,13 +174,9 @@ def race(
     if scheduler is not None and n_jobs is not None:
         raise InputError("the workers of scheduler= fit, as many as there are: leave n_jobs= out.")
     where = n_jobs if scheduler is None else scheduler
-    entries = [
-        Entry(label, clone(m).set_params(seed=arena.seed(m, split), progress=False), split)
-        for label, m in lineup.methods.items()
-        for split in arena.splits(m)
-    ]
+    entries = entries_of(arena, lineup)
     kept = None if cache is None else Cache(cache)
-    files = [None if kept is None else kept.file(e.method.name, _key(arena, e)) for e in entries]
+    files = _files(arena, entries, kept)
     done: dict[int, _Scored | str] = {}
     with Progress(progress, arena.title) as bar:
         bar.start("", len(entries))
@@ -216,12 +212,31 @@ def race(
     return _outcome(arena, [(entries[i], done[i]) for i in range(len(entries))])
 
 
+def entries_of(arena: Arena, lineup: Lineup) -> list[Entry]:
+    """All fits of a race, in the order in which they are made."""
+    return [
+        Entry(label, clone(m).set_params(seed=arena.seed(m, split), progress=False), split)
+        for label, m in lineup.methods.items()
+        for split in arena.splits(m)
+    ]
+
+
+def kept_of(arena: Arena, entries: list[Entry], cache: str | Path | None) -> list[bool]:
+    """Whether a cache holds the answer of each."""
+    files = _files(arena, entries, None if cache is None else Cache(cache))
+    return [file is not None and file.exists() for file in files]
+
+
+def _files(arena: Arena, entries: list[Entry], kept: Cache | None) -> list[Path | None]:
+    return [None if kept is None else kept.file(e.method.name, _key(arena, e)) for e in entries]
+
+
 def _made(
     arena: Arena, entries: list[Entry], waiting: list[int], claims: Claims, where: int | str | None
 ) -> Generator[tuple[int, Any], None, None]:
     """Positions of the entries that were fitted here, and their answers."""
     todo = [entries[i] for i in waiting]
-    work, take = partial(_fit, arena), lambda at: claims.take(waiting[at])
+    work, take = partial(fit_one, arena), lambda at: claims.take(waiting[at])
     if isinstance(where, str):
         queue = run_on_cluster(work, todo, where, take)
     else:
@@ -252,7 +267,7 @@ def _how_to_go_on(cache: str | Path | None, done: dict[int, _Scored | str], tota
     )
 
 
-def _fit(arena: Arena, entry: Entry) -> Answer | str:
+def fit_one(arena: Arena, entry: Entry) -> Answer | str:
     """The answer of one fit, or why it failed."""
     began = time.perf_counter()
     try:
