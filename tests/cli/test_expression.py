@@ -129,7 +129,17 @@ def test_what_cannot_work_is_one_red_line(folder, tmp_path, monkeypatch, words, 
 
 
 TARGETS = {"label", "kind", "positive", "order"}
-OTHERS = {"source", "images", "slide", "donor", "table", "tissue", "quality", "progress"}  # no cut
+OTHERS = {
+    "site",
+    "source",
+    "images",
+    "slide",
+    "donor",
+    "table",
+    "tissue",
+    "quality",
+    "progress",
+}  # no cut
 
 
 def test_a_recipe_holds_all_that_is_said_of_tiles():

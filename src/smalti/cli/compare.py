@@ -223,7 +223,7 @@ def _run(
     """The comparison, its tables and its report."""
     from smalti.cli.table import show
     from smalti.comparison.phenotype import compare as run
-    from smalti.comparison.plan import plan
+    from smalti.comparison.planning import plan
     from smalti.scores.table import is_run
     from smalti.system.files import check_free
 

@@ -2,7 +2,7 @@ from .expression import ExpressionComparison
 from .integration import IntegrationComparison
 from .own_splits import given_folds
 from .phenotype import Comparison
-from .plan import Plan, plan
+from .planning import Plan, plan
 from .splits import Split, donor_folds, split_digest
 from .unseen import unseen_genes
 
