@@ -412,6 +412,15 @@ def test_protocols_by_name(majority_alone, tmp_path):
     assert "no array 'parts'" in said
 
 
+def test_a_dry_run_writes_nothing(table, majority_alone, tmp_path):
+    done = run("compare", table, "--methods", "majority", "--folds", 3, "--out", tmp_path / "run",
+               "--cache", tmp_path / "cache", "--dry-run")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "3 fits, one after another" in done.output
+    assert f"would be written: {tmp_path / 'run'}" in done.output.replace("\n", "")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow  # a comparison with its page; test_protocols of comparison/ does the quick half
 def test_another_file_is_tested(majority_alone, tmp_path):
     first, second = (other(tmp_path / f"{n}.npz", planted_bags(12, n_features=4, seed=i))

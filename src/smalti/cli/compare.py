@@ -139,7 +139,16 @@ def compare(
         ),
     ] = None,
     jobs: options.Jobs = None,
+    scheduler: options.Scheduler = None,
     epochs: options.Epochs = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Say the splits, fits, time and memory that are expected, and write nothing.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = False,
     set_: options.Settings = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
@@ -157,7 +166,7 @@ def compare(
             kinds=kinds, sample=sample, donor=donor, preprocess=preprocess, settings=settings,
             batch=batch, n_clusters=n_clusters, by=options.listed(by),
             seeds=range(seed, seed + (10 if seeds is None else seeds)), cache=cache, n_jobs=jobs,
-            overwrite=overwrite,
+            scheduler=scheduler, overwrite=overwrite,
             **({} if leave_out is None else {"leave_out": options.listed(leave_out)}),
         )  # fmt: skip
         return
@@ -188,15 +197,15 @@ def compare(
     bags = open_bags(data, labels=labels, fold=fold, **asked)
     others = None if test is None else open_bags(test, labels=test_labels or labels, **asked)
     _run(chosen, bags, data, out, folds=folds or 5, repeats=repeats or 1, seed=seed, splits=splits,
-         test=others,
+         test=others, dry_run=dry_run,
          views=max(read, key=len, default=None), preprocess=options.steps_by_view(preprocess),
-         n_jobs=jobs, cache=cache, overwrite=overwrite,
+         n_jobs=jobs, cache=cache, overwrite=overwrite, scheduler=scheduler,
          permutations=permutations or 0, attributions=slides is not None)  # fmt: skip
 
 
 _OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
             "folds", "repeats", "splits", "test", "test_labels", "site", "views", "permutations",
-            "slides", "patches", "tile_px", "um_per_px")  # fmt: skip
+            "dry_run", "slides", "patches", "tile_px", "um_per_px")  # fmt: skip
 NAMED = ("leave-one-donor-out", "leave-one-site-out")
 TABLES = (".csv", ".tsv", ".parquet")
 _OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
@@ -216,11 +225,13 @@ def _run(
     out: Path,
     *,
     overwrite: bool,
+    dry_run: bool,
     **more: Any,
 ) -> None:
     """The comparison, its tables and its report."""
     from smalti.cli.table import show
     from smalti.comparison.phenotype import compare as run
+    from smalti.comparison.planning import plan
     from smalti.scores.table import is_run
     from smalti.system.files import check_free
 
@@ -232,7 +243,12 @@ def _run(
     if bags.target is None:
         raise InputError("nothing to predict: name the column, --label NAME.")
     check_free(out, overwrite=overwrite, ours=is_run, inputs=read_here("out"))
-    typer.echo(repr(bags))
+    if not dry_run:
+        typer.echo(repr(bags))
+    if dry_run:
+        asked = {k: v for k, v in more.items() if k not in ("n_jobs", "scheduler")}
+        typer.echo(f"{plan(chosen, bags, **asked)}\nwould be written: {out}, with report.html")
+        return
     result = run(chosen, bags, **more)
     result.write(out, overwrite=overwrite)
     keep_config(out)

@@ -79,6 +79,7 @@ def compare(
     flips: slide_options.Flips = None,
     cache: slide_options.Cache = None,
     jobs: options.Jobs = None,
+    scheduler: options.Scheduler = None,
     genes: slide_options.Genes = None,
     vectors: Vectors = None,
     unseen: Unseen = None,
@@ -119,8 +120,8 @@ def compare(
     result = compare_expression(
         dict(zip(labels, chosen, strict=True)), bags, by=by, folds=folds,
         genes=None if genes is None else genes_of(genes), seeds=range(seed, seed + seeds),
-        top=top, nan=nan, n_jobs=jobs, cache=cache, unseen=protocol_of(unseen), n_unseen=n_unseen,
-        sets=read_sets(sets), vectors=vectors,
+        top=top, nan=nan, n_jobs=jobs, cache=cache, scheduler=scheduler,
+        unseen=protocol_of(unseen), n_unseen=n_unseen, sets=read_sets(sets), vectors=vectors,
     )  # fmt: skip
     result.write(out, overwrite=overwrite)
     keep_config(out)

@@ -216,6 +216,15 @@ Jobs: TypeAlias = Annotated[
         rich_help_panel=FITS,
     ),
 ]
+Scheduler: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Dask scheduler, tcp://HOST:8786, whose workers fit on other machines; reads the same "
+        "paths there.",
+        rich_help_panel=FITS,
+    ),
+]
 
 
 def views_of(x: Any) -> Any:

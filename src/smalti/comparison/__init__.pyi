@@ -2,6 +2,7 @@ from .expression import ExpressionComparison
 from .integration import IntegrationComparison
 from .own_splits import given_folds
 from .phenotype import Comparison
+from .planning import Plan, plan
 from .splits import Split, donor_folds, split_digest
 from .unseen import unseen_genes
 
@@ -9,9 +10,11 @@ __all__ = [
     "Comparison",
     "ExpressionComparison",
     "IntegrationComparison",
+    "Plan",
     "Split",
     "donor_folds",
     "given_folds",
+    "plan",
     "split_digest",
     "unseen_genes",
 ]

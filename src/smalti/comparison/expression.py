@@ -117,6 +117,7 @@ def compare_expression(
     n_jobs: int | None = None,
     progress: bool | None = None,
     cache: str | Path | None = None,
+    scheduler: str | None = None,
     unseen: Any = None,
     n_unseen: int = 250,
     vectors: Any = None,
@@ -172,6 +173,9 @@ def compare_expression(
     -----
     A spot's total, by which counts are scaled, is over all genes of the view, hidden ones included:
     it is the depth of the spot. ``units="log1p"`` of the methods knows no totals.
+    scheduler
+        Address of a Dask scheduler, such as tcp://10.0.0.1:8786: its workers fit, on other
+        machines (the extra "dask").
 
     Returns
     -------
@@ -207,7 +211,8 @@ def compare_expression(
         hidden = hiding.of(bags, parts, lineup.methods)
         notes += hiding.notes
     arena = Slides(bags, parts, numbers, top, nan, view, hidden)
-    outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache)
+    outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
+                   scheduler=scheduler)  # fmt: skip
     varying = isinstance(genes, (int, np.integer)) if hidden is None \
         else len({h.unseen for h in hidden}) > 1  # fmt: skip
     names, predictions = ((), {}) if varying else _predictions(arena, outcome)

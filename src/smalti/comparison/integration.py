@@ -105,6 +105,7 @@ def compare_integration(
     n_jobs: int | None = None,
     progress: bool | None = None,
     cache: str | Path | None = None,
+    scheduler: str | None = None,
 ) -> IntegrationComparison:
     """Embed the same cells by several methods, and score the embeddings alike.
 
@@ -140,6 +141,9 @@ def compare_integration(
     cache
         Folder that keeps the scores of each fit as it is done; a comparison that was killed goes
         on from it.
+    scheduler
+        Address of a Dask scheduler, such as tcp://10.0.0.1:8786: its workers fit, on other
+        machines (the extra "dask").
 
     Returns
     -------
@@ -183,7 +187,8 @@ def compare_integration(
     _add_controls(lineup, bags)
     parts, notes = cell_splits(bags, seeds_of(seeds))
     arena = _Cells(bags, question, parts, label)
-    outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache)
+    outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
+                   scheduler=scheduler)  # fmt: skip
     done = list(dict.fromkeys(outcome.folds["method"]))
     known = [k for k in done if lineup.methods[k].transductive]
     if any(m.preprocess == "auto" for m in lineup.methods.values()):

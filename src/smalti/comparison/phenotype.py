@@ -419,6 +419,7 @@ def compare(
     n_jobs: int | None = None,
     progress: bool | None = None,
     cache: str | Path | None = None,
+    scheduler: str | None = None,
     attributions: bool = False,
     permutations: int | Mapping[str, int] = 0,
 ) -> Comparison:
@@ -458,6 +459,9 @@ def compare(
     cache
         Folder that keeps what each fit predicts as it is done; a comparison that was killed goes on
         from it.
+    scheduler
+        Address of a Dask scheduler, such as tcp://10.0.0.1:8786: its workers fit, on other
+        machines (the extra "dask").
     attributions
         Keep what the models of the first repeat say of the tiles that they were not fitted on, for
         :meth:`Comparison.heatmap` and the slides of a report.
@@ -484,46 +488,74 @@ def compare(
     >>> {"mifv", "bag_mean", "majority"} <= set(table.folds["method"])  # baselines always run
     True
     """
-    if bags.task is None:
-        raise InputError("these bags have no target: name it (label=, target= or y=).")
-
-    def dealt(bags: Bags) -> Protocol:
-        if test is not None:
-            return external(bags, test)
-        return protocol_of(bags, splits, folds=folds, repeats=repeats, seed=seed)
-
-    if test is not None and splits is not None:
-        raise InputError("test= is one split, of training and test: leave splits= out.")
-    if test is not None and permutations:
-        raise InputError(
-            "permutations= deals the bags anew, and test= says which test: leave one out."
-        )
-    protocol = dealt(bags)
-    lineup = line_up(candidates, Method)
-    _add_baselines(lineup, bags if views is None else bags.only(views))
-    _add_site(lineup, bags, protocol)
-    _fit_out(lineup, bags.task, views, preprocess)
-    check_asked(permutations, bags, lineup)
-    arena = _Folds(bags, protocol, attributions, bags if test is None else test)
-    outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache)
+    arena, lineup = prepared(
+        candidates, bags, folds=folds, repeats=repeats, seed=seed, splits=splits, test=test,
+        views=views, preprocess=preprocess, attributions=attributions, permutations=permutations,
+    )  # fmt: skip
+    protocol = arena.protocol
+    outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
+                   scheduler=scheduler)  # fmt: skip
     split = {(s.repeat, s.fold): s for s in protocol.splits}
     predictions = [
         arena.predictions(split[repeat, fold], answer).assign(method=label)
         for (label, repeat, fold), answer in outcome.answers.items()
     ]
     frame = pd.concat(predictions, ignore_index=True)
+
+    def dealt(other: Bags) -> _Folds:
+        parts = protocol_of(other, splits, folds=folds, repeats=repeats, seed=seed)
+        return _Folds(other, parts, False, other)
+
     permuted = (pd.DataFrame(columns=COLUMNS), "") if not permutations else race_permuted(
-        permutations, bags, lineup, outcome, lambda b: _Folds(b, dealt(b), False, b), seed=seed,
-        n_jobs=n_jobs, progress=progress, cache=cache,
+        permutations, bags, lineup, outcome, dealt, seed=seed, n_jobs=n_jobs, progress=progress,
+        cache=cache,
     )  # fmt: skip
     return Comparison(
         **outcome.table(lineup, (*bags.notes, *protocol.notes)), digest=arena.split_digest,
-        about=arena.about, task=bags.task, protocol=protocol.name,
+        about=arena.about, task=arena.task, protocol=protocol.name,
         predictions=frame[["method", *frame.columns.drop("method")]],
         attributions=arena.attributed(split, outcome.answers),
         permuted=permuted[0], exchanged=permuted[1],
         audit=audit(bags if views is None else bags.only(views), lineup.methods, seed=seed),
     )  # fmt: skip
+
+
+def prepared(
+    candidates: Any,
+    bags: Bags,
+    *,
+    folds: int = 5,
+    repeats: int = 1,
+    seed: int = 0,
+    splits: Any = None,
+    test: Bags | None = None,
+    views: Any = None,
+    preprocess: Any = None,
+    attributions: bool = False,
+    permutations: int | Mapping[str, int] = 0,
+) -> tuple[_Folds, Lineup]:
+    """What a comparison of these arguments fits: its arena, and who takes part.
+
+    Raises
+    ------
+    InputError
+        As :func:`compare` does before the first fit.
+    """
+    if bags.task is None:
+        raise InputError("these bags have no target: name it (label=, target= or y=).")
+    if test is not None and splits is not None:
+        raise InputError("test= is one split, of training and test: leave splits= out.")
+    if test is not None and permutations:
+        raise InputError("permutations= deals bags anew, test= says which test: leave one out.")
+    protocol = (external(bags, test) if test is not None else
+                protocol_of(bags, splits, folds=folds, repeats=repeats, seed=seed))  # fmt: skip
+    lineup = line_up(candidates, Method)
+    _add_baselines(lineup, bags if views is None else bags.only(views))
+    _add_site(lineup, bags, protocol)
+    _fit_out(lineup, bags.task, views, preprocess)
+    check_asked(permutations, bags, lineup)
+    arena = _Folds(bags, protocol, attributions, bags if test is None else test)
+    return arena, lineup
 
 
 def _add_baselines(lineup: Lineup, bags: Bags) -> None:
@@ -592,7 +624,7 @@ class _Folds(Arena):
 
     def __init__(self, bags: Bags, protocol: Protocol, attributions: bool, test_bags: Bags) -> None:
         self.bags, self.test_bags, parts = bags, test_bags, protocol.splits
-        self.parts, self.alone = parts, protocol.name == DONORS
+        self.protocol, self.parts, self.alone = protocol, parts, protocol.name == DONORS
         self.first = parts[0].repeat if attributions else None  # the repeat that is kept
         self.split_digest = split_digest(parts, bags, test_bags)
         self.digest = bags.asked_digest  # which knows the kind and the order of the classes

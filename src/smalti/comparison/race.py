@@ -31,6 +31,7 @@ from smalti.comparison.splits import Split
 from smalti.core.identity import identity
 from smalti.core.training import jobs_for
 from smalti.errors import InputError
+from smalti.system.cluster import run_on_cluster
 from smalti.system.progress import Progress
 from smalti.system.stop import Stop
 from smalti.system.workers import WorkerLost, run_queue
@@ -143,6 +144,7 @@ def race(
     n_jobs: int | None = None,
     progress: bool | None = None,
     cache: str | Path | None = None,
+    scheduler: str | None = None,
 ) -> Outcome:
     """Fit and score all methods of a line-up on all their splits.
 
@@ -161,19 +163,20 @@ def race(
     cache
         Folder that keeps the answer of each fit as it comes in; those that are there are not made
         again. Several processes may share it: none makes what another makes.
+    scheduler
+        Address of a Dask scheduler whose workers fit instead, such as tcp://10.0.0.1:8786.
 
     Raises
     ------
     InputError
-        If no fit of any method came to an end, or a kept answer is damaged.
+        If no fit of any method came to an end, a kept answer is damaged, or no scheduler answers.
     """
-    entries = [
-        Entry(label, clone(m).set_params(seed=arena.seed(m, split), progress=False), split)
-        for label, m in lineup.methods.items()
-        for split in arena.splits(m)
-    ]
+    if scheduler is not None and n_jobs is not None:
+        raise InputError("the workers of scheduler= fit, as many as there are: leave n_jobs= out.")
+    where = n_jobs if scheduler is None else scheduler
+    entries = entries_of(arena, lineup)
     kept = None if cache is None else Cache(cache)
-    files = [None if kept is None else kept.file(e.method.name, _key(arena, e)) for e in entries]
+    files = _files(arena, entries, kept)
     done: dict[int, _Scored | str] = {}
     with Progress(progress, arena.title) as bar:
         bar.start("", len(entries))
@@ -196,7 +199,7 @@ def race(
                         finish(i, answer, "kept")
                 waiting = [i for i in todo if i not in done]
                 stop.how = _how_to_go_on(cache, done, len(entries))
-                with closing(_made(arena, entries, waiting, claims, n_jobs)) as made:
+                with closing(_made(arena, entries, waiting, claims, where)) as made:
                     for i, answer in made:
                         file = files[i]
                         if kept is not None and file is not None and isinstance(answer, Answer):
@@ -209,13 +212,35 @@ def race(
     return _outcome(arena, [(entries[i], done[i]) for i in range(len(entries))])
 
 
+def entries_of(arena: Arena, lineup: Lineup) -> list[Entry]:
+    """All fits of a race, in the order in which they are made."""
+    return [
+        Entry(label, clone(m).set_params(seed=arena.seed(m, split), progress=False), split)
+        for label, m in lineup.methods.items()
+        for split in arena.splits(m)
+    ]
+
+
+def kept_of(arena: Arena, entries: list[Entry], cache: str | Path | None) -> list[bool]:
+    """Whether a cache holds the answer of each."""
+    files = _files(arena, entries, None if cache is None else Cache(cache))
+    return [file is not None and file.exists() for file in files]
+
+
+def _files(arena: Arena, entries: list[Entry], kept: Cache | None) -> list[Path | None]:
+    return [None if kept is None else kept.file(e.method.name, _key(arena, e)) for e in entries]
+
+
 def _made(
-    arena: Arena, entries: list[Entry], waiting: list[int], claims: Claims, n_jobs: int | None
+    arena: Arena, entries: list[Entry], waiting: list[int], claims: Claims, where: int | str | None
 ) -> Generator[tuple[int, Any], None, None]:
     """Positions of the entries that were fitted here, and their answers."""
     todo = [entries[i] for i in waiting]
-    workers = jobs_for((e.method for e in todo), n_jobs)
-    queue = run_queue(partial(_fit, arena), todo, workers, lambda at: claims.take(waiting[at]))
+    work, take = partial(fit_one, arena), lambda at: claims.take(waiting[at])
+    if isinstance(where, str):
+        queue = run_on_cluster(work, todo, where, take)
+    else:
+        queue = run_queue(work, todo, jobs_for((e.method for e in todo), where), take)
     with closing(queue):
         for at, answer in queue:
             yield waiting[at], answer
@@ -242,7 +267,7 @@ def _how_to_go_on(cache: str | Path | None, done: dict[int, _Scored | str], tota
     )
 
 
-def _fit(arena: Arena, entry: Entry) -> Answer | str:
+def fit_one(arena: Arena, entry: Entry) -> Answer | str:
     """The answer of one fit, or why it failed."""
     began = time.perf_counter()
     try:

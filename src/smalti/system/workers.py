@@ -61,7 +61,8 @@ def n_workers(n_jobs: int | None) -> int:
     return cores() if n_jobs in (None, -1) else int(n_jobs)
 
 
-def _all(_: int) -> bool:
+def every(_: int) -> bool:
+    """No job is left out."""
     return True
 
 
@@ -69,7 +70,7 @@ def run_queue(
     work: Callable[[Job], Any],
     jobs: Sequence[Job],
     n_jobs: int | None = None,
-    take: Callable[[int], bool] = _all,
+    take: Callable[[int], bool] = every,
 ) -> Generator[tuple[int, Any], None, None]:
     """Do all jobs; yield each as it is done.
 

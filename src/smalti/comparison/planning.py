@@ -1,0 +1,158 @@
+"""What a comparison would do: its splits and fits, their time and memory; nothing is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+
+from smalti.bags import Bags
+from smalti.comparison.phenotype import prepared
+from smalti.comparison.race import Entry, entries_of, fit_one, kept_of
+from smalti.comparison.splits import Split
+from smalti.core.validation import k_folds
+
+_PART = 4  # a timed fit is of a quarter of the donors
+_EPOCHS = 5  # and of so many epochs, beside one of one
+
+
+@dataclasses.dataclass
+class Plan:
+    """What :func:`smalti.compare` of the same arguments would do.
+
+    Attributes
+    ----------
+    about
+        The data in one line.
+    protocol
+        How bags are parted.
+    splits
+        One row per split: repeat, fold, train_bags, train_donors, test_bags, test_donors, and
+        test_CLASS, bags of each class among the test bags.
+    fits
+        One row per method: method, fits, kept (of them in the cache), and low and high, the seconds
+        that those which are left may take, one after another; NaN where a trial failed.
+    memory
+        Bytes that this process has held at most, trials included, as each worker would; 0 where
+        the system does not say.
+    """
+
+    about: str
+    protocol: str
+    splits: pd.DataFrame
+    fits: pd.DataFrame
+    memory: int
+
+    def __str__(self) -> str:
+        left = int((self.fits["fits"] - self.fits["kept"]).sum())
+        low, high = self.fits["low"].sum(), self.fits["high"].sum()
+        failed = self.fits.loc[self.fits["high"].isna(), "method"]
+        shown = self.fits.round(1).to_string(index=False, na_rep="–")
+        return "\n".join([
+            self.about, "", f"{self.protocol}:", self.splits.to_string(index=False), "", shown, "",
+            f"{left} fits, one after another {_span(low, high)}, by trials on a quarter of "
+            "the donors: low if a fit takes as long, high if it grows with the instances and stops "
+            "at no epoch before the last.",
+            *(f"{m}: its trial failed, and it is not in the sum." for m in failed),
+            f"memory of this process, trials included: {self.memory / 2**30:.1f} GiB; each worker "
+            "holds the data too.",
+        ])  # fmt: skip
+
+
+def plan(candidates: Any, bags: Bags, *, cache: str | Path | None = None, **how: Any) -> Plan:
+    """Say what a comparison would do.
+
+    Parameters
+    ----------
+    candidates, bags
+        As in :func:`smalti.compare`.
+    cache
+        Folder of kept fits, which are not made again.
+    **how
+        What else says how bags are parted and who takes part: folds, repeats, seed, splits, test,
+        views, preprocess, attributions.
+
+    Raises
+    ------
+    InputError
+        As :func:`smalti.compare` does before its first fit.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> bags = sm.datasets.planted_bags(24, seed=0)
+    >>> found = sm.comparison.plan(["bag_mean"], bags, folds=3)
+    >>> found.splits[["train_donors", "test_donors"]].to_numpy().tolist()
+    [[16, 8], [16, 8], [16, 8]]
+    """
+    arena, lineup = prepared(candidates, bags, **how)
+    entries = entries_of(arena, lineup)
+    kept = kept_of(arena, entries, cache)
+    rows = []
+    for label in lineup.methods:
+        own = [i for i, entry in enumerate(entries) if entry.label == label]
+        there = sum(kept[i] for i in own)
+        low, high = _seconds(arena, entries[own[0]]) if there < len(own) else (0.0, 0.0)
+        left = len(own) - there
+        rows.append({"method": label, "fits": len(own), "kept": there, "low": low * left,
+                     "high": high * left})  # fmt: skip
+    parts = pd.DataFrame([_row(arena, split) for split in arena.parts])
+    return Plan(arena.about, arena.protocol.name, parts, pd.DataFrame(rows), _peak())
+
+
+def _row(arena: Any, split: Split) -> dict[str, Any]:
+    train, test = arena.bags[split.train], arena.test_bags[split.test]
+    row = {"repeat": split.repeat, "fold": split.fold,
+           "train_bags": len(train), "train_donors": len(np.unique(train.donors)),
+           "test_bags": len(test), "test_donors": len(np.unique(test.donors))}  # fmt: skip
+    if arena.task.is_classifier and not arena.task.several:
+        row |= {f"test_{c}": int((test.labels == c).sum()) for c in arena.task.classes}
+    return row
+
+
+def _seconds(arena: Any, entry: Entry) -> tuple[float, float]:
+    """Of one fit: as long as the trial, or as much longer as it has more instances."""
+    method, train = entry.method, entry.split.train
+    bags = arena.bags[train]
+    strata = arena.task.strata(bags.labels)
+    whole = [len(np.unique(bags.donors[strata == code])) for code in np.unique(strata)]
+    folds = min(_PART, min(whole) // 2)  # two donors of each class
+    small = train if folds < 2 else train[k_folds(folds, strata, bags.donors, 0)[0][1]]
+    epochs = method.get_params().get("epochs") or 1
+    trial = dataclasses.replace(entry, split=Split(0, -1, small, entry.split.test))
+    # the first imports what the others find
+    taken = [_timed(arena, trial, n) for n in (1, 1, min(epochs, _EPOCHS))][1:]
+    each = max(0.0, taken[1] - taken[0]) / max(1, min(epochs, _EPOCHS) - 1)
+    seconds = taken[0] + each * (epochs - 1)
+    return seconds, seconds * bags.n_instances / arena.bags[small].n_instances
+
+
+def _timed(arena: Any, trial: Entry, epochs: int) -> float:
+    """Seconds of a fit of so many epochs, where it has any; NaN where it fails."""
+    method = clone(trial.method)
+    if method.get_params().get("epochs"):
+        method.set_params(epochs=epochs)
+    answer = fit_one(arena, dataclasses.replace(trial, method=method))
+    return np.nan if isinstance(answer, str) else answer.seconds
+
+
+def _peak() -> int:
+    """Bytes that this process has held at most."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _span(low: float, high: float) -> str:
+    for unit, size in (("hours", 3600), ("minutes", 60)):
+        if high >= 2 * size:
+            return f"{low / size:.1f} to {high / size:.1f} {unit}"
+    return f"{low:.0f} to {high:.0f} seconds"
