@@ -14,6 +14,7 @@ TOYS = [
     "audit --part copies --repeats 1 --cells 10",
     "audit --part fitted --repeats 1 --cells 20",
     "audit --part names --repeats 1 --cells 10",
+    "audit --part tiles",
     "audit --part clean --repeats 2 --cells 10",
     "audit --part speed --repeats 1 --cells 1",
     "bilinear_grid --slides 2 --tiles 12 --features 20 --genes 30 --width 5 --grid 6 --repeats 1",

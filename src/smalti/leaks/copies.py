@@ -88,6 +88,8 @@ def _drawn(case: Case, table: Any) -> np.ndarray:
 
 def _near(case: Case, name: str, table: Any) -> Iterator[Finding]:
     """Whether nearest neighbours in other donors are nearer than they can be by chance."""
+    if _few_values(dense(take(table, _drawn(case, table)))):
+        return  # distances of counts are steps: what is said of ratios below does not hold
     queries, own, others = neighbours(case, table)
     if (others[:, 0] < _EQUAL).mean() > 0.05:
         return  # values so few that instances are equal by chance
@@ -105,6 +107,13 @@ def _near(case: Case, name: str, table: Any) -> Iterator[Finding]:
         _MEND,
         evidence={"view": name, "near": int(near), "drawn": len(queries)},
     )
+
+
+def _few_values(sample: np.ndarray) -> bool:
+    """Whether most columns of (k, d) take each of their values, but for zero, ten times or more."""
+    there = [column[column != 0] for column in sample.T[:500]]
+    shares = [len(np.unique(c)) / len(c) for c in there if len(c) >= 10]
+    return not shares or bool(np.median(shares) < 0.1)
 
 
 def _ratios(near: np.ndarray) -> np.ndarray:
