@@ -86,10 +86,11 @@ class Case:
 
     @cached_property
     def tables(self) -> dict[str, Any]:
-        """Views that are tables of numbers in memory: (n, d) dense or CSR."""
+        """Views that are tables of finite numbers in memory: (n, d) dense or CSR."""
         return {
             name: view for name, view in self.bags.x.items()
             if (isinstance(view, np.ndarray) or sp.issparse(view)) and len(view.shape) == 2
+            and np.isfinite(view.sum(dtype=np.float64))
         }  # fmt: skip
 
     @cached_property
