@@ -14,7 +14,9 @@ TOYS = [
     "audit --part copies --repeats 1 --cells 10",
     "audit --part fitted --repeats 1 --cells 20",
     "audit --part names --repeats 1 --cells 10",
+    "audit --part tiles",
     "audit --part clean --repeats 2 --cells 10",
+    "audit --part real",
     "audit --part speed --repeats 1 --cells 1",
     "bilinear_grid --slides 2 --tiles 12 --features 20 --genes 30 --width 5 --grid 6 --repeats 1",
     "cohorts --set melanoma --repeats 1 --methods mixture_class --jobs 1",
@@ -58,7 +60,8 @@ TOYS = [
     "zero_shot --vectors coexpression --genes 785 --group switches --epochs 1 --seeds 1 --spots 6",
 ]
 REAL = {"chain", "classical", "cohorts", "gene_maps", "glas", "her2st", "mnist_bags", "zero_shot",
-        "modalities --set snare", "morphology_parts", "speed fits"}  # fmt: skip
+        "modalities --set snare", "audit --part real",
+        "morphology_parts", "speed fits"}  # fmt: skip
 PACKAGES = {
     "chain": "timm",
     "glas": "timm",

@@ -47,6 +47,14 @@ def test_cells_of_few_counts_are_alike_by_chance(clean, change):
     assert not len(sm.audit(change(bags, x=sp.csr_matrix(rare))))
 
 
+def test_counts_of_large_pools_are_near_by_chance(clean, change):
+    for seed in (1, 3, 13):
+        rng = np.random.default_rng(seed)
+        bags = clean(seed, d=60, cells=60)
+        counts = rng.poisson(np.exp(rng.normal(-2.5, 1, 60)), bags.x["x"].shape)
+        assert not len(sm.audit(change(bags, x=counts)))
+
+
 def test_copies_within_a_donor_are_none(clean, change):
     bags = clean()
     x = bags.x["x"].copy()

@@ -23,6 +23,9 @@ ALPHA = 0.005
 checks stay under 2 %."""
 
 
+_UNITS = 2000
+
+
 def check(kind: str) -> Callable[[Check], Check]:
     """Add a function from a case to its findings, for every audit from now on.
 
@@ -83,17 +86,22 @@ class Case:
 
     @cached_property
     def tables(self) -> dict[str, Any]:
-        """Views that are tables of numbers in memory: (n, d) dense or CSR."""
+        """Views that are tables of finite numbers in memory: (n, d) dense or CSR."""
         return {
             name: view for name, view in self.bags.x.items()
             if (isinstance(view, np.ndarray) or sp.issparse(view)) and len(view.shape) == 2
+            and np.isfinite(view.sum(dtype=np.float64))
         }  # fmt: skip
 
     @cached_property
     def units(self) -> np.ndarray:
-        """(n_units,) first bag of each donor and label: what can be told apart by a label."""
+        """(n_units,) first bag of each donor and label: what can be told apart by a label.
+
+        Of very many a sample, which permutations are as good on.
+        """
         frame = pd.DataFrame({"donor": self.donors, "label": self.labels})
-        return np.flatnonzero(~frame.duplicated())
+        units = np.flatnonzero(~frame.duplicated())
+        return np.sort(self.rng.permutation(units)[:_UNITS])
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -101,7 +109,9 @@ class Case:
         if self.bags.target is None:
             return np.zeros(len(self.bags), dtype=int)
         labels = self.bags.labels
-        return labels if labels.ndim == 1 else np.array([str(tuple(row)) for row in labels])
+        if labels.ndim > 1:
+            return np.array([str(tuple(row)) for row in labels])
+        return labels if is_numeric_dtype(labels) else labels.astype(str)
 
     @cached_property
     def is_classes(self) -> bool:
@@ -133,15 +143,16 @@ class Case:
         donor are not.
         """
         known = {*self.targets, self.bags.donor}
-        for name in self.bags.bag:
+        for j, name in enumerate(self.bags.bag):  # by place: two may bear one name
             if name not in known:
-                yield str(name), self.bags.bag[name].reset_index(drop=True), True
+                yield str(name), self.bags.bag.iloc[:, j].reset_index(drop=True), True
         starts = self.bags.offsets[:-1]
-        for name in self.bags.instance:
+        for j, name in enumerate(self.bags.instance):
             if name in known or name in self.bags.bag:
                 continue
-            values = self.bags.instance[name]
-            codes = pd.factorize(values, use_na_sentinel=False)[0]
+            values = self.bags.instance.iloc[:, j]
+            text = values.astype(str) if values.dtype == object else values  # lists have no hash
+            codes = pd.factorize(text, use_na_sentinel=False)[0]
             if (codes == codes[starts][self.bags.index]).all():
                 yield str(name), values.iloc[starts].reset_index(drop=True), False
 

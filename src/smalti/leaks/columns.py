@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 from pandas.api.types import is_numeric_dtype
 
 from smalti.leaks.case import ALPHA, Case, check, each_has_one
@@ -78,11 +79,7 @@ def features(case: Case) -> Iterator[Finding]:
     if not 2 <= labels.max() + 1 <= 10:
         return
     for name, table in case.tables.items():
-        low, high = (
-            np.stack([_ends(table, labels[case.bags.index] == k, end)
-                      for k in range(labels.max() + 1)])
-            for end in ("min", "max")
-        )  # (classes, d)  # fmt: skip
+        low, high = (_ends(case, table, labels, end) for end in ("min", "max"))  # (classes, d)
         order = np.argsort(low, axis=0)
         low, high = (np.take_along_axis(v, order, 0) for v in (low, high))
         apart = (high[:-1] < low[1:]).all(0)
@@ -135,10 +132,15 @@ def _of_one_class(case: Case, sizes: np.ndarray) -> tuple[float, float]:
     return seen, float((1 + (null >= seen).sum()) / 1000)
 
 
-def _ends(table: Any, rows: np.ndarray, end: str) -> np.ndarray:
-    """(d,) least or largest value of some rows."""
-    found = getattr(table[rows], end)(axis=0)
-    return np.asarray(found.toarray() if hasattr(found, "toarray") else found, dtype=float).ravel()
+def _ends(case: Case, table: Any, labels: np.ndarray, end: str) -> np.ndarray:
+    """(classes, d) least or largest values of the instances of each class, by the bags' labels."""
+    classes = range(labels.max() + 1)
+    if sp.issparse(table):
+        of = labels[case.bags.index]
+        return np.stack([getattr(table[of == k], end)(axis=0).toarray().ravel() for k in classes])
+    least = {"min": np.minimum, "max": np.maximum}[end]
+    each = least.reduceat(table, case.bags.offsets[:-1], axis=0)  # (n_bags, d)
+    return np.stack([least.reduce(each[labels == k]) for k in classes])
 
 
 def _log_arrangements(counts: np.ndarray) -> float:

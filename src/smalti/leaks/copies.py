@@ -13,13 +13,14 @@ from smalti.core.seen import row_prints
 from smalti.leaks.case import Case, check
 from smalti.leaks.finding import Finding
 from smalti.names import some
-from smalti.views import dense, take
+from smalti.views import PIECE, dense, take
 
 _MEND = ("Find out which of them is right, and leave the other out; if they are of one person, "
          "give one name to the donor.")  # fmt: skip
 _WIDTH = 50  # columns that distances are taken in
 _PAIRS = 2e8  # of instances drawn and all others: a second or two
 _EQUAL = 5e-3  # standard deviations that float32 cannot tell from none
+_BLOCK = 10_000  # rows at once
 _GROUPS = 500  # of equal rows that are looked at
 _SAMPLE = 5000
 
@@ -66,8 +67,7 @@ def _telling(case: Case, table: Any, groups: list[np.ndarray]) -> list[np.ndarra
     and must outweigh all pairs of instances by a thousand. An empty cell, or one of few counts, is
     like many others and tells nothing.
     """
-    n = len(case.codes)
-    rows = np.sort(case.rng.permutation(n)[:_SAMPLE])
+    n, rows = len(case.codes), _drawn(case, table)
     sample = dense(take(table, rows))  # (k, d)
     needed = 2 * np.log2(n) + 10
     found = []
@@ -80,8 +80,16 @@ def _telling(case: Case, table: Any, groups: list[np.ndarray]) -> list[np.ndarra
     return found
 
 
+def _drawn(case: Case, table: Any) -> np.ndarray:
+    """(k,) rows of a sample, fewer of a wide table, in order."""
+    k = min(_SAMPLE, max(200, PIECE // table.shape[1]))
+    return np.sort(case.rng.permutation(table.shape[0])[:k])
+
+
 def _near(case: Case, name: str, table: Any) -> Iterator[Finding]:
     """Whether nearest neighbours in other donors are nearer than they can be by chance."""
+    if _few_values(dense(take(table, _drawn(case, table)))):
+        return  # distances of counts are steps: what is said of ratios below does not hold
     queries, own, others = neighbours(case, table)
     if (others[:, 0] < _EQUAL).mean() > 0.05:
         return  # values so few that instances are equal by chance
@@ -99,6 +107,13 @@ def _near(case: Case, name: str, table: Any) -> Iterator[Finding]:
         _MEND,
         evidence={"view": name, "near": int(near), "drawn": len(queries)},
     )
+
+
+def _few_values(sample: np.ndarray) -> bool:
+    """Whether most columns of (k, d) take each of their values, but for zero, ten times or more."""
+    there = [column[column != 0] for column in sample.T[:500]]
+    shares = [len(np.unique(c)) / len(c) for c in there if len(c) >= 10]
+    return not shares or bool(np.median(shares) < 0.1)
 
 
 def _ratios(near: np.ndarray) -> np.ndarray:
@@ -146,32 +161,39 @@ def neighbours(case: Case, table: Any) -> tuple[np.ndarray, np.ndarray, np.ndarr
         where there is no such instance.
     """
     n = table.shape[0]
-    sample = dense(take(table, np.sort(case.rng.permutation(n)[:_SAMPLE]))).astype(np.float64)
-    spread = sample.std(0)
+    sample = dense(take(table, _drawn(case, table)))
+    spread = sample.std(0, dtype=np.float64)
     columns = np.argsort(-spread, kind="stable")[: min(_WIDTH, int((spread > 0).sum()))]
     size = int(min(n, 3000, max(300, _PAIRS / n)))
     queries = np.sort(case.rng.permutation(n)[:size])
-    shift, scale = sample[:, columns].mean(0), spread[columns]
+    shift, scale = sample[:, columns].mean(0, dtype=np.float64), spread[columns]
 
     def standard(rows: np.ndarray) -> np.ndarray:
         part = take(table, rows)[:, columns]
         return np.asarray((dense(part) - shift) / scale, dtype=np.float32)
 
-    asked = standard(queries)
+    asked, donor = standard(queries), case.codes[queries]
     own, others = np.full((2, size, 2), np.inf, dtype=np.float32)
     order = np.argsort(case.codes, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(case.codes[order])) + 1):
-        mine = case.codes[queries] == case.codes[rows[0]]
-        for start in range(0, len(rows), 10_000):
-            part = rows[start : start + 10_000]
-            far = _squares(asked, standard(part))  # (q, k)
-            at = np.searchsorted(part, queries)
-            itself = part[np.minimum(at, len(part) - 1)] == queries
-            far[itself, at[itself]] = np.inf
-            least = _two_least(far)
-            for kept, which in ((own, mine), (others, ~mine)):
-                kept[which] = np.sort(np.hstack([kept[which], least[which]]), axis=1)[:, :2]
+    place = np.empty(n, dtype=np.int64)
+    place[order] = np.arange(n)
+    for start in range(0, n, _BLOCK):
+        part = order[start : start + _BLOCK]
+        far = _squares(asked, standard(part))  # (q, k)
+        at = place[queries] - start
+        itself = np.flatnonzero((at >= 0) & (at < len(part)))
+        far[itself, at[itself]] = np.inf
+        mine = np.flatnonzero(np.isin(donor, case.codes[part]))  # few: donors are side by side
+        same = donor[mine, None] == case.codes[part]
+        _keep(own, mine, np.where(same, far[mine], np.inf))
+        far[mine] = np.where(same, np.inf, far[mine])
+        _keep(others, slice(None), far)
     return queries, np.sqrt(own), np.sqrt(others)
+
+
+def _keep(kept: np.ndarray, rows: Any, far: np.ndarray) -> None:
+    """Take over the two least of each row, (r, k), into (q, 2)."""
+    kept[rows] = np.sort(np.hstack([kept[rows], _two_least(far)]), axis=1)[:, :2]
 
 
 def _two_least(far: np.ndarray) -> np.ndarray:

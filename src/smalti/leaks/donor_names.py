@@ -106,7 +106,7 @@ def _read(name: str) -> tuple[tuple[str, ...], frozenset[str]]:
     """What a name says: its words and numbers; and words that say only that it is of a person."""
     text = unicodedata.normalize("NFKC", name).casefold().strip()
     text = re.sub(r"^(\d+)\.0$", r"\1", text)  # a number that a table made a float
-    found = re.findall(r"[^\W\d_]+|\d+|[+-]$", text)
+    found = re.findall(r"^-(?=\d)|[^\W\d_]+|\d+|[+-]$", text)
     words = [w.lstrip("0") or "0" if w.isdigit() else w for w in found]
     kept = tuple(w for w in words if w not in _AFFIXES)
     return (kept, frozenset(words) & _AFFIXES) if kept else (tuple(words), frozenset())
