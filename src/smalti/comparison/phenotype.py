@@ -18,7 +18,15 @@ from smalti.comparison.cache import Answer
 from smalti.comparison.lineup import Lineup, line_up
 from smalti.comparison.own_splits import given_folds
 from smalti.comparison.permuted import COLUMNS, check_asked, race_permuted
-from smalti.comparison.probabilities import benefit, calibrated, decided, table_of
+from smalti.comparison.probabilities import (
+    benefit,
+    by_donor,
+    calibrated,
+    decided,
+    donor_losses,
+    of_one_model,
+    table_of,
+)
 from smalti.comparison.probabilities import curve as points
 from smalti.comparison.race import Arena, race
 from smalti.comparison.splits import Split, donor_folds, split_digest
@@ -282,6 +290,51 @@ class Comparison(ScoreTable):
         """
         return table_of(self._ranked_predictions(), self.task,
                         partial(benefit, thresholds=thresholds, prevalence=prevalence))  # fmt: skip
+
+    def by_donor(self, reference: str, metric: str = "log_loss") -> pd.DataFrame:
+        """Losses donor by donor against a reference, by a sign permutation test.
+
+        Where each donor is left out alone there is no AUROC of a fold; and a loss of donors needs
+        no folds at all. Of these fitted models on these donors: models share training donors, which
+        the test does not know.
+
+        Parameters
+        ----------
+        reference
+            A method of the table.
+        metric
+            "log_loss" or "brier": the mean over a donor's bags, in all repeats.
+
+        Returns
+        -------
+        DataFrame
+            Per other method: method, reference, difference (mean over the donors; below 0 it is
+            better), donors, p, p_holm and the verdict: better, worse or not told apart.
+
+        Raises
+        ------
+        InputError
+            If there is no such method or loss, or a bag has no single class.
+        """
+        return by_donor(donor_losses(self._ranked_predictions(), self.task, metric), reference)
+
+    def delong(self) -> pd.DataFrame:
+        """AUROC of each model on one test set, by DeLong: of these models on new donors.
+
+        Returns
+        -------
+        DataFrame
+            Per method what :func:`smalti.scores.delong_interval` gives.
+
+        Raises
+        ------
+        InputError
+            If there are several test folds, a donor has several bags, or the task is not binary.
+        """
+        if self.task.kind != "binary" or self.n_fits > 1:
+            raise InputError("DeLong is of one model on one test set of a binary target: use a "
+                             "fixed split, or another file to test on.")  # fmt: skip
+        return table_of(self._ranked_predictions(), self.task, of_one_model)
 
     def _ranked_predictions(self) -> pd.DataFrame:
         """Predictions of the methods of which no fit failed."""
