@@ -22,7 +22,11 @@ from scipy import stats
 from smalti.scores.intervals import donor_bootstrap, nested_interval, resampled_interval
 
 FEATURES, FOLDS, REPEATS = 10, 5, 5
-EFFECTS = {"null": 0.0, "middle": 1.0, "strong": 2.5}  # between the classes, in s.d. of a sample
+EFFECTS = {
+    "none at all": 0.0,
+    "middle": 1.0,
+    "strong": 2.5,
+}  # between the classes, in s.d. of a sample
 SHARED = 0.5  # of the variance of a sample is that of its donor
 
 
@@ -76,6 +80,15 @@ def per_donor(loss, donor):
     return np.bincount(donor, loss) / np.bincount(donor)
 
 
+def fold_aucs(x, y, folds):
+    """Coefficients of all folds, (repeats, n) predictions of left-out samples, AUROC by fold."""
+    train = (folds[:, None] != np.arange(FOLDS)[:, None]).reshape(-1, len(y)).astype(float)
+    coef = ridge(x, y, train)
+    left = np.take_along_axis(raw(coef, x).reshape(REPEATS, FOLDS, -1), folds[:, None], 1)[:, 0]
+    return coef, left, np.array([auc(y[own], left[r, own]) for r in range(REPEATS)
+                                 for own in (folds[r] == f for f in range(FOLDS))])  # fmt: skip
+
+
 def nested(x, y, donor, n, rng, repeats):
     """The numbers that nested cross-validation is made of."""
     inner, outer, spread = [], [], []
@@ -102,12 +115,8 @@ def cohort(n, effect, per_donor_, seed, fresh):
     rng = np.random.default_rng([seed, n, per_donor_, int(10 * effect)])
     x, y, donor = samples(n, effect, per_donor_, rng)
     folds = np.array([dealt(n, rng)[donor] for _ in range(REPEATS)])  # (repeats, samples)
-    train = (folds[:, None] != np.arange(FOLDS)[:, None]).reshape(-1, len(y)).astype(float)
-    coef = ridge(x, y, train)
-    left = np.take_along_axis(raw(coef, x).reshape(REPEATS, FOLDS, -1), folds[:, None], 1)[:, 0]
+    coef, left, v = fold_aucs(x, y, folds)
     n_test, n_train = n / FOLDS, n - n / FOLDS
-    values = [auc(y[folds[r] == f], left[r, folds[r] == f])
-              for r in range(REPEATS) for f in range(FOLDS)]  # fmt: skip
     losses = [((np.clip(left[r, folds[r] == f], 0, 1) - y[folds[r] == f]) ** 2).mean()
               for r in range(REPEATS) for f in range(FOLDS)]  # fmt: skip
     rows = np.tile(y, REPEATS), left.ravel(), np.tile(donor, REPEATS)
@@ -116,7 +125,6 @@ def cohort(n, effect, per_donor_, seed, fresh):
     error = each.std(ddof=1) / np.sqrt(n)
     pairs = (n_test * per_donor_ / 2) ** 2
     sizes, one = (n_train, n_test), {"freedom": FOLDS - 1}
-    v = np.array(values)
     naive = stats.t.ppf(0.975, len(v) - 1) * v.std(ddof=1) / np.sqrt(len(v))
     out = {
         ("auc", "naive t"): (v.mean() - naive, v.mean() + naive),
@@ -135,12 +143,20 @@ def cohort(n, effect, per_donor_, seed, fresh):
                                              np.mean(losses), error, FOLDS)[1:],
     }  # fmt: skip
     whole = ridge(x, y, np.ones((1, len(y))))
+    # a rival that reads other features as good: their difference is 0, and no verdict is right
+    other = samples(n, effect, per_donor_, rng)[0]
+    gap = v - fold_aucs(other, y, folds)[2]
+    for name, more in (("corrected t", {}), ("corrected t, K - 1", one)):
+        out["difference", name] = resampled_interval(gap, *sizes, **more)
+    rival = ridge(other, y, np.ones((1, len(y))))
     fx, fy = fresh
-    truth = {("auc", "model"): true_auc(whole, effect)[0],
+    truth = {("difference", "model"): (true_auc(whole, effect) - true_auc(rival, effect))[0],
+             ("difference", "procedure"): 0.0,
+             ("auc", "model"): true_auc(whole, effect)[0],
              ("auc", "procedure"): true_auc(coef, effect).mean(),
              ("brier", "model"): ((predict(whole, fx) - fy) ** 2).mean(),
              ("brier", "procedure"): ((predict(coef[:FOLDS], fx) - fy) ** 2).mean()}  # fmt: skip
-    return out, truth, v.mean()
+    return out, truth
 
 
 def design(n, name, per_donor_, cohorts):
@@ -150,9 +166,9 @@ def design(n, name, per_donor_, cohorts):
     runs = [cohort(n, effect, per_donor_, seed, fresh) for seed in range(cohorts)]
     rows = []
     for metric, candidate in runs[0][0]:
-        ends = np.array([out[metric, candidate] for out, _, _ in runs])
-        own = np.array([truth[metric, "model"] for _, truth, _ in runs])
-        mean = np.mean([truth[metric, "procedure"] for _, truth, _ in runs])
+        ends = np.array([out[metric, candidate] for out, _ in runs])
+        own = np.array([truth[metric, "model"] for _, truth in runs])
+        mean = np.mean([truth[metric, "procedure"] for _, truth in runs])
         for estimand, target in (("model", own), ("procedure", np.full(cohorts, mean))):
             held = (ends[:, 0] <= target) & (target <= ends[:, 1])
             rows.append({"donors": n, "effect": name, "samples": per_donor_, "metric": metric,

@@ -12,6 +12,7 @@ from smalti.scores import (
     posterior,
     resampled_interval,
 )
+from smalti.scores.intervals import measured_coverage
 
 
 def test_the_resampled_interval_is_that_of_its_test():
@@ -94,3 +95,10 @@ def test_a_posterior_is_the_integral_of_its_density():
     assert told["above"] == pytest.approx(integrate.quad(law.pdf, 0.01, np.inf)[0], abs=1e-7)
     assert sum(told.values()) == pytest.approx(1)
     assert np.isnan(list(posterior(corrected_test([0.1], 80, 20), 0.01).values())).all()
+
+
+@pytest.mark.parametrize(("donors", "says"), [
+    (12, "fewer than 20 donors"), (24, "cohorts of 20 donors, up to"), (150, "of 100 donors."),
+])  # fmt: skip
+def test_what_was_measured_is_said_of_the_next_smaller_study(donors, says):
+    assert says in measured_coverage(donors)

@@ -36,6 +36,7 @@ from smalti.errors import InputError
 from smalti.mil.base import Method
 from smalti.mil.heatmaps import tile_numbers
 from smalti.scores.chance import BY_RANK, above_chance, chance_scores, truths
+from smalti.scores.intervals import measured_coverage
 from smalti.scores.metrics import LOWER_IS_BETTER, METRICS, score
 from smalti.system.tables import write_table
 from smalti.task import Task
@@ -194,6 +195,13 @@ class Comparison(ScoreTable):
         return above_chance({m: float(found[m]) for m in parts}, parts,
                             lower_is_better=metric in LOWER_IS_BETTER)  # fmt: skip
 
+    def terms(self) -> list[str]:
+        """What words and intervals mean, and how often such intervals of an AUROC hold."""
+        told = super().terms()
+        if self.metrics[0] == "roc_auc":
+            told.append(measured_coverage(self.predictions["donor"].nunique()))
+        return told
+
     def said(self) -> list[str]:
         """The headline, what views add, and whether methods are above chance."""
         told = super().said()
@@ -336,6 +344,12 @@ class Comparison(ScoreTable):
                              "fixed split, or another file to test on.")  # fmt: skip
         return table_of(self._ranked_predictions(), self.task, of_one_model)
 
+    def _areas(self) -> dict[str, float] | None:
+        """The AUROC of the table, for one method has one; None where no fold has any."""
+        means = self.summary("roc_auc").set_index("method")["mean"].dropna()
+        ranked = self._ranked_predictions()["method"].unique()
+        return means.to_dict() if set(ranked) <= set(means.index) else None
+
     def _ranked_predictions(self) -> pd.DataFrame:
         """Predictions of the methods of which no fit failed."""
         return self.predictions[~self.predictions["method"].isin(self.failed)]
@@ -417,7 +431,7 @@ class Comparison(ScoreTable):
         ranked = self._ranked_predictions()
         if self.task.kind == "binary" and len(ranked):
             best = list(self._ranked(self.metrics[0])["method"])
-            figures["ROC curves"] = plot_roc(ranked)
+            figures["ROC curves"] = plot_roc(ranked, areas=self._areas())
             figures["Calibration"] = plot_calibration(self.calibration(curve=True), methods=best)
             figures["Net benefit"] = plot_net_benefit(self.net_benefit(), methods=best)
         return figures
