@@ -40,7 +40,7 @@ def delong_interval(truth: Any, p: Any, donors: Any = None) -> dict[str, float]:
     >>> import smalti as sm
     >>> found = sm.scores.delong_interval([0, 0, 1, 1, 0, 1], [0.1, 0.4, 0.35, 0.8, 0.2, 0.6])
     >>> round(found["roc_auc"], 3), round(found["low"], 2), round(found["high"], 2)
-    (0.889, 0.4, 0.99)
+    (0.889, 0.26, 0.99)
     """
     area, cover = _areas(truth, [p], donors)
     value, error = float(area[0]), float(np.sqrt(cover[0, 0]))
