@@ -71,11 +71,11 @@ def test_the_page_has_tables_and_curves(table, tmp_path):
     page = (tmp_path / "r.html").read_text("utf-8")
     for head in (
         "Differences to the best baseline",
-        "Probabilities of left-out bags",
+        "Probabilities of &#39;1&#39;, left-out bags",
         "Net benefit",
     ):
         assert f"<h2>{head}" in page
-    assert "<th>ece_perfect</th>" in page
+    assert "<th>if perfect</th>" in page
 
 
 def test_losses_of_donors_by_flipping_all_signs():

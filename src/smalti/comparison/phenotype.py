@@ -358,10 +358,19 @@ class Comparison(ScoreTable):
         """Differences; and of classes calibration and thresholds."""
         if not self.task.is_classifier:
             return super().tables()
-        found = self.calibration()
+        found, calls = self.calibration(), self.thresholds()
+        if found.empty:
+            return super().tables()
+        # paper has room for eight columns
+        said = ["class"] if len(set(found["class"])) == 1 else []
+        of = f"'{found['class'].iloc[0]}'" if said else "each class"
+        names = {"brier_reference": "reference", "ece_perfect": "if perfect"}
+        shown = found[[c for c in found if c in _SHOWN]].drop(columns=said).rename(columns=names)
+        idle = [*said, "threshold_low", "threshold_high", "prevalence", "ppv_low", "ppv_high",
+                "npv_low", "npv_high"]  # fmt: skip
         return super().tables() | {
-            "Probabilities of left-out bags": found[[c for c in found if c in _SHOWN]],
-            "Calls, by thresholds that other donors chose": self.thresholds(),
+            f"Probabilities of {of}, left-out bags": shown,
+            f"Calls of {of}, by thresholds that other donors chose": calls.drop(columns=idle),
         }
 
     def heatmap(

@@ -494,7 +494,8 @@ class Scores:
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Further tables of a report: heading -> table."""
-        own = {"Means with their 95 % intervals": self.intervals()}
+        own = {f"Means with their 95 % intervals: {self.metrics[0]}":
+               self.intervals().drop(columns="metric", errors="ignore")}  # fmt: skip
         rival = self.best_baseline()
         found = pd.DataFrame() if rival is None else self.against(rival)
         if found.empty:
