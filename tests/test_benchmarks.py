@@ -10,6 +10,7 @@ import pytest
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 NOT_RUN = {"peers": "read by speed.py"}
 TOYS = [
+    "coverage --cohorts 2 --donors 20 --samples 1 3 --effects middle",
     "chain --images 12 --spots 4 --folds 2 --repeats 1",
     "audit --part copies --repeats 1 --cells 10",
     "audit --part fitted --repeats 1 --cells 20",

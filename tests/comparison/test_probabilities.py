@@ -1,13 +1,17 @@
 """Probabilities of a comparison, class by class."""
 
+import dataclasses
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import smalti as sm
-from smalti.comparison.probabilities import decided
+from smalti.comparison.probabilities import by_class, by_donor, decided, donor_losses
 from smalti.datasets import planted_bags
 from smalti.errors import InputError
+from smalti.task import Task
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +55,6 @@ def test_several_classes_are_scored_one_by_one():
     frame = pd.DataFrame(p, columns=["p_a", "p_b", "p_c"])
     frame = frame.assign(method="m", repeat=0, fold=np.arange(12) // 4, bag=np.arange(12),
                          donor=np.arange(12), true=list("abca") * 3)  # fmt: skip
-    from smalti.comparison.probabilities import by_class
-    from smalti.task import Task
-
     task = Task.infer(np.array(list("abca") * 3))
     parts = {c: rows for _, c, rows in by_class(frame, task)}
     assert list(parts) == ["a", "b", "c"]
@@ -70,8 +71,48 @@ def test_the_page_has_tables_and_curves(table, tmp_path):
     page = (tmp_path / "r.html").read_text("utf-8")
     for head in (
         "Differences to the best baseline",
-        "Probabilities of left-out bags",
+        "Probabilities of &#39;1&#39;, left-out bags",
         "Net benefit",
     ):
         assert f"<h2>{head}" in page
-    assert "<th>ece_perfect</th>" in page
+    assert "<th>if perfect</th>" in page
+
+
+def test_losses_of_donors_by_flipping_all_signs():
+    task = Task.infer(np.array(["no", "yes"] * 4))
+    rng = np.random.default_rng(0)
+    frames = []
+    for method in ("a", "b"):
+        p = rng.uniform(0.1, 0.9, 16)
+        frames.append(pd.DataFrame({
+            "method": method, "repeat": np.repeat([0, 1], 8), "donor": np.tile(np.arange(8), 2),
+            "true": ["no", "yes"] * 8, "p_no": 1 - p, "p_yes": p,
+        }))  # fmt: skip
+    losses = donor_losses(pd.concat(frames), task, "brier")
+    one = frames[0].query("donor == 3")
+    assert losses.loc[3, "a"] == pytest.approx(((1 - one["p_yes"]) ** 2).mean())
+    found = by_donor(losses, "b").iloc[0]
+    gap = (losses["a"] - losses["b"]).to_numpy()
+    flips = np.array(list(itertools.product([1, -1], repeat=8))) @ gap / 8
+    assert found["difference"] == pytest.approx(gap.mean())
+    assert found["p"] == pytest.approx((np.abs(flips) >= abs(gap.mean()) - 1e-12).mean())
+    log = donor_losses(pd.concat(frames), task, "log_loss")
+    assert log.loc[3, "a"] == pytest.approx(-np.log(one["p_yes"]).mean())
+    for name, says in (("roc_auc", "is not of single bags"), ("brier", "no method 'c'")):
+        with pytest.raises(InputError, match=says):
+            by_donor(donor_losses(pd.concat(frames), task, name), "c")
+
+
+def test_delong_is_of_one_test_set(table):
+    with pytest.raises(InputError, match="one model on one test set"):
+        table.delong()
+    part = dataclasses.replace(
+        table, folds=table.folds.query("repeat == 0 and fold == 0"),
+        predictions=table.predictions.query("repeat == 0 and fold == 0")
+        .drop_duplicates(["method", "donor"]),
+    )  # fmt: skip
+    found = part.delong().set_index("method").loc["bag_mean"]
+    rows = part.predictions.query("method == 'bag_mean'")
+    want = sm.scores.delong_interval(rows["true"] == table.task.positive,
+                                     rows[f"p_{table.task.positive}"])  # fmt: skip
+    assert found["roc_auc"] == want["roc_auc"]

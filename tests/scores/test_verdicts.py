@@ -141,3 +141,28 @@ def test_words_name_the_estimand_and_the_region():
     assert "would be told apart four times of five" in said
     assert "of the procedure, fitted on 80 bags, not of one fitted model" in said
     assert "Practically equal: less than 0.01 apart." in said
+
+
+def test_more_repeats_of_the_same_donors_bring_no_more_degrees_of_freedom():
+    rng = np.random.default_rng(0)
+    found = table({"ours": rng.uniform(size=10), "base": rng.uniform(size=10)})
+    found.folds["repeat"], found.folds["fold"] = found.folds["fold"] // 5, found.folds["fold"] % 5
+    row = found.against("base").iloc[0]
+    assert (row["n"], row["freedom"]) == (10, 4)
+    half = stats.t.ppf(0.975, 4) * row["standard_error"]
+    assert row["high"] == pytest.approx(row["difference"] + half)
+    assert row["p"] == pytest.approx(2 * stats.t.sf(abs(row["t"]), 4))
+    assert "4 degrees of freedom" in " ".join(found.terms())
+    seeds = table({"ours": rng.uniform(size=10), "base": rng.uniform(size=10)})
+    seeds.folds["repeat"], seeds.folds["fold"] = seeds.folds["fold"], 0
+    assert seeds.against("base")["freedom"].item() == 9  # one part a seed: none is dealt again
+
+
+def test_a_mean_has_an_interval_of_the_same_degrees():
+    from smalti.scores import resampled_interval
+
+    values = np.array([0.6, 0.7, 0.8, 1.0, 0.9])
+    found = table({"ours": values, "base": np.full(5, 0.5)}).intervals().set_index("method")
+    low, high = resampled_interval(values, 80, 20, freedom=4)
+    assert found.loc["ours"].tolist()[1:] == pytest.approx([values.mean(), low, min(high, 1)])
+    assert np.isnan(found.loc["base", "value_low"])  # equal in every part

@@ -17,7 +17,15 @@ from smalti.bags import Bags
 from smalti.comparison.cache import Answer
 from smalti.comparison.lineup import Lineup, line_up
 from smalti.comparison.permuted import COLUMNS, check_asked, race_permuted
-from smalti.comparison.probabilities import benefit, calibrated, decided, table_of
+from smalti.comparison.probabilities import (
+    benefit,
+    by_donor,
+    calibrated,
+    decided,
+    donor_losses,
+    of_one_model,
+    table_of,
+)
 from smalti.comparison.probabilities import curve as points
 from smalti.comparison.protocols import (
     DONORS,
@@ -41,6 +49,7 @@ from smalti.mil.base import Method
 from smalti.mil.covariates import Covariates
 from smalti.mil.heatmaps import tile_numbers
 from smalti.scores.chance import BY_RANK, above_chance, chance_scores, truths
+from smalti.scores.intervals import measured_coverage
 from smalti.scores.metrics import LOWER_IS_BETTER, METRICS, score
 from smalti.system.tables import write_table
 from smalti.task import Task
@@ -214,6 +223,13 @@ class Comparison(ScoreTable):
         return above_chance({m: float(found[m]) for m in parts}, parts,
                             lower_is_better=metric in LOWER_IS_BETTER)  # fmt: skip
 
+    def terms(self) -> list[str]:
+        """What words and intervals mean, and how often such intervals of an AUROC hold."""
+        told = super().terms()
+        if self.metrics[0] == "roc_auc":
+            told.append(measured_coverage(self.predictions["donor"].nunique()))
+        return told
+
     def said(self) -> list[str]:
         """The headline, what views add, and whether methods are above chance."""
         told = super().said()
@@ -311,6 +327,57 @@ class Comparison(ScoreTable):
         return table_of(self._ranked_predictions(), self.task,
                         partial(benefit, thresholds=thresholds, prevalence=prevalence))  # fmt: skip
 
+    def by_donor(self, reference: str, metric: str = "log_loss") -> pd.DataFrame:
+        """Losses donor by donor against a reference, by a sign permutation test.
+
+        Where each donor is left out alone there is no AUROC of a fold; and a loss of donors needs
+        no folds at all. Of these fitted models on these donors: models share training donors, which
+        the test does not know.
+
+        Parameters
+        ----------
+        reference
+            A method of the table.
+        metric
+            "log_loss" or "brier": the mean over a donor's bags, in all repeats.
+
+        Returns
+        -------
+        DataFrame
+            Per other method: method, reference, difference (mean over the donors; below 0 it is
+            better), donors, p, p_holm and the verdict: better, worse or not told apart.
+
+        Raises
+        ------
+        InputError
+            If there is no such method or loss, or a bag has no single class.
+        """
+        return by_donor(donor_losses(self._ranked_predictions(), self.task, metric), reference)
+
+    def delong(self) -> pd.DataFrame:
+        """AUROC of each model on one test set, by DeLong: of these models on new donors.
+
+        Returns
+        -------
+        DataFrame
+            Per method what :func:`smalti.scores.delong_interval` gives.
+
+        Raises
+        ------
+        InputError
+            If there are several test folds, a donor has several bags, or the task is not binary.
+        """
+        if self.task.kind != "binary" or self.n_fits > 1:
+            raise InputError("DeLong is of one model on one test set of a binary target: use a "
+                             "fixed split, or another file to test on.")  # fmt: skip
+        return table_of(self._ranked_predictions(), self.task, of_one_model)
+
+    def _areas(self) -> dict[str, float] | None:
+        """The AUROC of the table, for one method has one; None where no fold has any."""
+        means = self.summary("roc_auc").set_index("method")["mean"].dropna()
+        ranked = self._ranked_predictions()["method"].unique()
+        return means.to_dict() if set(ranked) <= set(means.index) else None
+
     def _ranked_predictions(self) -> pd.DataFrame:
         """Predictions of the methods of which no fit failed."""
         return self.predictions[~self.predictions["method"].isin(self.failed)]
@@ -319,10 +386,19 @@ class Comparison(ScoreTable):
         """Differences; and of classes calibration and thresholds."""
         if not self.task.is_classifier:
             return super().tables()
-        found = self.calibration()
+        found, calls = self.calibration(), self.thresholds()
+        if found.empty:
+            return super().tables()
+        # paper has room for eight columns
+        said = ["class"] if len(set(found["class"])) == 1 else []
+        of = f"'{found['class'].iloc[0]}'" if said else "each class"
+        names = {"brier_reference": "reference", "ece_perfect": "if perfect"}
+        shown = found[[c for c in found if c in _SHOWN]].drop(columns=said).rename(columns=names)
+        idle = [*said, "threshold_low", "threshold_high", "prevalence", "ppv_low", "ppv_high",
+                "npv_low", "npv_high"]  # fmt: skip
         return super().tables() | {
-            "Probabilities of left-out bags": found[[c for c in found if c in _SHOWN]],
-            "Calls, by thresholds that other donors chose": self.thresholds(),
+            f"Probabilities of {of}, left-out bags": shown,
+            f"Calls of {of}, by thresholds that other donors chose": calls.drop(columns=idle),
         }
 
     def heatmap(
@@ -393,7 +469,7 @@ class Comparison(ScoreTable):
         # scores of models that never met are not put in one order
         if self.task.kind == "binary" and len(ranked) and self.protocol != DONORS:
             best = list(self._ranked(self.metrics[0])["method"])
-            figures["ROC curves"] = plot_roc(ranked)
+            figures["ROC curves"] = plot_roc(ranked, areas=self._areas())
             figures["Calibration"] = plot_calibration(self.calibration(curve=True), methods=best)
             figures["Net benefit"] = plot_net_benefit(self.net_benefit(), methods=best)
         return figures

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from smalti.errors import InputError
 from smalti.scores.decisions import net_benefit, operating_point, pick_threshold
+from smalti.scores.delong import delong_interval
 from smalti.scores.probabilities import calibration, calibration_curve
+from smalti.scores.verdicts import LEVEL, holm
 
 if TYPE_CHECKING:
     from smalti.task import Task
+
+
+BY_BAG = ("log_loss", "brier")
 
 
 def by_class(predictions: pd.DataFrame, task: Task) -> Iterator[tuple[str, str, pd.DataFrame]]:
@@ -62,11 +68,63 @@ def curve(rows: pd.DataFrame) -> pd.DataFrame:
     return calibration_curve(rows["truth"], rows["p"], rows["donor"])
 
 
+def of_one_model(rows: pd.DataFrame) -> dict[str, float]:
+    """What :func:`~smalti.scores.delong_interval` says of them."""
+    return delong_interval(rows["truth"], rows["p"], rows["donor"])
+
+
 def benefit(
     rows: pd.DataFrame, thresholds: Sequence[float] | None, prevalence: float | None
 ) -> pd.DataFrame:
     """What :func:`~smalti.scores.net_benefit` says of them."""
     return net_benefit(rows["truth"], rows["p"], thresholds, prevalence=prevalence)
+
+
+def donor_losses(predictions: pd.DataFrame, task: Task, metric: str) -> pd.DataFrame:
+    """(donor by method) mean loss of each donor's left-out bags over all repeats.
+
+    Raises
+    ------
+    InputError
+        If the task has no single class a bag, or the metric is no sum over bags.
+    """
+    if metric not in BY_BAG:
+        raise InputError(f"{metric!r} is not of single bags; {' and '.join(BY_BAG)} are.")
+    if not task.is_classifier or task.several:
+        raise InputError(f"a {task.kind} target has no probability of one class.")
+    p = predictions[[f"p_{c}" for c in task.classes]].to_numpy(float)
+    truth = task.encode(predictions["true"].to_numpy())[:, None] == np.arange(p.shape[1])
+    if metric == "log_loss":
+        loss = -np.log(np.clip(p[truth], 1e-15, 1))
+    else:
+        loss = ((p - truth) ** 2).sum(1) / (2 if task.kind == "binary" else 1)
+    return predictions.assign(loss=loss).pivot_table("loss", "donor", "method", sort=False)
+
+
+def by_donor(losses: pd.DataFrame, reference: str, draws: int = 9999) -> pd.DataFrame:
+    """Sign permutation test of the donors' differences to a reference.
+
+    Raises
+    ------
+    InputError
+        If there is no such method.
+    """
+    if reference not in losses:
+        raise InputError(f"no method {reference!r} in this comparison: {list(losses)}.")
+    rows = []
+    for method in losses.columns.drop(reference):
+        gap = (losses[method] - losses[reference]).dropna().to_numpy()
+        found = stats.permutation_test(
+            (gap,), np.mean, permutation_type="samples", n_resamples=draws, vectorized=True,
+            random_state=0,  # the newer name, rng, is not in SciPy 1.11
+        )  # fmt: skip
+        rows.append({"method": method, "reference": reference, "difference": gap.mean(),
+                     "donors": len(gap), "p": float(found.pvalue)})  # fmt: skip
+    table = pd.DataFrame(rows, columns=["method", "reference", "difference", "donors", "p"])
+    table["p_holm"] = holm(table["p"].to_numpy())
+    surely = table["p_holm"] <= LEVEL
+    words = np.where(table["difference"] < 0, "better", "worse")
+    return table.assign(verdict=np.where(surely, words, "not told apart"))
 
 
 def decided(

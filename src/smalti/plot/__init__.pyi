@@ -3,6 +3,7 @@ from .before import plot_predictable, plot_screen
 from .contact_sheet import plot_contact_sheet
 from .curves import plot_history, plot_roc
 from .embeddings import plot_embeddings
+from .forest import plot_forest
 from .genes import plot_genes
 from .heatmaps import plot_extreme_tiles, plot_heatmap, plot_tile_scores
 from .nuclei import plot_nuclei, plot_nuclei_map
@@ -17,6 +18,7 @@ __all__ = [
     "plot_contact_sheet",
     "plot_embeddings",
     "plot_extreme_tiles",
+    "plot_forest",
     "plot_gene_maps",
     "plot_genes",
     "plot_grad_cam",

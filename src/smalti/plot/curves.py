@@ -63,7 +63,10 @@ def plot_history(
 
 
 @styled
-def plot_roc(predictions: pd.DataFrame, *, title: str | None = None, most: int = 6) -> Figure:
+def plot_roc(
+    predictions: pd.DataFrame, *, title: str | None = None, most: int = 6,
+    areas: Mapping[str, float] | None = None,
+) -> Figure:  # fmt: skip
     """Receiver operating characteristic of each method of a binary task.
 
     Parameters
@@ -76,6 +79,10 @@ def plot_roc(predictions: pd.DataFrame, *, title: str | None = None, most: int =
         Title; says the best method when left out.
     most
         Methods to draw, the best ones; more cannot be told apart.
+    areas
+        Method -> the AUROC to name beside its curve, as a table has it: the mean over folds. When
+        left out, that of the curve, whose bags of several folds are pooled: of models that never
+        met, and below 0.5 by chance.
 
     Returns
     -------
@@ -100,7 +107,8 @@ def plot_roc(predictions: pd.DataFrame, *, title: str | None = None, most: int =
         truth = one["true"].astype(str) == positive
         if truth.nunique() == 2:
             fall_out, recall, _ = roc_curve(truth, one["p"])
-            curves[method] = (fall_out, recall, roc_auc_score(truth, one["p"]))
+            pooled = roc_auc_score(truth, one["p"])
+            curves[method] = (fall_out, recall, pooled if areas is None else areas[str(method)])
     if not curves:
         raise InputError("a ROC curve needs test bags of both classes.")
     figure, axes = new(7.0, 4.3)
@@ -113,7 +121,7 @@ def plot_roc(predictions: pd.DataFrame, *, title: str | None = None, most: int =
              xlabel=f"share of bags of '{negative}' called '{positive}'",
              ylabel=f"share of bags of '{positive}' found")  # fmt: skip
     axes.grid(color=PALE, lw=0.7)
-    head = "AUROC of the pooled test bags"
+    head = "AUROC of the pooled test bags" if areas is None else "AUROC, mean over test folds"
     if len(ranked) > most:
         head += f"\n(best {most} of {len(ranked)})"
     axes.legend(title=head, loc="upper left", bbox_to_anchor=(1.02, 1.0), alignment="left",

@@ -6,9 +6,11 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from smalti.plot.style import COLOURS, GREY, PALE, new, styled
+from smalti.scores.chance import BY_RANK
 from smalti.scores.table import is_oracle
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
     -------
     Figure
         Methods that have the metric by falling score, baselines in grey, the level of chance dashed
-        where there is one.
+        where there is one, and shaded where nine of ten means of random scores lie in these folds.
 
     Examples
     --------
@@ -96,6 +98,7 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
         axes.text(1.02, y, f"{row.mean:.3f}", transform=axes.get_yaxis_transform(), va="center",
                   color=colour, fontsize=8.5)  # fmt: skip
     if chance is not None:
+        _null_of(comparison, metric, axes)
         axes.axvline(chance, color=GREY, lw=0.8, ls=(0, (4, 3)), zorder=1)
         axes.text(chance, -0.62, " chance", fontsize=7.5, color=GREY, va="bottom")
     names = [m + " (baseline)" * (b and not is_oracle(m))
@@ -111,6 +114,15 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
     says = fill(comparison.headline(metric), 74)
     figure.suptitle(says, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
     return figure
+
+
+def _null_of(comparison: Scores, metric: str, axes: Axes) -> None:
+    """Where nine of ten means lie of scores that mean nothing, in the very folds of the table."""
+    if metric not in BY_RANK or not hasattr(comparison, "chance"):
+        return
+    null = comparison.chance(metric)
+    if null["low"] == null["low"]:
+        axes.axvspan(null["low"], null["high"], color=PALE, alpha=0.6, lw=0, zorder=0)
 
 
 def _of_class(comparison: Scores, metric: str) -> str:

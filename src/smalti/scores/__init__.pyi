@@ -1,13 +1,16 @@
 from .chance import above_chance, chance_scores
 from .clusters import cluster, cluster_scores, label_transfer, shape_scores
 from .decisions import net_benefit, operating_point, pick_threshold
+from .delong import delong_interval, delong_test
 from .expression_limits import morans_i, reliability_ceiling
 from .expression_metrics import expression_scores, pcc_beyond
+from .intervals import donor_bootstrap, nested_interval, posterior, resampled_interval
 from .metrics import METRICS, score
 from .mixing import batch_mixing
 from .probabilities import calibration, calibration_curve
 from .reconstruction import overall_reconstruction_score, reconstruction_score
 from .selection import chosen_gap
+from .sets import differences_over_sets, wilcoxon_over_sets
 from .statistics import corrected_test
 from .table import Scores
 from .verdicts import holm, judge, verdict
@@ -24,19 +27,27 @@ __all__ = [
     "cluster",
     "cluster_scores",
     "corrected_test",
+    "delong_interval",
+    "delong_test",
+    "differences_over_sets",
+    "donor_bootstrap",
     "expression_scores",
     "holm",
     "judge",
     "label_transfer",
     "morans_i",
+    "nested_interval",
     "net_benefit",
     "operating_point",
     "overall_reconstruction_score",
     "pcc_beyond",
     "pick_threshold",
+    "posterior",
     "reconstruction_score",
     "reliability_ceiling",
+    "resampled_interval",
     "score",
     "shape_scores",
     "verdict",
+    "wilcoxon_over_sets",
 ]

@@ -18,6 +18,7 @@ LOWER_IS_BETTER = frozenset({
     "log_loss", "brier", "mean_absolute_error", "root_mean_squared_error", "davies_bouldin",
     "mse", "mae", "gene_correlation_error", "n_constant",
 })  # fmt: skip
+SHARES = frozenset({"roc_auc", "average_precision", "accuracy", "balanced_accuracy", "brier"})
 MARGIN = 0.01  # within which scores of one metric are practically equal, as Benavoli et al. (2017)
 
 

@@ -12,7 +12,8 @@ import pandas as pd
 
 from smalti._version import __version__
 from smalti.errors import InputError
-from smalti.scores.metrics import LOWER_IS_BETTER, margin_of
+from smalti.scores.intervals import resampled_interval
+from smalti.scores.metrics import LOWER_IS_BETTER, SHARES, margin_of
 from smalti.scores.selection import chosen_gap
 from smalti.scores.statistics import corrected_test
 from smalti.scores.verdicts import in_words, judge
@@ -229,17 +230,62 @@ class Scores:
         wide.loc[:, wide.columns.isin(self.failed)] = np.nan  # fewer parts than the others
         return wide
 
+    def _freedom(self, metric: str) -> int | None:
+        """One less than the folds of a repeat: other repeats deal the same donors again."""
+        if "repeat" not in self.pairs:
+            return None
+        each = self._wide(metric).groupby("repeat").size()
+        return int(each.max()) - 1 if each.max() > 1 else None  # else seeds of one part each
+
+    def intervals(self, metric: str | None = None) -> pd.DataFrame:
+        """Mean of each method with its 95 % interval: of the procedure at this training size.
+
+        By :func:`smalti.scores.resampled_interval` with the degrees of freedom of one repeat: of
+        the candidates of ``benchmarks/coverage.py`` it covers best at 20 to 200 donors.
+
+        Parameters
+        ----------
+        metric
+            Default: the one to rank by.
+
+        Returns
+        -------
+        DataFrame
+            method, metric, value (mean over the parts), value_low and value_high; NaN where fits
+            failed, or all parts are equal.
+
+        Raises
+        ------
+        InputError
+            If there is no such metric.
+        """
+        metric = metric or self.metrics[0]
+        wide, freedom = self._wide(metric), self._freedom(metric)
+        sizes = self._scores(metric).groupby("method")[["n_train", "n_test"]].mean()
+        rows = []
+        for method in self.summary(metric)["method"]:
+            if method not in wide:
+                continue
+            n_train, n_test = sizes.loc[method]
+            low, high = resampled_interval(wide[method], n_train, n_test, freedom=freedom)
+            if metric in SHARES:
+                low, high = np.clip([low, high], 0, 1)
+            value = wide[method].mean()
+            rows.append({"method": method, "metric": metric, "value": value, "value_low": low,
+                         "value_high": high})  # fmt: skip
+        return pd.DataFrame(rows)
+
     def _gaps(self, pairs: list[tuple[str, str]], metric: str) -> pd.DataFrame:
         """The corrected test of each pair of a method and a reference."""
         wide = self._wide(metric)
         sizes = self._scores(metric).groupby("method")[["n_train", "n_test"]].mean()
-        rows = []
+        freedom, rows = self._freedom(metric), []
         for one, two in pairs:
             # of these two alone: a third in the table must not change the interval
             both = sizes.loc[[one, two]].mean()
             gaps = (wide[one] - wide[two]).to_numpy()
-            rows.append({"method": one, "reference": two, "metric": metric}
-                        | corrected_test(gaps, both["n_train"], both["n_test"]))  # fmt: skip
+            found = corrected_test(gaps, both["n_train"], both["n_test"], freedom=freedom)
+            rows.append({"method": one, "reference": two, "metric": metric} | found)
         return pd.DataFrame(rows)
 
     @staticmethod
@@ -294,16 +340,30 @@ class Scores:
 
     def said(self) -> list[str]:
         """All that the table says, as sentences without their full stops."""
-        return [self.headline(), *self.additions()]
+        return [self.headline(), *self._best_mean(), *self.additions()]
+
+    def _best_mean(self) -> list[str]:
+        """The mean of the best method with its interval, where there is one."""
+        metric = self.metrics[0]
+        ranked = self._ranked(metric)
+        methods = ranked.loc[~ranked["baseline"], "method"]
+        for row in self.intervals(metric).to_dict("records") if len(methods) else ():
+            if row["method"] == methods.iloc[0] and not np.isnan(row["value_low"]):
+                ends = f"{row['value_low']:.3f} to {row['value_high']:.3f}"
+                ends += ", too hopeful for the best of several" if len(methods) > 1 else ""
+                value = f"{metric} {row['value']:.3f}"
+                return [f"{row['method']} has {value} (95 % interval {ends})"]
+        return []
 
     def terms(self) -> list[str]:
         """What the words and intervals of :meth:`said` mean, as whole sentences."""
         n = self.folds["n_train"]
         size = f"{n.min():,}" if n.min() == n.max() else f"{n.min():,} to {n.max():,}"
-        margin = margin_of(self.metrics[0])
+        margin, freedom = margin_of(self.metrics[0]), self._freedom(self.metrics[0])
+        of_one = "" if freedom is None else f", {freedom} degrees of freedom"
         return [
             f"Intervals are of the procedure, fitted on {size} {self.trains_on}, not of one fitted "
-            "model (corrected resampled t-test).",
+            f"model (corrected resampled t-test{of_one}).",
             "Practically equal: "
             + (f"less than {margin:g} apart." if margin else "not asked of a loss."),
         ]
@@ -442,12 +502,14 @@ class Scores:
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Further tables of a report: heading -> table."""
+        own = {f"Means with their 95 % intervals: {self.metrics[0]}":
+               self.intervals().drop(columns="metric", errors="ignore")}  # fmt: skip
         rival = self.best_baseline()
         found = pd.DataFrame() if rival is None else self.against(rival)
         if found.empty:
-            return {}
+            return own
         columns = ["method", "difference", "low", "high", "p", "p_holm", "detectable", "verdict"]
-        return {f"Differences to the best baseline, {rival}": found[columns]}
+        return own | {f"Differences to the best baseline, {rival}": found[columns]}
 
     def figures(self) -> dict[str, Any]:
         """The pictures of a report: heading -> figure. None here: a comparison draws them."""

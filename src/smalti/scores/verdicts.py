@@ -73,10 +73,9 @@ def judge(
     """
     if margin is not None and not margin > 0:
         raise InputError(f"margin={margin:g}: a region of practical equivalence has a width > 0.")
-    p, n = found["p"].to_numpy(float), found["n"].to_numpy()
+    p, freedom = found["p"].to_numpy(float), found["freedom"].to_numpy()
     family = int(np.isfinite(p).sum())
     gap, error = (found[k].to_numpy(float) for k in ("difference", "standard_error"))
-    freedom = np.maximum(n - 1, 1)
     outside = np.full(len(found), np.nan)
     if margin is not None:
         outside = stats.t.sf((margin - np.abs(gap)) / error, freedom)
