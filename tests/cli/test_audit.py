@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 from smalti.cli import app
 from smalti.datasets import planted_bags
 
+pytestmark = pytest.mark.slow  # whole comparisons; each number has a quick test of its own
+
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):

@@ -162,6 +162,7 @@ def small(folder, tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_a_gene_that_is_not_there_is_said_before_features_are_made(folder, tmp_path, monkeypatch):
     def too_late(*_, **__):
         raise AssertionError("features were made")

@@ -441,6 +441,7 @@ def test_what_a_view_adds_is_said_of_methods_that_differ_in_it_alone(tmp_path):
     assert all(f"<p>{s}.</p>" in page for s in said)
 
 
+@pytest.mark.slow
 def test_the_audit_is_in_print_page_and_folder(majority_alone, tmp_path):
     bags = planted_bags(24)
     x = bags.x["x"] - bags.x["x"].mean(0)
@@ -459,6 +460,7 @@ def test_the_audit_is_in_print_page_and_folder(majority_alone, tmp_path):
         assert ("Nothing was found" in page) != bool(kinds)
 
 
+@pytest.mark.slow
 def test_the_audit_knows_what_methods_read():
     bags = planted_bags(24)
     mine = {"mine": mil.Covariates(covariates=("target",))}
@@ -466,6 +468,7 @@ def test_the_audit_knows_what_methods_read():
     assert "column is the label" in table.audit.kinds
 
 
+@pytest.mark.slow
 def test_how_bags_were_made_is_a_row_of_its_own(majority_alone):
     bags = planted_bags(24)
     y = bags.labels.astype(int)

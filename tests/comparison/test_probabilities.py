@@ -13,6 +13,8 @@ from smalti.datasets import planted_bags
 from smalti.errors import InputError
 from smalti.task import Task
 
+pytestmark = pytest.mark.slow  # whole comparisons; each number has a quick test of its own
+
 
 @pytest.fixture(scope="module")
 def table():

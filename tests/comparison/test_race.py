@@ -315,6 +315,7 @@ def test_two_processes_on_one_folder_do_no_fit_twice(tmp_path):
     assert len({pid for pid, *_ in fits}) == 2  # they share the work
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", ["kept", "failed"])
 def test_what_another_process_makes_is_waited_for(ends, tmp_path, monkeypatch):
     """Once its claim is gone the answer is there, or the fit is made here."""

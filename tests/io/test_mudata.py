@@ -473,6 +473,7 @@ def test_embedding_and_reconstructions_go_back(whole, model, tmp_path, ending, o
     np.testing.assert_array_equal(model.transform(data), z)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ending", "cells"),
     [
@@ -505,6 +506,7 @@ def test_cells_that_differ_get_their_own_rows(ragged, tmp_path, ending, cells):
         assert np.isnan(layer[~held]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [None, ".h5ad", pytest.param(".zarr", marks=pytest.mark.slow)])
 def test_proteins_in_obsm_go_back_to_obsm(tmp_path, ending):
     data, prot = parts()

@@ -176,6 +176,7 @@ def test_grad_cam():
         plot_grad_cam(images, cams, ["EPCAM"])
 
 
+@pytest.mark.slow
 def test_nuclei():
     tiles = planted_slides(1, 5, images=True).x["tile"].transpose(0, 2, 3, 1)
     found = [find_nuclei(t, 1.0) for t in tiles]

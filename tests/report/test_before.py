@@ -35,6 +35,7 @@ def found(slides):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "says", "files"), [
     ("screen", "X_planted has the highest mean correlation, 0.", {"folds.csv", "summary.csv"}),
     ("predictable", "tiles of other donors", {"predictable.csv"}),

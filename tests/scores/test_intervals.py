@@ -29,6 +29,7 @@ def test_the_resampled_interval_is_that_of_its_test():
     assert np.isnan(resampled_interval([1.0, 1.0], 40, 10, logit=True)).all()
 
 
+@pytest.mark.slow
 def test_a_bootstrap_of_donors_by_copying_their_rows():
     rng = np.random.default_rng(0)
     donors, repeats = np.tile(np.repeat(np.arange(9), 2), 3), np.repeat(np.arange(3), 18)

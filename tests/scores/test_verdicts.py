@@ -124,6 +124,7 @@ def test_baselines_and_oracles_are_no_members_of_the_family_of_methods():
     }
 
 
+@pytest.mark.slow
 def test_of_null_tables_few_have_a_finding():
     """Twenty methods alike: hardly ever is one called better or worse than the reference."""
     rng = np.random.default_rng(0)

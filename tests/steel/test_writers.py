@@ -119,6 +119,7 @@ def test_a_closed_folder(what, tmp_path):
 # ---------------------------------------------------------------- write-back
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".h5ad", ".zarr"])
 def test_all_else_in_a_file_is_as_it_was(tmp_path, ending):
     path, table = tmp_path / f"cells{ending}", cells()
@@ -301,6 +302,7 @@ def test_a_model_never_takes_the_place_of_other_files(tmp_path):
     assert {p.name for p in (tmp_path / "m").iterdir()} == {"model.json", "weights.safetensors"}
 
 
+@pytest.mark.slow
 def test_a_report_and_a_run_never_take_the_place_of_other_files(tmp_path):
     found, mine = scores(), tmp_path / "notes.html"
     mine.write_text("mine")

@@ -112,7 +112,7 @@ def _exchange(bags: Bags) -> Exchange:
     if bags.task is None or bags.task.several:
         raise InputError("permutations need one target.")
     codes = np.unique(bags.labels, return_inverse=True)[1]
-    site = getattr(bags, "site", None)
+    site = bags.site
     sites = None if site is None else bags.bag[site].to_numpy()
     exchange = Exchange.of(codes, donor_names(bags), sites)
     if exchange.count(exchange.label.astype(float)) < 2:
