@@ -15,7 +15,7 @@ from smalti.io.patches import open_patches
 from smalti.io.pictures import match_pictures, opened
 from smalti.io.sections import Ask, Section, checked_um
 from smalti.io.spots import table_section
-from smalti.system.reading import read_json, reading
+from smalti.system.reading import about, read_json, reading
 from smalti.tiles.image import SUFFIXES, SlideImage
 
 _SIZES = ("pixel_size_um_estimated", "pixel_size_um_embedded")  # HEST itself takes the first
@@ -84,7 +84,8 @@ def _metadata(
     if not isinstance(said, Mapping):
         raise InputError(f"{file} holds no names with values: copy or download it again.")
     plain = {str(k): v for k, v in said.items() if isinstance(v, (str, int, float))}
-    um, own = (checked_um(_number(plain, key, file), name) for key in _SIZES)
+    with about(file):
+        um, own = (checked_um(_number(plain, key, file), name) for key in _SIZES)
     if um is not None and own is not None and abs(um / own - 1) > _APART:
         notes.append(
             f"slide {name!r}: {file.name} estimates {um:.4g} µm per pixel, and the picture says "

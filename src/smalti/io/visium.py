@@ -53,7 +53,11 @@ def visium_section(run: Run, ask: Ask, notes: list[str]) -> Section:
     matrix, genes, barcodes = read_counts(file)
     raw = "raw_feature_bc_matrix" in file.name
     spots = _measured(run, spots, barcodes, raw, notes)
-    rows = pd.Index(barcodes).get_indexer(spots.index)
+    known = pd.Index(barcodes)
+    if not known.is_unique:
+        raise InputError(f"{file} has two spots of one barcode (first: "
+                         f"{known[known.duplicated()][0]!r}): copy it again.")  # fmt: skip
+    rows = known.get_indexer(spots.index)
     counts, unique = checked_counts(matrix[rows], genes, list(spots.index), str(file))
     notes += told_apart(genes, f"slide {run.name!r}")
     xy = spots[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy(float)
