@@ -37,7 +37,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = (
     "segment.py", "bags.py", "task.py", "labels.py", "mil/**/*.py", "explain/*.py", "io/write.py",
     "comparison/lineup.py", "comparison/race.py", "comparison/cache.py", "comparison/table.py",
-    "comparison/phenotype.py", "comparison/splits.py", "scores/statistics.py",
+    "comparison/phenotype.py", "comparison/phenotype_fit.py", "comparison/phenotype_table.py",
+    "comparison/splits.py", "scores/statistics.py",
     "scores/exchange.py", "scores/table.py",
 )  # fmt: skip
 # they read the source and the documentation, or every docstring, of which each mutant has a copy

@@ -18,7 +18,8 @@ from ._version import __version__
 from .bags import Bags
 from .comparison.expression import ExpressionComparison, compare_expression
 from .comparison.integration import IntegrationComparison, compare_integration
-from .comparison.phenotype import Comparison, compare
+from .comparison.phenotype import compare
+from .comparison.phenotype_table import Comparison
 from .comparison.splits import donor_split
 from .core.citation import citation
 from .core.load import load

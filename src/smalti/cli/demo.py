@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from smalti.bags import Bags
-    from smalti.comparison.phenotype import Comparison
+    from smalti.comparison.phenotype_table import Comparison
     from smalti.mil.base import Method
 
 _SHOWN = 6  # bags in the picture

@@ -32,7 +32,8 @@ def chosen(case: Case) -> Iterator[Finding]:
     for name, table in case.tables.items():
         if table.shape[1] < _LEAST:
             continue
-        t = _differences(_means(case, table), second)
+        means = _means(case, table)
+        t = _differences(means, second)
         t = t[np.isfinite(t)]
         if len(t) < _LEAST:
             continue
@@ -41,7 +42,7 @@ def chosen(case: Case) -> Iterator[Finding]:
         # a shift that all share is no choice
         if not 0.15 < up < 0.85 or binom.cdf(idle.sum(), len(t), 0.26) > 0.01:
             continue
-        means, rng = _means(case, table), case.rng
+        rng = case.rng
         null = [np.nanmedian(np.abs(_differences(means, rng.permutation(second))))
                 for _ in range(_DRAWS)]  # fmt: skip
         if np.median(size) > max(null):
@@ -57,7 +58,7 @@ def chosen(case: Case) -> Iterator[Finding]:
 
 
 def _means(case: Case, table: np.ndarray) -> np.ndarray:
-    """(n_units, d) means of the bags of each unit's donor and label: of its first bag."""
+    """(n_units, d) means of the first bag of each donor and label."""
     bags = case.bags
     each = sp.csr_matrix((np.repeat(1 / bags.lengths, bags.lengths), np.arange(bags.n_instances),
                           bags.offsets))  # fmt: skip

@@ -385,7 +385,8 @@ class Scores:
     def additions(self, metric: str | None = None) -> list[str]:
         """What views add: of methods that differ in their ``views`` alone, one sentence a pair.
 
-        The one that reads more beside the one that reads less, by :meth:`against`.
+        The one that reads more beside the one that reads less, by :meth:`against`. Steps are not
+        looked at, for those of a view go with it: give both the same for the views that they share.
 
         Examples
         --------

@@ -1,0 +1,121 @@
+"""``Folds``: the arena of bags: donors that are left out in turn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from smalti.bags import Bags
+from smalti.comparison.cache import Answer
+from smalti.comparison.protocols import (
+    DONORS,
+    Protocol,
+)
+from smalti.comparison.race import Arena
+from smalti.comparison.splits import Split, split_digest
+from smalti.core.seen import donor_names
+from smalti.mil.heatmaps import tile_numbers
+from smalti.scores.metrics import score
+from smalti.task import Task
+
+OF_SEVERAL = ("roc_auc", "average_precision", "balanced_accuracy", "spearman", "pearson", "r2",
+               "quadratic_kappa")  # fmt: skip
+
+
+class Folds(Arena):
+    """Bags of donors that are left out in turn; a fit answers with its predictions of them."""
+
+    def __init__(self, bags: Bags, protocol: Protocol, attributions: bool, test_bags: Bags) -> None:
+        self.bags, self.test_bags, parts = bags, test_bags, protocol.splits
+        self.protocol, self.parts, self.alone = protocol, parts, protocol.name == DONORS
+        self.first = parts[0].repeat if attributions else None  # the repeat that is kept
+        self.split_digest = split_digest(parts, bags, test_bags)
+        self.digest = bags.asked_digest  # which knows the kind and the order of the classes
+        self.about = repr(bags)
+        if test_bags is not bags:
+            self.digest += test_bags.asked_digest
+            self.about += f"; test: {test_bags!r}"
+
+    @property
+    def task(self) -> Task:
+        """That of all bags, with every class."""
+        assert self.bags.task is not None
+        return self.bags.task
+
+    def splits(self, method: Any) -> list[Split]:
+        """The same for every method."""
+        return self.parts
+
+    def seed(self, method: Any, split: Split) -> int:
+        """Each fit has its own."""
+        return method.seed + 1000 * split.repeat + split.fold
+
+    def fit(self, method: Any, split: Split) -> Answer:
+        """Predicted values, or codes of classes; and probabilities of the classes of all bags."""
+        model = method.fit(self.bags[split.train])
+        test = self.test_bags[split.test]
+        raw = model.forward(test)[0]
+        predicted = model.task_.decide(raw)
+        answer = Answer({"predicted": predicted})
+        if split.repeat == self.first:
+            values = tile_numbers(model, test)
+            answer.note["attributions"] = list(map(str, values))
+            answer.arrays["attributions"] = values.to_numpy(np.float32)
+        if not self.task.is_classifier:
+            return answer
+        place = {c: i for i, c in enumerate(self.task.classes)}
+        if self.task.kind != "multilabel":
+            predicted = np.array([place[c] for c in predicted], dtype=np.int64)
+        p = model.task_.probabilities(raw)
+        # a class that training lacked has probability 0
+        whole = np.zeros((len(p), len(place)), dtype=p.dtype)
+        whole[:, [place[c] for c in model.task_.classes]] = p
+        answer.arrays |= {"predicted": predicted, "p": whole}
+        return answer
+
+    def key(self, method: Any, split: Split) -> str:
+        """Answers with attributions are others than those without."""
+        return "attributions" if split.repeat == self.first else ""
+
+    def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
+        """Metric -> value; NaN for a rank of one donor alone."""
+        truth = self.test_bags[split.test].labels
+        found = score(self.task, truth, self._decided(answer), answer.arrays.get("p"))
+        return found | {m: np.nan for m in found if self.alone and m in OF_SEVERAL}
+
+    def _decided(self, answer: Answer) -> np.ndarray:
+        """Predicted classes as the user has them, or values."""
+        predicted = answer.arrays["predicted"]
+        if not self.task.is_classifier or self.task.kind == "multilabel":
+            return predicted
+        return np.asarray(self.task.classes)[predicted]
+
+    def predictions(self, split: Split, answer: Answer) -> pd.DataFrame:
+        """One row per test bag: whose it is, what is true of it, what was predicted."""
+        test, task = self.test_bags[split.test], self.task
+        frame = pd.DataFrame({
+            "repeat": split.repeat, "fold": split.fold, "bag": test.bag.index,
+            "donor": donor_names(test),
+        } | ({} if test.site is None else {"site": test.bag[test.site].to_numpy()}))  # fmt: skip
+        for what, values in (("true", test.labels), ("predicted", self._decided(answer))):
+            names = [f"{what}_{c}" for c in task.classes] if task.several else [what]
+            frame[names] = values.reshape(len(test), -1)
+        if "p" in answer.arrays:
+            frame[[f"p_{c}" for c in task.classes]] = answer.arrays["p"]
+        return frame
+
+    def attributed(
+        self, split: dict[tuple[int, int], Split], answers: dict[tuple[str, int, int], Answer]
+    ) -> dict[str, pd.DataFrame]:
+        """Method -> what its models of the first repeat say of the tiles they were tested on."""
+        parts: dict[str, list[pd.DataFrame]] = {}
+        for (label, repeat, fold), answer in answers.items():
+            columns = answer.note.get("attributions") if repeat == self.first else None
+            if columns:
+                test = self.test_bags[split[repeat, fold].test]
+                frame = pd.DataFrame(answer.arrays["attributions"], columns=columns)
+                frame.insert(0, "bag", test.bag.index.to_numpy()[test.index])
+                parts.setdefault(label, []).append(frame.assign(fold=fold))
+        return {label: pd.concat(frames, ignore_index=True) for label, frames in parts.items()}
