@@ -265,6 +265,20 @@ def test_a_heap_of_texts_without_end(change, tmp_path):
     refused(cells, tmp_path / "a.h5ad", "damaged")
 
 
+def test_a_heap_without_end_that_only_the_file_itself_reads(tmp_path):
+    """Attributes of the whole file, as STAMP writes its unit, are no item of it."""
+    path = tmp_path / "s1.h5"
+    with h5py.File(path, "w") as file:
+        file["feats"], file["coords"] = np.zeros((4, 8), np.float32), np.zeros((4, 2))
+        file.attrs["unit"] = "um"
+    assert features(path).n_instances == 4
+    data = bytearray(path.read_bytes())
+    at = data.index(b"GCOL\x01")
+    data[at + 24 :] = bytes(len(data) - at - 24)
+    path.write_bytes(data)
+    refused(features, path, "a heap of texts")
+
+
 def test_what_is_left_of_a_heap_is_no_damage(tmp_path):
     """Other data lie on a heap that is used no more: HDF5 never looks there, and all is read."""
     table_of().write_h5ad(tmp_path / "a.h5ad")

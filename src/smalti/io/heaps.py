@@ -30,6 +30,7 @@ def read(name, thing):
         try: thing.dtype.kind == "O" and thing[()]
         except (TypeError, ValueError): pass
 with h5py.File(sys.argv[1], "r") as file:
+    read("/", file)  # which is not among the items
     file.visititems(read)
 """
 
