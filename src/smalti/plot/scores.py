@@ -92,8 +92,8 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
         shift = rng.uniform(-0.14, 0.14, len(values))
         axes.scatter(values, y + shift, s=14, color=colour, alpha=0.35, lw=0, zorder=2)
         spread = 0.0 if np.isnan(row.sd_folds) else row.sd_folds
-        axes.plot([row.mean - spread, row.mean + spread], [y, y], color=colour, lw=2, zorder=3,
-                  solid_capstyle="round")  # fmt: skip
+        ends = np.clip([row.mean - spread, row.mean + spread], values.min(), values.max())
+        axes.plot(ends, [y, y], color=colour, lw=2, zorder=3, solid_capstyle="round")
         axes.scatter([row.mean], [y], s=46, color=colour, zorder=4, ec="white", lw=1)
         axes.text(1.02, y, f"{row.mean:.3f}", transform=axes.get_yaxis_transform(), va="center",
                   color=colour, fontsize=8.5)  # fmt: skip
@@ -110,7 +110,10 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
     axes.grid(axis="x", color=PALE, lw=0.7)
     axes.set_axisbelow(True)
     # over the whole figure: names of methods may leave the axes too narrow for these
-    figure.supxlabel(f"{label}; dots: {comparison.unit}; bar: mean ± 1 s.d.", fontsize=9)
+    figure.supxlabel(
+        f"{label}; dots: {comparison.unit}; bar: mean ± 1 s.d., within the range of the dots",
+        fontsize=9,
+    )
     says = fill(comparison.headline(metric), 74)
     figure.suptitle(says, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
     return figure
