@@ -297,11 +297,12 @@ class Scores:
 
     def best_baseline(self, metric: str | None = None) -> str | None:
         """The baseline with the best mean (of the metric to rank by); None where there is none."""
-        ranked = self._ranked(metric or self.metrics[0])
+        ranked = self.ranked(metric)
         return next((str(m) for m in ranked.loc[ranked["baseline"], "method"]), None)
 
-    def _ranked(self, metric: str) -> pd.DataFrame:
+    def ranked(self, metric: str | None = None) -> pd.DataFrame:
         """Rows of the summary that race, best first: no oracles, and no fit failed."""
+        metric = metric or self.metrics[0]
         table = self.summary(metric).query("metric == @metric and n_folds > 0 and n_failed == 0")
         return table[~table["method"].map(is_oracle).astype(bool)]
 
@@ -313,7 +314,7 @@ class Scores:
         (:func:`smalti.scores.chosen_gap`).
         """
         metric = metric or self.metrics[0]
-        table, rival = self._ranked(metric), self.best_baseline(metric)
+        table, rival = self.ranked(metric), self.best_baseline(metric)
         methods = table.loc[~table["baseline"], "method"]
         if methods.empty:
             return "No method could be ranked" if rival is None else "No method but baselines"
@@ -345,7 +346,7 @@ class Scores:
     def _best_mean(self) -> list[str]:
         """The mean of the best method with its interval, where there is one."""
         metric = self.metrics[0]
-        ranked = self._ranked(metric)
+        ranked = self.ranked(metric)
         methods = ranked.loc[~ranked["baseline"], "method"]
         for row in self.intervals(metric).to_dict("records") if len(methods) else ():
             if row["method"] == methods.iloc[0] and not np.isnan(row["value_low"]):
@@ -500,21 +501,6 @@ class Scores:
         write_table(self.summary(), folder / "summary.csv")
         if len(self.failures):
             write_table(self.failures, folder / "failures.csv")
-
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """Further tables of a report: heading -> table."""
-        own = {f"Means with their 95 % intervals: {self.metrics[0]}":
-               self.intervals().drop(columns="metric", errors="ignore")}  # fmt: skip
-        rival = self.best_baseline()
-        found = pd.DataFrame() if rival is None else self.against(rival)
-        if found.empty:
-            return own
-        columns = ["method", "difference", "low", "high", "p", "p_holm", "detectable", "verdict"]
-        return own | {f"Differences to the best baseline, {rival}": found[columns]}
-
-    def figures(self) -> dict[str, Any]:
-        """The pictures of a report: heading -> figure. None here: a comparison draws them."""
-        return {}
 
     def facts(self) -> dict[str, str]:
         """What was compared, in numbers: name -> text."""
