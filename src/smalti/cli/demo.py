@@ -119,7 +119,7 @@ def _pictures(
         Drawing("attention", picture, alt=f"Images of test bags by attention of {main}.",
                 caption=f"{main} on test bags. {_NOT}"),
         Drawing("test-roc", plot_roc(predictions),
-                alt=f"ROC curves of the test bags; the highest AUROC is {best}'s, {areas[best]:.2f}.",
+                alt=f"ROC curves of the test bags; the best is {best}'s, {areas[best]:.2f}.",
                 caption="The methods fitted on all training bags, asked about the test bags."),
         Drawing("training", plot_history({m: f.history_ for m, f in fitted.items()}),
                 alt="Losses of the training bags fall over the epochs.",

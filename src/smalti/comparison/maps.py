@@ -77,8 +77,9 @@ def drawings_of_slides(table: Any, bags: Bags, n: int) -> list[Drawing]:
             alt=f"{heading}. {told}.", caption=f"{heading}. {told}. {_NOT}"))  # fmt: skip
         if heat.picture is not None:
             tiles = f"Slide {heat.name}: tiles that stand out"
+            figure = plot_extreme_tiles(heat, columns[-1], n=_TILES)
             drawings.append(Drawing(
-                f"slide-{i}-tiles", plot_extreme_tiles(heat, columns[-1], n=_TILES), alt=f"{tiles}.",
+                f"slide-{i}-tiles", figure, alt=f"{tiles}.",
                 caption=f"{tiles}. Below a tile its number on the slide, and its value.",
             ))  # fmt: skip
     return drawings

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,8 +13,10 @@ from typing import Any, Protocol
 from smalti.report.before import finding_of
 from smalti.report.finding import Finding
 from smalti.report.grid import grid
-from smalti.report.pictures import address_of, encoded
-from smalti.report.section import Drawing, Page, Section
+from smalti.report.pictures import address_of
+from smalti.report.record import as_record, check_names, drawn, is_record, write_files
+from smalti.report.section import Page, Section
+from smalti.system.listed import is_listed
 
 
 def write_report(
@@ -24,14 +29,17 @@ def write_report(
     before: Sequence[Any] = (),
     overwrite: bool = False,
 ) -> None:
-    """Write a page that can be mailed, printed and opened in ten years.
+    """Write a page that can be mailed, printed and opened in ten years, and its numbers beside it.
+
+    Beside PAGE.html: PAGE.json (all that it says, numbers unrounded), and in PAGE_files one .csv
+    for each table and one .svg for each drawing. The page needs none of them.
 
     Parameters
     ----------
     comparison
         What :func:`smalti.compare` or :func:`smalti.compare_integration` returned.
     path
-        The .html file. Another such page is replaced, as a whole.
+        The .html file. Another such page and its files are replaced, each as a whole.
     sections
         What it says, in order; the comparison's own when left out.
     title
@@ -48,18 +56,32 @@ def write_report(
     Raises
     ------
     InputError
-        If another file is there, it cannot be written, or one of ``before`` is something else.
+        If another file is there, it cannot be written, or one of ``before`` is something else,
+        or two parts of the page have one name.
     """
-    from smalti.system.files import atomic_write, check_free
+    from smalti.report.versions import versions
+    from smalti.system.files import atomic_folder, atomic_write, check_free
 
-    check_free(path, overwrite=overwrite, ours=is_report)  # before the pictures are drawn
+    path = Path(path)
+    beside, folder = path.with_suffix(".json"), path.with_name(f"{path.stem}_files")
+    places = ((path, is_report), (beside, is_record), (folder, is_listed))
+    for place, ours in places:  # before the pictures are drawn
+        check_free(place, overwrite=overwrite, ours=ours)
     own = tuple(comparison.sections() if sections is None else sections)
     found = tuple(_before(i, finding_of(f)) for i, f in enumerate(before, 1))
+    more = {"digest": comparison.digest, "settings": comparison.settings,
+            "versions": versions(extras=True)}  # fmt: skip
     page = Page(title, comparison.about, f"{comparison.headline()}.", (*own, *found),
-                tuple(text), comparison.notes)  # fmt: skip
-    html = rendered(page)
-    with atomic_write(path, overwrite=overwrite, ours=is_report) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+                tuple(text), comparison.notes, more)  # fmt: skip
+    check_names(page)
+    pictures = drawn(page)
+    html = rendered(page, pictures)
+    record = json.dumps(as_record(page, pictures), ensure_ascii=False, allow_nan=False, indent=1)
+    with atomic_folder(folder, overwrite=overwrite, ours=is_listed) as temporary:
+        write_files(page, pictures, temporary)
+    for place, ours, content in ((beside, is_record, record), (path, is_report, html)):
+        with atomic_write(place, overwrite=overwrite, ours=ours) as temporary:
+            temporary.write_text(content, encoding="utf-8")
 
 
 class Comparable(Protocol):
@@ -68,6 +90,14 @@ class Comparable(Protocol):
     @property
     def about(self) -> str:
         """The data in one line."""
+
+    @property
+    def digest(self) -> str:
+        """Of the data and its parts."""
+
+    @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Method -> its hyper-parameters."""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -131,23 +161,30 @@ def write_finding(
         (temporary / "report.html").write_text(html, encoding="utf-8")
 
 
-def rendered(page: Page) -> str:
-    """The page as HTML."""
+def rendered(page: Page, pictures: Mapping[str, tuple[bytes, str]] | None = None) -> str:
+    """The page as HTML; ``pictures``: what :func:`smalti.report.record.drawn` gave."""
     from jinja2 import Environment, PackageLoader
 
     from smalti.report.versions import versions
 
+    shown = drawn(page) if pictures is None else pictures
     rules = Environment(loader=PackageLoader("smalti.report", "."), autoescape=True,
                         trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    rules.filters |= {"kind": lambda part: type(part).__name__, "grid": grid, "address": _address}
-    css = resources.files("smalti.report").joinpath("page.css").read_text("utf-8")
-    template = rules.get_template("page.html.j2")
-    return template.render(page=page, css=css, versions=versions(extras=True))
+    rules.filters |= {"kind": lambda part: type(part).__name__, "grid": grid, "digest": _digest,
+                      "address": lambda part: address_of(*shown[part.name])}  # fmt: skip
+    css, script = (resources.files("smalti.report").joinpath(f"page.{end}").read_text("utf-8")
+                   for end in ("css", "js"))  # fmt: skip
+    # "<" would end the script that holds it
+    record = json.dumps(as_record(page, shown), ensure_ascii=False, allow_nan=False)
+    return rules.get_template("page.html.j2").render(
+        page=page, css=css, script=script, record=record.replace("<", "\\u003c"),
+        versions=versions(extras=True),
+    )  # fmt: skip
 
 
-def _address(drawing: Drawing) -> str:
-    figure = drawing.figure
-    return figure if isinstance(figure, str) else address_of(*encoded(figure))
+def _digest(text: str) -> str:
+    """What a browser asks of a script or a style before it follows it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 _MARK = "<!-- a page of smalti -->"  # near the top: such a page may be replaced by the next one

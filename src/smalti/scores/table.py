@@ -18,11 +18,15 @@ from smalti.scores.selection import chosen_gap
 from smalti.scores.statistics import corrected_test
 from smalti.scores.verdicts import in_words, judge
 from smalti.system.files import atomic_folder
+from smalti.system.listed import is_listed
 from smalti.system.tables import write_table
 
 _NOTE = "split.json"
+_FILES = "report_files"  # tables and drawings of the page
 _BESIDE = (
     "report.html",
+    "report.json",
+    _FILES,
     "attention.png",
     "config.yaml",
 )  # what else smalti puts into the folder of a run
@@ -514,7 +518,8 @@ def is_run(folder: Path) -> bool:
         own = {*note["files"], _NOTE, *_BESIDE}
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return {p.name for p in folder.iterdir()} <= own
+    files = folder / _FILES
+    return {p.name for p in folder.iterdir()} <= own and (not files.exists() or is_listed(files))
 
 
 def is_oracle(method: str) -> bool:
