@@ -105,6 +105,15 @@ def compare(
             rich_help_panel=options.FITS,
         ),
     ] = False,
+    attributions: Annotated[
+        bool,
+        typer.Option(
+            "--attributions",
+            help="Keep what models say of cells (or tiles) that they were not fitted on: cells by "
+            "score are in the report. --slides keeps it too.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = False,
     integrate: Annotated[
         bool, typer.Option("--integrate", help="Compare integrations of modalities instead.")
     ] = False,
@@ -209,12 +218,13 @@ def compare(
          views=max(read, key=len, default=None), preprocess=options.steps_by_view(preprocess),
          n_jobs=jobs, cache=cache, overwrite=overwrite, scheduler=scheduler,
          permutations=permutations or 0, learning_curve=learning_curve,
-         attributions=slides is not None)  # fmt: skip
+         attributions=attributions or slides is not None, pictured=slides is not None)  # fmt: skip
 
 
 _OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
             "folds", "repeats", "splits", "test", "test_labels", "site", "views", "permutations",
-            "learning_curve", "dry_run", "slides", "patches", "tile_px", "um_per_px")  # fmt: skip
+            "learning_curve", "attributions", "dry_run", "slides", "patches", "tile_px",
+            "um_per_px")  # fmt: skip
 NAMED = ("leave-one-donor-out", "leave-one-site-out")
 TABLES = (".csv", ".tsv", ".parquet")
 _OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
@@ -235,6 +245,7 @@ def _run(
     *,
     overwrite: bool,
     dry_run: bool,
+    pictured: bool,
     **more: Any,
 ) -> None:
     """The comparison, its tables and its report."""
@@ -263,6 +274,6 @@ def _run(
     keep_config(out)
     target = bags.target if isinstance(bags.target, str) else ", ".join(bags.target)
     result.report(out / "report.html", title=f"{target} from {data.name}",
-                  slides=bags if result.attributions else None)  # fmt: skip
+                  slides=bags if pictured and result.attributions else None)  # fmt: skip
     show(result)
     typer.echo(f"report: {out / 'report.html'}")
