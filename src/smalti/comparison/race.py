@@ -28,6 +28,7 @@ from smalti._version import __version__
 from smalti.comparison.cache import Answer, Cache, Claims
 from smalti.comparison.lineup import Lineup
 from smalti.comparison.splits import Split
+from smalti.core.citation import citation
 from smalti.core.identity import identity
 from smalti.core.training import jobs_for
 from smalti.errors import InputError
@@ -130,6 +131,7 @@ class Outcome:
             "identities": {k: identity(m) for k, m in lineup.methods.items()},
             "baselines": tuple(k for k in lineup.methods if k in lineup.baselines),
             "notes": (*notes, *lineup.notes, *told),
+            "bibtex": citation(*lineup.methods.values()),
         }  # fmt: skip
 
     def _fits(self, label: str) -> int:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from smalti.bags import Bags
 from smalti.comparison.page.audit import audit
 from smalti.comparison.page.calibration import calibration
+from smalti.comparison.page.citation import citation
 from smalti.comparison.page.compared import compared
 from smalti.comparison.page.curves import curves
 from smalti.comparison.page.embeddings import embeddings
@@ -17,6 +18,7 @@ from smalti.comparison.page.scores import scores
 from smalti.comparison.page.settings import settings
 from smalti.comparison.page.slides import slides as of_slides
 from smalti.comparison.page.thresholds import thresholds
+from smalti.comparison.page.tripod import tripod
 from smalti.report.section import Section
 
 Maker: TypeAlias = Callable[[Any], Section | None]
@@ -38,11 +40,13 @@ def phenotype(bags: Bags | None = None, n_slides: int = 4) -> tuple[Maker, ...]:
         audit,
         compared,
         settings,
+        citation,
+        tripod,
     )
 
 
-INTEGRATION: tuple[Maker, ...] = (scores, embeddings, audit, compared, settings)
-EXPRESSION: tuple[Maker, ...] = (scores, audit, compared, settings)
+INTEGRATION: tuple[Maker, ...] = (scores, embeddings, audit, compared, settings, citation)
+EXPRESSION: tuple[Maker, ...] = (scores, audit, compared, settings, citation)
 
 
 def made(table: Any, makers: tuple[Maker, ...]) -> list[Section]:
