@@ -97,6 +97,14 @@ def compare(
             rich_help_panel=options.FITS,
         ),
     ] = None,
+    learning_curve: Annotated[
+        bool,
+        typer.Option(
+            "--learning-curve",
+            help="Fits of the cheapest method on fewer donors: would more of them help?",
+            rich_help_panel=options.FITS,
+        ),
+    ] = False,
     integrate: Annotated[
         bool, typer.Option("--integrate", help="Compare integrations of modalities instead.")
     ] = False,
@@ -200,12 +208,13 @@ def compare(
          test=others, dry_run=dry_run,
          views=max(read, key=len, default=None), preprocess=options.steps_by_view(preprocess),
          n_jobs=jobs, cache=cache, overwrite=overwrite, scheduler=scheduler,
-         permutations=permutations or 0, attributions=slides is not None)  # fmt: skip
+         permutations=permutations or 0, learning_curve=learning_curve,
+         attributions=slides is not None)  # fmt: skip
 
 
 _OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
             "folds", "repeats", "splits", "test", "test_labels", "site", "views", "permutations",
-            "dry_run", "slides", "patches", "tile_px", "um_per_px")  # fmt: skip
+            "learning_curve", "dry_run", "slides", "patches", "tile_px", "um_per_px")  # fmt: skip
 NAMED = ("leave-one-donor-out", "leave-one-site-out")
 TABLES = (".csv", ".tsv", ".parquet")
 _OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")

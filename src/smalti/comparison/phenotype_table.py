@@ -12,6 +12,10 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
+from smalti.comparison.cohort import Cohort
+from smalti.comparison.flow import COLUMNS as FLOW
+from smalti.comparison.learning import COLUMNS as LEARNING
+from smalti.comparison.patients import one_by_one
 from smalti.comparison.permuted import COLUMNS
 from smalti.comparison.phenotype_fit import OF_SEVERAL
 from smalti.comparison.probabilities import (
@@ -34,7 +38,8 @@ from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
 from smalti.scores.chance import BY_RANK, above_chance, chance_scores, truths
 from smalti.scores.intervals import measured_coverage
-from smalti.scores.metrics import LOWER_IS_BETTER, METRICS
+from smalti.scores.learning import learning_means, learning_said
+from smalti.scores.metrics import LOWER_IS_BETTER, METRICS, margin_of
 from smalti.system.tables import write_table
 from smalti.task import Task
 
@@ -70,6 +75,14 @@ class Comparison(ScoreTable):
         folds). With ``compare(permutations=)``.
     exchanged
         In words, which labels changed places there.
+    learning
+        Scores on growing shares of the training donors: method, share, donors, repeat, fold,
+        metric, value, n_train, n_test. With ``compare(learning_curve=)``.
+    cohort
+        Who was in: a row for each bag, and the types of its instances.
+    flow
+        The way into the comparison: part, step (found, left out, compared, of them, in a fit), what
+        in words, donors, bags, instances.
     """
 
     predictions: pd.DataFrame
@@ -80,6 +93,11 @@ class Comparison(ScoreTable):
         default_factory=lambda: pd.DataFrame(columns=COLUMNS)
     )
     exchanged: str = ""
+    learning: pd.DataFrame = dataclasses.field(
+        default_factory=lambda: pd.DataFrame(columns=LEARNING)
+    )
+    cohort: Cohort | None = None
+    flow: pd.DataFrame = dataclasses.field(default_factory=lambda: pd.DataFrame(columns=FLOW))
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -103,6 +121,12 @@ class Comparison(ScoreTable):
         write_table(self.predictions, folder / "predictions.csv")
         if len(self.permuted):
             write_table(self.permuted, folder / "permuted.csv")
+        if len(self.learning):
+            write_table(self.learning, folder / "learning_curve.csv")
+        if self.cohort is not None:
+            write_table(self.cohort.describe(), folder / "cohort.csv")
+        if len(self.flow):
+            write_table(self.flow, folder / "flow.csv")
 
     def facts(self) -> dict[str, str]:
         """The positive class, bags, donors, repeats and the sizes of the folds."""
@@ -205,6 +229,81 @@ class Comparison(ScoreTable):
         return above_chance({m: float(found[m]) for m in parts}, parts,
                             lower_is_better=metric in LOWER_IS_BETTER)  # fmt: skip
 
+    def learning_curve(self, metric: str | None = None) -> pd.DataFrame:
+        """Means over growing numbers of training donors, with their 95 % intervals.
+
+        Parameters
+        ----------
+        metric
+            Default: the one to rank by.
+
+        Returns
+        -------
+        DataFrame
+            As :func:`smalti.scores.learning_means` gives.
+
+        Raises
+        ------
+        InputError
+            If no such fits were made, or there is no such metric.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> bags = sm.datasets.planted_bags(24, seed=0)
+        >>> how = {"folds": 3, "n_jobs": 1, "progress": False}
+        >>> table = sm.compare(["bag_mean"], bags, learning_curve=[0.5], **how)
+        >>> table.learning_curve()[["share", "donors"]].to_numpy().tolist()
+        [[0.5, 8.0], [1.0, 16.0]]
+        """
+        if self.learning.empty:
+            raise InputError("no fits on fewer donors: compare(learning_curve=True) makes them.")
+        metric = metric or self.metrics[0]
+        self._scores(metric)  # refuses what is no metric
+        return learning_means(self.learning, metric, self._freedom(metric))
+
+    def patients(self, method: str | None = None) -> pd.DataFrame:
+        """Donors one by one: what models that were not fitted on them said, the worst first.
+
+        Parameters
+        ----------
+        method
+            Of the table; the best candidate when left out.
+
+        Returns
+        -------
+        DataFrame
+            One row per test bag, as :func:`smalti.comparison.patients.one_by_one` says.
+
+        Raises
+        ------
+        InputError
+            If there is no such method, or several targets.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> bags = sm.datasets.planted_bags(24, seed=0)
+        >>> table = sm.compare(["bag_mean"], bags, folds=3, n_jobs=1, progress=False)
+        >>> list(table.patients()[["bag", "p", "right", "off"]])
+        ['bag', 'p', 'right', 'off']
+        """
+        if self.task.several:
+            raise InputError("bags of several targets are not right or wrong as a whole.")
+        method = self.leading() if method is None else method
+        own = self.predictions[self.predictions["method"] == method]
+        if own.empty:
+            there = ", ".join(self.predictions["method"].unique())
+            raise InputError(f"no method {method!r} in this comparison; there are {there}.")
+        return one_by_one(own, self.task, self.cohort)
+
+    def leading(self) -> str:
+        """The best candidate; the best baseline where there is none."""
+        ranked = self._ranked(self.metrics[0])
+        first = ranked[~ranked["baseline"]] if (~ranked["baseline"]).any() else ranked
+        there = first["method"] if len(first) else self.predictions["method"]
+        return str(there.iloc[0])
+
     def terms(self) -> list[str]:
         """What words and intervals mean, and how often such intervals of an AUROC hold."""
         told = super().terms()
@@ -221,7 +320,14 @@ class Comparison(ScoreTable):
                 f"good in {row['reached']} of {row['arrangements']} arrangements of the labels (p "
                 f"{row['p_holm']:.2g}; {self.exchanged})"
             )
-        return told
+        return told + self._would_help()
+
+    def _would_help(self) -> list[str]:
+        """Whether more donors would help, where that was asked."""
+        metric = self.metrics[0]
+        return [] if self.learning.empty else learning_said(
+            self.learning, metric, margin=margin_of(metric), freedom=self._freedom(metric)
+        )  # fmt: skip
 
     def _by_chance(self) -> dict[str, str]:
         """The same, as a fact of the report."""

@@ -114,6 +114,11 @@ class Outcome:
     answers: dict[tuple[str, int, int], Answer]
     falling: dict[str, int]
 
+    def seconds(self) -> dict[str, float]:
+        """Method -> mean seconds of a fit; of those without a failed one."""
+        done = self.folds[~self.folds["method"].isin(self.failures["method"])]
+        return {str(k): float(v) for k, v in done.groupby("method")["seconds"].mean().items()}
+
     def table(self, lineup: Lineup, notes: Iterable[str]) -> dict[str, Any]:
         """What every table of scores holds, as arguments of its class."""
         told = [
