@@ -133,7 +133,7 @@ def test_the_headline_is_on_the_terminal_and_on_the_page(table, majority_alone, 
     assert done.exit_code == 0, done.output
     page = (tmp_path / "run" / "report.html").read_text()
     assert "No method but baselines." in done.output
-    assert "<p>No method but baselines.</p>" in page
+    assert '<p class="answer">No method but baselines.</p>' in page
 
 
 def test_compare_writes_tables_and_report(table, majority_alone, tmp_path):

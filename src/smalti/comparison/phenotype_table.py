@@ -39,12 +39,9 @@ from smalti.system.tables import write_table
 from smalti.task import Task
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+    from smalti.report.section import Section
     from smalti.tiles.heatmap import Heatmap
 
-_SHOWN = ("method", "class", "slope", "slope_low", "slope_high", "intercept", "intercept_low",
-          "intercept_high", "brier", "brier_reference", "ece", "ece_perfect")  # fmt: skip
 _UNITS = {DONORS: "donors, each left out once", SITES: "sites, each left out once",
           EXTERNAL: "set of test bags"}  # fmt: skip
 
@@ -350,34 +347,9 @@ class Comparison(ScoreTable):
                              "fixed split, or another file to test on.")  # fmt: skip
         return table_of(self._ranked_predictions(), self.task, of_one_model)
 
-    def _areas(self) -> dict[str, float] | None:
-        """The AUROC of the table, for one method has one; None where no fold has any."""
-        means = self.summary("roc_auc").set_index("method")["mean"].dropna()
-        ranked = self._ranked_predictions()["method"].unique()
-        return means.to_dict() if set(ranked) <= set(means.index) else None
-
     def _ranked_predictions(self) -> pd.DataFrame:
         """Predictions of the methods of which no fit failed."""
         return self.predictions[~self.predictions["method"].isin(self.failed)]
-
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """Differences; and of classes calibration and thresholds."""
-        if not self.task.is_classifier:
-            return super().tables()
-        found, calls = self.calibration(), self.thresholds()
-        if found.empty:
-            return super().tables()
-        # paper has room for eight columns
-        said = ["class"] if len(set(found["class"])) == 1 else []
-        of = f"'{found['class'].iloc[0]}'" if said else "each class"
-        names = {"brier_reference": "reference", "ece_perfect": "if perfect"}
-        shown = found[[c for c in found if c in _SHOWN]].drop(columns=said).rename(columns=names)
-        idle = [*said, "threshold_low", "threshold_high", "prevalence", "ppv_low", "ppv_high",
-                "npv_low", "npv_high"]  # fmt: skip
-        return super().tables() | {
-            f"Probabilities of {of}, left-out bags": shown,
-            f"Calls of {of}, by thresholds that other donors chose": calls.drop(columns=idle),
-        }
 
     def heatmap(
         self, bags: Bags, slide: str | None = None, *, method: str | None = None
@@ -407,6 +379,27 @@ class Comparison(ScoreTable):
 
         return out_of_fold(self, bags, slide, method)
 
+    def sections(self, *, slides: Bags | None = None, n_slides: int = 4) -> list[Section]:
+        """What a page of this comparison says, in order (see :mod:`smalti.comparison.page`).
+
+        Parameters
+        ----------
+        slides
+            The bags that were compared, with pictures of their slides: heat maps of a few that the
+            model of their fold was not fitted on, those judged best and those misjudged worst, are
+            in the report. Of ``compare(attributions=True)``.
+        n_slides
+            How many, at most.
+
+        Raises
+        ------
+        InputError
+            As :meth:`heatmap` does.
+        """
+        from smalti.comparison.page.order import made, phenotype
+
+        return made(self, phenotype(slides, n_slides))
+
     def report(
         self, path: str | Path, *, slides: Bags | None = None, n_slides: int = 4, **kwargs: Any
     ) -> None:
@@ -416,12 +409,8 @@ class Comparison(ScoreTable):
         ----------
         path
             The .html file.
-        slides
-            The bags that were compared, with pictures of their slides: heat maps of a few that the
-            model of their fold was not fitted on, those judged best and those misjudged worst, are
-            in the report. Of ``compare(attributions=True)``.
-        n_slides
-            How many, at most.
+        slides, n_slides
+            As of :meth:`sections`.
         **kwargs
             Of :func:`smalti.report.write_report`.
 
@@ -431,23 +420,5 @@ class Comparison(ScoreTable):
             As that function does, and :meth:`heatmap`.
         """
         if slides is not None:
-            from smalti.comparison.maps import figures_of_slides
-
-            maps, captions = figures_of_slides(self, slides, n_slides)
-            kwargs["figures"] = {**kwargs.get("figures", self.figures()), **maps}
-            kwargs["captions"] = {**captions, **kwargs.get("captions", {})}
+            kwargs.setdefault("sections", self.sections(slides=slides, n_slides=n_slides))
         super().report(path, **kwargs)
-
-    def figures(self) -> dict[str, Figure]:
-        """Scores; of a binary task ROC curves, calibration and net benefit."""
-        from smalti.plot import plot_calibration, plot_net_benefit, plot_roc
-
-        figures = super().figures()
-        ranked = self._ranked_predictions()
-        # scores of models that never met are not put in one order
-        if self.task.kind == "binary" and len(ranked) and self.protocol != DONORS:
-            best = list(self._ranked(self.metrics[0])["method"])
-            figures["ROC curves"] = plot_roc(ranked, areas=self._areas())
-            figures["Calibration"] = plot_calibration(self.calibration(curve=True), methods=best)
-            figures["Net benefit"] = plot_net_benefit(self.net_benefit(), methods=best)
-        return figures

@@ -13,12 +13,12 @@ from smalti.scores.table import Scores
 from smalti.system.tables import write_table
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from smalti.report.section import Section
 
 
 @dataclasses.dataclass(kw_only=True)
 class ScoreTable(Scores):
-    """What every comparison ends in: a tidy table, its pictures, its report.
+    """What every comparison ends in: a tidy table, the sections of its page.
 
     Attributes
     ----------
@@ -88,27 +88,15 @@ class ScoreTable(Scores):
         """All that the table says, as sentences without their full stops."""
         return [*super().said(), *of_searches.sentences(self.searched, self.folds)]
 
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """Further tables of a report: heading -> table."""
-        if self.searched.empty:
-            return super().tables()
-        return super().tables() | {
-            "Settings chosen inside the folds: inner against outer score": self.optimism(),
-            "How often each setting was chosen": self.chosen(),
-        }
-
     def _write_into(self, folder: Path) -> None:
         super()._write_into(folder)
         if len(self.searched):
             write_table(self.searches(), folder / "searches.csv")
             write_table(self.chosen(), folder / "chosen.csv")
 
-    def figures(self) -> dict[str, Figure]:
-        """The pictures of a report: heading -> figure."""
-        from smalti.plot import plot_scores
-
-        titles = self.titles or {self.metrics[0]: "Scores"}
-        return {titles[m]: plot_scores(self, m) for m in titles if m in self.metrics}
+    def sections(self) -> list[Section]:
+        """What a page of this comparison says, in order (see :mod:`smalti.comparison.page`)."""
+        raise NotImplementedError
 
     def report(self, path: str | Path, **kwargs: Any) -> None:
         """Write a one-page HTML report (see :func:`smalti.report.write_report`)."""

@@ -152,7 +152,9 @@ def test_what_is_kept_carries_the_search(bags, tmp_path, monkeypatch):
     assert kept["chosen"].tolist() == first.searches()["chosen"].tolist()
     assert (tmp_path / "run" / "chosen.csv").exists()
     first.report(tmp_path / "report.html")
-    assert "How often each setting was chosen" in (tmp_path / "report.html").read_text("utf-8")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "Settings chosen inside the folds" in page
+    assert "views=x" in page
 
 
 def test_it_is_fitted_saved_and_passed_on_as_the_method_is(bags, tmp_path):
