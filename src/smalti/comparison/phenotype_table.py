@@ -17,7 +17,7 @@ from smalti.comparison.flow import COLUMNS as FLOW
 from smalti.comparison.learning import COLUMNS as LEARNING
 from smalti.comparison.patients import one_by_one
 from smalti.comparison.permuted import COLUMNS
-from smalti.comparison.phenotype_fit import OF_SEVERAL
+from smalti.comparison.phenotype_fit import metrics_of
 from smalti.comparison.probabilities import (
     benefit,
     by_donor,
@@ -39,7 +39,7 @@ from smalti.errors import InputError
 from smalti.scores.chance import BY_RANK, above_chance, chance_scores, truths
 from smalti.scores.intervals import measured_coverage
 from smalti.scores.learning import learning_means, learning_said
-from smalti.scores.metrics import LOWER_IS_BETTER, METRICS, margin_of
+from smalti.scores.metrics import LOWER_IS_BETTER, margin_of
 from smalti.system.tables import write_table
 from smalti.task import Task
 
@@ -58,7 +58,7 @@ class Comparison(ScoreTable):
     Attributes
     ----------
     folds, digest, settings, baselines, notes, about, identities, failures, audit
-        As in :class:`~smalti.scores.table.Scores`.
+        As in :class:`~smalti.scores.table.Scores`; searched as in ``ScoreTable``.
     predictions
         One row per method, repeat, fold and test bag: bag, donor, true, predicted, p_CLASS.
     task
@@ -101,15 +101,8 @@ class Comparison(ScoreTable):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Metrics of this kind of task, the default one first.
-
-        One donor alone has no rank: there the first are those that a single bag has.
-        """
-        every = METRICS[self.task.kind]
-        if self.protocol != DONORS:
-            return every
-        first = {"log_loss": 0, "brier": 1}
-        return tuple(sorted(every, key=lambda m: first.get(m, 2 + (m in OF_SEVERAL))))
+        """Metrics of this kind of task, the default one first."""
+        return metrics_of(self.task.kind, self.protocol)
 
     @property
     def unit(self) -> str:  # type: ignore[override]
@@ -299,7 +292,7 @@ class Comparison(ScoreTable):
 
     def leading(self) -> str:
         """The best candidate; the best baseline where there is none."""
-        ranked = self._ranked(self.metrics[0])
+        ranked = self.ranked()
         first = ranked[~ranked["baseline"]] if (~ranked["baseline"]).any() else ranked
         there = first["method"] if len(first) else self.predictions["method"]
         return str(there.iloc[0])

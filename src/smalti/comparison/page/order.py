@@ -15,6 +15,7 @@ from smalti.comparison.page.curves import curves
 from smalti.comparison.page.embeddings import embeddings
 from smalti.comparison.page.net_benefit import net_benefit
 from smalti.comparison.page.scores import scores
+from smalti.comparison.page.search import search
 from smalti.comparison.page.settings import settings
 from smalti.comparison.page.slides import slides as of_slides
 from smalti.comparison.page.thresholds import thresholds
@@ -39,6 +40,7 @@ def phenotype(bags: Bags | None = None, n_slides: int = 4) -> tuple[Maker, ...]:
         # explanations, tested
         audit,
         compared,
+        search,
         settings,
         citation,
         tripod,
@@ -46,7 +48,7 @@ def phenotype(bags: Bags | None = None, n_slides: int = 4) -> tuple[Maker, ...]:
 
 
 INTEGRATION: tuple[Maker, ...] = (scores, embeddings, audit, compared, settings, citation)
-EXPRESSION: tuple[Maker, ...] = (scores, audit, compared, settings, citation)
+EXPRESSION: tuple[Maker, ...] = (scores, audit, compared, search, settings, citation)
 
 
 def made(table: Any, makers: tuple[Maker, ...]) -> list[Section]:
