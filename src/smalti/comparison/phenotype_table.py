@@ -14,6 +14,7 @@ import pandas as pd
 from smalti.bags import Bags
 from smalti.comparison.cohort import Cohort
 from smalti.comparison.flow import COLUMNS as FLOW
+from smalti.comparison.groups import by_group, groupings
 from smalti.comparison.learning import COLUMNS as LEARNING
 from smalti.comparison.patients import one_by_one
 from smalti.comparison.permuted import COLUMNS
@@ -281,6 +282,34 @@ class Comparison(ScoreTable):
         >>> list(table.patients()[["bag", "p", "right", "off"]])
         ['bag', 'p', 'right', 'off']
         """
+        return one_by_one(self._of(method), self.task, self.cohort)
+
+    def by_group(self, method: str | None = None) -> pd.DataFrame:
+        """Whether a method works alike in groups of donors: by site, sex, age and the like.
+
+        Parameters
+        ----------
+        method
+            The best candidate when left out.
+
+        Returns
+        -------
+        DataFrame
+            One row per column that describes the bags and group in it: column, group, donors, bags;
+            of two classes events, roc_auc and excess (mean probability less share of the class);
+            loss (log loss, or absolute error); each with its interval over donors, and p_holm and
+            verdict of each column. Empty where no column parts the donors.
+
+        Raises
+        ------
+        InputError
+            If there is no such method, or bags have several targets.
+        """
+        own = self._of(method)
+        return by_group(own, self.task, {} if self.cohort is None else groupings(self.cohort))
+
+    def _of(self, method: str | None) -> pd.DataFrame:
+        """Predictions of one method, the leading one where none is named."""
         if self.task.several:
             raise InputError("bags of several targets are not right or wrong as a whole.")
         method = self.leading() if method is None else method
@@ -288,7 +317,7 @@ class Comparison(ScoreTable):
         if own.empty:
             there = ", ".join(self.predictions["method"].unique())
             raise InputError(f"no method {method!r} in this comparison; there are {there}.")
-        return one_by_one(own, self.task, self.cohort)
+        return own
 
     def leading(self) -> str:
         """The best candidate; the best baseline where there is none."""
