@@ -10,7 +10,7 @@ import typer
 from smalti.cli import options, slide_options
 from smalti.cli.data import open_bags
 from smalti.cli.integrate import compare_integrations
-from smalti.cli.words import keep_config, read_here
+from smalti.cli.words import keep_config, made_here, read_here
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ def _run(
     result.write(out, overwrite=overwrite)
     keep_config(out)
     target = bags.target if isinstance(bags.target, str) else ", ".join(bags.target)
-    result.report(out / "report.html", title=f"{target} from {data.name}",
+    result.report(out / "report.html", **made_here(), title=f"{target} from {data.name}",
                   slides=bags if pictured and result.attributions else None)  # fmt: skip
     show(result)
     typer.echo(f"report: {out / 'report.html'}")

@@ -59,6 +59,8 @@ class Scores:
         Fits that failed: method, repeat, fold, reason.
     audit
         What was found that makes scores too good (:func:`smalti.audit`); None where nobody looked.
+    bibtex
+        What to cite for the methods that took part.
     """
 
     unit: ClassVar[str] = "test folds"  # what the spread is over
@@ -76,6 +78,7 @@ class Scores:
         default_factory=lambda: pd.DataFrame(columns=["method", "repeat", "fold", "reason"])
     )
     audit: Any = None
+    bibtex: str = ""
 
     @property
     def metrics(self) -> tuple[str, ...]:
