@@ -91,7 +91,7 @@ def check_asked(asked: int | Mapping[str, int], bags: Bags, lineup: Lineup) -> N
     if unknown:
         there = ", ".join(lineup.methods)
         raise InputError(f"permutations of {unknown[0]!r}: no such method; there are {there}.")
-    if set(lineup.methods) <= lineup.baselines and not isinstance(asked, Mapping):
+    if set(lineup.methods) <= lineup.baselines | lineup.controls and not isinstance(asked, Mapping):
         raise InputError("permutations are of a method, and here are baselines alone.")
     _exchange(bags)
 
@@ -101,7 +101,7 @@ def _chosen(asked: int | Mapping[str, int], lineup: Lineup, outcome: Outcome) ->
     if isinstance(asked, Mapping):
         return dict(asked)
     failed = set(outcome.failures["method"])
-    candidates = [k for k in lineup.methods if k not in lineup.baselines]
+    candidates = [k for k in lineup.methods if k not in lineup.baselines | lineup.controls]
     seconds = outcome.folds.groupby("method")["seconds"].mean()
     cheapest = min(candidates, key=lambda k: (k in failed, seconds.get(k, np.inf)))
     return {cheapest: asked}
