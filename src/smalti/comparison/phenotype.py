@@ -226,12 +226,12 @@ def _add_baselines(lineup: Lineup, bags: Bags) -> None:
             if told or "cell_type" not in reason:  # nothing that could be a type: nothing is amiss
                 lineup.notes.append(f"baseline {cls.name} was left out: {reason}.")
         elif cls.baseline:
-            lineup.add_control(cls())
+            lineup.add_baseline(cls())
     # whoever reads covariates must beat a baseline that reads them too
     read = {c for m in lineup.methods.values() for c in getattr(m, "covariates", ())}
     for cls in methods().values() if read else ():
         if cls.baseline and "covariates" in cls().get_params():
-            lineup.add_control(cls().set_params(covariates=tuple(sorted(read))))
+            lineup.add_baseline(cls().set_params(covariates=tuple(sorted(read))))
 
     made = tuple(c for c in bags.bag if c not in _named(bags) and technical(str(c))
                  and 1 < len(pd.unique(bags.bag[c])) <= len(bags) / 2
