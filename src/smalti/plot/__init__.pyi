@@ -1,7 +1,7 @@
 from .bags import plot_attention, plot_bags
 from .before import plot_predictable, plot_screen
 from .contact_sheet import plot_contact_sheet
-from .curves import plot_history, plot_roc
+from .curves import plot_history, plot_precision_recall, plot_roc
 from .embeddings import plot_embeddings
 from .forest import plot_forest
 from .genes import plot_genes
@@ -27,6 +27,7 @@ __all__ = [
     "plot_net_benefit",
     "plot_nuclei",
     "plot_nuclei_map",
+    "plot_precision_recall",
     "plot_predictable",
     "plot_roc",
     "plot_scores",
