@@ -105,7 +105,7 @@ HIGH, LOW = [0.9, 0.92, 0.91, 0.9, 0.93], [0.5, 0.51, 0.5, 0.52, 0.5]
     (dict(ours=HIGH, base=LOW), f"ours is better than {BASE}: accuracy 0.91 (95 % 0.89 to 0.94) "
      "against 0.51; difference +0.41 (+0.37 to +0.44)"),
     (dict(ours=LOW, base=HIGH), f"ours is worse than {BASE}: accuracy 0.51 (95 % 0.49 to 0.52) "
-     "against 0.91; difference −0.41"),  # a minus, as people read it
+     "against 0.91; difference −0.41"),
     (dict(ours=[0.9, 0.5, 0.8], base=[0.5, 0.9, 0.7]), f"ours is not told apart from {BASE}: "),
     (dict(ours=HIGH, base=HIGH), f"ours and {BASE}, are equal in every part: accuracy 0.91"),
     (dict(ours=[0.9], base=[0.5]), f"ours beside {BASE}: accuracy 0.90 against 0.50; one part "

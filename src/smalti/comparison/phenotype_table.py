@@ -266,7 +266,7 @@ class Comparison(ScoreTable):
             raise InputError("no fits on fewer donors: compare(learning_curve=True) makes them.")
         metric = metric or self.metrics[0]
         self._scores(metric)  # refuses what is no metric
-        return learning_means(self.learning, metric, self._freedom(metric))
+        return learning_means(self.learning, metric, self.freedom(metric))
 
     def patients(self, method: str | None = None) -> pd.DataFrame:
         """Donors one by one: what models that were not fitted on them said, the worst first.
@@ -360,7 +360,7 @@ class Comparison(ScoreTable):
         """Whether more donors would help, where that was asked."""
         metric = self.metrics[0]
         return [] if self.learning.empty else learning_said(
-            self.learning, metric, margin=margin_of(metric), freedom=self._freedom(metric)
+            self.learning, metric, margin=margin_of(metric), freedom=self.freedom(metric)
         )  # fmt: skip
 
     def _by_chance(self) -> dict[str, str]:

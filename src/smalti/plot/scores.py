@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 @styled
-def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
+def plot_scores(
+    comparison: Scores, metric: str | None = None, *, title: str | None = None
+) -> Figure:
     """One row per method: a dot per fold, the mean and one standard deviation.
 
     Parameters
@@ -27,6 +29,8 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
         What :func:`smalti.compare` or :func:`smalti.compare_integration` returned.
     metric
         Metric to show; the default one of the task when left out.
+    title
+        Above it; the headline when left out.
 
     Returns
     -------
@@ -75,7 +79,7 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
         f"{label}; dots: {comparison.unit}; bar: mean ± 1 s.d., within the range of the dots",
         fontsize=9,
     )
-    says = fill(comparison.headline(metric), 74)
+    says = fill(comparison.headline(metric) if title is None else title, 74)
     figure.suptitle(says, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
     return figure
 

@@ -69,7 +69,7 @@ def detail(table: Any, metric: str) -> list[str]:
     n = found["family"]
     over = f" by Holm over {n} comparisons" if n > 1 else ""
     told = f"{decimals(found['detectable'])} would be told apart four times of five"
-    return [f"p {found['p_holm']:.2g}{over}; a difference of {told}"]
+    return [f"The difference has p {found['p_holm']:.2g}{over}; one of {told}"]
 
 
 def with_ends(row: pd.Series) -> str:

@@ -245,11 +245,11 @@ class Scores:
         wide.loc[:, wide.columns.isin(self.failed)] = np.nan  # fewer parts than the others
         return wide
 
-    def _freedom(self, metric: str) -> int | None:
+    def freedom(self, metric: str | None = None) -> int | None:
         """One less than the folds of a repeat: other repeats deal the same donors again."""
         if "repeat" not in self.pairs:
             return None
-        each = self._wide(metric).groupby("repeat").size()
+        each = self._wide(metric or self.metrics[0]).groupby("repeat").size()
         return int(each.max()) - 1 if each.max() > 1 else None  # else seeds of one part each
 
     def intervals(self, metric: str | None = None) -> pd.DataFrame:
@@ -275,7 +275,7 @@ class Scores:
             If there is no such metric.
         """
         metric = metric or self.metrics[0]
-        wide, freedom = self._wide(metric), self._freedom(metric)
+        wide, freedom = self._wide(metric), self.freedom(metric)
         sizes = self._scores(metric).groupby("method")[["n_train", "n_test"]].mean()
         rows = []
         for method in self.summary(metric)["method"]:
@@ -294,7 +294,7 @@ class Scores:
         """The corrected test of each pair of a method and a reference."""
         wide = self._wide(metric)
         sizes = self._scores(metric).groupby("method")[["n_train", "n_test"]].mean()
-        freedom, rows = self._freedom(metric), []
+        freedom, rows = self.freedom(metric), []
         for one, two in pairs:
             # of these two alone: a third in the table must not change the interval
             both = sizes.loc[[one, two]].mean()
@@ -376,7 +376,7 @@ class Scores:
         """What the words and intervals of :meth:`said` mean, as whole sentences."""
         n = self.folds["n_train"]
         size = f"{n.min():,}" if n.min() == n.max() else f"{n.min():,} to {n.max():,}"
-        margin, freedom = margin_of(self.metrics[0]), self._freedom(self.metrics[0])
+        margin, freedom = margin_of(self.metrics[0]), self.freedom(self.metrics[0])
         several = ["The interval of the best of several is too hopeful: these scores chose it."]
         several *= int((~self.ranked()["baseline"]).sum() > 1)
         of_one = "" if freedom is None else f", {freedom} degrees of freedom"
