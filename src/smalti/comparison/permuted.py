@@ -57,7 +57,7 @@ def race_permuted(
         in words where labels changed places.
     """
     chosen = _chosen(asked, lineup, outcome)
-    exchange = _exchange(bags)
+    exchange = exchange_of(bags)
     rows: list[dict[str, Any]] = []
     for label, n in chosen.items():
         alone = line_up({label: lineup.methods[label]}, lineup.kind)
@@ -93,7 +93,7 @@ def check_asked(asked: int | Mapping[str, int], bags: Bags, lineup: Lineup) -> N
         raise InputError(f"permutations of {unknown[0]!r}: no such method; there are {there}.")
     if set(lineup.methods) <= lineup.baselines and not isinstance(asked, Mapping):
         raise InputError("permutations are of a method, and here are baselines alone.")
-    _exchange(bags)
+    exchange_of(bags)
 
 
 def _chosen(asked: int | Mapping[str, int], lineup: Lineup, outcome: Outcome) -> dict[str, int]:
@@ -107,8 +107,14 @@ def _chosen(asked: int | Mapping[str, int], lineup: Lineup, outcome: Outcome) ->
     return {cheapest: asked}
 
 
-def _exchange(bags: Bags) -> Exchange:
-    """Which labels may change places: within donors of several, within sites where there are."""
+def exchange_of(bags: Bags) -> Exchange:
+    """Which labels may change places: within donors of several, within sites where there are.
+
+    Raises
+    ------
+    InputError
+        If there are several targets, or no label can change places with another.
+    """
     if bags.task is None or bags.task.several:
         raise InputError("permutations need one target.")
     codes = np.unique(bags.labels, return_inverse=True)[1]

@@ -12,6 +12,7 @@ from pandas.api.types import is_numeric_dtype
 from sklearn.pipeline import Pipeline
 
 from smalti.bags import Bags
+from smalti.comparison.explained import explanations_of
 from smalti.comparison.lineup import Lineup, line_up
 from smalti.comparison.permuted import COLUMNS, check_asked, race_permuted
 from smalti.comparison.phenotype_fit import Folds
@@ -52,6 +53,7 @@ def compare(
     cache: str | Path | None = None,
     scheduler: str | None = None,
     attributions: bool = False,
+    explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
 ) -> Comparison:
     """Fit and score methods on the same splits by donor.
@@ -94,8 +96,14 @@ def compare(
         Address of a Dask scheduler, such as tcp://10.0.0.1:8786: its workers fit, on other
         machines (the extra "dask").
     attributions
-        Keep what the models of the first repeat say of the tiles that they were not fitted on, for
-        :meth:`Comparison.heatmap` and the slides of a report.
+        Keep what the models of the first repeat say of the instances that they were not fitted on,
+        for :meth:`Comparison.heatmap` and the slides of a report, and test it
+        (:attr:`Comparison.explanations`): do predictions hang on the instances that are scored
+        high, do two repeats agree, what do high scores go with.
+    explain
+        The same, and each fit of the first repeat is made twice more, with another seed and with
+        labels permuted between donors: whether the scores are chance, or the same without any
+        meaning of the labels.
     permutations
         Fit the cheapest candidate again with labels in other places, so many times (20 or more),
         or label -> how many: :meth:`Comparison.above_chance`. Labels change places between donors,
@@ -121,7 +129,8 @@ def compare(
     """
     arena, lineup = prepared(
         candidates, bags, folds=folds, repeats=repeats, seed=seed, splits=splits, test=test,
-        views=views, preprocess=preprocess, attributions=attributions, permutations=permutations,
+        views=views, preprocess=preprocess, attributions=attributions, explain=explain,
+        permutations=permutations,
     )  # fmt: skip
     protocol = arena.protocol
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
@@ -146,6 +155,7 @@ def compare(
         about=arena.about, task=arena.task, protocol=protocol.name,
         predictions=frame[["method", *frame.columns.drop("method")]],
         attributions=arena.attributed(split, outcome.answers),
+        explanations=explanations_of(arena.test_bags, arena.task, split, outcome.answers),
         permuted=permuted[0], exchanged=permuted[1],
         audit=audit(bags if views is None else bags.only(views), lineup.methods, seed=seed),
     )  # fmt: skip
@@ -163,6 +173,7 @@ def prepared(
     views: Any = None,
     preprocess: Any = None,
     attributions: bool = False,
+    explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
 ) -> tuple[Folds, Lineup]:
     """What a comparison of these arguments fits: its arena, and who takes part.
@@ -185,7 +196,7 @@ def prepared(
     _add_site(lineup, bags, protocol)
     _fit_out(lineup, bags.task, views, preprocess)
     check_asked(permutations, bags, lineup)
-    arena = Folds(bags, protocol, attributions, bags if test is None else test)
+    arena = Folds(bags, protocol, attributions, bags if test is None else test, explain)
     return arena, lineup
 
 

@@ -32,6 +32,7 @@ from smalti.comparison.protocols import (
 )
 from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
+from smalti.explain.explanations import Explanations
 from smalti.scores.chance import BY_RANK, above_chance, chance_scores, truths
 from smalti.scores.intervals import measured_coverage
 from smalti.scores.metrics import LOWER_IS_BETTER, METRICS
@@ -68,6 +69,9 @@ class Comparison(ScoreTable):
         Method -> what its models of the first repeat say of each tile that they were not fitted on:
         bag, fold, attention, contribution_CLASS, ...; the tiles of a bag in their order. With
         ``compare(attributions=True)``.
+    explanations
+        Whether these attributions mean something (:class:`smalti.explain.Explanations`); None
+        without them.
     permuted
         What methods score with permuted labels: method, arrangement, metric, value (mean over the
         folds). With ``compare(permutations=)``.
@@ -79,6 +83,7 @@ class Comparison(ScoreTable):
     task: Task
     protocol: str = FOLDS
     attributions: dict[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
+    explanations: Explanations | None = None
     permuted: pd.DataFrame = dataclasses.field(
         default_factory=lambda: pd.DataFrame(columns=COLUMNS)
     )
@@ -106,6 +111,8 @@ class Comparison(ScoreTable):
         write_table(self.predictions, folder / "predictions.csv")
         if len(self.permuted):
             write_table(self.permuted, folder / "permuted.csv")
+        if self.explanations is not None:
+            self.explanations.write_into(folder)
 
     def facts(self) -> dict[str, str]:
         """The positive class, bags, donors, repeats and the sizes of the folds."""
@@ -224,7 +231,7 @@ class Comparison(ScoreTable):
                 f"good in {row['reached']} of {row['arrangements']} arrangements of the labels (p "
                 f"{row['p_holm']:.2g}; {self.exchanged})"
             )
-        return told
+        return told if self.explanations is None else [*told, *self.explanations.said()]
 
     def _by_chance(self) -> dict[str, str]:
         """The same, as a fact of the report."""

@@ -1,11 +1,17 @@
 from .augmentation import Screening, screen_augmentations
+from .explanations import Explanations
 from .gene_cams import gene_cam, gene_cam_faithfulness
 from .grad_cams import cam_faithfulness, grad_cam
 from .groups import key_groups
+from .high_scores import enrichment
+from .one_model import faithfulness
 
 __all__ = [
+    "Explanations",
     "Screening",
     "cam_faithfulness",
+    "enrichment",
+    "faithfulness",
     "gene_cam",
     "gene_cam_faithfulness",
     "grad_cam",
