@@ -22,8 +22,8 @@ ROOMS = (
     "features", "mil", "integrate", "expression", "datasets", "plot", "heatmap", "explain",
     "leaks", "report", "comparison", "contract", "cli",
 )  # fmt: skip
-NOUNS = {"errors", "labels", "bags", "views", "columns", "task", "segment", "batch", "counts",
-         "names", "_version"}  # fmt: skip
+NOUNS = {"errors", "labels", "left", "bags", "views", "columns", "task", "segment", "batch",
+         "counts", "names", "_version"}  # fmt: skip
 METHOD_ROOMS = ("mil", "integrate", "expression")
 # where losses may be written: of all tasks, and of one kind
 LOSSES = ("task.py", "expression/losses/")

@@ -157,7 +157,7 @@ def test_a_method_with_a_failed_fit_stays_and_is_not_ranked(run, tmp_path):
     assert kept[["method", "reason"]].to_numpy().tolist() == [
         ["unlucky", "RuntimeError: out of memory"]
     ]
-    table.report(tmp_path / "report.html", figures={})
+    table.report(tmp_path / "report.html", sections=[])
     assert "1 of 3 fits failed" in (tmp_path / "report.html").read_text()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,9 @@ from smalti.genes.sets import GeneSets
 from smalti.leaks.run import audit
 from smalti.scores.expression_metrics import check_nan
 from smalti.system.tables import write_table
+
+if TYPE_CHECKING:
+    from smalti.report.section import Section
 
 Candidate: TypeAlias = str | ExpressionMethod
 
@@ -94,6 +97,12 @@ class ExpressionComparison(ScoreTable):
             f"{self.folds['n_test'].max():,}",
             "mean ceiling of Pearson within slides": f"{self.ceiling['ceiling'].mean():.3f}",
         }
+
+    def sections(self) -> list[Section]:
+        """What a page of this comparison says, in order (see :mod:`smalti.comparison.page`)."""
+        from smalti.comparison.page.order import EXPRESSION, made
+
+        return made(self, EXPRESSION)
 
     def _write_into(self, folder: Path) -> None:
         super()._write_into(folder)

@@ -90,6 +90,18 @@ class Lineup:
         self.baselines.discard(label)
         del self.methods[label]
 
+    def cheapest(self, seconds: Mapping[str, float]) -> str:
+        """The candidate that takes the fewest seconds; the first of all where none is one."""
+        candidates = [k for k in self.methods if k not in self.baselines]
+        if not candidates:
+            return next(iter(self.methods))
+        return min(candidates, key=lambda k: seconds.get(k, float("inf")))
+
+    def some(self, labels: Iterable[str]) -> Lineup:
+        """A line-up of some of them."""
+        return dataclasses.replace(self, methods={k: clone(self.methods[k]) for k in labels},
+                                   notes=[])  # fmt: skip
+
     def settings(self) -> dict[str, dict[str, Any]]:
         """Label -> name and settings of the method, steps as text."""
         return {k: {"method": m.name} | m.get_params(deep=False) | {"preprocess": _steps(m)}

@@ -12,7 +12,10 @@ from pandas.api.types import is_numeric_dtype
 from sklearn.pipeline import Pipeline
 
 from smalti.bags import Bags
+from smalti.comparison import learning
+from smalti.comparison.cohort import COMPARED, TEST, TRAINING, Cohort
 from smalti.comparison.explained import explanations_of
+from smalti.comparison.flow import flow_of
 from smalti.comparison.lineup import Lineup, line_up
 from smalti.comparison.permuted import COLUMNS, check_asked, race_permuted
 from smalti.comparison.phenotype_fit import Folds
@@ -55,6 +58,7 @@ def compare(
     attributions: bool = False,
     explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
+    learning_curve: learning.Asked = False,
 ) -> Comparison:
     """Fit and score methods on the same splits by donor.
 
@@ -108,6 +112,11 @@ def compare(
         Fit the cheapest candidate again with labels in other places, so many times (20 or more),
         or label -> how many: :meth:`Comparison.above_chance`. Labels change places between donors,
         within donors that have several, within sites where there are; folds are dealt anew.
+    learning_curve
+        Would more donors help? Fit the cheapest candidate again on 25, 50 and 75 % of the training
+        donors of each fold, class by class, and score it on the same test bags:
+        :meth:`Comparison.learning_curve`. Or shares of your own, (0.3, 0.6); or label -> True or
+        shares.
 
     Returns
     -------
@@ -130,7 +139,7 @@ def compare(
     arena, lineup = prepared(
         candidates, bags, folds=folds, repeats=repeats, seed=seed, splits=splits, test=test,
         views=views, preprocess=preprocess, attributions=attributions, explain=explain,
-        permutations=permutations,
+        permutations=permutations, learning_curve=learning_curve,
     )  # fmt: skip
     protocol = arena.protocol
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
@@ -150,13 +159,23 @@ def compare(
         permutations, bags, lineup, outcome, dealt, seed=seed, n_jobs=n_jobs, progress=progress,
         cache=cache,
     )  # fmt: skip
+    parts = {COMPARED: bags} if test is None else {TRAINING: bags, TEST: test}
+    cohort = Cohort.of(parts, lineup.methods.values())
+    curve = pd.DataFrame(columns=learning.COLUMNS)
+    if learning_curve:
+        fewer = learning.smaller(arena, learning_curve, seed)
+        again = learning.chosen(learning_curve, lineup, outcome.seconds())
+        raced = race(fewer, again, n_jobs=n_jobs, progress=progress, cache=cache,
+                     scheduler=scheduler)  # fmt: skip
+        curve = learning.with_all(fewer.tidy(raced), arena, outcome.folds)
     return Comparison(
         **outcome.table(lineup, (*bags.notes, *protocol.notes)), digest=arena.split_digest,
         about=arena.about, task=arena.task, protocol=protocol.name,
         predictions=frame[["method", *frame.columns.drop("method")]],
         attributions=arena.attributed(split, outcome.answers),
         explanations=explanations_of(arena.test_bags, arena.task, split, outcome.answers),
-        permuted=permuted[0], exchanged=permuted[1],
+        permuted=permuted[0], exchanged=permuted[1], learning=curve,
+        cohort=cohort, flow=flow_of(parts, cohort.classes(), protocol.splits),
         audit=audit(bags if views is None else bags.only(views), lineup.methods, seed=seed),
     )  # fmt: skip
 
@@ -175,6 +194,7 @@ def prepared(
     attributions: bool = False,
     explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
+    learning_curve: learning.Asked = False,
 ) -> tuple[Folds, Lineup]:
     """What a comparison of these arguments fits: its arena, and who takes part.
 
@@ -197,6 +217,9 @@ def prepared(
     _fit_out(lineup, bags.task, views, preprocess)
     check_asked(permutations, bags, lineup)
     arena = Folds(bags, protocol, attributions, bags if test is None else test, explain)
+    if learning_curve:
+        learning.check_asked(learning_curve, lineup)
+        learning.smaller(arena, learning_curve, seed)
     return arena, lineup
 
 

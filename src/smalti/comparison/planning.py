@@ -12,6 +12,9 @@ import pandas as pd
 from sklearn.base import clone
 
 from smalti.bags import Bags
+from smalti.comparison import learning
+from smalti.comparison.lineup import Lineup
+from smalti.comparison.permuted import chosen_of
 from smalti.comparison.phenotype import prepared
 from smalti.comparison.race import Entry, entries_of, fit_one, kept_of
 from smalti.comparison.splits import Split
@@ -75,7 +78,7 @@ def plan(candidates: Any, bags: Bags, *, cache: str | Path | None = None, **how:
         Folder of kept fits, which are not made again.
     **how
         What else says how bags are parted and who takes part: folds, repeats, seed, splits, test,
-        views, preprocess, attributions.
+        views, preprocess, attributions, permutations, learning_curve.
 
     Raises
     ------
@@ -93,16 +96,43 @@ def plan(candidates: Any, bags: Bags, *, cache: str | Path | None = None, **how:
     arena, lineup = prepared(candidates, bags, **how)
     entries = entries_of(arena, lineup)
     kept = kept_of(arena, entries, cache)
-    rows = []
+    rows, each = [], {}
     for label in lineup.methods:
         own = [i for i, entry in enumerate(entries) if entry.label == label]
         there = sum(kept[i] for i in own)
-        low, high = _seconds(arena, entries[own[0]]) if there < len(own) else (0.0, 0.0)
-        left = len(own) - there
-        rows.append({"method": label, "fits": len(own), "kept": there, "low": low * left,
-                     "high": high * left})  # fmt: skip
+        again = bool(how.get("permutations") or how.get("learning_curve"))
+        trial = there < len(own) or again  # what all fits that are kept took is not known
+        each[label] = _seconds(arena, entries[own[0]]) if trial else (0.0, 0.0)
+        rows.append(_fits(label, len(own), there, each[label]))
+    rows += _again(arena, lineup, each, cache, how)
     parts = pd.DataFrame([_row(arena, split) for split in arena.parts])
     return Plan(arena.about, arena.protocol.name, parts, pd.DataFrame(rows), _peak())
+
+
+def _fits(label: str, fits: int, kept: int, seconds: tuple[float, float]) -> dict[str, Any]:
+    low, high = ((fits - kept) * s if kept < fits else 0.0 for s in seconds)
+    return {"method": label, "fits": fits, "kept": kept, "low": low, "high": high}
+
+
+def _again(
+    arena: Any, lineup: Lineup, each: dict[str, tuple[float, float]], cache: Any,
+    how: dict[str, Any],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Fits of permuted labels, and of fewer donors; each takes as long as one of all at most."""
+    rows, cheap = [], {label: seconds[0] for label, seconds in each.items()}
+    if how.get("permutations"):
+        for label, n in chosen_of(how["permutations"], lineup, cheap).items():
+            rows.append(_fits(f"{label}, labels permuted", n * len(arena.parts), 0, each[label]))
+    if how.get("learning_curve"):
+        fewer = learning.smaller(arena, how["learning_curve"], how.get("seed", 0))
+        few = learning.chosen(how["learning_curve"], lineup, cheap)
+        entries = entries_of(fewer, few)
+        kept = kept_of(fewer, entries, cache)
+        for label in few.methods:
+            own = [i for i, entry in enumerate(entries) if entry.label == label]
+            there = sum(kept[i] for i in own)
+            rows.append(_fits(f"{label}, fewer donors", len(own), there, each[label]))
+    return rows
 
 
 def _row(arena: Any, split: Split) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from smalti._version import __version__
 from smalti.comparison.cache import Answer, Cache, Claims
 from smalti.comparison.lineup import Lineup
 from smalti.comparison.splits import Split
+from smalti.core.citation import citation
 from smalti.core.identity import identity
 from smalti.core.training import jobs_for
 from smalti.errors import InputError
@@ -113,6 +114,11 @@ class Outcome:
     answers: dict[tuple[str, int, int], Answer]
     falling: dict[str, int]
 
+    def seconds(self) -> dict[str, float]:
+        """Method -> mean seconds of a fit; of those without a failed one."""
+        done = self.folds[~self.folds["method"].isin(self.failures["method"])]
+        return {str(k): float(v) for k, v in done.groupby("method")["seconds"].mean().items()}
+
     def table(self, lineup: Lineup, notes: Iterable[str]) -> dict[str, Any]:
         """What every table of scores holds, as arguments of its class."""
         told = [
@@ -130,6 +136,7 @@ class Outcome:
             "identities": {k: identity(m) for k, m in lineup.methods.items()},
             "baselines": tuple(k for k in lineup.methods if k in lineup.baselines),
             "notes": (*notes, *lineup.notes, *told),
+            "bibtex": citation(*lineup.methods.values()),
         }  # fmt: skip
 
     def _fits(self, label: str) -> int:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from smalti.scores.table import Scores
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from smalti.report.section import Section
 
 
 class ScoreTable(Scores):
-    """What every comparison ends in: a tidy table, its pictures, its report."""
+    """What every comparison ends in: a tidy table, the sections of its page."""
 
     order: ClassVar[tuple[str, ...]] = ()  # metrics that are shown first; the first one ranks
     titles: ClassVar[dict[str, str]] = {}  # metric -> heading of its picture
@@ -24,12 +24,9 @@ class ScoreTable(Scores):
         first = [m for m in self.order if m in there]
         return (*first, *(m for m in there if m not in first))
 
-    def figures(self) -> dict[str, Figure]:
-        """The pictures of a report: heading -> figure."""
-        from smalti.plot import plot_scores
-
-        titles = self.titles or {self.metrics[0]: "Scores"}
-        return {titles[m]: plot_scores(self, m) for m in titles if m in self.metrics}
+    def sections(self) -> list[Section]:
+        """What a page of this comparison says, in order (see :mod:`smalti.comparison.page`)."""
+        raise NotImplementedError
 
     def report(self, path: str | Path, **kwargs: Any) -> None:
         """Write a one-page HTML report (see :func:`smalti.report.write_report`)."""
