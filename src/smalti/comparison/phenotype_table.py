@@ -306,7 +306,7 @@ class Comparison(ScoreTable):
 
     def leading(self) -> str:
         """The best candidate; the best baseline where there is none."""
-        ranked = self._ranked(self.metrics[0])
+        ranked = self.ranked(self.metrics[0])
         first = ranked[~ranked["baseline"]] if (~ranked["baseline"]).any() else ranked
         there = first["method"] if len(first) else self.predictions["method"]
         return str(there.iloc[0])
@@ -328,7 +328,9 @@ class Comparison(ScoreTable):
                 f"{row['p_holm']:.2g}; {self.exchanged})"
             )
         told += self._would_help()
-        return told if self.explanations is None else [*told, *self.explanations.said()]
+        if self.explanations is not None:
+            told += self.explanations.said(without=self.baselines)
+        return told
 
     def _would_help(self) -> list[str]:
         """Whether more donors would help, where that was asked."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +101,14 @@ class Explanations:
         row["warnings"] = "; ".join(_warnings(row, part))
         return row | {"donors": int(found.loc["gain", "donors"])}
 
-    def said(self) -> list[str]:
-        """What is to be known of the scores, a sentence for each kind without its full stop."""
+    def said(self, without: Iterable[str] = ()) -> list[str]:
+        """What is to be known of the scores, a sentence for each kind without its full stop.
+
+        ``without`` names methods that are passed over.
+        """
         told = []
         for row in self.table().to_dict("records"):
-            if np.isnan(row["gain"]):
+            if np.isnan(row["gain"]) or row["method"] in without:
                 continue
             ends = "" if np.isnan(row["gain_low"]) else \
                 f", 95 % {row['gain_low']:+.3f} to {row['gain_high']:+.3f}"  # fmt: skip

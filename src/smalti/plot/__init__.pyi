@@ -10,6 +10,7 @@ from .heatmaps import plot_extreme_tiles, plot_heatmap, plot_tile_scores
 from .nuclei import plot_nuclei, plot_nuclei_map
 from .patients import plot_patients
 from .probabilities import plot_calibration, plot_net_benefit
+from .removal import plot_removal
 from .scores import plot_scores
 from .slides import plot_gene_maps, plot_grad_cam
 
@@ -33,6 +34,7 @@ __all__ = [
     "plot_nuclei_map",
     "plot_patients",
     "plot_predictable",
+    "plot_removal",
     "plot_roc",
     "plot_scores",
     "plot_screen",
