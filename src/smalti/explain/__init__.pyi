@@ -5,13 +5,16 @@ from .grad_cams import cam_faithfulness, grad_cam
 from .groups import key_groups
 from .high_scores import enrichment
 from .one_model import faithfulness
+from .to_features import FeatureAttributions, feature_attributions
 
 __all__ = [
     "Explanations",
+    "FeatureAttributions",
     "Screening",
     "cam_faithfulness",
     "enrichment",
     "faithfulness",
+    "feature_attributions",
     "gene_cam",
     "gene_cam_faithfulness",
     "grad_cam",

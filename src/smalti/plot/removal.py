@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from textwrap import wrap
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,7 +14,8 @@ from smalti.errors import InputError
 from smalti.plot.style import COLOURS, GREY, INK, PALE, new, short, styled
 
 _COLUMNS = 3
-_LINES = {  # (order, gone first) -> label, and how it is drawn
+# (order, gone first) -> label, and how it is drawn
+_LINES: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("scores", "highest"): ("highest scores first", {"color": COLOURS[1], "lw": 2.2, "zorder": 5}),
     ("scores", "lowest"): ("lowest scores first", {"color": COLOURS[0], "lw": 2.2, "zorder": 4}),
     ("random", "any"): ("any, at random", {"color": GREY, "lw": 1.4, "zorder": 3}),
