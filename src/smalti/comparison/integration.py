@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
+from smalti.comparison.arena import Arena
 from smalti.comparison.cache import Answer
 from smalti.comparison.embedding import Question, ask, embedding_scores
 from smalti.comparison.lineup import Lineup, line_up
-from smalti.comparison.race import Arena, race
+from smalti.comparison.race import race
 from smalti.comparison.splits import Split, cell_splits, seeds_of
 from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError

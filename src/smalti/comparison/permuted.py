@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
+from smalti.comparison.arena import Arena
 from smalti.comparison.lineup import Lineup
-from smalti.comparison.race import Arena, Outcome, race
+from smalti.comparison.race import Outcome, race
 from smalti.core.seen import donor_names
 from smalti.errors import InputError
 from smalti.scores.exchange import Exchange

@@ -18,7 +18,7 @@ from smalti.comparison.explained import explanations_of
 from smalti.comparison.flow import flow_of
 from smalti.comparison.lineup import Lineup, line_up
 from smalti.comparison.permuted import COLUMNS, check_asked, race_permuted
-from smalti.comparison.phenotype_fit import Folds
+from smalti.comparison.phenotype_fit import Folds, metrics_of
 from smalti.comparison.phenotype_table import Comparison
 from smalti.comparison.protocols import (
     EXTERNAL,
@@ -28,6 +28,7 @@ from smalti.comparison.protocols import (
     protocol_of,
 )
 from smalti.comparison.race import race
+from smalti.comparison.search.base import Choosing
 from smalti.core.registry import methods
 from smalti.errors import InputError
 from smalti.labels import missing
@@ -37,7 +38,7 @@ from smalti.mil.base import Method
 from smalti.mil.covariates import Covariates
 from smalti.task import Task
 
-Candidate: TypeAlias = str | Method | Pipeline
+Candidate: TypeAlias = str | Method | Pipeline | Choosing
 
 
 def compare(
@@ -66,10 +67,12 @@ def compare(
     ----------
     candidates
         Names or instances of methods, or scikit-learn pipelines that end in one; a mapping gives
-        them labels of your own. The baselines (majority, bag mean, bag statistics; pseudobulk
-        where the features are counts, type means and composition where there is a cell type)
-        always run too, one with the covariates that any of the methods reads, and one with the
-        columns of the bags alone that say how they were made (batch, site, date).
+        them labels of your own. A :class:`smalti.Search` of one, or a search of scikit-learn
+        (whose inner folds are then by donor), chooses settings anew in each fold, by the training
+        donors alone; the method as it was given runs beside it. The baselines (majority, bag mean,
+        bag statistics; pseudobulk where the features are counts, type means and composition where
+        there is a cell type) always run too, one with the covariates that any of the methods reads,
+        and one with the columns of the bags alone that say how they were made (batch, site, date).
     bags
         With a target and a donor.
     folds, repeats, seed
@@ -212,6 +215,7 @@ def prepared(
     protocol = (external(bags, test) if test is not None else
                 protocol_of(bags, splits, folds=folds, repeats=repeats, seed=seed))  # fmt: skip
     lineup = line_up(candidates, Method)
+    lineup.beside_searched(metrics_of(bags.task.kind, protocol.name)[0])
     _add_baselines(lineup, bags if views is None else bags.only(views))
     _add_site(lineup, bags, protocol)
     _fit_out(lineup, bags.task, views, preprocess)

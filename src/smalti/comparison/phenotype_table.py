@@ -14,10 +14,11 @@ import pandas as pd
 from smalti.bags import Bags
 from smalti.comparison.cohort import Cohort
 from smalti.comparison.flow import COLUMNS as FLOW
+from smalti.comparison.groups import by_group, groupings
 from smalti.comparison.learning import COLUMNS as LEARNING
 from smalti.comparison.patients import one_by_one
 from smalti.comparison.permuted import COLUMNS
-from smalti.comparison.phenotype_fit import OF_SEVERAL
+from smalti.comparison.phenotype_fit import metrics_of
 from smalti.comparison.probabilities import (
     benefit,
     by_donor,
@@ -40,7 +41,7 @@ from smalti.explain.explanations import Explanations
 from smalti.scores.chance import BY_RANK, above_chance, chance_scores, truths
 from smalti.scores.intervals import measured_coverage
 from smalti.scores.learning import learning_means, learning_said
-from smalti.scores.metrics import LOWER_IS_BETTER, METRICS, margin_of
+from smalti.scores.metrics import LOWER_IS_BETTER, margin_of
 from smalti.system.tables import write_table
 from smalti.task import Task
 
@@ -59,7 +60,7 @@ class Comparison(ScoreTable):
     Attributes
     ----------
     folds, digest, settings, baselines, notes, about, identities, failures, audit
-        As in :class:`~smalti.scores.table.Scores`.
+        As in :class:`~smalti.scores.table.Scores`; searched as in ``ScoreTable``.
     predictions
         One row per method, repeat, fold and test bag: bag, donor, true, predicted, p_CLASS.
     task
@@ -106,15 +107,8 @@ class Comparison(ScoreTable):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Metrics of this kind of task, the default one first.
-
-        One donor alone has no rank: there the first are those that a single bag has.
-        """
-        every = METRICS[self.task.kind]
-        if self.protocol != DONORS:
-            return every
-        first = {"log_loss": 0, "brier": 1}
-        return tuple(sorted(every, key=lambda m: first.get(m, 2 + (m in OF_SEVERAL))))
+        """Metrics of this kind of task, the default one first."""
+        return metrics_of(self.task.kind, self.protocol)
 
     @property
     def unit(self) -> str:  # type: ignore[override]
@@ -295,6 +289,34 @@ class Comparison(ScoreTable):
         >>> list(table.patients()[["bag", "p", "right", "off"]])
         ['bag', 'p', 'right', 'off']
         """
+        return one_by_one(self._of(method), self.task, self.cohort)
+
+    def by_group(self, method: str | None = None) -> pd.DataFrame:
+        """Whether a method works alike in groups of donors: by site, sex, age and the like.
+
+        Parameters
+        ----------
+        method
+            The best candidate when left out.
+
+        Returns
+        -------
+        DataFrame
+            One row per column that describes the bags and group in it: column, group, donors, bags;
+            of two classes events, roc_auc and excess (mean probability less share of the class);
+            loss (log loss, or absolute error); each with its interval over donors, and p_holm and
+            verdict of each column. Empty where no column parts the donors.
+
+        Raises
+        ------
+        InputError
+            If there is no such method, or bags have several targets.
+        """
+        own = self._of(method)
+        return by_group(own, self.task, {} if self.cohort is None else groupings(self.cohort))
+
+    def _of(self, method: str | None) -> pd.DataFrame:
+        """Predictions of one method, the leading one where none is named."""
         if self.task.several:
             raise InputError("bags of several targets are not right or wrong as a whole.")
         method = self.leading() if method is None else method
@@ -302,11 +324,11 @@ class Comparison(ScoreTable):
         if own.empty:
             there = ", ".join(self.predictions["method"].unique())
             raise InputError(f"no method {method!r} in this comparison; there are {there}.")
-        return one_by_one(own, self.task, self.cohort)
+        return own
 
     def leading(self) -> str:
         """The best candidate; the best baseline where there is none."""
-        ranked = self.ranked(self.metrics[0])
+        ranked = self.ranked()
         first = ranked[~ranked["baseline"]] if (~ranked["baseline"]).any() else ranked
         there = first["method"] if len(first) else self.predictions["method"]
         return str(there.iloc[0])

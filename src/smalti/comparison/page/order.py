@@ -14,8 +14,10 @@ from smalti.comparison.page.compared import compared
 from smalti.comparison.page.curves import curves
 from smalti.comparison.page.embeddings import embeddings
 from smalti.comparison.page.explanations import explanations
+from smalti.comparison.page.groups import groups
 from smalti.comparison.page.net_benefit import net_benefit
 from smalti.comparison.page.scores import scores
+from smalti.comparison.page.search import search
 from smalti.comparison.page.settings import settings
 from smalti.comparison.page.slides import slides as of_slides
 from smalti.comparison.page.thresholds import thresholds
@@ -34,12 +36,14 @@ def phenotype(bags: Bags | None = None, n_slides: int = 4) -> tuple[Maker, ...]:
         calibration,
         thresholds,
         net_benefit,
+        groups,
         # would more patients help
         # patients one by one
         partial(of_slides, bags=bags, n=n_slides),
         explanations,
         audit,
         compared,
+        search,
         settings,
         citation,
         tripod,
@@ -47,7 +51,7 @@ def phenotype(bags: Bags | None = None, n_slides: int = 4) -> tuple[Maker, ...]:
 
 
 INTEGRATION: tuple[Maker, ...] = (scores, embeddings, audit, compared, settings, citation)
-EXPRESSION: tuple[Maker, ...] = (scores, audit, compared, settings, citation)
+EXPRESSION: tuple[Maker, ...] = (scores, audit, compared, search, settings, citation)
 
 
 def made(table: Any, makers: tuple[Maker, ...]) -> list[Section]:

@@ -85,6 +85,12 @@ def _output(table: Any) -> str:
             "folds chose, by sensitivity + specificity.")  # fmt: skip
 
 
+def _fairness(table: Any) -> str:
+    if table.task.several or table.by_group().empty:
+        return "Nothing was done; no column that parts the donors was given."
+    return "Nothing was done in training; scores by group: Does it work alike in all groups?"
+
+
 def _apart(table: Any) -> str:
     if table.protocol == "external validation":
         return "Two sources, given as two sets of bags: which differ is for you to say."
@@ -152,7 +158,7 @@ ITEMS = (
     _Item("12g", "How predictions were made",
           "By the model of the fold that had not seen the donor; predictions.csv has them all."),
     _Item("13", "Class imbalance", _weights),
-    _Item("14", "Fairness", _NOT_DONE, "What was considered."),
+    _Item("14", "Fairness", _fairness, "What was considered."),
     _Item("15", "Output and thresholds", _output, "What is for use."),
     _Item("16", "Training against evaluation data", _apart, "Differences in setting."),
     _Item("17", "Ethics", yours="All of it."),
