@@ -176,6 +176,7 @@ def test_they_are_said_and_written(table, tmp_path):
     assert {"explanations.csv", "explanation_curves.csv", "enrichment.csv"} <= names
 
 
+@pytest.mark.slow  # two comparisons
 def test_without_refits_there_is_no_null_and_without_being_asked_nothing():
     bags = sm.datasets.planted_bags(16, mean_length=8, seed=0)
     how = dict(folds=2, n_jobs=1, progress=False)

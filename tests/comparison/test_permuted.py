@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import smalti as sm
-from smalti.comparison.permuted import arrangements, exchange_of
+from smalti.comparison.arranged import arrangements, exchange_of
 from smalti.datasets import planted_bags
 from smalti.errors import InputError
 from smalti.scores import above_chance

@@ -10,8 +10,8 @@ import pandas as pd
 from sklearn.base import clone
 
 from smalti.bags import Bags
+from smalti.comparison.arranged import arrangements, exchange_of
 from smalti.comparison.cache import Answer
-from smalti.comparison.permuted import arrangements, exchange_of
 from smalti.comparison.splits import Split
 from smalti.errors import InputError
 from smalti.explain.agreement import agreement
