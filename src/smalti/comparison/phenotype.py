@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from smalti.bags import Bags
 from smalti.comparison import learning
 from smalti.comparison.cohort import COMPARED, TEST, TRAINING, Cohort
+from smalti.comparison.explained import explanations_of
 from smalti.comparison.flow import flow_of
 from smalti.comparison.lineup import Lineup, line_up
 from smalti.comparison.permuted import COLUMNS, check_asked, race_permuted
@@ -56,6 +57,7 @@ def compare(
     cache: str | Path | None = None,
     scheduler: str | None = None,
     attributions: bool = False,
+    explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
     learning_curve: learning.Asked = False,
 ) -> Comparison:
@@ -101,8 +103,14 @@ def compare(
         Address of a Dask scheduler, such as tcp://10.0.0.1:8786: its workers fit, on other
         machines (the extra "dask").
     attributions
-        Keep what the models of the first repeat say of the tiles that they were not fitted on, for
-        :meth:`Comparison.heatmap` and the slides of a report.
+        Keep what the models of the first repeat say of the instances that they were not fitted on,
+        for :meth:`Comparison.heatmap` and the slides of a report, and test it
+        (:attr:`Comparison.explanations`): do predictions hang on the instances that are scored
+        high, do two repeats agree, what do high scores go with.
+    explain
+        The same, and each fit of the first repeat is made twice more, with another seed and with
+        labels permuted between donors: whether the scores are chance, or the same without any
+        meaning of the labels.
     permutations
         Fit the cheapest candidate again with labels in other places, so many times (20 or more),
         or label -> how many: :meth:`Comparison.above_chance`. Labels change places between donors,
@@ -133,8 +141,8 @@ def compare(
     """
     arena, lineup = prepared(
         candidates, bags, folds=folds, repeats=repeats, seed=seed, splits=splits, test=test,
-        views=views, preprocess=preprocess, attributions=attributions, permutations=permutations,
-        learning_curve=learning_curve,
+        views=views, preprocess=preprocess, attributions=attributions, explain=explain,
+        permutations=permutations, learning_curve=learning_curve,
     )  # fmt: skip
     protocol = arena.protocol
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
@@ -168,6 +176,7 @@ def compare(
         about=arena.about, task=arena.task, protocol=protocol.name,
         predictions=frame[["method", *frame.columns.drop("method")]],
         attributions=arena.attributed(split, outcome.answers),
+        explanations=explanations_of(arena.test_bags, arena.task, split, outcome.answers),
         permuted=permuted[0], exchanged=permuted[1], learning=curve,
         cohort=cohort, flow=flow_of(parts, cohort.classes(), protocol.splits),
         audit=audit(bags if views is None else bags.only(views), lineup.methods, seed=seed),
@@ -186,6 +195,7 @@ def prepared(
     views: Any = None,
     preprocess: Any = None,
     attributions: bool = False,
+    explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
     learning_curve: learning.Asked = False,
 ) -> tuple[Folds, Lineup]:
@@ -210,7 +220,7 @@ def prepared(
     _add_site(lineup, bags, protocol)
     _fit_out(lineup, bags.task, views, preprocess)
     check_asked(permutations, bags, lineup)
-    arena = Folds(bags, protocol, attributions, bags if test is None else test)
+    arena = Folds(bags, protocol, attributions, bags if test is None else test, explain)
     if learning_curve:
         learning.check_asked(learning_curve, lineup)
         learning.smaller(arena, learning_curve, seed)

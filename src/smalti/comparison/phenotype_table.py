@@ -37,6 +37,7 @@ from smalti.comparison.protocols import (
 )
 from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
+from smalti.explain.explanations import Explanations
 from smalti.scores.chance import BY_RANK, above_chance, chance_scores, truths
 from smalti.scores.intervals import measured_coverage
 from smalti.scores.learning import learning_means, learning_said
@@ -71,6 +72,9 @@ class Comparison(ScoreTable):
         Method -> what its models of the first repeat say of each tile that they were not fitted on:
         bag, fold, attention, contribution_CLASS, ...; the tiles of a bag in their order. With
         ``compare(attributions=True)``.
+    explanations
+        Whether these attributions mean something (:class:`smalti.explain.Explanations`); None
+        without them.
     permuted
         What methods score with permuted labels: method, arrangement, metric, value (mean over the
         folds). With ``compare(permutations=)``.
@@ -90,6 +94,7 @@ class Comparison(ScoreTable):
     task: Task
     protocol: str = FOLDS
     attributions: dict[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
+    explanations: Explanations | None = None
     permuted: pd.DataFrame = dataclasses.field(
         default_factory=lambda: pd.DataFrame(columns=COLUMNS)
     )
@@ -127,6 +132,8 @@ class Comparison(ScoreTable):
         write_table(self.predictions, folder / "predictions.csv")
         if len(self.permuted):
             write_table(self.permuted, folder / "permuted.csv")
+        if self.explanations is not None:
+            self.explanations.write_into(folder)
         if len(self.learning):
             write_table(self.learning, folder / "learning_curve.csv")
         if self.cohort is not None:
@@ -354,7 +361,10 @@ class Comparison(ScoreTable):
                 f"{row['reached']} of {row['arrangements']} arrangements of the labels (p "
                 f"{row['p_holm']:.2g}; {self.exchanged})"
             )
-        return told + self._would_help()
+        told += self._would_help()
+        if self.explanations is not None:
+            told += self.explanations.said(without=self.baselines)
+        return told
 
     def _would_help(self) -> list[str]:
         """Whether more donors would help, where that was asked."""

@@ -11,6 +11,7 @@ from .learning import plot_learning
 from .nuclei import plot_nuclei, plot_nuclei_map
 from .patients import plot_patients
 from .probabilities import plot_calibration, plot_net_benefit
+from .removal import plot_removal
 from .scores import plot_scores
 from .slides import plot_gene_maps, plot_grad_cam
 
@@ -35,6 +36,7 @@ __all__ = [
     "plot_patients",
     "plot_precision_recall",
     "plot_predictable",
+    "plot_removal",
     "plot_roc",
     "plot_scores",
     "plot_screen",

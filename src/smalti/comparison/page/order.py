@@ -13,6 +13,7 @@ from smalti.comparison.page.citation import citation
 from smalti.comparison.page.compared import compared
 from smalti.comparison.page.curves import curves
 from smalti.comparison.page.embeddings import embeddings
+from smalti.comparison.page.explanations import explanations
 from smalti.comparison.page.groups import groups
 from smalti.comparison.page.net_benefit import net_benefit
 from smalti.comparison.page.scores import scores
@@ -39,7 +40,7 @@ def phenotype(bags: Bags | None = None, n_slides: int = 4) -> tuple[Maker, ...]:
         # would more patients help
         # patients one by one
         partial(of_slides, bags=bags, n=n_slides),
-        # explanations, tested
+        explanations,
         audit,
         compared,
         search,
