@@ -201,7 +201,13 @@ OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
 
 
 def refuse(given: dict[str, Any], idle: tuple[str, ...], words: str) -> None:
-    """Refuse options that would change nothing."""
+    """Refuse options that would change nothing.
+
+    Raises
+    ------
+    InputError
+        If one is given.
+    """
     found = [f"{name}=" for name in idle if given.get(name)]
     if found:
         raise InputError(words.format(", ".join(found)))

@@ -53,8 +53,8 @@ def gated(case: Case) -> Iterator[Finding]:
             "labels cut from a modality",
             f"{case.label!r} parts {pair} at a sharp border {where}: of {first.near:,} cells "
             f"beside it {first.wrong:,} are on the other side, where populations as far apart "
-            f"would have {first.expected:.0f}. Labels that were made from what is integrated favour "
-            "methods that read it.",
+            f"would have {first.expected:.0f}. Labels that were made from what is integrated "
+            "favour methods that read it.",
             "Score by labels from elsewhere (sorting, hashing, genotype, a modality that is left "
             "out), or say that scores are agreement with this gating.",
             "leak" if cut else "doubt",
