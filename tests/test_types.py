@@ -38,7 +38,7 @@ again = sm.load("model")
 table: sm.Comparison = sm.compare(["mean_pooling", model], bags, folds=5)
 text: str = str(table)
 scores: sm.scores.Scores = table
-table.report("report.html", figures={"Scores": sm.plot.plot_scores(table)})
+table.report("report.html", sections=table.sections())
 
 cells: sm.Bags = sm.read("cells.h5mu", sample="sample", donor="donor", label="disease")
 umint: sm.integrate.UMINT = sm.integrate.UMINT(width=8).fit(cells)

@@ -1,5 +1,6 @@
 """The command line, on small simulated cohorts."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -133,7 +134,7 @@ def test_the_headline_is_on_the_terminal_and_on_the_page(table, majority_alone, 
     assert done.exit_code == 0, done.output
     page = (tmp_path / "run" / "report.html").read_text()
     assert "No method but baselines." in done.output
-    assert "<p>No method but baselines.</p>" in page
+    assert '<p class="answer">No method but baselines.</p>' in page
 
 
 def test_compare_writes_tables_and_report(table, majority_alone, tmp_path):
@@ -145,6 +146,10 @@ def test_compare_writes_tables_and_report(table, majority_alone, tmp_path):
     assert {"folds.csv", "report.html", "split.json"} <= {p.name for p in out.iterdir()}
     methods = set(pd.read_csv(out / "folds.csv")["method"])
     assert {"mean_pooling", "bag_mean", "majority"} <= methods
+    command = (out / "report_files" / "command.txt").read_text()  # as one may type it again
+    assert command.startswith(f"smalti compare {table} --out {out} --methods {names}")
+    digest = hashlib.sha256(table.read_bytes()).hexdigest()
+    assert digest in (out / "report.html").read_text()
 
 
 @pytest.mark.slow  # the three dearest verbs, each of which has a test below or above

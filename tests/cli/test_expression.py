@@ -384,7 +384,7 @@ def test_what_features_know_before_any_fit(tmp_path):
                    3, "--methods", "knn", "--seeds", 1, "--out", tmp_path / "run")  # fmt: skip
     assert compared.exit_code == 0, compared.output
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
-    assert page.count("Before the fit: which ") == 2
+    assert page.count(">Before the fit: which ") == 4  # in the contents too
     none = run("expression", "compare", *read, "--before", tmp_path, "--out", tmp_path / "no")
     assert none.exit_code == 2
     assert "holds no finding.json" in " ".join(none.output.split())

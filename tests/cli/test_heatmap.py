@@ -161,8 +161,8 @@ def test_the_report_of_a_comparison_shows_slides(cohort, tmp_path, majority_alon
     result = run(*ask, "--slides", cohort / "wsi", "--tile-px", EDGE, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
-    assert "<h2>Slide S." in page
+    assert "<figcaption>Slide S." in page
     assert page.count("data:image/jpeg") >= 4
     result = run(*ask, "--out", tmp_path / "bare")
     assert result.exit_code == 0, result.output
-    assert "<h2>Slide S." not in (tmp_path / "bare" / "report.html").read_text("utf-8")
+    assert "<figcaption>Slide S." not in (tmp_path / "bare" / "report.html").read_text("utf-8")

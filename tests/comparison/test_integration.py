@@ -480,7 +480,9 @@ def test_tables_and_report(tmp_path, monkeypatch):
     np.testing.assert_array_equal(kept["label"], result.labels)
     note = json.loads((tmp_path / "run" / "split.json").read_text())
     assert note["digest"] == result.digest
-    monkeypatch.setattr("smalti.comparison.integration.absent", lambda name: name)  # maps take long
+    monkeypatch.setattr(
+        "smalti.comparison.page.embeddings.absent", lambda name: name
+    )  # maps take long
     result.report(tmp_path / "report.html", title="Kinds")
     page = (tmp_path / "report.html").read_text()
     assert "Kinds" in page
@@ -499,10 +501,10 @@ def test_reads_what_read_reads():
 
 @pytest.mark.slow
 def test_runs_without_the_extra(monkeypatch):
-    for file in ("integration", "embedding"):
+    for file in ("page.embeddings", "embedding"):
         monkeypatch.setattr(f"smalti.comparison.{file}.absent", lambda name: f"{name} is not there")
     result = sm.compare_integration({"pca": "block_pca"}, data(80), label="kind", seeds=1)
     assert {"ari_kmeans", "ari_ward"} <= set(result.metrics)
     assert "ari_leiden" not in result.metrics
     assert any("Leiden were left out: igraph is not there" in n for n in result.notes)
-    assert not any("Maps" in name for name in result.figures())
+    assert "cells" not in {s.name for s in result.sections()}

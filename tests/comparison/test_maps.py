@@ -63,9 +63,9 @@ def test_a_slide_is_seen_by_the_model_that_was_not_fitted_on_it(bags, table):
 
 @pytest.mark.slow  # draws slides
 def test_the_report_shows_few_slides_and_stays_small(bags, table, tmp_path):
-    table.report(tmp_path / "r.html", slides=bags, n_slides=2, figures={})
+    table.report(tmp_path / "r.html", slides=bags, n_slides=2)
     page = (tmp_path / "r.html").read_text("utf-8")
-    shown = re.findall(r"<h2>Slide (S\d): (?!tiles)", page)
+    shown = re.findall(r"<figcaption>Slide (S\d): (?!tiles)", page)
     assert len(shown) == 2
     assert page.count("tiles that stand out") >= 2
     assert page.count("data:image/jpeg") == 4

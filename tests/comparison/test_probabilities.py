@@ -68,16 +68,14 @@ def test_several_classes_are_scored_one_by_one():
 
 @pytest.mark.slow  # writes a page with all its pictures
 def test_the_page_has_tables_and_curves(table, tmp_path):
-    assert {"Calibration", "Net benefit"} <= set(table.figures())
     table.report(tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text("utf-8")
-    for head in (
-        "Differences to the best baseline",
-        "Probabilities of &#39;1&#39;, left-out bags",
-        "Net benefit",
-    ):
-        assert f"<h2>{head}" in page
-    assert "<th>if perfect</th>" in page
+    for name in ("differences", "calibration", "thresholds"):
+        assert f'<table id="table-{name}"' in page
+    for name in ("calibration-curve", "net-benefit", "roc"):
+        assert f'<figure id="{name}"' in page
+    assert ">if perfect</th>" in page
+    assert "Probabilities of “1” for left-out bags" in page
 
 
 def test_losses_of_donors_by_flipping_all_signs():

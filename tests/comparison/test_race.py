@@ -17,9 +17,10 @@ import pytest
 
 import smalti as sm
 from smalti.bags import Bags
+from smalti.comparison.arena import Arena
 from smalti.comparison.cache import Answer, Cache
 from smalti.comparison.lineup import Lineup, line_up
-from smalti.comparison.race import Arena, race
+from smalti.comparison.race import race
 from smalti.comparison.splits import Split
 from smalti.comparison.table import ScoreTable
 from smalti.datasets import planted_bags, planted_modalities, planted_slides
@@ -157,7 +158,7 @@ def test_a_method_with_a_failed_fit_stays_and_is_not_ranked(run, tmp_path):
     assert kept[["method", "reason"]].to_numpy().tolist() == [
         ["unlucky", "RuntimeError: out of memory"]
     ]
-    table.report(tmp_path / "report.html", figures={})
+    table.report(tmp_path / "report.html", sections=[])
     assert "1 of 3 fits failed" in (tmp_path / "report.html").read_text()
 
 

@@ -10,8 +10,10 @@ import pytest
 
 import smalti as sm
 from smalti import plot
+from smalti.comparison.page.compared import compared
 from smalti.errors import InputError
 from smalti.report import write_report
+from smalti.report.section import Drawing, Section, Table, flat
 
 NASTY = "<script>alert(1)</script> & co"
 
@@ -45,26 +47,25 @@ def comparison():
 @pytest.fixture(scope="module")
 def page(comparison, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
-    figures = {
-        "Scores": plot.plot_scores(comparison),
-        "More": plot.plot_roc(comparison.predictions),
-    }
-    write_report(comparison, path, figures=figures, text=[NASTY], captions={"More": NASTY})
+    more = Drawing("more", plot.plot_roc(comparison.predictions), alt=NASTY, caption=NASTY)
+    sections = [*comparison.sections(), Section("more-of-it", NASTY, (more,))]
+    write_report(comparison, path, sections=sections, text=[NASTY])
     return path.read_text(encoding="utf-8")
 
 
 def test_report_holds_table_and_figures_and_needs_nothing_else(page, comparison):
     parsed = Page(page)
-    more = comparison.tables()
-    assert parsed.tags.count("table") == 1 + len(more)
-    rows = comparison.summary()["method"].nunique()
-    assert parsed.tags.count("tr") == rows + 1 + sum(1 + len(t) for t in more.values())
-    assert len(parsed.addresses) == 2
-    for address in parsed.addresses:
+    parts = [p for s in comparison.sections() for p in flat(s.parts)]
+    tables = [p for p in parts if isinstance(p, Table)]
+    assert parsed.tags.count("table") == len(tables) > 3
+    assert parsed.tags.count("tr") == sum(1 + len(t.frame) for t in tables)
+    pictures = [a for a in parsed.addresses if not a.startswith("#")]
+    assert len(pictures) == 1 + sum(isinstance(p, Drawing) for p in parts)
+    for address in pictures:
         head, data = address.split(",", 1)
         assert head == "data:image/svg+xml;base64"
         assert b"<svg" in base64.b64decode(data)
-    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert comparison.digest in page
     mean = comparison.summary()["mean"].iloc[0]
     assert f"{mean:.3f}" in page
@@ -72,8 +73,9 @@ def test_report_holds_table_and_figures_and_needs_nothing_else(page, comparison)
 
 def test_text_of_users_is_escaped(page):
     parsed = Page(page)
-    assert "script" not in parsed.tags
-    assert sum(NASTY in words for words in parsed.words) >= 3  # paragraph, caption, method
+    assert "<script>alert" not in page
+    # paragraph, caption, heading, contents, method
+    assert sum(NASTY in words for words in parsed.words) >= 5
 
 
 def test_the_best_is_bold_and_ties_share_it(page):
@@ -91,7 +93,7 @@ def test_same_comparison_same_page(comparison, tmp_path):
 def test_unwritable_folder_is_named(comparison, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file"):
-        comparison.report(tmp_path / "file" / "report.html", figures={})
+        comparison.report(tmp_path / "file" / "report.html", sections=[])
 
 
 def test_scores_draws_every_fold(comparison):
@@ -138,11 +140,12 @@ def test_page_and_pictures_name_the_positive_class(majority_alone, one_penalty, 
     bags = sm.datasets.planted_bags(16, n_features=4, seed=0)
     bags = bags.with_target(np.array(["ctrl", "case"])[bags.labels])
     table = sm.compare(["bag_mean"], bags, folds=2, n_jobs=1, progress=False)
-    write_report(table, tmp_path / "r.html", figures={})
+    write_report(table, tmp_path / "r.html", sections=[compared(table)])
     words = " ".join(Page((tmp_path / "r.html").read_text(encoding="utf-8")).words)
     assert "positive: case" in words
     assert re.search(r"positive class\s+case", words)
-    axes = table.figures()["ROC curves"].axes[0]
+    [roc] = [p for s in table.sections() if s.name == "curves" for p in s.parts]
+    axes = roc.figure.axes[0]
     assert axes.get_ylabel() == "share of bags of 'case' found"
     assert axes.get_xlabel() == "share of bags of 'ctrl' called 'case'"
     figure = plot.plot_scores(table, "average_precision")

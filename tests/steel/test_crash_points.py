@@ -175,7 +175,7 @@ def test_a_cached_fit(folder):
 def test_a_report_and_a_run(folder):
     bags = planted_bags(16)
     old, new = (sm.compare(["majority"], bags, folds=f, progress=False) for f in (2, 3))
-    for write_one, name in ((lambda t: t.report(folder / "r.html", figures={}), "r.html"),
+    for write_one, name in ((lambda t: t.report(folder / "r.html", sections=[]), "r.html"),
                             (lambda t: t.write(folder / "run"), "run")):  # fmt: skip
         write_one(old)
         steps = crashed(lambda w=write_one: w(new), folder, lambda n=name: digest(folder / n))

@@ -67,7 +67,7 @@ LONG = pd.DataFrame({"a": np.arange(5000.0)})
 WRITERS = {
     "model": lambda d: partial(model().save, d / "model"),
     "run": lambda d: partial(scores().write, d / "run"),
-    "report": lambda d: partial(scores().report, d / "r.html", figures={}),
+    "report": lambda d: partial(scores().report, d / "r.html", sections=[]),
     "csv": lambda d: partial(write_table, LONG, d / "t.csv", overwrite=True),
     "parquet": lambda d: partial(write_table, LONG, d / "t.parquet", overwrite=True),
     "gene vectors": lambda d: partial(vectors().save, d / "v.safetensors", overwrite=True),
@@ -307,11 +307,11 @@ def test_a_report_and_a_run_never_take_the_place_of_other_files(tmp_path):
     found, mine = scores(), tmp_path / "notes.html"
     mine.write_text("mine")
     with pytest.raises(InputError, match=r"notes\.html is there already"):
-        found.report(mine, figures={})
+        found.report(mine, sections=[])
     assert mine.read_text() == "mine"
     for _ in range(2):  # ours over ours
         found.write(tmp_path / "run")
-        found.report(tmp_path / "run" / "report.html", figures={})
+        found.report(tmp_path / "run" / "report.html", sections=[])
     (tmp_path / "run" / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match="other files in it"):
         found.write(tmp_path / "run")

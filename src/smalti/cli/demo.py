@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import options
+from smalti.cli.words import made_here
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from smalti.bags import Bags
     from smalti.comparison.phenotype_table import Comparison
     from smalti.mil.base import Method
+    from smalti.report.section import Drawing
 
 _SHOWN = 6  # bags in the picture
 _SETTINGS = {"epochs": 30, "batch_size": 4, "lr": 1e-3}
@@ -48,6 +50,7 @@ def demo(
     from smalti.cli.table import show
     from smalti.comparison.phenotype import compare
     from smalti.core.registry import make
+    from smalti.report.section import Section
     from smalti.scores.table import is_run
     from smalti.system.files import atomic_write, check_free
 
@@ -69,12 +72,14 @@ def demo(
     show(result)
     typer.echo("fitting on all training bags ...")
     fitted = {name: method.fit(train) for name, method in chosen.items()}
-    figures, captions, text = _pictures(result, fitted, test, dataset)
+    attention, drawings, text = _pictures(result, fitted, test, dataset)
     result.write(out, overwrite=overwrite)
     title = "Which bag of digits holds a 9?" if dataset == "digits" else f"Methods on {dataset}"
-    result.report(out / "report.html", figures=figures, captions=captions, text=text, title=title)
+    shown = Section("new", "On new bags", tuple(drawings))
+    sections = [shown, *result.sections()]
+    result.report(out / "report.html", **made_here(), sections=sections, text=text, title=title)
     with atomic_write(out / "attention.png", overwrite=True) as temporary:
-        figures["Attention"].savefig(temporary, format="png", dpi=110, facecolor="white")
+        attention.savefig(temporary, format="png", dpi=110, facecolor="white")
     typer.echo("\n".join(["", *text, "", f"report: {out / 'report.html'}"]))
 
 
@@ -93,11 +98,12 @@ def _data(dataset: str, n: int, seed: int) -> tuple[Bags, Bags]:
 
 def _pictures(
     result: Comparison, fitted: dict[str, Method], test: Bags, dataset: str
-) -> tuple[dict[str, Figure], dict[str, str], list[str]]:
-    """Figures, their captions, and the findings in words."""
+) -> tuple[Figure, list[Drawing], list[str]]:
+    """The picture of attention, all drawings, and the findings in words."""
     from sklearn.metrics import roc_auc_score
 
-    from smalti.plot import plot_history, plot_roc, plot_scores
+    from smalti.plot import plot_history, plot_roc
+    from smalti.report.section import Drawing
 
     main = next(iter(fitted))
     predictions = _predict(fitted, test)
@@ -109,20 +115,19 @@ def _pictures(
         f"{'images' if dataset == 'digits' else 'instances'} that no training bag holds: AUROC "
         + ", ".join(f"{m} {a:.3f}" for m, a in areas.items()) + ".",
     ]  # fmt: skip
-    figures: dict[str, Figure] = {"Scores": plot_scores(result)}
-    captions = {
-        "Scores": "Cross-validation inside the training bags"
-        + (", whose bags may share an image; test bags do not." if dataset == "digits" else "."),
-        "ROC curves": "The same methods fitted on all training bags, asked about the test bags.",
-        "Training": "Loss of the training bags; it says nothing about new bags.",
-    }
     picture, found = _attention(fitted[main], test)
-    text += found
-    figures["Attention"] = picture
-    captions["Attention"] = f"{main} on test bags. {_NOT}"
-    figures["ROC curves"] = plot_roc(predictions)
-    figures["Training"] = plot_history({m: f.history_ for m, f in fitted.items()})
-    return figures, captions, text
+    best = max(areas, key=lambda m: areas[m])
+    drawings = [
+        Drawing("attention", picture, alt=f"Images of test bags by attention of {main}.",
+                caption=f"{main} on test bags. {_NOT}"),
+        Drawing("test-roc", plot_roc(predictions),
+                alt=f"ROC curves of the test bags; the best is {best}'s, {areas[best]:.2f}.",
+                caption="The methods fitted on all training bags, asked about the test bags."),
+        Drawing("training", plot_history({m: f.history_ for m, f in fitted.items()}),
+                alt="Losses of the training bags fall over the epochs.",
+                caption="Loss of the training bags; it says nothing about new bags."),
+    ]  # fmt: skip
+    return picture, drawings, text + found
 
 
 def _predict(fitted: dict[str, Method], test: Bags) -> Any:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from smalti.comparison.expression_fit import Slides
 from smalti.comparison.hiding import Hiding, controls, trained_on
-from smalti.comparison.lineup import Lineup, line_up
+from smalti.comparison.lineup import Lineup, line_up, of_search
 from smalti.comparison.race import Outcome, race
+from smalti.comparison.search.base import Choosing
 from smalti.comparison.splits import expression_folds, seeds_of
 from smalti.comparison.table import ScoreTable
 from smalti.core.registry import methods
@@ -24,7 +25,10 @@ from smalti.leaks.run import audit
 from smalti.scores.expression_metrics import check_nan
 from smalti.system.tables import write_table
 
-Candidate: TypeAlias = str | ExpressionMethod
+if TYPE_CHECKING:
+    from smalti.report.section import Section
+
+Candidate: TypeAlias = str | ExpressionMethod | Choosing
 
 _TOP = 50  # genes of PCC@H
 _MOST = 2**31  # bytes of predictions that are kept
@@ -95,6 +99,12 @@ class ExpressionComparison(ScoreTable):
             "mean ceiling of Pearson within slides": f"{self.ceiling['ceiling'].mean():.3f}",
         }
 
+    def sections(self) -> list[Section]:
+        """What a page of this comparison says, in order (see :mod:`smalti.comparison.page`)."""
+        from smalti.comparison.page.order import EXPRESSION, made
+
+        return made(self, EXPRESSION)
+
     def _write_into(self, folder: Path) -> None:
         super()._write_into(folder)
         write_table(self.genes, folder / "genes.csv")
@@ -129,7 +139,9 @@ def compare_expression(
     ----------
     candidates
         Names ("ridge", "mlp:team") or instances of methods of :mod:`smalti.expression`; a mapping
-        gives them labels of your own. Ridge and the controls (gene mean; total count and neighbour
+        gives them labels of your own. A :class:`smalti.Search` of one chooses settings anew in each
+        fold, by its training donors (slides, strips); the method as it was given runs beside it.
+        Ridge and the controls (gene mean; total count and neighbour
         mean, which look at the measured test tiles) always run too.
     slides
         :class:`~smalti.Bags` of slides with features (or tiles) and counts.
@@ -201,6 +213,7 @@ def compare_expression(
     check_nan(nan)
     bags = as_slides(slides)
     lineup = line_up(candidates, ExpressionMethod)
+    lineup.beside_searched()
     _prepare(lineup, genes, view, unseen is not None, vectors)
     numbers = seeds_of(seeds)
     parts = expression_folds(bags, by=by, folds=folds)
@@ -251,8 +264,8 @@ def _predictions(arena: Slides, outcome: Outcome) -> tuple[tuple[str, ...], dict
 def _prepare(lineup: Lineup, genes: Any, view: str | None, unseen: bool, vectors: Any) -> None:
     """What all methods share, ridge and the controls; labels say who saw the hidden genes."""
     for method in lineup.methods.values():
-        if isinstance(method, ZeroShotMethod) and method.vectors is None:
-            method.vectors = vectors
+        if isinstance(of_search(method), ZeroShotMethod) and method.vectors is None:
+            method.set_params(vectors=vectors)
     if unseen:
         for label, method in list(lineup.methods.items()):
             lineup.rename(label, trained_on(label, method))
@@ -267,6 +280,6 @@ def _prepare(lineup: Lineup, genes: Any, view: str | None, unseen: bool, vectors
         lineup.add_control(plain, trained_on(label, plain) if unseen else label)
     for method in lineup.methods.values():
         if genes is not None and not unseen:
-            method.genes = genes
+            method.set_params(genes=genes)
         if view is not None and method.x is None and not method.images and not method.oracle:
-            method.x = view
+            method.set_params(x=view)

@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
+from smalti.comparison.arena import Arena
 from smalti.comparison.cache import Answer
 from smalti.comparison.embedding import Question, ask, embedding_scores
 from smalti.comparison.lineup import Lineup, line_up
-from smalti.comparison.race import Arena, race
+from smalti.comparison.race import race
 from smalti.comparison.splits import Split, cell_splits, seeds_of
 from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
@@ -25,11 +26,10 @@ from smalti.integrate.base import Integration, as_cells
 from smalti.integrate.block_pca import BlockPCA
 from smalti.leaks.run import audit
 from smalti.preprocess import modalities, spec_text, steps_of
-from smalti.system.extras import absent
 from smalti.system.tables import write_table
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from smalti.report.section import Section
 
 Candidate: TypeAlias = str | Integration
 
@@ -78,15 +78,11 @@ class IntegrationComparison(ScoreTable):
             "cells per fit": f"{n_train:,} to train, {n_test:,} held out",
         }
 
-    def figures(self) -> dict[str, Figure]:
-        """Scores of each metric, and maps of the cells."""
-        from smalti.plot import plot_embeddings
+    def sections(self) -> list[Section]:
+        """What a page of this comparison says, in order (see :mod:`smalti.comparison.page`)."""
+        from smalti.comparison.page.order import INTEGRATION, made
 
-        figures = super().figures()
-        if absent("umap") is None:
-            maps = plot_embeddings(self.embeddings, self.labels)
-            figures["Maps of the cells (first seed)"] = maps
-        return figures
+        return made(self, INTEGRATION)
 
     def _write_into(self, folder: Path) -> None:
         super()._write_into(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,10 +11,8 @@ import pandas as pd
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.mil.heatmaps import signed_words, slide_rows
+from smalti.report.section import Drawing
 from smalti.tiles.heatmap import Heatmap, place_values
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _TILES = 6  # of each kind, below a map
 _NOT = (
@@ -55,10 +53,8 @@ def out_of_fold(table: Any, bags: Bags, slide: str | None, method: str | None) -
                         notes=notes)  # fmt: skip
 
 
-def figures_of_slides(
-    table: Any, bags: Bags, n: int
-) -> tuple[dict[str, Figure], dict[str, str]]:  # fmt: skip
-    """Pictures of a few slides, heading -> figure, and captions: judged best, misjudged worst.
+def drawings_of_slides(table: Any, bags: Bags, n: int) -> list[Drawing]:
+    """Pictures of a few slides: judged best, misjudged worst.
 
     Raises
     ------
@@ -68,20 +64,25 @@ def figures_of_slides(
     from smalti.plot import plot_extreme_tiles, plot_heatmap
 
     method = _best(table)
-    figures, captions = {}, {}
+    drawings = []
     of = _slides_of(bags)
-    for name, why in _telling(table, method, n).items():
+    for i, (name, why) in enumerate(_telling(table, method, n).items(), 1):
         heat = out_of_fold(table, bags, of[name], method)
         columns = _shown(heat, table, method, name)
         heading = f"Slide {heat.name}: {why}"
+        told = f"{heat.notes[0][:1].upper()}{heat.notes[0][1:]}"
         # its notes as text of the page: in the picture a phone shows them too small
-        figures[heading] = plot_heatmap(dataclasses.replace(heat, notes=()), columns)
-        captions[heading] = f"{heat.notes[0][:1].upper()}{heat.notes[0][1:]}. {_NOT}"
+        drawings.append(Drawing(
+            f"slide-{i}", plot_heatmap(dataclasses.replace(heat, notes=()), columns),
+            alt=f"{heading}. {told}.", caption=f"{heading}. {told}. {_NOT}"))  # fmt: skip
         if heat.picture is not None:
             tiles = f"Slide {heat.name}: tiles that stand out"
-            figures[tiles] = plot_extreme_tiles(heat, columns[-1], n=_TILES)
-            captions[tiles] = "Below a tile its number on the slide, and its value."
-    return figures, captions
+            figure = plot_extreme_tiles(heat, columns[-1], n=_TILES)
+            drawings.append(Drawing(
+                f"slide-{i}-tiles", figure, alt=f"{tiles}.",
+                caption=f"{tiles}. Below a tile its number on the slide, and its value.",
+            ))  # fmt: skip
+    return drawings
 
 
 def _best(table: Any) -> str:

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
-from smalti.comparison.lineup import Lineup, line_up
-from smalti.comparison.race import Arena, Outcome, race
+from smalti.comparison.arena import Arena
+from smalti.comparison.lineup import Lineup
+from smalti.comparison.race import Outcome, race
 from smalti.core.seen import donor_names
 from smalti.errors import InputError
 from smalti.scores.exchange import Exchange
@@ -56,11 +57,11 @@ def race_permuted(
         Tidy: method, arrangement, metric, value (mean over the folds; NaN where a fit failed); and
         in words where labels changed places.
     """
-    chosen = _chosen(asked, lineup, outcome)
+    chosen = chosen_of(asked, lineup, outcome.seconds())
     exchange = _exchange(bags)
     rows: list[dict[str, Any]] = []
     for label, n in chosen.items():
-        alone = line_up({label: lineup.methods[label]}, lineup.kind)
+        alone = lineup.some([label])
         for i, other in enumerate(arrangements(bags, exchange, n, seed)):
             try:
                 found = race(arena_of(other), alone, n_jobs=n_jobs, progress=progress, cache=cache)
@@ -96,15 +97,11 @@ def check_asked(asked: int | Mapping[str, int], bags: Bags, lineup: Lineup) -> N
     _exchange(bags)
 
 
-def _chosen(asked: int | Mapping[str, int], lineup: Lineup, outcome: Outcome) -> dict[str, int]:
+def chosen_of(
+    asked: int | Mapping[str, int], lineup: Lineup, seconds: Mapping[str, float]
+) -> dict[str, int]:
     """Method -> permutations; the cheapest candidate, one that did not fail if there is any."""
-    if isinstance(asked, Mapping):
-        return dict(asked)
-    failed = set(outcome.failures["method"])
-    candidates = [k for k in lineup.methods if k not in lineup.baselines]
-    seconds = outcome.folds.groupby("method")["seconds"].mean()
-    cheapest = min(candidates, key=lambda k: (k in failed, seconds.get(k, np.inf)))
-    return {cheapest: asked}
+    return dict(asked) if isinstance(asked, Mapping) else {lineup.cheapest(seconds): asked}
 
 
 def _exchange(bags: Bags) -> Exchange:

@@ -8,20 +8,32 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
+from smalti.comparison.arena import Arena
 from smalti.comparison.cache import Answer
 from smalti.comparison.protocols import (
     DONORS,
     Protocol,
 )
-from smalti.comparison.race import Arena
 from smalti.comparison.splits import Split, split_digest
 from smalti.core.seen import donor_names
 from smalti.mil.heatmaps import tile_numbers
-from smalti.scores.metrics import score
+from smalti.scores.metrics import METRICS, score
 from smalti.task import Task
 
 OF_SEVERAL = ("roc_auc", "average_precision", "balanced_accuracy", "spearman", "pearson", "r2",
                "quadratic_kappa")  # fmt: skip
+
+
+def metrics_of(kind: str, protocol: str) -> tuple[str, ...]:
+    """Metrics of a kind of task, the one to rank by first.
+
+    One donor alone has no rank: there the first are those that a single bag has.
+    """
+    every = METRICS[kind]
+    if protocol != DONORS:
+        return every
+    first = {"log_loss": 0, "brier": 1}
+    return tuple(sorted(every, key=lambda m: first.get(m, 2 + (m in OF_SEVERAL))))
 
 
 class Folds(Arena):
@@ -56,15 +68,19 @@ class Folds(Arena):
         """Predicted values, or codes of classes; and probabilities of the classes of all bags."""
         model = method.fit(self.bags[split.train])
         test = self.test_bags[split.test]
-        raw = model.forward(test)[0]
-        predicted = model.task_.decide(raw)
-        answer = Answer({"predicted": predicted})
+        answer = self.answer(model, test)
         if split.repeat == self.first:
             values = tile_numbers(model, test)
             answer.note["attributions"] = list(map(str, values))
             answer.arrays["attributions"] = values.to_numpy(np.float32)
+        return answer
+
+    def answer(self, model: Any, test: Bags) -> Answer:
+        """What a fitted model says of bags."""
+        raw = model.forward(test)[0]
+        predicted = model.task_.decide(raw)
         if not self.task.is_classifier:
-            return answer
+            return Answer({"predicted": predicted})
         place = {c: i for i, c in enumerate(self.task.classes)}
         if self.task.kind != "multilabel":
             predicted = np.array([place[c] for c in predicted], dtype=np.int64)
@@ -72,8 +88,7 @@ class Folds(Arena):
         # a class that training lacked has probability 0
         whole = np.zeros((len(p), len(place)), dtype=p.dtype)
         whole[:, [place[c] for c in model.task_.classes]] = p
-        answer.arrays |= {"predicted": predicted, "p": whole}
-        return answer
+        return Answer({"predicted": predicted, "p": whole})
 
     def key(self, method: Any, split: Split) -> str:
         """Answers with attributions are others than those without."""
@@ -81,9 +96,12 @@ class Folds(Arena):
 
     def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
         """Metric -> value; NaN for a rank of one donor alone."""
-        truth = self.test_bags[split.test].labels
-        found = score(self.task, truth, self._decided(answer), answer.arrays.get("p"))
+        found = self.scores(self.test_bags[split.test], answer)
         return found | {m: np.nan for m in found if self.alone and m in OF_SEVERAL}
+
+    def scores(self, test: Bags, answer: Answer) -> dict[str, float]:
+        """Metric -> value of what was said of bags."""
+        return score(self.task, test.labels, self._decided(answer), answer.arrays.get("p"))
 
     def _decided(self, answer: Answer) -> np.ndarray:
         """Predicted classes as the user has them, or values."""

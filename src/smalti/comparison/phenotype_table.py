@@ -12,8 +12,12 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
+from smalti.comparison.cohort import Cohort
+from smalti.comparison.flow import COLUMNS as FLOW
+from smalti.comparison.learning import COLUMNS as LEARNING
+from smalti.comparison.patients import one_by_one
 from smalti.comparison.permuted import COLUMNS
-from smalti.comparison.phenotype_fit import OF_SEVERAL
+from smalti.comparison.phenotype_fit import metrics_of
 from smalti.comparison.probabilities import (
     benefit,
     by_donor,
@@ -34,17 +38,15 @@ from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
 from smalti.scores.chance import BY_RANK, above_chance, chance_scores, truths
 from smalti.scores.intervals import measured_coverage
-from smalti.scores.metrics import LOWER_IS_BETTER, METRICS
+from smalti.scores.learning import learning_means, learning_said
+from smalti.scores.metrics import LOWER_IS_BETTER, margin_of
 from smalti.system.tables import write_table
 from smalti.task import Task
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+    from smalti.report.section import Section
     from smalti.tiles.heatmap import Heatmap
 
-_SHOWN = ("method", "class", "slope", "slope_low", "slope_high", "intercept", "intercept_low",
-          "intercept_high", "brier", "brier_reference", "ece", "ece_perfect")  # fmt: skip
 _UNITS = {DONORS: "donors, each left out once", SITES: "sites, each left out once",
           EXTERNAL: "set of test bags"}  # fmt: skip
 
@@ -56,7 +58,7 @@ class Comparison(ScoreTable):
     Attributes
     ----------
     folds, digest, settings, baselines, notes, about, identities, failures, audit
-        As in :class:`~smalti.scores.table.Scores`.
+        As in :class:`~smalti.scores.table.Scores`; searched as in ``ScoreTable``.
     predictions
         One row per method, repeat, fold and test bag: bag, donor, true, predicted, p_CLASS.
     task
@@ -73,6 +75,14 @@ class Comparison(ScoreTable):
         folds). With ``compare(permutations=)``.
     exchanged
         In words, which labels changed places there.
+    learning
+        Scores on growing shares of the training donors: method, share, donors, repeat, fold,
+        metric, value, n_train, n_test. With ``compare(learning_curve=)``.
+    cohort
+        Who was in: a row for each bag, and the types of its instances.
+    flow
+        The way into the comparison: part, step (found, left out, compared, of them, in a fit), what
+        in words, donors, bags, instances.
     """
 
     predictions: pd.DataFrame
@@ -83,18 +93,16 @@ class Comparison(ScoreTable):
         default_factory=lambda: pd.DataFrame(columns=COLUMNS)
     )
     exchanged: str = ""
+    learning: pd.DataFrame = dataclasses.field(
+        default_factory=lambda: pd.DataFrame(columns=LEARNING)
+    )
+    cohort: Cohort | None = None
+    flow: pd.DataFrame = dataclasses.field(default_factory=lambda: pd.DataFrame(columns=FLOW))
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Metrics of this kind of task, the default one first.
-
-        One donor alone has no rank: there the first are those that a single bag has.
-        """
-        every = METRICS[self.task.kind]
-        if self.protocol != DONORS:
-            return every
-        first = {"log_loss": 0, "brier": 1}
-        return tuple(sorted(every, key=lambda m: first.get(m, 2 + (m in OF_SEVERAL))))
+        """Metrics of this kind of task, the default one first."""
+        return metrics_of(self.task.kind, self.protocol)
 
     @property
     def unit(self) -> str:  # type: ignore[override]
@@ -106,6 +114,12 @@ class Comparison(ScoreTable):
         write_table(self.predictions, folder / "predictions.csv")
         if len(self.permuted):
             write_table(self.permuted, folder / "permuted.csv")
+        if len(self.learning):
+            write_table(self.learning, folder / "learning_curve.csv")
+        if self.cohort is not None:
+            write_table(self.cohort.describe(), folder / "cohort.csv")
+        if len(self.flow):
+            write_table(self.flow, folder / "flow.csv")
 
     def facts(self) -> dict[str, str]:
         """The positive class, bags, donors, repeats and the sizes of the folds."""
@@ -208,6 +222,81 @@ class Comparison(ScoreTable):
         return above_chance({m: float(found[m]) for m in parts}, parts,
                             lower_is_better=metric in LOWER_IS_BETTER)  # fmt: skip
 
+    def learning_curve(self, metric: str | None = None) -> pd.DataFrame:
+        """Means over growing numbers of training donors, with their 95 % intervals.
+
+        Parameters
+        ----------
+        metric
+            Default: the one to rank by.
+
+        Returns
+        -------
+        DataFrame
+            As :func:`smalti.scores.learning_means` gives.
+
+        Raises
+        ------
+        InputError
+            If no such fits were made, or there is no such metric.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> bags = sm.datasets.planted_bags(24, seed=0)
+        >>> how = {"folds": 3, "n_jobs": 1, "progress": False}
+        >>> table = sm.compare(["bag_mean"], bags, learning_curve=[0.5], **how)
+        >>> table.learning_curve()[["share", "donors"]].to_numpy().tolist()
+        [[0.5, 8.0], [1.0, 16.0]]
+        """
+        if self.learning.empty:
+            raise InputError("no fits on fewer donors: compare(learning_curve=True) makes them.")
+        metric = metric or self.metrics[0]
+        self._scores(metric)  # refuses what is no metric
+        return learning_means(self.learning, metric, self._freedom(metric))
+
+    def patients(self, method: str | None = None) -> pd.DataFrame:
+        """Donors one by one: what models that were not fitted on them said, the worst first.
+
+        Parameters
+        ----------
+        method
+            Of the table; the best candidate when left out.
+
+        Returns
+        -------
+        DataFrame
+            One row per test bag, as :func:`smalti.comparison.patients.one_by_one` says.
+
+        Raises
+        ------
+        InputError
+            If there is no such method, or several targets.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> bags = sm.datasets.planted_bags(24, seed=0)
+        >>> table = sm.compare(["bag_mean"], bags, folds=3, n_jobs=1, progress=False)
+        >>> list(table.patients()[["bag", "p", "right", "off"]])
+        ['bag', 'p', 'right', 'off']
+        """
+        if self.task.several:
+            raise InputError("bags of several targets are not right or wrong as a whole.")
+        method = self.leading() if method is None else method
+        own = self.predictions[self.predictions["method"] == method]
+        if own.empty:
+            there = ", ".join(self.predictions["method"].unique())
+            raise InputError(f"no method {method!r} in this comparison; there are {there}.")
+        return one_by_one(own, self.task, self.cohort)
+
+    def leading(self) -> str:
+        """The best candidate; the best baseline where there is none."""
+        ranked = self.ranked()
+        first = ranked[~ranked["baseline"]] if (~ranked["baseline"]).any() else ranked
+        there = first["method"] if len(first) else self.predictions["method"]
+        return str(there.iloc[0])
+
     def terms(self) -> list[str]:
         """What words and intervals mean, and how often such intervals of an AUROC hold."""
         told = super().terms()
@@ -224,7 +313,14 @@ class Comparison(ScoreTable):
                 f"good in {row['reached']} of {row['arrangements']} arrangements of the labels (p "
                 f"{row['p_holm']:.2g}; {self.exchanged})"
             )
-        return told
+        return told + self._would_help()
+
+    def _would_help(self) -> list[str]:
+        """Whether more donors would help, where that was asked."""
+        metric = self.metrics[0]
+        return [] if self.learning.empty else learning_said(
+            self.learning, metric, margin=margin_of(metric), freedom=self._freedom(metric)
+        )  # fmt: skip
 
     def _by_chance(self) -> dict[str, str]:
         """The same, as a fact of the report."""
@@ -357,34 +453,9 @@ class Comparison(ScoreTable):
                              "fixed split, or another file to test on.")  # fmt: skip
         return table_of(self._ranked_predictions(), self.task, of_one_model)
 
-    def _areas(self) -> dict[str, float] | None:
-        """The AUROC of the table, for one method has one; None where no fold has any."""
-        means = self.summary("roc_auc").set_index("method")["mean"].dropna()
-        ranked = self._ranked_predictions()["method"].unique()
-        return means.to_dict() if set(ranked) <= set(means.index) else None
-
     def _ranked_predictions(self) -> pd.DataFrame:
         """Predictions of the methods of which no fit failed."""
         return self.predictions[~self.predictions["method"].isin(self.failed)]
-
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """Differences; and of classes calibration and thresholds."""
-        if not self.task.is_classifier:
-            return super().tables()
-        found, calls = self.calibration(), self.thresholds()
-        if found.empty:
-            return super().tables()
-        # paper has room for eight columns
-        said = ["class"] if len(set(found["class"])) == 1 else []
-        of = f"'{found['class'].iloc[0]}'" if said else "each class"
-        names = {"brier_reference": "reference", "ece_perfect": "if perfect"}
-        shown = found[[c for c in found if c in _SHOWN]].drop(columns=said).rename(columns=names)
-        idle = [*said, "threshold_low", "threshold_high", "prevalence", "ppv_low", "ppv_high",
-                "npv_low", "npv_high"]  # fmt: skip
-        return super().tables() | {
-            f"Probabilities of {of}, left-out bags": shown,
-            f"Calls of {of}, by thresholds that other donors chose": calls.drop(columns=idle),
-        }
 
     def heatmap(
         self, bags: Bags, slide: str | None = None, *, method: str | None = None
@@ -414,6 +485,27 @@ class Comparison(ScoreTable):
 
         return out_of_fold(self, bags, slide, method)
 
+    def sections(self, *, slides: Bags | None = None, n_slides: int = 4) -> list[Section]:
+        """What a page of this comparison says, in order (see :mod:`smalti.comparison.page`).
+
+        Parameters
+        ----------
+        slides
+            The bags that were compared, with pictures of their slides: heat maps of a few that the
+            model of their fold was not fitted on, those judged best and those misjudged worst, are
+            in the report. Of ``compare(attributions=True)``.
+        n_slides
+            How many, at most.
+
+        Raises
+        ------
+        InputError
+            As :meth:`heatmap` does.
+        """
+        from smalti.comparison.page.order import made, phenotype
+
+        return made(self, phenotype(slides, n_slides))
+
     def report(
         self, path: str | Path, *, slides: Bags | None = None, n_slides: int = 4, **kwargs: Any
     ) -> None:
@@ -423,12 +515,8 @@ class Comparison(ScoreTable):
         ----------
         path
             The .html file.
-        slides
-            The bags that were compared, with pictures of their slides: heat maps of a few that the
-            model of their fold was not fitted on, those judged best and those misjudged worst, are
-            in the report. Of ``compare(attributions=True)``.
-        n_slides
-            How many, at most.
+        slides, n_slides
+            As of :meth:`sections`.
         **kwargs
             Of :func:`smalti.report.write_report`.
 
@@ -438,23 +526,5 @@ class Comparison(ScoreTable):
             As that function does, and :meth:`heatmap`.
         """
         if slides is not None:
-            from smalti.comparison.maps import figures_of_slides
-
-            maps, captions = figures_of_slides(self, slides, n_slides)
-            kwargs["figures"] = {**kwargs.get("figures", self.figures()), **maps}
-            kwargs["captions"] = {**captions, **kwargs.get("captions", {})}
+            kwargs.setdefault("sections", self.sections(slides=slides, n_slides=n_slides))
         super().report(path, **kwargs)
-
-    def figures(self) -> dict[str, Figure]:
-        """Scores; of a binary task ROC curves, calibration and net benefit."""
-        from smalti.plot import plot_calibration, plot_net_benefit, plot_roc
-
-        figures = super().figures()
-        ranked = self._ranked_predictions()
-        # scores of models that never met are not put in one order
-        if self.task.kind == "binary" and len(ranked) and self.protocol != DONORS:
-            best = list(self._ranked(self.metrics[0])["method"])
-            figures["ROC curves"] = plot_roc(ranked, areas=self._areas())
-            figures["Calibration"] = plot_calibration(self.calibration(curve=True), methods=best)
-            figures["Net benefit"] = plot_net_benefit(self.net_benefit(), methods=best)
-        return figures

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from smalti.errors import InputError
+from smalti.report.pictures import address_of, encoded, from_address
+from smalti.report.section import Drawing, Part, Points, Table, Text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FINE = 120  # dots per inch of what is no drawing
 NOTE = "finding.json"
 """What a folder of a finding has beside its tables and pictures."""
 
@@ -69,6 +68,17 @@ class Finding:
     tables: Mapping[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
     about: str = ""
 
+    def parts(self, stem: str = "", *, sentence: bool = True) -> tuple[Part, ...]:
+        """What a section says of it; names of its parts begin with ``stem``."""
+        own: list[Part] = [Text(self.about, soft=True)] if self.about and sentence else []
+        own += [Text(self.sentence)] if sentence else []
+        own += [Drawing(f"{stem}{name}", p.address, alt=f"{p.heading}. {self.sentence}",
+                        caption=f"{p.heading}. {p.caption}".strip())
+                for name, p in self.pictures.items()]  # fmt: skip
+        own += [Table(f"{stem}table-{i}", table, f"{heading}.")
+                for i, (heading, table) in enumerate(self.shown.items(), 1)]  # fmt: skip
+        return (*own, Points("What it cannot tell", self.limits))
+
     def write_into(self, folder: Path) -> None:
         """Write tables, pictures and the words into a folder that is there."""
         from smalti.system.tables import write_table
@@ -76,8 +86,7 @@ class Finding:
         for name, table in self.tables.items():
             write_table(table, folder / f"{name}.csv")
         for name, picture in self.pictures.items():
-            data = base64.b64decode(picture.address.partition(",")[2])
-            (folder / f"{name}.svg").write_bytes(data)
+            (folder / f"{name}.svg").write_bytes(from_address(picture.address)[0])
         note = {
             "title": self.title, "sentence": self.sentence, "limits": self.limits,
             "about": self.about,
@@ -127,24 +136,7 @@ def _svg_file(folder: Path, name: str) -> bytes:
 
 def picture_of(figure: Figure, heading: str, caption: str = "") -> Picture:
     """A figure as a picture of a page; the same figure gives the same bytes."""
-    import matplotlib as mpl
-
-    buffer = io.BytesIO()
-    drawn = [image.get_array() for axes in figure.axes for image in axes.images]
-    if any(array is not None and array.ndim == 3 for array in drawn):
-        # slides and tiles: in an SVG they would be lossless, and a page of some too large to mail
-        figure.savefig(buffer, format="jpeg", dpi=_FINE, facecolor="white",
-                       pil_kwargs={"quality": 85})  # fmt: skip
-        return Picture(heading, caption, address_of(buffer.getvalue(), "jpeg"))
-    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "smalti"}):
-        # no date inside: the same comparison gives the same page
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, facecolor="white")
-    return Picture(heading, caption, address_of(buffer.getvalue()))
-
-
-def address_of(data: bytes, kind: str = "svg+xml") -> str:
-    """Bytes of a picture as a data address."""
-    return f"data:image/{kind};base64," + base64.b64encode(data).decode()
+    return Picture(heading, caption, address_of(*encoded(figure)))
 
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,81 +2,130 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Protocol
 
 from smalti.report.before import finding_of
-from smalti.report.finding import as_text, picture_of
+from smalti.report.finding import Finding
+from smalti.report.grid import grid
+from smalti.report.pictures import address_of
+from smalti.report.provenance import made
+from smalti.report.record import as_record, check_names, drawn, is_record, write_files
+from smalti.report.section import Page, Section
+from smalti.system.listed import is_listed
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from smalti.scores.table import Scores
-
-_SHOWN = 5  # metrics in the table; more do not fit on paper
+    import pandas as pd
 
 
 def write_report(
-    comparison: Scores,
+    comparison: Comparable,
     path: str | Path,
     *,
-    figures: Mapping[str, Figure] | None = None,
+    sections: Sequence[Section] | None = None,
     title: str = "Comparison of methods",
     text: Sequence[str] = (),
-    captions: Mapping[str, str] | None = None,
     before: Sequence[Any] = (),
+    command: str = "",
+    inputs: Sequence[str | Path] = (),
     overwrite: bool = False,
 ) -> None:
-    """Write a page that can be mailed, printed and opened in ten years.
+    """Write a page that can be mailed, printed and opened in ten years, and its numbers beside it.
+
+    Beside PAGE.html: PAGE.json (all that it says, numbers unrounded), and in PAGE_files one .csv
+    for each table and one .svg for each drawing. The page needs none of them.
 
     Parameters
     ----------
     comparison
         What :func:`smalti.compare` or :func:`smalti.compare_integration` returned.
     path
-        The .html file. Another such page is replaced, as a whole.
-    figures
-        Heading -> figure, in order; those of the comparison when left out.
+        The .html file. Another such page and its files are replaced, each as a whole.
+    sections
+        What it says, in order; the comparison's own when left out.
     title
         Heading of the page.
     text
         Paragraphs below it.
-    captions
-        Heading -> a sentence under its figure.
     before
         What was found before the fit: what :func:`smalti.genes.explore`,
         :func:`smalti.features.screen_backbones` or :func:`smalti.expression.predictable` returned,
         or folders that :func:`write_finding` wrote.
+    command, inputs
+        The command that makes the page, and the files that it reads: their digests are in it.
     overwrite
         Replace any other file too.
 
     Raises
     ------
     InputError
-        If another file is there, it cannot be written, or one of ``before`` is something else.
+        If another file is there, it cannot be written, or one of ``before`` is something else,
+        or two parts of the page have one name.
     """
-    from smalti.system.files import atomic_write, check_free
+    from smalti.report.versions import versions
+    from smalti.system.files import atomic_folder, atomic_write, check_free
 
-    check_free(path, overwrite=overwrite, ours=is_report)  # before the pictures are drawn
-    if figures is None:
-        figures = comparison.figures()
-    html = _page(
-        "report.html.j2", title=title, text=list(text), about=comparison.about,
-        notes=comparison.notes, audit=comparison.audit,
-        before=[finding_of(found) for found in before],
-        pictures=[picture_of(f, name, (captions or {}).get(name, ""))
-                  for name, f in figures.items()],
-        said=comparison.said(), terms=comparison.terms(), table=_table(comparison),
-        tables={name: as_text(_narrow(t)) for name, t in comparison.tables().items()},
-        facts=comparison.facts(), unit=comparison.unit, digest=comparison.digest,
-        settings=_settings(comparison),
-    )  # fmt: skip
-    with atomic_write(path, overwrite=overwrite, ours=is_report) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+    path = Path(path)
+    beside, folder = path.with_suffix(".json"), path.with_name(f"{path.stem}_files")
+    places = ((path, is_report), (beside, is_record), (folder, is_listed))
+    for place, ours in places:  # before the pictures are drawn
+        check_free(place, overwrite=overwrite, ours=ours)
+    own = tuple(comparison.sections() if sections is None else sections)
+    found = tuple(_before(i, finding_of(f)) for i, f in enumerate(before, 1))
+    more = {"digest": comparison.digest, "settings": comparison.settings,
+            "versions": versions(extras=True)}  # fmt: skip
+    sections = (*own, *found, made(command, inputs, comparison.folds))
+    page = Page(title, comparison.about, f"{comparison.headline()}.", sections, tuple(text),
+                comparison.notes, more)  # fmt: skip
+    check_names(page)
+    pictures = drawn(page)
+    html = rendered(page, pictures)
+    record = json.dumps(as_record(page, pictures), ensure_ascii=False, allow_nan=False, indent=1)
+    with atomic_folder(folder, overwrite=overwrite, ours=is_listed) as temporary:
+        write_files(page, pictures, temporary)
+    for place, ours, content in ((beside, is_record, record), (path, is_report, html)):
+        with atomic_write(place, overwrite=overwrite, ours=ours) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+
+
+class Comparable(Protocol):
+    """What a page can be made of: scores, and the sections that they are shown in."""
+
+    @property
+    def about(self) -> str:
+        """The data in one line."""
+
+    @property
+    def digest(self) -> str:
+        """Of the data and its parts."""
+
+    @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Method -> its hyper-parameters."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Warnings."""
+
+    @property
+    def folds(self) -> pd.DataFrame:
+        """Scores, with the seconds of each fit."""
+
+    def headline(self) -> str:
+        """The answer, without its full stop."""
+
+    def sections(self) -> list[Section]:
+        """What the page says."""
+
+
+def _before(i: int, finding: Finding) -> Section:
+    title = finding.title[:1].lower() + finding.title[1:]
+    return Section(f"before-{i}", f"Before the fit: {title}", finding.parts(f"before-{i}-"))
 
 
 def write_finding(
@@ -118,21 +167,34 @@ def write_finding(
 
     check_free(folder, overwrite=overwrite)
     finding = finding_of(found, about)
-    html = _page("finding.html.j2", title=finding.title, about=finding.about, finding=finding)
+    section = Section("found", "What was found", finding.parts(sentence=False))
+    html = rendered(Page(finding.title, finding.about, finding.sentence, (section, made())))
     with atomic_folder(folder, overwrite=overwrite) as temporary:
         finding.write_into(temporary)
         (temporary / "report.html").write_text(html, encoding="utf-8")
 
 
-def _page(template: str, **parts: Any) -> str:
+def rendered(page: Page, pictures: Mapping[str, tuple[bytes, str]] | None = None) -> str:
+    """The page as HTML; ``pictures``: what :func:`smalti.report.record.drawn` gave."""
     from jinja2 import Environment, PackageLoader
 
-    from smalti.report.versions import versions
-
+    shown = drawn(page) if pictures is None else pictures
     rules = Environment(loader=PackageLoader("smalti.report", "."), autoescape=True,
                         trim_blocks=True, lstrip_blocks=True)  # fmt: skip
-    rules.filters["lower_first"] = lambda text: text[:1].lower() + text[1:]
-    return rules.get_template(template).render(versions=versions(extras=True), **parts)
+    rules.filters |= {"kind": lambda part: type(part).__name__, "grid": grid, "digest": _digest,
+                      "address": lambda part: address_of(*shown[part.name])}  # fmt: skip
+    css, script = (resources.files("smalti.report").joinpath(f"page.{end}").read_text("utf-8")
+                   for end in ("css", "js"))  # fmt: skip
+    # "<" would end the script that holds it
+    record = json.dumps(as_record(page, shown), ensure_ascii=False, allow_nan=False)
+    return rules.get_template("page.html.j2").render(
+        page=page, css=css, script=script, record=record.replace("<", "\\u003c"),
+    )  # fmt: skip
+
+
+def _digest(text: str) -> str:
+    """What a browser asks of a script or a style before it follows it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 _MARK = "<!-- a page of smalti -->"  # near the top: such a page may be replaced by the next one
@@ -144,65 +206,3 @@ def is_report(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return _MARK.encode() in file.read(1024)
-
-
-def _table(comparison: Scores) -> dict[str, Any]:
-    """Header and rows of the table; the best mean of each metric is marked."""
-    from smalti.plot.scores import NAMES
-    from smalti.scores.metrics import LOWER_IS_BETTER
-    from smalti.scores.table import is_oracle
-
-    summary = comparison.summary()
-    there = set(summary["metric"])
-    names = [m for m in comparison.metrics if m in there][:_SHOWN]
-    best = {}
-    for m in names:
-        raced = ~summary["method"].map(is_oracle)
-        means = summary[(summary["metric"] == m) & raced]["mean"]
-        best[m] = means.min() if m in LOWER_IS_BETTER else means.max()
-    rows = []
-    for method in summary["method"].drop_duplicates():
-        part = summary[summary["method"] == method].set_index("metric")
-        cells = []
-        for m in names:
-            mean, sd = part.loc[m, "mean"], part.loc[m, "sd_folds"]
-            text = "–" if np.isnan(mean) else f"{mean:.3f}"
-            spread = "" if np.isnan(sd) or np.isnan(mean) else f"± {sd:.3f}"
-            # equal to the digits shown is equally good
-            cells.append((text, spread, bool(text == f"{best[m]:.3f}")))
-        seconds = comparison.folds[comparison.folds["method"] == method]["seconds"].mean()
-        rows.append({"method": method, "baseline": method in comparison.baselines,
-                     "oracle": is_oracle(method), "lost": comparison.lost(method), "cells": cells,
-                     "seconds": "–" if np.isnan(seconds) else f"{seconds:.2g}"})  # fmt: skip
-    head = [(NAMES.get(m, (m, None))[0].split(" (")[0], "↓" if m in LOWER_IS_BETTER else "↑")
-            for m in names]  # fmt: skip
-    return {"head": head, "rows": rows}
-
-
-def _narrow(table: pd.DataFrame) -> pd.DataFrame:
-    """Ends of an interval in the column of its value: paper has no room for three."""
-    out = table.copy()
-    for name in table:
-        ends = [f"{name}_low", f"{name}_high"]
-        if set(ends) <= set(table):
-            out[name] = [_interval(*row) for row in table[[name, *ends]].to_numpy(float)]
-            out = out.drop(columns=ends)
-    return out
-
-
-def _interval(value: float, low: float, high: float) -> str:
-    if np.isnan(value):
-        return "–"
-    return f"{value:.2f}" + ("" if np.isnan(low) else f" ({low:.2f} to {high:.2f})")
-
-
-def _settings(comparison: Scores) -> dict[str, str]:
-    """Settings of each method as text, those that are None left out."""
-    return {
-        method: ", ".join(f"{k}={_plain(v)}" for k, v in values.items() if v is not None)
-        for method, values in comparison.settings.items()
-    }
-
-
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

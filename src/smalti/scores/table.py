@@ -18,11 +18,15 @@ from smalti.scores.selection import chosen_gap
 from smalti.scores.statistics import corrected_test
 from smalti.scores.verdicts import in_words, judge
 from smalti.system.files import atomic_folder
+from smalti.system.listed import is_listed
 from smalti.system.tables import write_table
 
 _NOTE = "split.json"
+_FILES = "report_files"  # tables and drawings of the page
 _BESIDE = (
     "report.html",
+    "report.json",
+    _FILES,
     "attention.png",
     "config.yaml",
 )  # what else smalti puts into the folder of a run
@@ -55,6 +59,8 @@ class Scores:
         Fits that failed: method, repeat, fold, reason.
     audit
         What was found that makes scores too good (:func:`smalti.audit`); None where nobody looked.
+    bibtex
+        What to cite for the methods that took part.
     """
 
     unit: ClassVar[str] = "test folds"  # what the spread is over
@@ -72,6 +78,7 @@ class Scores:
         default_factory=lambda: pd.DataFrame(columns=["method", "repeat", "fold", "reason"])
     )
     audit: Any = None
+    bibtex: str = ""
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -297,11 +304,12 @@ class Scores:
 
     def best_baseline(self, metric: str | None = None) -> str | None:
         """The baseline with the best mean (of the metric to rank by); None where there is none."""
-        ranked = self._ranked(metric or self.metrics[0])
+        ranked = self.ranked(metric)
         return next((str(m) for m in ranked.loc[ranked["baseline"], "method"]), None)
 
-    def _ranked(self, metric: str) -> pd.DataFrame:
+    def ranked(self, metric: str | None = None) -> pd.DataFrame:
         """Rows of the summary that race, best first: no oracles, and no fit failed."""
+        metric = metric or self.metrics[0]
         table = self.summary(metric).query("metric == @metric and n_folds > 0 and n_failed == 0")
         return table[~table["method"].map(is_oracle).astype(bool)]
 
@@ -313,7 +321,7 @@ class Scores:
         (:func:`smalti.scores.chosen_gap`).
         """
         metric = metric or self.metrics[0]
-        table, rival = self._ranked(metric), self.best_baseline(metric)
+        table, rival = self.ranked(metric), self.best_baseline(metric)
         methods = table.loc[~table["baseline"], "method"]
         if methods.empty:
             return "No method could be ranked" if rival is None else "No method but baselines"
@@ -345,7 +353,7 @@ class Scores:
     def _best_mean(self) -> list[str]:
         """The mean of the best method with its interval, where there is one."""
         metric = self.metrics[0]
-        ranked = self._ranked(metric)
+        ranked = self.ranked(metric)
         methods = ranked.loc[~ranked["baseline"], "method"]
         for row in self.intervals(metric).to_dict("records") if len(methods) else ():
             if row["method"] == methods.iloc[0] and not np.isnan(row["value_low"]):
@@ -501,21 +509,6 @@ class Scores:
         if len(self.failures):
             write_table(self.failures, folder / "failures.csv")
 
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """Further tables of a report: heading -> table."""
-        own = {f"Means with their 95 % intervals: {self.metrics[0]}":
-               self.intervals().drop(columns="metric", errors="ignore")}  # fmt: skip
-        rival = self.best_baseline()
-        found = pd.DataFrame() if rival is None else self.against(rival)
-        if found.empty:
-            return own
-        columns = ["method", "difference", "low", "high", "p", "p_holm", "detectable", "verdict"]
-        return own | {f"Differences to the best baseline, {rival}": found[columns]}
-
-    def figures(self) -> dict[str, Any]:
-        """The pictures of a report: heading -> figure. None here: a comparison draws them."""
-        return {}
-
     def facts(self) -> dict[str, str]:
         """What was compared, in numbers: name -> text."""
         raise NotImplementedError
@@ -528,7 +521,8 @@ def is_run(folder: Path) -> bool:
         own = {*note["files"], _NOTE, *_BESIDE}
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return {p.name for p in folder.iterdir()} <= own
+    files = folder / _FILES
+    return {p.name for p in folder.iterdir()} <= own and (not files.exists() or is_listed(files))
 
 
 def is_oracle(method: str) -> bool:

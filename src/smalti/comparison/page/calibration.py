@@ -1,0 +1,44 @@
+"""Section: whether probabilities mean what they say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from smalti.comparison.page.classes import by_class, in_one_order, ranked, single
+from smalti.report.section import Drawing, Section, Table
+
+_COLUMNS = ("method", "class", "slope", "slope_low", "slope_high", "intercept", "intercept_low",
+            "intercept_high", "brier", "brier_reference", "ece", "ece_perfect")  # fmt: skip
+_HEADS = {"brier": "Brier", "brier_reference": "reference", "ece": "ECE",
+          "ece_perfect": "if perfect"}  # fmt: skip
+
+
+def calibration(table: Any) -> Section | None:
+    """The calibration table; of a binary task its curve too. None of a task without classes."""
+    found = by_class(table, table.calibration)
+    if found is None:
+        return None
+    found = found[[c for c in _COLUMNS if c in found]]
+    of, frame = single(found)
+    caption = (
+        f"Probabilities of {of} for left-out bags. A slope of 1 and an intercept of 0 are "
+        "perfect; a slope below 1 is too sure of itself. The Brier score stands beside its "
+        "reference, that of the base rate alone; ECE, the expected calibration error, beside what "
+        "it would be of perfect probabilities of so many bags. Intervals are over donors."
+    )
+    parts: tuple[Any, ...] = (Table("calibration", frame, caption, heads=_HEADS),)
+    if in_one_order(table):
+        from smalti.plot import plot_calibration
+
+        curve = table.calibration(curve=True)
+        names = ranked(table)
+        slopes = found.set_index("method")["slope"]
+        first = next((m for m in names if m in slopes.index), None)
+        alt = "Observed shares over predicted probabilities" + (
+            f"; {first} has a slope of {slopes[first]:.2f}, where 1 is perfect." if first else "."
+        )
+        drawing = Drawing("calibration-curve", plot_calibration(curve, methods=names), alt=alt,
+                          caption="A dot is a bin of bags, its bar the 95 % interval of Wilson, n "
+                                  "in donors; the dashed line is perfect.")  # fmt: skip
+        parts = (drawing, *parts)
+    return Section("calibration", "Do probabilities mean what they say?", parts)

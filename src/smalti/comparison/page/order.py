@@ -1,0 +1,56 @@
+"""The sections of each kind of page, in order; one that has nothing to say returns None."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+from smalti.bags import Bags
+from smalti.comparison.page.audit import audit
+from smalti.comparison.page.calibration import calibration
+from smalti.comparison.page.citation import citation
+from smalti.comparison.page.compared import compared
+from smalti.comparison.page.curves import curves
+from smalti.comparison.page.embeddings import embeddings
+from smalti.comparison.page.net_benefit import net_benefit
+from smalti.comparison.page.scores import scores
+from smalti.comparison.page.search import search
+from smalti.comparison.page.settings import settings
+from smalti.comparison.page.slides import slides as of_slides
+from smalti.comparison.page.thresholds import thresholds
+from smalti.comparison.page.tripod import tripod
+from smalti.report.section import Section
+
+Maker: TypeAlias = Callable[[Any], Section | None]
+
+
+def phenotype(bags: Bags | None = None, n_slides: int = 4) -> tuple[Maker, ...]:
+    """Of bags to phenotype; with bags also heat maps of a few slides."""
+    return (
+        # who was in
+        scores,
+        curves,
+        calibration,
+        thresholds,
+        net_benefit,
+        # would more patients help
+        # patients one by one
+        partial(of_slides, bags=bags, n=n_slides),
+        # explanations, tested
+        audit,
+        compared,
+        search,
+        settings,
+        citation,
+        tripod,
+    )
+
+
+INTEGRATION: tuple[Maker, ...] = (scores, embeddings, audit, compared, settings, citation)
+EXPRESSION: tuple[Maker, ...] = (scores, audit, compared, search, settings, citation)
+
+
+def made(table: Any, makers: tuple[Maker, ...]) -> list[Section]:
+    """The sections that have something to say."""
+    return [section for make in makers if (section := make(table)) is not None]

@@ -1,0 +1,103 @@
+"""A table as a page shows it: rounded, the ends of an interval beside its value."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable
+from typing import Any
+
+import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+from smalti.report.section import Table
+
+_FEW = ("p", "p_holm", "p_equal", "fdr", "seconds")  # two digits that count, not three decimals
+_AROUND = ("_low", "_high", "_sd")
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """The head of a column: its words, its name in the frame, and whether it holds numbers."""
+
+    words: str
+    column: str
+    number: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A cell: its text, what stands small beside it, whether it is bold."""
+
+    text: str
+    small: str = ""
+    best: bool = False
+    number: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """The cells of a row, and the words beside the first."""
+
+    cells: tuple[Cell, ...]
+    mark: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """Heads and rows, all text."""
+
+    heads: tuple[Head, ...]
+    rows: tuple[Row, ...]
+
+
+def grid(table: Table) -> Grid:
+    """The cells of a table."""
+    frame = table.frame.reset_index(drop=True)
+    columns = [c for c in frame if not _beside(c, frame)]
+    heads = tuple(
+        Head(table.heads.get(str(c), str(c).replace("_", " ")), str(c), _numbers(frame[c]))
+        for c in columns
+    )
+    records = frame.to_dict("records")
+    rows = tuple(
+        Row(tuple(Cell(number(record[c], str(c)), _small(record, c), (i, str(c)) in table.best,
+                       head.number)
+                  for c, head in zip(columns, heads, strict=True)),
+            table.marks.get(i, ""))
+        for i, record in enumerate(records)
+    )  # fmt: skip
+    return Grid(heads, rows)
+
+
+def _beside(column: Hashable, frame: pd.DataFrame) -> bool:
+    """Whether a column is shown in the cell of another: an end of an interval, a spread."""
+    name = str(column)
+    return any(name.endswith(end) and name.removesuffix(end) in frame for end in _AROUND)
+
+
+def _numbers(column: pd.Series) -> bool:
+    return is_numeric_dtype(column) and not is_bool_dtype(column)
+
+
+def _small(record: dict[Hashable, Any], column: Hashable) -> str:
+    low, high, spread = (record.get(f"{column}{end}") for end in _AROUND)
+    if pd.isna(record[column]):
+        return ""
+    if low is not None and high is not None and not (pd.isna(low) or pd.isna(high)):
+        return f"({number(low, '', 2)} to {number(high, '', 2)})"
+    return "" if spread is None or pd.isna(spread) else f"± {number(spread)}"
+
+
+def number(value: Any, column: str = "", digits: int = 3) -> str:
+    """A value as text: three decimals, large ones fewer, a dash where it is missing."""
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):
+        return "–"
+    if isinstance(value, bool) or type(value).__name__ == "bool_":
+        return "yes" if value else "no"
+    if not isinstance(value, float):
+        return f"{value:,}".replace("-", "−")
+    form = ".2g" if column in _FEW else f",.{digits if abs(value) < 100 else 1}f"
+    text = format(value, form)
+    return text.replace("-", "−") if float(text.replace(",", "")) else text.replace("-", "")
