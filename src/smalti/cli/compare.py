@@ -105,6 +105,13 @@ def compare(
             rich_help_panel=options.FITS,
         ),
     ] = False,
+    recalibrate: Annotated[
+        str | None,
+        typer.Option(
+            help="Make probabilities mean what they say, inside each fold: sigmoid or isotonic.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = None,
     integrate: Annotated[
         bool, typer.Option("--integrate", help="Compare integrations of modalities instead.")
     ] = False,
@@ -198,12 +205,13 @@ def compare(
          views=max(read, key=len, default=None), preprocess=options.steps_by_view(preprocess),
          n_jobs=jobs, cache=cache, overwrite=overwrite, scheduler=scheduler,
          permutations=permutations or 0, learning_curve=learning_curve,
+         recalibrate=recalibrate,
          attributions=slides is not None)  # fmt: skip
 
 
 OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
            "folds", "repeats", "splits", "test", "test_labels", "site", "views", "permutations",
-           "learning_curve", "dry_run", "slides", "patches", "tile_px", "um_per_px")  # fmt: skip
+           "learning_curve", "recalibrate", "dry_run", "slides", "patches", "tile_px", "um_per_px")  # fmt: skip
 NAMED = ("leave-one-donor-out", "leave-one-site-out")
 TABLES = (".csv", ".tsv", ".parquet")
 OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")

@@ -14,6 +14,7 @@ from smalti.comparison.protocols import (
     DONORS,
     Protocol,
 )
+from smalti.comparison.recalibration import left_out, recalibrated
 from smalti.comparison.splits import Split, split_digest
 from smalti.core.seen import donor_names
 from smalti.mil.heatmaps import tile_numbers
@@ -39,7 +40,11 @@ def metrics_of(kind: str, protocol: str) -> tuple[str, ...]:
 class Folds(Arena):
     """Bags of donors that are left out in turn; a fit answers with its predictions of them."""
 
-    def __init__(self, bags: Bags, protocol: Protocol, attributions: bool, test_bags: Bags) -> None:
+    def __init__(
+        self, bags: Bags, protocol: Protocol, attributions: bool, test_bags: Bags,
+        recalibrate: str | None = None,
+    ) -> None:  # fmt: skip
+        self.recalibrate = recalibrate
         self.bags, self.test_bags, parts = bags, test_bags, protocol.splits
         self.protocol, self.parts, self.alone = protocol, parts, protocol.name == DONORS
         self.first = parts[0].repeat if attributions else None  # the repeat that is kept
@@ -66,9 +71,11 @@ class Folds(Arena):
 
     def fit(self, method: Any, split: Split) -> Answer:
         """Predicted values, or codes of classes; and probabilities of the classes of all bags."""
-        model = method.fit(self.bags[split.train])
-        test = self.test_bags[split.test]
+        train, test = self.bags[split.train], self.test_bags[split.test]
+        model = method.fit(train)
         answer = self.answer(model, test)
+        if self.recalibrate is not None:
+            self._recalibrate(method, train, answer)
         if split.repeat == self.first:
             values = tile_numbers(model, test)
             answer.note["attributions"] = list(map(str, values))
@@ -90,9 +97,19 @@ class Folds(Arena):
         whole[:, [place[c] for c in model.task_.classes]] = p
         return Answer({"predicted": predicted, "p": whole})
 
+    def _recalibrate(self, method: Any, train: Bags, answer: Answer) -> None:
+        """Read probabilities by what models said of training donors that they had not seen."""
+        assert self.recalibrate is not None
+        rows, said = left_out(method, train, lambda m, bags: self.answer(m, bags).arrays["p"])
+        place = {c: i for i, c in enumerate(self.task.classes)}
+        truth = np.array([place[c] for c in train.labels[rows]])
+        p = recalibrated(said, truth, answer.arrays["p"], self.recalibrate)
+        answer.arrays |= {"p": p, "predicted": p.argmax(1)}
+
     def key(self, method: Any, split: Split) -> str:
-        """Answers with attributions are others than those without."""
-        return "attributions" if split.repeat == self.first else ""
+        """Answers with attributions, or recalibrated ones, are others than those without."""
+        words = ["attributions"] if split.repeat == self.first else []
+        return " ".join([*words, *([f"recalibrated {self.recalibrate}"] * bool(self.recalibrate))])
 
     def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
         """Metric -> value; NaN for a rank of one donor alone."""
