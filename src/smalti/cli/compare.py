@@ -211,7 +211,8 @@ def compare(
 
 OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
            "folds", "repeats", "splits", "test", "test_labels", "site", "views", "permutations",
-           "learning_curve", "recalibrate", "dry_run", "slides", "patches", "tile_px", "um_per_px")  # fmt: skip
+           "learning_curve", "recalibrate", "dry_run", "slides", "patches", "tile_px",
+           "um_per_px")  # fmt: skip
 NAMED = ("leave-one-donor-out", "leave-one-site-out")
 TABLES = (".csv", ".tsv", ".parquet")
 OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
