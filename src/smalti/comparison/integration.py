@@ -24,6 +24,7 @@ from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
 from smalti.integrate.base import Integration, as_cells
 from smalti.integrate.block_pca import BlockPCA
+from smalti.leaks.run import audit
 from smalti.preprocess import modalities, spec_text, steps_of
 from smalti.system.tables import write_table
 
@@ -39,7 +40,7 @@ class IntegrationComparison(ScoreTable):
 
     Attributes
     ----------
-    folds, digest, settings, baselines, notes, about, identities, failures
+    folds, digest, settings, baselines, notes, about, identities, failures, audit
         As in :class:`~smalti.scores.table.Scores`; ``repeat`` is the seed.
     embeddings
         Method -> (n_scored, width) float32, of the first seed.
@@ -199,6 +200,7 @@ def compare_integration(
         digest=arena.digest, about=repr(bags), cells=scored,
         embeddings={k: a.arrays["embedding"] for (k, *_), a in outcome.answers.items()},
         labels=np.asarray(question.names, dtype=object)[question.labels[scored]],
+        audit=audit(bags, lineup.methods, label=label, batch=batch, leave_out=leave_out),
     )  # fmt: skip
 
 
