@@ -12,9 +12,10 @@ from pandas.api.types import is_numeric_dtype
 from sklearn.pipeline import Pipeline
 
 from smalti.bags import Bags
-from smalti.comparison import learning
+from smalti.comparison import learning, recalibration
 from smalti.comparison.cells import Cells
 from smalti.comparison.cohort import COMPARED, TEST, TRAINING, Cohort, type_column
+from smalti.comparison.explained import explanations_of
 from smalti.comparison.flow import flow_of
 from smalti.comparison.lineup import Lineup, line_up
 from smalti.comparison.permuted import COLUMNS, check_asked, race_permuted
@@ -58,8 +59,10 @@ def compare(
     cache: str | Path | None = None,
     scheduler: str | None = None,
     attributions: bool = False,
+    explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
     learning_curve: learning.Asked = False,
+    recalibrate: str | None = None,
 ) -> Comparison:
     """Fit and score methods on the same splits by donor.
 
@@ -103,8 +106,14 @@ def compare(
         Address of a Dask scheduler, such as tcp://10.0.0.1:8786: its workers fit, on other
         machines (the extra "dask").
     attributions
-        Keep what the models of the first repeat say of the tiles that they were not fitted on, for
-        :meth:`Comparison.heatmap` and the slides of a report.
+        Keep what the models of the first repeat say of the instances that they were not fitted on,
+        for :meth:`Comparison.heatmap` and the slides of a report, and test it
+        (:attr:`Comparison.explanations`): do predictions hang on the instances that are scored
+        high, do two repeats agree, what do high scores go with.
+    explain
+        The same, and each fit of the first repeat is made twice more, with another seed and with
+        labels permuted between donors: whether the scores are chance, or the same without any
+        meaning of the labels.
     permutations
         Fit the cheapest candidate again with labels in other places, so many times (20 or more),
         or label -> how many: :meth:`Comparison.above_chance`. Labels change places between donors,
@@ -114,6 +123,11 @@ def compare(
         donors of each fold, class by class, and score it on the same test bags:
         :meth:`Comparison.learning_curve`. Or shares of your own, (0.3, 0.6); or label -> True or
         shares.
+
+    recalibrate
+        "sigmoid" or "isotonic": probabilities of every method are read by a map that is fitted
+        within each fold, on predictions of training donors that were left out in turn, which takes
+        six fits for one. Isotonic takes a hundred training donors or more, and makes ties.
 
     Returns
     -------
@@ -135,8 +149,9 @@ def compare(
     """
     arena, lineup = prepared(
         candidates, bags, folds=folds, repeats=repeats, seed=seed, splits=splits, test=test,
-        views=views, preprocess=preprocess, attributions=attributions, permutations=permutations,
-        learning_curve=learning_curve,
+        views=views, preprocess=preprocess, attributions=attributions, explain=explain,
+        permutations=permutations, learning_curve=learning_curve,
+        recalibrate=recalibrate,
     )  # fmt: skip
     protocol = arena.protocol
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
@@ -150,7 +165,7 @@ def compare(
 
     def dealt(other: Bags) -> Folds:
         parts = protocol_of(other, splits, folds=folds, repeats=repeats, seed=seed)
-        return Folds(other, parts, False, other)
+        return Folds(other, parts, False, other, recalibrate=recalibrate)
 
     permuted = (pd.DataFrame(columns=COLUMNS), "") if not permutations else race_permuted(
         permutations, bags, lineup, outcome, dealt, seed=seed, n_jobs=n_jobs, progress=progress,
@@ -171,6 +186,7 @@ def compare(
         about=arena.about, task=arena.task, protocol=protocol.name,
         predictions=frame[["method", *frame.columns.drop("method")]],
         attributions=attributed,
+        explanations=explanations_of(arena.test_bags, arena.task, split, outcome.answers),
         permuted=permuted[0], exchanged=permuted[1], learning=curve,
         cells=_cells(arena, attributed, cohort, lineup, seed), cohort=cohort,
         flow=flow_of(parts, cohort.classes(), protocol.splits),
@@ -205,8 +221,10 @@ def prepared(
     views: Any = None,
     preprocess: Any = None,
     attributions: bool = False,
+    explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
     learning_curve: learning.Asked = False,
+    recalibrate: str | None = None,
 ) -> tuple[Folds, Lineup]:
     """What a comparison of these arguments fits: its arena, and who takes part.
 
@@ -229,7 +247,14 @@ def prepared(
     _add_site(lineup, bags, protocol)
     _fit_out(lineup, bags.task, views, preprocess)
     check_asked(permutations, bags, lineup)
-    arena = Folds(bags, protocol, attributions, bags if test is None else test)
+    recalibration.check(recalibrate, bags.task)
+    if recalibrate is not None:
+        lineup.notes.append(
+            f"probabilities of all methods are recalibrated ({recalibrate}), by predictions of "
+            "training donors that were left out in turn within each fold."
+        )
+    arena = Folds(bags, protocol, attributions, bags if test is None else test, explain,
+                  recalibrate)  # fmt: skip
     if learning_curve:
         learning.check_asked(learning_curve, lineup)
         learning.smaller(arena, learning_curve, seed)
@@ -245,12 +270,12 @@ def _add_baselines(lineup: Lineup, bags: Bags) -> None:
             if told or "cell_type" not in reason:  # nothing that could be a type: nothing is amiss
                 lineup.notes.append(f"baseline {cls.name} was left out: {reason}.")
         elif cls.baseline:
-            lineup.add_control(cls())
+            lineup.add_baseline(cls())
     # whoever reads covariates must beat a baseline that reads them too
     read = {c for m in lineup.methods.values() for c in getattr(m, "covariates", ())}
     for cls in methods().values() if read else ():
         if cls.baseline and "covariates" in cls().get_params():
-            lineup.add_control(cls().set_params(covariates=tuple(sorted(read))))
+            lineup.add_baseline(cls().set_params(covariates=tuple(sorted(read))))
 
     made = tuple(c for c in bags.bag if c not in _named(bags) and technical(str(c))
                  and 1 < len(pd.unique(bags.bag[c])) <= len(bags) / 2

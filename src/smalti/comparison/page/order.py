@@ -15,6 +15,7 @@ from smalti.comparison.page.cohort import cohort
 from smalti.comparison.page.compared import compared
 from smalti.comparison.page.curves import curves
 from smalti.comparison.page.embeddings import embeddings
+from smalti.comparison.page.explanations import explanations
 from smalti.comparison.page.groups import groups
 from smalti.comparison.page.learning import learning
 from smalti.comparison.page.net_benefit import net_benefit
@@ -44,7 +45,7 @@ def phenotype(bags: Bags | None = None, n_slides: int = 4, umap: bool = False) -
         patients,
         partial(cells, umap=umap),
         partial(of_slides, bags=bags, n=n_slides),
-        # explanations, tested
+        explanations,
         audit,
         compared,
         search,
