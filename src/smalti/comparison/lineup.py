@@ -51,7 +51,7 @@ class Lineup:
         method = self._method(candidate)
         if label is None and isinstance(candidate, str):
             label = candidate  # "umint:fast"
-        label = label or _name(method)
+        label = label or name_of(method)
         if label in self.methods:  # the same method twice: say what differs
             label = f"{label} {_changed(method, self.methods[label])}".strip()
         if label in self.methods:
@@ -69,7 +69,7 @@ class Lineup:
         InputError
             If another kind of method bears its label.
         """
-        label = label or _name(method)
+        label = label or name_of(method)
         same = [k for k, m in self.methods.items()
                 if type(m) is type(method) and identity(m) == identity(method)]  # fmt: skip
         if same:
@@ -172,7 +172,7 @@ def inner_fits(method: Any) -> int:
     return method.inner_fits() if isinstance(method, Choosing) else 0
 
 
-def _name(method: Any) -> str:
+def name_of(method: Any) -> str:
     """What a method is called: one that reads covariates is never called as one that does not."""
     reads = bool(getattr(method, "covariates", ())) and method.name != "covariates"
     name = f"{method.name} + covariates" if reads else method.name
