@@ -47,6 +47,7 @@ TOYS = [
     "proportions --seeds 2 --methods bag_mean --patients 20 --cells 20",
     "scale --methods bag_mean --cells 1000 2000",
     "pyramid --px 4096 --tiles 4 --rounds 1 --map-side 1000",
+    "search --cohorts 1 --donors 20 --methods bag_mean --effects middle --trials 2",
     "segments --shapes 50x300 --rounds 3",
     "segments --rows 1000",
     "write_back --cells 200 --genes 20 --rounds 1",
