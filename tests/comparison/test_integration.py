@@ -53,6 +53,18 @@ def unscored(monkeypatch):
     )
 
 
+@pytest.mark.usefixtures("unscored")
+def test_it_is_audited(tmp_path):
+    cells = planted_modalities(600, effect=2.0, n_bags=6, seed=0)
+    gate = np.where(cells.table("m1")[:, 3] > 0, "high", "low")
+    bags = dataclasses.replace(cells, instance=cells.instance.assign(kind=gate))
+    table = run(bags=bags, candidates=[BlockPCA(width=2)], seeds=1, n_jobs=1)
+    assert table.audit.kinds == {"labels cut from a modality"}
+    table.write(tmp_path / "out")
+    note = json.loads((tmp_path / "out" / "split.json").read_text())
+    assert note["audit"]["findings"][0]["evidence"]["view"] == "m1"
+
+
 def same_numbers(a, b):
     columns = [c for c in a.folds if c != "seconds"]
     pd.testing.assert_frame_equal(a.folds[columns], b.folds[columns])
@@ -114,7 +126,7 @@ def test_linear_baselines_join_by_themselves():
     own = {"block_pca": pca(seed=3), "mine": AE.example().set_params(epochs=1)}
     result = run(own, seeds=1)
     assert list(result.folds["method"].unique()) == [
-        "block_pca", "mine", "block_pca (control)", "rna alone", "protein alone"]  # fmt: skip
+        "block_pca", "mine", "block_pca (default)", "rna alone", "protein alone"]  # fmt: skip
     assert result.settings["block_pca"]["width"] == 8  # the user's own, not another
     assert set(result.embeddings) == set(result.folds["method"])
     for codes in result.embeddings.values():

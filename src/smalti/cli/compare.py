@@ -114,15 +114,17 @@ def compare(
             rich_help_panel=options.FITS,
         ),
     ] = False,
+    recalibrate: Annotated[
+        str | None,
+        typer.Option(
+            help="Make probabilities mean what they say, inside each fold: sigmoid or isotonic.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = None,
     integrate: Annotated[
         bool, typer.Option("--integrate", help="Compare integrations of modalities instead.")
     ] = False,
-    batch: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of batches, to score their mixing.", rich_help_panel=options.INTEGRATE
-        ),
-    ] = None,
+    batch: options.Batch = None,
     n_clusters: Annotated[
         int | None,
         typer.Option(
@@ -142,13 +144,7 @@ def compare(
         int | None,
         typer.Option(min=1, help="Fits of each method: 10.", rich_help_panel=options.INTEGRATE),
     ] = None,
-    leave_out: Annotated[
-        str | None,
-        typer.Option(
-            help="Labels that are no group, with commas: unknown,Unknown,doublet.",
-            rich_help_panel=options.INTEGRATE,
-        ),
-    ] = None,
+    leave_out: options.LeaveOut = None,
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -177,7 +173,7 @@ def compare(
     given = {name: value for name, value in locals().items() if value is not None}
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     if integrate:
-        _refuse(given, _OF_BAGS, "--integrate does not use {}: leave it out.")
+        refuse(given, OF_BAGS, "--integrate does not use {}: leave it out.")
         compare_integrations(
             data, out, "umint:fast" if methods is None else methods, label=label, x=x, cells=cells,
             kinds=kinds, sample=sample, donor=donor, preprocess=preprocess, settings=settings,
@@ -189,12 +185,12 @@ def compare(
         return
     from sklearn.base import clone
 
-    _refuse(given, _OF_CELLS, "{} is for --integrate: leave it out.")
+    refuse(given, OF_CELLS, "{} is for --integrate: leave it out.")
     if splits is not None:
-        _refuse(given, ("folds", "repeats"), "--splits says all folds: leave {} out.")
+        refuse(given, ("folds", "repeats"), "--splits says all folds: leave {} out.")
     if test is not None:
         idle = ("folds", "repeats", "splits", "slides")
-        _refuse(given, idle, "--test is fitted and scored once: leave {} out.")
+        refuse(given, idle, "--test is fitted and scored once: leave {} out.")
     elif test_labels is not None:
         raise InputError("--test-labels is of the bags of --test: name them too.")
     if covariates:
@@ -218,20 +214,27 @@ def compare(
          views=max(read, key=len, default=None), preprocess=options.steps_by_view(preprocess),
          n_jobs=jobs, cache=cache, overwrite=overwrite, scheduler=scheduler,
          permutations=permutations or 0, learning_curve=learning_curve,
+         recalibrate=recalibrate,
          attributions=slides is not None, explain=explain)  # fmt: skip
 
 
-_OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
-            "folds", "repeats", "splits", "test", "test_labels", "site", "views", "permutations",
-            "learning_curve", "explain", "dry_run", "slides", "patches", "tile_px",
-            "um_per_px")  # fmt: skip
+OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
+           "folds", "repeats", "splits", "test", "test_labels", "site", "views", "permutations",
+           "learning_curve", "explain", "recalibrate", "dry_run", "slides", "patches", "tile_px",
+           "um_per_px")  # fmt: skip
 NAMED = ("leave-one-donor-out", "leave-one-site-out")
 TABLES = (".csv", ".tsv", ".parquet")
-_OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
+OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
 
 
-def _refuse(given: dict[str, Any], idle: tuple[str, ...], words: str) -> None:
-    """Refuse options that would change nothing."""
+def refuse(given: dict[str, Any], idle: tuple[str, ...], words: str) -> None:
+    """Refuse options that would change nothing.
+
+    Raises
+    ------
+    InputError
+        If one is given.
+    """
     found = [f"{name}=" for name in idle if given.get(name)]
     if found:
         raise InputError(words.format(", ".join(found)))

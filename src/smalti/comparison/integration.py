@@ -24,6 +24,7 @@ from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
 from smalti.integrate.base import Integration, as_cells
 from smalti.integrate.block_pca import BlockPCA
+from smalti.leaks.run import audit
 from smalti.preprocess import modalities, spec_text, steps_of
 from smalti.system.tables import write_table
 
@@ -39,7 +40,7 @@ class IntegrationComparison(ScoreTable):
 
     Attributes
     ----------
-    folds, digest, settings, baselines, notes, about, identities, failures
+    folds, digest, settings, baselines, notes, about, identities, failures, audit
         As in :class:`~smalti.scores.table.Scores`; ``repeat`` is the seed.
     embeddings
         Method -> (n_scored, width) float32, of the first seed.
@@ -51,6 +52,7 @@ class IntegrationComparison(ScoreTable):
 
     unit: ClassVar[str] = "seeds"
     trains_on: ClassVar[str] = "cells"
+    deed: ClassVar[tuple[str, str]] = ("groups the cells", ", in grouping the cells")
     order: ClassVar[tuple[str, ...]] = (
         "ari_kmeans", "ari_leiden", "ors", "ari_ward", "transfer_f1", "transfer_accuracy", "ilisi",
         "kbet", "graph_connectivity", "fmi_kmeans", "fmi_ward", "fmi_leiden", "nmi_kmeans",
@@ -198,6 +200,7 @@ def compare_integration(
         digest=arena.digest, about=repr(bags), cells=scored,
         embeddings={k: a.arrays["embedding"] for (k, *_), a in outcome.answers.items()},
         labels=np.asarray(question.names, dtype=object)[question.labels[scored]],
+        audit=audit(bags, lineup.methods, label=label, batch=batch, leave_out=leave_out),
     )  # fmt: skip
 
 
@@ -257,9 +260,9 @@ def _add_controls(lineup: Lineup, bags: Bags) -> None:
     own = {spec_text(steps_of(m.preprocess)): m.preprocess for m in lineup.methods.values()
            if m.preprocess != "auto"}  # fmt: skip
     steps = next(iter(own.values())) if len(own) == 1 else "auto"
-    lineup.add_control(BlockPCA(preprocess=steps))
+    lineup.add_baseline(BlockPCA(preprocess=steps))
     for view in bags.x:
-        lineup.add_control(BlockPCA(modality=view, preprocess=steps), f"{view} alone")
+        lineup.add_baseline(BlockPCA(modality=view, preprocess=steps), f"{view} alone")
 
 
 def _loose(bags: Bags) -> Bags:

@@ -90,7 +90,7 @@ def check_asked(asked: int | Mapping[str, int], bags: Bags, lineup: Lineup) -> N
     if unknown:
         there = ", ".join(lineup.methods)
         raise InputError(f"permutations of {unknown[0]!r}: no such method; there are {there}.")
-    if set(lineup.methods) <= lineup.baselines and not isinstance(asked, Mapping):
+    if set(lineup.methods) <= lineup.baselines | lineup.controls and not isinstance(asked, Mapping):
         raise InputError("permutations are of a method, and here are baselines alone.")
     exchange_of(bags)
 

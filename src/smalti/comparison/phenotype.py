@@ -12,7 +12,7 @@ from pandas.api.types import is_numeric_dtype
 from sklearn.pipeline import Pipeline
 
 from smalti.bags import Bags
-from smalti.comparison import learning
+from smalti.comparison import learning, recalibration
 from smalti.comparison.cohort import COMPARED, TEST, TRAINING, Cohort
 from smalti.comparison.explained import explanations_of
 from smalti.comparison.flow import flow_of
@@ -60,6 +60,7 @@ def compare(
     explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
     learning_curve: learning.Asked = False,
+    recalibrate: str | None = None,
 ) -> Comparison:
     """Fit and score methods on the same splits by donor.
 
@@ -121,6 +122,11 @@ def compare(
         :meth:`Comparison.learning_curve`. Or shares of your own, (0.3, 0.6); or label -> True or
         shares.
 
+    recalibrate
+        "sigmoid" or "isotonic": probabilities of every method are read by a map that is fitted
+        within each fold, on predictions of training donors that were left out in turn, which takes
+        six fits for one. Isotonic takes a hundred training donors or more, and makes ties.
+
     Returns
     -------
     Comparison
@@ -143,6 +149,7 @@ def compare(
         candidates, bags, folds=folds, repeats=repeats, seed=seed, splits=splits, test=test,
         views=views, preprocess=preprocess, attributions=attributions, explain=explain,
         permutations=permutations, learning_curve=learning_curve,
+        recalibrate=recalibrate,
     )  # fmt: skip
     protocol = arena.protocol
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
@@ -156,7 +163,7 @@ def compare(
 
     def dealt(other: Bags) -> Folds:
         parts = protocol_of(other, splits, folds=folds, repeats=repeats, seed=seed)
-        return Folds(other, parts, False, other)
+        return Folds(other, parts, False, other, recalibrate=recalibrate)
 
     permuted = (pd.DataFrame(columns=COLUMNS), "") if not permutations else race_permuted(
         permutations, bags, lineup, outcome, dealt, seed=seed, n_jobs=n_jobs, progress=progress,
@@ -198,6 +205,7 @@ def prepared(
     explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
     learning_curve: learning.Asked = False,
+    recalibrate: str | None = None,
 ) -> tuple[Folds, Lineup]:
     """What a comparison of these arguments fits: its arena, and who takes part.
 
@@ -220,7 +228,14 @@ def prepared(
     _add_site(lineup, bags, protocol)
     _fit_out(lineup, bags.task, views, preprocess)
     check_asked(permutations, bags, lineup)
-    arena = Folds(bags, protocol, attributions, bags if test is None else test, explain)
+    recalibration.check(recalibrate, bags.task)
+    if recalibrate is not None:
+        lineup.notes.append(
+            f"probabilities of all methods are recalibrated ({recalibrate}), by predictions of "
+            "training donors that were left out in turn within each fold."
+        )
+    arena = Folds(bags, protocol, attributions, bags if test is None else test, explain,
+                  recalibrate)  # fmt: skip
     if learning_curve:
         learning.check_asked(learning_curve, lineup)
         learning.smaller(arena, learning_curve, seed)
@@ -236,12 +251,12 @@ def _add_baselines(lineup: Lineup, bags: Bags) -> None:
             if told or "cell_type" not in reason:  # nothing that could be a type: nothing is amiss
                 lineup.notes.append(f"baseline {cls.name} was left out: {reason}.")
         elif cls.baseline:
-            lineup.add_control(cls())
+            lineup.add_baseline(cls())
     # whoever reads covariates must beat a baseline that reads them too
     read = {c for m in lineup.methods.values() for c in getattr(m, "covariates", ())}
     for cls in methods().values() if read else ():
         if cls.baseline and "covariates" in cls().get_params():
-            lineup.add_control(cls().set_params(covariates=tuple(sorted(read))))
+            lineup.add_baseline(cls().set_params(covariates=tuple(sorted(read))))
 
     made = tuple(c for c in bags.bag if c not in _named(bags) and technical(str(c))
                  and 1 < len(pd.unique(bags.bag[c])) <= len(bags) / 2

@@ -41,7 +41,7 @@ from smalti.explain.explanations import Explanations
 from smalti.scores.chance import BY_RANK, above_chance, chance_scores, truths
 from smalti.scores.intervals import measured_coverage
 from smalti.scores.learning import learning_means, learning_said
-from smalti.scores.metrics import LOWER_IS_BETTER, margin_of
+from smalti.scores.metrics import LOWER_IS_BETTER, margin_of, named
 from smalti.system.tables import write_table
 from smalti.task import Task
 
@@ -114,6 +114,18 @@ class Comparison(ScoreTable):
     def unit(self) -> str:  # type: ignore[override]
         """What the spread is over."""
         return _UNITS.get(self.protocol, "test folds, split by donor")
+
+    @property
+    def deed(self) -> tuple[str, str]:  # type: ignore[override]
+        """What a method does better than another."""
+        if self.task.kind == "binary":
+            other, positive = map(str, self.task.classes)
+            what = f"{positive} from {other}"
+            if positive.isdecimal():  # "tells 1 from 0" says nothing
+                what = f"{self.task.column} {what}"
+            return f"tells {what}", f", in telling {what}"
+        what = self.task.column if isinstance(self.task.column, str) else "the targets"
+        return f"predicts {what}", f", in predicting {what}"
 
     def _write_into(self, folder: Path) -> None:
         super()._write_into(folder)
@@ -261,7 +273,7 @@ class Comparison(ScoreTable):
             raise InputError("no fits on fewer donors: compare(learning_curve=True) makes them.")
         metric = metric or self.metrics[0]
         self._scores(metric)  # refuses what is no metric
-        return learning_means(self.learning, metric, self._freedom(metric))
+        return learning_means(self.learning, metric, self.freedom(metric))
 
     def patients(self, method: str | None = None) -> pd.DataFrame:
         """Donors one by one: what models that were not fitted on them said, the worst first.
@@ -342,11 +354,11 @@ class Comparison(ScoreTable):
 
     def said(self) -> list[str]:
         """The headline, what views add, and whether methods are above chance."""
-        told = super().said()
+        told, name = super().said(), named(self.metrics[0])
         for row in [] if self.permuted.empty else self.above_chance().to_dict("records"):
             told.append(
-                f"{row['method']} is {row['verdict']}: {self.metrics[0]} {row['value']:.3f}, as "
-                f"good in {row['reached']} of {row['arrangements']} arrangements of the labels (p "
+                f"{row['method']} is {row['verdict']}: {name} {row['value']:.3f}, as good in "
+                f"{row['reached']} of {row['arrangements']} arrangements of the labels (p "
                 f"{row['p_holm']:.2g}; {self.exchanged})"
             )
         told += self._would_help()
@@ -358,7 +370,7 @@ class Comparison(ScoreTable):
         """Whether more donors would help, where that was asked."""
         metric = self.metrics[0]
         return [] if self.learning.empty else learning_said(
-            self.learning, metric, margin=margin_of(metric), freedom=self._freedom(metric)
+            self.learning, metric, margin=margin_of(metric), freedom=self.freedom(metric)
         )  # fmt: skip
 
     def _by_chance(self) -> dict[str, str]:
@@ -366,8 +378,9 @@ class Comparison(ScoreTable):
         null = self.chance()
         if np.isnan(null["mean"]):
             return {}
-        return {f"{null['metric']} of random scores, one a donor": f"{null['mean']:.2f}; nine of "
-                f"ten from {null['low']:.2f} to {null['high']:.2f}"}  # fmt: skip
+        ends = f"nine of ten from {null['low']:.2f} to {null['high']:.2f}"
+        name = f"{named(null['metric'])} of random scores, one a donor"
+        return {name: f"{null['mean']:.2f}; {ends}"}
 
     def calibration(self, *, curve: bool = False) -> pd.DataFrame:
         """Whether probabilities of left-out bags mean what they say, per method and class.

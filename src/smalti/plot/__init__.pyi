@@ -1,12 +1,13 @@
 from .bags import plot_attention, plot_bags
 from .before import plot_predictable, plot_screen
 from .contact_sheet import plot_contact_sheet
-from .curves import plot_history, plot_learning, plot_roc
+from .curves import plot_history, plot_precision_recall, plot_roc
 from .embeddings import plot_embeddings
 from .flow import plot_flow
 from .forest import plot_forest
 from .genes import plot_genes
 from .heatmaps import plot_extreme_tiles, plot_heatmap, plot_tile_scores
+from .learning import plot_learning
 from .nuclei import plot_nuclei, plot_nuclei_map
 from .patients import plot_patients
 from .probabilities import plot_calibration, plot_net_benefit
@@ -33,6 +34,7 @@ __all__ = [
     "plot_nuclei",
     "plot_nuclei_map",
     "plot_patients",
+    "plot_precision_recall",
     "plot_predictable",
     "plot_removal",
     "plot_roc",

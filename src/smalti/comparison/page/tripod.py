@@ -29,7 +29,7 @@ class _Item:
 
 
 def _models(table: Any) -> str:
-    raced = [m for m in table.settings if m not in table.baselines]
+    raced = [m for m in table.settings if m not in {*table.baselines, *table.controls}]
     return ", ".join(raced) or "baselines only"
 
 
@@ -52,7 +52,8 @@ def _steps(table: Any) -> str:
 def _size(table: Any) -> str:
     rival = table.best_baseline()
     found = pd.DataFrame() if rival is None else table.against(rival)
-    own = found[~found["method"].isin(table.baselines)] if len(found) else found
+    idle = {*table.baselines, *table.controls}
+    own = found[~found["method"].isin(idle)] if len(found) else found
     least = own["detectable"].min() if len(own) else float("nan")
     n = f"{table.predictions['donor'].nunique():,} donors"
     if pd.isna(least):
