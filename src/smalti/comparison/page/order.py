@@ -9,9 +9,11 @@ from typing import Any, TypeAlias
 from smalti.bags import Bags
 from smalti.comparison.page.audit import audit
 from smalti.comparison.page.calibration import calibration
+from smalti.comparison.page.clusters import clusters, mixing
 from smalti.comparison.page.compared import compared
 from smalti.comparison.page.curves import curves
 from smalti.comparison.page.embeddings import embeddings
+from smalti.comparison.page.genes import genes, pearson
 from smalti.comparison.page.net_benefit import net_benefit
 from smalti.comparison.page.scores import scores
 from smalti.comparison.page.settings import settings
@@ -41,8 +43,10 @@ def phenotype(bags: Bags | None = None, n_slides: int = 4) -> tuple[Maker, ...]:
     )
 
 
-INTEGRATION: tuple[Maker, ...] = (scores, embeddings, audit, compared, settings)
-EXPRESSION: tuple[Maker, ...] = (scores, audit, compared, settings)
+INTEGRATION: tuple[Maker, ...] = (
+    scores, clusters, mixing, embeddings, audit, compared, settings,
+)  # fmt: skip
+EXPRESSION: tuple[Maker, ...] = (scores, genes, pearson, audit, compared, settings)
 
 
 def made(table: Any, makers: tuple[Maker, ...]) -> list[Section]:
