@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from smalti.comparison.expression_fit import Slides
+from smalti.comparison.gene_maps import GeneMaps, gene_maps
 from smalti.comparison.hiding import Hiding, controls, trained_on
 from smalti.comparison.lineup import Lineup, line_up, of_search
 from smalti.comparison.race import Outcome, race
@@ -58,6 +59,9 @@ class ExpressionComparison(ScoreTable):
     unseen
         Per fold and gene: those that were hidden from training, and that the scores are of; empty
         where no gene was.
+    maps
+        The best, the median and the worst gene of the best method over the slide of most tiles;
+        None where no predictions were kept or tiles have no places.
     """
 
     unit: ClassVar[str] = "folds and seeds"
@@ -82,6 +86,7 @@ class ExpressionComparison(ScoreTable):
     unseen: pd.DataFrame = dataclasses.field(
         default_factory=lambda: pd.DataFrame({"fold": [], "gene": []})
     )
+    maps: GeneMaps | None = None
 
     def facts(self) -> dict[str, str]:
         """Tiles, genes, folds and seeds."""
@@ -230,7 +235,7 @@ def compare_expression(
     varying = isinstance(genes, (int, np.integer)) if hidden is None \
         else len({h.unseen for h in hidden}) > 1  # fmt: skip
     names, predictions = ((), {}) if varying else _predictions(arena, outcome)
-    return ExpressionComparison(
+    table = ExpressionComparison(
         **outcome.table(lineup, notes), digest=arena.digest, about=repr(bags),
         genes=pd.concat([a.extra["genes"].assign(method=label, fold=fold)
                          for (label, _, fold), a in outcome.answers.items()]),
@@ -238,6 +243,8 @@ def compare_expression(
         unseen=arena.hidden_genes(), gene_names=names, predictions=predictions,
         audit=audit(bags, lineup.methods, splits=parts),
     )  # fmt: skip
+    table.maps = gene_maps(table, bags, lineup.methods)
+    return table
 
 
 def _predictions(arena: Slides, outcome: Outcome) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:

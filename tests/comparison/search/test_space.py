@@ -78,7 +78,7 @@ def test_a_grid_is_all_of_the_lists_and_random_draws_none_twice():
         ({"lr": (1.0, 0.1)}, {}, "the first must be the smaller"),
         ({"weight_decay": (0.0, 1.0, "log")}, {}, "only a range over 0 has a logarithm"),
         ({"preprocess": ["pcaa=3"]}, {}, "Did you mean 'pca'"),
-        ({}, {}, "names no setting"),
+        ({}, {}, "no setting is named"),
         ({"lr": (0.1, 1.0)}, {"name": "grid"}, "a grid needs a list of values"),
         ({"lr": [0.1, 0.2]}, {"name": "grid", "trials": 1}, "the grid has 2 settings"),
         ({"lr": [0.1]}, {"name": "bayes"}, "not one of random, grid, optuna"),

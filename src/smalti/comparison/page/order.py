@@ -11,11 +11,13 @@ from smalti.comparison.page.audit import audit
 from smalti.comparison.page.calibration import calibration
 from smalti.comparison.page.cells import cells
 from smalti.comparison.page.citation import citation
+from smalti.comparison.page.clusters import clusters, mixing
 from smalti.comparison.page.cohort import cohort
 from smalti.comparison.page.compared import compared
 from smalti.comparison.page.curves import curves
 from smalti.comparison.page.embeddings import embeddings
 from smalti.comparison.page.explanations import explanations
+from smalti.comparison.page.genes import genes, pearson
 from smalti.comparison.page.groups import groups
 from smalti.comparison.page.learning import learning
 from smalti.comparison.page.net_benefit import net_benefit
@@ -55,8 +57,12 @@ def phenotype(bags: Bags | None = None, n_slides: int = 4, umap: bool = False) -
     )
 
 
-INTEGRATION: tuple[Maker, ...] = (scores, embeddings, audit, compared, settings, citation)
-EXPRESSION: tuple[Maker, ...] = (scores, audit, compared, search, settings, citation)
+INTEGRATION: tuple[Maker, ...] = (
+    scores, clusters, mixing, embeddings, audit, compared, settings, citation,
+)  # fmt: skip
+EXPRESSION: tuple[Maker, ...] = (
+    scores, genes, pearson, audit, compared, search, settings, citation,
+)  # fmt: skip
 
 
 def made(table: Any, makers: tuple[Maker, ...]) -> list[Section]:

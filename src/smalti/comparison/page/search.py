@@ -7,9 +7,9 @@ from typing import Any
 from smalti.report.section import Folded, Section, Table, Text
 
 _WHY = (
-    "These methods chose their settings anew in every fold, by inner folds of its training donors: "
-    "the donors who test took no part. The score of the chosen settings inside is the best of all "
-    "that were tried, and so too good; only the outer score is what new donors may expect."
+    "These methods chose their settings anew in every fold, by inner folds of its training donors; "
+    "the donors whom it tests took no part. The score of the chosen settings inside is the best of "
+    "all that were tried, and so too good; only the outer score is what new donors may expect."
 )
 _HEADS = {
     "inner": "inner score", "outer": "outer score", "unsearched": "outer score as given",

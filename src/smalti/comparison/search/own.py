@@ -158,6 +158,6 @@ class Search(Choosing):
 
 
 def _line(settings: Mapping[str, Any], row: Mapping[str, Any], metric: str) -> str:
-    said = ", ".join(f"{k}={as_text(v)}" for k, v in settings.items())
+    said = ", ".join(f"{k} {as_text(v)}" for k, v in settings.items())
     return f"{said}: " + (f"failed: {row['reason']}" if row["reason"] else
                           f"{metric} {row['score']:.3f}")  # fmt: skip

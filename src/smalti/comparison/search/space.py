@@ -72,7 +72,7 @@ class Space:
 
     def __init__(self, given: Mapping[str, Any], method: Any) -> None:
         if not isinstance(given, Mapping) or not given:
-            raise InputError('space= names no setting: write {"lr": (1e-4, 1e-2, "log")}.')
+            raise InputError('space: no setting is named: write {"lr": (1e-4, 1e-2, "log")}.')
         there = method.get_params(deep=False)
         for name in given:
             _check_name(name, there, method.name)
@@ -163,9 +163,9 @@ def _range(name: str, value: tuple[Any, ...]) -> Range:
             "values to choose from stand in a list."
         )
     if not low < high:
-        raise InputError(f"space: {name}={value!r}: the first must be the smaller one.")
+        raise InputError(f"space: {name} from {low:g} to {high:g}: the first must be the smaller.")
     if how and low <= 0:
-        raise InputError(f"space: {name}={value!r}: only a range over 0 has a logarithm.")
+        raise InputError(f"space: {name} from {low:g}: only a range over 0 has a logarithm.")
     return Range(low, high, bool(how))
 
 

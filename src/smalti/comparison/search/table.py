@@ -120,4 +120,5 @@ def chosen_of(note: Mapping[str, Any]) -> str:
     found = note.get("search")
     if found is None:
         return ""
-    return f", {in_words(found['chosen'])}: {found['metric']} {found['inner']:.3f} inside"
+    settings = ", ".join(f"{k} {as_text(v)}" for k, v in found["chosen"].items())
+    return f"; chose {settings} by {found['metric']} {found['inner']:.3f} inside"
