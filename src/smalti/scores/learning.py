@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from smalti.scores.headline import signed
 from smalti.scores.metrics import LOWER_IS_BETTER, SHARES, named
 from smalti.scores.statistics import corrected_test
 from smalti.scores.verdicts import judge
@@ -92,9 +93,9 @@ def learning_said(
     out = []
     for row in learning_gains(curve, metric, margin=margin, freedom=freedom).to_dict("records"):
         n, few = f"{row['all_donors']:.0f}", f"{row['donors']:.0f}"
-        gap = f"{named(metric)} {row['difference']:+.3f} from {few} to {n} training donors"
+        gap = f"{named(metric)} {signed(row['difference'])} from {few} to {n} training donors"
         if not np.isnan(row["low"]):
-            gap += f" (95 % interval {row['low']:+.3f} to {row['high']:+.3f})"
+            gap += f" (95 % {signed(row['low'])} to {signed(row['high'])})"
         if row["curve"] == "improving":
             more = ahead(curve, metric, str(row["method"]), 2 * row["all_donors"])
             out.append(f"More donors would help {row['method']}: it still improves, {gap}{more}")

@@ -11,8 +11,9 @@ from smalti.comparison.patients import columns_shown, verdict
 from smalti.report.section import Drawing, Folded, Part, Section, Table, Text
 
 _TYPES = (
-    " Types: the two whose shares are farthest from the median of the other donors of its class; "
-    "and the bag of another donor with the most similar shares (Hellinger)."
+    " Types: the two whose shares are farthest from the median of the other donors of its class, "
+    "which stands in brackets; and the bag of another donor with the most similar shares "
+    "(Hellinger)."
 )
 _FIRST = 20  # misjudged ones in the open; all are folded away
 
