@@ -69,6 +69,21 @@ def test_a_number_is_cut_in_thirds_and_two_sources_stand_apart():
     assert len(two.tested.bags) == 10
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "median"),
+    [("sex", [1, 2], False), ("age", [1.5, 2.5], True), ("batch", range(24), False),
+     ("weight", range(24), True)],
+)  # fmt: skip
+def test_a_number_that_is_a_name_has_no_median(name, values, median):
+    bags = planted_bags(24, seed=0)
+    column = np.resize(np.array(list(values)), 24)
+    cohort = Cohort.of(
+        {"compared": dataclasses.replace(bags, bag=bags.bag.assign(**{name: column}))}
+    )
+    lines = cohort.table()[""]
+    assert (f"{name}, median (range)" in set(lines)) == median
+
+
 def test_types_are_counted_in_each_bag():
     bags = planted_bags(12, seed=0)
     types = Cohort.of({"compared": bags}).types

@@ -93,7 +93,7 @@ def _differences(cohort: Cohort) -> np.ndarray:
         usual = np.median(shares[others], axis=0)
         gap = row - usual
         far = [j for j in np.argsort(-np.abs(gap))[:2] if abs(gap[j]) >= _OFF]
-        words = [f"{row[j]:.0%} {cohort.types.columns[j]} ({usual[j]:.0%})" for j in far]
+        words = [f"{cohort.types.columns[j]}: {row[j]:.0%} ({usual[j]:.0%})" for j in far]
         out.append(", ".join(words))
     return np.array(out, dtype=object)
 
@@ -151,6 +151,8 @@ def columns_shown(found: pd.DataFrame, task: Task) -> dict[str, Any]:
     }  # fmt: skip
     if not found["donor"].duplicated().any():
         names.pop("donor")
+    if found["times"].max() < 2:
+        names.pop("right")
     if not task.is_classifier:
         names["predicted"] = "predicted"
     return {c: h for c, h in names.items() if c in found}
