@@ -73,7 +73,7 @@ def test_the_page_has_tables_and_curves(table, tmp_path):
     for name in ("differences", "calibration", "thresholds"):
         assert f'<table id="table-{name}"' in page
     for name in ("calibration-curve", "net-benefit", "roc"):
-        assert f'<figure id="{name}"' in page
+        assert f'<figure id="figure-{name}"' in page
     assert ">if perfect</th>" in page
     assert "Probabilities of “1” for left-out bags" in page
 

@@ -28,6 +28,7 @@ class Few:
 
     about, notes, digest = "two rows", ("mind",), "abc"
     settings = MappingProxyType({"m": {"lr": 0.1, "widths": (8, np.int64(4))}})
+    folds = pd.DataFrame()
 
     def headline(self):
         return "One is better"

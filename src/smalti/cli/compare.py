@@ -11,7 +11,7 @@ from smalti.cli import options, slide_options
 from smalti.cli import search as searching
 from smalti.cli.data import open_bags
 from smalti.cli.integrate import compare_integrations
-from smalti.cli.words import keep_config, read_here
+from smalti.cli.words import keep_config, made_here, read_here
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -98,6 +98,23 @@ def compare(
             rich_help_panel=options.FITS,
         ),
     ] = None,
+    learning_curve: Annotated[
+        bool,
+        typer.Option(
+            "--learning-curve",
+            help="Fits of the cheapest method on fewer donors: would more of them help?",
+            rich_help_panel=options.FITS,
+        ),
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Do the scores of cells or tiles mean anything? Tests them, with two more fits of "
+            "each method and fold: of another seed, and of permuted labels.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = False,
     integrate: Annotated[
         bool, typer.Option("--integrate", help="Compare integrations of modalities instead.")
     ] = False,
@@ -206,13 +223,14 @@ def compare(
          test=others, dry_run=dry_run,
          views=max(read, key=len, default=None), preprocess=options.steps_by_view(preprocess),
          n_jobs=jobs, cache=cache, overwrite=overwrite, scheduler=scheduler,
-         permutations=permutations or 0, attributions=slides is not None)  # fmt: skip
+         permutations=permutations or 0, learning_curve=learning_curve,
+         attributions=slides is not None, explain=explain)  # fmt: skip
 
 
 _OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
             "folds", "repeats", "splits", "test", "test_labels", "site", "views", "permutations",
-            "dry_run", "slides", "patches", "tile_px", "um_per_px", "search", "trials",
-            "inner_folds", "sampler", "budget")  # fmt: skip
+            "learning_curve", "explain", "dry_run", "slides", "patches", "tile_px", "um_per_px",
+            "search", "trials", "inner_folds", "sampler", "budget")  # fmt: skip
 NAMED = ("leave-one-donor-out", "leave-one-site-out")
 TABLES = (".csv", ".tsv", ".parquet")
 _OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
@@ -270,7 +288,8 @@ def _run(
     result.write(out, overwrite=overwrite)
     keep_config(out)
     target = bags.target if isinstance(bags.target, str) else ", ".join(bags.target)
-    result.report(out / "report.html", title=f"{target} from {data.name}",
-                  slides=bags if result.attributions else None)  # fmt: skip
+    pictured = more["attributions"] and result.attributions
+    result.report(out / "report.html", **made_here(), title=f"{target} from {data.name}",
+                  slides=bags if pictured else None)  # fmt: skip
     show(result)
     typer.echo(f"report: {out / 'report.html'}")

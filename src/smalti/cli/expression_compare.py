@@ -11,7 +11,7 @@ from smalti.cli import options, slide_options
 from smalti.cli import search as searching
 from smalti.cli.genes import NUnseen, Sets, Unseen, Vectors, protocol_of, read_sets
 from smalti.cli.slides import check_method, encoder_of, genes_of, open_slides, recipe_of
-from smalti.cli.words import keep_config, read_here
+from smalti.cli.words import keep_config, made_here, read_here
 
 
 def compare(
@@ -135,6 +135,6 @@ def compare(
     result.write(out, overwrite=overwrite)
     keep_config(out)
     title = f"Expression from the tiles of {slides.name}"
-    result.report(out / "report.html", title=title, before=found)
+    result.report(out / "report.html", **made_here(), title=title, before=found)
     show(result)
     typer.echo(f"report: {out / 'report.html'}")

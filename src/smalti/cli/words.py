@@ -113,6 +113,12 @@ def keep_config(folder: Path) -> None:
             path.write_text(config.text(ctx), encoding="utf-8")
 
 
+def made_here() -> dict[str, Any]:
+    """What a page says of the verb that wrote it: its command, and the files that it read."""
+    ctx = _running.get()
+    return {"command": config.typed(ctx) if ctx else "", "inputs": read_here("out", "cache")}
+
+
 def _listed(value: Any) -> Sequence[Any]:
     return value if isinstance(value, (list, tuple)) else (value,)
 

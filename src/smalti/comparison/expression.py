@@ -62,6 +62,7 @@ class ExpressionComparison(ScoreTable):
 
     unit: ClassVar[str] = "folds and seeds"
     trains_on: ClassVar[str] = "tiles"
+    deed: ClassVar[tuple[str, str]] = ("predicts expression", ", in predicting expression")
     pairs: ClassVar[tuple[str, ...]] = ("fold",)  # another seed is no other donor
     order: ClassVar[tuple[str, ...]] = (
         "pcc_slide", "pcc_fold", "pcc_tile", "pcc_slide_beyond_depth", "r2", "mse", "mae",
@@ -270,14 +271,14 @@ def _prepare(lineup: Lineup, genes: Any, view: str | None, unseen: bool, vectors
         for label, method in list(lineup.methods.items()):
             lineup.rename(label, trained_on(label, method))
         for label, method in controls(vectors).items():
-            lineup.add_control(method, label)
+            lineup.add_baseline(method, label)
     own = [m.genes for m in lineup.methods.values() if m.genes is not None]
     for name, cls in methods("expression").items():
         if not cls.baseline or "vectors" in cls().get_params():
             continue
         plain = cls(genes=own[0] if own and genes is None else None)
         label = f"{name} (oracle)" if cls.oracle else name
-        lineup.add_control(plain, trained_on(label, plain) if unseen else label)
+        lineup.add_baseline(plain, trained_on(label, plain) if unseen else label)
     for method in lineup.methods.values():
         if genes is not None and not unseen:
             method.set_params(genes=genes)

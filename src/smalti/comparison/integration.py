@@ -51,6 +51,7 @@ class IntegrationComparison(ScoreTable):
 
     unit: ClassVar[str] = "seeds"
     trains_on: ClassVar[str] = "cells"
+    deed: ClassVar[tuple[str, str]] = ("groups the cells", ", in grouping the cells")
     order: ClassVar[tuple[str, ...]] = (
         "ari_kmeans", "ari_leiden", "ors", "ari_ward", "transfer_f1", "transfer_accuracy", "ilisi",
         "kbet", "graph_connectivity", "fmi_kmeans", "fmi_ward", "fmi_leiden", "nmi_kmeans",
@@ -257,9 +258,9 @@ def _add_controls(lineup: Lineup, bags: Bags) -> None:
     own = {spec_text(steps_of(m.preprocess)): m.preprocess for m in lineup.methods.values()
            if m.preprocess != "auto"}  # fmt: skip
     steps = next(iter(own.values())) if len(own) == 1 else "auto"
-    lineup.add_control(BlockPCA(preprocess=steps))
+    lineup.add_baseline(BlockPCA(preprocess=steps))
     for view in bags.x:
-        lineup.add_control(BlockPCA(modality=view, preprocess=steps), f"{view} alone")
+        lineup.add_baseline(BlockPCA(modality=view, preprocess=steps), f"{view} alone")
 
 
 def _loose(bags: Bags) -> Bags:

@@ -12,6 +12,10 @@ from pandas.api.types import is_numeric_dtype
 from sklearn.pipeline import Pipeline
 
 from smalti.bags import Bags
+from smalti.comparison import learning
+from smalti.comparison.cohort import COMPARED, TEST, TRAINING, Cohort
+from smalti.comparison.explained import explanations_of
+from smalti.comparison.flow import flow_of
 from smalti.comparison.lineup import Lineup, line_up
 from smalti.comparison.permuted import COLUMNS, check_asked, race_permuted
 from smalti.comparison.phenotype_fit import Folds, metrics_of
@@ -53,7 +57,9 @@ def compare(
     cache: str | Path | None = None,
     scheduler: str | None = None,
     attributions: bool = False,
+    explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
+    learning_curve: learning.Asked = False,
 ) -> Comparison:
     """Fit and score methods on the same splits by donor.
 
@@ -97,12 +103,23 @@ def compare(
         Address of a Dask scheduler, such as tcp://10.0.0.1:8786: its workers fit, on other
         machines (the extra "dask").
     attributions
-        Keep what the models of the first repeat say of the tiles that they were not fitted on, for
-        :meth:`Comparison.heatmap` and the slides of a report.
+        Keep what the models of the first repeat say of the instances that they were not fitted on,
+        for :meth:`Comparison.heatmap` and the slides of a report, and test it
+        (:attr:`Comparison.explanations`): do predictions hang on the instances that are scored
+        high, do two repeats agree, what do high scores go with.
+    explain
+        The same, and each fit of the first repeat is made twice more, with another seed and with
+        labels permuted between donors: whether the scores are chance, or the same without any
+        meaning of the labels.
     permutations
         Fit the cheapest candidate again with labels in other places, so many times (20 or more),
         or label -> how many: :meth:`Comparison.above_chance`. Labels change places between donors,
         within donors that have several, within sites where there are; folds are dealt anew.
+    learning_curve
+        Would more donors help? Fit the cheapest candidate again on 25, 50 and 75 % of the training
+        donors of each fold, class by class, and score it on the same test bags:
+        :meth:`Comparison.learning_curve`. Or shares of your own, (0.3, 0.6); or label -> True or
+        shares.
 
     Returns
     -------
@@ -124,7 +141,8 @@ def compare(
     """
     arena, lineup = prepared(
         candidates, bags, folds=folds, repeats=repeats, seed=seed, splits=splits, test=test,
-        views=views, preprocess=preprocess, attributions=attributions, permutations=permutations,
+        views=views, preprocess=preprocess, attributions=attributions, explain=explain,
+        permutations=permutations, learning_curve=learning_curve,
     )  # fmt: skip
     protocol = arena.protocol
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
@@ -144,12 +162,23 @@ def compare(
         permutations, bags, lineup, outcome, dealt, seed=seed, n_jobs=n_jobs, progress=progress,
         cache=cache,
     )  # fmt: skip
+    parts = {COMPARED: bags} if test is None else {TRAINING: bags, TEST: test}
+    cohort = Cohort.of(parts, lineup.methods.values())
+    curve = pd.DataFrame(columns=learning.COLUMNS)
+    if learning_curve:
+        fewer = learning.smaller(arena, learning_curve, seed)
+        again = learning.chosen(learning_curve, lineup, outcome.seconds())
+        raced = race(fewer, again, n_jobs=n_jobs, progress=progress, cache=cache,
+                     scheduler=scheduler)  # fmt: skip
+        curve = learning.with_all(fewer.tidy(raced), arena, outcome.folds)
     return Comparison(
         **outcome.table(lineup, (*bags.notes, *protocol.notes)), digest=arena.split_digest,
         about=arena.about, task=arena.task, protocol=protocol.name,
         predictions=frame[["method", *frame.columns.drop("method")]],
         attributions=arena.attributed(split, outcome.answers),
-        permuted=permuted[0], exchanged=permuted[1],
+        explanations=explanations_of(arena.test_bags, arena.task, split, outcome.answers),
+        permuted=permuted[0], exchanged=permuted[1], learning=curve,
+        cohort=cohort, flow=flow_of(parts, cohort.classes(), protocol.splits),
         audit=audit(bags if views is None else bags.only(views), lineup.methods, seed=seed),
     )  # fmt: skip
 
@@ -166,7 +195,9 @@ def prepared(
     views: Any = None,
     preprocess: Any = None,
     attributions: bool = False,
+    explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
+    learning_curve: learning.Asked = False,
 ) -> tuple[Folds, Lineup]:
     """What a comparison of these arguments fits: its arena, and who takes part.
 
@@ -189,7 +220,10 @@ def prepared(
     _add_site(lineup, bags, protocol)
     _fit_out(lineup, bags.task, views, preprocess)
     check_asked(permutations, bags, lineup)
-    arena = Folds(bags, protocol, attributions, bags if test is None else test)
+    arena = Folds(bags, protocol, attributions, bags if test is None else test, explain)
+    if learning_curve:
+        learning.check_asked(learning_curve, lineup)
+        learning.smaller(arena, learning_curve, seed)
     return arena, lineup
 
 
@@ -202,12 +236,12 @@ def _add_baselines(lineup: Lineup, bags: Bags) -> None:
             if told or "cell_type" not in reason:  # nothing that could be a type: nothing is amiss
                 lineup.notes.append(f"baseline {cls.name} was left out: {reason}.")
         elif cls.baseline:
-            lineup.add_control(cls())
+            lineup.add_baseline(cls())
     # whoever reads covariates must beat a baseline that reads them too
     read = {c for m in lineup.methods.values() for c in getattr(m, "covariates", ())}
     for cls in methods().values() if read else ():
         if cls.baseline and "covariates" in cls().get_params():
-            lineup.add_control(cls().set_params(covariates=tuple(sorted(read))))
+            lineup.add_baseline(cls().set_params(covariates=tuple(sorted(read))))
 
     made = tuple(c for c in bags.bag if c not in _named(bags) and technical(str(c))
                  and 1 < len(pd.unique(bags.bag[c])) <= len(bags) / 2

@@ -10,6 +10,7 @@ import pandas as pd
 from smalti.bags import Bags
 from smalti.comparison.arena import Arena
 from smalti.comparison.cache import Answer
+from smalti.comparison.explained import explain_fit
 from smalti.comparison.protocols import (
     DONORS,
     Protocol,
@@ -39,10 +40,16 @@ def metrics_of(kind: str, protocol: str) -> tuple[str, ...]:
 class Folds(Arena):
     """Bags of donors that are left out in turn; a fit answers with its predictions of them."""
 
-    def __init__(self, bags: Bags, protocol: Protocol, attributions: bool, test_bags: Bags) -> None:
+    def __init__(
+        self, bags: Bags, protocol: Protocol, attributions: bool, test_bags: Bags,
+        explain: bool = False,
+    ) -> None:  # fmt: skip
         self.bags, self.test_bags, parts = bags, test_bags, protocol.splits
         self.protocol, self.parts, self.alone = protocol, parts, protocol.name == DONORS
-        self.first = parts[0].repeat if attributions else None  # the repeat that is kept
+        # attributions of two repeats are kept, to see whether they agree; the first is looked into
+        repeats = list(dict.fromkeys(part.repeat for part in parts))
+        self.kept = repeats[:2] if attributions or explain else []
+        self.first, self.explain = next(iter(self.kept), None), explain
         self.split_digest = split_digest(parts, bags, test_bags)
         self.digest = bags.asked_digest  # which knows the kind and the order of the classes
         self.about = repr(bags)
@@ -66,13 +73,15 @@ class Folds(Arena):
 
     def fit(self, method: Any, split: Split) -> Answer:
         """Predicted values, or codes of classes; and probabilities of the classes of all bags."""
-        model = method.fit(self.bags[split.train])
-        test = self.test_bags[split.test]
+        train, test = self.bags[split.train], self.test_bags[split.test]
+        model = method.fit(train)
         answer = self.answer(model, test)
-        if split.repeat == self.first:
+        if split.repeat in self.kept:
             values = tile_numbers(model, test)
             answer.note["attributions"] = list(map(str, values))
             answer.arrays["attributions"] = values.to_numpy(np.float32)
+        if split.repeat == self.first:
+            explain_fit(model, train, test, answer, again=self.explain)
         return answer
 
     def answer(self, model: Any, test: Bags) -> Answer:
@@ -91,8 +100,12 @@ class Folds(Arena):
         return Answer({"predicted": predicted, "p": whole})
 
     def key(self, method: Any, split: Split) -> str:
-        """Answers with attributions are others than those without."""
-        return "attributions" if split.repeat == self.first else ""
+        """Answers with attributions, looked into or not, are others than those without."""
+        if split.repeat not in self.kept:
+            return ""
+        if split.repeat != self.first:
+            return "attributions"
+        return "explained, with refits" if self.explain else "explained"
 
     def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
         """Metric -> value; NaN for a rank of one donor alone."""

@@ -12,7 +12,9 @@ import pandas as pd
 from sklearn.base import clone
 
 from smalti.bags import Bags
-from smalti.comparison.lineup import inner_fits, unsearched
+from smalti.comparison import learning
+from smalti.comparison.lineup import Lineup, inner_fits, unsearched
+from smalti.comparison.permuted import chosen_of
 from smalti.comparison.phenotype import prepared
 from smalti.comparison.race import Entry, entries_of, fit_one, kept_of
 from smalti.comparison.splits import Split
@@ -80,7 +82,7 @@ def plan(candidates: Any, bags: Bags, *, cache: str | Path | None = None, **how:
         Folder of kept fits, which are not made again.
     **how
         What else says how bags are parted and who takes part: folds, repeats, seed, splits, test,
-        views, preprocess, attributions.
+        views, preprocess, attributions, explain, permutations, learning_curve.
 
     Raises
     ------
@@ -98,18 +100,49 @@ def plan(candidates: Any, bags: Bags, *, cache: str | Path | None = None, **how:
     arena, lineup = prepared(candidates, bags, **how)
     entries = entries_of(arena, lineup)
     kept = kept_of(arena, entries, cache)
-    rows = []
+    rows, each = [], {}
     for label in lineup.methods:
         own = [i for i, entry in enumerate(entries) if entry.label == label]
         there = sum(kept[i] for i in own)
-        low, high = _seconds(arena, entries[own[0]]) if there < len(own) else (0.0, 0.0)
-        left = len(own) - there
+        again = bool(how.get("permutations") or how.get("learning_curve"))
+        trial = there < len(own) or again  # what all fits that are kept took is not known
+        each[label] = _seconds(arena, entries[own[0]]) if trial else (0.0, 0.0)
         inside = inner_fits(lineup.methods[label])
-        times = left * (1 + inside)
-        rows.append({"method": label, "fits": len(own), "inside": inside, "kept": there,
-                     "low": low * times, "high": high * times})  # fmt: skip
+        rows.append(_fits(label, len(own), there, each[label], inside))
+    rows += _again(arena, lineup, each, cache, how)
     parts = pd.DataFrame([_row(arena, split) for split in arena.parts])
     return Plan(arena.about, arena.protocol.name, parts, pd.DataFrame(rows), _peak())
+
+
+def _fits(
+    label: str, fits: int, kept: int, seconds: tuple[float, float], inside: int = 0
+) -> dict[str, Any]:
+    """A row of the plan; ``inside``: fits that a search makes before each."""
+    low, high = ((fits - kept) * (1 + inside) * s if kept < fits else 0.0 for s in seconds)
+    return {"method": label, "fits": fits, "inside": inside, "kept": kept, "low": low, "high": high}
+
+
+def _again(
+    arena: Any, lineup: Lineup, each: dict[str, tuple[float, float]], cache: Any,
+    how: dict[str, Any],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Fits of permuted labels, and of fewer donors; each takes as long as one of all at most."""
+    rows, cheap = [], {label: seconds[0] for label, seconds in each.items()}
+    if how.get("permutations"):
+        for label, n in chosen_of(how["permutations"], lineup, cheap).items():
+            rows.append(_fits(f"{label}, labels permuted", n * len(arena.parts), 0, each[label],
+                              inner_fits(lineup.methods[label])))  # fmt: skip
+    if how.get("learning_curve"):
+        fewer = learning.smaller(arena, how["learning_curve"], how.get("seed", 0))
+        few = learning.chosen(how["learning_curve"], lineup, cheap)
+        entries = entries_of(fewer, few)
+        kept = kept_of(fewer, entries, cache)
+        for label in few.methods:
+            own = [i for i, entry in enumerate(entries) if entry.label == label]
+            there = sum(kept[i] for i in own)
+            rows.append(_fits(f"{label}, fewer donors", len(own), there, each[label],
+                              inner_fits(few.methods[label])))  # fmt: skip
+    return rows
 
 
 def _row(arena: Any, split: Split) -> dict[str, Any]:

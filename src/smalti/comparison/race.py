@@ -27,9 +27,10 @@ from sklearn.exceptions import ConvergenceWarning
 from smalti._version import __version__
 from smalti.comparison.arena import FAILURES, Arena, reason_of
 from smalti.comparison.cache import Answer, Cache, Claims
-from smalti.comparison.lineup import Lineup
+from smalti.comparison.lineup import Lineup, unsearched
 from smalti.comparison.search.table import as_frame, chosen_of
 from smalti.comparison.splits import Split
+from smalti.core.citation import citation
 from smalti.core.identity import identity
 from smalti.core.training import jobs_for
 from smalti.errors import InputError
@@ -77,6 +78,11 @@ class Outcome:
     falling: dict[str, int]
     searched: list[dict[str, Any]]
 
+    def seconds(self) -> dict[str, float]:
+        """Method -> mean seconds of a fit; of those without a failed one."""
+        done = self.folds[~self.folds["method"].isin(self.failures["method"])]
+        return {str(k): float(v) for k, v in done.groupby("method")["seconds"].mean().items()}
+
     def table(self, lineup: Lineup, notes: Iterable[str]) -> dict[str, Any]:
         """What every table of scores holds, as arguments of its class."""
         told = [
@@ -93,7 +99,9 @@ class Outcome:
             "folds": self.folds, "failures": self.failures, "settings": lineup.settings(),
             "identities": {k: identity(m) for k, m in lineup.methods.items()},
             "baselines": tuple(k for k in lineup.methods if k in lineup.baselines),
+            "controls": tuple(k for k in lineup.methods if k in lineup.controls),
             "notes": (*notes, *lineup.notes, *told),
+            "bibtex": citation(*map(unsearched, lineup.methods.values())),
             "searched": as_frame(self.searched, lineup.unsearched()),
         }  # fmt: skip
 
