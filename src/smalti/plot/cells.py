@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,20 +61,32 @@ def plot_cells(
     bar.set_ticks([0, 0.5, 1], labels=["lowest", "middle", "highest"])
     bar.set_label("rank of its score in its bag", fontsize=8.5)
     bar.outline.set_visible(False)
+    hidden = _look(ax, places[there])
     if types is not None:
         _name_types(ax, places[there], np.asarray(types)[there])
     bare(ax)
     for spine in ax.spines.values():
         spine.set(visible=True, color=PALE)
-    ax.set_xlabel(f"{len(there):,} {unit}; {axes}", fontsize=8.5)
+    cut = f"; {hidden} far ones lie outside" if hidden else ""
+    ax.set_xlabel(f"{len(there):,} {unit}; {axes}{cut}", fontsize=8.5)
     return figure
 
 
-def _name_types(ax: object, places: np.ndarray, types: np.ndarray) -> None:
+def _look(ax: Any, places: np.ndarray) -> int:
+    """Limits that a few far dots do not stretch; how many lie outside."""
+    low, high = np.quantile(places, [0.01, 0.99], axis=0)
+    room = 0.15 * np.maximum(high - low, 1e-9)
+    low = np.maximum(low - room, places.min(0) - room / 3)
+    high = np.minimum(high + room, places.max(0) + room / 3)
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    return int(((places < low) | (places > high)).any(1).sum())
+
+
+def _name_types(ax: Any, places: np.ndarray, types: np.ndarray) -> None:
     """Names of the eight largest types at their middles, pushed apart where they would touch."""
     names = pd.Series(types).value_counts().index[:8]
     middles = np.array([np.median(places[types == n], axis=0) for n in names])
-    span = np.ptp(places, axis=0)
+    span = np.diff([ax.get_xlim(), ax.get_ylim()], axis=1).ravel()
     order = np.argsort(middles[:, 1])
     last: list[np.ndarray] = []
     for i in order:
@@ -82,7 +95,8 @@ def _name_types(ax: object, places: np.ndarray, types: np.ndarray) -> None:
             if abs(at[0] - other[0]) < 0.22 * span[0] and at[1] - other[1] < 0.05 * span[1]:
                 at[1] = other[1] + 0.05 * span[1]
         last.append(at)
-        ax.text(*at, short(names[i], 22), fontsize=7.5, ha="center", va="center", color=INK,  # type: ignore[attr-defined]
+        ax.text(*at, short(names[i], 22), fontsize=7.5, ha="center", va="center", color=INK,
+                clip_on=True,
                 bbox={"fc": "white", "ec": "none", "alpha": 0.75, "pad": 0.8})  # fmt: skip
 
 

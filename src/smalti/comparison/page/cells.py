@@ -20,14 +20,15 @@ def cells(table: Any, umap: bool = False) -> Section | None:
     found = table.cells
     if found is None:
         return None
-    method = next((m for m in table.ranked()["method"] if m in found.score), None)
-    method = str(method or next(iter(found.score)))
+    best = [table.leading(), *map(str, table.ranked()["method"]), *found.score]
+    method = next(m for m in best if m in found.score)  # that of the donors one by one, if it can
     parts = [*_types(table, method), *_places(table, method, umap), Text(_NOT, soft=True)]
     return Section("cells", "Cells, by models that were not fitted on them", tuple(parts))
 
 
 def _of(table: Any, method: str) -> str:
-    return f"{table.cells.score[method].replace('_', ' of ', 1)} by {method}"
+    kind, _, of = table.cells.score[method].partition("_")
+    return f"{kind} for {of} by {method}" if of else f"{kind} of {method}"
 
 
 def _types(table: Any, method: str) -> list[Part]:
@@ -41,10 +42,10 @@ def _types(table: Any, method: str) -> list[Part]:
     order = list(dict.fromkeys(means["type"]))
     first = means[means["type"] == order[0]]
     told = "; ".join(
-        f"of {row.group} {row.share_high:.0%}, of all their instances {row.share:.0%}"
+        f"{row.share_high:.0%} in donors of {row.group} (of all their instances {row.share:.0%})"
         for row in first.itertuples()
     )
-    words = f"{order[0]} among the highest tenth by the {_of(table, method)}: {told}."
+    words = f"Of the tenth with the highest {_of(table, method)}, {order[0]} are: {told}."
     classes = [c for c in table.cohort.tested.groups if c in set(own["group"].astype(str))]
     drawing = Drawing(
         "types-by-score-dots", alt=words,

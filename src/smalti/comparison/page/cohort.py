@@ -33,7 +33,7 @@ def cohort(table: Any) -> Section | None:
         for part in dict.fromkeys(table.flow["part"]):
             parts.append(Drawing(
                 f"flow-boxes-{part}" if several else "flow-boxes", plot_flow(table.flow, part=part),
-                alt=words, caption=f"In a fit {fits}." if fits else "",
+                alt=words, caption=f"In a fit: {fits}." if fits else "",
             ))  # fmt: skip
         frame = table.flow if several else table.flow.drop(columns="part")
         parts.append(Folded("The flow in numbers", (Table("flow", frame, _FLOW),)))
