@@ -20,6 +20,7 @@ from .comparison.expression import ExpressionComparison, compare_expression
 from .comparison.integration import IntegrationComparison, compare_integration
 from .comparison.phenotype import compare
 from .comparison.phenotype_table import Comparison
+from .comparison.search.own import Search
 from .comparison.splits import donor_split
 from .core.citation import citation
 from .core.load import load
@@ -45,6 +46,7 @@ __all__ = [
     "Integration",
     "IntegrationComparison",
     "Method",
+    "Search",
     "Task",
     "__version__",
     "audit",

@@ -25,11 +25,14 @@ import scipy.sparse as sp
 
 from smalti.errors import InputError
 from smalti.labels import check_kind, check_order, missing, missing_words
+from smalti.left import Left, vanished
 from smalti.names import namesakes, some
 from smalti.views import View, as_views, len_, read_rows, slice_rows, take
 
 if TYPE_CHECKING:
     from smalti.task import Task
+
+_COUNTED = 10_000  # of more bags a selection does not count the donors: a cell is no person
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -60,7 +63,8 @@ class Bags:
     donor
         Column of ``bag`` that says which bags come from one donor and must never part.
     notes
-        Warnings that travel with the data, e.g. samples of few cells.
+        Warnings that travel with the data, e.g. samples of few cells; and what was left out
+        (:attr:`left`).
     origin
         The arguments that :func:`smalti.read` was given, so that a fitted method can read the
         same table again when it writes back; and ``made``: how :func:`smalti.features.extract` made
@@ -411,6 +415,11 @@ class Bags:
         """(n_instances,) the bag of each instance, as a position."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
+    @property
+    def left(self) -> tuple[Left, ...]:
+        """What was left out on the way here, step by step: by readers, ``[...]`` and ``keep``."""
+        return tuple(note for note in self.notes if isinstance(note, Left))
+
     def __getitem__(self, key: Any) -> Bags:
         """Some bags, in the order asked for: positions, a mask or a slice."""
         if isinstance(key, tuple):  # scikit-learn writes bags[key, ...]
@@ -420,6 +429,7 @@ class Bags:
         rows = slice_rows(self.offsets, bags)
         return dataclasses.replace(
             self,
+            notes=self._selected(bags, self.n_instances - int(self.lengths[np.unique(bags)].sum())),
             x={k: take(v, rows) for k, v in self.x.items()},
             offsets=np.concatenate([[0], self.lengths[bags].cumsum()]),
             instance=self.instance.iloc[rows],
@@ -436,6 +446,7 @@ class Bags:
         bags = np.flatnonzero(lengths)
         return dataclasses.replace(
             self,
+            notes=self._selected(bags, self.n_instances - len(rows)),
             x={k: take(v, rows) for k, v in self.x.items()},
             offsets=np.concatenate([[0], lengths[bags].cumsum()]),
             instance=self.instance.iloc[rows],
@@ -444,6 +455,22 @@ class Bags:
             present={k: v[rows] for k, v in self.present.items()},
             kind=self._kept_kind,
         )
+
+    def _selected(self, bags: np.ndarray, instances: int) -> tuple[str, ...]:
+        """Notes, and that a selection left instances out; ``bags`` are positions that stay."""
+        if not instances:
+            return self.notes
+        gone = len(self) - len(np.unique(bags))
+        what = f"{gone:,} of {len(self):,} bags" if gone else \
+            f"{instances:,} of {self.n_instances:,} instances"  # fmt: skip
+        donors = 0 if not gone else None
+        if gone and self.donor is not None and len(self) <= _COUNTED:
+            inside = np.isin(np.arange(len(self)), bags)
+            names = self.bag.get(self.donor, self.bag.index)
+            donors = vanished(names.to_numpy(), ~inside, inside)
+        note = Left(f"{what} were left out by a selection.", instances=instances, bags=gone,
+                    donors=donors, asked=True)  # fmt: skip
+        return (*self.notes, note)
 
     def __iter__(self) -> Iterator[Bags]:
         return (self[[i]] for i in range(len(self)))

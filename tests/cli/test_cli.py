@@ -1,5 +1,6 @@
 """The command line, on small simulated cohorts."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -145,6 +146,21 @@ def test_compare_writes_tables_and_report(table, majority_alone, tmp_path):
     assert {"folds.csv", "report.html", "split.json"} <= {p.name for p in out.iterdir()}
     methods = set(pd.read_csv(out / "folds.csv")["method"])
     assert {"mean_pooling", "bag_mean", "majority"} <= methods
+    command = (out / "report_files" / "command.txt").read_text()  # as one may type it again
+    assert command.startswith(f"smalti compare {table} --out {out} --methods {names}")
+    digest = hashlib.sha256(table.read_bytes()).hexdigest()
+    assert digest in (out / "report.html").read_text()
+
+
+def test_compare_says_whether_scores_mean_anything(table, majority_alone, tmp_path):
+    out = tmp_path / "run"
+    names = "mean_pooling"
+    done = run("compare", table, "--methods", names, "--folds", 2, "--out", out, "--explain", *TINY)
+    assert done.exit_code == 0, done.output
+    assert "mean_pooling, contribution: its scores" in " ".join(done.output.split())
+    written = pd.read_csv(out / "explanations.csv")
+    assert written["seeds"].notna().all()
+    assert "does it mean anything?" in (out / "report.html").read_text()
 
 
 @pytest.mark.slow  # the three dearest verbs, each of which has a test below or above

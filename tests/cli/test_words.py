@@ -97,6 +97,7 @@ PYTHON_ONLY = {
     "name",  # of a class of one's own
     "attributions",  # of a comparison, kept with --slides
     "prevalence", "sensitivity",  # of a table of scores
+    "cv",  # of a search of scikit-learn
 }  # fmt: skip
 NO_ARGUMENTS = {"net", "pretrained", "safe_serialization"}  # of code in other packages
 

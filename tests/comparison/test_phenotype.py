@@ -166,7 +166,7 @@ def test_compare_holds_the_baselines_and_is_tidy(one_penalty, tmp_path):
     assert tests.loc["bag_mean", "difference"] == pytest.approx(values.mean() - 0.5)
     found.write(tmp_path / "run")
     assert {p.name for p in (tmp_path / "run").iterdir()} == {
-        "folds.csv", "summary.csv", "predictions.csv", "split.json",
+        "folds.csv", "summary.csv", "predictions.csv", "cohort.csv", "flow.csv", "split.json",
     }  # fmt: skip
     found.save_table(tmp_path / "folds.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "folds.parquet"), found.folds)

@@ -17,9 +17,10 @@ import pytest
 
 import smalti as sm
 from smalti.bags import Bags
+from smalti.comparison.arena import Arena
 from smalti.comparison.cache import Answer, Cache
 from smalti.comparison.lineup import Lineup, line_up
-from smalti.comparison.race import Arena, race
+from smalti.comparison.race import race
 from smalti.comparison.splits import Split
 from smalti.comparison.table import ScoreTable
 from smalti.datasets import planted_bags, planted_modalities, planted_slides

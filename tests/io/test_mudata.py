@@ -280,7 +280,7 @@ def test_cells_measured_in_nothing_are_left_out():
         warnings.simplefilter("always")
         bags = sm.read(mdata)
     for line in ("2 of 60 rows of 'rna' are NaN throughout", "2 of 60 rows of 'prot' are NaN",
-                 "1 cells are measured in none of 'rna', 'prot': they are left out"):  # fmt: skip
+                 "1 of 60 cells are measured in none of 'rna', 'prot': they are"):  # fmt: skip
         assert any(line in str(w.message) for w in said)
     np.testing.assert_array_equal(bags.rows, np.delete(np.arange(N), 3))
     np.testing.assert_array_equal(bags.rows[~bags.present["rna"]], [5])

@@ -183,6 +183,7 @@ def test_off_the_edge(cohort):
         bags = sm.read_slides(table, images=images, slide="slide", tile_px=SIDE, edge="drop")
     assert "B_3" not in bags.instance.index
     assert bags.n_instances == 27
+    assert [n.instances for n in bags.left] == [1]
     check_tiles(bags, pictures)
     np.testing.assert_array_equal(bags.x["counts"].toarray(), table.X.toarray()[bags.rows])
     bags = read(table, images=images, slide="slide", edge="pad")
@@ -501,6 +502,7 @@ def test_visium_without_tissue(tmp_path):
     ):
         bags = sm.read_slides(tmp_path / "s", tile_px=SIDE)
     assert bags.n_instances == table["in_tissue"].sum()
+    assert bags.n_instances + sum(n.instances for n in bags.left) == 12
     assert not any("no position" in n for n in bags.notes)
     table.assign(in_tissue=0).to_csv(positions, index=False)
     with pytest.raises(InputError, match="none of the 12 spots with counts lies under tissue"):
@@ -976,6 +978,9 @@ def test_images_that_do_not_fit(folder, tmp_path):
     bags = read(images, table=table[1:], slide="image", tile_px=32)
     assert list(bags.bag.index) == ["s1", "s2"]
     assert bags.notes == ("1 slides are not in table and are left out: s3.",)
+    assert [(n.bags, n.instances) for n in bags.left] == [(1, None)]
+    only = read(images, table=table, slide="image", tile_px=32, only="s1")
+    assert [(n.bags, n.asked) for n in only.left] == [(len(table) - 1, True)]
     save(images / "s2.jpg", draw(0))
     wrong(r"s2\.jpg and .*s2\.png are both the image of slide 's2'")
 

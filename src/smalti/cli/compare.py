@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import options, slide_options
+from smalti.cli import search as searching
 from smalti.cli.data import open_bags
 from smalti.cli.integrate import compare_integrations
-from smalti.cli.words import keep_config, read_here
+from smalti.cli.words import keep_config, made_here, read_here
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -97,15 +98,34 @@ def compare(
             rich_help_panel=options.FITS,
         ),
     ] = None,
+    learning_curve: Annotated[
+        bool,
+        typer.Option(
+            "--learning-curve",
+            help="Fits of the cheapest method on fewer donors: would more of them help?",
+            rich_help_panel=options.FITS,
+        ),
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Do the scores of cells or tiles mean anything? Tests them, with two more fits of "
+            "each method and fold: of another seed, and of permuted labels.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = False,
+    recalibrate: Annotated[
+        str | None,
+        typer.Option(
+            help="Make probabilities mean what they say, inside each fold: sigmoid or isotonic.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = None,
     integrate: Annotated[
         bool, typer.Option("--integrate", help="Compare integrations of modalities instead.")
     ] = False,
-    batch: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of batches, to score their mixing.", rich_help_panel=options.INTEGRATE
-        ),
-    ] = None,
+    batch: options.Batch = None,
     n_clusters: Annotated[
         int | None,
         typer.Option(
@@ -125,19 +145,18 @@ def compare(
         int | None,
         typer.Option(min=1, help="Fits of each method: 10.", rich_help_panel=options.INTEGRATE),
     ] = None,
-    leave_out: Annotated[
-        str | None,
-        typer.Option(
-            help="Labels that are no group, with commas: unknown,Unknown,doublet.",
-            rich_help_panel=options.INTEGRATE,
-        ),
-    ] = None,
+    leave_out: options.LeaveOut = None,
     cache: Annotated[
         Path | None,
         typer.Option(
             help="Folder that keeps finished fits, to go on from.", rich_help_panel=options.FITS
         ),
     ] = None,
+    search: searching.Searches = None,
+    trials: searching.Trials = None,
+    inner_folds: searching.InnerFolds = None,
+    sampler: searching.Sampler = None,
+    budget: searching.Budget = None,
     jobs: options.Jobs = None,
     scheduler: options.Scheduler = None,
     epochs: options.Epochs = None,
@@ -160,7 +179,7 @@ def compare(
     given = {name: value for name, value in locals().items() if value is not None}
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     if integrate:
-        _refuse(given, _OF_BAGS, "--integrate does not use {}: leave it out.")
+        refuse(given, OF_BAGS, "--integrate does not use {}: leave it out.")
         compare_integrations(
             data, out, "umint:fast" if methods is None else methods, label=label, x=x, cells=cells,
             kinds=kinds, sample=sample, donor=donor, preprocess=preprocess, settings=settings,
@@ -172,22 +191,22 @@ def compare(
         return
     from sklearn.base import clone
 
-    _refuse(given, _OF_CELLS, "{} is for --integrate: leave it out.")
+    from smalti.comparison.lineup import name_of
+
+    refuse(given, OF_CELLS, "{} is for --integrate: leave it out.")
     if splits is not None:
-        _refuse(given, ("folds", "repeats"), "--splits says all folds: leave {} out.")
+        refuse(given, ("folds", "repeats"), "--splits says all folds: leave {} out.")
     if test is not None:
         idle = ("folds", "repeats", "splits", "slides")
-        _refuse(given, idle, "--test is fitted and scored once: leave {} out.")
+        refuse(given, idle, "--test is fitted and scored once: leave {} out.")
     elif test_labels is not None:
         raise InputError("--test-labels is of the bags of --test: name them too.")
     if covariates:
         settings["covariates"] = tuple(covariates)
-    chosen: Any = options.make_methods(
-        "abmil" if methods is None else methods, settings | {"seed": seed}
-    )
+    chosen: Any = _candidates(methods, settings | {"seed": seed}, search, searching.how_of(given))
     read = options.side_by_side(views, x)
     if views:
-        chosen = {f"{m.name} {'+'.join(names)}": clone(m).set_params(views=names)
+        chosen = {f"{name_of(m)} {'+'.join(names)}": clone(m).set_params(views=names)
                   for m in chosen for names in read}  # fmt: skip
     asked = dict(sample=sample, label=label, donor=donor, site=site, x=x, kind=kind,
                  positive=positive, order=order, cell_type=cell_type, covariates=covariates,
@@ -200,19 +219,38 @@ def compare(
          test=others, dry_run=dry_run,
          views=max(read, key=len, default=None), preprocess=options.steps_by_view(preprocess),
          n_jobs=jobs, cache=cache, overwrite=overwrite, scheduler=scheduler,
-         permutations=permutations or 0, attributions=slides is not None)  # fmt: skip
+         permutations=permutations or 0, learning_curve=learning_curve,
+         recalibrate=recalibrate,
+         attributions=slides is not None, explain=explain)  # fmt: skip
 
 
-_OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
-            "folds", "repeats", "splits", "test", "test_labels", "site", "views", "permutations",
-            "dry_run", "slides", "patches", "tile_px", "um_per_px")  # fmt: skip
+OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
+           "folds", "repeats", "splits", "test", "test_labels", "site", "views", "permutations",
+           "learning_curve", "explain", "recalibrate", "dry_run", "slides", "patches", "tile_px",
+           "um_per_px", "search", "trials", "inner_folds", "sampler", "budget")  # fmt: skip
 NAMED = ("leave-one-donor-out", "leave-one-site-out")
 TABLES = (".csv", ".tsv", ".parquet")
-_OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
+OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
 
 
-def _refuse(given: dict[str, Any], idle: tuple[str, ...], words: str) -> None:
-    """Refuse options that would change nothing."""
+def _candidates(
+    methods: str | None, settings: dict[str, Any], search: list[str] | None, how: dict[str, Any]
+) -> list[Any]:
+    """The methods, and those whose settings are chosen inside the folds."""
+    spaces = searching.spaces_of(search)
+    names = options.listed(methods) if methods is not None else [] if spaces else ["abmil"]
+    made = options.make_methods(",".join([*(names or ()), *spaces]), settings)
+    return searching.searched(made, spaces, how)
+
+
+def refuse(given: dict[str, Any], idle: tuple[str, ...], words: str) -> None:
+    """Refuse options that would change nothing.
+
+    Raises
+    ------
+    InputError
+        If one is given.
+    """
     found = [f"{name}=" for name in idle if given.get(name)]
     if found:
         raise InputError(words.format(", ".join(found)))
@@ -253,7 +291,8 @@ def _run(
     result.write(out, overwrite=overwrite)
     keep_config(out)
     target = bags.target if isinstance(bags.target, str) else ", ".join(bags.target)
-    result.report(out / "report.html", title=f"{target} from {data.name}",
-                  slides=bags if result.attributions else None)  # fmt: skip
+    pictured = more["attributions"] and result.attributions
+    result.report(out / "report.html", **made_here(), title=f"{target} from {data.name}",
+                  slides=bags if pictured else None)  # fmt: skip
     show(result)
     typer.echo(f"report: {out / 'report.html'}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import shlex
 import typing
 from functools import cache
 from pathlib import Path
@@ -71,12 +72,27 @@ def text(ctx: Any) -> str:
     """What a verb was given, on the command line or by a file, as YAML."""
     import yaml
 
-    given = {
-        _key(p): _plain(ctx.params[p.name])
-        for p in ctx.command.params
-        if p.name in ctx.params and ctx.params[p.name] != p.get_default(ctx)
-    }
+    given = {_key(p): _plain(value) for p, value in _given(ctx)}
     return yaml.safe_dump(given, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+def typed(ctx: Any) -> str:
+    """The same as one command."""
+    words = ["smalti", *ctx.command_path.split()[1:]]
+    for param, value in _given(ctx):
+        name = [_option(param)] if _option(param).startswith("--") else []
+        if getattr(param, "is_flag", False):
+            words += name if value else param.secondary_opts[:1]
+        else:
+            for one in value if isinstance(value, (list, tuple)) else (value,):
+                words += [*name, str(one)]
+    return shlex.join(words)
+
+
+def _given(ctx: Any) -> list[tuple[Any, Any]]:
+    """Parameters that are not as they are when left out, and their values."""
+    there = [p for p in ctx.command.params if p.name in ctx.params]
+    return [(p, ctx.params[p.name]) for p in there if ctx.params[p.name] != p.get_default(ctx)]
 
 
 def load(command: Any, file: Path) -> dict[str, Any]:

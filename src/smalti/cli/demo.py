@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import options
+from smalti.cli.words import made_here
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +76,8 @@ def demo(
     result.write(out, overwrite=overwrite)
     title = "Which bag of digits holds a 9?" if dataset == "digits" else f"Methods on {dataset}"
     shown = Section("new", "On new bags", tuple(drawings))
-    result.report(out / "report.html", sections=[shown, *result.sections()], text=text, title=title)
+    sections = [shown, *result.sections()]
+    result.report(out / "report.html", **made_here(), sections=sections, text=text, title=title)
     with atomic_write(out / "attention.png", overwrite=True) as temporary:
         attention.savefig(temporary, format="png", dpi=110, facecolor="white")
     typer.echo("\n".join(["", *text, "", f"report: {out / 'report.html'}"]))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import crew, options
-from smalti.cli.words import here, introduce, keep_config, read_here
+from smalti.cli.words import here, introduce, keep_config, made_here, read_here
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def compare_integrations(
     result = compare_integration(chosen, bags, label=label, **more)
     result.write(out, overwrite=overwrite)
     keep_config(out)
-    result.report(out / "report.html", title=f"Integration of {data.name}")
+    result.report(out / "report.html", **made_here(), title=f"Integration of {data.name}")
     show(result)
     typer.echo(f"report: {out / 'report.html'}")
 

@@ -36,7 +36,7 @@ _VALUE = (
     r"|-?(?:[\d.]+e[-+]\d+|[\w.]*\w)|(?=[\s,;:)]|\.?(?:\s|$))"
 )
 # not after what makes it a part of something else: a step of preprocess, a path, a quoted text
-_ARGUMENT = re.compile(rf"(?<!--set )(?<![\w,/\\'\"`.{{\[-])([a-z]\w*)=(?!=)({_VALUE})")
+_ARGUMENT = re.compile(rf"(?<!--set )(?<![\w,;:/\\'\"`.{{\[-])([a-z]\w*)=(?!=)({_VALUE})")
 _told: set[str] = set()
 _running: ContextVar[Any] = ContextVar("the verb that runs", default=None)
 
@@ -111,6 +111,12 @@ def keep_config(folder: Path) -> None:
     if ctx is not None:
         with atomic_write(folder / config.NAME, overwrite=True) as path:
             path.write_text(config.text(ctx), encoding="utf-8")
+
+
+def made_here() -> dict[str, Any]:
+    """What a page says of the verb that wrote it: its command, and the files that it read."""
+    ctx = _running.get()
+    return {"command": config.typed(ctx) if ctx else "", "inputs": read_here("out", "cache")}
 
 
 def _listed(value: Any) -> Sequence[Any]:

@@ -13,8 +13,9 @@ import pandas as pd
 from smalti.comparison.expression_fit import Slides
 from smalti.comparison.gene_maps import GeneMaps, gene_maps
 from smalti.comparison.hiding import Hiding, controls, trained_on
-from smalti.comparison.lineup import Lineup, line_up
+from smalti.comparison.lineup import Lineup, line_up, of_search
 from smalti.comparison.race import Outcome, race
+from smalti.comparison.search.base import Choosing
 from smalti.comparison.splits import expression_folds, seeds_of
 from smalti.comparison.table import ScoreTable
 from smalti.core.registry import methods
@@ -28,7 +29,7 @@ from smalti.system.tables import write_table
 if TYPE_CHECKING:
     from smalti.report.section import Section
 
-Candidate: TypeAlias = str | ExpressionMethod
+Candidate: TypeAlias = str | ExpressionMethod | Choosing
 
 _TOP = 50  # genes of PCC@H
 _MOST = 2**31  # bytes of predictions that are kept
@@ -144,7 +145,9 @@ def compare_expression(
     ----------
     candidates
         Names ("ridge", "mlp:team") or instances of methods of :mod:`smalti.expression`; a mapping
-        gives them labels of your own. Ridge and the controls (gene mean; total count and neighbour
+        gives them labels of your own. A :class:`smalti.Search` of one chooses settings anew in each
+        fold, by its training donors (slides, strips); the method as it was given runs beside it.
+        Ridge and the controls (gene mean; total count and neighbour
         mean, which look at the measured test tiles) always run too.
     slides
         :class:`~smalti.Bags` of slides with features (or tiles) and counts.
@@ -216,6 +219,7 @@ def compare_expression(
     check_nan(nan)
     bags = as_slides(slides)
     lineup = line_up(candidates, ExpressionMethod)
+    lineup.beside_searched()
     _prepare(lineup, genes, view, unseen is not None, vectors)
     numbers = seeds_of(seeds)
     parts = expression_folds(bags, by=by, folds=folds)
@@ -268,8 +272,8 @@ def _predictions(arena: Slides, outcome: Outcome) -> tuple[tuple[str, ...], dict
 def _prepare(lineup: Lineup, genes: Any, view: str | None, unseen: bool, vectors: Any) -> None:
     """What all methods share, ridge and the controls; labels say who saw the hidden genes."""
     for method in lineup.methods.values():
-        if isinstance(method, ZeroShotMethod) and method.vectors is None:
-            method.vectors = vectors
+        if isinstance(of_search(method), ZeroShotMethod) and method.vectors is None:
+            method.set_params(vectors=vectors)
     if unseen:
         for label, method in list(lineup.methods.items()):
             lineup.rename(label, trained_on(label, method))
@@ -284,6 +288,6 @@ def _prepare(lineup: Lineup, genes: Any, view: str | None, unseen: bool, vectors
         lineup.add_baseline(plain, trained_on(label, plain) if unseen else label)
     for method in lineup.methods.values():
         if genes is not None and not unseen:
-            method.genes = genes
+            method.set_params(genes=genes)
         if view is not None and method.x is None and not method.images and not method.oracle:
-            method.x = view
+            method.set_params(x=view)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 
 from smalti.bags import Bags
+from smalti.comparison.arena import Arena
 from smalti.comparison.cache import Answer
 from smalti.comparison.hiding import Hidden
-from smalti.comparison.race import Arena
 from smalti.comparison.splits import Split
 from smalti.errors import InputError
 from smalti.expression.base import ExpressionMethod, default_view
@@ -76,8 +76,7 @@ class Slides(Arena):
         if isinstance(file, (str, Path)) and file != "random":
             if str(file) not in self._vectors:
                 self._vectors[str(file)] = as_vectors(file)
-            method = copy.copy(method)
-            method.vectors = self._vectors[str(file)]
+            method = clone(method).set_params(vectors=self._vectors[str(file)])
         return super().identity(method)
 
     def key(self, method: Any, split: Split) -> str:
@@ -89,7 +88,7 @@ class Slides(Arena):
         """Predicted expression of the test tiles, and of which genes."""
         seen, asked = (None, None) if self.hidden is None else self.hidden[split.fold].split(method)
         if seen is not None:
-            method.genes = seen
+            method.set_params(genes=seen)
         method.fit(self.bags.keep(split.train))
         names = method.genes_ if asked is None else asked
         predicted = self._predicted(method, split.test, names)

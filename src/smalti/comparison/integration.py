@@ -14,16 +14,18 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
+from smalti.comparison.arena import Arena
 from smalti.comparison.cache import Answer
 from smalti.comparison.embedding import Question, ask, embedding_scores
 from smalti.comparison.lineup import Lineup, line_up
-from smalti.comparison.race import Arena, race
+from smalti.comparison.race import race
 from smalti.comparison.splits import Split, cell_splits, seeds_of
 from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
 from smalti.integrate.base import Integration, as_cells
 from smalti.integrate.block_pca import BlockPCA
 from smalti.labels import missing
+from smalti.leaks.run import audit
 from smalti.preprocess import modalities, spec_text, steps_of
 from smalti.system.tables import write_table
 
@@ -39,7 +41,7 @@ class IntegrationComparison(ScoreTable):
 
     Attributes
     ----------
-    folds, digest, settings, baselines, notes, about, identities, failures
+    folds, digest, settings, baselines, notes, about, identities, failures, audit
         As in :class:`~smalti.scores.table.Scores`; ``repeat`` is the seed.
     embeddings
         Method -> (n_scored, width) float32, of the first seed.
@@ -207,6 +209,7 @@ def compare_integration(
         unscored=_unscored(bags, label, scored),
         embeddings={k: a.arrays["embedding"] for (k, *_), a in outcome.answers.items()},
         labels=np.asarray(question.names, dtype=object)[question.labels[scored]],
+        audit=audit(bags, lineup.methods, label=label, batch=batch, leave_out=leave_out),
     )  # fmt: skip
 
 

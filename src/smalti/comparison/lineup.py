@@ -9,6 +9,9 @@ from typing import Any
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
+from smalti.comparison.pipelines import as_method, last_of
+from smalti.comparison.search.base import Choosing
+from smalti.comparison.search.scikit import ScikitSearch, is_scikit_search
 from smalti.core.estimator import Estimator
 from smalti.core.identity import identity, settings_of
 from smalti.core.registry import make
@@ -51,7 +54,7 @@ class Lineup:
         method = self._method(candidate)
         if label is None and isinstance(candidate, str):
             label = candidate  # "umint:fast"
-        label = label or _name(method)
+        label = label or name_of(method)
         if label in self.methods:  # the same method twice: say what differs
             label = f"{label} {_changed(method, self.methods[label])}".strip()
         if label in self.methods:
@@ -69,7 +72,7 @@ class Lineup:
         InputError
             If another kind of method bears its label.
         """
-        self.baselines.add(self._joined(method, label or _name(method)))
+        self.baselines.add(self._joined(method, label or name_of(method)))
 
     def add_control(self, method: Any, label: str) -> None:
         """Add what says how much of the target is known without the data, and is not raced.
@@ -107,27 +110,57 @@ class Lineup:
         self.controls.discard(label)
         del self.methods[label]
 
+    def cheapest(self, seconds: Mapping[str, float]) -> str:
+        """The candidate that takes the fewest seconds; the first of all where none is one."""
+        candidates = [k for k in self.methods if k not in self.baselines | self.controls]
+        if not candidates:
+            return next(iter(self.methods))
+        return min(candidates, key=lambda k: seconds.get(k, float("inf")))
+
+    def some(self, labels: Iterable[str]) -> Lineup:
+        """A line-up of some of them."""
+        return dataclasses.replace(self, methods={k: clone(self.methods[k]) for k in labels},
+                                   notes=[])  # fmt: skip
+
+    def beside_searched(self, metric: str | None = None) -> None:
+        """Every searched method also as it was given: a control, unless it takes part anyway.
+
+        Parameters
+        ----------
+        metric
+            That the table ranks by: searches that name none choose by it.
+        """
+        searches = [m for m in self.methods.values() if isinstance(m, Choosing)]
+        for search in searches:
+            search.choose_by(metric)
+        for method in [search.unsearched for search in searches]:
+            if identity(method) not in map(identity, self.methods.values()):
+                self.add(clone(method))
+
+    def unsearched(self) -> dict[str, str]:
+        """Label of a searched method -> that of the row of the same method as it was given."""
+        rows = {identity(m): k for k, m in self.methods.items()}
+        own = {k: identity(m.unsearched) for k, m in self.methods.items()
+               if isinstance(m, Choosing)}  # fmt: skip
+        return {k: rows[digest] for k, digest in own.items() if digest in rows}
+
     def settings(self) -> dict[str, dict[str, Any]]:
-        """Label -> name and settings of the method, steps as text."""
-        return {k: {"method": m.name} | m.get_params(deep=False) | {"preprocess": _steps(m)}
-                for k, m in self.methods.items()}  # fmt: skip
+        """Label -> name and settings of the method, steps as text; and how they are searched."""
+        return {k: _settings(m) for k, m in self.methods.items()}
 
     def _method(self, candidate: Any) -> Any:
         method = make(candidate) if isinstance(candidate, str) else candidate
-        if isinstance(method, Pipeline):
-            method = self._whole(method)
-        if not isinstance(method, self.kind):
+        if is_scikit_search(method):
+            method = ScikitSearch(method)
+        inner = of_search(last_of(method))
+        if not isinstance(inner, self.kind):
+            if isinstance(method, Pipeline):
+                raise InputError(f"the last step of a pipeline must be a method, not {inner!r}.")
             raise InputError(f"{candidate!r} is no method of {_room(self.kind)}.")
-        return clone(method)
-
-    def _whole(self, pipeline: Pipeline) -> Any:
-        """A pipeline as a method with the steps before it."""
-        *steps, (_, method) = pipeline.steps
-        if not isinstance(method, self.kind):
-            raise InputError(f"the last step of a pipeline must be a method, not {method!r}.")
-        if method.preprocess not in (None, "auto"):
-            raise InputError("the pipeline's method has a preprocess of its own: name one of them.")
-        return clone(method).set_params(preprocess=tuple(step for _, step in steps))
+        method = as_method(method)
+        if isinstance(method, Choosing):
+            self.notes += method.check()
+        return method
 
 
 def line_up(candidates: Any, kind: type[Estimator]) -> Lineup:
@@ -153,10 +186,26 @@ def _given(candidates: Any) -> Iterator[tuple[str | None, Any]]:
         yield None, candidates
 
 
-def _name(method: Any) -> str:
+def of_search(method: Any) -> Any:
+    """The method whose settings a search chooses; any other is itself."""
+    return method.method if isinstance(method, Choosing) else method
+
+
+def unsearched(method: Any) -> Any:
+    """A searched method as it was given; any other is itself."""
+    return method.unsearched if isinstance(method, Choosing) else method
+
+
+def inner_fits(method: Any) -> int:
+    """Fits inside one fit, at most: those of a search."""
+    return method.inner_fits() if isinstance(method, Choosing) else 0
+
+
+def name_of(method: Any) -> str:
     """What a method is called: one that reads covariates is never called as one that does not."""
     reads = bool(getattr(method, "covariates", ())) and method.name != "covariates"
-    return f"{method.name} + covariates" if reads else method.name
+    name = f"{method.name} + covariates" if reads else method.name
+    return f"{name} searched" if isinstance(method, Choosing) else name
 
 
 def _changed(method: Any, other: Any) -> str:
@@ -164,6 +213,14 @@ def _changed(method: Any, other: Any) -> str:
     mine, theirs = ({"seed": m.seed} | settings_of(m) for m in (method, other))
     return " ".join(f"{k}={v}" for k, v in method.get_params(deep=False).items()
                     if k in mine and mine[k] != theirs.get(k))  # fmt: skip
+
+
+def _settings(method: Any) -> dict[str, Any]:
+    own = method.unsearched if isinstance(method, Choosing) else method
+    searched = {"search": method.describe()} if isinstance(method, Choosing) else {}
+    return (
+        {"method": own.name} | own.get_params(deep=False) | {"preprocess": _steps(own)} | searched
+    )
 
 
 def _steps(method: Any) -> str:

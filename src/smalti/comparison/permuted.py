@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
-from smalti.comparison.lineup import Lineup, line_up
-from smalti.comparison.race import Arena, Outcome, race
-from smalti.core.seen import donor_names
+from smalti.comparison.arena import Arena
+from smalti.comparison.arranged import arrangements, exchange_of
+from smalti.comparison.lineup import Lineup
+from smalti.comparison.race import Outcome, race
 from smalti.errors import InputError
-from smalti.scores.exchange import Exchange
 
 LEAST = 20  # with fewer no p is below 5 %
 COLUMNS = ["method", "arrangement", "metric", "value"]
@@ -56,11 +55,11 @@ def race_permuted(
         Tidy: method, arrangement, metric, value (mean over the folds; NaN where a fit failed); and
         in words where labels changed places.
     """
-    chosen = _chosen(asked, lineup, outcome)
-    exchange = _exchange(bags)
+    chosen = chosen_of(asked, lineup, outcome.seconds())
+    exchange = exchange_of(bags)
     rows: list[dict[str, Any]] = []
     for label, n in chosen.items():
-        alone = line_up({label: lineup.methods[label]}, lineup.kind)
+        alone = lineup.some([label])
         for i, other in enumerate(arrangements(bags, exchange, n, seed)):
             try:
                 found = race(arena_of(other), alone, n_jobs=n_jobs, progress=progress, cache=cache)
@@ -93,42 +92,11 @@ def check_asked(asked: int | Mapping[str, int], bags: Bags, lineup: Lineup) -> N
         raise InputError(f"permutations of {unknown[0]!r}: no such method; there are {there}.")
     if set(lineup.methods) <= lineup.baselines | lineup.controls and not isinstance(asked, Mapping):
         raise InputError("permutations are of a method, and here are baselines alone.")
-    _exchange(bags)
+    exchange_of(bags)
 
 
-def _chosen(asked: int | Mapping[str, int], lineup: Lineup, outcome: Outcome) -> dict[str, int]:
+def chosen_of(
+    asked: int | Mapping[str, int], lineup: Lineup, seconds: Mapping[str, float]
+) -> dict[str, int]:
     """Method -> permutations; the cheapest candidate, one that did not fail if there is any."""
-    if isinstance(asked, Mapping):
-        return dict(asked)
-    failed = set(outcome.failures["method"])
-    candidates = [k for k in lineup.methods if k not in lineup.baselines | lineup.controls]
-    seconds = outcome.folds.groupby("method")["seconds"].mean()
-    cheapest = min(candidates, key=lambda k: (k in failed, seconds.get(k, np.inf)))
-    return {cheapest: asked}
-
-
-def _exchange(bags: Bags) -> Exchange:
-    """Which labels may change places: within donors of several, within sites where there are."""
-    if bags.task is None or bags.task.several:
-        raise InputError("permutations need one target.")
-    codes = np.unique(bags.labels, return_inverse=True)[1]
-    site = bags.site
-    sites = None if site is None else bags.bag[site].to_numpy()
-    exchange = Exchange.of(codes, donor_names(bags), sites)
-    if exchange.count(exchange.label.astype(float)) < 2:
-        raise InputError("no label can change places with another: there is nothing to permute.")
-    return exchange
-
-
-def arrangements(bags: Bags, exchange: Exchange, n: int, seed: int) -> Iterator[Bags]:
-    """Bags with their labels in other places, the arrangement that was seen left out."""
-    seen = exchange.label.astype(float)
-    places, _ = exchange.arrangements(seen, n, seed)
-    same = np.flatnonzero((places == seen).all(1))[0]
-    column = str(bags.target)
-    values = bags.bag[column]
-    first = {int(code): at for at, code in zip(exchange.first, exchange.label, strict=True)}
-    for place in np.delete(places, same, axis=0):
-        at = [first[int(code)] for code in place[exchange.arm]]
-        moved = values.iloc[at].set_axis(bags.bag.index)
-        yield dataclasses.replace(bags, bag=bags.bag.assign(**{column: moved}))
+    return dict(asked) if isinstance(asked, Mapping) else {lineup.cheapest(seconds): asked}

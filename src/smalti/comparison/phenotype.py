@@ -12,9 +12,13 @@ from pandas.api.types import is_numeric_dtype
 from sklearn.pipeline import Pipeline
 
 from smalti.bags import Bags
+from smalti.comparison import learning, recalibration
+from smalti.comparison.cohort import COMPARED, TEST, TRAINING, Cohort
+from smalti.comparison.explained import explanations_of
+from smalti.comparison.flow import flow_of
 from smalti.comparison.lineup import Lineup, line_up
 from smalti.comparison.permuted import COLUMNS, check_asked, race_permuted
-from smalti.comparison.phenotype_fit import Folds
+from smalti.comparison.phenotype_fit import Folds, metrics_of
 from smalti.comparison.phenotype_table import Comparison
 from smalti.comparison.protocols import (
     EXTERNAL,
@@ -24,6 +28,7 @@ from smalti.comparison.protocols import (
     protocol_of,
 )
 from smalti.comparison.race import race
+from smalti.comparison.search.base import Choosing
 from smalti.core.registry import methods
 from smalti.errors import InputError
 from smalti.labels import missing
@@ -33,7 +38,7 @@ from smalti.mil.base import Method
 from smalti.mil.covariates import Covariates
 from smalti.task import Task
 
-Candidate: TypeAlias = str | Method | Pipeline
+Candidate: TypeAlias = str | Method | Pipeline | Choosing
 
 
 def compare(
@@ -52,7 +57,10 @@ def compare(
     cache: str | Path | None = None,
     scheduler: str | None = None,
     attributions: bool = False,
+    explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
+    learning_curve: learning.Asked = False,
+    recalibrate: str | None = None,
 ) -> Comparison:
     """Fit and score methods on the same splits by donor.
 
@@ -60,10 +68,12 @@ def compare(
     ----------
     candidates
         Names or instances of methods, or scikit-learn pipelines that end in one; a mapping gives
-        them labels of your own. The baselines (majority, bag mean, bag statistics; pseudobulk
-        where the features are counts, type means and composition where there is a cell type)
-        always run too, one with the covariates that any of the methods reads, and one with the
-        columns of the bags alone that say how they were made (batch, site, date).
+        them labels of your own. A :class:`smalti.Search` of one, or a search of scikit-learn
+        (whose inner folds are then by donor), chooses settings anew in each fold, by the training
+        donors alone; the method as it was given runs beside it. The baselines (majority, bag mean,
+        bag statistics; pseudobulk where the features are counts, type means and composition where
+        there is a cell type) always run too, one with the covariates that any of the methods reads,
+        and one with the columns of the bags alone that say how they were made (batch, site, date).
     bags
         With a target and a donor.
     folds, repeats, seed
@@ -94,12 +104,28 @@ def compare(
         Address of a Dask scheduler, such as tcp://10.0.0.1:8786: its workers fit, on other
         machines (the extra "dask").
     attributions
-        Keep what the models of the first repeat say of the tiles that they were not fitted on, for
-        :meth:`Comparison.heatmap` and the slides of a report.
+        Keep what the models of the first repeat say of the instances that they were not fitted on,
+        for :meth:`Comparison.heatmap` and the slides of a report, and test it
+        (:attr:`Comparison.explanations`): do predictions hang on the instances that are scored
+        high, do two repeats agree, what do high scores go with.
+    explain
+        The same, and each fit of the first repeat is made twice more, with another seed and with
+        labels permuted between donors: whether the scores are chance, or the same without any
+        meaning of the labels.
     permutations
         Fit the cheapest candidate again with labels in other places, so many times (20 or more),
         or label -> how many: :meth:`Comparison.above_chance`. Labels change places between donors,
         within donors that have several, within sites where there are; folds are dealt anew.
+    learning_curve
+        Would more donors help? Fit the cheapest candidate again on 25, 50 and 75 % of the training
+        donors of each fold, class by class, and score it on the same test bags:
+        :meth:`Comparison.learning_curve`. Or shares of your own, (0.3, 0.6); or label -> True or
+        shares.
+
+    recalibrate
+        "sigmoid" or "isotonic": probabilities of every method are read by a map that is fitted
+        within each fold, on predictions of training donors that were left out in turn, which takes
+        six fits for one. Isotonic takes a hundred training donors or more, and makes ties.
 
     Returns
     -------
@@ -121,7 +147,9 @@ def compare(
     """
     arena, lineup = prepared(
         candidates, bags, folds=folds, repeats=repeats, seed=seed, splits=splits, test=test,
-        views=views, preprocess=preprocess, attributions=attributions, permutations=permutations,
+        views=views, preprocess=preprocess, attributions=attributions, explain=explain,
+        permutations=permutations, learning_curve=learning_curve,
+        recalibrate=recalibrate,
     )  # fmt: skip
     protocol = arena.protocol
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
@@ -135,18 +163,29 @@ def compare(
 
     def dealt(other: Bags) -> Folds:
         parts = protocol_of(other, splits, folds=folds, repeats=repeats, seed=seed)
-        return Folds(other, parts, False, other)
+        return Folds(other, parts, False, other, recalibrate=recalibrate)
 
     permuted = (pd.DataFrame(columns=COLUMNS), "") if not permutations else race_permuted(
         permutations, bags, lineup, outcome, dealt, seed=seed, n_jobs=n_jobs, progress=progress,
         cache=cache,
     )  # fmt: skip
+    parts = {COMPARED: bags} if test is None else {TRAINING: bags, TEST: test}
+    cohort = Cohort.of(parts, lineup.methods.values())
+    curve = pd.DataFrame(columns=learning.COLUMNS)
+    if learning_curve:
+        fewer = learning.smaller(arena, learning_curve, seed)
+        again = learning.chosen(learning_curve, lineup, outcome.seconds())
+        raced = race(fewer, again, n_jobs=n_jobs, progress=progress, cache=cache,
+                     scheduler=scheduler)  # fmt: skip
+        curve = learning.with_all(fewer.tidy(raced), arena, outcome.folds)
     return Comparison(
         **outcome.table(lineup, (*bags.notes, *protocol.notes)), digest=arena.split_digest,
         about=arena.about, task=arena.task, protocol=protocol.name,
         predictions=frame[["method", *frame.columns.drop("method")]],
         attributions=arena.attributed(split, outcome.answers),
-        permuted=permuted[0], exchanged=permuted[1],
+        explanations=explanations_of(arena.test_bags, arena.task, split, outcome.answers),
+        permuted=permuted[0], exchanged=permuted[1], learning=curve,
+        cohort=cohort, flow=flow_of(parts, cohort.classes(), protocol.splits),
         audit=audit(bags if views is None else bags.only(views), lineup.methods, seed=seed),
     )  # fmt: skip
 
@@ -163,7 +202,10 @@ def prepared(
     views: Any = None,
     preprocess: Any = None,
     attributions: bool = False,
+    explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
+    learning_curve: learning.Asked = False,
+    recalibrate: str | None = None,
 ) -> tuple[Folds, Lineup]:
     """What a comparison of these arguments fits: its arena, and who takes part.
 
@@ -181,11 +223,22 @@ def prepared(
     protocol = (external(bags, test) if test is not None else
                 protocol_of(bags, splits, folds=folds, repeats=repeats, seed=seed))  # fmt: skip
     lineup = line_up(candidates, Method)
+    lineup.beside_searched(metrics_of(bags.task.kind, protocol.name)[0])
     _add_baselines(lineup, bags if views is None else bags.only(views))
     _add_site(lineup, bags, protocol)
     _fit_out(lineup, bags.task, views, preprocess)
     check_asked(permutations, bags, lineup)
-    arena = Folds(bags, protocol, attributions, bags if test is None else test)
+    recalibration.check(recalibrate, bags.task)
+    if recalibrate is not None:
+        lineup.notes.append(
+            f"probabilities of all methods are recalibrated ({recalibrate}), by predictions of "
+            "training donors that were left out in turn within each fold."
+        )
+    arena = Folds(bags, protocol, attributions, bags if test is None else test, explain,
+                  recalibrate)  # fmt: skip
+    if learning_curve:
+        learning.check_asked(learning_curve, lineup)
+        learning.smaller(arena, learning_curve, seed)
     return arena, lineup
 
 

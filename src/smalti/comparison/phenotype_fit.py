@@ -8,29 +8,50 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
+from smalti.comparison.arena import Arena
 from smalti.comparison.cache import Answer
+from smalti.comparison.explained import explain_fit
 from smalti.comparison.protocols import (
     DONORS,
     Protocol,
 )
-from smalti.comparison.race import Arena
+from smalti.comparison.recalibration import left_out, recalibrated
 from smalti.comparison.splits import Split, split_digest
 from smalti.core.seen import donor_names
 from smalti.mil.heatmaps import tile_numbers
-from smalti.scores.metrics import score
+from smalti.scores.metrics import METRICS, score
 from smalti.task import Task
 
 OF_SEVERAL = ("roc_auc", "average_precision", "balanced_accuracy", "spearman", "pearson", "r2",
                "quadratic_kappa")  # fmt: skip
 
 
+def metrics_of(kind: str, protocol: str) -> tuple[str, ...]:
+    """Metrics of a kind of task, the one to rank by first.
+
+    One donor alone has no rank: there the first are those that a single bag has.
+    """
+    every = METRICS[kind]
+    if protocol != DONORS:
+        return every
+    first = {"log_loss": 0, "brier": 1}
+    return tuple(sorted(every, key=lambda m: first.get(m, 2 + (m in OF_SEVERAL))))
+
+
 class Folds(Arena):
     """Bags of donors that are left out in turn; a fit answers with its predictions of them."""
 
-    def __init__(self, bags: Bags, protocol: Protocol, attributions: bool, test_bags: Bags) -> None:
+    def __init__(
+        self, bags: Bags, protocol: Protocol, attributions: bool, test_bags: Bags,
+        explain: bool = False, recalibrate: str | None = None,
+    ) -> None:  # fmt: skip
+        self.recalibrate = recalibrate
         self.bags, self.test_bags, parts = bags, test_bags, protocol.splits
         self.protocol, self.parts, self.alone = protocol, parts, protocol.name == DONORS
-        self.first = parts[0].repeat if attributions else None  # the repeat that is kept
+        # attributions of two repeats are kept, to see whether they agree; the first is looked into
+        repeats = list(dict.fromkeys(part.repeat for part in parts))
+        self.kept = repeats[:2] if attributions or explain else []
+        self.first, self.explain = next(iter(self.kept), None), explain
         self.split_digest = split_digest(parts, bags, test_bags)
         self.digest = bags.asked_digest  # which knows the kind and the order of the classes
         self.about = repr(bags)
@@ -54,17 +75,25 @@ class Folds(Arena):
 
     def fit(self, method: Any, split: Split) -> Answer:
         """Predicted values, or codes of classes; and probabilities of the classes of all bags."""
-        model = method.fit(self.bags[split.train])
-        test = self.test_bags[split.test]
-        raw = model.forward(test)[0]
-        predicted = model.task_.decide(raw)
-        answer = Answer({"predicted": predicted})
-        if split.repeat == self.first:
+        train, test = self.bags[split.train], self.test_bags[split.test]
+        model = method.fit(train)
+        answer = self.answer(model, test)
+        if self.recalibrate is not None:
+            self._recalibrate(method, train, answer)
+        if split.repeat in self.kept:
             values = tile_numbers(model, test)
             answer.note["attributions"] = list(map(str, values))
             answer.arrays["attributions"] = values.to_numpy(np.float32)
+        if split.repeat == self.first:
+            explain_fit(model, train, test, answer, again=self.explain)
+        return answer
+
+    def answer(self, model: Any, test: Bags) -> Answer:
+        """What a fitted model says of bags."""
+        raw = model.forward(test)[0]
+        predicted = model.task_.decide(raw)
         if not self.task.is_classifier:
-            return answer
+            return Answer({"predicted": predicted})
         place = {c: i for i, c in enumerate(self.task.classes)}
         if self.task.kind != "multilabel":
             predicted = np.array([place[c] for c in predicted], dtype=np.int64)
@@ -72,18 +101,36 @@ class Folds(Arena):
         # a class that training lacked has probability 0
         whole = np.zeros((len(p), len(place)), dtype=p.dtype)
         whole[:, [place[c] for c in model.task_.classes]] = p
-        answer.arrays |= {"predicted": predicted, "p": whole}
-        return answer
+        return Answer({"predicted": predicted, "p": whole})
+
+    def _recalibrate(self, method: Any, train: Bags, answer: Answer) -> None:
+        """Read probabilities by what models said of training donors that they had not seen."""
+        assert self.recalibrate is not None
+        rows, said = left_out(method, train, lambda m, bags: self.answer(m, bags).arrays["p"])
+        place = {c: i for i, c in enumerate(self.task.classes)}
+        truth = np.array([place[c] for c in train.labels[rows]])
+        p = recalibrated(said, truth, answer.arrays["p"], self.recalibrate)
+        answer.arrays |= {"p": p, "predicted": p.argmax(1)}
 
     def key(self, method: Any, split: Split) -> str:
-        """Answers with attributions are others than those without."""
-        return "attributions" if split.repeat == self.first else ""
+        """Answers with attributions, looked into or not, are others than those without."""
+        words = []
+        if split.repeat == self.first:
+            words.append("explained, with refits" if self.explain else "explained")
+        elif split.repeat in self.kept:
+            words.append("attributions")
+        if self.recalibrate is not None:
+            words.append(f"recalibrated {self.recalibrate}")
+        return " ".join(words)
 
     def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
         """Metric -> value; NaN for a rank of one donor alone."""
-        truth = self.test_bags[split.test].labels
-        found = score(self.task, truth, self._decided(answer), answer.arrays.get("p"))
+        found = self.scores(self.test_bags[split.test], answer)
         return found | {m: np.nan for m in found if self.alone and m in OF_SEVERAL}
+
+    def scores(self, test: Bags, answer: Answer) -> dict[str, float]:
+        """Metric -> value of what was said of bags."""
+        return score(self.task, test.labels, self._decided(answer), answer.arrays.get("p"))
 
     def _decided(self, answer: Answer) -> np.ndarray:
         """Predicted classes as the user has them, or values."""

@@ -12,8 +12,13 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
+from smalti.comparison.cohort import Cohort
+from smalti.comparison.flow import COLUMNS as FLOW
+from smalti.comparison.groups import by_group, groupings
+from smalti.comparison.learning import COLUMNS as LEARNING
+from smalti.comparison.patients import one_by_one
 from smalti.comparison.permuted import COLUMNS
-from smalti.comparison.phenotype_fit import OF_SEVERAL
+from smalti.comparison.phenotype_fit import metrics_of
 from smalti.comparison.probabilities import (
     benefit,
     by_donor,
@@ -32,9 +37,11 @@ from smalti.comparison.protocols import (
 )
 from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
+from smalti.explain.explanations import Explanations
 from smalti.scores.chance import BY_RANK, above_chance, chance_scores, truths
 from smalti.scores.intervals import measured_coverage
-from smalti.scores.metrics import LOWER_IS_BETTER, METRICS, named
+from smalti.scores.learning import learning_means, learning_said
+from smalti.scores.metrics import LOWER_IS_BETTER, margin_of, named
 from smalti.system.tables import write_table
 from smalti.task import Task
 
@@ -53,7 +60,7 @@ class Comparison(ScoreTable):
     Attributes
     ----------
     folds, digest, settings, baselines, notes, about, identities, failures, audit
-        As in :class:`~smalti.scores.table.Scores`.
+        As in :class:`~smalti.scores.table.Scores`; searched as in ``ScoreTable``.
     predictions
         One row per method, repeat, fold and test bag: bag, donor, true, predicted, p_CLASS.
     task
@@ -65,33 +72,43 @@ class Comparison(ScoreTable):
         Method -> what its models of the first repeat say of each tile that they were not fitted on:
         bag, fold, attention, contribution_CLASS, ...; the tiles of a bag in their order. With
         ``compare(attributions=True)``.
+    explanations
+        Whether these attributions mean something (:class:`smalti.explain.Explanations`); None
+        without them.
     permuted
         What methods score with permuted labels: method, arrangement, metric, value (mean over the
         folds). With ``compare(permutations=)``.
     exchanged
         In words, which labels changed places there.
+    learning
+        Scores on growing shares of the training donors: method, share, donors, repeat, fold,
+        metric, value, n_train, n_test. With ``compare(learning_curve=)``.
+    cohort
+        Who was in: a row for each bag, and the types of its instances.
+    flow
+        The way into the comparison: part, step (found, left out, compared, of them, in a fit), what
+        in words, donors, bags, instances.
     """
 
     predictions: pd.DataFrame
     task: Task
     protocol: str = FOLDS
     attributions: dict[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
+    explanations: Explanations | None = None
     permuted: pd.DataFrame = dataclasses.field(
         default_factory=lambda: pd.DataFrame(columns=COLUMNS)
     )
     exchanged: str = ""
+    learning: pd.DataFrame = dataclasses.field(
+        default_factory=lambda: pd.DataFrame(columns=LEARNING)
+    )
+    cohort: Cohort | None = None
+    flow: pd.DataFrame = dataclasses.field(default_factory=lambda: pd.DataFrame(columns=FLOW))
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Metrics of this kind of task, the default one first.
-
-        One donor alone has no rank: there the first are those that a single bag has.
-        """
-        every = METRICS[self.task.kind]
-        if self.protocol != DONORS:
-            return every
-        first = {"log_loss": 0, "brier": 1}
-        return tuple(sorted(every, key=lambda m: first.get(m, 2 + (m in OF_SEVERAL))))
+        """Metrics of this kind of task, the default one first."""
+        return metrics_of(self.task.kind, self.protocol)
 
     @property
     def unit(self) -> str:  # type: ignore[override]
@@ -115,6 +132,14 @@ class Comparison(ScoreTable):
         write_table(self.predictions, folder / "predictions.csv")
         if len(self.permuted):
             write_table(self.permuted, folder / "permuted.csv")
+        if self.explanations is not None:
+            self.explanations.write_into(folder)
+        if len(self.learning):
+            write_table(self.learning, folder / "learning_curve.csv")
+        if self.cohort is not None:
+            write_table(self.cohort.describe(), folder / "cohort.csv")
+        if len(self.flow):
+            write_table(self.flow, folder / "flow.csv")
 
     def facts(self) -> dict[str, str]:
         """The positive class, bags, donors, repeats and the sizes of the folds."""
@@ -217,6 +242,109 @@ class Comparison(ScoreTable):
         return above_chance({m: float(found[m]) for m in parts}, parts,
                             lower_is_better=metric in LOWER_IS_BETTER)  # fmt: skip
 
+    def learning_curve(self, metric: str | None = None) -> pd.DataFrame:
+        """Means over growing numbers of training donors, with their 95 % intervals.
+
+        Parameters
+        ----------
+        metric
+            Default: the one to rank by.
+
+        Returns
+        -------
+        DataFrame
+            As :func:`smalti.scores.learning_means` gives.
+
+        Raises
+        ------
+        InputError
+            If no such fits were made, or there is no such metric.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> bags = sm.datasets.planted_bags(24, seed=0)
+        >>> how = {"folds": 3, "n_jobs": 1, "progress": False}
+        >>> table = sm.compare(["bag_mean"], bags, learning_curve=[0.5], **how)
+        >>> table.learning_curve()[["share", "donors"]].to_numpy().tolist()
+        [[0.5, 8.0], [1.0, 16.0]]
+        """
+        if self.learning.empty:
+            raise InputError("no fits on fewer donors: compare(learning_curve=True) makes them.")
+        metric = metric or self.metrics[0]
+        self._scores(metric)  # refuses what is no metric
+        return learning_means(self.learning, metric, self.freedom(metric))
+
+    def patients(self, method: str | None = None) -> pd.DataFrame:
+        """Donors one by one: what models that were not fitted on them said, the worst first.
+
+        Parameters
+        ----------
+        method
+            Of the table; the best candidate when left out.
+
+        Returns
+        -------
+        DataFrame
+            One row per test bag, as :func:`smalti.comparison.patients.one_by_one` says.
+
+        Raises
+        ------
+        InputError
+            If there is no such method, or several targets.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> bags = sm.datasets.planted_bags(24, seed=0)
+        >>> table = sm.compare(["bag_mean"], bags, folds=3, n_jobs=1, progress=False)
+        >>> list(table.patients()[["bag", "p", "right", "off"]])
+        ['bag', 'p', 'right', 'off']
+        """
+        return one_by_one(self._of(method), self.task, self.cohort)
+
+    def by_group(self, method: str | None = None) -> pd.DataFrame:
+        """Whether a method works alike in groups of donors: by site, sex, age and the like.
+
+        Parameters
+        ----------
+        method
+            The best candidate when left out.
+
+        Returns
+        -------
+        DataFrame
+            One row per column that describes the bags and group in it: column, group, donors, bags;
+            of two classes events, roc_auc and excess (mean probability less share of the class);
+            loss (log loss, or absolute error); each with its interval over donors, and p_holm and
+            verdict of each column. Empty where no column parts the donors.
+
+        Raises
+        ------
+        InputError
+            If there is no such method, or bags have several targets.
+        """
+        own = self._of(method)
+        return by_group(own, self.task, {} if self.cohort is None else groupings(self.cohort))
+
+    def _of(self, method: str | None) -> pd.DataFrame:
+        """Predictions of one method, the leading one where none is named."""
+        if self.task.several:
+            raise InputError("bags of several targets are not right or wrong as a whole.")
+        method = self.leading() if method is None else method
+        own = self.predictions[self.predictions["method"] == method]
+        if own.empty:
+            there = ", ".join(self.predictions["method"].unique())
+            raise InputError(f"no method {method!r} in this comparison; there are {there}.")
+        return own
+
+    def leading(self) -> str:
+        """The best candidate; the best baseline where there is none."""
+        ranked = self.ranked()
+        first = ranked[~ranked["baseline"]] if (~ranked["baseline"]).any() else ranked
+        there = first["method"] if len(first) else self.predictions["method"]
+        return str(there.iloc[0])
+
     def terms(self) -> list[str]:
         """What words and intervals mean, and how often such intervals of an AUROC hold."""
         told = super().terms()
@@ -233,7 +361,17 @@ class Comparison(ScoreTable):
                 f"{row['reached']} of {row['arrangements']} arrangements of the labels (p "
                 f"{row['p_holm']:.2g}; {self.exchanged})"
             )
+        told += self._would_help()
+        if self.explanations is not None:
+            told += self.explanations.said(without=self.baselines)
         return told
+
+    def _would_help(self) -> list[str]:
+        """Whether more donors would help, where that was asked."""
+        metric = self.metrics[0]
+        return [] if self.learning.empty else learning_said(
+            self.learning, metric, margin=margin_of(metric), freedom=self.freedom(metric)
+        )  # fmt: skip
 
     def _by_chance(self) -> dict[str, str]:
         """The same, as a fact of the report."""

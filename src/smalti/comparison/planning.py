@@ -12,6 +12,9 @@ import pandas as pd
 from sklearn.base import clone
 
 from smalti.bags import Bags
+from smalti.comparison import learning
+from smalti.comparison.lineup import Lineup, inner_fits, unsearched
+from smalti.comparison.permuted import chosen_of
 from smalti.comparison.phenotype import prepared
 from smalti.comparison.race import Entry, entries_of, fit_one, kept_of
 from smalti.comparison.splits import Split
@@ -35,8 +38,10 @@ class Plan:
         One row per split: repeat, fold, train_bags, train_donors, test_bags, test_donors, and
         test_CLASS, bags of each class among the test bags.
     fits
-        One row per method: method, fits, kept (of them in the cache), and low and high, the seconds
-        that those which are left may take, one after another; NaN where a trial failed.
+        One row per method: method, fits, inside (fits within each of them that choose settings, at
+        most), kept (of the fits in the cache), and low and high, the seconds that those which are
+        left may take, one after another, fits within them as long as they themselves, with the
+        settings as given; NaN where a trial failed.
     memory
         Bytes that this process has held at most, trials included, as each worker would; 0 where
         the system does not say.
@@ -49,13 +54,15 @@ class Plan:
     memory: int
 
     def __str__(self) -> str:
-        left = int((self.fits["fits"] - self.fits["kept"]).sum())
+        todo = self.fits["fits"] - self.fits["kept"]
+        left, inside = int(todo.sum()), int((todo * self.fits["inside"]).sum())
+        within = f" and at most {inside} within them to choose settings" if inside else ""
         low, high = self.fits["low"].sum(), self.fits["high"].sum()
         failed = self.fits.loc[self.fits["high"].isna(), "method"]
         shown = self.fits.round(1).to_string(index=False, na_rep="–")
         return "\n".join([
             self.about, "", f"{self.protocol}:", self.splits.to_string(index=False), "", shown, "",
-            f"{left} fits, one after another {_span(low, high)}, by trials on a quarter of "
+            f"{left} fits{within}, one after another {_span(low, high)}, by trials on a quarter of "
             "the donors: low if a fit takes as long, high if it grows with the instances and stops "
             "at no epoch before the last.",
             *(f"{m}: its trial failed, and it is not in the sum." for m in failed),
@@ -75,7 +82,7 @@ def plan(candidates: Any, bags: Bags, *, cache: str | Path | None = None, **how:
         Folder of kept fits, which are not made again.
     **how
         What else says how bags are parted and who takes part: folds, repeats, seed, splits, test,
-        views, preprocess, attributions.
+        views, preprocess, attributions, explain, permutations, learning_curve.
 
     Raises
     ------
@@ -93,16 +100,49 @@ def plan(candidates: Any, bags: Bags, *, cache: str | Path | None = None, **how:
     arena, lineup = prepared(candidates, bags, **how)
     entries = entries_of(arena, lineup)
     kept = kept_of(arena, entries, cache)
-    rows = []
+    rows, each = [], {}
     for label in lineup.methods:
         own = [i for i, entry in enumerate(entries) if entry.label == label]
         there = sum(kept[i] for i in own)
-        low, high = _seconds(arena, entries[own[0]]) if there < len(own) else (0.0, 0.0)
-        left = len(own) - there
-        rows.append({"method": label, "fits": len(own), "kept": there, "low": low * left,
-                     "high": high * left})  # fmt: skip
+        again = bool(how.get("permutations") or how.get("learning_curve"))
+        trial = there < len(own) or again  # what all fits that are kept took is not known
+        each[label] = _seconds(arena, entries[own[0]]) if trial else (0.0, 0.0)
+        inside = inner_fits(lineup.methods[label])
+        rows.append(_fits(label, len(own), there, each[label], inside))
+    rows += _again(arena, lineup, each, cache, how)
     parts = pd.DataFrame([_row(arena, split) for split in arena.parts])
     return Plan(arena.about, arena.protocol.name, parts, pd.DataFrame(rows), _peak())
+
+
+def _fits(
+    label: str, fits: int, kept: int, seconds: tuple[float, float], inside: int = 0
+) -> dict[str, Any]:
+    """A row of the plan; ``inside``: fits that a search makes before each."""
+    low, high = ((fits - kept) * (1 + inside) * s if kept < fits else 0.0 for s in seconds)
+    return {"method": label, "fits": fits, "inside": inside, "kept": kept, "low": low, "high": high}
+
+
+def _again(
+    arena: Any, lineup: Lineup, each: dict[str, tuple[float, float]], cache: Any,
+    how: dict[str, Any],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Fits of permuted labels, and of fewer donors; each takes as long as one of all at most."""
+    rows, cheap = [], {label: seconds[0] for label, seconds in each.items()}
+    if how.get("permutations"):
+        for label, n in chosen_of(how["permutations"], lineup, cheap).items():
+            rows.append(_fits(f"{label}, labels permuted", n * len(arena.parts), 0, each[label],
+                              inner_fits(lineup.methods[label])))  # fmt: skip
+    if how.get("learning_curve"):
+        fewer = learning.smaller(arena, how["learning_curve"], how.get("seed", 0))
+        few = learning.chosen(how["learning_curve"], lineup, cheap)
+        entries = entries_of(fewer, few)
+        kept = kept_of(fewer, entries, cache)
+        for label in few.methods:
+            own = [i for i, entry in enumerate(entries) if entry.label == label]
+            there = sum(kept[i] for i in own)
+            rows.append(_fits(f"{label}, fewer donors", len(own), there, each[label],
+                              inner_fits(few.methods[label])))  # fmt: skip
+    return rows
 
 
 def _row(arena: Any, split: Split) -> dict[str, Any]:
@@ -117,14 +157,14 @@ def _row(arena: Any, split: Split) -> dict[str, Any]:
 
 def _seconds(arena: Any, entry: Entry) -> tuple[float, float]:
     """Of one fit: as long as the trial, or as much longer as it has more instances."""
-    method, train = entry.method, entry.split.train
+    method, train = unsearched(entry.method), entry.split.train
     bags = arena.bags[train]
     strata = arena.task.strata(bags.labels)
     whole = [len(np.unique(bags.donors[strata == code])) for code in np.unique(strata)]
     folds = min(_PART, min(whole) // 2)  # two donors of each class
     small = train if folds < 2 else train[k_folds(folds, strata, bags.donors, 0)[0][1]]
     epochs = method.get_params().get("epochs") or 1
-    trial = dataclasses.replace(entry, split=Split(0, -1, small, entry.split.test))
+    trial = dataclasses.replace(entry, method=method, split=Split(0, -1, small, entry.split.test))
     # the first imports what the others find
     taken = [_timed(arena, trial, n) for n in (1, 1, min(epochs, _EPOCHS))][1:]
     each = max(0.0, taken[1] - taken[0]) / max(1, min(epochs, _EPOCHS) - 1)

@@ -1,7 +1,8 @@
 """The race: every method on every split, in one queue that outlives a failed fit and a kill.
 
-What a kind of comparison has of its own (how data is split, how one fit is made and scored) it says
-by an :class:`Arena`. No loop over folds, seeds or methods stands anywhere else.
+What a kind of comparison has of its own (how data is split, how one fit is made and scored) it
+says by an :class:`~smalti.comparison.arena.Arena`. No loop over folds, seeds or methods stands
+anywhere else.
 """
 
 from __future__ import annotations
@@ -12,22 +13,24 @@ import logging
 import time
 import traceback
 import warnings
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pandas as pd
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from smalti._version import __version__
+from smalti.comparison.arena import FAILURES, Arena, reason_of
 from smalti.comparison.cache import Answer, Cache, Claims
-from smalti.comparison.lineup import Lineup
+from smalti.comparison.lineup import Lineup, unsearched
+from smalti.comparison.search.table import as_frame, chosen_of
 from smalti.comparison.splits import Split
+from smalti.core.citation import citation
 from smalti.core.identity import identity
 from smalti.core.training import jobs_for
 from smalti.errors import InputError
@@ -36,48 +39,7 @@ from smalti.system.progress import Progress
 from smalti.system.stop import Stop
 from smalti.system.workers import WorkerLost, run_queue
 
-# What a fit may die of (of numbers, of memory, of a lost worker) without the others.
-FAILURES = (ValueError, RuntimeError, ArithmeticError, MemoryError)
 _log = logging.getLogger("smalti")
-
-
-class Arena(ABC):
-    """What a kind of comparison says. It travels to worker processes with the data it holds."""
-
-    title: ClassVar[str] = "fits"  # of the progress bar
-    digest: str  # of the data and of the question: two races of one digest may be set side by side
-
-    @abstractmethod
-    def splits(self, method: Any) -> Iterable[Split]:
-        """The splits that a method is fitted on."""
-
-    @abstractmethod
-    def seed(self, method: Any, split: Split) -> int:
-        """The seed of one fit."""
-
-    @abstractmethod
-    def fit(self, method: Any, split: Split) -> Answer:
-        """Fit on the training side, and answer for the test side. Runs in a worker, is kept."""
-
-    @abstractmethod
-    def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
-        """Metric -> value of an answer. Runs where the race was called, is not kept."""
-
-    def identity(self, method: Any) -> str:
-        """What of a method an answer depends on, beside the seed."""
-        return identity(method)
-
-    def key(self, method: Any, split: Split) -> str:
-        """What else an answer depends on, beside data, method, split and seed."""
-        return ""
-
-    def sizes(self, method: Any, split: Split) -> tuple[int, int]:
-        """Numbers of training and of test units."""
-        return len(split.train), len(split.test)
-
-    def keeps(self, split: Split) -> bool:
-        """Whether the table needs the arrays of this split's answers."""
-        return True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,12 +68,20 @@ class Outcome:
         (label, repeat, fold) -> answer, of the splits that the arena keeps.
     falling
         Method -> fits of which the training loss was still falling at the end; only those with any.
+    searched
+        One note for each fit that chose its settings, with method, repeat and fold.
     """
 
     folds: pd.DataFrame
     failures: pd.DataFrame
     answers: dict[tuple[str, int, int], Answer]
     falling: dict[str, int]
+    searched: list[dict[str, Any]]
+
+    def seconds(self) -> dict[str, float]:
+        """Method -> mean seconds of a fit; of those without a failed one."""
+        done = self.folds[~self.folds["method"].isin(self.failures["method"])]
+        return {str(k): float(v) for k, v in done.groupby("method")["seconds"].mean().items()}
 
     def table(self, lineup: Lineup, notes: Iterable[str]) -> dict[str, Any]:
         """What every table of scores holds, as arguments of its class."""
@@ -131,6 +101,8 @@ class Outcome:
             "baselines": tuple(k for k in lineup.methods if k in lineup.baselines),
             "controls": tuple(k for k in lineup.methods if k in lineup.controls),
             "notes": (*notes, *lineup.notes, *told),
+            "bibtex": citation(*map(unsearched, lineup.methods.values())),
+            "searched": as_frame(self.searched, lineup.unsearched()),
         }  # fmt: skip
 
     def _fits(self, label: str) -> int:
@@ -187,7 +159,7 @@ def race(
             if isinstance(result, str):
                 how = f"failed: {result}"
             elif not how:
-                how = f"{result.answer.seconds:.1f} s"
+                how = f"{result.answer.seconds:.1f} s{chosen_of(result.answer.note)}"
             bar.advance(note=f"{entries[i]}: {how}")
 
         todo, claims = list(range(len(entries))), Claims(files)
@@ -280,6 +252,8 @@ def fit_one(arena: Arena, entry: Entry) -> Answer | str:
         return reason_of(error)
     parts = (entry.method, *entry.method.inner_methods())
     answer.note["converged"] = all(getattr(part, "converged_", True) for part in parts)
+    if hasattr(entry.method, "searched_"):
+        answer.note["search"] = entry.method.searched_
     answer.seconds = round(answer.seconds or time.perf_counter() - began, 3)
     return answer
 
@@ -298,12 +272,6 @@ def _scored(arena: Arena, entry: Entry, answer: Any) -> _Scored | str:
     return _Scored(answer, scores)
 
 
-def reason_of(error: BaseException) -> str:
-    """Why a fit failed, in a line: a mistake of the user's needs no name of a class."""
-    what = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-    return f"{what}{error}"
-
-
 def _key(arena: Arena, entry: Entry) -> str:
     cls = type(entry.method)
     sides = hashlib.sha256(entry.split.train.tobytes() + b"|" + entry.split.test.tobytes())
@@ -315,7 +283,8 @@ def _key(arena: Arena, entry: Entry) -> str:
 
 
 def _outcome(arena: Arena, results: list[tuple[Entry, _Scored | str]]) -> Outcome:
-    rows, failures, answers, falling = [], [], {}, Counter[str]()
+    rows, failures, answers, searched = [], [], {}, []
+    falling = Counter[str]()
     for entry, result in results:
         where = {"method": entry.label, "repeat": entry.split.repeat, "fold": entry.split.fold}
         if isinstance(result, str):
@@ -323,6 +292,8 @@ def _outcome(arena: Arena, results: list[tuple[Entry, _Scored | str]]) -> Outcom
             continue
         if not result.answer.note.get("converged", True):
             falling[entry.label] += 1
+        if "search" in result.answer.note:
+            searched.append(where | result.answer.note["search"])
         n_train, n_test = arena.sizes(entry.method, entry.split)
         about = {"n_train": n_train, "n_test": n_test, "seconds": result.answer.seconds}
         rows += [where | {"metric": m, "value": v} | about for m, v in result.scores.items()]
@@ -333,4 +304,4 @@ def _outcome(arena: Arena, results: list[tuple[Entry, _Scored | str]]) -> Outcom
         raise InputError(f"no method could be run. {' '.join(told)}")
     columns = ["method", "repeat", "fold", "reason"]
     failed = pd.DataFrame(failures, columns=columns)
-    return Outcome(pd.DataFrame(rows), failed, answers, dict(falling))
+    return Outcome(pd.DataFrame(rows), failed, answers, dict(falling), searched)

@@ -61,4 +61,8 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if isinstance(value, Path):
         return str(value)
+    if hasattr(value, "dist") and hasattr(value, "kwds"):  # a distribution of SciPy's
+        return [value.dist.name, _plain(value.args), _plain(value.kwds)]
+    if callable(value) and hasattr(value, "__qualname__"):  # whose repr is another in each process
+        return f"{value.__module__}:{value.__qualname__}"
     return getattr(value, "digest", None) or repr(value)

@@ -160,4 +160,6 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
     method.history_ = pd.DataFrame(note["history"])
     method.converged_ = note.get("converged", True)  # files of before do not say
     method.n_parameters_ = sum(p.numel() for p in method.network_.parameters())
+    if note.get("searched"):  # how its settings were chosen
+        method.searched_ = note["searched"]
     return method

@@ -107,6 +107,7 @@ def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         "origin": None if method.origin_ is None else dict(method.origin_),
         "history": method.history_.to_dict("records"),
         "converged": method.converged_,
+        "searched": getattr(method, "searched_", None),
     }  # fmt: skip
     return json.loads(json.dumps(note, default=_plain)), tensors
 

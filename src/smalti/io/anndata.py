@@ -15,9 +15,11 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.io.counts import told_apart, unique_names
 from smalti.io.open import AnyTable, open_table
+from smalti.io.records import fitted_on, recorded
 from smalti.io.samples import samples_of
 from smalti.io.tables import all_nan, rows_at
 from smalti.labels import missing, missing_words
+from smalti.left import Left, vanished
 from smalti.preprocess import cells_per_bag_note, check_kinds
 from smalti.system.reading import about
 
@@ -170,7 +172,9 @@ def read(
     keys, left = table.defaults(sample) if x is None else (_keys(x, table.view_name), [])
     _check_views_of(kinds or {}, keys)
     with about(data):
-        keep, views, features, present, gaps = _views(table, keys, cells, among)
+        sieve = _Sieve(table, sample, donor, gone=None if among is None else (~among, *more))
+        views, features, present, notes = _views(table, keys, cells, sieve)
+        keep = np.flatnonzero(sieve.inside)
     obs = table.columns(keep, needed, columns)
     if cell_type is not None:
         obs = obs.assign(cell_type=obs[cell_type])
@@ -183,12 +187,15 @@ def read(
             present=present, kinds=kinds,
         )  # fmt: skip
     tiny = None if sample is None else cells_per_bag_note(bags)
-    notes = [*left, *more, *gaps, *([tiny] if tiny else [])]
+    notes = [*left, *sieve.left, *notes, *([tiny] if tiny else [])]
     for note in notes:
-        warnings.warn(note, UserWarning, stacklevel=2)
+        if not (isinstance(note, Left) and note.asked):
+            warnings.warn(note, UserWarning, stacklevel=2)
     if isinstance(x, Mapping) or keys == {"X": "X"}:  # so that no sample= means the same again
         origin["x"] = keys
     origin["keys"] = keys  # where each view came from, however x was said
+    with about(data):
+        origin |= {"fitted_on": fitted_on(table, keys), "recorded": recorded(table, keys)}
     named = {name: found for name, key in keys.items() if (found := table.ids(key))}
     return dataclasses.replace(bags, origin=origin, notes=tuple(notes), rows=keep[bags.rows],
                                ids=named)  # fmt: skip
@@ -255,15 +262,59 @@ def _keys(
 # ---------------------------------------------------------------- which cells, and their rows
 
 
+class _Sieve:
+    """Cells that are still in, and what was left out so far.
+
+    Parameters
+    ----------
+    table
+        Of all cells.
+    sample, donor
+        Columns of it, where they are named; a donor may be elsewhere.
+    gone
+        Cells that are left out from the start, (n_cells,) bool, and why.
+    """
+
+    def __init__(
+        self, table: AnyTable, sample: str | None, donor: str | None, gone: Any = None
+    ) -> None:
+        self.table, self.sample, self.donor = table, sample, donor
+        self.inside = np.ones(len(table.names), dtype=bool)  # (n_cells,)
+        self.left: list[Left] = []
+        if gone is not None:
+            where, *why = gone
+            self.leave(where, *why)
+
+    def leave(
+        self, gone: np.ndarray, why: str = "", *, counted: bool = False, asked: bool = False
+    ) -> None:
+        """Leave cells out, (n_cells,) bool, and why; ``counted`` puts their numbers before it."""
+        gone = gone & self.inside
+        n, there = int(gone.sum()), int(self.inside.sum())
+        if not n:
+            return
+        self.inside = self.inside & ~gone
+        bags = n if self.sample is None else self._vanished(self.sample, gone)
+        donors: int | None = bags
+        if bags and self.donor != "bag":
+            known = self.donor is not None and self.table.has(self.donor)
+            donors = self._vanished(str(self.donor), gone) if known else None
+        text = f"{n:,} of {there:,} {why}" if counted else why
+        self.left.append(Left(text, instances=n, bags=bags, donors=donors, asked=asked))
+
+    def _vanished(self, column: str, gone: np.ndarray) -> int:
+        """How many of its values no cell has any more."""
+        values = self.table.columns(np.arange(len(self.table.names)), [column], [])[column]
+        return vanished(values.to_numpy(), gone, self.inside)
+
+
 def _views(
-    table: AnyTable, keys: Mapping[str, str], cells: str | None, among: np.ndarray | None
-) -> tuple[
-    np.ndarray, dict[str, Any], dict[str, tuple[str, ...]], dict[str, np.ndarray], list[str]
-]:
-    """Positions of the cells kept; of each view rows, feature names, mask; and notes."""
+    table: AnyTable, keys: Mapping[str, str], cells: str | None, sieve: _Sieve
+) -> tuple[dict[str, Any], dict[str, tuple[str, ...]], dict[str, np.ndarray], list[str]]:
+    """Of each view rows of the cells that stay in, feature names, mask; and notes."""
     place = {name: table.place(key) for name, key in keys.items()}
-    keep, notes = _kept(table, keys, place, cells)
-    keep = keep if among is None else keep[among[keep]]
+    _sift(table, keys, place, cells, sieve)
+    keep, notes = np.flatnonzero(sieve.inside), []
     views: dict[str, Any] = {}
     features: dict[str, tuple[str, ...]] = {}
     present: dict[str, np.ndarray] = {}
@@ -296,12 +347,23 @@ def _views(
     if not stay.all():
         if not stay.any():
             raise _nothing(table, keys, cells)
-        if cells != "intersection":
-            notes.append(f"{int((~stay).sum()):,} cells are measured in none of {_list(keys)}: "
-                         "they are left out.")  # fmt: skip
-        keep, views = keep[stay], {k: v[stay] for k, v in views.items()}
+        bare = np.zeros(len(sieve.inside), dtype=bool)
+        bare[keep[~stay]] = True
+        _leave_unmeasured(sieve, bare, "are measured in", keys, cells)
+        views = {k: v[stay] for k, v in views.items()}
         present = {k: v[stay] for k, v in present.items()}
-    return keep, views, features, {k: v for k, v in present.items() if not v.all()}, notes
+    return views, features, {k: v for k, v in present.items() if not v.all()}, notes
+
+
+def _leave_unmeasured(
+    sieve: _Sieve, bare: np.ndarray, verb: str, keys: Mapping[str, str], cells: str | None
+) -> None:
+    """Leave out cells that views lack; ``bare`` (n_cells,) bool."""
+    if cells == "intersection":
+        why = f"cells are not in all of {_list(keys)}, and cells='intersection' leaves them out."
+    else:
+        why = f"cells {verb} none of {_list(keys)}: they are left out."
+    sieve.leave(bare, why, counted=True, asked=cells == "intersection")
 
 
 def _check_views_of(kinds: Mapping[str, str], keys: Mapping[str, str]) -> None:
@@ -323,18 +385,19 @@ def _mixed(name: str, key: str, types: Mapping[str, int]) -> list[str]:
     ]
 
 
-def _kept(
+def _sift(
     table: AnyTable,
     keys: Mapping[str, str],
     place: Mapping[str, np.ndarray],
     cells: str | None,
-) -> tuple[np.ndarray, list[str]]:
-    """Positions of the cells to read, before their values are looked at; and notes."""
-    there = np.stack([at >= 0 for at in place.values()])
+    sieve: _Sieve,
+) -> None:
+    """Leave out the cells that views lack, before their values are looked at."""
+    there: np.ndarray = np.stack([at >= 0 for at in place.values()])  # (n_views, n_cells)
     for key, cells_of in zip(keys.values(), there, strict=True):
         if len(keys) > 1 and not cells_of.any():
             raise InputError(f"{key!r} of {table.name} has no cells: name others in x=.")
-    some, every = there.any(0), there.all(0)
+    some, every = np.any(there, axis=0), np.all(there, axis=0)  # (n_cells,)
     odd = np.flatnonzero(some & ~every)
     n = int(some.sum())
     if len(odd) and cells is None:
@@ -345,14 +408,11 @@ def _kept(
             f"cells='intersection' to keep the {n - len(odd):,} that all have, or cells='union' to "
             "keep all, which umint, ae, mofa and block_pca can embed."
         )
-    keep = every if cells == "intersection" else some
-    if not keep.any():
+    if not (every if cells == "intersection" else some).any():
         raise _nothing(table, keys, cells)
-    notes = []
-    if not some.all():
-        notes.append(f"{int((~some).sum()):,} of {there.shape[1]:,} cells are in none of "
-                     f"{_list(keys)}: they are left out.")  # fmt: skip
-    return np.flatnonzero(keep), notes
+    _leave_unmeasured(sieve, ~some, "are in", keys, None)
+    if cells == "intersection":
+        _leave_unmeasured(sieve, ~every, "are in", keys, cells)
 
 
 def _nothing(table: AnyTable, keys: Mapping[str, str], cells: str | None) -> InputError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from smalti.io.counts import stack_counts
 from smalti.io.patches import PatchView
 from smalti.io.placing import Placed, place, placed_ready
 from smalti.io.sections import Cut, Section
+from smalti.left import Left, kind_of, summed
 from smalti.system.progress import Progress
 from smalti.tiles.tissue import tile_quality
 from smalti.tiles.view import TileView
@@ -37,7 +37,8 @@ def assemble(
 
     ``bag_args`` go to :meth:`Bags.from_rows`; so do the columns of a pixel's length.
     """
-    notes = list(notes)
+    by_spot = all(s.ready is not None or (cut.tiles or s.tiles) == "spots" for s in sections)
+    notes = [n.of_no_instance() if isinstance(n, Left) and not by_spot else n for n in notes]
     with Progress(progress, "tiles") as bar:
         bar.start("", len(sections))
         placed = []
@@ -63,7 +64,8 @@ def assemble(
     table = table.assign(**_said(sections), **_lengths(placed, view.size, notes))
     notes = _fewer(notes)
     for note in notes:
-        warnings.warn(note, UserWarning, stacklevel=3)
+        if not (isinstance(note, Left) and note.asked):
+            warnings.warn(note, UserWarning, stacklevel=3)
     bags = Bags.from_rows(
         views, slides[of], instance=instance, bag=table, features=features, notes=notes, **bag_args
     )
@@ -120,11 +122,10 @@ def _fewer(notes: Sequence[str]) -> list[str]:
     """One note for a finding that many slides share, not one each."""
     kinds: dict[str, list[str]] = {}
     for note in notes:
-        kind = re.sub(r"slide '[^']*'|\(first:[^)]*\)|[\d.,]+", "", note)
-        kinds.setdefault(kind, []).append(note)
+        kinds.setdefault(kind_of(note), []).append(note)
     return [
         note
         for same in kinds.values()
         for note in (same if len(same) <= _SHOWN else [
-            f"{same[0]} So too on {len(same) - 1} other slides."])
+            summed(same, f"{same[0]} So too on {len(same) - 1} other slides.")])
     ]  # fmt: skip

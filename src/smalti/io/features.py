@@ -17,6 +17,7 @@ from smalti.io.feature_slides import join, named_pictures
 from smalti.io.h5 import H5View, Slide, inspect
 from smalti.io.pictures import slide_name
 from smalti.labels import missing, missing_words
+from smalti.left import Left, vanished
 from smalti.system.reading import about
 from smalti.system.tables import read_table
 
@@ -134,7 +135,7 @@ def read_features(
     of_bag += [] if site is None else [site]
     with about(labels):
         table = _slides(labels, id, [*of_bag, *([sample] if sample else [])])
-        table = _match(table, files, Path(folder), absent, notes)
+        table = _match(table, files, Path(folder), absent, notes, sample, donor)
         bag_of = (table[sample] if sample else table.index).to_numpy()
         bag, others = _bag_table(table, bag_of, of_bag)
         um_per_px = _numbers(table, um_per_px)
@@ -233,8 +234,9 @@ def _name(text: str) -> str:
 
 
 def _match(
-    table: pd.DataFrame, files: dict[str, Path], folder: Path, absent: str, notes: list[str]
-) -> pd.DataFrame:
+    table: pd.DataFrame, files: dict[str, Path], folder: Path, absent: str, notes: list[str],
+    sample: str | None, donor: str | None,
+) -> pd.DataFrame:  # fmt: skip
     """The slides that have a file.
 
     Raises
@@ -242,7 +244,8 @@ def _match(
     InputError
         If one has none, or with absent="drop" all.
     """
-    without = [n for n in table.index if n not in files]
+    gone = ~table.index.isin(list(files))
+    without = list(table.index[gone])
     if len(without) == len(table) or (without and absent == "error"):
         mend = f"Files are called {', '.join(list(files)[:3])}" if len(without) == len(table) else \
             "Add them, drop these rows, or leave such slides out, absent='drop'"  # fmt: skip
@@ -250,12 +253,19 @@ def _match(
             f"{len(without)} slides of the labels have no file in {folder}: {without[:3]}. {mend}."
         )
     if without:
-        notes.append(f"{len(without)} of {len(table)} slides of the labels have no file in "
-                     f"{folder} and are left out: {without[:3]}.")  # fmt: skip
+        bags = vanished(table[sample] if sample else table.index, gone, ~gone)
+        known = None if donor is None else bags if donor == "bag" else \
+            vanished(table[donor], gone, ~gone)  # fmt: skip
+        notes.append(Left(f"{len(without)} of {len(table)} slides of the labels have no file in "
+                          f"{folder} and are left out: {without[:3]}.", instances=None, bags=bags,
+                          donors=known))  # fmt: skip
     extra = sorted(set(files) - set(table.index))
     if extra:
-        notes.append(f"{len(extra)} files have no label and are left out: {extra[:3]}")
-    return table.drop(index=without)
+        notes.append(Left(
+            f"{len(extra)} files have no label and are left out: {extra[:3]}", instances=None,
+            bags=None if sample else len(extra), donors=None,
+        ))  # fmt: skip
+    return table[~gone]
 
 
 def _inspected(files: Sequence[Path], key: str | None) -> list[Slide]:

@@ -15,6 +15,7 @@ from smalti.io.patches import open_patches
 from smalti.io.pictures import match_pictures, opened
 from smalti.io.sections import Ask, Section, checked_um
 from smalti.io.spots import table_section
+from smalti.left import Left
 from smalti.system.reading import about, read_json, reading
 from smalti.tiles.image import SUFFIXES, SlideImage
 
@@ -125,7 +126,8 @@ def with_patches(section: Section, file: Path, notes: list[str]) -> Section:
     for n, what in ((len(barcodes) - len(kept), "ready tiles have no spot"),
                     (len(spots) - len(kept), "spots have no ready tile")):  # fmt: skip
         if n:
-            notes.append(f"slide {section.slide!r}: {n} {what} and are left out.")
+            notes.append(Left(f"slide {section.slide!r}: {n} {what} and are left out.",
+                              instances=n))  # fmt: skip
     rows = at[kept]
     counts = None if section.counts is None else section.counts[rows]
     xy = None if section.xy is None else section.xy[rows]

@@ -12,6 +12,7 @@ from smalti.errors import InputError
 from smalti.io.counts import checked_counts, named_as_written, told_apart
 from smalti.io.pictures import match_pictures
 from smalti.io.sections import Ask, Section
+from smalti.left import Left
 from smalti.system.tables import numbers, read_text
 
 _PITCH = 200.0  # µm between the centres of neighbouring spots
@@ -76,8 +77,8 @@ def legacy_sections(files: dict[str, dict[str, Path]], ask: Ask, notes: list[str
         gone = len(spots) - len(there)
         if gone:
             first = next(s for s in spots.index if s not in set(counts.index))
-            notes.append(f"slide {name!r}: {gone} of {len(spots)} spots have no counts (first: "
-                         f"{first}) and are left out.")  # fmt: skip
+            notes.append(Left(f"slide {name!r}: {gone} of {len(spots)} spots have no counts "
+                              f"(first: {first}) and are left out.", instances=gone))  # fmt: skip
         spots = spots.loc[there]
         try:
             values = counts.loc[there].to_numpy(np.float32)

@@ -11,6 +11,7 @@ import pandas as pd
 from smalti.errors import InputError
 from smalti.io.sections import Cut, Section
 from smalti.io.sums import members
+from smalti.left import Left
 from smalti.tiles.grid import grid_centers, nucleus_centers
 from smalti.tiles.tissue import tissue_mask, tissue_share
 from smalti.tiles.view import TileView
@@ -111,14 +112,16 @@ def _summed(
         raise InputError(f"no tile of slide {slide!r} holds any of its {len(points):,} {unit}: "
                          "are their pixels those of another resolution?")  # fmt: skip
     if none.any():
-        notes.append(f"slide {slide!r}: {int(none.sum())} of {int((keep | none).sum())} tiles with "
-                     f"tissue hold none of the {unit} (first: {obs.index[none][0]}) and are left "
-                     "out.")  # fmt: skip
+        notes.append(Left(
+            f"slide {slide!r}: {int(none.sum())} of {int((keep | none).sum())} tiles with tissue "
+            f"hold none of the {unit} (first: {obs.index[none][0]}) and are left out.",
+            instances=int(none.sum()),
+        ))  # fmt: skip
     kept = inside[np.flatnonzero(keep)]
     lost = len(points) - len(np.unique(kept.indices))
     if lost:
-        notes.append(f"slide {slide!r}: {lost:,} of {len(points):,} {unit} lie in no tile that "
-                     "is kept: their counts are left out.")  # fmt: skip
+        notes.append(Left(f"slide {slide!r}: {lost:,} of {len(points):,} {unit} lie in no tile "
+                          "that is kept: their counts are left out."))  # fmt: skip
     return obs, keep, kept @ section.counts
 
 
@@ -163,8 +166,9 @@ def _kept(
     least = (0.1 if kind == "grid" else 0.0) if cut.tissue_min is None else cut.tissue_min
     poor = obs["tissue"].to_numpy() < least
     if (poor & keep).any() and kind != "grid":
-        notes.append(f"slide {slide!r}: {int((poor & keep).sum())} of {len(obs)} tiles hold less "
-                     f"than {least:.0%} tissue and are left out.")  # fmt: skip
+        notes.append(Left(f"slide {slide!r}: {int((poor & keep).sum())} of {len(obs)} tiles hold "
+                          f"less than {least:.0%} tissue and are left out.",
+                          instances=int((poor & keep).sum())))  # fmt: skip
     keep &= ~poor
     bare = keep & (obs["tissue"].to_numpy() < _EMPTY)
     if bare.any():
@@ -204,10 +208,10 @@ def _on_picture(
     if gone.any():
         spots = int((gone & beyond).sum())
         why = f" {spots} spots themselves lie outside: {doubt}" if spots else ""
-        notes.append(
+        notes.append(Left(
             f"slide {slide!r}: {int(gone.sum())} of {len(obs)} tiles leave the picture and are "
-            f"left out.{why}"
-        )
+            f"left out.{why}", instances=int(gone.sum()),
+        ))  # fmt: skip
     return ~gone
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from smalti.errors import InputError
 from smalti.io.patches import Patches
+from smalti.left import Left
 from smalti.names import some
 from smalti.tiles.outline import Marked
 
@@ -122,6 +123,10 @@ class Ask:
                     f"there are {some(kept)}."
                 )
             kept = [s for s in kept if s in only]
+            if len(kept) < len(slides):
+                less = len(slides) - len(kept)
+                notes.append(Left(f"{less} of {len(slides)} slides are left out by only=.",
+                                  instances=None, bags=less, donors=None, asked=True))  # fmt: skip
         if self.listed is not None:
             name, listed = self.listed
             absent = [s for s in listed if s not in there and (self.only is None or s in only)]
@@ -130,8 +135,9 @@ class Ask:
                                  f"there are images of {some(sorted(there))}.")  # fmt: skip
             extra = [s for s in kept if s not in listed]
             if extra:
-                notes.append(f"{len(extra)} slides are not in {name} and are left out: "
-                             f"{some(extra)}.")  # fmt: skip
+                notes.append(Left(f"{len(extra)} slides are not in {name} and are left out: "
+                                  f"{some(extra)}.", instances=None, bags=len(extra),
+                                  donors=None))  # fmt: skip
             kept = [s for s in kept if s in listed]
         return kept
 

@@ -14,6 +14,7 @@ from smalti.io.matrix_10x import read_counts
 from smalti.io.pictures import opened, picture_files, small_version
 from smalti.io.runs import Run
 from smalti.io.sections import PITCH, Ask, Section
+from smalti.left import Left
 from smalti.system.reading import read_json, reading
 from smalti.system.tables import numbers, read_parquet, read_text
 from smalti.tiles.image import SlideImage
@@ -85,8 +86,8 @@ def _measured(
     known = set(spots.index)
     lost = [b for b in barcodes if b not in known]
     if lost:
-        notes.append(f"slide {name!r}: {len(lost)} spots with counts have no position (first: "
-                     f"{lost[0]}) and are left out.")  # fmt: skip
+        notes.append(Left(f"slide {name!r}: {len(lost)} spots with counts have no position (first: "
+                          f"{lost[0]}) and are left out.", instances=len(lost)))  # fmt: skip
     spots = spots.loc[there]
     bare = spots.index[spots["in_tissue"] != 1]
     if len(bare) == len(spots):
@@ -95,10 +96,10 @@ def _measured(
             "(in_tissue is 1 in the table of positions): mend that column."
         )
     if len(bare) and not raw:  # a raw matrix holds all spots, also where there is no tissue
-        notes.append(
+        notes.append(Left(
             f"slide {name!r}: {len(bare)} of {len(spots)} spots with counts do not lie under "
-            f"tissue (first: {bare[0]}; in_tissue is 0) and are left out."
-        )
+            f"tissue (first: {bare[0]}; in_tissue is 0) and are left out.", instances=len(bare),
+        ))  # fmt: skip
     return spots.drop(index=bare)
 
 

@@ -16,6 +16,7 @@ from smalti.io.matrix_10x import read_counts
 from smalti.io.runs import Run
 from smalti.io.sections import Ask, Section
 from smalti.io.visium import factor, run_picture, visium_section
+from smalti.left import Left
 from smalti.system.reading import read_json, reading
 
 CELLS = "cells"  # what ``bins`` calls them
@@ -111,8 +112,9 @@ def _cells(run: Run, ask: Ask, notes: list[str]) -> Section:
                          f"{barcodes[0]}): are the two of one run?")  # fmt: skip
     if (at < 0).any():
         first = barcodes[int(np.argmax(at < 0))]
-        notes.append(f"slide {run.name!r}: {int((at < 0).sum())} cells with counts have no outline "
-                     f"(first: {first}) and are left out.")  # fmt: skip
+        less = int((at < 0).sum())
+        notes.append(Left(f"slide {run.name!r}: {less} cells with counts have no outline (first: "
+                          f"{first}) and are left out.", instances=less))  # fmt: skip
     rows = np.flatnonzero(at >= 0)
     obs = pd.DataFrame({"area_px": centers["area"].to_numpy()[at[rows]]},
                        index=pd.Index([barcodes[i] for i in rows], dtype=object))  # fmt: skip

@@ -14,6 +14,7 @@ from smalti.io.pictures import match_pictures
 from smalti.io.runs import Run
 from smalti.io.sections import Ask, Section
 from smalti.io.visium_hd import run_name
+from smalti.left import Left
 from smalti.system.reading import read_json, reading
 from smalti.system.tables import numbers, read_parquet, read_text
 from smalti.tiles.image import SUFFIXES, SlideImage, ending
@@ -69,8 +70,9 @@ def xenium_section(folder: Path, ask: Ask, notes: list[str]) -> Section:
         raise InputError(f"{table} has no cell of {matrix} (such as {barcodes[0]} and "
                          f"{cells.index[0]}): are the two of one run?")  # fmt: skip
     if len(rows) < len(barcodes):
-        notes.append(f"slide {run.name!r}: {len(barcodes) - len(rows)} cells with counts have no "
-                     "place and are left out.")  # fmt: skip
+        less = len(barcodes) - len(rows)
+        notes.append(Left(f"slide {run.name!r}: {less} cells with counts have no place and are "
+                          "left out.", instances=less))  # fmt: skip
     cells = cells.iloc[at[rows]]
     sums, unique = checked_counts(counts[rows], genes, list(cells.index), str(matrix))
     notes += told_apart(genes, f"slide {run.name!r}")

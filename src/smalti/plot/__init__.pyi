@@ -3,11 +3,15 @@ from .before import plot_predictable, plot_screen
 from .contact_sheet import plot_contact_sheet
 from .curves import plot_history, plot_precision_recall, plot_roc
 from .embeddings import plot_embeddings
+from .flow import plot_flow
 from .forest import plot_forest
 from .genes import plot_genes
 from .heatmaps import plot_extreme_tiles, plot_heatmap, plot_tile_scores
+from .learning import plot_learning
 from .nuclei import plot_nuclei, plot_nuclei_map
+from .patients import plot_patients
 from .probabilities import plot_calibration, plot_net_benefit
+from .removal import plot_removal
 from .scores import plot_scores
 from .slides import plot_gene_maps, plot_grad_cam
 
@@ -18,17 +22,21 @@ __all__ = [
     "plot_contact_sheet",
     "plot_embeddings",
     "plot_extreme_tiles",
+    "plot_flow",
     "plot_forest",
     "plot_gene_maps",
     "plot_genes",
     "plot_grad_cam",
     "plot_heatmap",
     "plot_history",
+    "plot_learning",
     "plot_net_benefit",
     "plot_nuclei",
     "plot_nuclei_map",
+    "plot_patients",
     "plot_precision_recall",
     "plot_predictable",
+    "plot_removal",
     "plot_roc",
     "plot_scores",
     "plot_screen",

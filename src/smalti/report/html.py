@@ -8,15 +8,19 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from smalti.report.before import finding_of
 from smalti.report.finding import Finding
 from smalti.report.grid import grid
 from smalti.report.pictures import address_of
+from smalti.report.provenance import made
 from smalti.report.record import as_record, check_names, drawn, is_record, write_files
 from smalti.report.section import Page, Section
 from smalti.system.listed import is_listed
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def write_report(
@@ -27,6 +31,8 @@ def write_report(
     title: str = "Comparison of methods",
     text: Sequence[str] = (),
     before: Sequence[Any] = (),
+    command: str = "",
+    inputs: Sequence[str | Path] = (),
     overwrite: bool = False,
 ) -> None:
     """Write a page that can be mailed, printed and opened in ten years, and its numbers beside it.
@@ -50,6 +56,8 @@ def write_report(
         What was found before the fit: what :func:`smalti.genes.explore`,
         :func:`smalti.features.screen_backbones` or :func:`smalti.expression.predictable` returned,
         or folders that :func:`write_finding` wrote.
+    command, inputs
+        The command that makes the page, and the files that it reads: their digests are in it.
     overwrite
         Replace any other file too.
 
@@ -71,8 +79,9 @@ def write_report(
     found = tuple(_before(i, finding_of(f)) for i, f in enumerate(before, 1))
     more = {"digest": comparison.digest, "settings": comparison.settings,
             "versions": versions(extras=True)}  # fmt: skip
-    page = Page(title, comparison.about, f"{comparison.headline()}.", (*own, *found),
-                tuple(text), comparison.notes, more)  # fmt: skip
+    sections = (*own, *found, made(command, inputs, comparison.folds))
+    page = Page(title, comparison.about, f"{comparison.headline()}.", sections, tuple(text),
+                comparison.notes, more)  # fmt: skip
     check_names(page)
     pictures = drawn(page)
     html = rendered(page, pictures)
@@ -102,6 +111,10 @@ class Comparable(Protocol):
     @property
     def notes(self) -> tuple[str, ...]:
         """Warnings."""
+
+    @property
+    def folds(self) -> pd.DataFrame:
+        """Scores, with the seconds of each fit."""
 
     def headline(self) -> str:
         """The answer, without its full stop."""
@@ -155,7 +168,7 @@ def write_finding(
     check_free(folder, overwrite=overwrite)
     finding = finding_of(found, about)
     section = Section("found", "What was found", finding.parts(sentence=False))
-    html = rendered(Page(finding.title, finding.about, finding.sentence, (section,)))
+    html = rendered(Page(finding.title, finding.about, finding.sentence, (section, made())))
     with atomic_folder(folder, overwrite=overwrite) as temporary:
         finding.write_into(temporary)
         (temporary / "report.html").write_text(html, encoding="utf-8")
@@ -164,8 +177,6 @@ def write_finding(
 def rendered(page: Page, pictures: Mapping[str, tuple[bytes, str]] | None = None) -> str:
     """The page as HTML; ``pictures``: what :func:`smalti.report.record.drawn` gave."""
     from jinja2 import Environment, PackageLoader
-
-    from smalti.report.versions import versions
 
     shown = drawn(page) if pictures is None else pictures
     rules = Environment(loader=PackageLoader("smalti.report", "."), autoescape=True,
@@ -178,7 +189,6 @@ def rendered(page: Page, pictures: Mapping[str, tuple[bytes, str]] | None = None
     record = json.dumps(as_record(page, shown), ensure_ascii=False, allow_nan=False)
     return rules.get_template("page.html.j2").render(
         page=page, css=css, script=script, record=record.replace("<", "\\u003c"),
-        versions=versions(extras=True),
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from smalti._version import __version__
 from smalti.errors import InputError
 from smalti.report.pictures import encoded, from_address
-from smalti.report.section import Drawing, Folded, Page, Part, Table, flat
+from smalti.report.section import Code, Drawing, Folded, Page, Part, Table, flat
 from smalti.system.listed import write_list
 from smalti.system.tables import write_table
 
@@ -75,6 +75,9 @@ def write_files(page: Page, pictures: Mapping[str, tuple[bytes, str]], folder: P
             name = f"{part.name}.{pictures[part.name][1]}"
             (folder / name).write_bytes(pictures[part.name][0])
             files[name] = part.alt
+        elif isinstance(part, Code):
+            (folder / part.name).write_text(part.text, encoding="utf-8")
+            files[part.name] = "as in the page"
     write_list(folder, files)
 
 

@@ -99,6 +99,22 @@ class Drawing:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Code:
+    """A text that is copied as it is: a command, BibTeX.
+
+    Attributes
+    ----------
+    name
+        Of its file, with the ending.
+    text
+        What is in it.
+    """
+
+    name: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Folded:
     """What only some readers want: it opens by a click, and is printed open."""
 
@@ -106,7 +122,7 @@ class Folded:
     parts: tuple[Part, ...]
 
 
-Part: TypeAlias = Union[Text, Note, Points, Facts, Table, Drawing, Folded]  # noqa: UP007  # a ring
+Part: TypeAlias = Union[Text, Note, Points, Facts, Table, Drawing, Code, Folded]  # noqa: UP007  # a ring
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ from .delong import delong_interval, delong_test
 from .expression_limits import morans_i, reliability_ceiling
 from .expression_metrics import expression_scores, pcc_beyond
 from .intervals import donor_bootstrap, nested_interval, posterior, resampled_interval
+from .learning import learning_gains, learning_means, power_law
 from .metrics import METRICS, score
 from .mixing import batch_mixing
 from .probabilities import calibration, calibration_curve
@@ -36,6 +37,8 @@ __all__ = [
     "holm",
     "judge",
     "label_transfer",
+    "learning_gains",
+    "learning_means",
     "mean_curves",
     "morans_i",
     "nested_interval",
@@ -45,6 +48,7 @@ __all__ = [
     "pcc_beyond",
     "pick_threshold",
     "posterior",
+    "power_law",
     "reconstruction_score",
     "reliability_ceiling",
     "resampled_interval",

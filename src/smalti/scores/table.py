@@ -63,6 +63,8 @@ class Scores:
         Fits that failed: method, repeat, fold, reason.
     audit
         What was found that makes scores too good (:func:`smalti.audit`); None where nobody looked.
+    bibtex
+        What to cite for the methods that took part.
     """
 
     unit: ClassVar[str] = "test folds"  # what the spread is over
@@ -81,6 +83,7 @@ class Scores:
         default_factory=lambda: pd.DataFrame(columns=["method", "repeat", "fold", "reason"])
     )
     audit: Any = None
+    bibtex: str = ""
     controls: tuple[str, ...] = ()
 
     @property
@@ -297,6 +300,8 @@ class Scores:
             both = sizes.loc[[one, two]].mean()
             gaps = (wide[one] - wide[two]).to_numpy()
             found = corrected_test(gaps, both["n_train"], both["n_test"], freedom=freedom)
+            if metric in SHARES:  # no two shares are farther apart
+                found |= {end: float(np.clip(found[end], -1, 1)) for end in ("low", "high")}
             rows.append({"method": one, "reference": two, "metric": metric} | found)
         return pd.DataFrame(rows)
 

@@ -9,16 +9,21 @@ from typing import Any, TypeAlias
 from smalti.bags import Bags
 from smalti.comparison.page.audit import audit
 from smalti.comparison.page.calibration import calibration
+from smalti.comparison.page.citation import citation
 from smalti.comparison.page.clusters import clusters, mixing
 from smalti.comparison.page.compared import compared
 from smalti.comparison.page.curves import curves
 from smalti.comparison.page.embeddings import embeddings
+from smalti.comparison.page.explanations import explanations
 from smalti.comparison.page.genes import genes, pearson
+from smalti.comparison.page.groups import groups
 from smalti.comparison.page.net_benefit import net_benefit
 from smalti.comparison.page.scores import scores
+from smalti.comparison.page.search import search
 from smalti.comparison.page.settings import settings
 from smalti.comparison.page.slides import slides as of_slides
 from smalti.comparison.page.thresholds import thresholds
+from smalti.comparison.page.tripod import tripod
 from smalti.report.section import Section
 
 Maker: TypeAlias = Callable[[Any], Section | None]
@@ -33,20 +38,26 @@ def phenotype(bags: Bags | None = None, n_slides: int = 4) -> tuple[Maker, ...]:
         calibration,
         thresholds,
         net_benefit,
+        groups,
         # would more patients help
         # patients one by one
         partial(of_slides, bags=bags, n=n_slides),
-        # explanations, tested
+        explanations,
         audit,
         compared,
+        search,
         settings,
+        citation,
+        tripod,
     )
 
 
 INTEGRATION: tuple[Maker, ...] = (
-    scores, clusters, mixing, embeddings, audit, compared, settings,
+    scores, clusters, mixing, embeddings, audit, compared, settings, citation,
 )  # fmt: skip
-EXPRESSION: tuple[Maker, ...] = (scores, genes, pearson, audit, compared, settings)
+EXPRESSION: tuple[Maker, ...] = (
+    scores, genes, pearson, audit, compared, search, settings, citation,
+)  # fmt: skip
 
 
 def made(table: Any, makers: tuple[Maker, ...]) -> list[Section]:

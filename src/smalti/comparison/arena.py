@@ -1,0 +1,60 @@
+"""``Arena``: what a kind of comparison has of its own, and what a fit may die of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from smalti.comparison.cache import Answer
+from smalti.comparison.splits import Split
+from smalti.core.identity import identity
+from smalti.errors import InputError
+
+# What a fit may die of (of numbers, of memory, of a lost worker) without the others.
+FAILURES = (ValueError, RuntimeError, ArithmeticError, MemoryError)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a fit failed, in a line: a mistake of the user's needs no name of a class."""
+    what = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+    return f"{what}{error}"
+
+
+class Arena(ABC):
+    """What a kind of comparison says. It travels to worker processes with the data it holds."""
+
+    title: ClassVar[str] = "fits"  # of the progress bar
+    digest: str  # of the data and of the question: two races of one digest may be set side by side
+
+    @abstractmethod
+    def splits(self, method: Any) -> Iterable[Split]:
+        """The splits that a method is fitted on."""
+
+    @abstractmethod
+    def seed(self, method: Any, split: Split) -> int:
+        """The seed of one fit."""
+
+    @abstractmethod
+    def fit(self, method: Any, split: Split) -> Answer:
+        """Fit on the training side, and answer for the test side. Runs in a worker, is kept."""
+
+    @abstractmethod
+    def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
+        """Metric -> value of an answer. Runs where the race was called, is not kept."""
+
+    def identity(self, method: Any) -> str:
+        """What of a method an answer depends on, beside the seed."""
+        return identity(method)
+
+    def key(self, method: Any, split: Split) -> str:
+        """What else an answer depends on, beside data, method, split and seed."""
+        return ""
+
+    def sizes(self, method: Any, split: Split) -> tuple[int, int]:
+        """Numbers of training and of test units."""
+        return len(split.train), len(split.test)
+
+    def keeps(self, split: Split) -> bool:
+        """Whether the table needs the arrays of this split's answers."""
+        return True

@@ -1,0 +1,1 @@
+"""Settings that are chosen anew in each fold, by folds of its training donors."""
