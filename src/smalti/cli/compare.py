@@ -106,6 +106,15 @@ def compare(
             rich_help_panel=options.FITS,
         ),
     ] = False,
+    attributions: Annotated[
+        bool,
+        typer.Option(
+            "--attributions",
+            help="Keep what models say of cells (or tiles) that they were not fitted on: cells by "
+            "score are in the report. --slides keeps it too.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = False,
     explain: Annotated[
         bool,
         typer.Option(
@@ -221,13 +230,15 @@ def compare(
          n_jobs=jobs, cache=cache, overwrite=overwrite, scheduler=scheduler,
          permutations=permutations or 0, learning_curve=learning_curve,
          recalibrate=recalibrate,
-         attributions=slides is not None, explain=explain)  # fmt: skip
+         attributions=attributions or slides is not None, explain=explain,
+         pictured=slides is not None)  # fmt: skip
 
 
 OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
            "folds", "repeats", "splits", "test", "test_labels", "site", "views", "permutations",
-           "learning_curve", "explain", "recalibrate", "dry_run", "slides", "patches", "tile_px",
-           "um_per_px", "search", "trials", "inner_folds", "sampler", "budget")  # fmt: skip
+           "learning_curve", "attributions", "explain", "recalibrate", "dry_run", "slides",
+           "patches", "tile_px", "um_per_px", "search", "trials", "inner_folds", "sampler",
+           "budget")  # fmt: skip
 NAMED = ("leave-one-donor-out", "leave-one-site-out")
 TABLES = (".csv", ".tsv", ".parquet")
 OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
@@ -264,6 +275,7 @@ def _run(
     *,
     overwrite: bool,
     dry_run: bool,
+    pictured: bool,
     **more: Any,
 ) -> None:
     """The comparison, its tables and its report."""
@@ -291,8 +303,7 @@ def _run(
     result.write(out, overwrite=overwrite)
     keep_config(out)
     target = bags.target if isinstance(bags.target, str) else ", ".join(bags.target)
-    pictured = more["attributions"] and result.attributions
     result.report(out / "report.html", **made_here(), title=f"{target} from {data.name}",
-                  slides=bags if pictured else None)  # fmt: skip
+                  slides=bags if pictured and result.attributions else None)  # fmt: skip
     show(result)
     typer.echo(f"report: {out / 'report.html'}")

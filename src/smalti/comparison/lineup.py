@@ -123,7 +123,7 @@ class Lineup:
                                    notes=[])  # fmt: skip
 
     def beside_searched(self, metric: str | None = None) -> None:
-        """Every searched method also as it was given: a control, unless it takes part anyway.
+        """Every searched method also as it was given, raced as any other.
 
         Parameters
         ----------
