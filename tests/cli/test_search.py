@@ -86,7 +86,7 @@ def test_compare_and_fit_choose_settings_and_say_so(data, one_penalty, majority_
     assert not out.exists()
     done = run(*asked)
     assert done.exit_code == 0, done.output
-    assert "mifv searched: settings that had roc_auc" in " ".join(done.output.split())
+    assert "mifv searched: settings that had AUROC" in " ".join(done.output.split())
     table = pd.read_csv(out / "searches.csv")
     assert table["trials"].tolist() == [2, 2]
     assert set(pd.read_csv(out / "chosen.csv")["setting"]) == {"components", "variance"}

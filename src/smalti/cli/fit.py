@@ -106,9 +106,11 @@ def _result(model: Method, out: Path) -> str:
 def _chosen(note: dict[str, Any]) -> str:
     """What a search chose, and what its score is not."""
     from smalti.comparison.search.table import in_words
+    from smalti.scores.metrics import named
 
+    score = f"{named(note['metric'])} {note['inner']:.3f}"
     return (
         f"chosen of {note['trials']} trials, {note['failed']} of them failed: "
-        f"{in_words(note['chosen'])}; {note['metric']} {note['inner']:.3f} on {note['folds']} "
-        "inner folds, which is too good, for it was chosen by it: smalti compare says how much"
+        f"{in_words(note['chosen'])}; {score} on {note['folds']} inner folds, which is "
+        "too good, for it was chosen by it: smalti compare says how much"
     )

@@ -14,6 +14,7 @@ from .patients import plot_patients
 from .probabilities import plot_calibration, plot_net_benefit
 from .removal import plot_removal
 from .scores import plot_scores
+from .searches import plot_searches
 from .slides import plot_gene_maps, plot_grad_cam
 
 __all__ = [
@@ -43,5 +44,6 @@ __all__ = [
     "plot_score_types",
     "plot_scores",
     "plot_screen",
+    "plot_searches",
     "plot_tile_scores",
 ]

@@ -208,6 +208,7 @@ def test_a_failed_fit_is_a_failed_trial_and_all_of_them_one_error(bags):
 def test_seconds_end_a_search_and_trials_do_not_hang_on_them(bags):
     fitted = search(budget=1e-9).fit(bags)
     assert len(fitted.trials_) == 1  # the first one always runs
+    assert "only trials give the same again" in search(budget=60).check()[0]
 
 
 @pytest.mark.parametrize("sampler", ["random", "optuna"])
