@@ -47,6 +47,7 @@ TOYS = [
     "modalities --set snare --group widths --only block_pca --seeds 1",
     "proportions --seeds 2 --methods bag_mean --patients 20 --cells 20",
     "scale --methods bag_mean --cells 1000 2000",
+    "learning --cohorts 1 --donors 20",
     "page --donors 12 --cells 20 --features 4",
     "pyramid --px 4096 --tiles 4 --rounds 1 --map-side 1000",
     "search --cohorts 1 --donors 20 --methods bag_mean --effects middle --trials 2",
