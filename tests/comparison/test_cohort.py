@@ -51,7 +51,7 @@ def test_the_table_is_what_a_loop_counts():
 
 
 def test_words_name_what_is_missing():
-    wide = Cohort.of({"compared": described()}).table().set_index("")
+    wide = Cohort.of({"compared": described()}).table().set_index("what")
     assert list(wide) == ["0", "1", "all"]
     assert wide.loc["donors", "all"] == "12"
     assert wide.loc["age, median (range)", "all"].endswith("; 1 missing")
@@ -80,7 +80,7 @@ def test_a_number_that_is_a_name_has_no_median(name, values, median):
     cohort = Cohort.of(
         {"compared": dataclasses.replace(bags, bag=bags.bag.assign(**{name: column}))}
     )
-    lines = cohort.table()[""]
+    lines = cohort.table()["what"]
     assert (f"{name}, median (range)" in set(lines)) == median
 
 

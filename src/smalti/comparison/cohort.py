@@ -120,7 +120,7 @@ class Cohort:
         lines = long["line"].drop_duplicates()
         wide = long.pivot_table("text", "line", "group", aggfunc="first", sort=False)
         wide = wide.reindex(index=lines, columns=self.groups).fillna("0")
-        return wide.rename_axis(columns=None).rename_axis("").reset_index()
+        return wide.rename_axis(columns=None).rename_axis("what").reset_index()
 
     def _group_of(self) -> pd.Series:
         """(n_bags,) the column of the table that each is in."""
