@@ -2,12 +2,15 @@
 
     python benchmarks/audit.py --part copies --repeats 20
     python benchmarks/audit.py --part clean --repeats 200
+    python benchmarks/audit.py --part gated --repeats 20
+    python benchmarks/audit.py --part integrations --repeats 200
 
 copies: a share of the cells of each donor is copied into another, with noise. fitted: embeddings
 of the whole cohort. names: donors under two names. tiles: tiles that overlap over a split. clean:
 cohorts without any leak, with donor effects, unequal sizes, names such as S1_a and D10, effects of
-the label or none; kinds that speak all the same. real: kinds found in real sets. speed: one large
-cohort.
+the label or none; kinds that speak all the same. gated: labels of cells that were cut from a
+modality which is integrated. integrations: cells whose types differ in all modalities by
+themselves; kinds that speak all the same. real: kinds found in real sets. speed: one large cohort.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ import pandas as pd
 
 import smalti as sm
 from smalti.bags import Bags
+from smalti.leaks.case import Case
+from smalti.leaks.gated import gated as cut
 
 
 def cohort(seed, donors=24, cells=60, features=30, kind="normal"):
@@ -188,6 +193,86 @@ def tiles(repeats, cells):
     table(rows, ["overlap of neighbours", "overlap is said of", "neighbours are said of"])
 
 
+def modalities(seed, n, effect=None):
+    """Cells of two modalities of six types, each cohort differently: bags, and values of both."""
+    rng = np.random.default_rng([seed, 9])
+    effect = rng.uniform(0.5, 3) if effect is None else effect
+    types, donor = rng.choice(6, n, p=rng.dirichlet(np.full(6, 2.0))), rng.integers(12, size=n)
+
+    def noise(d):
+        spread = rng.lognormal(0, 0.3, size=(6, d))[types] if seed % 4 == 3 else 1.0
+        return spread * {0: rng.normal, 1: lambda size: rng.standard_t(4, size=size) / np.sqrt(2),
+                         2: lambda size: rng.gamma(3, 1 / np.sqrt(3), size=size),
+                         3: rng.normal}[seed % 4](size=(n, d))  # fmt: skip
+
+    def values(d, effect):
+        level = effect * rng.normal(size=(6, d)) * (rng.random(d) < 0.6)
+        return level[types] + 0.2 * rng.normal(size=(12, d))[donor] + noise(d)
+
+    protein, rna = values(20, effect), values(200, effect / 3)
+    views = {"rna": rna, "protein": protein}
+    if seed // 4 % 2:  # counts
+        depth = rng.lognormal(0, 0.3, size=(n, 1))
+        views = {"rna": rng.poisson(np.exp(rna.clip(-5, 4) - 1) * depth),
+                 "protein": rng.poisson(np.exp(protein.clip(-4, 6) + 3) * depth)}  # fmt: skip
+    batch = np.array(["b1", "b2", "b3"])[donor % 3]
+    bags = Bags.from_rows({k: v.astype(np.float32) for k, v in views.items()}, donor, donor="bag",
+                          instance=pd.DataFrame({"cell_type": types.astype(str), "batch": batch}),
+                          )  # fmt: skip
+    # from_rows puts the cells of a bag side by side
+    return bags, {k: np.log1p(bags.table(k)) if seed // 4 % 2 else bags.table(k) for k in views}
+
+
+def relabelled(bags, labels, wrong, rng):
+    """The same cells with other labels, a share of them of any group."""
+    labels = np.where(rng.random(len(labels)) < wrong, rng.permutation(labels), labels)
+    return dataclasses.replace(bags, instance=bags.instance.assign(cell_type=labels.astype(str)))
+
+
+def gates(protein, k, rng):
+    """Types by thresholds of k proteins near their middle, one after another as gates go."""
+    chosen = rng.permutation(protein.shape[1])[:k]
+    labels = np.zeros(len(protein), int)
+    for i, j in enumerate(chosen):  # cells below all gates so far are cut again
+        labels[(labels == 0) & (protein[:, j] > np.quantile(protein[:, j], 0.7))] = i + 1
+    return labels
+
+
+def gated(repeats, cells):
+    """Share found: of labels that were cut from a modality."""
+    from sklearn.cluster import KMeans
+    from sklearn.decomposition import PCA
+
+    rows = []
+    for n in (1000, 3000, 10_000):
+        found = {}
+        for s in range(repeats):
+            bags, values = modalities(s, n, effect=1.0)
+            rng = np.random.default_rng(s)
+            made = {(f"gates on {k} proteins", w): gates(values["protein"], k, rng)
+                    for k in (2, 5) for w in (0.0, 0.05, 0.2)}  # fmt: skip
+            made |= {(f"{k} k-means clusters of a PCA of {view}", 0.0): KMeans(
+                k, n_init=1, random_state=s).fit_predict(PCA(20).fit_transform(values[view]))
+                for view in values for k in (6, 12)}  # fmt: skip
+            made["the types themselves", 0.0] = bags.instance["cell_type"].to_numpy()
+            for what, labels in made.items():
+                case = Case(relabelled(bags, labels, what[1], rng), {}, label="cell_type")
+                found.setdefault(what, []).append(any(cut(case)))
+        rows += [[n, what, f"{wrong:.0%}", f"{np.mean(v):.2f}"]
+                 for (what, wrong), v in found.items()]  # fmt: skip
+    table(rows, ["cells", "labels", "labels at random", "found"])
+
+
+def integrations(repeats, cells):
+    """Kinds that speak of cells whose types differ in all modalities by themselves."""
+    said = {}
+    for s in range(repeats):
+        bags, _ = modalities(s, (1000, 3000, 10_000)[s % 3])
+        audit = sm.audit(bags, label="cell_type", batch="batch")
+        said = {k: said.get(k, 0) + (k in audit.kinds) for k in audit.checks}
+    table([[k, f"{n} of {repeats}"] for k, n in said.items()], ["kind", "speaks"])
+
+
 def real(repeats, cells):
     """Kinds found in real sets: SMALTI_DATA names their folder."""
     import cohorts
@@ -201,6 +286,9 @@ def real(repeats, cells):
         split = [(np.flatnonzero(~test), np.flatnonzero(test))
                  for test in sides(slides, by)]  # fmt: skip
         rows.append([f"her2st, by {by}", said(sm.audit(slides, splits=split))])
+    cells = sm.read(Path(os.environ["SMALTI_DATA"]) / "citeseq" / "pbmc10k_citeseq.h5ad",
+                    x={"rna": "X", "protein": "obsm/protein_expression"})  # fmt: skip
+    rows.append(["CITE-seq, integrated", said(sm.audit(cells, label="cell_type"))])
     table(rows, ["set", "found"])
 
 
@@ -227,7 +315,10 @@ def speed(repeats, cells):
 
 def main():
     """One part."""
-    parts = {f.__name__: f for f in (copies, fitted, names, tiles, clean, real, speed)}
+    parts = {
+        f.__name__: f
+        for f in (copies, fitted, names, tiles, clean, gated, integrations, real, speed)
+    }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=[*parts], required=True)
     parser.add_argument("--repeats", type=int, default=20)

@@ -7,6 +7,7 @@ new donors; "procedure", the mean AUROC of models fitted on four fifths as many 
 scores are those of the clipped ridge predictions, on 4,000 new samples.
 
     python benchmarks/coverage.py --cohorts 1000 --out coverage.csv    # goes on where it stopped
+    python benchmarks/coverage.py --part power --cohorts 1000          # verdicts, right and wrong
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import pandas as pd
 from scipy import stats
 
 from smalti.scores.intervals import donor_bootstrap, nested_interval, resampled_interval
+from smalti.scores.statistics import corrected_test
+from smalti.scores.verdicts import judge
 
 FEATURES, FOLDS, REPEATS = 10, 5, 5
 EFFECTS = {
@@ -179,6 +182,41 @@ def design(n, name, per_donor_, cohorts):
     return rows
 
 
+RIVALS = {  # effects of a method and of its rival, of a middle worth of the latter
+    "alike": (1.0, 1.0), "a little": (1.4, 1.0), "clearly": (1.8, 1.0), "a lot": (2.5, 1.0),
+}  # fmt: skip
+
+
+def verdict(n, effects, seed):
+    """What a table says of two methods on one cohort of one sample a donor, and both true AUROCs.
+
+    They read features of their own, as two modalities would be; the same folds.
+    """
+    rng = np.random.default_rng([seed, n, *(int(10 * e) for e in effects), 7])
+    folds = np.array([dealt(n, rng) for _ in range(REPEATS)])
+    values, truths = [], []
+    for effect in effects:
+        x, y, _ = samples(n, effect, 1, rng)
+        coef, _, v = fold_aucs(x, y, folds)
+        values.append(v)
+        truths.append(true_auc(coef, effect).mean())
+    found = corrected_test(values[0] - values[1], n - n / FOLDS, n / FOLDS, freedom=FOLDS - 1)
+    return judge(pd.DataFrame([found]), margin=0.01)["verdict"].iloc[0], truths
+
+
+def power(args):
+    """Shares of the verdicts of one method against one rival."""
+    rows = []
+    for n, name in itertools.product(args.donors, RIVALS):
+        said = [verdict(n, RIVALS[name], seed) for seed in range(args.cohorts)]
+        words = pd.Series([word for word, _ in said]).value_counts(normalize=True)
+        one, two = np.mean([truths for _, truths in said], axis=0)
+        rows.append({"donors": n, "rival": name, "AUROC": one, "of the rival": two}
+                    | {k: words.get(k, 0.0) for k in ("better", "worse", "practically equal",
+                                                      "not told apart", "not tested")})  # fmt: skip
+        print(pd.DataFrame(rows).tail(1).round(3).to_string(header=len(rows) == 1), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cohorts", type=int, default=1000)
@@ -186,7 +224,10 @@ def main() -> None:
     parser.add_argument("--samples", type=int, nargs="*", default=[1, 3])
     parser.add_argument("--effects", nargs="*", default=list(EFFECTS), choices=list(EFFECTS))
     parser.add_argument("--out", type=Path, default=Path("coverage.csv"))
+    parser.add_argument("--part", choices=["intervals", "power"], default="intervals")
     args = parser.parse_args()
+    if args.part == "power":
+        return power(args)
     done = pd.read_csv(args.out) if args.out.exists() else pd.DataFrame()
     for n, name, k in itertools.product(args.donors, args.effects, args.samples):
         if len(done) and ((done["donors"] == n) & (done["effect"] == name)

@@ -243,7 +243,8 @@ def one_loop_over_folds(house):
 
     The folds inside one fit, by which it chooses its settings, are no race: they begin in a worker.
     """
-    loops_of = ("smalti.comparison.race", "smalti.comparison.search.inside")
+    loops_of = ("smalti.comparison.race", "smalti.comparison.search.inside",
+                "smalti.comparison.recalibration")  # fmt: skip
     words = re.compile(r"fold|split|part|seed|repeat|number")
     loops = (ast.For, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,41 @@ class Columns:
                 )  # fmt: skip
             parts.append(np.stack([text == level for level in known["levels"][1:]], axis=1))
         return np.concatenate([np.zeros((len(bags), 0)), *parts], axis=1).astype(np.float32)
+
+
+def of_instances(bags: Bags, name: str) -> pd.Series:
+    """A column of the instances, numbered anew.
+
+    Raises
+    ------
+    InputError
+        If it is not there.
+    """
+    if name not in bags.instance:
+        there = ", ".join(map(str, bags.instance.columns)) or "none"
+        raise InputError(f"no column {name!r} of the cells; there are {there}.")
+    return bags.instance[name].reset_index(drop=True)
+
+
+def groups_of(bags: Bags, name: str, leave_out: Sequence[str] = ()) -> tuple[np.ndarray, list[str]]:
+    """(n_instances,) code of each instance's group, -1 where it has none; and the groups.
+
+    Parameters
+    ----------
+    bags, name
+        With this column of the instances.
+    leave_out
+        Names that are no group.
+
+    Raises
+    ------
+    InputError
+        If the column is not there.
+    """
+    column = of_instances(bags, name)
+    names = column.astype(str).where(~missing(column))
+    codes, known = pd.factorize(names.where(~names.isin(list(leave_out))), sort=True)
+    return codes, [str(k) for k in known]
 
 
 def _group(bags: Bags, name: str) -> pd.Series:

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from smalti.cli import app
-from smalti.datasets import planted_bags
+from smalti.datasets import planted_bags, planted_modalities
 
 pytestmark = pytest.mark.slow  # whole comparisons; each number has a quick test of its own
 
@@ -55,3 +55,22 @@ def test_what_is_found_is_said_and_written(cells, tmp_path):
 def test_nothing_is_found(cells):
     done = run("audit", cells, "--sample", "sample", "--donor", "sample", "--label", "disease")
     assert "no finding, which is no proof" in " ".join(done.output.split())
+
+
+def test_modalities(tmp_path):
+    cells = planted_modalities(600, effect=2.0, n_bags=6, seed=0)
+    shown = anndata.AnnData(cells.table("m0"), obs=pd.DataFrame({
+        "kind": np.where(cells.table("m1")[:, 3] > 0, "high", "low"), "run": ["r"] * 600,
+    }, index=[f"c{i}" for i in range(600)]))  # fmt: skip
+    shown.obsm["marker"] = cells.table("m1")
+    shown.write_h5ad(tmp_path / "cells.h5ad")
+    asked = ["audit", tmp_path / "cells.h5ad", "--x", "X,obsm/marker", "--label", "kind"]
+    done = run(*asked, "--integrate", "--leave-out", "other")
+    told = " ".join(done.output.split())
+    assert done.exit_code == 0, told
+    assert "'kind' parts 'low' and 'high' at a sharp border" in told
+    wrong = run(*asked, "--integrate", "--cell-type", "kind")
+    assert wrong.exit_code == 2
+    assert "--integrate does not use --cell-type" in " ".join(wrong.stderr.split())
+    wrong = run(*asked, "--sample", "run", "--batch", "run")
+    assert "--batch is for --integrate" in " ".join(wrong.stderr.split())

@@ -53,6 +53,18 @@ def unscored(monkeypatch):
     )
 
 
+@pytest.mark.usefixtures("unscored")
+def test_it_is_audited(tmp_path):
+    cells = planted_modalities(600, effect=2.0, n_bags=6, seed=0)
+    gate = np.where(cells.table("m1")[:, 3] > 0, "high", "low")
+    bags = dataclasses.replace(cells, instance=cells.instance.assign(kind=gate))
+    table = run(bags=bags, candidates=[BlockPCA(width=2)], seeds=1, n_jobs=1)
+    assert table.audit.kinds == {"labels cut from a modality"}
+    table.write(tmp_path / "out")
+    note = json.loads((tmp_path / "out" / "split.json").read_text())
+    assert note["audit"]["findings"][0]["evidence"]["view"] == "m1"
+
+
 def same_numbers(a, b):
     columns = [c for c in a.folds if c != "seconds"]
     pd.testing.assert_frame_equal(a.folds[columns], b.folds[columns])

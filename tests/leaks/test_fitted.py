@@ -1,6 +1,8 @@
 """Features that were fitted on all donors, by what is in them, by name, or by who made them."""
 
+import anndata
 import numpy as np
+import pandas as pd
 import pytest
 
 import smalti as sm
@@ -82,3 +84,54 @@ def test_what_an_integration_gave_out():
     model = sm.integrate.BlockPCA(width=4).fit(bags)
     seen.made.clear()
     assert "fitted by a model" in sm.audit(model.embed(bags)).kinds
+
+
+def written(cells, path):
+    """An embedding of half of the donors, written by smalti into the file of all."""
+    half = cells.copy()[cells.obs["donor"].isin(["d0", "d1", "d2"])]
+    x = {"m0": "X", "m1": "obsm/m1"}
+    model = sm.integrate.BlockPCA(width=4).fit(sm.read(half, sample="donor", donor="donor", x=x))
+    cells.write_h5ad(path)
+    model.write(path, key_added="mine")
+    seen.made.clear()  # another process knows nothing of this one
+    return path
+
+
+@pytest.fixture
+def cells():
+    bags = sm.datasets.planted_modalities(200, n_bags=6, seed=0)
+    obs = pd.DataFrame({"donor": [f"d{i}" for i in bags.index]},
+                       index=[f"c{i}" for i in range(200)])  # fmt: skip
+    return anndata.AnnData(bags.table("m0"), obs=obs, obsm={"m1": bags.table("m1")})
+
+
+def test_a_file_says_whom_an_embedding_knows(cells, tmp_path):
+    path = written(cells, tmp_path / "cells.h5ad")
+    read = sm.read(path, sample="donor", donor="donor", x="X_mine")
+    (found,) = sm.audit(read)
+    assert (found.kind, found.severity) == ("fitted by a model", "leak")
+    assert "'X_mine' of 6 bags is what a fitted block_pca gave out, and 3 of them are of" in str(
+        found
+    )
+    rest = np.flatnonzero(~read.bag["donor"].isin(["d0", "d1", "d2"]))
+    assert not len(sm.audit(read[rest]))  # fitted on other donors, and known to be
+
+
+@pytest.mark.parametrize("note", [
+    {"mine": {"params": {"zero_center": True}}},
+    {"neighbors": {"params": {"use_rep": "mine", "method": "umap"}}},
+], ids=["of the step", "of neighbours"])  # fmt: skip
+def test_records_of_scanpy_tell_under_any_name(cells, note, tmp_path):
+    cells.obsm["mine"] = np.random.default_rng(0).normal(3, 1, size=(200, 4))
+    cells.uns = note
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    for source in (cells, tmp_path / "cells.h5ad"):
+        (found,) = sm.audit(sm.read(source, sample="donor", donor="donor", x="mine"))
+        assert (found.severity, found.evidence["by"]) == ("doubt", "record")
+        assert f"uns[{next(iter(note))!r}] says so" in found.words
+
+
+def test_neighbours_of_counts_make_no_embedding(cells):
+    cells.obsm["mine"] = np.random.default_rng(0).poisson(3, size=(200, 4))
+    cells.uns = {"neighbors": {"params": {"use_rep": "mine"}}}
+    assert not len(sm.audit(sm.read(cells, sample="donor", donor="donor", x="mine")))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from smalti.cli import options, slide_options
+from smalti.cli.compare import OF_BAGS, refuse
 from smalti.cli.data import open_bags
+from smalti.cli.integrate import read_views, refuse_one
 from smalti.cli.words import in_options, read_here
 
 
@@ -37,10 +39,19 @@ def audit(
     order: options.Order = None,
     cell_type: options.CellType = None,
     covariates: options.Covariates = None,
+    integrate: Annotated[
+        bool,
+        typer.Option(
+            "--integrate", help="Look at cells of several modalities, which --label groups."
+        ),
+    ] = False,
+    batch: options.Batch = None,
+    leave_out: options.LeaveOut = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Look for what makes scores too good: copies, leaks, batches; every comparison does it too."""
+    given = {name: value for name, value in locals().items() if value is not None}
     import json
 
     from smalti._version import __version__
@@ -50,13 +61,22 @@ def audit(
 
     if out is not None:
         check_free(out, overwrite=overwrite, inputs=read_here("out"))
-    bags = open_bags(data, sample=sample, label=label, donor=donor, site=site, x=x,
-                     labels=labels, kind=kind,
-                     positive=positive, order=order, cell_type=cell_type, covariates=covariates,
-                     cells=cells, kinds=kinds, id=id, key=key, absent=absent, patches=patches,
-                     tile_px=tile_px, um_per_px=um_per_px)  # fmt: skip
+    if integrate:
+        refuse(given, OF_BAGS, "--integrate does not use {}: leave it out.")
+        bags = read_views(data, x, cells, sample=sample, donor=donor, kinds=options.kinds_of(kinds))
+        refuse_one(data, bags)
+    else:
+        refuse(given, ("batch", "leave_out"), "{} is for --integrate: leave it out.")
+        bags = open_bags(data, sample=sample, label=label, donor=donor, site=site, x=x,
+                         labels=labels, kind=kind, positive=positive, order=order,
+                         cell_type=cell_type, covariates=covariates, cells=cells, kinds=kinds,
+                         id=id, key=key, absent=absent, patches=patches, tile_px=tile_px,
+                         um_per_px=um_per_px)  # fmt: skip
     typer.echo(repr(bags))
-    found = run(bags, seed=seed)
+    groups: dict[str, Any] = {"label": label, "batch": batch} if integrate else {}
+    if leave_out is not None:
+        groups["leave_out"] = options.listed(leave_out)
+    found = run(bags, seed=seed, **groups)
     if out is not None:
         note = {"smalti": __version__, "data": repr(bags), "digest": bags.digest} | found.record()
         with atomic_write(out, overwrite=overwrite) as temporary:

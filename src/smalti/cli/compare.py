@@ -106,6 +106,15 @@ def compare(
             rich_help_panel=options.FITS,
         ),
     ] = False,
+    attributions: Annotated[
+        bool,
+        typer.Option(
+            "--attributions",
+            help="Keep what models say of cells (or tiles) that they were not fitted on: cells by "
+            "score are in the report. --slides keeps it too.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = False,
     explain: Annotated[
         bool,
         typer.Option(
@@ -115,15 +124,17 @@ def compare(
             rich_help_panel=options.FITS,
         ),
     ] = False,
+    recalibrate: Annotated[
+        str | None,
+        typer.Option(
+            help="Make probabilities mean what they say, inside each fold: sigmoid or isotonic.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = None,
     integrate: Annotated[
         bool, typer.Option("--integrate", help="Compare integrations of modalities instead.")
     ] = False,
-    batch: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of batches, to score their mixing.", rich_help_panel=options.INTEGRATE
-        ),
-    ] = None,
+    batch: options.Batch = None,
     n_clusters: Annotated[
         int | None,
         typer.Option(
@@ -143,13 +154,7 @@ def compare(
         int | None,
         typer.Option(min=1, help="Fits of each method: 10.", rich_help_panel=options.INTEGRATE),
     ] = None,
-    leave_out: Annotated[
-        str | None,
-        typer.Option(
-            help="Labels that are no group, with commas: unknown,Unknown,doublet.",
-            rich_help_panel=options.INTEGRATE,
-        ),
-    ] = None,
+    leave_out: options.LeaveOut = None,
     cache: Annotated[
         Path | None,
         typer.Option(
@@ -164,14 +169,7 @@ def compare(
     jobs: options.Jobs = None,
     scheduler: options.Scheduler = None,
     epochs: options.Epochs = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Say the splits, fits, time and memory that are expected, and write nothing.",
-            rich_help_panel=options.FITS,
-        ),
-    ] = False,
+    dry_run: options.DryRun = False,
     set_: options.Settings = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
@@ -183,13 +181,13 @@ def compare(
     given = {name: value for name, value in locals().items() if value is not None}
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     if integrate:
-        _refuse(given, _OF_BAGS, "--integrate does not use {}: leave it out.")
+        refuse(given, OF_BAGS, "--integrate does not use {}: leave it out.")
         compare_integrations(
             data, out, "umint:fast" if methods is None else methods, label=label, x=x, cells=cells,
             kinds=kinds, sample=sample, donor=donor, preprocess=preprocess, settings=settings,
             batch=batch, n_clusters=n_clusters, by=options.listed(by),
             seeds=range(seed, seed + (10 if seeds is None else seeds)), cache=cache, n_jobs=jobs,
-            scheduler=scheduler, overwrite=overwrite,
+            scheduler=scheduler, overwrite=overwrite, dry_run=dry_run,
             **({} if leave_out is None else {"leave_out": options.listed(leave_out)}),
         )  # fmt: skip
         return
@@ -197,12 +195,12 @@ def compare(
 
     from smalti.comparison.lineup import name_of
 
-    _refuse(given, _OF_CELLS, "{} is for --integrate: leave it out.")
+    refuse(given, OF_CELLS, "{} is for --integrate: leave it out.")
     if splits is not None:
-        _refuse(given, ("folds", "repeats"), "--splits says all folds: leave {} out.")
+        refuse(given, ("folds", "repeats"), "--splits says all folds: leave {} out.")
     if test is not None:
         idle = ("folds", "repeats", "splits", "slides")
-        _refuse(given, idle, "--test is fitted and scored once: leave {} out.")
+        refuse(given, idle, "--test is fitted and scored once: leave {} out.")
     elif test_labels is not None:
         raise InputError("--test-labels is of the bags of --test: name them too.")
     if covariates:
@@ -224,16 +222,19 @@ def compare(
          views=max(read, key=len, default=None), preprocess=options.steps_by_view(preprocess),
          n_jobs=jobs, cache=cache, overwrite=overwrite, scheduler=scheduler,
          permutations=permutations or 0, learning_curve=learning_curve,
-         attributions=slides is not None, explain=explain)  # fmt: skip
+         recalibrate=recalibrate,
+         attributions=attributions or slides is not None, explain=explain,
+         pictured=slides is not None)  # fmt: skip
 
 
-_OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
-            "folds", "repeats", "splits", "test", "test_labels", "site", "views", "permutations",
-            "learning_curve", "explain", "dry_run", "slides", "patches", "tile_px", "um_per_px",
-            "search", "trials", "inner_folds", "sampler", "budget")  # fmt: skip
+OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
+           "folds", "repeats", "splits", "test", "test_labels", "site", "views", "permutations",
+           "learning_curve", "attributions", "explain", "recalibrate", "slides",
+           "patches", "tile_px", "um_per_px", "search", "trials", "inner_folds", "sampler",
+           "budget")  # fmt: skip
 NAMED = ("leave-one-donor-out", "leave-one-site-out")
 TABLES = (".csv", ".tsv", ".parquet")
-_OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
+OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
 
 
 def _candidates(
@@ -246,8 +247,14 @@ def _candidates(
     return searching.searched(made, spaces, how)
 
 
-def _refuse(given: dict[str, Any], idle: tuple[str, ...], words: str) -> None:
-    """Refuse options that would change nothing."""
+def refuse(given: dict[str, Any], idle: tuple[str, ...], words: str) -> None:
+    """Refuse options that would change nothing.
+
+    Raises
+    ------
+    InputError
+        If one is given.
+    """
     found = [f"{name}=" for name in idle if given.get(name)]
     if found:
         raise InputError(words.format(", ".join(found)))
@@ -261,6 +268,7 @@ def _run(
     *,
     overwrite: bool,
     dry_run: bool,
+    pictured: bool,
     **more: Any,
 ) -> None:
     """The comparison, its tables and its report."""
@@ -288,8 +296,7 @@ def _run(
     result.write(out, overwrite=overwrite)
     keep_config(out)
     target = bags.target if isinstance(bags.target, str) else ", ".join(bags.target)
-    pictured = more["attributions"] and result.attributions
     result.report(out / "report.html", **made_here(), title=f"{target} from {data.name}",
-                  slides=bags if pictured else None)  # fmt: skip
+                  slides=bags if pictured and result.attributions else None)  # fmt: skip
     show(result)
     typer.echo(f"report: {out / 'report.html'}")

@@ -169,6 +169,25 @@ Epochs: TypeAlias = Annotated[
     typer.Option(min=1, help="Passes over the training data, at most.", rich_help_panel=FITS),
 ]
 Seed: TypeAlias = Annotated[int, typer.Option(help="Of everything random.", rich_help_panel=FITS)]
+Batch: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Column of batches, to score their mixing.", rich_help_panel=INTEGRATE),
+]
+LeaveOut: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Labels that are no group, with commas: unknown,Unknown,doublet.",
+        rich_help_panel=INTEGRATE,
+    ),
+]
+DryRun: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say the splits, fits, time and memory that are expected, and write nothing.",
+        rich_help_panel=FITS,
+    ),
+]
 KeyAdded: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 
 from smalti.bags import Bags
+from smalti.columns import groups_of, of_instances
 from smalti.comparison.splits import Split
 from smalti.errors import InputError
 from smalti.integrate.base import Integration
-from smalti.labels import missing
 from smalti.preprocess import apply_steps, fit_steps, guess_steps, steps_of
 from smalti.scores.clusters import cluster, cluster_scores, label_transfer, shape_scores
 from smalti.scores.mixing import batch_mixing
@@ -54,7 +53,9 @@ def ask(
         If a column is missing, there are fewer than two labels or batches, a cell has no batch, an
         algorithm is unknown, or there are fewer cells than clusters.
     """
-    codes, names = _groups(bags, label, leave_out)
+    codes, names = groups_of(bags, label, leave_out)
+    if len(names) < 2:
+        raise InputError(f"column {label!r} has {len(names)} labels: at least two are needed.")
     chosen, notes = _algorithms(by)
     n, k = int((codes >= 0).sum()), n_clusters or len(names)
     if set(chosen) - {"kmeans", "ward", "leiden"} or not 2 <= k <= n:
@@ -78,16 +79,9 @@ def _algorithms(by: str | Sequence[str] | None) -> tuple[tuple[str, ...], list[s
     return ("kmeans", "ward"), [f"clusters by Leiden were left out: {reason}."]
 
 
-def _column(bags: Bags, name: str) -> pd.Series:
-    if name not in bags.instance:
-        there = ", ".join(map(str, bags.instance.columns)) or "none"
-        raise InputError(f"no column {name!r} of the cells; there are {there}.")
-    return bags.instance[name].reset_index(drop=True)
-
-
 def _batches(bags: Bags, name: str) -> np.ndarray:
     """(n_cells,) batch of each cell; there are two or more."""
-    column = _column(bags, name)
+    column = of_instances(bags, name)
     absent = column.isna().to_numpy()
     if absent.any():
         raise InputError(
@@ -101,17 +95,6 @@ def _batches(bags: Bags, name: str) -> np.ndarray:
             "to score: name another column, or leave batch= out."
         )
     return batches
-
-
-def _groups(bags: Bags, label: str, leave_out: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """(n_cells,) code of each cell's label, -1 where it has none; and the labels."""
-    column = _column(bags, label)
-    names = column.astype(str).where(~missing(column))
-    names = names.where(~names.isin(list(leave_out)))
-    codes, known = pd.factorize(names, sort=True)
-    if len(known) < 2:
-        raise InputError(f"column {label!r} has {len(known)} labels: at least two are needed.")
-    return codes, [str(k) for k in known]
 
 
 def embedding_scores(

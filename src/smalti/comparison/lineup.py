@@ -123,7 +123,7 @@ class Lineup:
                                    notes=[])  # fmt: skip
 
     def beside_searched(self, metric: str | None = None) -> None:
-        """Every searched method also as it was given: a control, unless it takes part anyway.
+        """Every searched method also as it was given, raced as any other.
 
         Parameters
         ----------
@@ -135,7 +135,7 @@ class Lineup:
             search.choose_by(metric)
         for method in [search.unsearched for search in searches]:
             if identity(method) not in map(identity, self.methods.values()):
-                self.add_baseline(clone(method))
+                self.add(clone(method))
 
     def unsearched(self) -> dict[str, str]:
         """Label of a searched method -> that of the row of the same method as it was given."""

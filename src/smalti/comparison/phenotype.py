@@ -12,8 +12,9 @@ from pandas.api.types import is_numeric_dtype
 from sklearn.pipeline import Pipeline
 
 from smalti.bags import Bags
-from smalti.comparison import learning
-from smalti.comparison.cohort import COMPARED, TEST, TRAINING, Cohort
+from smalti.comparison import learning, recalibration
+from smalti.comparison.cells import Cells
+from smalti.comparison.cohort import COMPARED, TEST, TRAINING, Cohort, type_column
 from smalti.comparison.explained import explanations_of
 from smalti.comparison.flow import flow_of
 from smalti.comparison.lineup import Lineup, line_up
@@ -34,6 +35,7 @@ from smalti.errors import InputError
 from smalti.labels import missing
 from smalti.leaks.confounding import technical
 from smalti.leaks.run import audit
+from smalti.left import Left
 from smalti.mil.base import Method
 from smalti.mil.covariates import Covariates
 from smalti.task import Task
@@ -60,6 +62,7 @@ def compare(
     explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
     learning_curve: learning.Asked = False,
+    recalibrate: str | None = None,
 ) -> Comparison:
     """Fit and score methods on the same splits by donor.
 
@@ -121,6 +124,11 @@ def compare(
         :meth:`Comparison.learning_curve`. Or shares of your own, (0.3, 0.6); or label -> True or
         shares.
 
+    recalibrate
+        "sigmoid" or "isotonic": probabilities of every method are read by a map that is fitted
+        within each fold, on predictions of training donors that were left out in turn, which takes
+        six fits for one. Isotonic takes a hundred training donors or more, and makes ties.
+
     Returns
     -------
     Comparison
@@ -143,6 +151,7 @@ def compare(
         candidates, bags, folds=folds, repeats=repeats, seed=seed, splits=splits, test=test,
         views=views, preprocess=preprocess, attributions=attributions, explain=explain,
         permutations=permutations, learning_curve=learning_curve,
+        recalibrate=recalibrate,
     )  # fmt: skip
     protocol = arena.protocol
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
@@ -156,7 +165,7 @@ def compare(
 
     def dealt(other: Bags) -> Folds:
         parts = protocol_of(other, splits, folds=folds, repeats=repeats, seed=seed)
-        return Folds(other, parts, False, other)
+        return Folds(other, parts, False, other, recalibrate=recalibrate)
 
     permuted = (pd.DataFrame(columns=COLUMNS), "") if not permutations else race_permuted(
         permutations, bags, lineup, outcome, dealt, seed=seed, n_jobs=n_jobs, progress=progress,
@@ -164,6 +173,7 @@ def compare(
     )  # fmt: skip
     parts = {COMPARED: bags} if test is None else {TRAINING: bags, TEST: test}
     cohort = Cohort.of(parts, lineup.methods.values())
+    attributed = arena.attributed(split, outcome.answers)
     curve = pd.DataFrame(columns=learning.COLUMNS)
     if learning_curve:
         fewer = learning.smaller(arena, learning_curve, seed)
@@ -172,15 +182,31 @@ def compare(
                      scheduler=scheduler)  # fmt: skip
         curve = learning.with_all(fewer.tidy(raced), arena, outcome.folds)
     return Comparison(
-        **outcome.table(lineup, (*bags.notes, *protocol.notes)), digest=arena.split_digest,
+        **outcome.table(lineup, (*_warnings(parts), *protocol.notes)), digest=arena.split_digest,
         about=arena.about, task=arena.task, protocol=protocol.name,
         predictions=frame[["method", *frame.columns.drop("method")]],
-        attributions=arena.attributed(split, outcome.answers),
+        attributions=attributed,
         explanations=explanations_of(arena.test_bags, arena.task, split, outcome.answers),
         permuted=permuted[0], exchanged=permuted[1], learning=curve,
-        cohort=cohort, flow=flow_of(parts, cohort.classes(), protocol.splits),
+        cells=_cells(arena, attributed, cohort, lineup, seed), cohort=cohort,
+        flow=flow_of(parts, cohort.classes(), protocol.splits),
         audit=audit(bags if views is None else bags.only(views), lineup.methods, seed=seed),
     )  # fmt: skip
+
+
+def _warnings(parts: dict[str, Bags]) -> list[str]:
+    """Notes of all bags; what a user chose to leave out is in the flow."""
+    every = dict.fromkeys(note for bags in parts.values() for note in bags.notes)
+    return [note for note in every if not (isinstance(note, Left) and note.asked)]
+
+
+def _cells(
+    arena: Folds, attributed: dict[str, pd.DataFrame], cohort: Cohort, lineup: Lineup, seed: int
+) -> Cells | None:
+    """Instances by score, where methods said something of them."""
+    groups = next(iter(cohort.tested.classes().values()))
+    column = type_column(arena.test_bags, list(lineup.methods.values()))
+    return Cells.of(arena.test_bags, attributed, arena.task, groups, column, seed=seed)
 
 
 def prepared(
@@ -198,6 +224,7 @@ def prepared(
     explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
     learning_curve: learning.Asked = False,
+    recalibrate: str | None = None,
 ) -> tuple[Folds, Lineup]:
     """What a comparison of these arguments fits: its arena, and who takes part.
 
@@ -220,7 +247,14 @@ def prepared(
     _add_site(lineup, bags, protocol)
     _fit_out(lineup, bags.task, views, preprocess)
     check_asked(permutations, bags, lineup)
-    arena = Folds(bags, protocol, attributions, bags if test is None else test, explain)
+    recalibration.check(recalibrate, bags.task)
+    if recalibrate is not None:
+        lineup.notes.append(
+            f"probabilities of all methods are recalibrated ({recalibrate}), by predictions of "
+            "training donors that were left out in turn within each fold."
+        )
+    arena = Folds(bags, protocol, attributions, bags if test is None else test, explain,
+                  recalibrate)  # fmt: skip
     if learning_curve:
         learning.check_asked(learning_curve, lineup)
         learning.smaller(arena, learning_curve, seed)

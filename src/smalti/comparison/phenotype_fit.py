@@ -15,8 +15,10 @@ from smalti.comparison.protocols import (
     DONORS,
     Protocol,
 )
+from smalti.comparison.recalibration import left_out, recalibrated
 from smalti.comparison.splits import Split, split_digest
 from smalti.core.seen import donor_names
+from smalti.core.validation import k_folds
 from smalti.mil.heatmaps import tile_numbers
 from smalti.scores.metrics import METRICS, score
 from smalti.task import Task
@@ -42,8 +44,9 @@ class Folds(Arena):
 
     def __init__(
         self, bags: Bags, protocol: Protocol, attributions: bool, test_bags: Bags,
-        explain: bool = False,
+        explain: bool = False, recalibrate: str | None = None,
     ) -> None:  # fmt: skip
+        self.recalibrate = recalibrate
         self.bags, self.test_bags, parts = bags, test_bags, protocol.splits
         self.protocol, self.parts, self.alone = protocol, parts, protocol.name == DONORS
         # attributions of two repeats are kept, to see whether they agree; the first is looked into
@@ -76,6 +79,8 @@ class Folds(Arena):
         train, test = self.bags[split.train], self.test_bags[split.test]
         model = method.fit(train)
         answer = self.answer(model, test)
+        if self.recalibrate is not None:
+            self._recalibrate(method, train, answer)
         if split.repeat in self.kept:
             values = tile_numbers(model, test)
             answer.note["attributions"] = list(map(str, values))
@@ -99,13 +104,46 @@ class Folds(Arena):
         whole[:, [place[c] for c in model.task_.classes]] = p
         return Answer({"predicted": predicted, "p": whole})
 
+    def _recalibrate(self, method: Any, train: Bags, answer: Answer) -> None:
+        """Read probabilities by what models said of training donors that they had not seen."""
+        assert self.recalibrate is not None
+        rows, said = left_out(method, train, lambda m, bags: self.answer(m, bags).arrays["p"])
+        place = {c: i for i, c in enumerate(self.task.classes)}
+        truth = np.array([place[c] for c in train.labels[rows]])
+        p = recalibrated(said, truth, answer.arrays["p"], self.recalibrate)
+        answer.arrays |= {"p": p, "predicted": p.argmax(1)}
+
+    def counted(self, split: Split) -> dict[str, int]:
+        """Bags and donors, and test bags of each class."""
+        train, test = self.bags[split.train], self.test_bags[split.test]
+        row = {"train_bags": len(train), "train_donors": len(np.unique(train.donors)),
+               "test_bags": len(test), "test_donors": len(np.unique(test.donors))}  # fmt: skip
+        if self.task.is_classifier and not self.task.several:
+            row |= {f"test_{c}": int((test.labels == c).sum()) for c in self.task.classes}
+        return row
+
+    def quarter(self, train: np.ndarray) -> np.ndarray:
+        """Bags of a quarter of the donors, (k,) of (n,) positions; two donors of each class."""
+        bags = self.bags[train]
+        strata = self.task.strata(bags.labels)
+        whole = [len(np.unique(bags.donors[strata == code])) for code in np.unique(strata)]
+        folds = min(4, min(whole) // 2)
+        return train if folds < 2 else train[k_folds(folds, strata, bags.donors, 0)[0][1]]
+
+    def amount(self, train: np.ndarray) -> int:
+        """Instances of the bags, (n,) positions."""
+        return self.bags[train].n_instances
+
     def key(self, method: Any, split: Split) -> str:
         """Answers with attributions, looked into or not, are others than those without."""
-        if split.repeat not in self.kept:
-            return ""
-        if split.repeat != self.first:
-            return "attributions"
-        return "explained, with refits" if self.explain else "explained"
+        words = []
+        if split.repeat == self.first:
+            words.append("explained, with refits" if self.explain else "explained")
+        elif split.repeat in self.kept:
+            words.append("attributions")
+        if self.recalibrate is not None:
+            words.append(f"recalibrated {self.recalibrate}")
+        return " ".join(words)
 
     def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
         """Metric -> value; NaN for a rank of one donor alone."""

@@ -10,6 +10,7 @@ import hashlib
 import warnings
 import weakref
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -105,6 +106,20 @@ def remember(model: Any, rows: np.ndarray) -> None:
     if len(rows) and rows.ndim == 2:
         seen = getattr(model, "seen_", Seen())
         made.append(Made(np.sort(row_prints(rows)), model.name, seen))
+
+
+def told_of(model: Any, keys: Iterable[str]) -> dict[str, Any]:
+    """What a file says of arrays that a fitted model wrote into it: where, and whom it knows.
+
+    Parameters
+    ----------
+    model
+        Fitted.
+    keys
+        Of the arrays: "obsm/X_umint", "layers/predicted".
+    """
+    seen = getattr(model, "seen_", Seen())
+    return {"method": model.name, "keys": list(keys), "donors": list(seen.donors)}
 
 
 def row_prints(view: View) -> np.ndarray:

@@ -158,7 +158,7 @@ def _collapse(part: pd.DataFrame) -> Iterator[str]:
     if (told["effective"] < COLLAPSED).mean() > 0.5:
         yield f"attention has collapsed: {middle}"
     if (told["effective"] > UNIFORM * told["instances"]).mean() > 0.5:
-        yield f"attention is all but uniform, it singles out nothing: {middle}"
+        yield f"attention is all but uniform: {middle}"
 
 
 def _as_permuted(part: pd.DataFrame) -> Iterator[str]:

@@ -15,6 +15,7 @@ from smalti.bags import Bags
 from smalti.core.align import said
 from smalti.core.estimator import Estimator
 from smalti.core.identity import model_digest
+from smalti.core.seen import remember, told_of
 from smalti.errors import InputError
 from smalti.genes.units import gene_names
 
@@ -82,9 +83,11 @@ class ExpressionOutput(Estimator):
             raise InputError(f"there is a view {key!r} already: give this one another key_added.")
         seen = f"{key} is predicted by a model fitted before any split: where test donors were " \
                "among its slides, scores may be too good."  # fmt: skip
+        rows = self.predict(bags, names, missing=missing)
+        remember(self, rows)
         return dataclasses.replace(
             bags,
-            x={key: self.predict(bags, names, missing=missing), **bags.x},
+            x={key: rows, **bags.x},
             features={**bags.features, key: names}, notes=(*bags.notes, seen), origin=None,
         )  # fmt: skip
 
@@ -139,6 +142,7 @@ class ExpressionOutput(Estimator):
         if self.counts in bags.x and set(names) <= set(gene_names(bags, self.counts)):
             layers["measured"] = self.measured(bags, names)
         note = self.note() | said(bags, given)
+        note["fitted_on"] = told_of(self, ["X", "layers/predicted"])
         table = slides_anndata(bags, names, layers, {self.name: note}, about, pictures=pictures)
         for view, values in bags.x.items() if features else ():
             if view != self.counts and len(values.shape) == 2:
@@ -193,8 +197,10 @@ class ExpressionOutput(Estimator):
         from smalti.io.expression import write_expression
 
         table = self.to_anndata(X, missing=missing, pictures=False)
+        note = table.uns[self.name]  # of what the user's own table will hold
+        note["fitted_on"] = told_of(self, [f"obsm/{key_added or 'predicted'}"])
         if key_added is not None:
-            table.uns = {key_added: table.uns[self.name]}
+            table.uns = {key_added: note}
             for old, new in (("predicted", key_added), ("measured", f"{key_added}_measured")):
                 if old in table.layers:
                     table.layers[new] = table.layers.pop(old)

@@ -38,7 +38,7 @@ from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
 from smalti.core.identity import model_digest
 from smalti.core.instances import Rows, as_array, own_loss
-from smalti.core.seen import Seen, remember
+from smalti.core.seen import Seen, remember, told_of
 from smalti.core.settings import Count, Positive, Weight, Whole
 from smalti.core.stage import Gradient, Stage, warm_cosine
 from smalti.core.store import Store
@@ -308,7 +308,8 @@ class Integration(Estimator):
         key = key_added or self.name
         write(
             data, obs={}, obsm={f"X_{key}": bags.scatter(z, n)}, layers=tables,
-            uns={key: self._note() | said(bags, read_as)}, origin=bags.origin, out=out,
+            uns={key: self._note() | said(bags, read_as)
+                 | {"fitted_on": told_of(self, [f"obsm/X_{key}"])}}, origin=bags.origin, out=out,
             overwrite=overwrite, bags=read_as,
         )  # fmt: skip
 

@@ -15,6 +15,7 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.io.counts import told_apart, unique_names
 from smalti.io.open import AnyTable, open_table
+from smalti.io.records import fitted_on, recorded
 from smalti.io.samples import samples_of
 from smalti.io.tables import all_nan, rows_at
 from smalti.labels import missing, missing_words
@@ -193,6 +194,8 @@ def read(
     if isinstance(x, Mapping) or keys == {"X": "X"}:  # so that no sample= means the same again
         origin["x"] = keys
     origin["keys"] = keys  # where each view came from, however x was said
+    with about(data):
+        origin |= {"fitted_on": fitted_on(table, keys), "recorded": recorded(table, keys)}
     named = {name: found for name, key in keys.items() if (found := table.ids(key))}
     return dataclasses.replace(bags, origin=origin, notes=tuple(notes), rows=keep[bags.rows],
                                ids=named)  # fmt: skip

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from pandas.api.types import is_numeric_dtype
 
 from smalti.bags import Bags
+from smalti.columns import groups_of
 from smalti.core.seen import donor_names
 from smalti.leaks.finding import Finding
 
@@ -62,12 +63,19 @@ class Case:
         (training, test) positions of instances, of each fold; none: donors never part.
     seed
         Of the samples and permutations that checks draw.
+    label, batch
+        Columns of the instances: the groups that integrations are scored by, and batches.
+    leave_out
+        Labels that are no group.
     """
 
     bags: Bags
     methods: dict[str, Any]
     splits: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
     seed: int = 0
+    label: str | None = None
+    batch: str | None = None
+    leave_out: tuple[str, ...] = ()
 
     @property
     def rng(self) -> np.random.Generator:
@@ -83,6 +91,12 @@ class Case:
     def codes(self) -> np.ndarray:
         """(n_instances,) int64 donor of each instance."""
         return pd.factorize(self.donors)[0][self.bags.index]
+
+    @cached_property
+    def groups(self) -> tuple[np.ndarray, list[str]]:
+        """(n_instances,) code of the group of each instance, -1 of none; and their names."""
+        assert self.label is not None
+        return groups_of(self.bags, self.label, self.leave_out)
 
     @cached_property
     def tables(self) -> dict[str, Any]:

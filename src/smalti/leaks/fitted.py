@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.stats import binom, chi2, kendalltau
 
-from smalti.core.seen import made, row_prints
+from smalti.core.seen import Seen, made, row_prints
 from smalti.leaks.case import Case, check
 from smalti.leaks.finding import Finding
+from smalti.views import dense, take
 
 _COLUMNS = 64  # that are looked at
 _SAMPLE = 20_000
@@ -22,24 +23,39 @@ _MEND = "Read the values before this step, and have it done in each fold: prepro
 
 @check("fitted on the cohort")
 def fitted(case: Case) -> Iterator[Finding]:
-    """Numbers that only a step fitted on all of these instances leaves; else, names that say so."""
-    keys = (case.bags.origin or {}).get("keys", {})
+    """Numbers that only a step fitted on all of these instances leaves; else, names that say so.
+
+    Of an embedding that a model of smalti wrote another kind says whom it knows.
+    """
+    origin = case.bags.origin or {}
+    keys, records = (origin.get(k, {}) for k in ("keys", "recorded"))
     for name, table in case.bags.x.items():
         found = None
+        if name in origin.get("fitted_on", {}):
+            continue
         if name in case.tables and isinstance(table, np.ndarray) and table.dtype.kind == "f":
             found = _trace(case, name, table)
         words = re.findall(r"[a-z]+", f"{name} {keys.get(name, '')}".casefold())
-        if found is None and _NAMED & set(words):
+        by_record = name in records and not _whole(case, name)
+        if found is None and (_NAMED & set(words) or by_record):
+            told = f" (uns[{records[name]!r}] says so)" if by_record else ""
             found = Finding(
                 "fitted on the cohort",
-                f"{name!r} is an embedding: where it was fitted on the whole cohort it has seen "
-                "the test donors, and scores may be too good.",
+                f"{name!r} is an embedding{told}: where it was fitted on the whole cohort it has "
+                "seen the test donors, and scores may be too good.",
                 "Read what it was made of, and fit it in each fold (preprocess=); or say that it "
                 "was fitted on other donors.",
-                "doubt", {"view": name, "by": "name"},
+                "doubt", {"view": name, "by": "record" if by_record else "name"},
             )  # fmt: skip
         if found is not None:
             yield found
+
+
+def _whole(case: Case, name: str) -> bool:
+    """Whether a view holds whole numbers: counts, of which neighbours may be taken too."""
+    table = case.tables.get(name)
+    part = None if table is None else dense(take(table, np.arange(min(100, table.shape[0]))))
+    return part is None or bool((part == np.round(part)).all())
 
 
 def _trace(case: Case, name: str, table: np.ndarray) -> Finding | None:
@@ -149,8 +165,19 @@ def _components(sample: np.ndarray) -> bool:
 
 @check("fitted by a model")
 def given_out(case: Case) -> Iterator[Finding]:
-    """Features that a model of this process gave out which was fitted on these very donors."""
+    """Features that a model of smalti gave out which was fitted on these very donors.
+
+    It is known in the process that did it by the rows themselves, and from a file by what was
+    written beside them.
+    """
+    everywhere = np.arange(len(case.bags))
+    for name, note in (case.bags.origin or {}).get("fitted_on", {}).items():
+        if name in case.bags.x:
+            seen = Seen(donors=tuple(note["donors"]))
+            yield from _given(case, name, note["method"], seen, everywhere)
     for name, table in case.tables.items() if made else ():
+        if name in (case.bags.origin or {}).get("fitted_on", {}):
+            continue
         prints = None
         for model in made:
             if model.prints.size == 0 or table.shape[1] < 1:
@@ -161,18 +188,25 @@ def given_out(case: Case) -> Iterator[Finding]:
             if own.mean() < 0.01:
                 continue
             bags = np.unique(case.bags.index[own])
-            known = model.seen.has_donors(case.bags)[bags]
-            named = bool(model.seen.donors) and case.bags.donor is not None
-            if named and not known.any():
-                continue  # fitted on other donors
-            yield Finding(
-                "fitted by a model",
-                f"{name!r} of {len(bags):,} bags is what a fitted {model.model} gave out"
-                + (f", and {int(known.sum()):,} of them are of donors that it was fitted on."
-                   if named else ", and nobody knows which donors it was fitted on."),
-                "Compare the model itself, or embed in each fold (sm.integrate.Embed as a step of "
-                "preprocess=).",
-                "leak" if named else "doubt",
-                {"view": name, "model": model.model, "bags": len(bags)},
-            )  # fmt: skip
-            break
+            found = list(_given(case, name, model.model, model.seen, bags))
+            if found:
+                yield from found
+                break
+
+
+def _given(case: Case, name: str, model: str, seen: Seen, bags: np.ndarray) -> Iterator[Finding]:
+    """Whether a model that gave out the rows of some bags, (k,), knows their donors."""
+    known = seen.has_donors(case.bags)[bags]
+    named = bool(seen.donors) and case.bags.donor is not None
+    if named and not known.any():
+        return  # fitted on other donors
+    yield Finding(
+        "fitted by a model",
+        f"{name!r} of {len(bags):,} bags is what a fitted {model} gave out"
+        + (f", and {int(known.sum()):,} of them are of donors that it was fitted on."
+           if named else ", and nobody knows which donors it was fitted on."),
+        "Compare the model itself, or embed in each fold (sm.integrate.Embed as a step of "
+        "preprocess=).",
+        "leak" if named else "doubt",
+        {"view": name, "model": model, "bags": len(bags)},
+    )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ def audit(
     *,
     splits: Iterable[tuple[np.ndarray, np.ndarray]] = (),
     seed: int = 0,
+    label: str | None = None,
+    batch: str | None = None,
+    leave_out: Sequence[str] = ("unknown", "Unknown", "doublet"),
 ) -> Audit:
     """Look for what makes scores too good: in seconds, without a fit.
 
@@ -27,7 +30,9 @@ def audit(
     donor to donor; features fitted on the whole cohort, or by a model of smalti that knows these
     donors; features chosen by the labels; columns, cell types or features that are the label;
     batch, site or date that go with it; instances or samples counted as donors; of splits of tiles
-    overlapping tiles, and sections of one donor on both sides.
+    overlapping tiles, sections of one donor on both sides, and vectors or lists of genes that know
+    the test; of integrations labels that were cut from a modality that is integrated, and labels of
+    one batch alone.
 
     Parameters
     ----------
@@ -40,6 +45,9 @@ def audit(
         sides. Where none are given, bags of one donor never part.
     seed
         Of the samples of instances and the permutations.
+    label, batch, leave_out
+        Of integrations, as in :func:`smalti.compare_integration`: columns of the instances with the
+        groups that embeddings are scored by and with the batches, and labels that are no group.
 
     Returns
     -------
@@ -51,7 +59,7 @@ def audit(
     Raises
     ------
     InputError
-        If a donor is missing.
+        If a donor is missing, or a column is not there.
 
     Examples
     --------
@@ -66,7 +74,7 @@ def audit(
     ['donor names']
     """
     _load_checks()
-    case = Case(bags, dict(methods or {}), tuple(splits), seed)
+    case = Case(bags, dict(methods or {}), tuple(splits), seed, label, batch, tuple(leave_out))
     found = [finding for kind in sorted(CHECKS) for finding in CHECKS[kind](case)]
     found.sort(key=lambda f: SEVERITIES.index(f.severity))
     return Audit(tuple(found), tuple(sorted(CHECKS)))

@@ -30,7 +30,7 @@ from smalti.core import training
 from smalti.core.align import said, view_of
 from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
-from smalti.core.seen import Seen, remember, warn_of_training
+from smalti.core.seen import Seen, remember, told_of, warn_of_training
 from smalti.core.settings import Count, Part, Positive, Weight
 from smalti.core.stage import Gradient, Stage, task_loss
 from smalti.errors import InputError
@@ -305,6 +305,7 @@ class Method(Estimator):
         key, n = key_added or self.name, len(data.obs) if hasattr(data, "obs") else None
         note = results.note(self, scores, label) | said(bags, read_as)
         obs, obsm = results.cell_tables(self, bags, n, key)
+        note["fitted_on"] = told_of(self, [f"obsm/{name}" for name in obsm])
         write(data, obs=obs, obsm=obsm, uns={key: note}, out=out, overwrite=overwrite,
               bags=read_as)  # fmt: skip
 

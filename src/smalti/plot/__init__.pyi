@@ -1,5 +1,6 @@
 from .bags import plot_attention, plot_bags
 from .before import plot_predictable, plot_screen
+from .cells import plot_cells, plot_score_types
 from .contact_sheet import plot_contact_sheet
 from .curves import plot_history, plot_precision_recall, plot_roc
 from .embeddings import plot_embeddings
@@ -20,6 +21,7 @@ __all__ = [
     "plot_attention",
     "plot_bags",
     "plot_calibration",
+    "plot_cells",
     "plot_contact_sheet",
     "plot_embeddings",
     "plot_extreme_tiles",
@@ -39,6 +41,7 @@ __all__ = [
     "plot_predictable",
     "plot_removal",
     "plot_roc",
+    "plot_score_types",
     "plot_scores",
     "plot_screen",
     "plot_searches",

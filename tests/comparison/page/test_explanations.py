@@ -42,7 +42,7 @@ def test_it_says_the_answer_in_words_in_the_picture_and_for_those_who_do_not_see
     assert first.frame["effective"].iloc[0].endswith(" of 9")
     assert "seeds" not in first.frame  # there were no refits
     assert first.marks == {0: "baseline"}
-    assert second.frame.iloc[0]["name"] == "c"
+    assert "c" in set(second.frame["name"])
     assert "never over cells" in second.caption
     assert isinstance(section(found).parts[-1], Folded)
 

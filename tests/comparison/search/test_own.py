@@ -128,11 +128,11 @@ def test_where_there_is_nothing_to_find_the_inner_score_is_hopeful_and_the_outer
     assert means["optimism"] > 0.1
 
 
-def test_the_method_as_given_is_a_control_and_labels_say_what_is_searched(bags):
+def test_the_method_as_given_takes_part_too_and_labels_say_what_is_searched(bags):
     method = Plain(seed=3, **QUIET)
     table = sm.compare([search(method)], bags, folds=2, **HOW)
     assert set(table.summary()["method"]) == {"plain searched", "plain", "majority"}
-    assert set(table.baselines) == {"plain", "majority"}
+    assert table.baselines == ("majority",)  # it is raced, and no yardstick of the headline
     means = table.summary("roc_auc").set_index("method")["mean"]
     assert table.optimism()["unsearched"].item() == pytest.approx(means["plain"])
     assert table.settings["plain searched"]["search"].startswith("views v0 | x; 2 trials (grid)")
