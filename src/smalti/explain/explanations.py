@@ -17,6 +17,7 @@ from smalti.system.tables import write_table
 POINTS = "its scores point at what it uses"
 FINDS = "its scores point at what speaks for the true label"
 NO_BETTER = "its scores are no better than random order"
+FLAT = "its scores move the prediction by less than 0.01"
 UNSURE = "its scores are not told apart from random order"
 CHANCE = "its scores are chance: another seed gives another order"
 
@@ -131,7 +132,7 @@ def _verdict(row: dict[str, Any]) -> str:
     if row["seeds_high"] < _NIL:
         return CHANCE
     if high < MARGIN:
-        return NO_BETTER
+        return FLAT if low > 0 else NO_BETTER
     if not low > 0:
         return UNSURE
     return POINTS if row["scores"] in SIGNED else FINDS
