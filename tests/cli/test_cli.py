@@ -215,6 +215,17 @@ def test_wrong_columns_and_steps(cells, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
+def test_who_was_in_the_curve_and_the_cells_are_in_the_page(cells, majority_alone, tmp_path):
+    out, asked = tmp_path / "run", ("--sample", "sample", "--donor", "bag", "--label", "disease")
+    done = run("compare", cells, "--methods", "bag_mean", *asked, "--folds", 2, "--out", out,
+               "--learning-curve", "--attributions")  # fmt: skip
+    assert "Whether more donors would help" in " ".join(done.stdout.split())
+    page = (out / "report.html").read_text()
+    for name in ("cohort", "learning", "patients", "cells"):
+        assert f'id="{name}"' in page
+    assert {"flow.csv", "cohort.csv", "learning_curve.csv"} <= {p.name for p in out.iterdir()}
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import options, slide_options
+from smalti.cli import search as searching
 from smalti.cli.data import open_bags
 from smalti.cli.integrate import compare_integrations
 from smalti.cli.words import keep_config, made_here, read_here
@@ -105,6 +106,15 @@ def compare(
             rich_help_panel=options.FITS,
         ),
     ] = False,
+    attributions: Annotated[
+        bool,
+        typer.Option(
+            "--attributions",
+            help="Keep what models say of cells (or tiles) that they were not fitted on: cells by "
+            "score are in the report. --slides keeps it too.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = False,
     explain: Annotated[
         bool,
         typer.Option(
@@ -151,17 +161,15 @@ def compare(
             help="Folder that keeps finished fits, to go on from.", rich_help_panel=options.FITS
         ),
     ] = None,
+    search: searching.Searches = None,
+    trials: searching.Trials = None,
+    inner_folds: searching.InnerFolds = None,
+    sampler: searching.Sampler = None,
+    budget: searching.Budget = None,
     jobs: options.Jobs = None,
     scheduler: options.Scheduler = None,
     epochs: options.Epochs = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Say the splits, fits, time and memory that are expected, and write nothing.",
-            rich_help_panel=options.FITS,
-        ),
-    ] = False,
+    dry_run: options.DryRun = False,
     set_: options.Settings = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
@@ -179,11 +187,13 @@ def compare(
             kinds=kinds, sample=sample, donor=donor, preprocess=preprocess, settings=settings,
             batch=batch, n_clusters=n_clusters, by=options.listed(by),
             seeds=range(seed, seed + (10 if seeds is None else seeds)), cache=cache, n_jobs=jobs,
-            scheduler=scheduler, overwrite=overwrite,
+            scheduler=scheduler, overwrite=overwrite, dry_run=dry_run,
             **({} if leave_out is None else {"leave_out": options.listed(leave_out)}),
         )  # fmt: skip
         return
     from sklearn.base import clone
+
+    from smalti.comparison.lineup import name_of
 
     refuse(given, OF_CELLS, "{} is for --integrate: leave it out.")
     if splits is not None:
@@ -195,12 +205,10 @@ def compare(
         raise InputError("--test-labels is of the bags of --test: name them too.")
     if covariates:
         settings["covariates"] = tuple(covariates)
-    chosen: Any = options.make_methods(
-        "abmil" if methods is None else methods, settings | {"seed": seed}
-    )
+    chosen: Any = _candidates(methods, settings | {"seed": seed}, search, searching.how_of(given))
     read = options.side_by_side(views, x)
     if views:
-        chosen = {f"{m.name} {'+'.join(names)}": clone(m).set_params(views=names)
+        chosen = {f"{name_of(m)} {'+'.join(names)}": clone(m).set_params(views=names)
                   for m in chosen for names in read}  # fmt: skip
     asked = dict(sample=sample, label=label, donor=donor, site=site, x=x, kind=kind,
                  positive=positive, order=order, cell_type=cell_type, covariates=covariates,
@@ -215,16 +223,28 @@ def compare(
          n_jobs=jobs, cache=cache, overwrite=overwrite, scheduler=scheduler,
          permutations=permutations or 0, learning_curve=learning_curve,
          recalibrate=recalibrate,
-         attributions=slides is not None, explain=explain)  # fmt: skip
+         attributions=attributions or slides is not None, explain=explain,
+         pictured=slides is not None)  # fmt: skip
 
 
 OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
            "folds", "repeats", "splits", "test", "test_labels", "site", "views", "permutations",
-           "learning_curve", "explain", "recalibrate", "dry_run", "slides", "patches", "tile_px",
-           "um_per_px")  # fmt: skip
+           "learning_curve", "attributions", "explain", "recalibrate", "slides",
+           "patches", "tile_px", "um_per_px", "search", "trials", "inner_folds", "sampler",
+           "budget")  # fmt: skip
 NAMED = ("leave-one-donor-out", "leave-one-site-out")
 TABLES = (".csv", ".tsv", ".parquet")
 OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
+
+
+def _candidates(
+    methods: str | None, settings: dict[str, Any], search: list[str] | None, how: dict[str, Any]
+) -> list[Any]:
+    """The methods, and those whose settings are chosen inside the folds."""
+    spaces = searching.spaces_of(search)
+    names = options.listed(methods) if methods is not None else [] if spaces else ["abmil"]
+    made = options.make_methods(",".join([*(names or ()), *spaces]), settings)
+    return searching.searched(made, spaces, how)
 
 
 def refuse(given: dict[str, Any], idle: tuple[str, ...], words: str) -> None:
@@ -248,6 +268,7 @@ def _run(
     *,
     overwrite: bool,
     dry_run: bool,
+    pictured: bool,
     **more: Any,
 ) -> None:
     """The comparison, its tables and its report."""
@@ -275,8 +296,7 @@ def _run(
     result.write(out, overwrite=overwrite)
     keep_config(out)
     target = bags.target if isinstance(bags.target, str) else ", ".join(bags.target)
-    pictured = more["attributions"] and result.attributions
     result.report(out / "report.html", **made_here(), title=f"{target} from {data.name}",
-                  slides=bags if pictured else None)  # fmt: skip
+                  slides=bags if pictured and result.attributions else None)  # fmt: skip
     show(result)
     typer.echo(f"report: {out / 'report.html'}")

@@ -18,6 +18,7 @@ _OPTIONAL = {"pyarrow": ("parquet", "attributions written as .parquet"),
              "openslide-python": ("wsi", "whole-slide formats"),
              "spatialdata": ("spatialdata", "SpatialData"), "goatools": ("go", "GO terms"),
              "captum": ("explain", "integrated gradients back to genes"),
+             "optuna": ("search", "settings chosen by a sampler"),
              "sphinx": ("docs", "building the documentation"),
              "torchmil": ("bench", "speed measured side by side")}  # fmt: skip
 

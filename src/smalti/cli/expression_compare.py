@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from smalti.cli import options, slide_options
+from smalti.cli import search as searching
 from smalti.cli.genes import NUnseen, Sets, Unseen, Vectors, protocol_of, read_sets
 from smalti.cli.slides import check_method, encoder_of, genes_of, open_slides, recipe_of
 from smalti.cli.words import keep_config, made_here, read_here
@@ -33,6 +34,14 @@ def compare(
     folds: Annotated[
         int | None,
         typer.Option(min=2, help="Parts; each alone when few.", rich_help_panel=options.FITS),
+    ] = None,
+    splits: Annotated[
+        str | None,
+        typer.Option(
+            help="leave-one-donor-out, leave-one-site-out; or your own folds: a column of the "
+            "slides, or a .csv with columns bag (or donor) and fold; train and test: one split.",
+            rich_help_panel=options.FITS,
+        ),
     ] = None,
     seeds: Annotated[
         int,
@@ -78,6 +87,11 @@ def compare(
     weights: slide_options.Weights = None,
     flips: slide_options.Flips = None,
     cache: slide_options.Cache = None,
+    search: searching.Searches = None,
+    trials: searching.Trials = None,
+    inner_folds: searching.InnerFolds = None,
+    sampler: searching.Sampler = None,
+    budget: searching.Budget = None,
     jobs: options.Jobs = None,
     scheduler: options.Scheduler = None,
     genes: slide_options.Genes = None,
@@ -93,6 +107,7 @@ def compare(
         ),
     ] = None,
     epochs: options.Epochs = None,
+    dry_run: options.DryRun = False,
     set_: options.Settings = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
@@ -101,12 +116,15 @@ def compare(
     given = dict(locals())
     from smalti.cli.table import show
     from smalti.comparison.expression import compare_expression
+    from smalti.comparison.planning import plan_expression
     from smalti.report.before import finding_of
     from smalti.scores.table import is_run
     from smalti.system.files import check_free
 
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
-    chosen = options.make_methods(methods, settings)
+    spaces, how = searching.spaces_of(search), searching.how_of(given)
+    labels = [*(options.listed(methods) or ()), *spaces]
+    chosen = options.make_methods(",".join(labels), settings)
     for model in chosen:
         check_method(model, model.name)
         if model.images and weights is not None:  # of a network that reads tiles
@@ -116,13 +134,18 @@ def compare(
     recipe = recipe_of(given, encoder=encoder_of(encoder, x, dense), weights=weights, x=x)
     bags = open_slides(slides, recipe, given)
     typer.echo(repr(bags))
-    labels = [n.strip() for n in methods.split(",") if n.strip()]
-    result = compare_expression(
-        dict(zip(labels, chosen, strict=True)), bags, by=by, folds=folds,
-        genes=None if genes is None else genes_of(genes), seeds=range(seed, seed + seeds),
-        top=top, nan=nan, n_jobs=jobs, cache=cache, scheduler=scheduler,
+    labels = [*labels[: len(labels) - len(spaces)], *(f"{name} searched" for name in spaces)]
+    chosen = searching.searched(chosen, spaces, how)
+    asked = dict(
+        candidates=dict(zip(labels, chosen, strict=True)), slides=bags, by=by, folds=folds,
+        splits=splits, genes=None if genes is None else genes_of(genes),
+        seeds=range(seed, seed + seeds), top=top, nan=nan, cache=cache,
         unseen=protocol_of(unseen), n_unseen=n_unseen, sets=read_sets(sets), vectors=vectors,
     )  # fmt: skip
+    if dry_run:
+        typer.echo(f"{plan_expression(**asked)}\nwould be written: {out}, with report.html")
+        return
+    result = compare_expression(**asked, n_jobs=jobs, scheduler=scheduler)
     result.write(out, overwrite=overwrite)
     keep_config(out)
     title = f"Expression from the tiles of {slides.name}"

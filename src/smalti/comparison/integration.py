@@ -24,6 +24,7 @@ from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
 from smalti.integrate.base import Integration, as_cells
 from smalti.integrate.block_pca import BlockPCA
+from smalti.labels import missing
 from smalti.leaks.run import audit
 from smalti.preprocess import modalities, spec_text, steps_of
 from smalti.system.tables import write_table
@@ -48,6 +49,8 @@ class IntegrationComparison(ScoreTable):
         (n_scored,) the label of each scored cell.
     cells
         (n_scored,) positions of the scored cells among all instances.
+    unscored
+        Label -> cells that were embedded and not scored: those of no group, "" of no label.
     """
 
     unit: ClassVar[str] = "seeds"
@@ -68,11 +71,16 @@ class IntegrationComparison(ScoreTable):
     embeddings: dict[str, np.ndarray]
     labels: np.ndarray
     cells: np.ndarray
+    unscored: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def facts(self) -> dict[str, str]:
         """Cells, labels, seeds."""
         n_train, n_test = self.folds["n_train"].min(), self.folds["n_test"].max()
+        left = ", ".join(f"{name or 'without a label'} {n:,}" for name, n in self.unscored.items())
+        embedded = len(self.cells) + sum(self.unscored.values())
         return {
+            "cells embedded": f"{embedded:,}",
+            "embedded and not scored": left or "none",
             "cells scored": f"{len(self.cells):,}",
             "labels": f"{len(np.unique(self.labels)):,}",
             "seeds": f"{self.n_fits}",
@@ -173,18 +181,11 @@ def compare_integration(
     >>> {"ari_kmeans", "ors", "transfer_accuracy"} <= set(table.folds["metric"])
     True
     """
-    bags = as_cells(bags).check()
-    if len(bags.x) < 2:
-        raise InputError(
-            f"integration needs two views or more; there is {next(iter(bags.x))!r}. Name them all, "
-            "x={'rna': 'X', 'protein': 'obsm/KEY'}."
-        )
-    question = ask(bags, label=label, batch=batch, n_clusters=n_clusters, by=by,
-                   leave_out=leave_out)  # fmt: skip
-    lineup = line_up(candidates, Integration)
-    _add_controls(lineup, bags)
-    parts, notes = cell_splits(bags, seeds_of(seeds))
-    arena = _Cells(bags, question, parts, label)
+    arena, lineup, bags, notes = prepared(
+        candidates, bags, label=label, batch=batch, n_clusters=n_clusters, by=by, seeds=seeds,
+        leave_out=leave_out,
+    )  # fmt: skip
+    question = arena.question
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
                    scheduler=scheduler)  # fmt: skip
     done = list(dict.fromkeys(outcome.folds["method"]))
@@ -198,19 +199,60 @@ def compare_integration(
     return IntegrationComparison(
         **outcome.table(lineup, [*bags.notes, *notes, *question.notes]),
         digest=arena.digest, about=repr(bags), cells=scored,
+        unscored=_unscored(bags, label, scored),
         embeddings={k: a.arrays["embedding"] for (k, *_), a in outcome.answers.items()},
         labels=np.asarray(question.names, dtype=object)[question.labels[scored]],
         audit=audit(bags, lineup.methods, label=label, batch=batch, leave_out=leave_out),
     )  # fmt: skip
 
 
+def _unscored(bags: Bags, label: str, scored: np.ndarray) -> dict[str, int]:
+    """Label -> cells that are not scored; "" where there is none."""
+    rest = bags.instance[label].reset_index(drop=True).drop(scored)
+    names = rest.astype(str).where(~missing(rest), "")
+    return {str(k): int(n) for k, n in names.value_counts().items()}
+
+
+def prepared(
+    candidates: Any,
+    bags: Any,
+    *,
+    label: str = "cell_type",
+    batch: str | None = None,
+    n_clusters: int | None = None,
+    by: str | Sequence[str] | None = None,
+    seeds: int | Sequence[int] = 10,
+    leave_out: Sequence[str] = ("unknown", "Unknown", "doublet"),
+) -> tuple[_Cells, Lineup, Bags, list[str]]:
+    """What a comparison of these arguments fits: its arena, who takes part, cells, and notes.
+
+    Raises
+    ------
+    InputError
+        As :func:`compare_integration` does before the first fit.
+    """
+    bags = as_cells(bags).check()
+    if len(bags.x) < 2:
+        raise InputError(
+            f"integration needs two views or more; there is {next(iter(bags.x))!r}. Name them all, "
+            "x={'rna': 'X', 'protein': 'obsm/KEY'}."
+        )
+    question = ask(bags, label=label, batch=batch, n_clusters=n_clusters, by=by,
+                   leave_out=leave_out)  # fmt: skip
+    lineup = line_up(candidates, Integration)
+    _add_controls(lineup, bags)
+    parts, notes = cell_splits(bags, seeds_of(seeds))
+    return _Cells(bags, question, parts, label), lineup, bags, notes
+
+
 class _Cells(Arena):
     """Cells of which 80 % train; a fit answers with what its embedding of all is worth."""
 
-    title = "integrations"
+    title, units = "integrations", "cells"
 
     def __init__(self, bags: Bags, question: Question, parts: list[Split], label: str) -> None:
         self.cells, self.question, self.parts = _loose(bags), question, parts
+        self.about = repr(bags)
         names = list(question.names)
         asked = f"{bags.digest} {label} {names} {question.n_clusters} {question.by}"
         asked += f" {dict(bags.kinds)}" if bags.kinds else ""

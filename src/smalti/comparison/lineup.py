@@ -54,7 +54,7 @@ class Lineup:
         method = self._method(candidate)
         if label is None and isinstance(candidate, str):
             label = candidate  # "umint:fast"
-        label = label or _name(method)
+        label = label or name_of(method)
         if label in self.methods:  # the same method twice: say what differs
             label = f"{label} {_changed(method, self.methods[label])}".strip()
         if label in self.methods:
@@ -72,7 +72,7 @@ class Lineup:
         InputError
             If another kind of method bears its label.
         """
-        self.baselines.add(self._joined(method, label or _name(method)))
+        self.baselines.add(self._joined(method, label or name_of(method)))
 
     def add_control(self, method: Any, label: str) -> None:
         """Add what says how much of the target is known without the data, and is not raced.
@@ -123,7 +123,7 @@ class Lineup:
                                    notes=[])  # fmt: skip
 
     def beside_searched(self, metric: str | None = None) -> None:
-        """Every searched method also as it was given: a control, unless it takes part anyway.
+        """Every searched method also as it was given, raced as any other.
 
         Parameters
         ----------
@@ -135,7 +135,7 @@ class Lineup:
             search.choose_by(metric)
         for method in [search.unsearched for search in searches]:
             if identity(method) not in map(identity, self.methods.values()):
-                self.add_baseline(clone(method))
+                self.add(clone(method))
 
     def unsearched(self) -> dict[str, str]:
         """Label of a searched method -> that of the row of the same method as it was given."""
@@ -201,7 +201,7 @@ def inner_fits(method: Any) -> int:
     return method.inner_fits() if isinstance(method, Choosing) else 0
 
 
-def _name(method: Any) -> str:
+def name_of(method: Any) -> str:
     """What a method is called: one that reads covariates is never called as one that does not."""
     reads = bool(getattr(method, "covariates", ())) and method.name != "covariates"
     name = f"{method.name} + covariates" if reads else method.name

@@ -13,7 +13,8 @@ from sklearn.pipeline import Pipeline
 
 from smalti.bags import Bags
 from smalti.comparison import learning, recalibration
-from smalti.comparison.cohort import COMPARED, TEST, TRAINING, Cohort
+from smalti.comparison.cells import Cells
+from smalti.comparison.cohort import COMPARED, TEST, TRAINING, Cohort, type_column
 from smalti.comparison.explained import explanations_of
 from smalti.comparison.flow import flow_of
 from smalti.comparison.lineup import Lineup, line_up
@@ -34,6 +35,7 @@ from smalti.errors import InputError
 from smalti.labels import missing
 from smalti.leaks.confounding import technical
 from smalti.leaks.run import audit
+from smalti.left import Left
 from smalti.mil.base import Method
 from smalti.mil.covariates import Covariates
 from smalti.task import Task
@@ -171,6 +173,7 @@ def compare(
     )  # fmt: skip
     parts = {COMPARED: bags} if test is None else {TRAINING: bags, TEST: test}
     cohort = Cohort.of(parts, lineup.methods.values())
+    attributed = arena.attributed(split, outcome.answers)
     curve = pd.DataFrame(columns=learning.COLUMNS)
     if learning_curve:
         fewer = learning.smaller(arena, learning_curve, seed)
@@ -179,15 +182,31 @@ def compare(
                      scheduler=scheduler)  # fmt: skip
         curve = learning.with_all(fewer.tidy(raced), arena, outcome.folds)
     return Comparison(
-        **outcome.table(lineup, (*bags.notes, *protocol.notes)), digest=arena.split_digest,
+        **outcome.table(lineup, (*_warnings(parts), *protocol.notes)), digest=arena.split_digest,
         about=arena.about, task=arena.task, protocol=protocol.name,
         predictions=frame[["method", *frame.columns.drop("method")]],
-        attributions=arena.attributed(split, outcome.answers),
+        attributions=attributed,
         explanations=explanations_of(arena.test_bags, arena.task, split, outcome.answers),
         permuted=permuted[0], exchanged=permuted[1], learning=curve,
-        cohort=cohort, flow=flow_of(parts, cohort.classes(), protocol.splits),
+        cells=_cells(arena, attributed, cohort, lineup, seed), cohort=cohort,
+        flow=flow_of(parts, cohort.classes(), protocol.splits),
         audit=audit(bags if views is None else bags.only(views), lineup.methods, seed=seed),
     )  # fmt: skip
+
+
+def _warnings(parts: dict[str, Bags]) -> list[str]:
+    """Notes of all bags; what a user chose to leave out is in the flow."""
+    every = dict.fromkeys(note for bags in parts.values() for note in bags.notes)
+    return [note for note in every if not (isinstance(note, Left) and note.asked)]
+
+
+def _cells(
+    arena: Folds, attributed: dict[str, pd.DataFrame], cohort: Cohort, lineup: Lineup, seed: int
+) -> Cells | None:
+    """Instances by score, where methods said something of them."""
+    groups = next(iter(cohort.tested.classes().values()))
+    column = type_column(arena.test_bags, list(lineup.methods.values()))
+    return Cells.of(arena.test_bags, attributed, arena.task, groups, column, seed=seed)
 
 
 def prepared(

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
+from smalti.comparison.cells import Cells
 from smalti.comparison.cohort import Cohort
 from smalti.comparison.flow import COLUMNS as FLOW
 from smalti.comparison.groups import by_group, groupings
@@ -83,6 +84,9 @@ class Comparison(ScoreTable):
     learning
         Scores on growing shares of the training donors: method, share, donors, repeat, fold,
         metric, value, n_train, n_test. With ``compare(learning_curve=)``.
+    cells
+        A sample of the instances with their scores, and the types of those with high ones. With
+        ``compare(attributions=True)``.
     cohort
         Who was in: a row for each bag, and the types of its instances.
     flow
@@ -102,6 +106,7 @@ class Comparison(ScoreTable):
     learning: pd.DataFrame = dataclasses.field(
         default_factory=lambda: pd.DataFrame(columns=LEARNING)
     )
+    cells: Cells | None = None
     cohort: Cohort | None = None
     flow: pd.DataFrame = dataclasses.field(default_factory=lambda: pd.DataFrame(columns=FLOW))
 
@@ -361,12 +366,12 @@ class Comparison(ScoreTable):
                 f"{row['reached']} of {row['arrangements']} arrangements of the labels (p "
                 f"{row['p_holm']:.2g}; {self.exchanged})"
             )
-        told += self._would_help()
+        told += self.would_help()
         if self.explanations is not None:
             told += self.explanations.said(without=self.baselines)
         return told
 
-    def _would_help(self) -> list[str]:
+    def would_help(self) -> list[str]:
         """Whether more donors would help, where that was asked."""
         metric = self.metrics[0]
         return [] if self.learning.empty else learning_said(
@@ -537,7 +542,9 @@ class Comparison(ScoreTable):
 
         return out_of_fold(self, bags, slide, method)
 
-    def sections(self, *, slides: Bags | None = None, n_slides: int = 4) -> list[Section]:
+    def sections(
+        self, *, slides: Bags | None = None, n_slides: int = 4, umap: bool = False
+    ) -> list[Section]:
         """What a page of this comparison says, in order (see :mod:`smalti.comparison.page`).
 
         Parameters
@@ -548,26 +555,30 @@ class Comparison(ScoreTable):
             in the report. Of ``compare(attributions=True)``.
         n_slides
             How many, at most.
+        umap
+            Draw the sample of cells by UMAP (the extra "integrate") and not by their principal
+            components; it takes longer than all the rest of the page.
 
         Raises
         ------
         InputError
-            As :meth:`heatmap` does.
+            As :meth:`heatmap` does; or if umap-learn is not installed.
         """
         from smalti.comparison.page.order import made, phenotype
 
-        return made(self, phenotype(slides, n_slides))
+        return made(self, phenotype(slides, n_slides, umap))
 
     def report(
-        self, path: str | Path, *, slides: Bags | None = None, n_slides: int = 4, **kwargs: Any
-    ) -> None:
+        self, path: str | Path, *, slides: Bags | None = None, n_slides: int = 4,
+        umap: bool = False, **kwargs: Any,
+    ) -> None:  # fmt: skip
         """Write a one-page HTML report (see :func:`smalti.report.write_report`).
 
         Parameters
         ----------
         path
             The .html file.
-        slides, n_slides
+        slides, n_slides, umap
             As of :meth:`sections`.
         **kwargs
             Of :func:`smalti.report.write_report`.
@@ -577,6 +588,7 @@ class Comparison(ScoreTable):
         InputError
             As that function does, and :meth:`heatmap`.
         """
-        if slides is not None:
-            kwargs.setdefault("sections", self.sections(slides=slides, n_slides=n_slides))
+        if slides is not None or umap:
+            shown = self.sections(slides=slides, n_slides=n_slides, umap=umap)
+            kwargs.setdefault("sections", shown)
         super().report(path, **kwargs)

@@ -1,5 +1,6 @@
 from .bags import plot_attention, plot_bags
 from .before import plot_predictable, plot_screen
+from .cells import plot_cells, plot_score_types
 from .contact_sheet import plot_contact_sheet
 from .curves import plot_history, plot_precision_recall, plot_roc
 from .embeddings import plot_embeddings
@@ -13,12 +14,14 @@ from .patients import plot_patients
 from .probabilities import plot_calibration, plot_net_benefit
 from .removal import plot_removal
 from .scores import plot_scores
+from .searches import plot_searches
 from .slides import plot_gene_maps, plot_grad_cam
 
 __all__ = [
     "plot_attention",
     "plot_bags",
     "plot_calibration",
+    "plot_cells",
     "plot_contact_sheet",
     "plot_embeddings",
     "plot_extreme_tiles",
@@ -38,7 +41,9 @@ __all__ = [
     "plot_predictable",
     "plot_removal",
     "plot_roc",
+    "plot_score_types",
     "plot_scores",
     "plot_screen",
+    "plot_searches",
     "plot_tile_scores",
 ]

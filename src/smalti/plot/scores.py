@@ -53,7 +53,8 @@ def plot_scores(
     rng = np.random.default_rng(0)
     for y, row in enumerate(table.itertuples()):
         values = comparison.folds.query("method == @row.method and metric == @metric")["value"]
-        colour = GREY if comparison.role(row.method) else COLOURS[0]
+        raced = comparison.races(row.method) and not row.baseline
+        colour = COLOURS[0] if raced else GREY
         shift = rng.uniform(-0.14, 0.14, len(values))
         axes.scatter(values, y + shift, s=14, color=colour, alpha=0.35, lw=0, zorder=2)
         spread = 0.0 if np.isnan(row.sd_folds) else row.sd_folds

@@ -25,9 +25,9 @@ MARGIN = 0.01  # within which scores of one metric are practically equal, as Ben
 NAMES = {
     "roc_auc": "AUROC", "brier": "Brier score", "spearman": "Spearman correlation",
     "pearson": "Pearson correlation", "r2": "R²",
-    "ari_kmeans": "ARI, k-means", "ari_ward": "ARI, Ward", "ari_leiden": "ARI, Leiden",
-    "fmi_kmeans": "FMI, k-means", "fmi_ward": "FMI, Ward", "fmi_leiden": "FMI, Leiden",
-    "nmi_kmeans": "NMI, k-means", "nmi_ward": "NMI, Ward", "nmi_leiden": "NMI, Leiden",
+    "ari_kmeans": "ARI by k-means", "ari_ward": "ARI by Ward", "ari_leiden": "ARI by Leiden",
+    "fmi_kmeans": "FMI by k-means", "fmi_ward": "FMI by Ward", "fmi_leiden": "FMI by Leiden",
+    "nmi_kmeans": "NMI by k-means", "nmi_ward": "NMI by Ward", "nmi_leiden": "NMI by Leiden",
     "davies_bouldin": "Davies-Bouldin index", "silhouette_labels": "silhouette of labels",
     "ors": "reconstruction score", "transfer_accuracy": "transfer accuracy",
     "transfer_f1": "transfer macro F1", "ilisi": "iLISI", "kbet": "kBET",

@@ -18,7 +18,8 @@ def scores(table: Any) -> Section:
     """What the headline leaves out, the table that it rests on, all metrics, the pictures."""
     parts: list[Part] = [Text(f"{sentence}.") for sentence in table.said()[1:]]
     parts += [_tested(table), Text(" ".join(table.terms()), soft=True), *_pictures(table)]
-    return Section("scores", "Scores", (*parts, _metrics(table)))
+    there = [m for m in table.metrics if m in set(table.folds["metric"])]
+    return Section("scores", "Scores", (*parts, metrics_table(table, there[:_SHOWN])))
 
 
 def _tested(table: Any) -> Table:
@@ -36,9 +37,9 @@ def _tested(table: Any) -> Table:
         frame.loc[frame["method"] == rival, "verdict"] = "the reference"
     frame["seconds"] = _seconds(table, frame["method"])
     what = "" if rival is None else (
-        f" Difference: to the best baseline, {rival}, fold by fold. p: by Holm over the methods; "
-        "baselines and controls are a family of their own. Detectable: the difference that "
-        "would be told apart four times of five."
+        f" Difference: to the best baseline, {rival}, paired over {table.unit}. p: by Holm "
+        "over the methods; baselines and controls are a family of their own. Detectable: the "
+        "difference that would be told apart four times of five."
     )  # fmt: skip
     caption = f"{named(metric)} with its 95 % interval, {_better(metric)}; best mean in bold.{what}"
     heads = {metric: f"{named(metric)} (95 %)", "difference": "difference (95 %)", "p_holm": "p",
@@ -47,10 +48,11 @@ def _tested(table: Any) -> Table:
                  best=_best(table, frame, [metric]))  # fmt: skip
 
 
-def _metrics(table: Any) -> Table:
-    """Mean and spread of the first metrics, one row per method."""
+def metrics_table(
+    table: Any, names: list[str], *, name: str = "metrics", caption: str = ""
+) -> Table:  # fmt: skip
+    """Mean and spread of these metrics, one row per method."""
     summary = table.summary()
-    names = [m for m in table.metrics if m in set(summary["metric"])][:_SHOWN]
     order = list(summary["method"].drop_duplicates())
     wide = summary.pivot_table(index="method", columns="metric", values=["mean", "sd_folds"],
                                dropna=False, sort=False).reindex(order)  # fmt: skip
@@ -58,12 +60,12 @@ def _metrics(table: Any) -> Table:
     for m in names:
         frame[m] = wide["mean"][m].to_numpy(float)
         frame[f"{m}_sd"] = wide["sd_folds"][m].to_numpy(float)
-    heads = {m: f"{named(m)} {'↓' if m in LOWER_IS_BETTER else '↑'}" for m in names}
-    caption = (
+    heads = {m: f"{named(m)}\u00a0{'↓' if m in LOWER_IS_BETTER else '↑'}" for m in names}
+    spread = (
         f"Mean ± standard deviation over {table.unit}; ↑ higher is better, ↓ lower. The spread is "
         "not a standard error: fits share training data."
     )
-    return Table("metrics", frame, caption, heads=heads, marks=marks(table, frame),
+    return Table(name, frame, caption or spread, heads=heads, marks=marks(table, frame),
                  best=_best(table, frame, names))  # fmt: skip
 
 

@@ -33,6 +33,12 @@ def _models(table: Any) -> str:
     return ", ".join(raced) or "baselines only"
 
 
+def _chosen(table: Any) -> str:
+    names = ", ".join(table.searched["method"].unique())
+    return f", those of {names} chosen by inner folds of each fold's training donors" if names \
+        else ""  # fmt: skip
+
+
 def _outcome(table: Any) -> str:
     task = table.task
     said = f"{task.kind} target"
@@ -151,7 +157,8 @@ ITEMS = (
     _Item("12a", "How data were used", lambda t: f"{t.protocol}; donors never on both sides."),
     _Item("12b", "Handling of predictors", _steps),
     _Item("12c", "Models, steps, tuning, validation",
-          lambda t: f"{_models(t)}; settings in Settings; smalti chose nothing on test donors.",
+          lambda t: f"{_models(t)}; settings in Settings{_chosen(t)}; smalti chose nothing on test "
+          "donors.",
           "Rationale."),
     _Item("12d", "Differences between centres", _sites),
     _Item("12e", "Measures and plots", _performance),
