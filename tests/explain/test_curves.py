@@ -65,20 +65,22 @@ def test_yardsticks_and_random_orders_are_of_the_rows_that_the_network_reads(hal
     assert not np.allclose(curves.random[0, 2, 0], curves.random[0, 2, 1])
 
 
-def test_what_is_of_the_bag_or_of_an_instance_goes_with_the_instances_that_are_left(halves):
+OF_BAG = BagMean(covariates=("trait",)), "contribution_1"
+OF_INSTANCE = HierMIL(epochs=2, widths=(8,), group="cell_type"), "attention"
+
+
+@pytest.mark.parametrize(("method", "column"), [OF_BAG, OF_INSTANCE], ids=["bag", "instance"])
+def test_columns_go_with_the_instances_that_are_left(halves, method, column):
     train, test = halves
-    for method, column in ((BagMean(covariates=("trait",)), "contribution_1"),
-                           (HierMIL(epochs=2, widths=(8,), group="cell_type"), "attention")):  # fmt: skip
-        model = method.set_params(progress=False).fit(train)
-        kind = column.removesuffix("_1")
-        curves, _ = curves_of(model, test)
-        rows = slice(test.offsets[5], test.offsets[6])
-        of = int(model.predict_proba(test[[5]])[0].argmax() if kind == "contribution"
-                 else test.labels[5])  # fmt: skip
-        values = model.attribute(test)[column].to_numpy()[rows]
-        order = np.argsort(-values if of or kind == "attention" else values, kind="stable")
-        found = curves.values[side_of(kind), 5, curves.orders.index(kind)]
-        assert np.allclose(found, naive(model, test[[5]], order, of), atol=1e-5)
+    model = method.set_params(progress=False).fit(train)
+    kind = column.removesuffix("_1")
+    curves, _ = curves_of(model, test)
+    signed, guess = kind == "contribution", int(model.predict(test[[5]])[0])
+    values = model.attribute(test)[column].to_numpy()[test.offsets[5] : test.offsets[6]]
+    order = np.argsort(values if signed and not guess else -values, kind="stable")
+    found = curves.values[side_of(kind), 5, curves.orders.index(kind)]
+    of = guess if signed else int(test.labels[5])
+    assert np.allclose(found, naive(model, test[[5]], order, of), atol=1e-5)
 
 
 def test_gains_are_areas_between_a_curve_and_that_of_random_order(halves):
