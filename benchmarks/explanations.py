@@ -8,7 +8,8 @@ the seed or for good), and alike on all. Columns: AUROC of donors; AUROC of the 
 positive donors by the scores; the area between deletion and insertion curves and random order with
 its 95 % interval over donors; the same less that of the order by feature norm; agreement over seeds
 and with permuted labels; the answer. With --null: the same on cohorts without drivers, how often
-each answer is given. With --blind N: random attention alone, of one model a cohort on 30 new donors.
+each answer is given. With --blind N: random attention alone, by one model a cohort, on new
+donors.
 """
 
 from __future__ import annotations
