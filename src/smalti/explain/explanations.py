@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from smalti.explain.across_donors import across_donors
-from smalti.explain.instance_scores import SIGNED
+from smalti.mil.results import SIGNED
 from smalti.system.tables import write_table
 
 POINTS = "its scores point at what it uses"
@@ -120,6 +120,8 @@ class Explanations:
 
     def write_into(self, folder: Path) -> None:
         """Write the tables into a folder that is there."""
+        if self.bags.empty:
+            return
         write_table(self.table(), folder / "explanations.csv")
         write_table(self.curves, folder / "explanation_curves.csv")
         if len(self.enriched):
