@@ -25,6 +25,7 @@ TOYS = [
     "defaults --seeds 1 --sizes 6 --most 60",
     "drivers --methods bag_mean --seeds 1",
     "encoders --seeds 2 --bags 8 --tiles 4",
+    "explanations --blind 2",
     "explanations --donors 12 --folds 2 --methods abmil",
     "expression --repeats 1 --share 0.02",
     "gene_graph --genes 50 --k 3 --width 16 --repeats 1",
