@@ -51,7 +51,7 @@ def test_the_table_is_what_a_loop_counts():
 
 
 def test_words_name_what_is_missing():
-    wide = Cohort.of({"compared": described()}).table().set_index("")
+    wide = Cohort.of({"compared": described()}).table().set_index("what")
     assert list(wide) == ["0", "1", "all"]
     assert wide.loc["donors", "all"] == "12"
     assert wide.loc["age, median (range)", "all"].endswith("; 1 missing")
@@ -67,6 +67,21 @@ def test_a_number_is_cut_in_thirds_and_two_sources_stand_apart():
     two = Cohort.of({"training": bags, "test": planted_bags(10, seed=1)})
     assert two.groups == ["0 (training)", "1 (training)", "0 (test)", "1 (test)", "all"]
     assert len(two.tested.bags) == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "median"),
+    [("sex", [1, 2], False), ("age", [1.5, 2.5], True), ("batch", range(24), False),
+     ("weight", range(24), True)],
+)  # fmt: skip
+def test_a_number_that_is_a_name_has_no_median(name, values, median):
+    bags = planted_bags(24, seed=0)
+    column = np.resize(np.array(list(values)), 24)
+    cohort = Cohort.of(
+        {"compared": dataclasses.replace(bags, bag=bags.bag.assign(**{name: column}))}
+    )
+    lines = cohort.table()["what"]
+    assert (f"{name}, median (range)" in set(lines)) == median
 
 
 def test_types_are_counted_in_each_bag():

@@ -16,7 +16,7 @@ UNITS = ["donors", "bags", "instances"]
 
 
 def flow(bags):
-    groups = np.array(["ill", "well"])[np.arange(len(bags)) % 2]
+    groups = pd.Categorical(np.array(["well", "ill"])[np.arange(len(bags)) % 2], ["ill", "well"])
     split = [sm.comparison.Split(0, 0, np.arange(2, len(bags)), np.arange(2))]
     return flow_of({"compared": bags}, {"compared": groups}, split)
 
@@ -92,13 +92,14 @@ def test_nothing_left_out_is_said():
     bags = planted_bags(12, seed=0)
     found = flow(bags)
     assert found["step"].tolist() == ["compared", "of them", "of them", "in a fit", "in a fit"]
+    assert found["what"][1:3].tolist() == ["ill", "well"]  # in their order, not as they come
     assert said(found).endswith("were compared, and nothing was left out")
 
 
 def test_the_sides_of_the_splits():
     bags = planted_bags(24, bags_per_donor=2, seed=0)
     parts = donor_folds(bags, folds=4)
-    found = flow_of({"compared": bags}, {"compared": bags.labels}, parts)
+    found = flow_of({"compared": bags}, {"compared": pd.Categorical(bags.labels)}, parts)
     sides = found[found["step"] == "in a fit"].set_index("what")
     assert sides.index[0].startswith("training: 9 donors, 18 bags, ")
     assert sides.index[1].startswith("test: 3 donors, 6 bags, ")
@@ -110,7 +111,7 @@ def test_training_and_test_of_two_sources_stand_apart():
     train, test = planted_bags(12, seed=0), planted_bags(8, seed=1)
     bags = {"training": train[:10], "test": test}
     split = [sm.comparison.Split(0, 0, np.arange(10), np.arange(8))]
-    found = flow_of(bags, {k: b.labels for k, b in bags.items()}, split)
+    found = flow_of(bags, {k: pd.Categorical(b.labels) for k, b in bags.items()}, split)
     kept = found[found["step"] == "compared"].set_index("part")["bags"]
     assert kept.to_dict() == {"training": 10, "test": 8}
     assert found[found["step"] == "in a fit"]["part"].tolist() == ["training", "test"]

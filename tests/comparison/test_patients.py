@@ -55,7 +55,7 @@ def test_what_was_in_them_is_told_against_their_class():
     found = one_by_one(rows, bags.task, Cohort.of({"compared": bags})).set_index("bag")
     assert found.index[:2].tolist() == ["c", "d"]  # truly well, called ill with 0.9
     assert found.loc["e", "like"] == "c (well)"
-    assert found.loc["e", "differs"] == "10% B (class: 75%), 90% T (class: 25%)"
+    assert found.loc["e", "differs"] == "B: 10% (75%), T: 90% (25%)"
     assert found.loc["e", "instances"] == 10
 
 

@@ -22,6 +22,7 @@ from smalti.task import Task
 ALL = "all"  # the group of everyone
 COMPARED, TRAINING, TEST = "compared", "training", "test"
 OWN = ("part", "bag", "donor", "site", "group", "instances")
+_CODES = 4  # so few whole numbers are names
 _LEVELS, _COLUMNS, _TYPES = 8, 24, 60  # more are a list, not a description
 
 
@@ -71,13 +72,10 @@ class Cohort:
         return cls(pd.concat(frames, ignore_index=True),
                    pd.concat(types, ignore_index=True).fillna(0).astype(int))  # fmt: skip
 
-    def classes(self) -> dict[str, np.ndarray]:
+    def classes(self) -> dict[str, pd.Categorical]:
         """Part -> (n_bags,) the group of each bag, in the order of the bags."""
-        of = self.bags["group"].astype(str)
-        return {
-            str(part): of[rows.index].to_numpy()
-            for part, rows in self.bags.groupby("part", sort=False)
-        }
+        parts = self.bags.groupby("part", sort=False)["group"]
+        return {str(part): pd.Categorical(groups) for part, groups in parts}
 
     @property
     def groups(self) -> list[str]:
@@ -122,7 +120,7 @@ class Cohort:
         lines = long["line"].drop_duplicates()
         wide = long.pivot_table("text", "line", "group", aggfunc="first", sort=False)
         wide = wide.reindex(index=lines, columns=self.groups).fillna("0")
-        return wide.rename_axis(columns=None).rename_axis("").reset_index()
+        return wide.rename_axis(columns=None).rename_axis("what").reset_index()
 
     def _group_of(self) -> pd.Series:
         """(n_bags,) the column of the table that each is in."""
@@ -226,9 +224,11 @@ def _levels(name: str, unit: str, values: pd.Series, every: pd.Series) -> Iterat
 
 
 def _is_number(column: pd.Series, name: object) -> bool:
-    """Whether a column is measured; a batch that is called 3 is not."""
-    number = is_numeric_dtype(column) and not is_bool_dtype(column)
-    return number and not technical(str(name))
+    """Whether a column is measured; a batch that is called 3 is not, nor a sex of 1 or 2."""
+    if not is_numeric_dtype(column) or is_bool_dtype(column) or technical(str(name)):
+        return False
+    values = column.dropna().unique()
+    return len(values) > _CODES or bool((values != np.round(values)).any())
 
 
 def _of_donors(every: pd.DataFrame, name: str) -> bool:

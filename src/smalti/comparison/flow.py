@@ -19,7 +19,7 @@ COLUMNS = ["part", "step", "what", *UNITS]
 
 
 def flow_of(
-    parts: Mapping[str, Bags], groups: Mapping[str, np.ndarray], splits: Sequence[Split]
+    parts: Mapping[str, Bags], groups: Mapping[str, pd.Categorical], splits: Sequence[Split]
 ) -> pd.DataFrame:
     """Steps from what was found to what was compared.
 
@@ -28,7 +28,7 @@ def flow_of(
     parts
         Name of the part -> its bags.
     groups
-        Name of the part -> (n_bags,) class of each bag.
+        Name of the part -> (n_bags,) class of each bag, with the order of the classes.
     splits
         Of the comparison.
 
@@ -52,7 +52,7 @@ def flow_of(
     return found.assign(**{u: numbers[u] for u in UNITS})
 
 
-def _steps(bags: Bags, groups: np.ndarray) -> list[dict[str, Any]]:
+def _steps(bags: Bags, groups: pd.Categorical) -> list[dict[str, Any]]:
     now = _size(bags, np.arange(len(bags)))
     before, out = dict(now), list[dict[str, Any]]()
     for note, numbers in reversed(_merged(bags.left)):
@@ -61,7 +61,8 @@ def _steps(bags: Bags, groups: np.ndarray) -> list[dict[str, Any]]:
     kept: dict[str, Any] = {"step": KEPT, "what": "compared"} | now
     classes: list[dict[str, Any]] = [
         {"step": CLASS, "what": str(c)} | _size(bags, np.flatnonzero(groups == c))
-        for c in dict.fromkeys(groups)
+        for c in groups.categories
+        if (groups == c).any()
     ]
     first: list[dict[str, Any]] = [{"step": FOUND, "what": "found"} | before] if out else []
     return [*first, *out[::-1], kept, *(classes if len(classes) > 1 else [])]

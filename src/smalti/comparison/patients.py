@@ -10,6 +10,7 @@ import pandas as pd
 from smalti.comparison.cohort import Cohort
 from smalti.task import Task
 
+_MOST = 2000  # bags of which the types are compared
 _OFF = 0.02  # a share of a type that differs by less is not worth a word
 
 
@@ -74,7 +75,8 @@ def _with_cohort(found: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
     at = place.loc[found["bag"]].to_numpy()
     more = [c for c in ("site", "instances") if c in tested.bags]
     found = found.assign(**{c: tested.bags[c].to_numpy()[at] for c in more})
-    if tested.types.shape[1] < 2 or tested.bags["group"].nunique() < 2:
+    few = tested.types.shape[1] < 2 or len(tested.bags["group"].unique()) < 2
+    if few or len(tested.bags) > _MOST:  # each bag is held against each other
         return found
     return found.assign(differs=_differences(tested)[at], like=_likeness(tested)[at])
 
@@ -91,7 +93,7 @@ def _differences(cohort: Cohort) -> np.ndarray:
         usual = np.median(shares[others], axis=0)
         gap = row - usual
         far = [j for j in np.argsort(-np.abs(gap))[:2] if abs(gap[j]) >= _OFF]
-        words = [f"{row[j]:.0%} {cohort.types.columns[j]} (class: {usual[j]:.0%})" for j in far]
+        words = [f"{cohort.types.columns[j]}: {row[j]:.0%} ({usual[j]:.0%})" for j in far]
         out.append(", ".join(words))
     return np.array(out, dtype=object)
 
@@ -145,10 +147,12 @@ def columns_shown(found: pd.DataFrame, task: Task) -> dict[str, Any]:
     names = {
         "bag": "bag", "donor": "donor", "site": "site", "true": "true", "predicted": "called",
         "p": p, "right": "right in", "residual": "residual", "instances": "instances",
-        "differs": "types, against its class", "like": "types most like",
+        "differs": "types (in its class)", "like": "types most like",
     }  # fmt: skip
     if not found["donor"].duplicated().any():
         names.pop("donor")
+    if found["times"].max() < 2:
+        names.pop("right")
     if not task.is_classifier:
         names["predicted"] = "predicted"
     return {c: h for c, h in names.items() if c in found}

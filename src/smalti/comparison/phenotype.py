@@ -204,7 +204,7 @@ def _cells(
     arena: Folds, attributed: dict[str, pd.DataFrame], cohort: Cohort, lineup: Lineup, seed: int
 ) -> Cells | None:
     """Instances by score, where methods said something of them."""
-    groups = next(iter(cohort.tested.classes().values()))
+    groups = np.asarray(next(iter(cohort.tested.classes().values())), dtype=object)
     column = type_column(arena.test_bags, list(lineup.methods.values()))
     return Cells.of(arena.test_bags, attributed, arena.task, groups, column, seed=seed)
 

@@ -14,6 +14,7 @@ from smalti.errors import InputError
 from smalti.plot.style import COLOURS, GREY, INK, MARKS, PALE, bare, new, short, styled
 
 _MOST_TYPES = 20
+_DRAWN = 2000  # of more dots a picture of dots is smaller than their outlines
 _MAP = "cividis"  # the same to all eyes, and in grey
 
 
@@ -142,6 +143,7 @@ def plot_score_types(
                                         "difference"]  # fmt: skip
             at = y + (i - (len(names) - 1) / 2) * high
             axes.scatter(own, at + high * rng.uniform(-0.3, 0.3, len(own)), s=13, lw=0, alpha=0.6,
+                         rasterized=len(differences) > _DRAWN,
                          color=COLOURS[i % len(COLOURS)], marker=MARKS[i % len(MARKS)])  # fmt: skip
             if len(own):
                 axes.plot([own.mean()] * 2, [at - 0.45 * high, at + 0.45 * high], color=INK, lw=2,

@@ -55,7 +55,8 @@ def plot_patients(
         ["order", "off"], ascending=[True, False], kind="stable"
     )
     figure, axes = new(6.8, 0.17 * len(shown) + 1.5)
-    axes.axvline(0.5, color=GREY, lw=0.8, ls=(0, (4, 3)))
+    if positive is not None:
+        axes.axvline(0.5, color=GREY, lw=0.8, ls=(0, (4, 3)))
     for y, row in enumerate(shown.to_dict("records")):
         i = names.index(str(row["true"])) % len(COLOURS)
         wrong = str(row["predicted"]) != str(row["true"])

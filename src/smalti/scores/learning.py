@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from smalti.scores.headline import signed
 from smalti.scores.metrics import LOWER_IS_BETTER, SHARES, named
 from smalti.scores.statistics import corrected_test
 from smalti.scores.verdicts import judge
@@ -92,9 +93,9 @@ def learning_said(
     out = []
     for row in learning_gains(curve, metric, margin=margin, freedom=freedom).to_dict("records"):
         n, few = f"{row['all_donors']:.0f}", f"{row['donors']:.0f}"
-        gap = f"{named(metric)} {row['difference']:+.3f} from {few} to {n} training donors"
+        gap = f"{named(metric)} {signed(row['difference'])} from {few} to {n} training donors"
         if not np.isnan(row["low"]):
-            gap += f" (95 % interval {row['low']:+.3f} to {row['high']:+.3f})"
+            gap += f" (95 % {signed(row['low'])} to {signed(row['high'])})"
         if row["curve"] == "improving":
             more = ahead(curve, metric, str(row["method"]), 2 * row["all_donors"])
             out.append(f"More donors would help {row['method']}: it still improves, {gap}{more}")
@@ -142,22 +143,48 @@ def power_law(donors: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.concatenate([chosen, _POWERS[best]], -1)
 
 
-def ahead(curve: pd.DataFrame, metric: str, method: str, donors: float, *, seed: int = 0) -> str:
-    """Where a curve that improves would be at more donors, in words.
+def ahead(curve: pd.DataFrame, metric: str, method: str, donors: float) -> str:
+    """Where a curve that improves would be at more donors, in words; if it is narrow enough."""
+    low, high = extrapolated(curve, metric, method, donors)
+    if not high - low <= _WIDE:
+        return f"; what {donors:.0f} would bring these folds do not say"
+    return f"; at {donors:.0f} donors an inverse power law has {low:.2f} to {high:.2f}"
 
-    An inverse power law is fitted to the means of folds drawn with replacement; the spread of the
-    draws is widened as that of the mean is, for folds share their training donors, with the degrees
-    of freedom of one repeat. So widened the interval held the true mean of 91 to 96 % of simulated
-    cohorts of 40 to 100 donors, where the plain one held 48 to 68 %. One that is too wide to plan
-    by is not said, which is most.
+
+def extrapolated(
+    curve: pd.DataFrame, metric: str, method: str, donors: float, *, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of the mean of a metric at more donors, by an inverse power law.
+
+    The law is fitted to the means of folds drawn with replacement; the spread of the draws is
+    widened as that of the mean is, for folds share their training donors, with the degrees of
+    freedom of one repeat. So widened the interval held the true mean of 91 to 96 % of simulated
+    cohorts of 40 to 100 donors, where the plain one held 48 to 68 % (``benchmarks/learning.py``).
+
+    Parameters
+    ----------
+    curve
+        ``comparison.learning``.
+    metric
+        One that lies between 0 and 1.
+    method
+        Which.
+    donors
+        How many.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    tuple
+        low and high; NaN where there are too few folds or shares, or the metric has no bounds.
     """
     part = _whole(curve, metric)
     part = part[part["method"] == method]
     each = part.pivot_table(index=["repeat", "fold"], columns="share", values="value")
-    n, folds = len(each), int(each.groupby("repeat").size().max())
-    unknown = f"; what {donors:.0f} would bring these folds do not say"
+    n, folds = len(each), int(each.groupby("repeat").size().max()) if len(each) else 0
     if metric not in SHARES or folds < 2:
-        return unknown
+        return np.nan, np.nan
     at = part.groupby("share")["donors"].mean().to_numpy()
     rows = np.random.default_rng([seed, 10]).integers(0, n, (_DRAWS, n))
     end, rate, power = power_law(at, each.to_numpy()[rows].mean(1)).T
@@ -166,6 +193,4 @@ def ahead(curve: pd.DataFrame, metric: str, method: str, donors: float, *, seed:
     wider = np.sqrt(1 + n * whole["n_test"].mean() / whole["n_train"].mean())
     half = float(stats.t.ppf(0.975, folds - 1) * wider * drawn.std())
     low, high = np.clip([np.median(drawn) - half, np.median(drawn) + half], 0, 1)
-    if not high - low <= _WIDE:
-        return unknown
-    return f"; at {donors:.0f} donors an inverse power law has {low:.2f} to {high:.2f}"
+    return float(low), float(high)

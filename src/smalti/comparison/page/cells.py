@@ -40,13 +40,13 @@ def _types(table: Any, method: str) -> list[Part]:
 
     means = over_donors(own)
     order = list(dict.fromkeys(means["type"]))
-    first = means[means["type"] == order[0]]
+    classes = [c for c in table.cohort.tested.groups if c in set(own["group"].astype(str))]
+    first = means[means["type"] == order[0]].set_index("group").loc[classes].reset_index()
     told = "; ".join(
-        f"{row.share_high:.0%} in donors of {row.group} (of all their instances {row.share:.0%})"
+        f"{row.share_high:.0%} in donors of {row.group} ({row.share:.0%} of all their instances)"
         for row in first.itertuples()
     )
-    words = f"Of the tenth with the highest {_of(table, method)}, {order[0]} are: {told}."
-    classes = [c for c in table.cohort.tested.groups if c in set(own["group"].astype(str))]
+    words = f"“{order[0]}” among the tenth with the highest {_of(table, method)}: {told}."
     drawing = Drawing(
         "types-by-score-dots", alt=words,
         figure=plot_score_types(by_donor(own), types=order, classes=classes),

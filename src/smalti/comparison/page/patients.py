@@ -11,8 +11,9 @@ from smalti.comparison.patients import columns_shown, verdict
 from smalti.report.section import Drawing, Folded, Part, Section, Table, Text
 
 _TYPES = (
-    " Types: the two whose shares are farthest from the median of the other donors of its class; "
-    "and the bag of another donor with the most similar shares (Hellinger)."
+    " Types: the two whose shares are farthest from the median of the other donors of its class, "
+    "which stands in brackets; and the bag of another donor with the most similar shares "
+    "(Hellinger)."
 )
 _FIRST = 20  # misjudged ones in the open; all are folded away
 
@@ -59,8 +60,10 @@ def _table(table: Any, name: str, found: pd.DataFrame, words: str) -> Table:
         frame["right"] = [
             f"{r} of {t}" for r, t in zip(found["right"], found["times"], strict=True)
         ]
-        words += " Called: the class with the largest mean probability; right in so many repeats."
+        words += " Called: the class with the largest mean probability"
+        words += "; right in so many repeats." if "right" in heads else "."
         bold = frozenset((int(i), "predicted") for i in _wrong(found))
     ends = [f"{c}_{end}" for c in heads for end in ("low", "high") if f"{c}_{end}" in frame]
+    ends = ends if found["times"].max() > 1 else []
     return Table(name, frame[[*heads, *ends]], words + (_TYPES if "like" in found else ""),
                  heads=heads, best=bold)  # fmt: skip
