@@ -286,6 +286,9 @@ def real(repeats, cells):
         split = [(np.flatnonzero(~test), np.flatnonzero(test))
                  for test in sides(slides, by)]  # fmt: skip
         rows.append([f"her2st, by {by}", said(sm.audit(slides, splits=split))])
+    cells = sm.read(Path(os.environ["SMALTI_DATA"]) / "citeseq" / "pbmc10k_citeseq.h5ad",
+                    x={"rna": "X", "protein": "obsm/protein_expression"})  # fmt: skip
+    rows.append(["CITE-seq, integrated", said(sm.audit(cells, label="cell_type"))])
     table(rows, ["set", "found"])
 
 

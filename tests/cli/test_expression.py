@@ -388,3 +388,14 @@ def test_what_features_know_before_any_fit(tmp_path):
     none = run("expression", "compare", *read, "--before", tmp_path, "--out", tmp_path / "no")
     assert none.exit_code == 2
     assert "holds no finding.json" in " ".join(none.output.split())
+
+
+@pytest.mark.slow  # cuts tiles, and times a fit of each method
+def test_a_dry_run_of_a_comparison_writes_nothing(folder, tmp_path):
+    done = run("expression", "compare", folder / "spots.h5ad", "--images", folder, *READ,
+               "--methods", "gene_mean", "--splits", "leave-one-donor-out", "--genes", 5,
+               "--cache", tmp_path / "c", "--dry-run", "--out", tmp_path / "out")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "left out in turn: leave-one-donor-out" in done.output
+    assert "a quarter of the training tiles" in done.output
+    assert not (tmp_path / "out").exists()

@@ -355,3 +355,13 @@ def test_options_of_compare_integrate(h5mu, obs, tmp_path, more, words):
     named = ("compare", h5mu, "--integrate", "--label", "kind", "--methods", "block_pca")
     assert words in fails(*named, "--out", out, *more)
     assert not out.exists()
+
+
+@pytest.mark.slow  # reads a file, and times a fit of each method
+def test_a_dry_run_of_a_comparison_writes_nothing(h5mu, tmp_path):
+    done = run("compare", h5mu, "--integrate", "--label", "kind", "--methods", "block_pca",
+               "--by", "kmeans", "--seeds", 2, "--dry-run", "--out", tmp_path / "out")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "a quarter of the training cells" in done.output
+    assert "would be written" in done.output
+    assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import smalti as sm
-from smalti.comparison.expression import compare_expression
+from smalti.comparison.expression import compare_expression, prepared
 from smalti.comparison.splits import expression_folds
 from smalti.datasets import planted_slides
 from smalti.errors import InputError
@@ -195,3 +195,22 @@ def test_it_writes_tables_and_a_report(result, tmp_path):
     page = (tmp_path / "run" / "report.html").read_text()
     assert "neighbour_mean (oracle)" in page
     assert "No method beats the baseline neighbour_mean" not in page
+
+
+def test_splits_by_name_and_of_a_column():
+    slides = planted_slides(4, 9, n_genes=5, seed=0)
+    source = pd.Series(["train", "train", "test", "test"], index=slides.bag.index)
+    slides = dataclasses.replace(slides, bag=slides.bag.assign(donor=list("abcd"), source=source),
+                                 donor="donor")  # fmt: skip
+    arena, _, _ = prepared(["knn"], slides, splits="leave-one-donor-out")
+    assert arena.by == "leave-one-donor-out"
+    assert [len(np.unique(slides.index[test])) for _, test in arena.parts] == [1, 1, 1, 1]
+    arena, _, _ = prepared(["knn"], slides, splits="source")
+    ((train, test),) = arena.parts  # slides of another source are tested once
+    assert set(slides.index[train]) == {0, 1}
+    assert set(slides.index[test]) == {2, 3}
+    same = dataclasses.replace(slides, bag=slides.bag.assign(donor=list("abca")))
+    with pytest.raises(InputError, match="donor 'a' is on both sides"):
+        prepared(["knn"], same, splits="source")
+    with pytest.raises(InputError, match="splits= says all folds: leave by= and folds= out"):
+        prepared(["knn"], slides, splits="source", folds=2)

@@ -169,14 +169,7 @@ def compare(
     jobs: options.Jobs = None,
     scheduler: options.Scheduler = None,
     epochs: options.Epochs = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Say the splits, fits, time and memory that are expected, and write nothing.",
-            rich_help_panel=options.FITS,
-        ),
-    ] = False,
+    dry_run: options.DryRun = False,
     set_: options.Settings = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
@@ -194,7 +187,7 @@ def compare(
             kinds=kinds, sample=sample, donor=donor, preprocess=preprocess, settings=settings,
             batch=batch, n_clusters=n_clusters, by=options.listed(by),
             seeds=range(seed, seed + (10 if seeds is None else seeds)), cache=cache, n_jobs=jobs,
-            scheduler=scheduler, overwrite=overwrite,
+            scheduler=scheduler, overwrite=overwrite, dry_run=dry_run,
             **({} if leave_out is None else {"leave_out": options.listed(leave_out)}),
         )  # fmt: skip
         return
@@ -236,7 +229,7 @@ def compare(
 
 OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
            "folds", "repeats", "splits", "test", "test_labels", "site", "views", "permutations",
-           "learning_curve", "attributions", "explain", "recalibrate", "dry_run", "slides",
+           "learning_curve", "attributions", "explain", "recalibrate", "slides",
            "patches", "tile_px", "um_per_px", "search", "trials", "inner_folds", "sampler",
            "budget")  # fmt: skip
 NAMED = ("leave-one-donor-out", "leave-one-site-out")

@@ -35,6 +35,14 @@ def compare(
         int | None,
         typer.Option(min=2, help="Parts; each alone when few.", rich_help_panel=options.FITS),
     ] = None,
+    splits: Annotated[
+        str | None,
+        typer.Option(
+            help="leave-one-donor-out, leave-one-site-out; or your own folds: a column of the "
+            "slides, or a .csv with columns bag (or donor) and fold; train and test: one split.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = None,
     seeds: Annotated[
         int,
         typer.Option(
@@ -99,6 +107,7 @@ def compare(
         ),
     ] = None,
     epochs: options.Epochs = None,
+    dry_run: options.DryRun = False,
     set_: options.Settings = None,
     seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
@@ -107,6 +116,7 @@ def compare(
     given = dict(locals())
     from smalti.cli.table import show
     from smalti.comparison.expression import compare_expression
+    from smalti.comparison.planning import plan_expression
     from smalti.report.before import finding_of
     from smalti.scores.table import is_run
     from smalti.system.files import check_free
@@ -126,12 +136,16 @@ def compare(
     typer.echo(repr(bags))
     labels = [*labels[: len(labels) - len(spaces)], *(f"{name} searched" for name in spaces)]
     chosen = searching.searched(chosen, spaces, how)
-    result = compare_expression(
-        dict(zip(labels, chosen, strict=True)), bags, by=by, folds=folds,
-        genes=None if genes is None else genes_of(genes), seeds=range(seed, seed + seeds),
-        top=top, nan=nan, n_jobs=jobs, cache=cache, scheduler=scheduler,
+    asked = dict(
+        candidates=dict(zip(labels, chosen, strict=True)), slides=bags, by=by, folds=folds,
+        splits=splits, genes=None if genes is None else genes_of(genes),
+        seeds=range(seed, seed + seeds), top=top, nan=nan, cache=cache,
         unseen=protocol_of(unseen), n_unseen=n_unseen, sets=read_sets(sets), vectors=vectors,
     )  # fmt: skip
+    if dry_run:
+        typer.echo(f"{plan_expression(**asked)}\nwould be written: {out}, with report.html")
+        return
+    result = compare_expression(**asked, n_jobs=jobs, scheduler=scheduler)
     result.write(out, overwrite=overwrite)
     keep_config(out)
     title = f"Expression from the tiles of {slides.name}"

@@ -160,6 +160,7 @@ def compare_integrations(
     preprocess: str | None,
     settings: dict[str, Any],
     overwrite: bool,
+    dry_run: bool,
     **more: Any,
 ) -> None:
     """Run ``smalti compare --integrate``; ``more`` is for ``compare_integration``.
@@ -171,6 +172,7 @@ def compare_integrations(
     """
     from smalti.cli.table import show
     from smalti.comparison.integration import compare_integration
+    from smalti.comparison.planning import plan_integration
     from smalti.scores.table import is_run
     from smalti.system.files import check_free
 
@@ -185,6 +187,11 @@ def compare_integrations(
     check_free(out, overwrite=overwrite, ours=is_run, inputs=read_here("out"))
     bags = read_views(data, x, cells, sample=sample, donor=donor, kinds=options.kinds_of(kinds))
     refuse_one(data, bags)
+    if dry_run:
+        asked = {k: v for k, v in more.items() if k not in ("n_jobs", "scheduler")}
+        found = plan_integration(chosen, bags, label=label, **asked)
+        typer.echo(f"{found}\nwould be written: {out}, with report.html")
+        return
     result = compare_integration(chosen, bags, label=label, **more)
     result.write(out, overwrite=overwrite)
     keep_config(out)

@@ -180,6 +180,14 @@ LeaveOut: TypeAlias = Annotated[
         rich_help_panel=INTEGRATE,
     ),
 ]
+DryRun: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say the splits, fits, time and memory that are expected, and write nothing.",
+        rich_help_panel=FITS,
+    ),
+]
 KeyAdded: TypeAlias = Annotated[
     str | None,
     typer.Option(

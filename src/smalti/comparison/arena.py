@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+import numpy as np
+
 from smalti.comparison.cache import Answer
 from smalti.comparison.splits import Split
 from smalti.core.identity import identity
@@ -25,6 +27,8 @@ class Arena(ABC):
     """What a kind of comparison says. It travels to worker processes with the data it holds."""
 
     title: ClassVar[str] = "fits"  # of the progress bar
+    units: ClassVar[str] = "bags"  # what positions of splits count
+    about: str  # the data in one line
     digest: str  # of the data and of the question: two races of one digest may be set side by side
 
     @abstractmethod
@@ -54,6 +58,20 @@ class Arena(ABC):
     def sizes(self, method: Any, split: Split) -> tuple[int, int]:
         """Numbers of training and of test units."""
         return len(split.train), len(split.test)
+
+    def counted(self, split: Split) -> dict[str, int]:
+        """What a plan says of a split."""
+        sides = {"train": split.train, "test": split.test}
+        return {f"{name}_{self.units}": len(side) for name, side in sides.items()}
+
+    def quarter(self, train: np.ndarray) -> np.ndarray:
+        """About a quarter of training positions, (k,) of (n,), for a fit that is timed."""
+        n = max(1, len(train) // 4)
+        return np.sort(np.random.default_rng(61).permutation(train)[:n])
+
+    def amount(self, train: np.ndarray) -> int:
+        """Instances at training positions, (n,), with which the time of a fit grows."""
+        return len(train)
 
     def keeps(self, split: Split) -> bool:
         """Whether the table needs the arrays of this split's answers."""

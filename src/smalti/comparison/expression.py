@@ -14,11 +14,13 @@ from smalti.comparison.expression_fit import Slides
 from smalti.comparison.gene_maps import GeneMaps, gene_maps
 from smalti.comparison.hiding import Hiding, controls, trained_on
 from smalti.comparison.lineup import Lineup, line_up, of_search
+from smalti.comparison.protocols import NAMED, protocol_of
 from smalti.comparison.race import Outcome, race
 from smalti.comparison.search.base import Choosing
-from smalti.comparison.splits import expression_folds, seeds_of
+from smalti.comparison.splits import expression_folds, seeds_of, tiles_of
 from smalti.comparison.table import ScoreTable
 from smalti.core.registry import methods
+from smalti.errors import InputError
 from smalti.expression.base import ExpressionMethod, as_slides
 from smalti.expression.zero_shot import ZeroShotMethod
 from smalti.genes.sets import GeneSets
@@ -125,6 +127,7 @@ def compare_expression(
     *,
     by: str = "donor",
     folds: int | None = None,
+    splits: Any = None,
     genes: Any = None,
     seeds: int | Sequence[int] = 3,
     view: str | None = None,
@@ -157,6 +160,10 @@ def compare_expression(
         neighbours overlap and look alike; only to see by how much).
     folds
         Parts; each donor (slide) alone where there are ten or fewer, else 5; tiles 5.
+    splits
+        Another protocol, as of :func:`smalti.compare`: "leave-one-donor-out",
+        "leave-one-site-out", a table or a column of the slides with folds; where it says train and
+        test (slides of another source, for example) there is one. Leave ``by`` and ``folds`` out.
     genes
         For all methods: names; or a number: those of most variance in each training fold.
         None: each method's own.
@@ -216,35 +223,71 @@ def compare_expression(
     >>> {"knn", "ridge", "gene_mean"} <= set(table.folds["method"])  # controls always run
     True
     """
-    check_nan(nan)
-    bags = as_slides(slides)
-    lineup = line_up(candidates, ExpressionMethod)
-    lineup.beside_searched()
-    _prepare(lineup, genes, view, unseen is not None, vectors)
-    numbers = seeds_of(seeds)
-    parts = expression_folds(bags, by=by, folds=folds)
-    notes = [*bags.notes]
-    hidden = None
-    if unseen is not None:
-        hiding = Hiding(unseen, n_unseen, vectors, sets, genes)
-        hidden = hiding.of(bags, parts, lineup.methods)
-        notes += hiding.notes
-    arena = Slides(bags, parts, numbers, top, nan, view, hidden)
+    arena, lineup, notes = prepared(
+        candidates, slides, by=by, folds=folds, splits=splits, genes=genes, seeds=seeds, view=view,
+        top=top, nan=nan, unseen=unseen, n_unseen=n_unseen, vectors=vectors, sets=sets,
+    )  # fmt: skip
+    bags, hidden = arena.bags, arena.hidden
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
                    scheduler=scheduler)  # fmt: skip
     varying = isinstance(genes, (int, np.integer)) if hidden is None \
         else len({h.unseen for h in hidden}) > 1  # fmt: skip
     names, predictions = ((), {}) if varying else _predictions(arena, outcome)
     table = ExpressionComparison(
-        **outcome.table(lineup, notes), digest=arena.digest, about=repr(bags),
+        **outcome.table(lineup, notes), digest=arena.digest, about=arena.about,
         genes=pd.concat([a.extra["genes"].assign(method=label, fold=fold)
                          for (label, _, fold), a in outcome.answers.items()]),
-        ceiling=arena.ceilings(lineup.methods, outcome.answers), by=by,
+        ceiling=arena.ceilings(lineup.methods, outcome.answers), by=arena.by,
         unseen=arena.hidden_genes(), gene_names=names, predictions=predictions,
-        audit=audit(bags, lineup.methods, splits=parts),
+        audit=audit(bags, lineup.methods, splits=arena.parts),
     )  # fmt: skip
     table.maps = gene_maps(table, bags, lineup.methods)
     return table
+
+
+def prepared(
+    candidates: Any,
+    slides: Any,
+    *,
+    by: str = "donor",
+    folds: int | None = None,
+    splits: Any = None,
+    genes: Any = None,
+    seeds: int | Sequence[int] = 3,
+    view: str | None = None,
+    top: int = _TOP,
+    nan: str = "drop",
+    unseen: Any = None,
+    n_unseen: int = 250,
+    vectors: Any = None,
+    sets: GeneSets | None = None,
+) -> tuple[Slides, Lineup, list[str]]:
+    """What a comparison of these arguments fits: its arena, who takes part, and notes.
+
+    Raises
+    ------
+    InputError
+        As :func:`compare_expression` does before the first fit.
+    """
+    check_nan(nan)
+    bags = as_slides(slides)
+    lineup = line_up(candidates, ExpressionMethod)
+    lineup.beside_searched()
+    _prepare(lineup, genes, view, unseen is not None, vectors)
+    numbers, notes = seeds_of(seeds), [*bags.notes]
+    if splits is None:
+        parts = expression_folds(bags, by=by, folds=folds)
+    else:
+        if by != "donor" or folds is not None:
+            raise InputError("splits= says all folds: leave by= and folds= out.")
+        parts, by = tiles_of(bags, protocol_of(bags, splits).splits), "own splits"
+        by = splits if isinstance(splits, str) and splits in NAMED else by
+    hidden = None
+    if unseen is not None:
+        hiding = Hiding(unseen, n_unseen, vectors, sets, genes)
+        hidden = hiding.of(bags, parts, lineup.methods)
+        notes += hiding.notes
+    return Slides(bags, parts, numbers, top, nan, view, hidden, by=by), lineup, notes
 
 
 def _predictions(arena: Slides, outcome: Outcome) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:

@@ -40,16 +40,20 @@ class Slides(Arena):
         As in :func:`smalti.compare_expression`.
     hidden
         Genes of each fold that are hidden from training.
+    by
+        What was left out, in a word.
     """
 
-    title = "expression"
+    title, units = "expression", "tiles"
 
     def __init__(
         self, bags: Bags, parts: list[tuple[np.ndarray, np.ndarray]], seeds: Sequence[int],
-        top: int, nan: str, view: str | None = None, hidden: list[Hidden] | None = None,
+        top: int, nan: str, view: str | None = None, hidden: list[Hidden] | None = None, *,
+        by: str = "donor",
     ) -> None:  # fmt: skip
         self.bags, self.parts, self.seeds = bags, parts, list(seeds)
         self.top, self.nan, self.view, self.hidden = top, nan, view, hidden
+        self.about, self.by = repr(bags), by
         sha = hashlib.sha256(bags.digest.encode())
         for train, test in parts:
             sha.update(train.tobytes() + b"|" + test.tobytes())
@@ -65,6 +69,16 @@ class Slides(Arena):
     def seed(self, method: Any, split: Split) -> int:
         """The repeat."""
         return split.repeat
+
+    def counted(self, split: Split) -> dict[str, int]:
+        """Tiles, slides and donors."""
+        row: dict[str, Any] = {}
+        for name, rows in (("train", split.train), ("test", split.test)):
+            slides = np.unique(self.bags.index[rows])
+            row |= {f"{name}_tiles": len(rows), f"{name}_slides": len(slides)}
+            if self.bags.donor is not None:
+                row[f"{name}_donors"] = len(np.unique(self.bags.donors[slides]))
+        return row
 
     def keeps(self, split: Split) -> bool:
         """Predictions of the first seed are part of the table."""

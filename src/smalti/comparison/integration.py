@@ -181,18 +181,11 @@ def compare_integration(
     >>> {"ari_kmeans", "ors", "transfer_accuracy"} <= set(table.folds["metric"])
     True
     """
-    bags = as_cells(bags).check()
-    if len(bags.x) < 2:
-        raise InputError(
-            f"integration needs two views or more; there is {next(iter(bags.x))!r}. Name them all, "
-            "x={'rna': 'X', 'protein': 'obsm/KEY'}."
-        )
-    question = ask(bags, label=label, batch=batch, n_clusters=n_clusters, by=by,
-                   leave_out=leave_out)  # fmt: skip
-    lineup = line_up(candidates, Integration)
-    _add_controls(lineup, bags)
-    parts, notes = cell_splits(bags, seeds_of(seeds))
-    arena = _Cells(bags, question, parts, label)
+    arena, lineup, bags, notes = prepared(
+        candidates, bags, label=label, batch=batch, n_clusters=n_clusters, by=by, seeds=seeds,
+        leave_out=leave_out,
+    )  # fmt: skip
+    question = arena.question
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
                    scheduler=scheduler)  # fmt: skip
     done = list(dict.fromkeys(outcome.folds["method"]))
@@ -220,13 +213,46 @@ def _unscored(bags: Bags, label: str, scored: np.ndarray) -> dict[str, int]:
     return {str(k): int(n) for k, n in names.value_counts().items()}
 
 
+def prepared(
+    candidates: Any,
+    bags: Any,
+    *,
+    label: str = "cell_type",
+    batch: str | None = None,
+    n_clusters: int | None = None,
+    by: str | Sequence[str] | None = None,
+    seeds: int | Sequence[int] = 10,
+    leave_out: Sequence[str] = ("unknown", "Unknown", "doublet"),
+) -> tuple[_Cells, Lineup, Bags, list[str]]:
+    """What a comparison of these arguments fits: its arena, who takes part, cells, and notes.
+
+    Raises
+    ------
+    InputError
+        As :func:`compare_integration` does before the first fit.
+    """
+    bags = as_cells(bags).check()
+    if len(bags.x) < 2:
+        raise InputError(
+            f"integration needs two views or more; there is {next(iter(bags.x))!r}. Name them all, "
+            "x={'rna': 'X', 'protein': 'obsm/KEY'}."
+        )
+    question = ask(bags, label=label, batch=batch, n_clusters=n_clusters, by=by,
+                   leave_out=leave_out)  # fmt: skip
+    lineup = line_up(candidates, Integration)
+    _add_controls(lineup, bags)
+    parts, notes = cell_splits(bags, seeds_of(seeds))
+    return _Cells(bags, question, parts, label), lineup, bags, notes
+
+
 class _Cells(Arena):
     """Cells of which 80 % train; a fit answers with what its embedding of all is worth."""
 
-    title = "integrations"
+    title, units = "integrations", "cells"
 
     def __init__(self, bags: Bags, question: Question, parts: list[Split], label: str) -> None:
         self.cells, self.question, self.parts = _loose(bags), question, parts
+        self.about = repr(bags)
         names = list(question.names)
         asked = f"{bags.digest} {label} {names} {question.n_clusters} {question.by}"
         asked += f" {dict(bags.kinds)}" if bags.kinds else ""

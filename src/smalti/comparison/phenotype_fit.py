@@ -18,6 +18,7 @@ from smalti.comparison.protocols import (
 from smalti.comparison.recalibration import left_out, recalibrated
 from smalti.comparison.splits import Split, split_digest
 from smalti.core.seen import donor_names
+from smalti.core.validation import k_folds
 from smalti.mil.heatmaps import tile_numbers
 from smalti.scores.metrics import METRICS, score
 from smalti.task import Task
@@ -111,6 +112,27 @@ class Folds(Arena):
         truth = np.array([place[c] for c in train.labels[rows]])
         p = recalibrated(said, truth, answer.arrays["p"], self.recalibrate)
         answer.arrays |= {"p": p, "predicted": p.argmax(1)}
+
+    def counted(self, split: Split) -> dict[str, int]:
+        """Bags and donors, and test bags of each class."""
+        train, test = self.bags[split.train], self.test_bags[split.test]
+        row = {"train_bags": len(train), "train_donors": len(np.unique(train.donors)),
+               "test_bags": len(test), "test_donors": len(np.unique(test.donors))}  # fmt: skip
+        if self.task.is_classifier and not self.task.several:
+            row |= {f"test_{c}": int((test.labels == c).sum()) for c in self.task.classes}
+        return row
+
+    def quarter(self, train: np.ndarray) -> np.ndarray:
+        """Bags of a quarter of the donors, (k,) of (n,) positions; two donors of each class."""
+        bags = self.bags[train]
+        strata = self.task.strata(bags.labels)
+        whole = [len(np.unique(bags.donors[strata == code])) for code in np.unique(strata)]
+        folds = min(4, min(whole) // 2)
+        return train if folds < 2 else train[k_folds(folds, strata, bags.donors, 0)[0][1]]
+
+    def amount(self, train: np.ndarray) -> int:
+        """Instances of the bags, (n,) positions."""
+        return self.bags[train].n_instances
 
     def key(self, method: Any, split: Split) -> str:
         """Answers with attributions, looked into or not, are others than those without."""

@@ -12,16 +12,13 @@ import pandas as pd
 from sklearn.base import clone
 
 from smalti.bags import Bags
-from smalti.comparison import learning
+from smalti.comparison import expression, integration, learning, phenotype
+from smalti.comparison.arena import Arena
 from smalti.comparison.lineup import Lineup, inner_fits, unsearched
 from smalti.comparison.permuted import chosen_of
-from smalti.comparison.phenotype import prepared
 from smalti.comparison.race import Entry, entries_of, fit_one, kept_of
-from smalti.comparison.splits import Split
-from smalti.core.validation import k_folds
 
-_PART = 4  # a timed fit is of a quarter of the donors
-_EPOCHS = 5  # and of so many epochs, beside one of one
+_EPOCHS = 5  # of a timed fit, beside one of one
 
 
 @dataclasses.dataclass
@@ -36,7 +33,8 @@ class Plan:
         How bags are parted.
     splits
         One row per split: repeat, fold, train_bags, train_donors, test_bags, test_donors, and
-        test_CLASS, bags of each class among the test bags.
+        test_CLASS, bags of each class among the test bags; of expression tiles, slides and donors,
+        of integrations cells.
     fits
         One row per method: method, fits, inside (fits within each of them that choose settings, at
         most), kept (of the fits in the cache), and low and high, the seconds that those which are
@@ -45,6 +43,8 @@ class Plan:
     memory
         Bytes that this process has held at most, trials included, as each worker would; 0 where
         the system does not say.
+    tried
+        What a timed fit was of a quarter of.
     """
 
     about: str
@@ -52,6 +52,7 @@ class Plan:
     splits: pd.DataFrame
     fits: pd.DataFrame
     memory: int
+    tried: str = "the donors"
 
     def __str__(self) -> str:
         todo = self.fits["fits"] - self.fits["kept"]
@@ -63,8 +64,8 @@ class Plan:
         return "\n".join([
             self.about, "", f"{self.protocol}:", self.splits.to_string(index=False), "", shown, "",
             f"{left} fits{within}, one after another {_span(low, high)}, by trials on a quarter of "
-            "the donors: low if a fit takes as long, high if it grows with the instances and stops "
-            "at no epoch before the last.",
+            f"{self.tried}: low if a fit takes as long, high if it grows with the instances and "
+            "stops at no epoch before the last.",
             *(f"{m}: its trial failed, and it is not in the sum." for m in failed),
             f"memory of this process, trials included: {self.memory / 2**30:.1f} GiB; each worker "
             "holds the data too.",
@@ -97,21 +98,83 @@ def plan(candidates: Any, bags: Bags, *, cache: str | Path | None = None, **how:
     >>> found.splits[["train_donors", "test_donors"]].to_numpy().tolist()
     [[16, 8], [16, 8], [16, 8]]
     """
-    arena, lineup = prepared(candidates, bags, **how)
+    arena, lineup = phenotype.prepared(candidates, bags, **how)
+    again = bool(how.get("permutations") or how.get("learning_curve"))
+    found, each = _plan(arena, lineup, arena.protocol.name, cache, "the donors", again)
+    more = pd.DataFrame(_again(arena, lineup, each, cache, how))
+    return dataclasses.replace(found, fits=pd.concat([found.fits, more], ignore_index=True))
+
+
+def plan_expression(
+    candidates: Any, slides: Any, *, cache: str | Path | None = None, **how: Any
+) -> Plan:
+    """Say what a comparison of expression would do.
+
+    Parameters
+    ----------
+    candidates, slides
+        As in :func:`smalti.compare_expression`.
+    cache
+        Folder of kept fits, which are not made again.
+    **how
+        What else says how tiles are parted and who takes part: all but what says where fits run.
+
+    Raises
+    ------
+    InputError
+        As :func:`smalti.compare_expression` does before its first fit.
+    """
+    arena, lineup, _ = expression.prepared(candidates, slides, **how)
+    return _plan(arena, lineup, f"left out in turn: {arena.by}", cache, "the training tiles")[0]
+
+
+def plan_integration(
+    candidates: Any, bags: Any, *, cache: str | Path | None = None, **how: Any
+) -> Plan:
+    """Say what a comparison of integrations would do.
+
+    Parameters
+    ----------
+    candidates, bags
+        As in :func:`smalti.compare_integration`.
+    cache
+        Folder of kept fits, which are not made again.
+    **how
+        What else says how cells are parted and scored: label, batch, n_clusters, by, seeds,
+        leave_out.
+
+    Raises
+    ------
+    InputError
+        As :func:`smalti.compare_integration` does before its first fit.
+    """
+    arena, lineup, *_ = integration.prepared(candidates, bags, **how)
+    return _plan(arena, lineup, "cells held out by each seed", cache, "the training cells")[0]
+
+
+def _plan(
+    arena: Arena, lineup: Lineup, protocol: str, cache: str | Path | None, of: str,
+    again: bool = False,
+) -> tuple[Plan, dict[str, tuple[float, float]]]:  # fmt: skip
+    """The plan of a race, and low and high seconds of a fit of each method.
+
+    ``again``: a fit is timed though all are kept, for others are to be made.
+    """
     entries = entries_of(arena, lineup)
     kept = kept_of(arena, entries, cache)
     rows, each = [], {}
-    for label in lineup.methods:
+    for label, method in lineup.methods.items():
         own = [i for i, entry in enumerate(entries) if entry.label == label]
         there = sum(kept[i] for i in own)
-        again = bool(how.get("permutations") or how.get("learning_curve"))
         trial = there < len(own) or again  # what all fits that are kept took is not known
         each[label] = _seconds(arena, entries[own[0]]) if trial else (0.0, 0.0)
-        inside = inner_fits(lineup.methods[label])
-        rows.append(_fits(label, len(own), there, each[label], inside))
-    rows += _again(arena, lineup, each, cache, how)
-    parts = pd.DataFrame([_row(arena, split) for split in arena.parts])
-    return Plan(arena.about, arena.protocol.name, parts, pd.DataFrame(rows), _peak())
+        rows.append(_fits(label, len(own), there, each[label], inner_fits(method)))
+    # seeds of the same tiles are one split
+    splits = {(id(e.split.train), id(e.split.test)): e.split for e in reversed(entries)}
+    parts = [{"repeat": s.repeat, "fold": s.fold} | arena.counted(s)
+             for s in reversed(splits.values())]  # fmt: skip
+    plan = Plan(arena.about, protocol, pd.DataFrame(parts), pd.DataFrame(rows), _peak(), of)
+    return plan, each
 
 
 def _fits(
@@ -145,31 +208,18 @@ def _again(
     return rows
 
 
-def _row(arena: Any, split: Split) -> dict[str, Any]:
-    train, test = arena.bags[split.train], arena.test_bags[split.test]
-    row = {"repeat": split.repeat, "fold": split.fold,
-           "train_bags": len(train), "train_donors": len(np.unique(train.donors)),
-           "test_bags": len(test), "test_donors": len(np.unique(test.donors))}  # fmt: skip
-    if arena.task.is_classifier and not arena.task.several:
-        row |= {f"test_{c}": int((test.labels == c).sum()) for c in arena.task.classes}
-    return row
-
-
 def _seconds(arena: Any, entry: Entry) -> tuple[float, float]:
     """Of one fit: as long as the trial, or as much longer as it has more instances."""
     method, train = unsearched(entry.method), entry.split.train
-    bags = arena.bags[train]
-    strata = arena.task.strata(bags.labels)
-    whole = [len(np.unique(bags.donors[strata == code])) for code in np.unique(strata)]
-    folds = min(_PART, min(whole) // 2)  # two donors of each class
-    small = train if folds < 2 else train[k_folds(folds, strata, bags.donors, 0)[0][1]]
+    small = arena.quarter(train)
     epochs = method.get_params().get("epochs") or 1
-    trial = dataclasses.replace(entry, method=method, split=Split(0, -1, small, entry.split.test))
+    split = dataclasses.replace(entry.split, train=small)
+    trial = dataclasses.replace(entry, method=method, split=split)
     # the first imports what the others find
     taken = [_timed(arena, trial, n) for n in (1, 1, min(epochs, _EPOCHS))][1:]
     each = max(0.0, taken[1] - taken[0]) / max(1, min(epochs, _EPOCHS) - 1)
     seconds = taken[0] + each * (epochs - 1)
-    return seconds, seconds * bags.n_instances / arena.bags[small].n_instances
+    return seconds, seconds * arena.amount(train) / arena.amount(small)
 
 
 def _timed(arena: Any, trial: Entry, epochs: int) -> float:

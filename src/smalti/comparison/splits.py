@@ -185,6 +185,12 @@ def expression_folds(
     return [(np.flatnonzero(train & ~test), np.flatnonzero(test)) for train, test in sides]
 
 
+def tiles_of(bags: Bags, splits: Sequence[Split]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Training and test tiles of splits of slides, (n_tiles,) positions each."""
+    sides = [(np.isin(bags.index, s.train), np.isin(bags.index, s.test)) for s in splits]
+    return [(np.flatnonzero(train), np.flatnonzero(test)) for train, test in sides]
+
+
 _DONORS = 5  # from so many on, training and held-out cells come from different ones
 
 

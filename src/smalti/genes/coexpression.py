@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils.extmath import randomized_svd
 
 from smalti.bags import Bags
+from smalti.core.seen import Seen
 from smalti.errors import InputError
 from smalti.genes.units import gene_names, measured
 from smalti.genes.vectors import GeneVectors
@@ -79,7 +80,8 @@ def coexpression_vectors(
     if len(live) < len(names):
         notes.append(f"{len(names) - len(live)} genes do not vary in them and have no vector")
     return GeneVectors(tuple(names[i] for i in live), (right.T * size).astype(np.float32),
-                       "co-expression", notes=tuple(notes))  # fmt: skip
+                       "co-expression", notes=tuple(notes),
+                       donors=Seen.of_donors(bags).donors)  # fmt: skip
 
 
 def _donors(bags: Bags) -> str:

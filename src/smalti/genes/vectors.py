@@ -37,6 +37,9 @@ class GeneVectors:
         Other names (synonyms, Ensembl ids without version) -> name.
     notes
         What a user should know of them: genes without text, names that were resolved.
+    donors
+        Digests of the donors whose expression they were made of, where they were
+        (:func:`coexpression_vectors`): an audit compares them with those that are tested.
 
     Raises
     ------
@@ -52,6 +55,7 @@ class GeneVectors:
     segment: np.ndarray | None = None
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    donors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.names)
@@ -175,13 +179,14 @@ class GeneVectors:
     def note(self) -> dict[str, Any]:
         """All that is no array, as JSON can hold it."""
         return {"names": list(self.names), "source": self.source, "aliases": dict(self.aliases),
-                "notes": list(self.notes)}  # fmt: skip
+                "notes": list(self.notes), "donors": list(self.donors)}  # fmt: skip
 
     @classmethod
     def of(cls, note: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> GeneVectors:
         """From :meth:`note` and :meth:`arrays`, of which "x" is (n_genes, width)."""
         return cls(tuple(note["names"]), source=note["source"], aliases=note["aliases"],
-                   notes=tuple(note["notes"]), **arrays)  # fmt: skip
+                   notes=tuple(note["notes"]), donors=tuple(note.get("donors", ())), **arrays,
+                   )  # fmt: skip
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write a .safetensors file, whole or not at all.

@@ -30,8 +30,9 @@ def audit(
     donor to donor; features fitted on the whole cohort, or by a model of smalti that knows these
     donors; features chosen by the labels; columns, cell types or features that are the label;
     batch, site or date that go with it; instances or samples counted as donors; of splits of tiles
-    overlapping tiles, and sections of one donor on both sides; of integrations labels that were cut
-    from a modality that is integrated, and labels of one batch alone.
+    overlapping tiles, sections of one donor on both sides, and vectors or lists of genes that know
+    the test; of integrations labels that were cut from a modality that is integrated, and labels of
+    one batch alone.
 
     Parameters
     ----------
