@@ -262,8 +262,7 @@ def one_loop_over_folds(house):
     return [
         f"{m}, line {loop.lineno}: fits in a loop of its own"
         for m in house.files
-        if house.room(m) in ("comparison", "report", "explain", "plot", "cli")
-        and m not in loops_of
+        if house.room(m) in ("comparison", "report", "explain", "plot", "cli") and m not in loops_of
         for loop in ast.walk(house.trees[m])
         if isinstance(loop, loops) and over(loop) and fits(loop)
     ]

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 TUTORIALS = [
     *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
     ROOT / "docs" / "preprocessing.md",
+    ROOT / "docs" / "settings.md",
 ]
 
 

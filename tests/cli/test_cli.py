@@ -152,6 +152,17 @@ def test_compare_writes_tables_and_report(table, majority_alone, tmp_path):
     assert digest in (out / "report.html").read_text()
 
 
+def test_compare_says_whether_scores_mean_anything(table, majority_alone, tmp_path):
+    out = tmp_path / "run"
+    names = "mean_pooling"
+    done = run("compare", table, "--methods", names, "--folds", 2, "--out", out, "--explain", *TINY)
+    assert done.exit_code == 0, done.output
+    assert "mean_pooling, contribution: its scores" in " ".join(done.output.split())
+    written = pd.read_csv(out / "explanations.csv")
+    assert written["seeds"].notna().all()
+    assert "does it mean anything?" in (out / "report.html").read_text()
+
+
 @pytest.mark.slow  # the three dearest verbs, each of which has a test below or above
 def test_cell_types_covariates_and_steps_go_all_the_way(cells, tmp_path):
     asked = ["--sample", "sample", "--donor", "donor", "--label", "disease", "--cell-type",
@@ -202,6 +213,17 @@ def test_wrong_columns_and_steps(cells, tmp_path):
         *fit, "--cell-type", "leiden", "--preprocess", "normalize"
     )
     assert not (tmp_path / "o").exists()
+
+
+def test_who_was_in_the_curve_and_the_cells_are_in_the_page(cells, majority_alone, tmp_path):
+    out, asked = tmp_path / "run", ("--sample", "sample", "--donor", "bag", "--label", "disease")
+    done = run("compare", cells, "--methods", "bag_mean", *asked, "--folds", 2, "--out", out,
+               "--learning-curve", "--attributions")  # fmt: skip
+    assert "Whether more donors would help" in " ".join(done.stdout.split())
+    page = (out / "report.html").read_text()
+    for name in ("cohort", "learning", "patients", "cells"):
+        assert f'id="{name}"' in page
+    assert {"flow.csv", "cohort.csv", "learning_curve.csv"} <= {p.name for p in out.iterdir()}
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ def test_compare_integrate(h5mu, tmp_path, monkeypatch):
     assert set(folds["method"]) == {
         "umint",
         "block_pca",
-        "block_pca (control)",
+        "block_pca (default)",
         "rna alone",
         "protein alone",
     }

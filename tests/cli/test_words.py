@@ -95,8 +95,9 @@ PYTHON_ONLY = {
     "downsample",  # of a layer over a slide
     "clr", "cofactor", "min_cells", "count_genes",  # steps, as --preprocess has them
     "name",  # of a class of one's own
-    "attributions",  # of a comparison, kept with --slides
+    "of", "steps",  # of attributions to features
     "prevalence", "sensitivity",  # of a table of scores
+    "cv",  # of a search of scikit-learn
 }  # fmt: skip
 NO_ARGUMENTS = {"net", "pretrained", "safe_serialization"}  # of code in other packages
 

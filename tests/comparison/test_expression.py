@@ -160,7 +160,7 @@ def test_a_killed_comparison_goes_on(bags, tmp_path, monkeypatch):
 def test_a_method_that_fails_stays_unranked_with_its_reason(bags):
     out = compare_expression(["knn", sm.make("ridge", x="X_nope")], bags, seeds=1, progress=False)
     assert any("ridge: 3 of 3 fits failed" in n and "X_nope" in n for n in out.notes)
-    assert {"knn", "ridge (control)"} <= set(out.folds["method"])
+    assert {"knn", "ridge (default)"} <= set(out.folds["method"])
     table = out.summary().set_index("method")
     assert table.loc["ridge", "mean"].isna().all()
     assert (table.loc["ridge", "n_failed"] == 3).all()

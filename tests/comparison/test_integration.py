@@ -126,7 +126,7 @@ def test_linear_baselines_join_by_themselves():
     own = {"block_pca": pca(seed=3), "mine": AE.example().set_params(epochs=1)}
     result = run(own, seeds=1)
     assert list(result.folds["method"].unique()) == [
-        "block_pca", "mine", "block_pca (control)", "rna alone", "protein alone"]  # fmt: skip
+        "block_pca", "mine", "block_pca (default)", "rna alone", "protein alone"]  # fmt: skip
     assert result.settings["block_pca"]["width"] == 8  # the user's own, not another
     assert set(result.embeddings) == set(result.folds["method"])
     for codes in result.embeddings.values():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import smalti as sm
-from smalti.comparison.permuted import _exchange, arrangements
+from smalti.comparison.arranged import arrangements, exchange_of
 from smalti.datasets import planted_bags
 from smalti.errors import InputError
 from smalti.scores import above_chance
@@ -29,7 +29,7 @@ def test_p_counts_the_arrangement_that_was_seen():
 
 def test_labels_of_a_donor_move_together():
     bags = planted_bags(24, bags_per_donor=3)  # eight donors
-    exchange = _exchange(bags)
+    exchange = exchange_of(bags)
     donors = bags.bag["donor"].to_numpy()
     seen = set()
     for other in arrangements(bags, exchange, 20, 0):

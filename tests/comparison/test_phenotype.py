@@ -16,7 +16,7 @@ from smalti.comparison.own_splits import given_folds
 from smalti.comparison.splits import donor_folds, split_digest
 from smalti.datasets import planted_bags
 from smalti.errors import InputError
-from smalti.scores.metrics import METRICS, score
+from smalti.scores.metrics import METRICS, named, score
 from smalti.task import Task
 
 
@@ -391,7 +391,7 @@ def test_a_comparison_says_what_chance_gives_in_its_folds(kind, majority_alone):
     assert null["mean"] == pytest.approx(level, abs=0.03)
     assert null["low"] < level < null["high"]
     assert null["sd"] == pytest.approx((null["high"] - null["low"]) / 3.29, rel=0.15)
-    told = table.facts()[f"{null['metric']} of random scores, one a donor"]
+    told = table.facts()[f"{named(null['metric'])} of random scores, one a donor"]
     assert told.endswith(f"from {null['low']:.2f} to {null['high']:.2f}")
     with pytest.raises(InputError, match="no metric 'pcc'"):
         table.chance("pcc")
@@ -479,6 +479,9 @@ def test_how_bags_were_made_is_a_row_of_its_own(majority_alone):
     }
     bags = dataclasses.replace(bags, bag=bags.bag.assign(**made))
     table = sm.compare(["majority"], bags, folds=3, n_jobs=1, progress=False)
-    assert table.baselines == ("majority", "batch alone")  # not what is one, or anew in each bag
+    # not what is one, or anew in each bag; and no baseline, which the headline looks at
+    assert (table.baselines, table.controls) == (("majority",), ("batch alone",))
+    assert table.best_baseline() == "majority"
+    assert any(s.startswith("A control, batch alone, has AUROC 1.00") for s in table.said())
     assert table.of("batch alone")["roc_auc"]["mean"] == 1.0
     assert table.audit.kinds == {"confounded"}

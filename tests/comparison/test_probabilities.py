@@ -70,10 +70,10 @@ def test_several_classes_are_scored_one_by_one():
 def test_the_page_has_tables_and_curves(table, tmp_path):
     table.report(tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text("utf-8")
-    for name in ("differences", "calibration", "thresholds"):
+    for name in ("scores", "metrics", "calibration", "thresholds"):
         assert f'<table id="table-{name}"' in page
     for name in ("calibration-curve", "net-benefit", "roc"):
-        assert f'<figure id="{name}"' in page
+        assert f'<figure id="figure-{name}"' in page
     assert ">if perfect</th>" in page
     assert "Probabilities of “1” for left-out bags" in page
 

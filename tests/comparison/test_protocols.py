@@ -83,7 +83,7 @@ def test_what_the_site_alone_says_is_a_control(majority_alone):
     bags = cohort(24, sites=2)
     bags = bags.with_target(np.repeat(["a", "b"], 12))  # the hospital is the label
     table = sm.compare(["majority"], bags, folds=3, **QUIET)
-    assert "site alone" in table.baselines
+    assert "site alone" in table.controls
     mean = table.summary("roc_auc").set_index("method")["mean"]
     assert mean["site alone"] == 1
     assert set(table.predictions["site"]) == {1, 2}

@@ -72,7 +72,7 @@ class LearningCurve(ScoreTable):
 
 def compare_sizes(candidates, bags, sizes=(10, 20), **how):
     lineup = line_up(candidates, Method)
-    lineup.add_control(Majority())
+    lineup.add_baseline(Majority())
     arena = Enough(bags, sizes)
     outcome = race(arena, lineup, **how)
     return LearningCurve(**outcome.table(lineup, bags.notes), digest=arena.digest, about=repr(bags))
@@ -174,16 +174,16 @@ def test_a_difference_to_a_method_with_a_failed_fit_is_none():
 
 def test_a_baseline_is_never_pushed_out():
     lineup = line_up([BagMean(covariates=("age",)), "majority"], Method)
-    lineup.add_control(BagMean())
-    lineup.add_control(Majority())
-    lineup.add_control(BagMean(covariates=("age",)))
+    lineup.add_baseline(BagMean())
+    lineup.add_baseline(Majority())
+    lineup.add_baseline(BagMean(covariates=("age",)))
     assert list(lineup.methods) == ["bag_mean + covariates", "majority", "bag_mean"]
     assert lineup.baselines == {"bag_mean + covariates", "majority", "bag_mean"}
     lineup = line_up({"bag_mean": BagMean(preprocess="scale")}, Method)
-    lineup.add_control(BagMean())
-    assert list(lineup.methods) == ["bag_mean", "bag_mean (control)"]
+    lineup.add_baseline(BagMean())
+    assert list(lineup.methods) == ["bag_mean", "bag_mean (default)"]
     with pytest.raises(InputError, match="'majority' is the name of a baseline"):
-        line_up({"majority": BagMean()}, Method).add_control(Majority())
+        line_up({"majority": BagMean()}, Method).add_baseline(Majority())
 
 
 def test_namesakes_say_what_differs():

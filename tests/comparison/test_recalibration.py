@@ -93,7 +93,7 @@ class Bold(BagMean):
 def fold(how, kind="binary", n=60):
     """The arena of a comparison, and its answer in the first fold."""
     bags = planted_bags(n, kind=kind, n_features=4, effect=1.0, seed=1)
-    arena = Folds(bags, protocol_of(bags, folds=3), False, bags, how)
+    arena = Folds(bags, protocol_of(bags, folds=3), False, bags, recalibrate=how)
     split = arena.parts[0]
     return arena, arena.fit(Bold(progress=False), split)
 
@@ -114,7 +114,7 @@ def test_a_fold_is_recalibrated(kind):
 
 def test_what_is_kept_without_is_not_taken_for_what_is_asked_with():
     bags = planted_bags(20, seed=0)
-    arenas = [Folds(bags, protocol_of(bags, folds=2), False, bags, how)
+    arenas = [Folds(bags, protocol_of(bags, folds=2), False, bags, recalibrate=how)
               for how in (None, "sigmoid", "isotonic")]  # fmt: skip
     assert len({a.key(Bold(), a.parts[0]) for a in arenas}) == 3
     assert len({a.split_digest for a in arenas}) == 1

@@ -226,7 +226,7 @@ def result(planted):
 def test_controls_are_always_there(result):
     names = set(result.folds["method"])
     assert names == {
-        "mine", "ridge, trained on them (oracle)", "ridge, trained on them (oracle) (control)",
+        "mine", "ridge, trained on them (oracle)", "ridge, trained on them (oracle) (default)",
         "bilinear", "bilinear, random vectors",
         "nearest_gene", "all seen genes", "total_count (oracle)", "gene_mean, trained on them "
         "(oracle)", "neighbour_mean, trained on them (oracle)",
@@ -292,8 +292,8 @@ def test_a_candidate_does_not_displace_a_control_of_its_name(planted):
     out = compare_expression([bad, "nearest_gene"], bags, unseen=HIDDEN, vectors=vectors, seeds=1,
                              view="X_planted", progress=False)  # fmt: skip
     assert out.settings["bilinear"]["alpha"] == 1e9
-    assert out.settings["bilinear (control)"]["alpha"] is None
-    assert "nearest_gene (control)" not in out.settings  # it is the control
+    assert out.settings["bilinear (default)"]["alpha"] is None
+    assert "nearest_gene (default)" not in out.settings  # it is the control
 
 
 @pytest.mark.slow

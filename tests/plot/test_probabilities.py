@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from smalti.errors import InputError
-from smalti.plot import plot_calibration, plot_net_benefit, plot_roc
+from smalti.plot import plot_calibration, plot_net_benefit, plot_precision_recall, plot_roc
 from smalti.scores import calibration_curve, net_benefit
 
 
@@ -60,7 +60,11 @@ def test_two_classes_are_two_pictures(draw, drawn):
 def test_a_legend_has_the_area_of_the_table():
     frame = pd.DataFrame({"method": "a", "bag": range(4), "true": ["n", "y"] * 2,
                           "p_n": [0.9, 0.2, 0.4, 0.6], "p_y": [0.1, 0.8, 0.6, 0.4]})  # fmt: skip
-    legend = plot_roc(frame, areas={"a": 0.875}).axes[0].legend_
-    assert legend.get_texts()[0].get_text() == "a  0.875"
-    assert legend.get_title().get_text() == "AUROC, mean over test folds"
-    assert plot_roc(frame).axes[0].legend_.get_texts()[0].get_text() == "a  0.750"
+    one = plot_roc(frame).axes[0].legend_
+    assert one.get_texts()[0].get_text() == "a  0.750"
+    assert one.get_title().get_text() == "AUROC"
+    two = plot_roc(pd.concat([frame.assign(fold=0), frame.assign(fold=1, p_y=0.5)])).axes[0].legend_
+    assert two.get_texts()[0].get_text() == "a  0.625"
+    assert two.get_title().get_text() == "AUROC, mean over test folds"
+    right = plot_precision_recall(frame).axes[0].legend_
+    assert right.get_texts()[0].get_text() == "a  0.833"

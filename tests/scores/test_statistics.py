@@ -68,9 +68,9 @@ def test_equal_differences_have_no_interval(d):
     ([-0.1, -0.12, -0.11, -0.1], "worse", "better"),
     ([0.1, -0.12, 0.11, -0.1], "not told apart", "not told apart"),
     ([0.0, 0.0], "not told apart", "not told apart"),  # no interval: equal parts prove nothing
-    ([0.1, 0.1], "not told apart", "not told apart"),
-    ([0.0], "not told apart", "not told apart"),  # one part says nothing
-    ([], "not told apart", "not told apart"),
+    ([0.1, 0.1], "not tested", "not tested"),
+    ([0.0], "not tested", "not tested"),  # one part says nothing
+    ([], "not tested", "not tested"),
 ])  # fmt: skip
 def test_words(d, up, down):
     found = corrected_test(np.array(d), 80, 20)
@@ -97,19 +97,24 @@ def table(baselines=("base",), metric="accuracy", **values):
                  about="bags")  # fmt: skip
 
 
+BASE = "the best baseline, base"
 HIGH, LOW = [0.9, 0.92, 0.91, 0.9, 0.93], [0.5, 0.51, 0.5, 0.52, 0.5]
 
 
 @pytest.mark.parametrize(("values", "says"), [
-    (dict(ours=HIGH, base=LOW), "ours is better than the best baseline, base: +0.406 (95 %"),
-    (dict(ours=LOW, base=HIGH), "ours is worse than the best baseline, base: -0.406 (95 %"),
-    (dict(ours=[0.9, 0.5, 0.8], base=[0.5, 0.9, 0.7]), "ours and the best baseline, base, are not"),
-    (dict(ours=HIGH, base=HIGH), "base, are not told apart: equal in every part"),
-    (dict(ours=[0.9], base=[0.5]), "base, are not told apart: +0.400, no interval can be given"),
-    (dict(ours=[0.9, 0.8], base=[0.5, 0.4]), "are not told apart: +0.400, no interval can be"),
+    (dict(ours=HIGH, base=LOW), f"ours is better than {BASE}: accuracy 0.91 (95 % 0.89 to 0.94) "
+     "against 0.51; difference +0.41 (+0.37 to +0.44)"),
+    (dict(ours=LOW, base=HIGH), f"ours is worse than {BASE}: accuracy 0.51 (95 % 0.49 to 0.52) "
+     "against 0.91; difference −0.41"),
+    (dict(ours=[0.9, 0.5, 0.8], base=[0.5, 0.9, 0.7]), f"ours is not told apart from {BASE}: "),
+    (dict(ours=HIGH, base=HIGH), f"ours and {BASE}, are equal in every part: accuracy 0.91"),
+    (dict(ours=[0.9], base=[0.5]), f"ours beside {BASE}: accuracy 0.90 against 0.50; one part "
+     "alone, a difference of +0.40, so no interval can be given"),
+    (dict(ours=[0.9, 0.8], base=[0.5, 0.4]), "accuracy 0.85 (95 % 0.07 to 1.00) against 0.45; "
+     "every part differs by +0.40, so no interval can be given"),
     (dict(base=HIGH), "No method but baselines"),
     ({"base (oracle)": HIGH}, "No method could be ranked"),
-    ({"base (oracle)": HIGH, "ours": LOW}, "ours has the best mean"),
+    ({"base (oracle)": HIGH, "ours": LOW}, "ours has the best mean: accuracy 0.51"),
 ])  # fmt: skip
 def test_a_headline_rests_on_the_paired_interval(values, says):
     baselines = tuple(m for m in values if m.startswith("base"))
@@ -121,7 +126,9 @@ def test_a_headline_rests_on_the_paired_interval(values, says):
 
 def test_where_less_is_better_a_lower_mean_is_better():
     found = table(metric="log_loss", ours=LOW, base=HIGH)
-    assert found.headline("log_loss").startswith("ours is better than the best baseline, base: -0.")
+    assert found.headline("log_loss").startswith(
+        "ours is better than the best baseline, base: log loss 0.5"
+    )
     row = found.against("base", "log_loss").iloc[0]
     assert (row["verdict"], row["reference"]) == ("better", "base")
     with pytest.raises(InputError, match="no method 'x'"):
@@ -147,7 +154,7 @@ def test_a_seed_is_no_part_of_its_own_where_folds_are_donors():
 def test_a_headline_says_of_how_many_the_best_was_picked():
     found = table(ours=HIGH, theirs=LOW, base=LOW)
     assert found.headline("accuracy").startswith(
-        "ours (best of 2) is better than the best baseline"
+        "ours, best of 2, is better than the best baseline"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -73,7 +73,7 @@ def audit(
                          id=id, key=key, absent=absent, patches=patches, tile_px=tile_px,
                          um_per_px=um_per_px)  # fmt: skip
     typer.echo(repr(bags))
-    groups = {"label": label, "batch": batch} if integrate else {}
+    groups: dict[str, Any] = {"label": label, "batch": batch} if integrate else {}
     if leave_out is not None:
         groups["leave_out"] = options.listed(leave_out)
     found = run(bags, seed=seed, **groups)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import options, slide_options
+from smalti.cli import search as searching
 from smalti.cli.data import open_bags
 from smalti.cli.integrate import compare_integrations
 from smalti.cli.words import keep_config, made_here, read_here
@@ -105,6 +106,24 @@ def compare(
             rich_help_panel=options.FITS,
         ),
     ] = False,
+    attributions: Annotated[
+        bool,
+        typer.Option(
+            "--attributions",
+            help="Keep what models say of cells (or tiles) that they were not fitted on: cells by "
+            "score are in the report. --slides keeps it too.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Do the scores of cells or tiles mean anything? Tests them, with two more fits of "
+            "each method and fold: of another seed, and of permuted labels.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = False,
     recalibrate: Annotated[
         str | None,
         typer.Option(
@@ -142,6 +161,11 @@ def compare(
             help="Folder that keeps finished fits, to go on from.", rich_help_panel=options.FITS
         ),
     ] = None,
+    search: searching.Searches = None,
+    trials: searching.Trials = None,
+    inner_folds: searching.InnerFolds = None,
+    sampler: searching.Sampler = None,
+    budget: searching.Budget = None,
     jobs: options.Jobs = None,
     scheduler: options.Scheduler = None,
     epochs: options.Epochs = None,
@@ -169,6 +193,8 @@ def compare(
         return
     from sklearn.base import clone
 
+    from smalti.comparison.lineup import name_of
+
     refuse(given, OF_CELLS, "{} is for --integrate: leave it out.")
     if splits is not None:
         refuse(given, ("folds", "repeats"), "--splits says all folds: leave {} out.")
@@ -179,12 +205,10 @@ def compare(
         raise InputError("--test-labels is of the bags of --test: name them too.")
     if covariates:
         settings["covariates"] = tuple(covariates)
-    chosen: Any = options.make_methods(
-        "abmil" if methods is None else methods, settings | {"seed": seed}
-    )
+    chosen: Any = _candidates(methods, settings | {"seed": seed}, search, searching.how_of(given))
     read = options.side_by_side(views, x)
     if views:
-        chosen = {f"{m.name} {'+'.join(names)}": clone(m).set_params(views=names)
+        chosen = {f"{name_of(m)} {'+'.join(names)}": clone(m).set_params(views=names)
                   for m in chosen for names in read}  # fmt: skip
     asked = dict(sample=sample, label=label, donor=donor, site=site, x=x, kind=kind,
                  positive=positive, order=order, cell_type=cell_type, covariates=covariates,
@@ -199,16 +223,28 @@ def compare(
          n_jobs=jobs, cache=cache, overwrite=overwrite, scheduler=scheduler,
          permutations=permutations or 0, learning_curve=learning_curve,
          recalibrate=recalibrate,
-         attributions=slides is not None)  # fmt: skip
+         attributions=attributions or slides is not None, explain=explain,
+         pictured=slides is not None)  # fmt: skip
 
 
 OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
            "folds", "repeats", "splits", "test", "test_labels", "site", "views", "permutations",
-           "learning_curve", "recalibrate", "slides", "patches", "tile_px",
-           "um_per_px")  # fmt: skip
+           "learning_curve", "attributions", "explain", "recalibrate", "slides",
+           "patches", "tile_px", "um_per_px", "search", "trials", "inner_folds", "sampler",
+           "budget")  # fmt: skip
 NAMED = ("leave-one-donor-out", "leave-one-site-out")
 TABLES = (".csv", ".tsv", ".parquet")
 OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
+
+
+def _candidates(
+    methods: str | None, settings: dict[str, Any], search: list[str] | None, how: dict[str, Any]
+) -> list[Any]:
+    """The methods, and those whose settings are chosen inside the folds."""
+    spaces = searching.spaces_of(search)
+    names = options.listed(methods) if methods is not None else [] if spaces else ["abmil"]
+    made = options.make_methods(",".join([*(names or ()), *spaces]), settings)
+    return searching.searched(made, spaces, how)
 
 
 def refuse(given: dict[str, Any], idle: tuple[str, ...], words: str) -> None:
@@ -232,6 +268,7 @@ def _run(
     *,
     overwrite: bool,
     dry_run: bool,
+    pictured: bool,
     **more: Any,
 ) -> None:
     """The comparison, its tables and its report."""
@@ -260,6 +297,6 @@ def _run(
     keep_config(out)
     target = bags.target if isinstance(bags.target, str) else ", ".join(bags.target)
     result.report(out / "report.html", **made_here(), title=f"{target} from {data.name}",
-                  slides=bags if result.attributions else None)  # fmt: skip
+                  slides=bags if pictured and result.attributions else None)  # fmt: skip
     show(result)
     typer.echo(f"report: {out / 'report.html'}")

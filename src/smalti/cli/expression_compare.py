@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from smalti.cli import options, slide_options
+from smalti.cli import search as searching
 from smalti.cli.genes import NUnseen, Sets, Unseen, Vectors, protocol_of, read_sets
 from smalti.cli.slides import check_method, encoder_of, genes_of, open_slides, recipe_of
 from smalti.cli.words import keep_config, made_here, read_here
@@ -86,6 +87,11 @@ def compare(
     weights: slide_options.Weights = None,
     flips: slide_options.Flips = None,
     cache: slide_options.Cache = None,
+    search: searching.Searches = None,
+    trials: searching.Trials = None,
+    inner_folds: searching.InnerFolds = None,
+    sampler: searching.Sampler = None,
+    budget: searching.Budget = None,
     jobs: options.Jobs = None,
     scheduler: options.Scheduler = None,
     genes: slide_options.Genes = None,
@@ -116,7 +122,9 @@ def compare(
     from smalti.system.files import check_free
 
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
-    chosen = options.make_methods(methods, settings)
+    spaces, how = searching.spaces_of(search), searching.how_of(given)
+    labels = [*(options.listed(methods) or ()), *spaces]
+    chosen = options.make_methods(",".join(labels), settings)
     for model in chosen:
         check_method(model, model.name)
         if model.images and weights is not None:  # of a network that reads tiles
@@ -126,7 +134,8 @@ def compare(
     recipe = recipe_of(given, encoder=encoder_of(encoder, x, dense), weights=weights, x=x)
     bags = open_slides(slides, recipe, given)
     typer.echo(repr(bags))
-    labels = [n.strip() for n in methods.split(",") if n.strip()]
+    labels = [*labels[: len(labels) - len(spaces)], *(f"{name} searched" for name in spaces)]
+    chosen = searching.searched(chosen, spaces, how)
     asked = dict(
         candidates=dict(zip(labels, chosen, strict=True)), slides=bags, by=by, folds=folds,
         splits=splits, genes=None if genes is None else genes_of(genes),

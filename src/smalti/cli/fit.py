@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from smalti.cli import crew, options
+from smalti.cli import search as searching
 from smalti.cli.words import introduce, read_here
 from smalti.errors import InputError
 
@@ -36,6 +37,11 @@ def fit(
     covariates: options.Covariates = None,
     views: options.Views = None,
     preprocess: options.Preprocess = None,
+    search: searching.OneSearch = None,
+    trials: searching.Trials = None,
+    inner_folds: searching.InnerFolds = None,
+    sampler: searching.Sampler = None,
+    budget: searching.Budget = None,
     epochs: options.Epochs = None,
     set_: options.Settings = None,
     seed: options.Seed = 0,
@@ -43,6 +49,7 @@ def fit(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Fit a method on all bags of a table, and save the model."""
+    how = searching.how_of(locals())
     from smalti.cli.data import open_bags
     from smalti.core.checkpoint import kept_until_saved
     from smalti.core.registry import make
@@ -62,6 +69,10 @@ def fit(
     if read:
         settings["views"] = read[0]
     model = make(method, **settings)
+    if search is not None:
+        if model.devices > 1:
+            raise InputError("a search fits in one process: leave devices= out.")
+        model = searching.search_of(model, search, how)
     crew.join(model)
     check_free(out, overwrite=overwrite, ours=is_model, inputs=read_here("out", "checkpoint"))
     bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
@@ -87,4 +98,18 @@ def _result(model: Method, out: Path) -> str:
         # of the last stage: a sweep that takes means and s.d. before it is no epoch
         epochs = (history["stage"] == history["stage"].iloc[-1]).sum()
         text += f", {epochs} epochs, training loss {history['train_loss'].iloc[-1]:.3f}"
+    if hasattr(model, "searched_"):
+        text += f"\n{_chosen(model.searched_)}"
     return f"{text}\nsaved to {out}"
+
+
+def _chosen(note: dict[str, Any]) -> str:
+    """What a search chose, and what its score is not."""
+    from smalti.comparison.search.table import in_words
+    from smalti.scores.metrics import named
+
+    score = f"{named(note['metric'])} {note['inner']:.3f}"
+    return (
+        f"chosen of {note['trials']} trials, {note['failed']} of them failed: "
+        f"{in_words(note['chosen'])}; {score} on {note['folds']} inner folds, which is too good, for it was chosen by it: smalti compare says how much"
+    )

@@ -22,15 +22,14 @@ def show(comparison: Scores) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from smalti.scores.metrics import LOWER_IS_BETTER
-    from smalti.scores.table import is_oracle
+    from smalti.scores.metrics import LOWER_IS_BETTER, named
 
     summary = comparison.summary()
     names = [m for m in comparison.metrics if m in set(summary["metric"])][:_SHOWN]
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("method")
     for name in names:
-        table.add_column(name, no_wrap=True)
+        table.add_column(named(name), min_width=13)
     means = summary.pivot_table(index="method", columns="metric", values="mean", sort=False)
     for method in summary["method"].drop_duplicates():
         part = summary[summary["method"] == method].set_index("metric")
@@ -39,21 +38,20 @@ def show(comparison: Scores) -> None:
             if pd.isna(part.loc[m, "mean"]):
                 cells.append("–")
                 continue
-            raced = means.loc[[not is_oracle(n) for n in means.index], m]
+            raced = means.loc[[comparison.races(n) for n in means.index], m]
             best = raced.min() if m in LOWER_IS_BETTER else raced.max()
             text = f"{part.loc[m, 'mean']:.3f}"
             bold = text == f"{best:.3f}"
             text = f"[bold]{text}[/bold]" if bold else text
             sd = part.loc[m, "sd_folds"]
             cells.append(text if pd.isna(sd) else f"{text} [dim]± {sd:.3f}[/dim]")
-        mark = method in comparison.baselines and not is_oracle(method)
-        baseline = " [dim]baseline[/dim]" if mark else ""
+        role = f" [dim]{comparison.role(method)}[/dim]" if comparison.role(method) else ""
         lost = (
             f" [red]{escape(comparison.lost(method).strip())}[/red]"
             if comparison.lost(method)
             else ""
         )
-        table.add_row(escape(method) + baseline + lost, *cells)
+        table.add_row(escape(method) + role + lost, *cells)
     console = Console(highlight=False)
     console.print()
     console.print(table)

@@ -36,7 +36,7 @@ _VALUE = (
     r"|-?(?:[\d.]+e[-+]\d+|[\w.]*\w)|(?=[\s,;:)]|\.?(?:\s|$))"
 )
 # not after what makes it a part of something else: a step of preprocess, a path, a quoted text
-_ARGUMENT = re.compile(rf"(?<!--set )(?<![\w,/\\'\"`.{{\[-])([a-z]\w*)=(?!=)({_VALUE})")
+_ARGUMENT = re.compile(rf"(?<!--set )(?<![\w,;:/\\'\"`.{{\[-])([a-z]\w*)=(?!=)({_VALUE})")
 _told: set[str] = set()
 _running: ContextVar[Any] = ContextVar("the verb that runs", default=None)
 

@@ -56,7 +56,7 @@ class Cohort:
         """
         methods = list(methods)
         first = next(iter(parts.values()))
-        group = _type_column(first, methods)
+        group = type_column(first, methods)
         names = _described(first, {c for m in methods for c in getattr(m, "covariates", ())})
         labels = _grouping(first)
         frames, types = [], []
@@ -74,7 +74,10 @@ class Cohort:
     def classes(self) -> dict[str, np.ndarray]:
         """Part -> (n_bags,) the group of each bag, in the order of the bags."""
         of = self.bags["group"].astype(str)
-        return {str(part): of[rows.index].to_numpy() for part, rows in self.bags.groupby("part")}
+        return {
+            str(part): of[rows.index].to_numpy()
+            for part, rows in self.bags.groupby("part", sort=False)
+        }
 
     @property
     def groups(self) -> list[str]:
@@ -174,7 +177,7 @@ def _described(bags: Bags, read: set[str]) -> list[str]:
     return sorted(found, key=lambda c: c not in read)[:_COLUMNS]
 
 
-def _type_column(bags: Bags, methods: list[Any]) -> str | None:
+def type_column(bags: Bags, methods: list[Any]) -> str | None:
     """The column of types that methods read, else that of cell types."""
     asked = [getattr(m, "group", None) for m in methods]
     found = [c for c in (*asked, "cell_type") if c is not None and c in bags.instance]

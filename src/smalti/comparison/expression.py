@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from smalti.comparison.expression_fit import Slides
+from smalti.comparison.gene_maps import GeneMaps, gene_maps
 from smalti.comparison.hiding import Hiding, controls, trained_on
 from smalti.comparison.lineup import Lineup, line_up, of_search
 from smalti.comparison.protocols import NAMED, protocol_of
@@ -60,10 +61,14 @@ class ExpressionComparison(ScoreTable):
     unseen
         Per fold and gene: those that were hidden from training, and that the scores are of; empty
         where no gene was.
+    maps
+        The best, the median and the worst gene of the best method over the slide of most tiles;
+        None where no predictions were kept or tiles have no places.
     """
 
     unit: ClassVar[str] = "folds and seeds"
     trains_on: ClassVar[str] = "tiles"
+    deed: ClassVar[tuple[str, str]] = ("predicts expression", ", in predicting expression")
     pairs: ClassVar[tuple[str, ...]] = ("fold",)  # another seed is no other donor
     order: ClassVar[tuple[str, ...]] = (
         "pcc_slide", "pcc_fold", "pcc_tile", "pcc_slide_beyond_depth", "r2", "mse", "mae",
@@ -83,6 +88,7 @@ class ExpressionComparison(ScoreTable):
     unseen: pd.DataFrame = dataclasses.field(
         default_factory=lambda: pd.DataFrame({"fold": [], "gene": []})
     )
+    maps: GeneMaps | None = None
 
     def facts(self) -> dict[str, str]:
         """Tiles, genes, folds and seeds."""
@@ -227,7 +233,7 @@ def compare_expression(
     varying = isinstance(genes, (int, np.integer)) if hidden is None \
         else len({h.unseen for h in hidden}) > 1  # fmt: skip
     names, predictions = ((), {}) if varying else _predictions(arena, outcome)
-    return ExpressionComparison(
+    table = ExpressionComparison(
         **outcome.table(lineup, notes), digest=arena.digest, about=arena.about,
         genes=pd.concat([a.extra["genes"].assign(method=label, fold=fold)
                          for (label, _, fold), a in outcome.answers.items()]),
@@ -235,6 +241,8 @@ def compare_expression(
         unseen=arena.hidden_genes(), gene_names=names, predictions=predictions,
         audit=audit(bags, lineup.methods, splits=arena.parts),
     )  # fmt: skip
+    table.maps = gene_maps(table, bags, lineup.methods)
+    return table
 
 
 def prepared(
@@ -313,14 +321,14 @@ def _prepare(lineup: Lineup, genes: Any, view: str | None, unseen: bool, vectors
         for label, method in list(lineup.methods.items()):
             lineup.rename(label, trained_on(label, method))
         for label, method in controls(vectors).items():
-            lineup.add_control(method, label)
+            lineup.add_baseline(method, label)
     own = [m.genes for m in lineup.methods.values() if m.genes is not None]
     for name, cls in methods("expression").items():
         if not cls.baseline or "vectors" in cls().get_params():
             continue
         plain = cls(genes=own[0] if own and genes is None else None)
         label = f"{name} (oracle)" if cls.oracle else name
-        lineup.add_control(plain, trained_on(label, plain) if unseen else label)
+        lineup.add_baseline(plain, trained_on(label, plain) if unseen else label)
     for method in lineup.methods.values():
         if genes is not None and not unseen:
             method.set_params(genes=genes)

@@ -36,7 +36,7 @@ def flow_of(
     -------
     DataFrame
         part, step ("found", "left out", "compared", "of them": one class; "in a fit": the sides of
-        the splits), what in words, and donors, bags and instances; NaN where they are not known.
+        the splits), what in words, and donors, bags and instances; missing where not known.
         What was found less all that was left out is what was compared. Donors that the bags do not
         name are not known.
     """
@@ -47,7 +47,9 @@ def flow_of(
     sides = _sides(next(iter(parts.values())), test, splits)
     rows += [{"part": next(iter(parts)) if test is None else what} | row
              for what, row in sides]  # fmt: skip
-    return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(UNITS, float))
+    found = pd.DataFrame(rows, columns=COLUMNS)
+    numbers = found[list(UNITS)].astype(float).astype("Int64")  # whole, or not known
+    return found.assign(**{u: numbers[u] for u in UNITS})
 
 
 def _steps(bags: Bags, groups: np.ndarray) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
 from smalti.integrate.base import Integration, as_cells
 from smalti.integrate.block_pca import BlockPCA
+from smalti.labels import missing
 from smalti.leaks.run import audit
 from smalti.preprocess import modalities, spec_text, steps_of
 from smalti.system.tables import write_table
@@ -48,10 +49,13 @@ class IntegrationComparison(ScoreTable):
         (n_scored,) the label of each scored cell.
     cells
         (n_scored,) positions of the scored cells among all instances.
+    unscored
+        Label -> cells that were embedded and not scored: those of no group, "" of no label.
     """
 
     unit: ClassVar[str] = "seeds"
     trains_on: ClassVar[str] = "cells"
+    deed: ClassVar[tuple[str, str]] = ("groups the cells", ", in grouping the cells")
     order: ClassVar[tuple[str, ...]] = (
         "ari_kmeans", "ari_leiden", "ors", "ari_ward", "transfer_f1", "transfer_accuracy", "ilisi",
         "kbet", "graph_connectivity", "fmi_kmeans", "fmi_ward", "fmi_leiden", "nmi_kmeans",
@@ -67,11 +71,16 @@ class IntegrationComparison(ScoreTable):
     embeddings: dict[str, np.ndarray]
     labels: np.ndarray
     cells: np.ndarray
+    unscored: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def facts(self) -> dict[str, str]:
         """Cells, labels, seeds."""
         n_train, n_test = self.folds["n_train"].min(), self.folds["n_test"].max()
+        left = ", ".join(f"{name or 'without a label'} {n:,}" for name, n in self.unscored.items())
+        embedded = len(self.cells) + sum(self.unscored.values())
         return {
+            "cells embedded": f"{embedded:,}",
+            "embedded and not scored": left or "none",
             "cells scored": f"{len(self.cells):,}",
             "labels": f"{len(np.unique(self.labels)):,}",
             "seeds": f"{self.n_fits}",
@@ -190,10 +199,18 @@ def compare_integration(
     return IntegrationComparison(
         **outcome.table(lineup, [*bags.notes, *notes, *question.notes]),
         digest=arena.digest, about=repr(bags), cells=scored,
+        unscored=_unscored(bags, label, scored),
         embeddings={k: a.arrays["embedding"] for (k, *_), a in outcome.answers.items()},
         labels=np.asarray(question.names, dtype=object)[question.labels[scored]],
         audit=audit(bags, lineup.methods, label=label, batch=batch, leave_out=leave_out),
     )  # fmt: skip
+
+
+def _unscored(bags: Bags, label: str, scored: np.ndarray) -> dict[str, int]:
+    """Label -> cells that are not scored; "" where there is none."""
+    rest = bags.instance[label].reset_index(drop=True).drop(scored)
+    names = rest.astype(str).where(~missing(rest), "")
+    return {str(k): int(n) for k, n in names.value_counts().items()}
 
 
 def prepared(
@@ -285,9 +302,9 @@ def _add_controls(lineup: Lineup, bags: Bags) -> None:
     own = {spec_text(steps_of(m.preprocess)): m.preprocess for m in lineup.methods.values()
            if m.preprocess != "auto"}  # fmt: skip
     steps = next(iter(own.values())) if len(own) == 1 else "auto"
-    lineup.add_control(BlockPCA(preprocess=steps))
+    lineup.add_baseline(BlockPCA(preprocess=steps))
     for view in bags.x:
-        lineup.add_control(BlockPCA(modality=view, preprocess=steps), f"{view} alone")
+        lineup.add_baseline(BlockPCA(modality=view, preprocess=steps), f"{view} alone")
 
 
 def _loose(bags: Bags) -> Bags:

@@ -31,6 +31,8 @@ class Lineup:
         Label -> method, not fitted, a clone of what was given.
     baselines
         Labels of those that run in every comparison.
+    controls
+        Labels of those that read how the data were made, and nothing else.
     notes
         What was left out, and why.
     """
@@ -38,6 +40,7 @@ class Lineup:
     kind: type[Estimator]
     methods: dict[str, Any] = dataclasses.field(default_factory=dict)
     baselines: set[str] = dataclasses.field(default_factory=set)
+    controls: set[str] = dataclasses.field(default_factory=set)
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def add(self, candidate: Any, label: str | None = None) -> str:
@@ -51,7 +54,7 @@ class Lineup:
         method = self._method(candidate)
         if label is None and isinstance(candidate, str):
             label = candidate  # "umint:fast"
-        label = label or _name(method)
+        label = label or name_of(method)
         if label in self.methods:  # the same method twice: say what differs
             label = f"{label} {_changed(method, self.methods[label])}".strip()
         if label in self.methods:
@@ -61,7 +64,7 @@ class Lineup:
             self.baselines.add(label)
         return label
 
-    def add_control(self, method: Any, label: str | None = None) -> None:
+    def add_baseline(self, method: Any, label: str | None = None) -> None:
         """Add what is to be beaten, unless a candidate is just that.
 
         Raises
@@ -69,33 +72,47 @@ class Lineup:
         InputError
             If another kind of method bears its label.
         """
-        label = label or _name(method)
+        self.baselines.add(self._joined(method, label or name_of(method)))
+
+    def add_control(self, method: Any, label: str) -> None:
+        """Add what says how much of the target is known without the data, and is not raced.
+
+        Raises
+        ------
+        InputError
+            If another kind of method bears its label.
+        """
+        self.controls.add(self._joined(method, label))
+
+    def _joined(self, method: Any, label: str) -> str:
+        """The label of what always runs: a candidate's that is just that, or its own."""
         same = [k for k, m in self.methods.items()
                 if type(m) is type(method) and identity(m) == identity(method)]  # fmt: skip
         if same:
-            self.baselines |= set(same[:1])
-            return
+            return same[0]
         if label in self.methods:
             if type(self.methods[label]) is not type(method):
                 raise InputError(f"{label!r} is the name of a baseline: choose another label.")
-            label = f"{label} (control)"
+            label = f"{label} (default)"
         self.methods[label] = method
-        self.baselines.add(label)
+        return label
 
     def rename(self, old: str, new: str) -> None:
         """Call one otherwise; its place stays."""
         self.methods = {new if k == old else k: m for k, m in self.methods.items()}
         self.baselines = {new if k == old else k for k in self.baselines}
+        self.controls = {new if k == old else k for k in self.controls}
 
     def drop(self, label: str, why: str) -> None:
         """Leave one out, and say so."""
         self.notes.append(why)
         self.baselines.discard(label)
+        self.controls.discard(label)
         del self.methods[label]
 
     def cheapest(self, seconds: Mapping[str, float]) -> str:
         """The candidate that takes the fewest seconds; the first of all where none is one."""
-        candidates = [k for k in self.methods if k not in self.baselines]
+        candidates = [k for k in self.methods if k not in self.baselines | self.controls]
         if not candidates:
             return next(iter(self.methods))
         return min(candidates, key=lambda k: seconds.get(k, float("inf")))
@@ -106,7 +123,7 @@ class Lineup:
                                    notes=[])  # fmt: skip
 
     def beside_searched(self, metric: str | None = None) -> None:
-        """Every searched method also as it was given: a control, unless it takes part anyway.
+        """Every searched method also as it was given, raced as any other.
 
         Parameters
         ----------
@@ -118,7 +135,7 @@ class Lineup:
             search.choose_by(metric)
         for method in [search.unsearched for search in searches]:
             if identity(method) not in map(identity, self.methods.values()):
-                self.add_control(clone(method))
+                self.add(clone(method))
 
     def unsearched(self) -> dict[str, str]:
         """Label of a searched method -> that of the row of the same method as it was given."""
@@ -184,7 +201,7 @@ def inner_fits(method: Any) -> int:
     return method.inner_fits() if isinstance(method, Choosing) else 0
 
 
-def _name(method: Any) -> str:
+def name_of(method: Any) -> str:
     """What a method is called: one that reads covariates is never called as one that does not."""
     reads = bool(getattr(method, "covariates", ())) and method.name != "covariates"
     name = f"{method.name} + covariates" if reads else method.name

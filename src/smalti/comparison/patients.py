@@ -31,8 +31,8 @@ def one_by_one(predictions: pd.DataFrame, task: Task, cohort: Cohort | None) -> 
         bag, donor, true; of classes predicted (that of the mean probability), p (the mean over
         times of the positive class, where there are two; else of the true one), p_low, p_high,
         right (how many times), times, off (1 less the mean probability of the true class); of
-        numbers predicted (mean), low, high, times, residual, off (its size). Then site, instances,
-        and where types are known ``differs`` and ``like``, in words.
+        numbers predicted (mean), predicted_low, predicted_high, times, residual, off (its size).
+        Then site, instances, and where types are known ``differs`` and ``like``, in words.
     """
     said = _of_classes if task.is_classifier else _of_numbers
     found = said(predictions, task).sort_values("off", ascending=False, kind="stable")
@@ -61,7 +61,7 @@ def _of_numbers(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
     by = rows.astype({"true": float, "predicted": float}).groupby("bag", sort=False)
     found = by.agg(donor=("donor", "first"), true=("true", "first"),
                    predicted=("predicted", "mean"),
-                   low=("predicted", "min"), high=("predicted", "max"),
+                   predicted_low=("predicted", "min"), predicted_high=("predicted", "max"),
                    times=("predicted", "size")).reset_index()  # fmt: skip
     residual = found["predicted"] - found["true"]
     return found.assign(residual=residual, off=residual.abs())
@@ -147,7 +147,7 @@ def columns_shown(found: pd.DataFrame, task: Task) -> dict[str, Any]:
         "p": p, "right": "right in", "residual": "residual", "instances": "instances",
         "differs": "types, against its class", "like": "types most like",
     }  # fmt: skip
-    if (found["bag"].astype(str) == found["donor"].astype(str)).all():
+    if not found["donor"].duplicated().any():
         names.pop("donor")
     if not task.is_classifier:
         names["predicted"] = "predicted"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,10 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.comparison.arena import Arena
+from smalti.comparison.arranged import arrangements, exchange_of
 from smalti.comparison.lineup import Lineup
 from smalti.comparison.race import Outcome, race
-from smalti.core.seen import donor_names
 from smalti.errors import InputError
-from smalti.scores.exchange import Exchange
 
 LEAST = 20  # with fewer no p is below 5 %
 COLUMNS = ["method", "arrangement", "metric", "value"]
@@ -58,7 +56,7 @@ def race_permuted(
         in words where labels changed places.
     """
     chosen = chosen_of(asked, lineup, outcome.seconds())
-    exchange = _exchange(bags)
+    exchange = exchange_of(bags)
     rows: list[dict[str, Any]] = []
     for label, n in chosen.items():
         alone = lineup.some([label])
@@ -92,9 +90,9 @@ def check_asked(asked: int | Mapping[str, int], bags: Bags, lineup: Lineup) -> N
     if unknown:
         there = ", ".join(lineup.methods)
         raise InputError(f"permutations of {unknown[0]!r}: no such method; there are {there}.")
-    if set(lineup.methods) <= lineup.baselines and not isinstance(asked, Mapping):
+    if set(lineup.methods) <= lineup.baselines | lineup.controls and not isinstance(asked, Mapping):
         raise InputError("permutations are of a method, and here are baselines alone.")
-    _exchange(bags)
+    exchange_of(bags)
 
 
 def chosen_of(
@@ -102,30 +100,3 @@ def chosen_of(
 ) -> dict[str, int]:
     """Method -> permutations; the cheapest candidate, one that did not fail if there is any."""
     return dict(asked) if isinstance(asked, Mapping) else {lineup.cheapest(seconds): asked}
-
-
-def _exchange(bags: Bags) -> Exchange:
-    """Which labels may change places: within donors of several, within sites where there are."""
-    if bags.task is None or bags.task.several:
-        raise InputError("permutations need one target.")
-    codes = np.unique(bags.labels, return_inverse=True)[1]
-    site = bags.site
-    sites = None if site is None else bags.bag[site].to_numpy()
-    exchange = Exchange.of(codes, donor_names(bags), sites)
-    if exchange.count(exchange.label.astype(float)) < 2:
-        raise InputError("no label can change places with another: there is nothing to permute.")
-    return exchange
-
-
-def arrangements(bags: Bags, exchange: Exchange, n: int, seed: int) -> Iterator[Bags]:
-    """Bags with their labels in other places, the arrangement that was seen left out."""
-    seen = exchange.label.astype(float)
-    places, _ = exchange.arrangements(seen, n, seed)
-    same = np.flatnonzero((places == seen).all(1))[0]
-    column = str(bags.target)
-    values = bags.bag[column]
-    first = {int(code): at for at, code in zip(exchange.first, exchange.label, strict=True)}
-    for place in np.delete(places, same, axis=0):
-        at = [first[int(code)] for code in place[exchange.arm]]
-        moved = values.iloc[at].set_axis(bags.bag.index)
-        yield dataclasses.replace(bags, bag=bags.bag.assign(**{column: moved}))

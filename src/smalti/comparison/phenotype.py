@@ -13,7 +13,9 @@ from sklearn.pipeline import Pipeline
 
 from smalti.bags import Bags
 from smalti.comparison import learning, recalibration
-from smalti.comparison.cohort import COMPARED, TEST, TRAINING, Cohort
+from smalti.comparison.cells import Cells
+from smalti.comparison.cohort import COMPARED, TEST, TRAINING, Cohort, type_column
+from smalti.comparison.explained import explanations_of
 from smalti.comparison.flow import flow_of
 from smalti.comparison.lineup import Lineup, line_up
 from smalti.comparison.permuted import COLUMNS, check_asked, race_permuted
@@ -33,6 +35,7 @@ from smalti.errors import InputError
 from smalti.labels import missing
 from smalti.leaks.confounding import technical
 from smalti.leaks.run import audit
+from smalti.left import Left
 from smalti.mil.base import Method
 from smalti.mil.covariates import Covariates
 from smalti.task import Task
@@ -56,6 +59,7 @@ def compare(
     cache: str | Path | None = None,
     scheduler: str | None = None,
     attributions: bool = False,
+    explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
     learning_curve: learning.Asked = False,
     recalibrate: str | None = None,
@@ -102,8 +106,14 @@ def compare(
         Address of a Dask scheduler, such as tcp://10.0.0.1:8786: its workers fit, on other
         machines (the extra "dask").
     attributions
-        Keep what the models of the first repeat say of the tiles that they were not fitted on, for
-        :meth:`Comparison.heatmap` and the slides of a report.
+        Keep what the models of the first repeat say of the instances that they were not fitted on,
+        for :meth:`Comparison.heatmap` and the slides of a report, and test it
+        (:attr:`Comparison.explanations`): do predictions hang on the instances that are scored
+        high, do two repeats agree, what do high scores go with.
+    explain
+        The same, and each fit of the first repeat is made twice more, with another seed and with
+        labels permuted between donors: whether the scores are chance, or the same without any
+        meaning of the labels.
     permutations
         Fit the cheapest candidate again with labels in other places, so many times (20 or more),
         or label -> how many: :meth:`Comparison.above_chance`. Labels change places between donors,
@@ -139,8 +149,9 @@ def compare(
     """
     arena, lineup = prepared(
         candidates, bags, folds=folds, repeats=repeats, seed=seed, splits=splits, test=test,
-        views=views, preprocess=preprocess, attributions=attributions, permutations=permutations,
-        learning_curve=learning_curve, recalibrate=recalibrate,
+        views=views, preprocess=preprocess, attributions=attributions, explain=explain,
+        permutations=permutations, learning_curve=learning_curve,
+        recalibrate=recalibrate,
     )  # fmt: skip
     protocol = arena.protocol
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
@@ -154,7 +165,7 @@ def compare(
 
     def dealt(other: Bags) -> Folds:
         parts = protocol_of(other, splits, folds=folds, repeats=repeats, seed=seed)
-        return Folds(other, parts, False, other, recalibrate)
+        return Folds(other, parts, False, other, recalibrate=recalibrate)
 
     permuted = (pd.DataFrame(columns=COLUMNS), "") if not permutations else race_permuted(
         permutations, bags, lineup, outcome, dealt, seed=seed, n_jobs=n_jobs, progress=progress,
@@ -162,6 +173,7 @@ def compare(
     )  # fmt: skip
     parts = {COMPARED: bags} if test is None else {TRAINING: bags, TEST: test}
     cohort = Cohort.of(parts, lineup.methods.values())
+    attributed = arena.attributed(split, outcome.answers)
     curve = pd.DataFrame(columns=learning.COLUMNS)
     if learning_curve:
         fewer = learning.smaller(arena, learning_curve, seed)
@@ -170,14 +182,31 @@ def compare(
                      scheduler=scheduler)  # fmt: skip
         curve = learning.with_all(fewer.tidy(raced), arena, outcome.folds)
     return Comparison(
-        **outcome.table(lineup, (*bags.notes, *protocol.notes)), digest=arena.split_digest,
+        **outcome.table(lineup, (*_warnings(parts), *protocol.notes)), digest=arena.split_digest,
         about=arena.about, task=arena.task, protocol=protocol.name,
         predictions=frame[["method", *frame.columns.drop("method")]],
-        attributions=arena.attributed(split, outcome.answers),
+        attributions=attributed,
+        explanations=explanations_of(arena.test_bags, arena.task, split, outcome.answers),
         permuted=permuted[0], exchanged=permuted[1], learning=curve,
-        cohort=cohort, flow=flow_of(parts, cohort.classes(), protocol.splits),
+        cells=_cells(arena, attributed, cohort, lineup, seed), cohort=cohort,
+        flow=flow_of(parts, cohort.classes(), protocol.splits),
         audit=audit(bags if views is None else bags.only(views), lineup.methods, seed=seed),
     )  # fmt: skip
+
+
+def _warnings(parts: dict[str, Bags]) -> list[str]:
+    """Notes of all bags; what a user chose to leave out is in the flow."""
+    every = dict.fromkeys(note for bags in parts.values() for note in bags.notes)
+    return [note for note in every if not (isinstance(note, Left) and note.asked)]
+
+
+def _cells(
+    arena: Folds, attributed: dict[str, pd.DataFrame], cohort: Cohort, lineup: Lineup, seed: int
+) -> Cells | None:
+    """Instances by score, where methods said something of them."""
+    groups = next(iter(cohort.tested.classes().values()))
+    column = type_column(arena.test_bags, list(lineup.methods.values()))
+    return Cells.of(arena.test_bags, attributed, arena.task, groups, column, seed=seed)
 
 
 def prepared(
@@ -192,6 +221,7 @@ def prepared(
     views: Any = None,
     preprocess: Any = None,
     attributions: bool = False,
+    explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
     learning_curve: learning.Asked = False,
     recalibrate: str | None = None,
@@ -223,7 +253,8 @@ def prepared(
             f"probabilities of all methods are recalibrated ({recalibrate}), by predictions of "
             "training donors that were left out in turn within each fold."
         )
-    arena = Folds(bags, protocol, attributions, bags if test is None else test, recalibrate)
+    arena = Folds(bags, protocol, attributions, bags if test is None else test, explain,
+                  recalibrate)  # fmt: skip
     if learning_curve:
         learning.check_asked(learning_curve, lineup)
         learning.smaller(arena, learning_curve, seed)
@@ -239,12 +270,12 @@ def _add_baselines(lineup: Lineup, bags: Bags) -> None:
             if told or "cell_type" not in reason:  # nothing that could be a type: nothing is amiss
                 lineup.notes.append(f"baseline {cls.name} was left out: {reason}.")
         elif cls.baseline:
-            lineup.add_control(cls())
+            lineup.add_baseline(cls())
     # whoever reads covariates must beat a baseline that reads them too
     read = {c for m in lineup.methods.values() for c in getattr(m, "covariates", ())}
     for cls in methods().values() if read else ():
         if cls.baseline and "covariates" in cls().get_params():
-            lineup.add_control(cls().set_params(covariates=tuple(sorted(read))))
+            lineup.add_baseline(cls().set_params(covariates=tuple(sorted(read))))
 
     made = tuple(c for c in bags.bag if c not in _named(bags) and technical(str(c))
                  and 1 < len(pd.unique(bags.bag[c])) <= len(bags) / 2

@@ -10,6 +10,7 @@ import pandas as pd
 from smalti.bags import Bags
 from smalti.comparison.arena import Arena
 from smalti.comparison.cache import Answer
+from smalti.comparison.explained import explain_fit
 from smalti.comparison.protocols import (
     DONORS,
     Protocol,
@@ -43,12 +44,15 @@ class Folds(Arena):
 
     def __init__(
         self, bags: Bags, protocol: Protocol, attributions: bool, test_bags: Bags,
-        recalibrate: str | None = None,
+        explain: bool = False, recalibrate: str | None = None,
     ) -> None:  # fmt: skip
         self.recalibrate = recalibrate
         self.bags, self.test_bags, parts = bags, test_bags, protocol.splits
         self.protocol, self.parts, self.alone = protocol, parts, protocol.name == DONORS
-        self.first = parts[0].repeat if attributions else None  # the repeat that is kept
+        # attributions of two repeats are kept, to see whether they agree; the first is looked into
+        repeats = list(dict.fromkeys(part.repeat for part in parts))
+        self.kept = repeats[:2] if attributions or explain else []
+        self.first, self.explain = next(iter(self.kept), None), explain
         self.split_digest = split_digest(parts, bags, test_bags)
         self.digest = bags.asked_digest  # which knows the kind and the order of the classes
         self.about = repr(bags)
@@ -77,10 +81,12 @@ class Folds(Arena):
         answer = self.answer(model, test)
         if self.recalibrate is not None:
             self._recalibrate(method, train, answer)
-        if split.repeat == self.first:
+        if split.repeat in self.kept:
             values = tile_numbers(model, test)
             answer.note["attributions"] = list(map(str, values))
             answer.arrays["attributions"] = values.to_numpy(np.float32)
+        if split.repeat == self.first:
+            explain_fit(model, train, test, answer, again=self.explain)
         return answer
 
     def answer(self, model: Any, test: Bags) -> Answer:
@@ -129,9 +135,15 @@ class Folds(Arena):
         return self.bags[train].n_instances
 
     def key(self, method: Any, split: Split) -> str:
-        """Answers with attributions, or recalibrated ones, are others than those without."""
-        words = ["attributions"] if split.repeat == self.first else []
-        return " ".join([*words, *([f"recalibrated {self.recalibrate}"] * bool(self.recalibrate))])
+        """Answers with attributions, looked into or not, are others than those without."""
+        words = []
+        if split.repeat == self.first:
+            words.append("explained, with refits" if self.explain else "explained")
+        elif split.repeat in self.kept:
+            words.append("attributions")
+        if self.recalibrate is not None:
+            words.append(f"recalibrated {self.recalibrate}")
+        return " ".join(words)
 
     def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
         """Metric -> value; NaN for a rank of one donor alone."""

@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
+from smalti.comparison.cells import Cells
 from smalti.comparison.cohort import Cohort
 from smalti.comparison.flow import COLUMNS as FLOW
+from smalti.comparison.groups import by_group, groupings
 from smalti.comparison.learning import COLUMNS as LEARNING
 from smalti.comparison.patients import one_by_one
 from smalti.comparison.permuted import COLUMNS
@@ -36,10 +38,11 @@ from smalti.comparison.protocols import (
 )
 from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
+from smalti.explain.explanations import Explanations
 from smalti.scores.chance import BY_RANK, above_chance, chance_scores, truths
 from smalti.scores.intervals import measured_coverage
 from smalti.scores.learning import learning_means, learning_said
-from smalti.scores.metrics import LOWER_IS_BETTER, margin_of
+from smalti.scores.metrics import LOWER_IS_BETTER, margin_of, named
 from smalti.system.tables import write_table
 from smalti.task import Task
 
@@ -70,6 +73,9 @@ class Comparison(ScoreTable):
         Method -> what its models of the first repeat say of each tile that they were not fitted on:
         bag, fold, attention, contribution_CLASS, ...; the tiles of a bag in their order. With
         ``compare(attributions=True)``.
+    explanations
+        Whether these attributions mean something (:class:`smalti.explain.Explanations`); None
+        without them.
     permuted
         What methods score with permuted labels: method, arrangement, metric, value (mean over the
         folds). With ``compare(permutations=)``.
@@ -78,6 +84,9 @@ class Comparison(ScoreTable):
     learning
         Scores on growing shares of the training donors: method, share, donors, repeat, fold,
         metric, value, n_train, n_test. With ``compare(learning_curve=)``.
+    cells
+        A sample of the instances with their scores, and the types of those with high ones. With
+        ``compare(attributions=True)``.
     cohort
         Who was in: a row for each bag, and the types of its instances.
     flow
@@ -89,6 +98,7 @@ class Comparison(ScoreTable):
     task: Task
     protocol: str = FOLDS
     attributions: dict[str, pd.DataFrame] = dataclasses.field(default_factory=dict)
+    explanations: Explanations | None = None
     permuted: pd.DataFrame = dataclasses.field(
         default_factory=lambda: pd.DataFrame(columns=COLUMNS)
     )
@@ -96,6 +106,7 @@ class Comparison(ScoreTable):
     learning: pd.DataFrame = dataclasses.field(
         default_factory=lambda: pd.DataFrame(columns=LEARNING)
     )
+    cells: Cells | None = None
     cohort: Cohort | None = None
     flow: pd.DataFrame = dataclasses.field(default_factory=lambda: pd.DataFrame(columns=FLOW))
 
@@ -109,11 +120,25 @@ class Comparison(ScoreTable):
         """What the spread is over."""
         return _UNITS.get(self.protocol, "test folds, split by donor")
 
+    @property
+    def deed(self) -> tuple[str, str]:  # type: ignore[override]
+        """What a method does better than another."""
+        if self.task.kind == "binary":
+            other, positive = map(str, self.task.classes)
+            what = f"{positive} from {other}"
+            if positive.isdecimal():  # "tells 1 from 0" says nothing
+                what = f"{self.task.column} {what}"
+            return f"tells {what}", f", in telling {what}"
+        what = self.task.column if isinstance(self.task.column, str) else "the targets"
+        return f"predicts {what}", f", in predicting {what}"
+
     def _write_into(self, folder: Path) -> None:
         super()._write_into(folder)
         write_table(self.predictions, folder / "predictions.csv")
         if len(self.permuted):
             write_table(self.permuted, folder / "permuted.csv")
+        if self.explanations is not None:
+            self.explanations.write_into(folder)
         if len(self.learning):
             write_table(self.learning, folder / "learning_curve.csv")
         if self.cohort is not None:
@@ -253,7 +278,7 @@ class Comparison(ScoreTable):
             raise InputError("no fits on fewer donors: compare(learning_curve=True) makes them.")
         metric = metric or self.metrics[0]
         self._scores(metric)  # refuses what is no metric
-        return learning_means(self.learning, metric, self._freedom(metric))
+        return learning_means(self.learning, metric, self.freedom(metric))
 
     def patients(self, method: str | None = None) -> pd.DataFrame:
         """Donors one by one: what models that were not fitted on them said, the worst first.
@@ -281,6 +306,34 @@ class Comparison(ScoreTable):
         >>> list(table.patients()[["bag", "p", "right", "off"]])
         ['bag', 'p', 'right', 'off']
         """
+        return one_by_one(self._of(method), self.task, self.cohort)
+
+    def by_group(self, method: str | None = None) -> pd.DataFrame:
+        """Whether a method works alike in groups of donors: by site, sex, age and the like.
+
+        Parameters
+        ----------
+        method
+            The best candidate when left out.
+
+        Returns
+        -------
+        DataFrame
+            One row per column that describes the bags and group in it: column, group, donors, bags;
+            of two classes events, roc_auc and excess (mean probability less share of the class);
+            loss (log loss, or absolute error); each with its interval over donors, and p_holm and
+            verdict of each column. Empty where no column parts the donors.
+
+        Raises
+        ------
+        InputError
+            If there is no such method, or bags have several targets.
+        """
+        own = self._of(method)
+        return by_group(own, self.task, {} if self.cohort is None else groupings(self.cohort))
+
+    def _of(self, method: str | None) -> pd.DataFrame:
+        """Predictions of one method, the leading one where none is named."""
         if self.task.several:
             raise InputError("bags of several targets are not right or wrong as a whole.")
         method = self.leading() if method is None else method
@@ -288,7 +341,7 @@ class Comparison(ScoreTable):
         if own.empty:
             there = ", ".join(self.predictions["method"].unique())
             raise InputError(f"no method {method!r} in this comparison; there are {there}.")
-        return one_by_one(own, self.task, self.cohort)
+        return own
 
     def leading(self) -> str:
         """The best candidate; the best baseline where there is none."""
@@ -306,20 +359,23 @@ class Comparison(ScoreTable):
 
     def said(self) -> list[str]:
         """The headline, what views add, and whether methods are above chance."""
-        told = super().said()
+        told, name = super().said(), named(self.metrics[0])
         for row in [] if self.permuted.empty else self.above_chance().to_dict("records"):
             told.append(
-                f"{row['method']} is {row['verdict']}: {self.metrics[0]} {row['value']:.3f}, as "
-                f"good in {row['reached']} of {row['arrangements']} arrangements of the labels (p "
+                f"{row['method']} is {row['verdict']}: {name} {row['value']:.3f}, as good in "
+                f"{row['reached']} of {row['arrangements']} arrangements of the labels (p "
                 f"{row['p_holm']:.2g}; {self.exchanged})"
             )
-        return told + self._would_help()
+        told += self.would_help()
+        if self.explanations is not None:
+            told += self.explanations.said(without=self.baselines)
+        return told
 
-    def _would_help(self) -> list[str]:
+    def would_help(self) -> list[str]:
         """Whether more donors would help, where that was asked."""
         metric = self.metrics[0]
         return [] if self.learning.empty else learning_said(
-            self.learning, metric, margin=margin_of(metric), freedom=self._freedom(metric)
+            self.learning, metric, margin=margin_of(metric), freedom=self.freedom(metric)
         )  # fmt: skip
 
     def _by_chance(self) -> dict[str, str]:
@@ -327,8 +383,9 @@ class Comparison(ScoreTable):
         null = self.chance()
         if np.isnan(null["mean"]):
             return {}
-        return {f"{null['metric']} of random scores, one a donor": f"{null['mean']:.2f}; nine of "
-                f"ten from {null['low']:.2f} to {null['high']:.2f}"}  # fmt: skip
+        ends = f"nine of ten from {null['low']:.2f} to {null['high']:.2f}"
+        name = f"{named(null['metric'])} of random scores, one a donor"
+        return {name: f"{null['mean']:.2f}; {ends}"}
 
     def calibration(self, *, curve: bool = False) -> pd.DataFrame:
         """Whether probabilities of left-out bags mean what they say, per method and class.
@@ -485,7 +542,9 @@ class Comparison(ScoreTable):
 
         return out_of_fold(self, bags, slide, method)
 
-    def sections(self, *, slides: Bags | None = None, n_slides: int = 4) -> list[Section]:
+    def sections(
+        self, *, slides: Bags | None = None, n_slides: int = 4, umap: bool = False
+    ) -> list[Section]:
         """What a page of this comparison says, in order (see :mod:`smalti.comparison.page`).
 
         Parameters
@@ -496,26 +555,30 @@ class Comparison(ScoreTable):
             in the report. Of ``compare(attributions=True)``.
         n_slides
             How many, at most.
+        umap
+            Draw the sample of cells by UMAP (the extra "integrate") and not by their principal
+            components; it takes longer than all the rest of the page.
 
         Raises
         ------
         InputError
-            As :meth:`heatmap` does.
+            As :meth:`heatmap` does; or if umap-learn is not installed.
         """
         from smalti.comparison.page.order import made, phenotype
 
-        return made(self, phenotype(slides, n_slides))
+        return made(self, phenotype(slides, n_slides, umap))
 
     def report(
-        self, path: str | Path, *, slides: Bags | None = None, n_slides: int = 4, **kwargs: Any
-    ) -> None:
+        self, path: str | Path, *, slides: Bags | None = None, n_slides: int = 4,
+        umap: bool = False, **kwargs: Any,
+    ) -> None:  # fmt: skip
         """Write a one-page HTML report (see :func:`smalti.report.write_report`).
 
         Parameters
         ----------
         path
             The .html file.
-        slides, n_slides
+        slides, n_slides, umap
             As of :meth:`sections`.
         **kwargs
             Of :func:`smalti.report.write_report`.
@@ -525,6 +588,7 @@ class Comparison(ScoreTable):
         InputError
             As that function does, and :meth:`heatmap`.
         """
-        if slides is not None:
-            kwargs.setdefault("sections", self.sections(slides=slides, n_slides=n_slides))
+        if slides is not None or umap:
+            shown = self.sections(slides=slides, n_slides=n_slides, umap=umap)
+            kwargs.setdefault("sections", shown)
         super().report(path, **kwargs)

@@ -83,7 +83,7 @@ def plan(candidates: Any, bags: Bags, *, cache: str | Path | None = None, **how:
         Folder of kept fits, which are not made again.
     **how
         What else says how bags are parted and who takes part: folds, repeats, seed, splits, test,
-        views, preprocess, attributions, permutations, learning_curve.
+        views, preprocess, attributions, explain, permutations, learning_curve.
 
     Raises
     ------

@@ -99,6 +99,7 @@ class Outcome:
             "folds": self.folds, "failures": self.failures, "settings": lineup.settings(),
             "identities": {k: identity(m) for k, m in lineup.methods.items()},
             "baselines": tuple(k for k in lineup.methods if k in lineup.baselines),
+            "controls": tuple(k for k in lineup.methods if k in lineup.controls),
             "notes": (*notes, *lineup.notes, *told),
             "bibtex": citation(*map(unsearched, lineup.methods.values())),
             "searched": as_frame(self.searched, lineup.unsearched()),

@@ -101,13 +101,19 @@ class Store:
         ``bags`` are (n_bags,) positions. Bags that follow one another in the data are a slice of
         it: their instances are not copied.
         """
-        lengths = self.lengths[bags]
-        rows = slice_rows(self.offsets, bags)  # (n,) of the data
-        slices = np.concatenate([[0], lengths.cumsum()])  # (n_bags + 1,) of the batch
+        slices = np.concatenate([[0], self.lengths[bags].cumsum()])  # (n_bags + 1,) of the batch
+        return self.parts(slice_rows(self.offsets, bags), slices, bags)
+
+    def parts(self, rows: np.ndarray, offsets: np.ndarray, bags: np.ndarray) -> Batch:
+        """Parts of bags as bags of a batch: what a bag is when some of its instances are gone.
+
+        ``rows`` (n,) of the data, cut by ``offsets`` (k + 1,); ``bags`` (k,) the bag that each part
+        is of.
+        """
         at, of = self._ints(rows), self._ints(bags)
         return Batch(
             self.rows(rows),
-            Segments.of(torch.from_numpy(slices), self.device),
+            Segments.of(torch.from_numpy(offsets), self.device),
             {name: column.index_select(0, at) for name, column in self.instance.items()},
             {name: column.index_select(0, of) for name, column in self.bag.items()},
         )

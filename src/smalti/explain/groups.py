@@ -12,6 +12,7 @@ from scipy.stats import false_discovery_control
 from smalti.bags import Bags
 from smalti.core.seen import donor_names
 from smalti.errors import InputError
+from smalti.explain.training_bags import warn_of_training_bags
 from smalti.scores.exchange import Exchange, Tested
 from smalti.task import Task
 
@@ -93,7 +94,8 @@ def key_groups(
     if bags.task is None or bags.task.several:
         raise InputError("key_groups needs one target: name it (label=, target= or y=).")
     given = _contributions(model, bags)
-    _warn_of_training(model, bags)
+    warn_of_training_bags(model, bags, "their contributions were fitted to these labels, so p is "
+                          "too small")  # fmt: skip
     labels = _numbers(model.task_, bags.labels)
     kinds = bags.instance[group].astype(str).to_numpy()
     exchange = Exchange.of(labels, donor_names(bags))
@@ -124,20 +126,6 @@ def _contributions(model: Any, bags: Bags) -> dict[str, np.ndarray]:
             "use a method that is additive, such as hier_mil or abmil."
         )
     return {c.removeprefix("contribution").removeprefix("_"): frame[c].to_numpy() for c in columns}
-
-
-def _warn_of_training(model: Any, bags: Bags) -> None:
-    """Say so where the labels that are asked about are those that made the contributions."""
-    if hasattr(model, "seen_"):
-        n = int(model.seen_.has_bags(bags).sum())
-    else:  # a model file from before: it knows its training bags as a whole
-        n = len(bags) if model.digest_ == bags.digest else 0
-    if n:
-        warnings.warn(
-            f"{n} of these {len(bags)} bags are among those that {model.name} was fitted on: their "
-            "contributions were fitted to these labels, so p is too small. Ask bags that it has "
-            "not seen.", stacklevel=3,
-        )  # fmt: skip
 
 
 def _numbers(task: Task, labels: np.ndarray) -> np.ndarray:

@@ -19,7 +19,8 @@ def fitted_on(table: AnyTable, keys: Mapping[str, str]) -> dict[str, dict[str, A
     keys
         View -> its key, "obsm/X_umint" or "X_umint".
     """
-    top, found = table if isinstance(table, Table) else table.top, {}
+    found: dict[str, Any] = {}
+    top = table if isinstance(table, Table) else table.top
     for name in top.noted():
         if "fitted_on" not in top.noted(name):
             continue

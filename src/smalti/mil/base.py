@@ -13,7 +13,6 @@ Bags to phenotype; what it shares with other methods is in :mod:`smalti.core.est
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -31,14 +30,13 @@ from smalti.core import training
 from smalti.core.align import said, view_of
 from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
-from smalti.core.instances import as_array
 from smalti.core.seen import Seen, remember, told_of, warn_of_training
 from smalti.core.settings import Count, Part, Positive, Weight
 from smalti.core.stage import Gradient, Stage, task_loss
-from smalti.core.store import Store, pack
 from smalti.errors import InputError
 from smalti.labels import KINDS, Kind, scikit_kind
 from smalti.mil import heatmaps, reading, results
+from smalti.mil.running import Running
 from smalti.nn.encoders import Encoder
 from smalti.scores.table import Scores
 from smalti.task import Task
@@ -47,9 +45,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from smalti.tiles.heatmap import Heatmap
-
-
-_BUDGET = 200_000  # instances in one step of a prediction
 
 
 class Method(Estimator):
@@ -427,33 +422,17 @@ class Method(Estimator):
         check_is_fitted(self)
         return self._check_present(self._stepped(self._same_views(as_bags(X))))
 
-    @torch.inference_mode()
     def forward(self, X: Any) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Run the network: raw predictions, and its named instance and bag tensors, as arrays.
 
         (n_bags, n_outputs), then by name (n_instances, ...) and (n_bags, ...). Bags are packed by a
         budget of instances; no prediction depends on its neighbours.
         """
-        bags = self._read_new(X)
-        network = self.network_.eval().to(self._dtype)
-        device = next((t.device for t in network.state_dict().values()), torch.device("cpu"))
-        columns = self.columns_
-        if not self.group_predicts:
-            columns = dataclasses.replace(columns, group=None)
-        store = Store(bags, device, self._dtype, columns, sparse=self.sparse)
-        packs = pack(np.arange(len(bags)), bags.lengths, 4096, store.most(_BUDGET))
-        raw: list[np.ndarray] = []
-        instance: dict[str, list[np.ndarray]] = {}
-        bag: dict[str, list[np.ndarray]] = {}
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
-            for batch in store.stream(packs):
-                out = network(batch)
-                raw.append(as_array(out.raw))
-                for named, parts in ((out.instance, instance), (out.bag, bag)):
-                    for name, values in named.items():
-                        parts.setdefault(name, []).append(as_array(values))
-        joined = [{k: np.concatenate(v) for k, v in d.items()} for d in (instance, bag)]
-        return np.concatenate(raw), joined[0], joined[1]
+        return Running(self, self._read_new(X)).whole()
+
+    def running(self, X: Any) -> Running:
+        """The network on new bags, whole or in parts of them."""
+        return Running(self, self._read_new(X))
 
     def _is_classifier(self) -> bool:
         task = getattr(self, "task_", None)

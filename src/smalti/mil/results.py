@@ -47,7 +47,7 @@ def instance_frame(model: Fitted, bags: Bags) -> pd.DataFrame:
     frame = pd.DataFrame({"bag": bags.bag.index.to_numpy()[bags.index]},
                          index=bags.instance.index)  # fmt: skip
     for name, values in model.forward(bags)[1].items():
-        values = _one_score(model, values)
+        values = one_score(model, values)
         for column, part in zip(_names(model, name, values.shape[1]), values.T, strict=True):
             frame[column] = part
     return frame
@@ -63,7 +63,7 @@ def cell_tables(
     raw, instance, _ = model.forward(bags)
     obs, obsm = {}, {}
     for name, values in instance.items():
-        column, values = f"{key}_{name}", _one_score(model, values)
+        column, values = f"{key}_{name}", one_score(model, values)
         names = [c.replace("/", "_") for c in _names(model, name, values.shape[1])]  # a slash nests
         if len(names) == 1:
             obs[f"{key}_{names[0]}"] = bags.scatter(values[:, 0], n)
@@ -97,7 +97,7 @@ def bag_tables(
     if group is not None and group in bags.instance:
         kinds = bags.instance[group].astype(str).to_numpy()
         for name in set(PER_CLASS) & set(instance):
-            values = _one_score(model, instance[name])
+            values = one_score(model, instance[name])
             for column, part in zip(_names(model, name, values.shape[1]), values.T, strict=True):
                 sums = pd.crosstab(bags.index, kinds, values=part, aggfunc="sum").fillna(0.0)
                 obsm[f"{column}_by_group"] = sums.set_axis(bags.bag.index.astype(str))
@@ -161,7 +161,7 @@ def row_of(model: Any, scores: Scores, label: str | None = None) -> str:
     )
 
 
-def _one_score(model: Fitted, values: np.ndarray) -> np.ndarray:
+def one_score(model: Fitted, values: np.ndarray) -> np.ndarray:
     """(n, c) values; of an ordinal task (n, 1): one score moves all thresholds alike."""
     values = values.reshape(len(values), -1)
     task = model.task_

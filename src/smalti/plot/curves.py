@@ -1,15 +1,17 @@
-"""Curves: losses over training, receiver operating characteristics, scores over donors."""
+"""Curves: losses over training, receiver operating characteristics, precision and recall."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from smalti.errors import InputError
 from smalti.plot.style import COLOURS, GREY, PALE, new, short, styled
+from smalti.scores.curves import mean_curves
 
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
@@ -64,111 +66,107 @@ def plot_history(
 
 @styled
 def plot_roc(
-    predictions: pd.DataFrame, *, title: str | None = None, most: int = 6,
-    areas: Mapping[str, float] | None = None,
-) -> Figure:  # fmt: skip
+    predictions: pd.DataFrame,
+    *,
+    bands: Sequence[str] = (),
+    n_train: float | None = None,
+    freedom: int | None = None,
+    most: int = 6,
+) -> Figure:
     """Receiver operating characteristic of each method of a binary task.
 
     Parameters
     ----------
-    predictions
-        ``comparison.predictions``: columns method, true, p_CLASS (the last column of that form is
-        the positive class), and repeat where there are repeats. Test bags of all folds are pooled
-        within a repeat, and the probability of a bag is averaged over repeats.
-    title
-        Title; says the best method when left out.
+    predictions, bands, n_train, freedom
+        See :func:`smalti.scores.mean_curves`.
     most
-        Methods to draw, the best ones; more cannot be told apart.
-    areas
-        Method -> the AUROC to name beside its curve, as a table has it: the mean over folds. When
-        left out, that of the curve, whose bags of several folds are pooled: of models that never
-        met, and below 0.5 by chance.
+        Methods to draw, those of the largest area; more cannot be told apart.
 
     Returns
     -------
     Figure
-        Share of bags of the positive class found over share of the others falsely called so; the
-        axes name both classes.
+        Share of bags of the positive class found over share of the others falsely called so, the
+        mean curve of the test folds, its area beside the name; the axes name both classes.
 
     Raises
     ------
     InputError
         If the task is not binary.
     """
-    from sklearn.metrics import roc_auc_score, roc_curve
-
-    columns = [c for c in predictions if str(c).startswith("p_")]
-    if len(columns) != 2 or "true" not in predictions:
-        raise InputError("a ROC curve needs a binary task: columns true and two of p_CLASS.")
-    negative, positive = (c.removeprefix("p_") for c in columns)
-    curves = {}
-    for method, part in predictions.groupby("method", sort=False):
-        one = part.groupby("bag", sort=False).agg(true=("true", "first"), p=(columns[1], "mean"))
-        truth = one["true"].astype(str) == positive
-        if truth.nunique() == 2:
-            fall_out, recall, _ = roc_curve(truth, one["p"])
-            pooled = roc_auc_score(truth, one["p"])
-            curves[method] = (fall_out, recall, pooled if areas is None else areas[str(method)])
-    if not curves:
-        raise InputError("a ROC curve needs test bags of both classes.")
-    figure, axes = new(7.0, 4.3)
-    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=(0, (4, 3)))
-    ranked = sorted(curves.items(), key=lambda c: -c[1][2])
-    for i, (method, (fall_out, recall, area)) in enumerate(ranked[:most]):
-        axes.plot(fall_out, recall, color=COLOURS[i % len(COLOURS)], ls=_DASHES[i % 4],
-                  drawstyle="steps-post", label=f"{method}  {area:.3f}")  # fmt: skip
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal",
-             xlabel=f"share of bags of '{negative}' called '{positive}'",
+    negative, positive = _classes(predictions)
+    found = mean_curves(predictions, "roc", bands=bands, n_train=n_train, freedom=freedom)
+    figure, axes = _drawn(found, "AUROC", most)
+    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=(0, (4, 3)), zorder=1)
+    axes.set(xlabel=f"share of bags of '{negative}' called '{positive}'",
              ylabel=f"share of bags of '{positive}' found")  # fmt: skip
-    axes.grid(color=PALE, lw=0.7)
-    head = "AUROC of the pooled test bags" if areas is None else "AUROC, mean over test folds"
-    if len(ranked) > most:
-        head += f"\n(best {most} of {len(ranked)})"
-    axes.legend(title=head, loc="upper left", bbox_to_anchor=(1.02, 1.0), alignment="left",
-                title_fontsize=8, fontsize=8)  # fmt: skip
-    # no word on who is first: areas of the same bags differ by chance, and here is no interval
-    axes.set_title(title or "ROC curves of the test bags")
     return figure
 
 
 @styled
-def plot_learning(means: pd.DataFrame, *, metric: str = "score", most: int = 4) -> Figure:
-    """Scores over the number of training donors.
+def plot_precision_recall(
+    predictions: pd.DataFrame,
+    *,
+    bands: Sequence[str] = (),
+    n_train: float | None = None,
+    freedom: int | None = None,
+    most: int = 6,
+) -> Figure:
+    """Precision over recall of each method of a binary task.
 
     Parameters
     ----------
-    means
-        ``comparison.learning_curve()``.
-    metric
-        What is drawn, for the axis.
-    most
-        Methods to draw, the first ones.
+    predictions, bands, n_train, freedom, most
+        As of :func:`plot_roc`.
 
     Returns
     -------
     Figure
-        The mean over test folds, and its 95 % interval.
+        Share of calls that are right over share of bags of the positive class found, the mean curve
+        of the test folds; its area, beside the name, is the average precision. Dashed: the share of
+        the class, which calls by chance have.
 
     Raises
     ------
     InputError
-        If there is nothing to draw.
+        If the task is not binary.
     """
-    if means.empty:
-        raise InputError("no learning curve to draw.")
-    figure, axes = new(6.8, 3.4)
-    names = list(means["method"].unique())[:most]
-    wide = means["donors"].max() - means["donors"].min()
-    for i, name in enumerate(names):
-        part = means[means["method"] == name].sort_values("donors")
-        at = part["donors"] + 0.012 * wide * (i - (len(names) - 1) / 2)  # bars side by side
-        ends = np.stack([part["value"] - part["low"], part["high"] - part["value"]])
-        axes.errorbar(at, part["value"], np.nan_to_num(ends), marker="o", ms=5, lw=1.6,
-                      elinewidth=1.1, capsize=2.5, color=COLOURS[i % len(COLOURS)],
-                      ls=_DASHES[i % 4], label=short(name, 30))  # fmt: skip
-    every = means["donors"].round().astype(int).drop_duplicates().sort_values()
-    axes.set_xticks(every if len(every) <= 8 else every.iloc[:: len(every) // 6])
-    axes.set(xlabel="training donors of a fold (mean); bars: 95 % of the procedure", ylabel=metric)
-    axes.grid(color=PALE, lw=0.7)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8)
+    _, positive = _classes(predictions)
+    found = mean_curves(predictions, "precision_recall", bands=bands, n_train=n_train,
+                        freedom=freedom)  # fmt: skip
+    figure, axes = _drawn(found, "average precision", most)
+    axes.axhline((predictions["true"].astype(str) == positive).mean(), color=GREY, lw=0.8,
+                 ls=(0, (4, 3)), zorder=1)  # fmt: skip
+    axes.set(xlabel=f"share of bags of '{positive}' found",
+             ylabel=f"share of calls of '{positive}' that are right")  # fmt: skip
     return figure
+
+
+def _classes(predictions: pd.DataFrame) -> tuple[str, str]:
+    """The negative and the positive class."""
+    columns = [str(c).removeprefix("p_") for c in predictions if str(c).startswith("p_")]
+    if len(columns) != 2:
+        raise InputError("a ROC curve needs a binary task: columns true and two of p_CLASS.")
+    return columns[0], columns[1]
+
+
+def _drawn(found: pd.DataFrame, area: str, most: int) -> tuple[Figure, Axes]:
+    """The curves of the largest areas with their bands."""
+    figure, axes = new(7.0, 4.1)
+    order = found.drop_duplicates("method").sort_values("area", ascending=False, kind="stable")
+    shown = set(order["method"].iloc[:most])
+    # in the order that they came in: a method has one colour in all pictures of a page
+    for i, method in enumerate(m for m in found["method"].unique() if m in shown):
+        own = found[found["method"] == method]
+        colour = COLOURS[i % len(COLOURS)]
+        axes.fill_between(own["x"], own["low"], own["high"], color=colour, alpha=0.16, lw=0)
+        x, y = ([0, *own["x"]], [0, *own["y"]]) if area == "AUROC" else (own["x"], own["y"])
+        axes.plot(x, y, color=colour, ls=_DASHES[i % 4],
+                  label=f"{short(method, 34)}  {own['area'].iloc[0]:.3f}")  # fmt: skip
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.grid(color=PALE, lw=0.7)
+    head = area if found["parts"].max() == 1 else f"{area}, mean over test folds"
+    if len(order) > most:
+        head += f"\n(best {most} of {len(order)})"
+    axes.legend(title=head, loc="upper left", bbox_to_anchor=(1.02, 1.0), alignment="left",
+                title_fontsize=8, fontsize=8)  # fmt: skip
+    return figure, axes

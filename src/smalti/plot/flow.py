@@ -50,7 +50,7 @@ def plot_flow(flow: pd.DataFrame, *, part: str | None = None) -> Figure:
     classes = rows[rows["step"] == "of them"]
     more = (0.6 + 4 * _LINE) if len(classes) else 0.0
     figure, axes = new(_WIDTH, high + more)
-    axes.set(xlim=(0, 1), ylim=(high + more, 0))
+    axes.set(xlim=(0, 1), ylim=(high + more, -0.03))
     bare(axes)
     y = start = 0.0
     for i, (lines, side, gap) in enumerate(boxes):

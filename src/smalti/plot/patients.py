@@ -11,9 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from smalti.errors import InputError
-from smalti.plot.style import COLOURS, GREY, INK, PALE, new, short, styled
-
-_MARKS = ("o", "s", "^", "D", "v", "P")  # beside the colours, for those who see none
+from smalti.plot.style import COLOURS, GREY, INK, MARKS, PALE, new, short, styled
 
 
 @styled
@@ -63,7 +61,7 @@ def plot_patients(
         wrong = str(row["predicted"]) != str(row["true"])
         axes.plot([row["p_low"], row["p_high"]], [y, y], color=COLOURS[i], lw=2, alpha=0.45,
                   solid_capstyle="round")  # fmt: skip
-        axes.scatter(row["p"], y, s=26, marker=_MARKS[i], color=COLOURS[i], zorder=3,
+        axes.scatter(row["p"], y, s=26, marker=MARKS[i], color=COLOURS[i], zorder=3,
                      ec=INK if wrong else "white", lw=1.1 if wrong else 0.6)  # fmt: skip
     axes.set_yticks(range(len(shown)), [short(b, 22) for b in shown["bag"]], fontsize=7.5)
     for label, row in zip(axes.get_yticklabels(), shown.to_dict("records"), strict=True):
@@ -74,7 +72,7 @@ def plot_patients(
     axes.grid(axis="x", color=PALE, lw=0.7)
     axes.set_axisbelow(True)
     handles = [
-        Line2D([], [], ls="", marker=_MARKS[i % len(_MARKS)], color=COLOURS[i % len(COLOURS)],
+        Line2D([], [], ls="", marker=MARKS[i % len(MARKS)], color=COLOURS[i % len(COLOURS)],
                label=short(f"truly {c}")) for i, c in enumerate(names)
     ]  # fmt: skip
     handles.append(Line2D([], [], ls="", marker="o", mfc="white", mec=INK, label="called wrong"))
@@ -93,7 +91,7 @@ def _residuals(patients: pd.DataFrame) -> Figure:
     figure, axes = new(6.8, 3.6)
     axes.axhline(0, color=GREY, lw=0.8, ls=(0, (4, 3)))
     x = patients["true"].to_numpy(float)
-    for low, high, at in patients[["low", "high", "true"]].to_numpy(float):
+    for low, high, at in patients[["predicted_low", "predicted_high", "true"]].to_numpy(float):
         axes.plot([at, at], [low - at, high - at], color=COLOURS[0], lw=2, alpha=0.4)
     axes.scatter(x, patients["residual"], s=26, color=COLOURS[0], zorder=3, ec="white", lw=0.6)
     centre = np.median(x)

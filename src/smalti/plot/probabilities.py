@@ -81,7 +81,7 @@ def plot_net_benefit(curves: pd.DataFrame, *, methods: Sequence[str] | None = No
     names = _names(curves, methods)[:6]
     figure, axes = new(6.8, 3.4)
     one = curves[curves["method"] == names[0]]
-    axes.axhline(0, color=GREY, lw=1)
+    axes.axhline(0, color=GREY, lw=1, label="treat nobody")
     axes.plot(one["threshold"], one["treat_all"], color=INK, lw=1, ls=(0, (4, 3)),
               label="treat everyone")  # fmt: skip
     for i, name in enumerate(names):
@@ -94,8 +94,6 @@ def plot_net_benefit(curves: pd.DataFrame, *, methods: Sequence[str] | None = No
     c = short(curves["class"].iloc[0])
     axes.set(xlabel=f"probability of '{c}' from which on one would treat",
              ylabel=f"net benefit\n('{c}' found per bag)")  # fmt: skip
-    axes.text(one["threshold"].iloc[-1], 0, "treat nobody", fontsize=7.5, color=GREY, va="bottom",
-              ha="right")  # fmt: skip
     axes.grid(color=PALE, lw=0.7)
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8)
     return figure

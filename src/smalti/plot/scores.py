@@ -11,52 +11,16 @@ from matplotlib.figure import Figure
 
 from smalti.plot.style import COLOURS, GREY, PALE, new, styled
 from smalti.scores.chance import BY_RANK
-from smalti.scores.table import is_oracle
+from smalti.scores.metrics import BY_CHANCE, with_unit
 
 if TYPE_CHECKING:
     from smalti.scores.table import Scores
 
-# metric -> how people call it, and what chance gives
-NAMES = {
-    "roc_auc": ("AUROC", 0.5),
-    "average_precision": ("average precision", None),
-    "accuracy": ("accuracy (share of bags)", None),
-    "balanced_accuracy": ("balanced accuracy", None),
-    "log_loss": ("log loss (nats per bag)", None),
-    "brier": ("Brier score", None),
-    "spearman": ("Spearman correlation", 0.0),
-    "pearson": ("Pearson correlation", 0.0),
-    "quadratic_kappa": ("quadratic kappa", 0.0),
-    "r2": ("R² (share of variance)", 0.0),
-    "mean_absolute_error": ("mean absolute error (units of the target)", None),
-    "ari_kmeans": ("adjusted Rand index, k-means", 0.0),
-    "ari_ward": ("adjusted Rand index, Ward", 0.0),
-    "ari_leiden": ("adjusted Rand index, Leiden", 0.0),
-    "fmi_kmeans": ("Fowlkes-Mallows index, k-means", None),
-    "nmi_kmeans": ("normalised mutual information, k-means", 0.0),
-    "silhouette": ("silhouette of k-means clusters", None),
-    "davies_bouldin": ("Davies-Bouldin index", None),
-    "silhouette_labels": ("silhouette of the labels", None),
-    "ors": ("overall reconstruction score", None),
-    "transfer_accuracy": ("accuracy of transferred labels", None),
-    "transfer_f1": ("macro F1 of transferred labels", None),
-    "ilisi": ("iLISI", None),
-    "kbet": ("kBET", None),
-    "graph_connectivity": ("graph connectivity", None),
-    "pcc_slide": ("Pearson of a gene within a slide", 0.0),
-    "pcc_fold": ("Pearson of a gene over all test tiles", 0.0),
-    "pcc_tile": ("Pearson of a tile over the genes", None),
-    "pcc_slide_beyond_depth": ("Pearson within a slide beyond the total count", 0.0),
-    "mse": ("MSE", None),
-    "mae": ("mean absolute error", None),
-    "pcc_slide_chosen": ("PCC@H, genes chosen in training", None),
-    "pcc_slide_h_optimistic": ("PCC@H, genes chosen by the test", None),
-    "root_mean_squared_error": ("root mean squared error (units of the target)", None),
-}
-
 
 @styled
-def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
+def plot_scores(
+    comparison: Scores, metric: str | None = None, *, title: str | None = None
+) -> Figure:
     """One row per method: a dot per fold, the mean and one standard deviation.
 
     Parameters
@@ -65,6 +29,8 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
         What :func:`smalti.compare` or :func:`smalti.compare_integration` returned.
     metric
         Metric to show; the default one of the task when left out.
+    title
+        Above it; the headline when left out.
 
     Returns
     -------
@@ -81,14 +47,14 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
     >>> figure.savefig("scores.png")
     """
     metric = metric or comparison.metrics[0]
-    label, chance = NAMES.get(metric, (metric, None))
-    label += _of_class(comparison, metric)
+    label, chance = with_unit(metric) + _of_class(comparison, metric), BY_CHANCE.get(metric)
     table = comparison.summary(metric).query("metric == @metric and n_folds > 0 and n_failed == 0")
     figure, axes = new(6.8, 0.36 * len(table) + 1.25)
     rng = np.random.default_rng(0)
     for y, row in enumerate(table.itertuples()):
         values = comparison.folds.query("method == @row.method and metric == @metric")["value"]
-        colour = GREY if row.baseline else COLOURS[0]
+        raced = comparison.races(row.method) and not row.baseline
+        colour = COLOURS[0] if raced else GREY
         shift = rng.uniform(-0.14, 0.14, len(values))
         axes.scatter(values, y + shift, s=14, color=colour, alpha=0.35, lw=0, zorder=2)
         spread = 0.0 if np.isnan(row.sd_folds) else row.sd_folds
@@ -101,8 +67,8 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
         _null_of(comparison, metric, axes)
         axes.axvline(chance, color=GREY, lw=0.8, ls=(0, (4, 3)), zorder=1)
         axes.text(chance, -0.62, " chance", fontsize=7.5, color=GREY, va="bottom")
-    names = [m + " (baseline)" * (b and not is_oracle(m))
-             for m, b in zip(table["method"], table["baseline"], strict=True)]  # fmt: skip
+    roles = {m: comparison.role(m) for m in table["method"]}
+    names = [f"{m} ({role})" if role else m for m, role in roles.items()]
     axes.set_yticks(range(len(table)), names)
     axes.set_ylim(len(table) - 0.4, -0.7)
     axes.tick_params(axis="y", length=0)
@@ -114,7 +80,7 @@ def plot_scores(comparison: Scores, metric: str | None = None) -> Figure:
         f"{label}; dots: {comparison.unit}; bar: mean ± 1 s.d., within the range of the dots",
         fontsize=9,
     )
-    says = fill(comparison.headline(metric), 74)
+    says = fill(comparison.headline(metric) if title is None else title, 74)
     figure.suptitle(says, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
     return figure
 

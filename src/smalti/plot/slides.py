@@ -20,6 +20,7 @@ Background: TypeAlias = tuple[np.ndarray, tuple[float, float, float, float], int
 
 _THUMBNAIL = 1200  # pixels of the picture behind the spots
 _FADED = 0.35  # of the picture's own colour
+_MANY = 150  # spots
 _ROBUST = (1, 99)  # percentiles that the colours span
 
 
@@ -110,7 +111,8 @@ def plot_gene_maps(
         note = "" if np.isnan(r[g]) else f", r {r[g]:.2f}"
         _titled(grid[g, 2], "", f"predicted − measured{note}")
     scale_bar(grid[-1, 0], xy, um)
-    figure.suptitle(title or f"Slide {name}", x=0.01, ha="left", fontweight="bold", fontsize=10.5)
+    said = f"Slide {name}" if title is None else title
+    figure.suptitle(said, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
     return figure
 
 
@@ -210,7 +212,9 @@ def _spots(
     """Spots of their true size over the faded slide, and a slim colour bar."""
     if back is not None:
         axes.imshow(_fade(back[0]), extent=back[1], interpolation="antialiased")
-    spots = PatchCollection([Circle((x, y), radius) for x, y in xy], cmap=colours, lw=0)
+    # each spot is a path: thousands of them are an image inside of the drawing
+    spots = PatchCollection([Circle((x, y), radius) for x, y in xy], cmap=colours, lw=0,
+                            rasterized=len(xy) > _MANY)  # fmt: skip
     spots.set_array(values)
     spots.set_clim(low, high if high > low else low + 1)
     axes.add_collection(spots)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 # Okabe & Ito (2008): told apart by people with any common colour blindness
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKS = ("o", "s", "^", "D", "v", "P")  # forms of dots beside the colours, for those who see none
 INK, GREY, PALE = "#222222", "#8A8A8A", "#E6E6E6"
 ACCENT = COLOURS[1]
 

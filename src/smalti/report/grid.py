@@ -84,7 +84,8 @@ def _small(record: dict[Hashable, Any], column: Hashable) -> str:
     if pd.isna(record[column]):
         return ""
     if low is not None and high is not None and not (pd.isna(low) or pd.isna(high)):
-        return f"({number(low, '', 2)} to {number(high, '', 2)})"
+        signed = str(column) if column == "difference" else ""
+        return f"({number(low, signed, 2)} to {number(high, signed, 2)})"
     return "" if spread is None or pd.isna(spread) else f"± {number(spread)}"
 
 
@@ -98,6 +99,8 @@ def number(value: Any, column: str = "", digits: int = 3) -> str:
         return "yes" if value else "no"
     if not isinstance(value, float):
         return f"{value:,}".replace("-", "−")
+    plus = "+" if column == "difference" and value >= 0 else ""
     form = ".2g" if column in _FEW else f",.{digits if abs(value) < 100 else 1}f"
     text = format(value, form)
-    return text.replace("-", "−") if float(text.replace(",", "")) else text.replace("-", "")
+    text = text.replace("-", "−") if float(text.replace(",", "")) else text.replace("-", "")
+    return plus + text

@@ -107,7 +107,7 @@ document.querySelectorAll("figure[id]").forEach((figure) => {
   const ending = type === "image/jpeg" ? "jpg" : "svg";
   toolbar(figure).append(button(`Download ${ending.toUpperCase()}`, () => {
     const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
-    save(new Blob([bytes], { type }), `${figure.id}.${ending}`);
+    save(new Blob([bytes], { type }), `${figure.id.slice("figure-".length)}.${ending}`);
   }));
 });
 

@@ -11,7 +11,7 @@ _PARTS = (
     "h5py", "safetensors", "joblib", "matplotlib",
 )  # fmt: skip
 _EXTRAS = ("mofapy2", "muon", "scvi-tools", "igraph", "umap-learn", "scib-metrics", "multigrate",
-           "pillow", "scikit-image", "timm", "torchvision", "spatialdata")  # fmt: skip
+           "pillow", "scikit-image", "timm", "torchvision", "spatialdata", "optuna")  # fmt: skip
 
 
 def versions(*, extras: bool = False) -> dict[str, str]:

@@ -1,5 +1,6 @@
 from .chance import above_chance, chance_scores
 from .clusters import cluster, cluster_scores, label_transfer, shape_scores
+from .curves import mean_curves
 from .decisions import net_benefit, operating_point, pick_threshold
 from .delong import delong_interval, delong_test
 from .expression_limits import morans_i, reliability_ceiling
@@ -38,6 +39,7 @@ __all__ = [
     "label_transfer",
     "learning_gains",
     "learning_means",
+    "mean_curves",
     "morans_i",
     "nested_interval",
     "net_benefit",

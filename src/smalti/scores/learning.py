@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from smalti.scores.metrics import LOWER_IS_BETTER, SHARES
+from smalti.scores.metrics import LOWER_IS_BETTER, SHARES, named
 from smalti.scores.statistics import corrected_test
 from smalti.scores.verdicts import judge
 
@@ -92,7 +92,7 @@ def learning_said(
     out = []
     for row in learning_gains(curve, metric, margin=margin, freedom=freedom).to_dict("records"):
         n, few = f"{row['all_donors']:.0f}", f"{row['donors']:.0f}"
-        gap = f"{metric} {row['difference']:+.3f} from {few} to {n} training donors"
+        gap = f"{named(metric)} {row['difference']:+.3f} from {few} to {n} training donors"
         if not np.isnan(row["low"]):
             gap += f" (95 % interval {row['low']:+.3f} to {row['high']:+.3f})"
         if row["curve"] == "improving":

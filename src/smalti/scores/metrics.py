@@ -22,6 +22,66 @@ SHARES = frozenset({"roc_auc", "average_precision", "accuracy", "balanced_accura
 MARGIN = 0.01  # within which scores of one metric are practically equal, as Benavoli et al. (2017)
 
 
+NAMES = {
+    "roc_auc": "AUROC", "brier": "Brier score", "spearman": "Spearman correlation",
+    "pearson": "Pearson correlation", "r2": "R²",
+    "ari_kmeans": "ARI by k-means", "ari_ward": "ARI by Ward", "ari_leiden": "ARI by Leiden",
+    "fmi_kmeans": "FMI by k-means", "fmi_ward": "FMI by Ward", "fmi_leiden": "FMI by Leiden",
+    "nmi_kmeans": "NMI by k-means", "nmi_ward": "NMI by Ward", "nmi_leiden": "NMI by Leiden",
+    "davies_bouldin": "Davies-Bouldin index", "silhouette_labels": "silhouette of labels",
+    "ors": "reconstruction score", "transfer_accuracy": "transfer accuracy",
+    "transfer_f1": "transfer macro F1", "ilisi": "iLISI", "kbet": "kBET",
+    "pcc_slide": "Pearson within slides", "pcc_fold": "Pearson over test tiles",
+    "pcc_tile": "Pearson over genes", "pcc_slide_beyond_depth": "Pearson beyond depth",
+    "mse": "MSE", "mae": "mean absolute error", "pcc_slide_chosen": "PCC@H within slides",
+    "pcc_fold_chosen": "PCC@H over test tiles",
+    "pcc_slide_h_optimistic": "PCC@H within slides, optimistic",
+    "pcc_fold_h_optimistic": "PCC@H over test tiles, optimistic",
+}  # fmt: skip
+"""Metric -> how people call it, wherever they read it; keys stay in code and tables."""
+_WITH_UNIT = {
+    "accuracy": "accuracy (share of bags)", "log_loss": "log loss (nats per bag)",
+    "r2": "R² (share of variance)", "mean_absolute_error": "mean absolute error (units of the "
+    "target)", "root_mean_squared_error": "root mean squared error (units of the target)",
+    "ari_kmeans": "adjusted Rand index, k-means", "ari_ward": "adjusted Rand index, Ward",
+    "ari_leiden": "adjusted Rand index, Leiden", "ors": "overall reconstruction score",
+    "fmi_kmeans": "Fowlkes-Mallows index, k-means", "silhouette": "silhouette of k-means clusters",
+    "nmi_kmeans": "normalised mutual information, k-means",
+    "transfer_accuracy": "accuracy of transferred labels",
+    "transfer_f1": "macro F1 of transferred labels",
+    "pcc_slide": "Pearson of a gene within a slide",
+    "pcc_fold": "Pearson of a gene over all test tiles",
+    "pcc_tile": "Pearson of a tile over the genes",
+    "pcc_slide_beyond_depth": "Pearson within a slide beyond the total count",
+    "pcc_slide_chosen": "PCC@H, genes chosen in training",
+    "pcc_slide_h_optimistic": "PCC@H, genes chosen by the test",
+}  # fmt: skip
+BY_CHANCE = {"roc_auc": 0.5} | dict.fromkeys((
+    "spearman", "pearson", "quadratic_kappa", "r2", "ari_kmeans", "ari_ward", "ari_leiden",
+    "nmi_kmeans", "pcc_slide", "pcc_fold", "pcc_slide_beyond_depth",
+), 0.0)  # fmt: skip
+"""Metric -> what chance gives, where that is known."""
+
+
+def named(metric: str) -> str:
+    """How people call a metric.
+
+    Examples
+    --------
+    >>> from smalti.scores.metrics import named
+    >>> named("roc_auc"), named("balanced_accuracy"), named("ors_rna")
+    ('AUROC', 'balanced accuracy', 'reconstruction score, rna')
+    """
+    if metric.startswith("ors_"):
+        return f"{NAMES['ors']}, {metric.removeprefix('ors_')}"
+    return NAMES.get(metric, metric.replace("_", " "))
+
+
+def with_unit(metric: str) -> str:
+    """The same at length and with its unit, for an axis."""
+    return _WITH_UNIT.get(metric, named(metric))
+
+
 def margin_of(metric: str) -> float | None:
     """The region of practical equivalence of a metric; None of losses that have a unit."""
     return None if metric in LOWER_IS_BETTER and metric != "brier" else MARGIN

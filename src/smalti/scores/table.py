@@ -12,8 +12,9 @@ import pandas as pd
 
 from smalti._version import __version__
 from smalti.errors import InputError
+from smalti.scores.headline import detail, headline, with_ends
 from smalti.scores.intervals import resampled_interval
-from smalti.scores.metrics import LOWER_IS_BETTER, SHARES, margin_of
+from smalti.scores.metrics import LOWER_IS_BETTER, SHARES, margin_of, named
 from smalti.scores.selection import chosen_gap
 from smalti.scores.statistics import corrected_test
 from smalti.scores.verdicts import in_words, judge
@@ -49,6 +50,9 @@ class Scores:
         Method -> its hyper-parameters.
     baselines
         Names of the methods that are baselines.
+    controls
+        Names of the rows that read no data but how it was made (site, batch): they say what
+        else predicts the target, and nobody races them.
     notes
         Warnings of the data, methods that could not be run, and why fits failed.
     about
@@ -66,6 +70,7 @@ class Scores:
     unit: ClassVar[str] = "test folds"  # what the spread is over
     trains_on: ClassVar[str] = "bags"  # what n_train counts
     pairs: ClassVar[tuple[str, ...]] = ("repeat", "fold")  # what is a part in a paired difference
+    deed: ClassVar[tuple[str, str]] = ("is", "")  # "ABMIL is better", and what it is equal in
 
     folds: pd.DataFrame
     digest: str
@@ -79,6 +84,7 @@ class Scores:
     )
     audit: Any = None
     bibtex: str = ""
+    controls: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -177,10 +183,10 @@ class Scores:
             :func:`~smalti.scores.corrected_test` gives, the size of its ``family``, ``p_holm`` and
             ``p_equal`` (over the family), ``detectable`` (the difference that would be told apart
             four times of five) and the ``verdict``: better, worse, practically equal or not told
-            apart. Methods are one family, baselines another, oracles are no members of either.
-            The interval of 95 % is of each comparison alone. The reference is what it is before
-            the scores are seen: where it is the best of many by these very scores, all differences
-            to it lean to one side.
+            apart; "not tested" where no test can be made. Methods are one family, baselines and
+            controls another, oracles are no members of either. The interval of 95 % is of each
+            comparison alone. The reference is what it is before the scores are seen: where it is
+            the best of many by these very scores, all differences to it lean to one side.
 
         Raises
         ------
@@ -202,12 +208,14 @@ class Scores:
             raise InputError(f"no method {reference!r} in this comparison: {list(wide)}.")
         others = [str(m) for m in wide.columns.drop(reference)]
         rows = self._gaps([(m, reference) for m in others], metric)
-        kinds = [2 if is_oracle(m) else int(m in self.baselines) for m in others]
+        kinds = [
+            2 if is_oracle(m) else int(m in self.baselines or m in self.controls) for m in others
+        ]
         parts = [self._judged(part, metric, margin) for _, part in rows.groupby(kinds)]
         return pd.concat(parts).sort_index() if parts else rows
 
     def all_pairs(self, metric: str | None = None, *, margin: float | None = None) -> pd.DataFrame:
-        """Paired differences of every two methods, as one family; oracles take no part.
+        """Paired differences of every two methods, as one family of those that race.
 
         Parameters
         ----------
@@ -225,7 +233,7 @@ class Scores:
             If there is no such metric, or the margin is not positive.
         """
         metric = metric or self.metrics[0]
-        names = [str(m) for m in self._wide(metric) if not is_oracle(m)]
+        names = [str(m) for m in self._wide(metric) if self.races(str(m))]
         pairs = [(one, two) for i, two in enumerate(names) for one in names[i + 1 :]]
         return self._judged(self._gaps(pairs, metric), metric, margin)
 
@@ -237,11 +245,11 @@ class Scores:
         wide.loc[:, wide.columns.isin(self.failed)] = np.nan  # fewer parts than the others
         return wide
 
-    def _freedom(self, metric: str) -> int | None:
+    def freedom(self, metric: str | None = None) -> int | None:
         """One less than the folds of a repeat: other repeats deal the same donors again."""
         if "repeat" not in self.pairs:
             return None
-        each = self._wide(metric).groupby("repeat").size()
+        each = self._wide(metric or self.metrics[0]).groupby("repeat").size()
         return int(each.max()) - 1 if each.max() > 1 else None  # else seeds of one part each
 
     def intervals(self, metric: str | None = None) -> pd.DataFrame:
@@ -267,7 +275,7 @@ class Scores:
             If there is no such metric.
         """
         metric = metric or self.metrics[0]
-        wide, freedom = self._wide(metric), self._freedom(metric)
+        wide, freedom = self._wide(metric), self.freedom(metric)
         sizes = self._scores(metric).groupby("method")[["n_train", "n_test"]].mean()
         rows = []
         for method in self.summary(metric)["method"]:
@@ -286,7 +294,7 @@ class Scores:
         """The corrected test of each pair of a method and a reference."""
         wide = self._wide(metric)
         sizes = self._scores(metric).groupby("method")[["n_train", "n_test"]].mean()
-        freedom, rows = self._freedom(metric), []
+        freedom, rows = self.freedom(metric), []
         for one, two in pairs:
             # of these two alone: a third in the table must not change the interval
             both = sizes.loc[[one, two]].mean()
@@ -308,10 +316,20 @@ class Scores:
         return next((str(m) for m in ranked.loc[ranked["baseline"], "method"]), None)
 
     def ranked(self, metric: str | None = None) -> pd.DataFrame:
-        """Rows of the summary that race, best first: no oracles, and no fit failed."""
+        """Rows of the summary that race, best first: no controls, no oracles, no fit failed."""
         metric = metric or self.metrics[0]
         table = self.summary(metric).query("metric == @metric and n_folds > 0 and n_failed == 0")
-        return table[~table["method"].map(is_oracle).astype(bool)]
+        return table[table["method"].map(self.races).astype(bool)]
+
+    def races(self, method: str) -> bool:
+        """Whether a row is raced: it is no control, and does not look at what it predicts."""
+        return method not in self.controls and not is_oracle(method)
+
+    def role(self, method: str) -> str:
+        """What a table says beside a name: baseline, control or nothing."""
+        if method in self.controls:
+            return "control"
+        return "baseline" if method in self.baselines and not is_oracle(method) else ""
 
     def headline(self, metric: str | None = None) -> str:
         """What the table says: the best method beside the best baseline, by the paired interval.
@@ -320,23 +338,19 @@ class Scores:
         Holm's over all of them, and the difference is said on folds that neither was chosen by
         (:func:`smalti.scores.chosen_gap`).
         """
-        metric = metric or self.metrics[0]
-        table, rival = self.ranked(metric), self.best_baseline(metric)
-        methods = table.loc[~table["baseline"], "method"]
-        if methods.empty:
-            return "No method could be ranked" if rival is None else "No method but baselines"
-        first = str(methods.iloc[0])
-        if rival is None:
-            return f"{first} has the best mean"
-        found = self.against(rival, metric).set_index("method").loc[first]
-        if len(methods) == 1:
-            return in_words(first, f"the best baseline, {rival}", found, comma=",")
-        first += f" (best of {len(methods)})"
-        words = in_words(first, f"the best baseline, {rival}", found, comma=",")
-        gap = self._chosen_gap(metric, list(methods), list(table.loc[table["baseline"], "method"]))
-        return words if np.isnan(gap) else f"{words}; {gap:+.3f} on folds that did not choose it"
+        return headline(self, metric or self.metrics[0])
 
-    def _chosen_gap(self, metric: str, methods: list[str], rivals: list[str]) -> float:
+    def chosen_gap(self, metric: str | None = None) -> float:
+        """What the best of several has before the best baseline, on folds that chose neither.
+
+        NaN where there is one method only, or no baseline, or too few folds.
+        """
+        metric = metric or self.metrics[0]
+        ranked = self.ranked(metric)
+        methods = list(ranked.loc[~ranked["baseline"], "method"])
+        rivals = list(ranked.loc[ranked["baseline"], "method"])
+        if len(methods) < 2 or not rivals:
+            return np.nan
         wide = self._wide(metric)
         repeats = np.zeros(len(wide))
         if "repeat" in self.pairs:
@@ -348,32 +362,30 @@ class Scores:
 
     def said(self) -> list[str]:
         """All that the table says, as sentences without their full stops."""
-        return [self.headline(), *self._best_mean(), *self.additions()]
-
-    def _best_mean(self) -> list[str]:
-        """The mean of the best method with its interval, where there is one."""
         metric = self.metrics[0]
-        ranked = self.ranked(metric)
-        methods = ranked.loc[~ranked["baseline"], "method"]
-        for row in self.intervals(metric).to_dict("records") if len(methods) else ():
-            if row["method"] == methods.iloc[0] and not np.isnan(row["value_low"]):
-                ends = f"{row['value_low']:.3f} to {row['value_high']:.3f}"
-                ends += ", too hopeful for the best of several" if len(methods) > 1 else ""
-                value = f"{metric} {row['value']:.3f}"
-                return [f"{row['method']} has {value} (95 % interval {ends})"]
-        return []
+        return [self.headline(), *detail(self, metric), *self._of_controls(), *self.additions()]
+
+    def _of_controls(self) -> list[str]:
+        """What is known without looking at the data."""
+        means = self.intervals().set_index("method")
+        return [f"A control, {m}, has {named(self.metrics[0])} {with_ends(means.loc[m])}: what of "
+                "the target lies in how the data were made"
+                for m in self.controls if m in means.index]  # fmt: skip
 
     def terms(self) -> list[str]:
         """What the words and intervals of :meth:`said` mean, as whole sentences."""
         n = self.folds["n_train"]
         size = f"{n.min():,}" if n.min() == n.max() else f"{n.min():,} to {n.max():,}"
-        margin, freedom = margin_of(self.metrics[0]), self._freedom(self.metrics[0])
+        margin, freedom = margin_of(self.metrics[0]), self.freedom(self.metrics[0])
+        several = ["The interval of the best of several is too hopeful: these scores chose it."]
+        several *= int((~self.ranked()["baseline"]).sum() > 1)
         of_one = "" if freedom is None else f", {freedom} degrees of freedom"
         return [
             f"Intervals are of the procedure, fitted on {size} {self.trains_on}, not of one fitted "
             f"model (corrected resampled t-test{of_one}).",
             "Practically equal: "
             + (f"less than {margin:g} apart." if margin else "not asked of a loss."),
+            *several,
         ]
 
     def find(self, identity: str, seed: int | None = None) -> list[str]:
@@ -450,20 +462,20 @@ class Scores:
         names = [m for m in self.metrics if m in set(self.folds["metric"])][:6]
         table = self.summary()
         # a metric may be NaN for every method, as R2 is where folds test one bag
-        known = table[~table["method"].map(is_oracle)].dropna(subset="mean")
+        known = table[table["method"].map(self.races)].dropna(subset="mean")
         best = {m: f"{means.min() if m in LOWER_IS_BETTER else means.max():.3f}"
                 for m, means in known.groupby("metric")["mean"]}  # fmt: skip
         rows = []
         for method in table["method"].drop_duplicates():
             cells = table[table.method == method].set_index("metric")
-            mark = method in self.baselines and not is_oracle(method)
-            row = {"method": method + (" (baseline)" if mark else "") + self.lost(method)}
+            role = f" ({self.role(method)})" if self.role(method) else ""
+            row = {"method": method + role + self.lost(method)}
             for m in names:
                 mean, sd = cells.loc[m, ["mean", "sd_folds"]]
                 # equal to the digits shown is equally good
-                star = "*" if best.get(m) == f"{mean:.3f}" and not is_oracle(method) else " "
+                star = "*" if best.get(m) == f"{mean:.3f}" and self.races(method) else " "
                 spread = "" if pd.isna(sd) else f" ± {sd:.3f}"
-                row[m] = "–" if pd.isna(mean) else f"{mean:.3f}{spread}{star}"
+                row[named(m)] = "–" if pd.isna(mean) else f"{mean:.3f}{spread}{star}"
             rows.append(row)
         text = pd.DataFrame(rows).to_string(index=False)
         tail = f"mean ± s.d. over {self.n_fits} {self.unit}; * best mean. Digest {self.digest}."

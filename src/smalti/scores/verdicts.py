@@ -100,8 +100,8 @@ def verdict(found: Mapping[str, Any], *, lower_is_better: bool = False) -> str:
     -------
     str
         "practically equal" where the difference lies in the region of practical equivalence at the
-        5 % level, "better" or "worse" where it is not 0 at that level, else "not told apart", also
-        where no interval can be given.
+        5 % level, "better" or "worse" where it is not 0 at that level, else "not told apart"; "not
+        tested" where no test can be made, of one part, or of parts that all differ alike.
 
     Examples
     --------
@@ -110,8 +110,11 @@ def verdict(found: Mapping[str, Any], *, lower_is_better: bool = False) -> str:
     >>> sm.scores.verdict(gap)
     'better'
     >>> sm.scores.verdict(sm.scores.corrected_test([0.1, 0.1], n_train=40, n_test=10))
-    'not told apart'
+    'not tested'
     """
+    equal = found["n"] > 1 and abs(found["difference"]) <= 1e-12
+    if np.isnan(found["p"]) and not equal:
+        return "not tested"
     if found.get("p_equal", np.nan) <= LEVEL:
         return "practically equal"
     if not found.get("p_holm", found["p"]) <= LEVEL:
@@ -124,10 +127,10 @@ def in_words(one: str, other: str, found: Mapping[str, Any], comma: str = "") ->
     gap, answer = f"{found['difference']:+.3f}", found["verdict"]
     pair = f"{one} and {other}{comma} are {answer}"
     if np.isnan(found["low"]):
-        equal = found["n"] > 1 and abs(found["difference"]) <= 1e-12
-        return f"{pair}: " + (
-            "equal in every part" if equal else f"{gap}, no interval can be given"
-        )
+        if answer == "not tested":
+            return f"{one} and {other}{comma} cannot be tested: {gap}" + (
+                " in every part" * (found["n"] > 1))  # fmt: skip
+        return f"{pair}: equal in every part"
     gap += f" (95 % interval {found['low']:+.3f} to {found['high']:+.3f}"
     if found["family"] > 1:
         gap += f"; p {found['p_holm']:.2g} by Holm over {found['family']} comparisons"

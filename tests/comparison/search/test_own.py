@@ -127,11 +127,11 @@ def test_where_there_is_nothing_to_find_the_inner_score_is_hopeful_and_the_outer
     assert means["optimism"] > 0.1
 
 
-def test_the_method_as_given_is_a_control_and_labels_say_what_is_searched(bags):
+def test_the_method_as_given_takes_part_too_and_labels_say_what_is_searched(bags):
     method = Plain(seed=3, **QUIET)
     table = sm.compare([search(method)], bags, folds=2, **HOW)
     assert set(table.summary()["method"]) == {"plain searched", "plain", "majority"}
-    assert set(table.baselines) == {"plain", "majority"}
+    assert table.baselines == ("majority",)  # it is raced, and no yardstick of the headline
     means = table.summary("roc_auc").set_index("method")["mean"]
     assert table.optimism()["unsearched"].item() == pytest.approx(means["plain"])
     assert table.settings["plain searched"]["search"].startswith("views v0 | x; 2 trials (grid)")
@@ -208,6 +208,7 @@ def test_a_failed_fit_is_a_failed_trial_and_all_of_them_one_error(bags):
 def test_seconds_end_a_search_and_trials_do_not_hang_on_them(bags):
     fitted = search(budget=1e-9).fit(bags)
     assert len(fitted.trials_) == 1  # the first one always runs
+    assert "only trials give the same again" in search(budget=60).check()[0]
 
 
 @pytest.mark.parametrize("sampler", ["random", "optuna"])

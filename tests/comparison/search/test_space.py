@@ -8,6 +8,7 @@ from smalti.comparison.search.samplers import planned, sampler_of
 from smalti.comparison.search.space import Range, Space
 from smalti.errors import InputError
 from smalti.mil.abmil import ABMIL
+from smalti.mil.bag_mean import BagMean
 
 
 def asked(sampler):
@@ -68,6 +69,7 @@ def test_a_grid_is_all_of_the_lists_and_random_draws_none_twice():
         ({"wid": [1]}, {}, "abmil has no setting 'wid'; it has attention_width"),
         ({"seed": [1, 2]}, {}, "a seed that is chosen by its score is luck"),
         ({"task": ["binary"]}, {}, "'task' says what is predicted"),
+        ({"covariates": [("age",)]}, {}, "give a candidate for each choice"),
         ({"progress": [True]}, {}, "'progress' is no setting to choose by a score"),
         ({"lr": [0.1, -1.0]}, {}, "lr=-1.0 should be over 0"),
         ({"lr": (-1.0, 1.0)}, {}, "lr=-1.0 should be over 0"),
@@ -78,7 +80,7 @@ def test_a_grid_is_all_of_the_lists_and_random_draws_none_twice():
         ({"lr": (1.0, 0.1)}, {}, "the first must be the smaller"),
         ({"weight_decay": (0.0, 1.0, "log")}, {}, "only a range over 0 has a logarithm"),
         ({"preprocess": ["pcaa=3"]}, {}, "Did you mean 'pca'"),
-        ({}, {}, "names no setting"),
+        ({}, {}, "no setting is named"),
         ({"lr": (0.1, 1.0)}, {"name": "grid"}, "a grid needs a list of values"),
         ({"lr": [0.1, 0.2]}, {"name": "grid", "trials": 1}, "the grid has 2 settings"),
         ({"lr": [0.1]}, {"name": "bayes"}, "not one of random, grid, optuna"),
@@ -87,7 +89,8 @@ def test_a_grid_is_all_of_the_lists_and_random_draws_none_twice():
 )
 def test_what_cannot_be_searched_is_refused_in_words(given, how, words):
     with pytest.raises(InputError, match=words):
-        planned(how.get("name", "random"), Space(given, ABMIL()), how.get("trials"))
+        method = BagMean() if "covariates" in given else ABMIL()
+        planned(how.get("name", "random"), Space(given, method), how.get("trials"))
     with pytest.raises(InputError, match="or say sampler='random'"):
         pytest.importorskip("optuna")
         planned("optuna", Space({"epochs": randint(1, 9)}, ABMIL()), 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from smalti.comparison.page.classes import by_class, in_one_order, ranked, single
+from smalti.comparison.page.rows import in_one_order, leading, marks, of_classes, of_one_class
 from smalti.report.section import Drawing, Section, Table
 
 _COLUMNS = ("method", "class", "slope", "slope_low", "slope_high", "intercept", "intercept_low",
@@ -15,23 +15,25 @@ _HEADS = {"brier": "Brier", "brier_reference": "reference", "ece": "ECE",
 
 def calibration(table: Any) -> Section | None:
     """The calibration table; of a binary task its curve too. None of a task without classes."""
-    found = by_class(table, table.calibration)
+    found = of_classes(table, table.calibration)
     if found is None:
         return None
     found = found[[c for c in _COLUMNS if c in found]]
-    of, frame = single(found)
+    of, frame = of_one_class(found)
     caption = (
         f"Probabilities of {of} for left-out bags. A slope of 1 and an intercept of 0 are "
         "perfect; a slope below 1 is too sure of itself. The Brier score stands beside its "
         "reference, that of the base rate alone; ECE, the expected calibration error, beside what "
         "it would be of perfect probabilities of so many bags. Intervals are over donors."
     )
-    parts: tuple[Any, ...] = (Table("calibration", frame, caption, heads=_HEADS),)
+    parts: tuple[Any, ...] = (
+        Table("calibration", frame, caption, heads=_HEADS, marks=marks(table, frame)),
+    )
     if in_one_order(table):
         from smalti.plot import plot_calibration
 
         curve = table.calibration(curve=True)
-        names = ranked(table)
+        names = leading(table, 3)
         slopes = found.set_index("method")["slope"]
         first = next((m for m in names if m in slopes.index), None)
         alt = "Observed shares over predicted probabilities" + (

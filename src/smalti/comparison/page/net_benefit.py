@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from smalti.comparison.page.classes import in_one_order, ranked
+from smalti.comparison.page.rows import in_one_order, leading
 from smalti.report.section import Drawing, Section
 
 
@@ -15,7 +15,7 @@ def net_benefit(table: Any) -> Section | None:
     from smalti.plot import plot_net_benefit
 
     curve = table.net_benefit()
-    names = ranked(table)
+    names = leading(table)
     first = next((m for m in names if m in set(curve["method"])), None)
     part = curve[curve["method"] == first]
     above = part["net_benefit"] > part["treat_all"].clip(lower=0)

@@ -9,11 +9,19 @@ from typing import Any, TypeAlias
 from smalti.bags import Bags
 from smalti.comparison.page.audit import audit
 from smalti.comparison.page.calibration import calibration
+from smalti.comparison.page.cells import cells
 from smalti.comparison.page.citation import citation
+from smalti.comparison.page.clusters import clusters, mixing
+from smalti.comparison.page.cohort import cohort
 from smalti.comparison.page.compared import compared
 from smalti.comparison.page.curves import curves
 from smalti.comparison.page.embeddings import embeddings
+from smalti.comparison.page.explanations import explanations
+from smalti.comparison.page.genes import genes, pearson
+from smalti.comparison.page.groups import groups
+from smalti.comparison.page.learning import learning
 from smalti.comparison.page.net_benefit import net_benefit
+from smalti.comparison.page.patients import patients
 from smalti.comparison.page.scores import scores
 from smalti.comparison.page.search import search
 from smalti.comparison.page.settings import settings
@@ -25,19 +33,21 @@ from smalti.report.section import Section
 Maker: TypeAlias = Callable[[Any], Section | None]
 
 
-def phenotype(bags: Bags | None = None, n_slides: int = 4) -> tuple[Maker, ...]:
+def phenotype(bags: Bags | None = None, n_slides: int = 4, umap: bool = False) -> tuple[Maker, ...]:
     """Of bags to phenotype; with bags also heat maps of a few slides."""
     return (
-        # who was in
+        cohort,
         scores,
         curves,
         calibration,
         thresholds,
         net_benefit,
-        # would more patients help
-        # patients one by one
+        groups,
+        learning,
+        patients,
+        partial(cells, umap=umap),
         partial(of_slides, bags=bags, n=n_slides),
-        # explanations, tested
+        explanations,
         audit,
         compared,
         search,
@@ -47,8 +57,12 @@ def phenotype(bags: Bags | None = None, n_slides: int = 4) -> tuple[Maker, ...]:
     )
 
 
-INTEGRATION: tuple[Maker, ...] = (scores, embeddings, audit, compared, settings, citation)
-EXPRESSION: tuple[Maker, ...] = (scores, audit, compared, search, settings, citation)
+INTEGRATION: tuple[Maker, ...] = (
+    scores, clusters, mixing, embeddings, audit, compared, settings, citation,
+)  # fmt: skip
+EXPRESSION: tuple[Maker, ...] = (
+    scores, genes, pearson, audit, compared, search, settings, citation,
+)  # fmt: skip
 
 
 def made(table: Any, makers: tuple[Maker, ...]) -> list[Section]:

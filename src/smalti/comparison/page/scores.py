@@ -4,88 +4,98 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from smalti.comparison.page.rows import marks
 from smalti.report.section import Drawing, Part, Section, Table, Text
-from smalti.scores.metrics import LOWER_IS_BETTER
-from smalti.scores.table import is_oracle
+from smalti.scores.chance import BY_RANK
+from smalti.scores.metrics import LOWER_IS_BETTER, named
 
-_SHOWN = 5  # metrics in the table; more do not fit on paper
+_SHOWN = 5  # metrics in a table; more do not fit on paper
 
 
 def scores(table: Any) -> Section:
-    """What the table says, the table, the differences, the pictures."""
-    parts: list[Part] = [Text(f"{sentence}.") for sentence in table.said()]
-    parts += [_means(table), Text(" ".join(table.terms()), soft=True)]
-    parts += [*_intervals(table), *_differences(table), *_pictures(table)]
-    return Section("scores", "Table", tuple(parts))
+    """What the headline leaves out, the table that it rests on, all metrics, the pictures."""
+    parts: list[Part] = [Text(f"{sentence}.") for sentence in table.said()[1:]]
+    parts += [_tested(table), Text(" ".join(table.terms()), soft=True), *_pictures(table)]
+    there = [m for m in table.metrics if m in set(table.folds["metric"])]
+    return Section("scores", "Scores", (*parts, metrics_table(table, there[:_SHOWN])))
 
 
-def _means(table: Any) -> Table:
-    """Mean and spread of the first metrics, one row per method; the best are bold."""
-    from smalti.plot.scores import NAMES
+def _tested(table: Any) -> Table:
+    """The metric to rank by with its interval, and the difference to the best baseline."""
+    metric, rival = table.metrics[0], table.best_baseline()
+    own = {"value": metric, "value_low": f"{metric}_low", "value_high": f"{metric}_high"}
+    frame = table.summary(metric)[["method"]]
+    means = table.intervals().drop(columns="metric").rename(columns=own)
+    frame = frame.merge(means, on="method", how="left")
+    gaps = pd.DataFrame() if rival is None else table.against(rival)
+    if len(gaps):
+        ends = {"low": "difference_low", "high": "difference_high"}
+        columns = ["method", "difference", *ends.values(), "p_holm", "detectable", "verdict"]
+        frame = frame.merge(gaps.rename(columns=ends)[columns], on="method", how="left")
+        frame.loc[frame["method"] == rival, "verdict"] = "the reference"
+    frame["seconds"] = _seconds(table, frame["method"])
+    what = "" if rival is None else (
+        f" Difference: to the best baseline, {rival}, paired over {table.unit}. p: by Holm "
+        "over the methods; baselines and controls are a family of their own. Detectable: the "
+        "difference that would be told apart four times of five."
+    )  # fmt: skip
+    caption = f"{named(metric)} with its 95 % interval, {_better(metric)}; best mean in bold.{what}"
+    heads = {metric: f"{named(metric)} (95 %)", "difference": "difference (95 %)", "p_holm": "p",
+             "seconds": "s / fit"}  # fmt: skip
+    return Table("scores", frame, caption, heads=heads, marks=marks(table, frame),
+                 best=_best(table, frame, [metric]))  # fmt: skip
 
+
+def metrics_table(
+    table: Any, names: list[str], *, name: str = "metrics", caption: str = ""
+) -> Table:  # fmt: skip
+    """Mean and spread of these metrics, one row per method."""
     summary = table.summary()
-    names = [m for m in table.metrics if m in set(summary["metric"])][:_SHOWN]
     order = list(summary["method"].drop_duplicates())
     wide = summary.pivot_table(index="method", columns="metric", values=["mean", "sd_folds"],
                                dropna=False, sort=False).reindex(order)  # fmt: skip
     frame = pd.DataFrame({"method": order})
-    heads, best = {}, set()
-    raced = np.array([not is_oracle(m) for m in order])
     for m in names:
         frame[m] = wide["mean"][m].to_numpy(float)
         frame[f"{m}_sd"] = wide["sd_folds"][m].to_numpy(float)
-        heads[m] = f"{NAMES.get(m, (m, None))[0].split(' (')[0]} {_arrow(m)}"
-        kept = frame.loc[raced, m].dropna()
+    heads = {m: f"{named(m)}\u00a0{'↓' if m in LOWER_IS_BETTER else '↑'}" for m in names}
+    spread = (
+        f"Mean ± standard deviation over {table.unit}; ↑ higher is better, ↓ lower. The spread is "
+        "not a standard error: fits share training data."
+    )
+    return Table(name, frame, caption or spread, heads=heads, marks=marks(table, frame),
+                 best=_best(table, frame, names))  # fmt: skip
+
+
+def _better(metric: str) -> str:
+    return "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
+
+
+def _seconds(table: Any, methods: pd.Series) -> pd.Series:
+    return methods.map(table.folds.groupby("method")["seconds"].mean())
+
+
+def _best(table: Any, frame: pd.DataFrame, metrics: list[str]) -> frozenset[tuple[int, str]]:
+    """Cells of the best mean; what is equal to the digits shown is equally good."""
+    out = set()
+    for m in metrics:
+        kept = frame.loc[frame["method"].map(table.races).astype(bool), m].dropna()
         if len(kept):
             top = f"{kept.min() if m in LOWER_IS_BETTER else kept.max():.3f}"
-            # equal to the digits shown is equally good
-            best |= {(i, m) for i in kept.index if f"{kept[i]:.3f}" == top}
-    seconds = table.folds.groupby("method")["seconds"].mean()
-    frame["seconds"] = seconds.reindex(order).to_numpy()
-    caption = (
-        f"Mean ± standard deviation over {table.unit}; best mean in bold; ↑ higher is better, ↓ "
-        "lower. The spread is not a standard error: fits share training data. "
-    )
-    marks = {i: text for i, m in enumerate(order) if (text := _mark(table, m))}
-    return Table("scores", frame, caption, heads=heads | {"seconds": "s / fit"}, marks=marks,
-                 best=frozenset(best))  # fmt: skip
-
-
-def _arrow(metric: str) -> str:
-    return "↓" if metric in LOWER_IS_BETTER else "↑"
-
-
-def _mark(table: Any, method: str) -> str:
-    kind = "baseline" if method in table.baselines and not is_oracle(method) else ""
-    return " ".join(filter(None, [kind, table.lost(method).strip()]))
-
-
-def _intervals(table: Any) -> list[Part]:
-    own = table.intervals().drop(columns="metric", errors="ignore")
-    metric = table.metrics[0]
-    caption = f"Means of {metric} with their 95 % intervals."
-    return [Table("intervals", own, caption, heads={"value": metric})]
-
-
-def _differences(table: Any) -> list[Part]:
-    rival = table.best_baseline()
-    found = pd.DataFrame() if rival is None else table.against(rival)
-    if found.empty:
-        return []
-    columns = ["method", "difference", "difference_low", "difference_high", "p", "p_holm",
-               "detectable", "verdict"]  # fmt: skip
-    ends = {"low": "difference_low", "high": "difference_high"}
-    return [Table("differences", found.rename(columns=ends)[columns],
-                  f"Differences to the best baseline, {rival}.")]  # fmt: skip
+            out |= {(i, m) for i in kept.index if f"{kept[i]:.3f}" == top}
+    return frozenset(out)
 
 
 def _pictures(table: Any) -> list[Part]:
     from smalti.plot import plot_scores
 
-    titles = table.titles or {table.metrics[0]: "Scores"}
-    return [Drawing(f"scores-{m.replace('_', '-')}", plot_scores(table, m),
-                    alt=f"{titles[m]}. {table.headline(m)}.", caption=titles[m])
-            for m in titles if m in table.metrics]  # fmt: skip
+    shaded = (
+        "Shaded: where nine of ten means lie of scores that mean nothing, one a donor, in these "
+        "very folds."
+    )
+    return [Drawing(f"scores-{m.replace('_', '-')}", plot_scores(table, m, title=""),
+                    alt=f"{table.headline(m)}.",
+                    caption=shaded if m in BY_RANK and hasattr(table, "chance") else "")
+            for m in table.titles or table.metrics[:1] if m in table.metrics]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from smalti.comparison.page.classes import by_class, single
+from smalti.comparison.page.rows import marks, of_classes, of_one_class
 from smalti.report.section import Section, Table
 
 _IDLE = ["threshold_low", "threshold_high", "prevalence", "ppv_low", "ppv_high", "npv_low",
@@ -13,10 +13,10 @@ _IDLE = ["threshold_low", "threshold_high", "prevalence", "ppv_low", "ppv_high",
 
 def thresholds(table: Any) -> Section | None:
     """Sensitivity, specificity and predictive values; None of a task without classes."""
-    found = by_class(table, table.thresholds)
+    found = of_classes(table, table.thresholds)
     if found is None:
         return None
-    of, frame = single(found.drop(columns=_IDLE))
+    of, frame = of_one_class(found.drop(columns=_IDLE))
     shares = ", ".join(f"{v:.2f}" for v in sorted(set(found["prevalence"].round(4))))
     caption = (
         f"Calls of {of} by thresholds that were chosen without the donors that are called. PPV and "
@@ -24,5 +24,5 @@ def thresholds(table: Any) -> Section | None:
         "the class is rarer, a positive call is right less often."
     )
     heads = {"ppv": "PPV", "npv": "NPV"}
-    return Section("thresholds", "Calls by a threshold",
-                   (Table("thresholds", frame, caption, heads=heads),))  # fmt: skip
+    shown = Table("thresholds", frame, caption, heads=heads, marks=marks(table, frame))
+    return Section("thresholds", "Calls by a threshold", (shown,))

@@ -29,8 +29,14 @@ class _Item:
 
 
 def _models(table: Any) -> str:
-    raced = [m for m in table.settings if m not in table.baselines]
+    raced = [m for m in table.settings if m not in {*table.baselines, *table.controls}]
     return ", ".join(raced) or "baselines only"
+
+
+def _chosen(table: Any) -> str:
+    names = ", ".join(table.searched["method"].unique())
+    return f", those of {names} chosen by inner folds of each fold's training donors" if names \
+        else ""  # fmt: skip
 
 
 def _outcome(table: Any) -> str:
@@ -52,7 +58,8 @@ def _steps(table: Any) -> str:
 def _size(table: Any) -> str:
     rival = table.best_baseline()
     found = pd.DataFrame() if rival is None else table.against(rival)
-    own = found[~found["method"].isin(table.baselines)] if len(found) else found
+    idle = {*table.baselines, *table.controls}
+    own = found[~found["method"].isin(idle)] if len(found) else found
     least = own["detectable"].min() if len(own) else float("nan")
     n = f"{table.predictions['donor'].nunique():,} donors"
     if pd.isna(least):
@@ -83,6 +90,12 @@ def _output(table: Any) -> str:
         return "A number, in the unit of the target."
     return ("Probabilities of the classes. Calls are by thresholds that left-out bags of other "
             "folds chose, by sensitivity + specificity.")  # fmt: skip
+
+
+def _fairness(table: Any) -> str:
+    if table.task.several or table.by_group().empty:
+        return "Nothing was done; no column that parts the donors was given."
+    return "Nothing was done in training; scores by group: Does it work alike in all groups?"
 
 
 def _apart(table: Any) -> str:
@@ -144,7 +157,8 @@ ITEMS = (
     _Item("12a", "How data were used", lambda t: f"{t.protocol}; donors never on both sides."),
     _Item("12b", "Handling of predictors", _steps),
     _Item("12c", "Models, steps, tuning, validation",
-          lambda t: f"{_models(t)}; settings in Settings; smalti chose nothing on test donors.",
+          lambda t: f"{_models(t)}; settings in Settings{_chosen(t)}; smalti chose nothing on test "
+          "donors.",
           "Rationale."),
     _Item("12d", "Differences between centres", _sites),
     _Item("12e", "Measures and plots", _performance),
@@ -152,7 +166,7 @@ ITEMS = (
     _Item("12g", "How predictions were made",
           "By the model of the fold that had not seen the donor; predictions.csv has them all."),
     _Item("13", "Class imbalance", _weights),
-    _Item("14", "Fairness", _NOT_DONE, "What was considered."),
+    _Item("14", "Fairness", _fairness, "What was considered."),
     _Item("15", "Output and thresholds", _output, "What is for use."),
     _Item("16", "Training against evaluation data", _apart, "Differences in setting."),
     _Item("17", "Ethics", yours="All of it."),

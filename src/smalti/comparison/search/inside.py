@@ -105,7 +105,7 @@ def metric_of(bags: Bags, metric: str | None) -> str:
     task = bags.as_task()
     there = METRICS[task.kind]
     if metric is not None and metric not in there:
-        raise InputError(f"metric={metric!r} is none of a {task.kind} target: {', '.join(there)}.")
+        raise InputError(f"metric {metric!r} is none of a {task.kind} target: {', '.join(there)}.")
     return metric or there[0]
 
 

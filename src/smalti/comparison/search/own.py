@@ -18,6 +18,7 @@ from smalti.comparison.search.samplers import planned, sampler_of
 from smalti.comparison.search.space import Space, as_text
 from smalti.core.registry import made
 from smalti.errors import InputError
+from smalti.scores.metrics import named
 from smalti.system.progress import Progress
 
 
@@ -103,7 +104,10 @@ class Search(Choosing):
         if self.budget is not None and not self.budget > 0:
             raise InputError(f"budget={self.budget}: seconds over 0 are needed.")
         planned(self.sampler, Space(self.space, self.method), self.trials)
-        return []
+        if self.budget is None:
+            return []
+        return [f"{self.method.name}: what is tried within {self.budget:g} seconds hangs on the "
+                "machine; only trials give the same again."]  # fmt: skip
 
     def describe(self) -> str:
         """What is chosen from, and how."""
@@ -158,6 +162,6 @@ class Search(Choosing):
 
 
 def _line(settings: Mapping[str, Any], row: Mapping[str, Any], metric: str) -> str:
-    said = ", ".join(f"{k}={as_text(v)}" for k, v in settings.items())
+    said = ", ".join(f"{k} {as_text(v)}" for k, v in settings.items())
     return f"{said}: " + (f"failed: {row['reason']}" if row["reason"] else
-                          f"{metric} {row['score']:.3f}")  # fmt: skip
+                          f"{named(metric)} {row['score']:.3f}")  # fmt: skip

@@ -14,7 +14,6 @@ from sklearn.base import clone
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
-    LeaveOneGroupOut,
     ParameterGrid,
     StratifiedGroupKFold,
     StratifiedKFold,
@@ -33,7 +32,7 @@ from smalti.errors import InputError
 from smalti.scores.metrics import LOWER_IS_BETTER, METRICS
 
 _BLIND = (KFold, StratifiedKFold)  # as many folds by donor take their place
-_HEED = (GroupKFold, StratifiedGroupKFold, LeaveOneGroupOut)
+_HEED = (GroupKFold, StratifiedGroupKFold)
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -89,8 +88,7 @@ class ScikitSearch(Choosing):
         if not (cv is None or isinstance(cv, (int, np.integer, *_HEED))):
             raise InputError(
                 f"{kind} of {self.method.name}: cv={cv!r} would put bags of one donor on both "
-                "sides: say a number of folds (cv=5), GroupKFold, StratifiedGroupKFold or "
-                "LeaveOneGroupOut."
+                "sides: say a number of folds (cv=5), GroupKFold or StratifiedGroupKFold."
             )
         return []
 
@@ -120,9 +118,9 @@ class ScikitSearch(Choosing):
             n = math.ceil(n / factor)
             rounds += n
         cv = self.search.cv
-        folds = 5 if cv is None or isinstance(cv, LeaveOneGroupOut) else (
-            int(cv) if isinstance(cv, (int, np.integer)) else cv.get_n_splits())  # fmt: skip
-        return rounds * folds
+        if cv is None:
+            return 5 * rounds
+        return rounds * (int(cv) if isinstance(cv, (int, np.integer)) else cv.get_n_splits())
 
     def _candidates(self) -> int:
         n = getattr(self.search, "n_iter", None) or getattr(self.search, "n_candidates", None)

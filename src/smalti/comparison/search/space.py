@@ -14,6 +14,7 @@ from smalti.errors import InputError
 from smalti.preprocess import Step, spec_text, steps_of
 
 _ASKED = {"task", "genes", "counts", "units"}  # say what is predicted: scores of two do not compare
+_READ = {"covariates", "group"}  # columns, which the audit and the baselines go by
 _IDLE = {"progress", "accelerator", "devices", "precision"}  # say how it is computed
 
 
@@ -72,7 +73,7 @@ class Space:
 
     def __init__(self, given: Mapping[str, Any], method: Any) -> None:
         if not isinstance(given, Mapping) or not given:
-            raise InputError('space= names no setting: write {"lr": (1e-4, 1e-2, "log")}.')
+            raise InputError('space: no setting is named: write {"lr": (1e-4, 1e-2, "log")}.')
         there = method.get_params(deep=False)
         for name in given:
             _check_name(name, there, method.name)
@@ -120,13 +121,18 @@ class Space:
 
 def _check_name(name: str, there: Mapping[str, Any], method: str) -> None:
     if name not in there:
-        known = ", ".join(sorted(set(there) - _IDLE - _ASKED - {"seed"}))
+        known = ", ".join(sorted(set(there) - _IDLE - _ASKED - _READ - {"seed"}))
         raise InputError(f"space: {method} has no setting {name!r}; it has {known}.")
     if name == "seed":
         raise InputError("space: a seed that is chosen by its score is luck: leave 'seed' out.")
     if name in _ASKED:
         raise InputError(
             f"space: {name!r} says what is predicted, so that scores of two cannot be compared."
+        )
+    if name in _READ:
+        raise InputError(
+            f"space: {name!r} says which columns are read, and a baseline must read them too: give "
+            "a candidate for each choice of them."
         )
     if name in _IDLE:
         raise InputError(f"space: {name!r} is no setting to choose by a score: set it.")
@@ -163,9 +169,9 @@ def _range(name: str, value: tuple[Any, ...]) -> Range:
             "values to choose from stand in a list."
         )
     if not low < high:
-        raise InputError(f"space: {name}={value!r}: the first must be the smaller one.")
+        raise InputError(f"space: {name} from {low:g} to {high:g}: the first must be the smaller.")
     if how and low <= 0:
-        raise InputError(f"space: {name}={value!r}: only a range over 0 has a logarithm.")
+        raise InputError(f"space: {name} from {low:g}: only a range over 0 has a logarithm.")
     return Range(low, high, bool(how))
 
 

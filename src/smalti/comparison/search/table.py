@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from smalti.comparison.search.space import as_text
-from smalti.scores.metrics import LOWER_IS_BETTER
+from smalti.scores.metrics import LOWER_IS_BETTER, named
 
 COLUMNS = ["method", "repeat", "fold", "metric", "inner", "trials", "failed", "folds", "unit",
            "chosen", "unsearched"]  # fmt: skip
@@ -102,7 +102,7 @@ def chosen(searched: pd.DataFrame) -> pd.DataFrame:
 def sentences(searched: pd.DataFrame, folds: pd.DataFrame) -> list[str]:
     """What is to be said of each search, without the full stop."""
     return [
-        f"{row['method']}: settings that had {row['metric']} {row['inner']:.3f} inside the folds "
+        f"{row['method']}: settings that had {named(row['metric'])} {row['inner']:.3f} inside the folds "
         f"have {row['outer']:.3f} on donors who took no part, an optimism of "
         f"{row['optimism']:+.3f} (fold by fold {row['low']:+.3f} to {row['high']:+.3f})"
         + ("" if np.isnan(row["unsearched"]) else f"; as given it has {row['unsearched']:.3f}")
@@ -120,4 +120,5 @@ def chosen_of(note: Mapping[str, Any]) -> str:
     found = note.get("search")
     if found is None:
         return ""
-    return f", {in_words(found['chosen'])}: {found['metric']} {found['inner']:.3f} inside"
+    settings = ", ".join(f"{k} {as_text(v)}" for k, v in found["chosen"].items())
+    return f"; chose {settings} by {named(found['metric'])} {found['inner']:.3f} inside"

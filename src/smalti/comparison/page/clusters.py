@@ -1,0 +1,55 @@
+"""Section of an integration: what clusters, distances and batches are worth, metric by metric."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from smalti.comparison.page.scores import metrics_table
+from smalti.report.section import Part, Section
+
+_ALGORITHMS = {"kmeans": "k-means", "ward": "Ward", "leiden": "Leiden"}
+
+
+def clusters(table: Any) -> Section:
+    """Agreement by algorithm, shape of the clusters, labels carried over, reconstruction."""
+    there = [(f"ari-{key}", [f"{m}_{key}" for m in ("ari", "fmi", "nmi")], _agreement(name))
+             for key, name in _ALGORITHMS.items()]  # fmt: skip
+    there += [
+        ("shape", ["silhouette", "davies_bouldin", "silhouette_labels"],
+         "Shape: silhouette and Davies-Bouldin index of the clusters by k-means, and the "
+         "silhouette of the labels. They depend on the scale and the width of an embedding, so "
+         "they rank methods with care."),
+        ("transfer", ["transfer_accuracy", "transfer_f1"],
+         "Labels of held-out cells by their 15 nearest training cells."),
+        ("reconstruction", [m for m in table.metrics if m == "ors" or m.startswith("ors_")],
+         "Distances between held-out cells that the reconstruction keeps, of all modalities and "
+         "of each; – where a method reconstructs nothing."),
+    ]  # fmt: skip
+    parts: list[Part] = []
+    for name, metrics, caption in there:
+        known = [m for m in metrics if m in table.metrics]
+        if known:
+            parts.append(metrics_table(table, known, name=name, caption=caption))
+    return Section("clusters", "Clusters, labels and distances", tuple(parts))
+
+
+def mixing(table: Any) -> Section | None:
+    """Mixing of the batches; None where no batch was named."""
+    names = [m for m in ("ilisi", "kbet", "graph_connectivity") if m in table.metrics]
+    if not names:
+        return None
+    caption = (
+        "iLISI and kBET: whether neighbours come from all batches (1) or from their own (0). Graph "
+        "connectivity: whether cells of one label hang together. An embedding that mixes all and "
+        "knows nothing mixes best: read this beside the clusters."
+    )
+    return Section("mixing", "Mixing of the batches",
+                   (metrics_table(table, names, name="mixing", caption=caption),))  # fmt: skip
+
+
+def _agreement(name: str) -> str:
+    return (
+        f"Clusters by {name} against the labels, which no method saw: adjusted Rand index (ARI), "
+        "Fowlkes-Mallows index (FMI) and normalised mutual information (NMI); 1 is the same, and "
+        "of ARI and NMI 0 is chance. FMI is above 0 by chance."
+    )
