@@ -102,8 +102,8 @@ def chosen(searched: pd.DataFrame) -> pd.DataFrame:
 def sentences(searched: pd.DataFrame, folds: pd.DataFrame) -> list[str]:
     """What is to be said of each search, without the full stop."""
     return [
-        f"{row['method']}: settings that had {named(row['metric'])} {row['inner']:.3f} inside the folds "
-        f"have {row['outer']:.3f} on donors who took no part, an optimism of "
+        f"{row['method']}: settings that had {named(row['metric'])} {row['inner']:.3f} inside the "
+        f"folds have {row['outer']:.3f} on donors who took no part, an optimism of "
         f"{row['optimism']:+.3f} (fold by fold {row['low']:+.3f} to {row['high']:+.3f})"
         + ("" if np.isnan(row["unsearched"]) else f"; as given it has {row['unsearched']:.3f}")
         for row in optimism(searched, folds).to_dict("records") if not np.isnan(row["outer"])
