@@ -36,7 +36,8 @@ def sections(binary):
 
 def test_the_order_of_a_page(sections):
     assert list(sections) == ["scores", "curves", "calibration", "thresholds", "net-benefit",
-                              "audit", "compared", "settings"]  # fmt: skip
+                              "groups", "audit", "compared", "settings", "citation",
+                              "tripod"]  # fmt: skip
 
 
 def test_the_table_has_intervals_tests_and_roles(binary, sections):

@@ -58,6 +58,8 @@ def deep_again():
 class Few:
     about, notes, digest, settings = LONG, (NASTY, LONG), "d", {}
 
+    folds = pd.DataFrame({"method": ["a"], "repeat": [0], "fold": [0], "seconds": [1.0]})
+
     def headline(self):
         return NASTY
 

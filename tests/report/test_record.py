@@ -30,6 +30,8 @@ class Few:
     settings = MappingProxyType({"m": {"lr": 0.1, "widths": (8, np.int64(4))}})
     folds = pd.DataFrame()
 
+    folds = pd.DataFrame({"method": ["a"], "repeat": [0], "fold": [0], "seconds": [1.0]})
+
     def headline(self):
         return "One is better"
 

@@ -151,6 +151,13 @@ def test_a_seed_is_no_part_of_its_own_where_folds_are_donors():
     assert row["low"] == pytest.approx(corrected_test(wanted, 8, 2)["low"])
 
 
+def test_no_difference_of_shares_is_beyond_one():
+    found = table(ours=[0.9, 0.1], base=[0.1, 0.6])
+    row = found.against("base", "accuracy").iloc[0]
+    assert (row["low"], row["high"]) == (-1, 1)
+    assert "would tell no difference apart" in found.said()[1]
+
+
 def test_a_headline_says_of_how_many_the_best_was_picked():
     found = table(ours=HIGH, theirs=LOW, base=LOW)
     assert found.headline("accuracy").startswith(

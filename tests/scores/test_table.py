@@ -127,7 +127,7 @@ def test_a_table_as_text():
     assert headline.startswith(
         "ours is not told apart from the best baseline, base: accuracy 0.80 ("
     )
-    assert "would be told apart four times of five" in text
+    assert "would tell no difference apart four times of five" in text
     [base] = [line for line in text.splitlines() if "base (baseline)" in line][:1]
     assert base.split() == ["base", "(baseline)", "0.550", "±", "0.129", "0.450", "±", "0.129"]
     [none] = [line for line in text.splitlines() if "none (1 of 5 fits failed)" in line]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from smalti.scores.metrics import named
+from smalti.scores.metrics import SHARES, named
 
 _SMALL = 0.01  # differences below it need a third decimal
 
@@ -68,8 +68,10 @@ def detail(table: Any, metric: str) -> list[str]:
         return []
     n = found["family"]
     over = f" by Holm over {n} comparisons" if n > 1 else ""
-    told = f"{decimals(found['detectable'])} would be told apart four times of five"
-    return [f"The difference has p {found['p_holm']:.2g}{over}; one of {told}"]
+    told = f"one of {decimals(found['detectable'])} would be told apart four times of five"
+    if metric in SHARES and found["detectable"] >= 1:
+        told = "so few parts that spread so far would tell no difference apart four times of five"
+    return [f"The difference has p {found['p_holm']:.2g}{over}; {told}"]
 
 
 def with_ends(row: pd.Series) -> str:

@@ -300,6 +300,8 @@ class Scores:
             both = sizes.loc[[one, two]].mean()
             gaps = (wide[one] - wide[two]).to_numpy()
             found = corrected_test(gaps, both["n_train"], both["n_test"], freedom=freedom)
+            if metric in SHARES:  # no two shares are farther apart
+                found |= {end: float(np.clip(found[end], -1, 1)) for end in ("low", "high")}
             rows.append({"method": one, "reference": two, "metric": metric} | found)
         return pd.DataFrame(rows)
 
