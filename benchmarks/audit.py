@@ -244,7 +244,7 @@ def gated(repeats, cells):
     from sklearn.decomposition import PCA
 
     rows = []
-    for n in (1000, 3000, 10_000):
+    for n in (1000 * cells // 60, 3000 * cells // 60, 10_000 * cells // 60):
         found = {}
         for s in range(repeats):
             bags, values = modalities(s, n, effect=1.0)

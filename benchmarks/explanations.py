@@ -8,7 +8,8 @@ the seed or for good), and alike on all. Columns: AUROC of donors; AUROC of the 
 positive donors by the scores; the area between deletion and insertion curves and random order with
 its 95 % interval over donors; the same less that of the order by feature norm; agreement over seeds
 and with permuted labels; the answer. With --null: the same on cohorts without drivers, how often
-each answer is given.
+each answer is given. With --blind N: random attention alone, by one model a cohort, on new
+donors.
 """
 
 from __future__ import annotations
@@ -115,6 +116,24 @@ def rows_of(seed, args):
         yield about | row
 
 
+def blind(n):
+    """Areas of random attention in n cohorts with drivers, and the answers."""
+    law = dict(cells=(40, 60), driver_rate=0.1, effect=4, n_features=12, n_types=4)
+    rows = []
+    for i in range(n):
+        train, test = (
+            driver_cohort(m, law_seed=i, seed=2 * i + j, **law) for j, m in enumerate((40, 30))
+        )
+        model = Blind(seed=i, how="by seed", progress=False).fit(train)
+        rows.append(sm.explain.faithfulness(model, test, seed=i).table().iloc[0])
+    table = pd.DataFrame(rows)
+    print(
+        f"mean area {table['gain'].mean():+.4f}; interval above 0 in "
+        f"{(table['gain_low'] > 0).mean():.3f}, below in {(table['gain_high'] < 0).mean():.3f}"
+    )
+    print(table["verdict"].value_counts().to_string())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", help="with commas; all when left out")
@@ -122,9 +141,13 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--null", action="store_true", help="no driver cells")
+    parser.add_argument("--blind", type=int, metavar="N", help="cohorts of random attention")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
+    if args.blind:
+        blind(args.blind)
+        return
     table = pd.DataFrame([row for seed in range(args.seeds) for row in rows_of(seed, args)])
     if args.out is not None:
         table.to_csv(args.out, index=False)

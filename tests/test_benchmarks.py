@@ -8,15 +8,18 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
-NOT_RUN = {"peers": "read by speed.py"}
+NOT_RUN = {"peers": "read by speed.py", "killed": "takes minutes, and real cohorts"}
 TOYS = [
     "coverage --cohorts 2 --donors 20 --samples 1 3 --effects middle",
+    "coverage --part power --cohorts 2 --donors 20",
     "chain --images 12 --spots 4 --folds 2 --repeats 1",
     "audit --part copies --repeats 1 --cells 10",
     "audit --part fitted --repeats 1 --cells 20",
     "audit --part names --repeats 1 --cells 10",
     "audit --part tiles",
     "audit --part clean --repeats 2 --cells 10",
+    "audit --part gated --repeats 1 --cells 20",
+    "audit --part integrations --repeats 1",
     "audit --part real",
     "audit --part speed --repeats 1 --cells 1",
     "bilinear_grid --slides 2 --tiles 12 --features 20 --genes 30 --width 5 --grid 6 --repeats 1",
@@ -25,6 +28,7 @@ TOYS = [
     "defaults --seeds 1 --sizes 6 --most 60",
     "drivers --methods bag_mean --seeds 1",
     "encoders --seeds 2 --bags 8 --tiles 4",
+    "explanations --blind 2",
     "explanations --donors 12 --folds 2 --methods abmil",
     "expression --repeats 1 --share 0.02",
     "gene_graph --genes 50 --k 3 --width 16 --repeats 1",

@@ -36,7 +36,13 @@ MODULES = sorted(
     if path.name != "__init__.py" and ">>>" in path.read_text("utf-8")
 )
 # a comparison of six methods each, as other tests hold them too
-SLOW = {"comparison.phenotype", "comparison.phenotype_table", "plot.scores", "scores.table"}
+SLOW = {
+    "comparison.phenotype",
+    "comparison.phenotype_table",
+    "comparison.table",
+    "plot.scores",
+    "scores.table",
+}
 RUN = [pytest.param(m, marks=pytest.mark.slow) if m in SLOW else m for m in MODULES]
 NAMES = {module: documented(module) for module in MODULES}
 

@@ -27,6 +27,7 @@ class Left(str):
 
     Examples
     --------
+    >>> import smalti as sm
     >>> from smalti.left import Left
     >>> note = Left("3 of 40 samples are not in the labels and are left out.", bags=3, donors=2)
     >>> note.bags, note.instances

@@ -90,6 +90,7 @@ def test_compare_and_fit_choose_settings_and_say_so(data, one_penalty, majority_
     table = pd.read_csv(out / "searches.csv")
     assert table["trials"].tolist() == [2, 2]
     assert set(pd.read_csv(out / "chosen.csv")["setting"]) == {"components", "variance"}
+    assert "Settings chosen inside the folds" in (out / "report.html").read_text("utf-8")
     record = json.loads((out / "report.json").read_text("utf-8"))
     assert "search" in [section["name"] for section in record["sections"]]
     again = run("compare", "--config", out / "config.yaml", "--out", data.parent / "again")

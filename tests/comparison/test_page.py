@@ -35,9 +35,11 @@ def sections(binary):
 
 
 def test_the_order_of_a_page(sections):
-    assert list(sections) == ["scores", "curves", "calibration", "thresholds", "net-benefit",
-                              "groups", "audit", "compared", "settings", "citation",
-                              "tripod"]  # fmt: skip
+    order = ["cohort", "scores", "curves", "calibration", "thresholds", "net-benefit", "groups",
+             "learning", "patients", "cells", "slides", "explanations", "audit", "compared",
+             "search", "settings", "citation", "tripod"]  # fmt: skip
+    assert list(sections) == [name for name in order if name in sections]
+    assert {"cohort", "scores", "curves", "thresholds", "patients", "audit"} <= set(sections)
 
 
 def test_the_table_has_intervals_tests_and_roles(binary, sections):
@@ -107,3 +109,10 @@ def test_a_page_of_integration_has_every_metric_and_what_was_left_out(monkeypatc
     assert shown == {"method", *names}
     few = dataclasses.replace(table, folds=table.folds[table.folds["metric"] == "ari_kmeans"])
     assert "mixing" not in {s.name for s in made(few, INTEGRATION)}
+
+
+def test_curves_say_how_few_of_a_class_a_fold_has(binary, sections):
+    counts = binary.predictions.query("method == 'mifv'").groupby(["repeat", "fold", "true"]).size()
+    told = sections["curves"].parts[-1].words
+    assert f"as few as {counts.min()} of a class" in told
+    assert "Shown are 2 of 4 rows" in told

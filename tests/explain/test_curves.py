@@ -9,7 +9,7 @@ from scipy.integrate import trapezoid
 from smalti.datasets import planted_bags
 from smalti.explain.curves import GONE, curves_of, effective_number, kept
 from smalti.explain.instance_scores import AtHand, side_of
-from smalti.mil import ABMIL, BagMean, Majority
+from smalti.mil import ABMIL, BagMean, HierMIL, Majority
 from smalti.task import Task
 
 TINY = ABMIL(widths=(8,), attention_width=4, epochs=3, progress=False)
@@ -63,6 +63,24 @@ def test_yardsticks_and_random_orders_are_of_the_rows_that_the_network_reads(hal
         assert np.allclose(found, naive(model, test[[2]], order, of), atol=1e-6)
     # each draw is another one
     assert not np.allclose(curves.random[0, 2, 0], curves.random[0, 2, 1])
+
+
+OF_BAG = BagMean(covariates=("trait",)), "contribution_1"
+OF_INSTANCE = HierMIL(epochs=2, widths=(8,), group="cell_type"), "attention"
+
+
+@pytest.mark.parametrize(("method", "column"), [OF_BAG, OF_INSTANCE], ids=["bag", "instance"])
+def test_columns_go_with_the_instances_that_are_left(halves, method, column):
+    train, test = halves
+    model = method.set_params(progress=False).fit(train)
+    kind = column.removesuffix("_1")
+    curves, _ = curves_of(model, test)
+    signed, guess = kind == "contribution", int(model.predict(test[[5]])[0])
+    values = model.attribute(test)[column].to_numpy()[test.offsets[5] : test.offsets[6]]
+    order = np.argsort(values if signed and not guess else -values, kind="stable")
+    found = curves.values[side_of(kind), 5, curves.orders.index(kind)]
+    of = guess if signed else int(test.labels[5])
+    assert np.allclose(found, naive(model, test[[5]], order, of), atol=1e-5)
 
 
 def test_gains_are_areas_between_a_curve_and_that_of_random_order(halves):

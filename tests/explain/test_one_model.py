@@ -6,7 +6,7 @@ import pytest
 
 import smalti as sm
 from smalti.errors import InputError
-from smalti.explain.explanations import NO_BETTER, POINTS, UNSURE, Explanations
+from smalti.explain.explanations import FLAT, NO_BETTER, POINTS, UNSURE, Explanations
 from smalti.mil import BagMean, Majority
 
 
@@ -49,7 +49,7 @@ def test_a_method_that_says_nothing_of_instances_is_refused(halves):
     ("gain", "verdict"),
     [([0.1, 0.2, 0.15, 0.1], POINTS), ([0.1, -0.2, 0.15, 0.1], UNSURE),
      ([0.001, -0.002, 0.0015, -0.001], NO_BETTER), ([-0.1, -0.2, -0.1, -0.1], NO_BETTER),
-     ([0.2, 0.2], UNSURE)],
+     ([0.2, 0.2], UNSURE), ([0.003, 0.004, 0.003, 0.005], FLAT)],
 )  # fmt: skip
 def test_the_answer_goes_by_the_interval_over_donors(halves, gain, verdict):
     found = sm.explain.faithfulness(BagMean(progress=False).fit(halves[0]), halves[1])

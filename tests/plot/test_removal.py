@@ -33,7 +33,7 @@ def test_each_kind_of_scores_has_a_panel_with_its_answer_and_lines_go_by_share()
 
 
 def test_the_first_panels_are_drawn_and_nothing_is_refused():
-    assert sum(a.get_visible() for a in plot_removal(curves(12)).axes) == 9
-    assert sum(a.get_visible() for a in plot_removal(curves(4)).axes) == 4
+    assert sum(a.get_visible() for a in plot_removal(curves(12)).axes) == 8
+    assert sum(a.get_visible() for a in plot_removal(curves(3)).axes) == 3
     with pytest.raises(InputError, match="no curve to draw"):
         plot_removal(curves(0))

@@ -30,7 +30,9 @@ async function printed(doc) {
         rule.media.mediaText = rule.media.mediaText.includes("print") ? "all" : "not all";
   doc.defaultView.dispatchEvent(new Event("beforeprint"));
   const seen = await at(688, doc); // A4 less its margins
-  return { ...seen, open: [...doc.querySelectorAll("details")].every((d) => d.open),
+  const boxes = [...doc.querySelectorAll("thead button")];
+  return { ...seen, heads_return: boxes.every((b) => getComputedStyle(b).display === "contents"),
+    open: [...doc.querySelectorAll("details")].every((d) => d.open),
     cells: [...doc.querySelectorAll("#table-many th, #table-many td")]
       .every((c) => c.getBoundingClientRect().width > 0) };
 }

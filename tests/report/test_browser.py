@@ -115,6 +115,7 @@ def test_no_column_is_clipped(seen, where, width, cards):
 def test_what_is_folded_is_printed_and_no_cell_is_lost(seen):
     assert seen["print"]["open"]
     assert seen["print"]["cells"]
+    assert seen["print"]["heads_return"]  # on each page of a long table
 
 
 def test_numbers_sort_as_numbers_and_missing_ones_last(seen):

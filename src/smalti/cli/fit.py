@@ -111,6 +111,6 @@ def _chosen(note: dict[str, Any]) -> str:
     score = f"{named(note['metric'])} {note['inner']:.3f}"
     return (
         f"chosen of {note['trials']} trials, {note['failed']} of them failed: "
-        f"{in_words(note['chosen'])}; {score} on {note['folds']} inner folds, which is "
-        "too good, for it was chosen by it: smalti compare says how much"
+        f"{in_words(note['chosen'])}; {score} on {note['folds']} inner folds, which is too good, "
+        "for it was chosen by it: smalti compare says how much"
     )

@@ -72,7 +72,7 @@ class Slides(Arena):
 
     def counted(self, split: Split) -> dict[str, int]:
         """Tiles, slides and donors."""
-        row: dict[str, Any] = {}
+        row: dict[str, int] = {}
         for name, rows in (("train", split.train), ("test", split.test)):
             slides = np.unique(self.bags.index[rows])
             row |= {f"{name}_tiles": len(rows), f"{name}_slides": len(slides)}

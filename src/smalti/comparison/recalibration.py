@@ -107,6 +107,7 @@ def recalibrated(said: np.ndarray, truth: np.ndarray, p: np.ndarray, how: str) -
 
     Examples
     --------
+    >>> import smalti as sm
     >>> import numpy as np
     >>> from smalti.comparison.recalibration import recalibrated
     >>> rng = np.random.default_rng(0)
@@ -114,7 +115,7 @@ def recalibrated(said: np.ndarray, truth: np.ndarray, p: np.ndarray, how: str) -
     >>> right = rng.random(400) < 0.7
     >>> bold = np.where(right == truth, 0.99, 0.01)  # right in seven of ten
     >>> p = recalibrated(np.stack([1 - bold, bold], 1), truth, np.array([[0.01, 0.99]]), "sigmoid")
-    >>> 0.6 < p[0, 1] < 0.8
+    >>> bool(0.6 < p[0, 1] < 0.8)
     True
     """
     there = np.unique(truth)

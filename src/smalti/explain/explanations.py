@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from smalti.explain.across_donors import across_donors
-from smalti.explain.instance_scores import SIGNED
+from smalti.mil.results import SIGNED
 from smalti.system.tables import write_table
 
 POINTS = "its scores point at what it uses"
 FINDS = "its scores point at what speaks for the true label"
 NO_BETTER = "its scores are no better than random order"
+FLAT = "its scores move the prediction by less than 0.01"
 UNSURE = "its scores are not told apart from random order"
 CHANCE = "its scores are chance: another seed gives another order"
 
@@ -119,6 +120,8 @@ class Explanations:
 
     def write_into(self, folder: Path) -> None:
         """Write the tables into a folder that is there."""
+        if self.bags.empty:
+            return
         write_table(self.table(), folder / "explanations.csv")
         write_table(self.curves, folder / "explanation_curves.csv")
         if len(self.enriched):
@@ -131,7 +134,7 @@ def _verdict(row: dict[str, Any]) -> str:
     if row["seeds_high"] < _NIL:
         return CHANCE
     if high < MARGIN:
-        return NO_BETTER
+        return FLAT if low > 0 else NO_BETTER
     if not low > 0:
         return UNSURE
     return POINTS if row["scores"] in SIGNED else FINDS

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from smalti.mil.results import one_score
+from smalti.mil.results import SIGNED, one_score
 from smalti.task import Task
 
 KINDS = ("contribution", "score", "attention", "top_key")
 """Names of attributions that say how much an instance had to do with a prediction."""
-
-SIGNED = ("contribution", "score")  # they speak for a class, or against it
 
 
 def scores_of(model: Any, instance: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

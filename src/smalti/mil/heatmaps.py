@@ -11,14 +11,12 @@ import pandas as pd
 
 from smalti.bags import Bags, as_bags
 from smalti.errors import InputError
-from smalti.mil.results import Fitted, instance_frame
+from smalti.mil.results import SIGNED, Fitted, instance_frame
 from smalti.tiles.heatmap import Heatmap, place_values
 from smalti.tiles.image import SlideImage
 
 if TYPE_CHECKING:
     from smalti.core.scale import TileScale
-
-_SIGNED = ("contribution", "score")  # attributions that speak for something, or against it
 
 
 def slide_names(bags: Bags) -> list[str]:
@@ -81,7 +79,7 @@ def signed_words(columns: Sequence[str], target: str) -> dict[str, tuple[str, st
     words = {}
     for column in map(str, columns):
         kind, _, of = column.partition("_")
-        if kind in _SIGNED:
+        if kind in SIGNED:
             words[column] = (f"speaks against {of}", f"speaks for {of}") if of else \
                 (f"lowers {target}", f"raises {target}")  # fmt: skip
     return words

@@ -39,7 +39,7 @@ class Fitted(Protocol):
 
 
 PER_CLASS = ("attention", "contribution", "score")  # attributions that may have a column per class
-_SIGNED = ("contribution", "score")  # those that speak for a class
+SIGNED = ("contribution", "score")  # those that speak for a class
 
 
 def instance_frame(model: Fitted, bags: Bags) -> pd.DataFrame:
@@ -173,6 +173,6 @@ def _names(model: Fitted, name: str, width: int) -> list[str]:
     """Names of the columns of an attribution: of the classes that they are for."""
     if width == 1:
         positive = model.task_.positive
-        return [name if positive is None or name not in _SIGNED else f"{name}_{positive}"]
+        return [name if positive is None or name not in SIGNED else f"{name}_{positive}"]
     each = name in PER_CLASS and width == len(model.task_.classes)
     return [f"{name}_{c}" for c in (model.task_.classes if each else range(width))]

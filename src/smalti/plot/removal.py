@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from smalti.errors import InputError
 from smalti.plot.style import COLOURS, GREY, INK, PALE, new, short, styled
 
-_COLUMNS = 3
+_COLUMNS = 2  # more cannot be read on a phone
 # (order, gone first) -> label, and how it is drawn
 _LINES: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("scores", "highest"): ("highest scores first", {"color": COLOURS[1], "lw": 2.2, "zorder": 5}),
@@ -31,7 +31,7 @@ def plot_removal(
     verdicts: Mapping[tuple[str, str], str] | None = None,
     followed: Mapping[str, str] | None = None,
     unit: str = "instances",
-    most: int = 9,
+    most: int = 8,
 ) -> Figure:
     """Draw what predictions become when instances are taken away, a panel for each kind of scores.
 
@@ -64,7 +64,7 @@ def plot_removal(
     panels = list(curves.groupby(["method", "scores"], sort=False))[:most]
     columns = min(_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
-    figure, grid = new(2.6 * columns + 0.4, 2.5 * rows + 0.6, nrows=rows, ncols=columns,
+    figure, grid = new(3.3 * columns + 0.3, 2.4 * rows + 0.6, nrows=rows, ncols=columns,
                        sharex=True, sharey=True, squeeze=False)  # fmt: skip
     for axes, (key, part) in zip(grid.flat, panels, strict=False):
         _panel(axes, key, part, (verdicts or {}).get(key, ""))
@@ -74,7 +74,7 @@ def plot_removal(
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2 if columns == 1 else 4,
                   fontsize=8)  # fmt: skip
-    for axes in grid[-1]:
+    for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:  # the last of each column
         axes.set_xlabel(f"% of the {unit} taken away", fontsize=8.5)
     return figure
 
@@ -85,7 +85,7 @@ def _panel(axes: Axes, key: tuple[str, str], part: pd.DataFrame, verdict: str) -
         axes.plot(100 * own["gone"], own["value"], label=label, **look)
         if order == "random":
             axes.fill_between(100 * own["gone"], own["low"], own["high"], color=PALE, zorder=1)
-    lines = [*wrap(verdict, 36), "", ""][:2]  # two always, so that names stand in one line
+    lines = [*wrap(verdict, 54), "", ""][:2]  # two always, so that names stand in one line
     axes.set_title(short(f"{key[0]}: {key[1]}", 28), fontsize=9.5, pad=25 if verdict else 6)
     told = axes.text(0, 1.03, "\n".join(lines), transform=axes.transAxes, fontsize=7.5, color=GREY,
                      va="bottom")  # fmt: skip

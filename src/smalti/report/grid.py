@@ -11,8 +11,17 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from smalti.report.section import Table
 
-_FEW = ("p", "p_holm", "p_equal", "fdr", "seconds")  # two digits that count, not three decimals
+_FEW = (
+    "p",
+    "p_holm",
+    "p_equal",
+    "q",
+    "fdr",
+    "seconds",
+)  # two digits that count, not three decimals
 _AROUND = ("_low", "_high", "_sd")
+_WORD = 20  # letters; a longer word is broken where a column is narrow, a shorter one never
+_HEADS = {"p_holm": "p (Holm)"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,15 +32,25 @@ class Head:
     column: str
     number: bool
 
+    @property
+    def long(self) -> bool:
+        """Whether it holds a word that no column is wide enough for."""
+        return _long(self.words)
+
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A cell: its text, what stands small beside it, whether it is bold."""
+    """A cell: its text, what stands small beside it, whether it is bold, and how it breaks."""
 
     text: str
     small: str = ""
     best: bool = False
     number: bool = False
+
+    @property
+    def long(self) -> bool:
+        """Whether it holds a word that no column is wide enough for."""
+        return _long(self.text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,25 +73,32 @@ def grid(table: Table) -> Grid:
     """The cells of a table."""
     frame = table.frame.reset_index(drop=True)
     columns = [c for c in frame if not _beside(c, frame)]
-    heads = tuple(
-        Head(table.heads.get(str(c), str(c).replace("_", " ")), str(c), _numbers(frame[c]))
-        for c in columns
-    )
+    words = {c: _HEADS.get(str(c), str(c).replace("_", " ")) for c in columns}
+    heads = tuple(Head(table.heads.get(str(c), words[c]), str(c), _numbers(frame[c]))
+                  for c in columns)  # fmt: skip
     records = frame.to_dict("records")
     rows = tuple(
-        Row(tuple(Cell(number(record[c], str(c)), _small(record, c), (i, str(c)) in table.best,
-                       head.number)
-                  for c, head in zip(columns, heads, strict=True)),
-            table.marks.get(i, ""))
+        Row(tuple(_cell(record, c, head.number, best=(i, str(c)) in table.best)
+                  for c, head in zip(columns, heads, strict=True)), table.marks.get(i, ""))
         for i, record in enumerate(records)
     )  # fmt: skip
     return Grid(heads, rows)
+
+
+def _cell(record: dict[Hashable, Any], column: Hashable, is_number: bool, *, best: bool) -> Cell:
+    # with an interval a column of such a name is no p value
+    name = "" if column in _FEW and f"{column}_low" in record else str(column)
+    return Cell(number(record[column], name), _small(record, column), best, is_number)
 
 
 def _beside(column: Hashable, frame: pd.DataFrame) -> bool:
     """Whether a column is shown in the cell of another: an end of an interval, a spread."""
     name = str(column)
     return any(name.endswith(end) and name.removesuffix(end) in frame for end in _AROUND)
+
+
+def _long(text: str) -> bool:
+    return any(len(word) > _WORD for word in text.split())
 
 
 def _numbers(column: pd.Series) -> bool:

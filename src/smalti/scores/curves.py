@@ -62,12 +62,12 @@ def mean_curves(
 
     Examples
     --------
+    >>> import smalti as sm
     >>> import pandas as pd
-    >>> from smalti.scores import mean_curves
     >>> frame = pd.DataFrame({"method": "a", "fold": [0, 0, 1, 1], "true": list("nyny"),
     ...                       "p_n": [0.8, 0.3, 0.4, 0.6], "p_y": [0.2, 0.7, 0.6, 0.4]})
-    >>> mean_curves(frame)["area"].iloc[0]
-    np.float64(0.5)
+    >>> round(float(sm.scores.mean_curves(frame)["area"].iloc[0]), 2)
+    0.5
     """
     columns = [c for c in predictions if str(c).startswith("p_")]
     if len(columns) != 2 or "true" not in predictions:

@@ -83,11 +83,14 @@ def with_ends(row: pd.Series) -> str:
 
 def decimals(value: float) -> str:
     """A number as a sentence has it."""
-    small = 0 < abs(value) < _SMALL
+    if abs(value) < 5e-4:
+        return "0.00"
+    small = abs(value) < _SMALL
     text = f"{value:.3f}" if small else f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
     return text.replace("-", "−")
 
 
 def signed(value: float) -> str:
     """A difference as a sentence has it."""
-    return ("+" if value >= 0 else "") + decimals(value)
+    text = decimals(value)
+    return text if text[0] == "−" or text == "0.00" else f"+{text}"

@@ -68,6 +68,7 @@ def named(metric: str) -> str:
 
     Examples
     --------
+    >>> import smalti as sm
     >>> from smalti.scores.metrics import named
     >>> named("roc_auc"), named("balanced_accuracy"), named("ors_rna")
     ('AUROC', 'balanced accuracy', 'reconstruction score, rna')

@@ -20,7 +20,7 @@ def found():
 
 def section(found):
     table = SimpleNamespace(
-        explanations=found, baselines=("bag_mean",), about="Bags: 16 bags of cells",
+        explanations=found, baselines=("bag_mean",),
         ranked=lambda: pd.DataFrame({"method": ["other", "bag_mean"]}),
     )  # fmt: skip
     return explanations(table)

@@ -121,7 +121,10 @@ def test_what_is_no_method_or_no_setting_is_refused(bags):
         sm.compare([GridSearchCV(LogisticRegression(), {"C": [1]})], bags, **HOW)
     with pytest.raises(InputError, match="bag_mean has no setting 'C'"):
         sm.compare([GridSearchCV(BagMean(), {"C": [1]})], bags, **HOW)
-    failing = GridSearchCV(BagMean(**QUIET), {"views": ["lost"]}, cv=2)
+    several = GridSearchCV(BagMean(), GRID, scoring=["accuracy", "f1"], refit="f1")
+    with pytest.raises(InputError, match="name one score to choose by"):
+        sm.compare([several], bags, **HOW)
+    failing = GridSearchCV(BagMean(**QUIET), {"views": ["lost"]}, cv=2, error_score="raise")
     words = r"GridSearchCV of 1 settings: all trials failed. no view .lost."
     with pytest.raises(InputError, match=words):
         ScikitSearch(failing).fit(bags)

@@ -7,6 +7,8 @@ from typing import Any
 from smalti.comparison.page.rows import in_one_order, leading
 from smalti.report.section import Drawing, Section, Text
 
+_FEW = 5  # bags of a class in a fold
+
 
 def curves(table: Any) -> Section | None:
     """Both curves of a binary task; None where scores of models that never met have no order."""
@@ -35,6 +37,10 @@ def curves(table: Any) -> Section | None:
 def _how(table: Any, names: list[str], bands: list[str]) -> str:
     n, of = len(table.summary()["method"].unique()), " and ".join(bands)
     shown = "" if len(names) == n else f" Shown are {len(names)} of {n} rows of the table."
+    one = table.predictions[table.predictions["method"] == names[0]]
+    least = int(one.groupby(["repeat", "fold"])["true"].value_counts().min())
+    if least < _FEW:
+        shown += f" A test fold has as few as {least} of a class: its curve has as few steps."
     if table.n_fits > 1:
         return ("A curve is the mean of those of the test folds, at each share; bags of several "
                 f"folds are never pooled. Bands, of {of}: pointwise 95 % intervals of the "

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from smalti.explain.explanations import FINDS, POINTS, Explanations
+from smalti.mil.results import SIGNED
 from smalti.report.section import Drawing, Folded, Note, Part, Section, Table, Text
 
 _MOST = 6  # names of one kind in the table of the leading method
@@ -47,7 +48,7 @@ def explanations(table: Any) -> Section | None:
     if found is None or found.bags.empty:
         return None
     rows = found.table()
-    parts: list[Part] = [Text(_WHY, soft=True), _drawing(table, found, rows), *_notes(rows)]
+    parts: list[Part] = [Text(_WHY, soft=True), _drawing(found, rows), *_notes(rows)]
     rows.insert(0, "of", rows["method"] + ": " + rows["scores"])
     rows["effective"] = [f"{r['effective']:.1f} of {r['instances']:.0f}"
                          for r in rows.to_dict("records")]  # fmt: skip
@@ -62,17 +63,18 @@ def explanations(table: Any) -> Section | None:
                    tuple(parts))  # fmt: skip
 
 
-def _drawing(table: Any, found: Explanations, rows: pd.DataFrame) -> Drawing:
+def _drawing(found: Explanations, rows: pd.DataFrame) -> Drawing:
     from smalti.plot import plot_removal
 
     of = found.followed.removesuffix(" of that class")
     words = {"probability": ("of the predicted class", "of the true class")}
     predicted, true = words.get(of.split()[-1], ("", ""))
     height = of.removeprefix("the ").split(",")[0]
-    followed = {k: f"{height} {predicted if k in ('contribution', 'score') else true}".strip()
+    followed = {k: f"{height} {predicted if k in SIGNED else true}".strip()
                 for k in rows["scores"]}  # fmt: skip
     verdicts = {(r["method"], r["scores"]): r["verdict"] for r in rows.to_dict("records")}
-    unit = "cells" if "slide" not in table.about else "tiles"
+    typed = len(found.enriched) and (found.enriched["what"] == "type").any()
+    unit = "cells" if typed else "instances"  # only cells have a cell type
     good = rows["verdict"].isin((POINTS, FINDS))
     alt = (f"Predictions as instances are taken away: the scores of {good.sum()} of {len(rows)} "
            "kinds part from random order"

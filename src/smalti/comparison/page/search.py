@@ -35,14 +35,9 @@ def search(table: Any) -> Section | None:
         "to fold, these donors are too few to tell the values apart.", heads=_HEADS,
     )  # fmt: skip
     each = Table("searches", _read(table.searches()), "One row for each fit.", heads=_HEADS)
-    parts: tuple[Part, ...] = (
-        Text(_WHY, soft=True),
-        hopeful,
-        *_drawn(table),
-        often,
-        Folded("Every fit", (each,)),
-    )
-    return Section("search", "Settings chosen inside the folds", parts)
+    parts: tuple[Part, ...] = (hopeful, *_drawn(table), often, Folded("Every fit", (each,)))
+    why = Text(_WHY, soft=True)
+    return Section("search", "Settings chosen inside the folds", (why, *parts))
 
 
 def _read(frame: pd.DataFrame) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -101,7 +102,13 @@ class Choosing(BaseEstimator, ABC):
     # ---------------------------------------------------------------- as the method is
 
     def fit(
-        self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None, **said: Any
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        positive: Any = None,
+        order: Sequence[Any] | None = None,
+        checkpoint: str | Path | None = None,
     ) -> Self:
         """Choose settings by inner folds of these bags, then fit them on all of the bags.
 
@@ -110,10 +117,10 @@ class Choosing(BaseEstimator, ABC):
         X, y
             As the method takes them. Donors never part in the inner folds; where none is named
             (arrays), each bag is a donor of its own.
+        positive, order
+            Of the labels, as a method of bags takes them.
         checkpoint
             Of the last fit, with the settings that were chosen.
-        **said
-            ``positive`` and ``order``, as the method takes them.
 
         Returns
         -------
@@ -130,7 +137,7 @@ class Choosing(BaseEstimator, ABC):
         if isinstance(self.method, ExpressionMethod):
             bags = as_slides(X)
         else:
-            bags = self.method._read_training(X, y, said.get("positive"), said.get("order"))
+            bags = self.method._read_training(X, y, positive, order)
         with fresh(self):
             choice = self._choose(bags)
             kept = {} if checkpoint is None else {"checkpoint": checkpoint}

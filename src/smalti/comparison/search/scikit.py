@@ -82,6 +82,9 @@ class ScikitSearch(Choosing):
             if own:
                 Space(own, self.method)
         cv, kind = self.search.cv, type(self.search).__name__
+        if isinstance(self.search.scoring, (list, tuple, set, dict)):
+            raise InputError(f"{kind} of {self.method.name}: name one score to choose by, not "
+                             "several.")  # fmt: skip
         if isinstance(cv, _BLIND):
             return [f"{kind} of {self.method.name}: {type(cv).__name__} knows no donors, so "
                     f"{cv.get_n_splits()} folds by donor take its place."]  # fmt: skip
@@ -138,7 +141,7 @@ class ScikitSearch(Choosing):
         metric, scoring = self._scoring(bags, parts)
         search = clone(self.search)
         params = search.get_params(deep=False)
-        search.set_params(cv=parts, n_jobs=1, scoring=scoring)
+        search.set_params(cv=parts, n_jobs=1, scoring=scoring, error_score=np.nan)
         if params["refit"] is True:
             search.set_params(refit=False)  # what was chosen is fitted as all methods are
         if "random_state" in params and params["random_state"] is None:
@@ -156,7 +159,7 @@ class ScikitSearch(Choosing):
             raise InputError(f"{self.describe()}: {many}{reason}") from error
         trials = _trials(search)
         best = search.best_index_
-        inner = float(search.cv_results_[_score_column(search)][best])
+        inner = float(search.cv_results_["mean_test_score"][best])
         if np.isnan(inner):
             raise InputError(f"all {len(trials)} trials of {self.describe()} failed, or had no "
                              f"{metric}.")  # fmt: skip
@@ -226,18 +229,11 @@ def _scorer(bags: Bags, metric: str) -> Callable[..., float]:
     return scored
 
 
-def _score_column(search: Any) -> str:
-    if not getattr(search, "multimetric_", False):
-        return "mean_test_score"
-    name = search.refit if isinstance(search.refit, str) else next(iter(search.scorer_))
-    return f"mean_test_{name}"
-
-
 def _trials(search: Any) -> pd.DataFrame:
     found = search.cv_results_
     rows = [{k: as_text(v) if isinstance(v, (list, tuple, dict)) else v for k, v in p.items()}
             for p in found["params"]]  # fmt: skip
-    scores = np.asarray(found[_score_column(search)], float)
+    scores = np.asarray(found["mean_test_score"], float)
     reason = np.where(np.isnan(scores), "a fit of it failed, or has no such score", "")
     seconds = found["mean_fit_time"] + found["mean_score_time"]
     return pd.DataFrame(rows).assign(score=scores, reason=reason, seconds=seconds)
