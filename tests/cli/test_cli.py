@@ -152,6 +152,7 @@ def test_compare_writes_tables_and_report(table, majority_alone, tmp_path):
     assert digest in (out / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_compare_says_whether_scores_mean_anything(table, majority_alone, tmp_path):
     out = tmp_path / "run"
     names = "mean_pooling"
@@ -215,6 +216,7 @@ def test_wrong_columns_and_steps(cells, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 def test_who_was_in_the_curve_and_the_cells_are_in_the_page(cells, majority_alone, tmp_path):
     out, asked = tmp_path / "run", ("--sample", "sample", "--donor", "bag", "--label", "disease")
     done = run("compare", cells, "--methods", "bag_mean", *asked, "--folds", 2, "--out", out,

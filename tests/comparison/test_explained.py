@@ -186,6 +186,7 @@ def test_without_refits_there_is_no_null_and_without_being_asked_nothing():
     assert sm.compare([BagMean()], bags, **how).explanations is None
 
 
+@pytest.mark.slow
 def test_several_targets_at_once_are_not_looked_into():
     bags = sm.datasets.planted_bags(16, mean_length=8, kind="multilabel", seed=0)
     table = sm.compare([BagMean()], bags, attributions=True, folds=2, n_jobs=1, progress=False)

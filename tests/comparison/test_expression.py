@@ -74,6 +74,7 @@ def test_scores_are_those_of_a_fit_by_hand(bags, result):
         assert own[name] == pytest.approx(value, nan_ok=True), name
 
 
+@pytest.mark.slow
 def test_genes_of_pcc_h_do_not_know_the_test_fold(bags):
     train, test = expression_folds(bags, by="donor")[0]
     counts = bags.table("counts").copy()

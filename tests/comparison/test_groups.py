@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 import smalti as sm
 from smalti.comparison.cohort import Cohort
 from smalti.comparison.groups import by_group, groupings
+from smalti.comparison.page.groups import groups as section
 from smalti.datasets import planted_bags
 from smalti.errors import InputError
 from smalti.task import Task
@@ -48,6 +49,7 @@ def test_a_group_that_is_guessed_at_is_told_apart():
     assert (table["verdict"] == "not alike").all()
 
 
+@pytest.mark.slow
 def test_groups_without_meaning_are_seldom_told_apart():
     rng, said = np.random.default_rng(1), 0
     for seed in range(100):
@@ -79,6 +81,6 @@ def test_in_a_comparison_and_its_page():
     table = sm.compare(["bag_mean"], bags, folds=3, n_jobs=1, progress=False)
     found = table.by_group("bag_mean")
     assert found.loc[found["column"] == "sex", "group"].tolist() == ["f", "m"]
-    assert "groups" in [s.name for s in table.sections()]
+    assert section(table).name == "groups"
     with pytest.raises(InputError, match="no method 'lost'"):
         table.by_group("lost")

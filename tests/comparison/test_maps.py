@@ -90,6 +90,7 @@ def test_the_best_of_each_class_and_the_worst_are_shown(table):
     assert [b for b, why in found.items() if "worst" in why] == [rows["bag"][3], rows["bag"][7]]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_drawn(bags, table):
     with pytest.raises(InputError, match="give the bags that were compared"):
         table.heatmap(bags.keep(np.arange(bags.n_instances) % 5 > 0), "S3")

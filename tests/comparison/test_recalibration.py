@@ -112,6 +112,7 @@ def test_a_fold_is_recalibrated(kind):
         assert found["sigmoid"] < 0.8 * found[None]
 
 
+@pytest.mark.slow
 def test_what_is_kept_without_is_not_taken_for_what_is_asked_with():
     bags = planted_bags(20, seed=0)
     arenas = [Folds(bags, protocol_of(bags, folds=2), False, bags, recalibrate=how)

@@ -261,6 +261,7 @@ def test_scores_are_of_the_hidden_genes_and_of_a_fit_without_them(planted, resul
     assert row["value"].item() == pytest.approx(wanted, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_no_fit_of_a_zero_shot_method_sees_a_hidden_gene(planted, monkeypatch):
     bags, vectors = planted
     fits = []

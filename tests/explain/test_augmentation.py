@@ -205,6 +205,7 @@ def screening(bags):
     return found
 
 
+@pytest.mark.slow
 def test_verdicts(screening):
     assert screening.accepted == ("d4", "hflip", "brightness_contrast=0.02")
     table = screening.table
@@ -291,6 +292,7 @@ def test_where_pixels_move_those_of_one_place_do_not_decide(bags):
     assert row(table, "shift_scale_rotate=0.05", "stain")["decides"]
 
 
+@pytest.mark.slow
 def test_thresholds_and_own_distances(bags):
     def harsh(a, b):
         return np.ones(len(a))
@@ -331,6 +333,7 @@ def test_the_same_seed_says_the_same(bags):
     assert not one.equals(screen_augmentations(bags, names, n=12, seed=4).table)
 
 
+@pytest.mark.slow
 def test_what_is_saved(screening, tmp_path):
     folder = screening.save(tmp_path / "screening")
     pd.testing.assert_frame_equal(pd.read_csv(folder / "screening.csv"), screening.table)

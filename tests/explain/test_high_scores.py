@@ -35,6 +35,7 @@ def by_cell(bags, scores, top=0.1):
     return stats.ttest_ind(x[high], x[~high]).pvalue
 
 
+@pytest.mark.slow
 def test_p_is_uniform_where_donors_have_tastes_but_no_common_one_and_by_cell_it_is_not():
     rng = np.random.default_rng(0)
     p, naive = [], []

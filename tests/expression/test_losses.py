@@ -265,6 +265,7 @@ def naive_pathways(p, y, table, mean, sd, pairs, beta, joint):
     return out + joint * np.mean(np.square(gaps))
 
 
+@pytest.mark.slow
 def test_pathway_loss_equals_loops(pair, pathways):
     p, y = pair
     table, mean, sd, pairs = pathways

@@ -200,6 +200,7 @@ def test_killed_and_resumed_equals_uninterrupted(few, killed_and_resumed, name, 
 # ---------------------------------------------------------------- Deep Association: the image
 
 
+@pytest.mark.slow
 def test_genes_change_with_the_slide(few):
     bags, vectors, seen, unseen = few
     shown = {}

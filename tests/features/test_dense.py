@@ -195,6 +195,7 @@ def test_the_scale_is_that_of_the_tiles_or_the_one_that_is_asked_for(slides, pic
     assert np.abs(plain - half).max() > 0.1 * plain.std()
 
 
+@pytest.mark.slow
 def test_tiles_that_show_less_than_their_picture_are_seen_so(slides, picture):
     """Of slides that are finer than those of a training, and were cut anew to match."""
     encoder, view = network("test_resnet"), base(slides)
@@ -238,6 +239,7 @@ def test_colours_of_the_tiles_are_those_that_are_seen(slides):
     np.testing.assert_array_equal(table, wanted)
 
 
+@pytest.mark.slow
 def test_flips_of_dense_features(slides):
     encoder = network("test_resnet")
     one = slides[[0]]

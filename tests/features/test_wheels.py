@@ -51,6 +51,7 @@ def test_a_cat_is_a_cat(name, picture, kind, least):
     assert found[kind] > least
 
 
+@pytest.mark.slow
 @lite0
 def test_features_are_those_before_the_classifier_of_pixels_in_minus_one_to_one():
     rng = np.random.default_rng(0)

@@ -567,6 +567,7 @@ def test_a_model_of_samples_writes_to_cells_with_proteins(tmp_path):
     sm.load(tmp_path / "model").write(rna)
 
 
+@pytest.mark.slow
 def test_a_write_that_fails_leaves_the_old_file(whole, model, tmp_path, monkeypatch):
     path = saved(whole, tmp_path, ".h5mu")
     before = path.read_bytes()

@@ -49,6 +49,7 @@ def test_density_and_responsibility_equal_the_formula():
     np.testing.assert_allclose(model.forward(bags)[1]["responsibility"], r, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_polynomial_is_additive_over_clusters_and_cells():
     bags = planted_bags(30)
     model = CloudPred.example().set_params(centers=3).fit(bags)

@@ -102,6 +102,7 @@ def test_what_has_no_heat_map_is_said(cohort, read):
         model.heatmap(bags, "S1", cache="x")
 
 
+@pytest.mark.slow
 def test_a_slide_is_cut_as_those_of_the_training(cohort):
     """A model of extracted features takes the picture itself, and gives what its bags give."""
     folder, table = cohort
@@ -174,6 +175,7 @@ def test_features_are_made_again_as_they_were_made(cohort, tmp_path):
         model.heatmap(folder / "S1.png", um_per_px=0.5, tissue_min=0.0, progress=False)
 
 
+@pytest.mark.slow
 def test_cells_are_drawn_smaller_than_what_was_cut_around_them(tmp_path):
     cells = sm.datasets.pictured_cells(6, 12, seed=0)
     cells = sm.features.extract(cells, "morphology", progress=False)

@@ -120,6 +120,7 @@ def _with(bags, **columns):
     return dataclasses.replace(bags, bag=bags.bag.assign(**columns))
 
 
+@pytest.mark.slow
 def test_covariates_enter_the_prediction_and_are_scaled_by_training():
     bags = planted_bags(24, effect=0.1, witness_rate=0.05)
     rng = np.random.default_rng(0)

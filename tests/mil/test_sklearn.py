@@ -76,6 +76,7 @@ def test_grid_search_over_bags():
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
+@pytest.mark.slow
 def test_scorers_are_right_whichever_class_is_positive():
     """They take classes to be sorted, so the columns of predict_proba are; the table's are not."""
     whole = planted_bags(24, effect=6)

@@ -48,6 +48,7 @@ def sections(tmp_path):
     return sm.read_slides(tmp_path, um_per_px=0.5, tile_px=32, size=32, tissue_min=0.0)
 
 
+@pytest.mark.slow
 def test_gene_maps(bags):
     rng = np.random.default_rng(0)
     y = rng.normal(size=(72, 2))
@@ -138,6 +139,7 @@ def test_errors_of_gene_maps(bags):
         plot_gene_maps(lost, ["a", "b"], y, y)
 
 
+@pytest.mark.slow
 def test_tile_scores(sections):
     n = sections.n_instances
     at = sections.instance[["x_px", "y_px"]].to_numpy()

@@ -136,6 +136,7 @@ def test_pictures_name_what_is_wrong():
         plot.plot_history(pd.DataFrame({"stage": ["x"]}))
 
 
+@pytest.mark.slow
 def test_page_and_pictures_name_the_positive_class(majority_alone, one_penalty, tmp_path):
     bags = sm.datasets.planted_bags(16, n_features=4, seed=0)
     bags = bags.with_target(np.array(["ctrl", "case"])[bags.labels])

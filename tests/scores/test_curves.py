@@ -58,6 +58,7 @@ def test_bands_of_folds_are_wider_with_fewer_to_train_and_with_less_freedom():
     assert mean_curves(frame, bands=["b"], n_train=45)["low"].isna().all()
 
 
+@pytest.mark.slow
 def test_one_part_alone_draws_its_donors_with_all_their_bags():
     frame = predictions(parts=1, n=40)
     band = mean_curves(frame, bands=["a"])

@@ -139,6 +139,7 @@ def test_all_else_in_a_file_is_as_it_was(tmp_path, ending):
             assert file["X/data"].compression == "gzip"
 
 
+@pytest.mark.slow
 def test_the_original_of_a_copied_zarr_is_not_touched(tmp_path):
     path = table_file(tmp_path, ".zarr")
     before = inside(path)
@@ -224,6 +225,7 @@ def _saves(folder, models, times):
             one.save(folder)
 
 
+@pytest.mark.slow
 def test_a_reader_beside_a_writer_gets_a_whole_model(tmp_path):
     models = [sm.mil.Majority(seed=s).fit(planted_bags(8, seed=s)) for s in (1, 2)]
     models[0].save(tmp_path / "m")

@@ -33,6 +33,7 @@ def test_stains_of_a_made_slide(stains, how):
     assert np.sum(found * true, axis=1).min() > 0.99
 
 
+@pytest.mark.slow
 def test_vahadane_is_the_least_of_its_cost():
     """No worse than scikit-learn's solver of the same problem, from the same start."""
     from sklearn.decomposition import DictionaryLearning

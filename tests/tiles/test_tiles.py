@@ -345,6 +345,7 @@ def test_stack_is_no_picture(tmp_path, rgb):
         open_image(tmp_path / "z.tif")
 
 
+@pytest.mark.slow
 def test_only_touched_tiles_are_decoded(tmp_path, monkeypatch):
     path = tmp_path / "large.tif"
     pixels = np.kron(smooth(250, 250), np.ones((16, 16, 1), np.uint8))  # 4,000 x 4,000

@@ -59,6 +59,7 @@ def test_cells_by_score_and_the_curve(table):
     assert curve["donors"].tolist() == [8, 17]  # means of 8, 8, 9 and 17, 17, 18
 
 
+@pytest.mark.slow
 def test_what_was_not_asked_for_is_not_there(table):
     bare = dataclasses.replace(table, cells=None, cohort=None, learning=table.learning[:0])
     assert (cells(bare), cohort(bare), learning(bare)) == (None, None, None)

@@ -82,6 +82,7 @@ def test_it_chooses_as_our_grid_does(bags):
     assert means["theirs"] == means["ours"]
 
 
+@pytest.mark.slow
 def test_a_pipeline_and_a_scoring_of_its_own(bags):
     pipeline = Pipeline([("scale", Scale()), ("m", BagMean(**QUIET))])
     grid = {"m__class_weight": [None, "balanced"]}
@@ -107,6 +108,7 @@ def test_one_that_halves_and_saves(bags, tmp_path):
     assert roc_auc_score(bags.labels, model.forward(bags)[0][:, 0]) > 0.5
 
 
+@pytest.mark.slow
 def test_expression_by_the_donors_of_its_slides():
     slides = planted_slides(6, 16, n_genes=6, seed=0)
     search = GridSearchCV(sm.make("knn"), {"k": [1, 8]}, cv=2)
