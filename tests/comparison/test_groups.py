@@ -69,6 +69,18 @@ def test_numbers_are_parted_at_their_median_and_a_missing_one_is_in_no_group():
     assert groupings(Cohort(few, pd.DataFrame(index=range(12)))) == {}
 
 
+def test_a_group_of_mostly_one_class_is_not_another_for_that():
+    found = rows()
+    ill = found["true"] == "b"
+    found.loc[ill, ["p_a", "p_b"]] = [0.4, 0.6]  # all of a class are harder, in each group
+    found.loc[~ill, ["p_a", "p_b"]] = [0.9, 0.1]
+    mostly = ill.where(found["bag"] % 10 != 0, ~ill).map({True: "one", False: "two"})
+    table = by_group(found, TASK, {"ward": mostly})
+    assert set(table["verdict"]) == {"not told apart"}
+    assert table["loss"].max() > 2 * table["loss"].min()
+    assert table["roc_auc_low"].isna().all()  # of an area of 1
+
+
 def test_the_class_itself_is_no_group():
     found = rows()
     assert by_group(found, TASK, {"disease": found["true"]}).empty

@@ -56,17 +56,21 @@ def by_group(predictions: pd.DataFrame, task: Task, groups: dict[str, pd.Series]
         column, group, donors, bags; of two classes events (bags of the positive one), roc_auc
         (pairs of one fold and one group) and excess (mean probability less share of the class);
         then loss, the mean over donors (log_loss in nats; of numbers the absolute error). Each with
-        the 95 % interval of a bootstrap over donors (_low, _high): of these models' predictions. p:
-        that donors of the groups of a column have losses of one law (Kruskal-Wallis), p_holm over
-        the columns, and the verdict: "not alike" where that is at most 0.05, else "not told apart".
+        the 95 % interval of a bootstrap over donors (_low, _high): of these models' predictions;
+        none of an area of 0 or 1. p: that donors of the groups of a column have losses of one law
+        (Kruskal-Wallis; each loss less the mean of its class), p_holm over the columns, and the
+        verdict: "not alike" where that is at most 0.05, else "not told apart".
     """
     rows = predictions.assign(loss=_losses(predictions, task))
+    usual = rows.groupby("true")["loss"].transform("mean") if task.is_classifier else 0.0
+    # a group of mostly one class is not another for that
+    rows["apart"] = (rows["loss"] - usual).round(12)
     out, ps = [], {}
     for column, of in groups.items():
         own = rows.assign(group=rows["bag"].map(of)).dropna(subset=["group"])
         if task.is_classifier and own.groupby("group")["true"].nunique().max() == 1:
             continue  # the column is the class itself
-        each = own.groupby(["group", "donor"], sort=True)["loss"].mean()
+        each = own.groupby(["group", "donor"], sort=True)["apart"].mean()
         parts = [values for _, values in each.groupby("group") if len(values) >= _LEAST]
         ps[column] = float(stats.kruskal(*parts).pvalue) if len(set(each)) > 1 else np.nan
         for group, part in own.groupby("group", sort=True):
@@ -99,6 +103,8 @@ def _numbers(part: pd.DataFrame, task: Task) -> dict[str, float]:
         found["events"] = part.loc[truth, "bag"].nunique()
         folds = part.groupby(["repeat", "fold"]).ngroup().to_numpy()
         area = donor_bootstrap(truth, p, part["donor"], folds)
+        if area[0] in (0.0, 1.0):  # of which each sample is the same
+            area = (area[0], np.nan, np.nan)
         found |= dict(zip(("roc_auc", "roc_auc_low", "roc_auc_high"), area, strict=True))
         found |= _mean("excess", p - truth, part["donor"])
     return found | _mean("loss", part["loss"].to_numpy(), part["donor"])

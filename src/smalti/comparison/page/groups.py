@@ -29,7 +29,8 @@ def groups(table: Any) -> Section | None:
     caption = (
         "Left-out bags, by what was given of their donors; numbers are parted at their median. "
         "Intervals are over donors, of these models' predictions; p of Kruskal and Wallis over the "
-        "donors' losses, Holm over the columns. A group of a few donors says little."
+        "donors' losses, each less the mean of its class, Holm over the columns. A group of a few "
+        "donors says little."
     )
     shown = found.drop(columns=["p", "verdict"]).reset_index(drop=True)
     return Section("groups", "Does it work alike in all groups?", (
