@@ -1,0 +1,231 @@
+"""``DonorTable``: scores beside those of chance, of fewer donors, of each donor and of groups."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from smalti.comparison.cohort import Cohort
+from smalti.comparison.groups import by_group, groupings
+from smalti.comparison.learning import COLUMNS as LEARNING
+from smalti.comparison.patients import one_by_one
+from smalti.comparison.permuted import COLUMNS
+from smalti.comparison.probability_table import ProbabilityTable
+from smalti.errors import InputError
+from smalti.scores.chance import BY_RANK, above_chance, chance_scores, truths
+from smalti.scores.learning import learning_means, learning_said
+from smalti.scores.metrics import LOWER_IS_BETTER, margin_of
+
+
+@dataclasses.dataclass(kw_only=True)
+class DonorTable(ProbabilityTable):
+    """What scores say of the donors: whether they are chance, whether more would help, of whom.
+
+    Attributes
+    ----------
+    permuted
+        What methods score with permuted labels: method, arrangement, metric, value (mean over the
+        folds). With ``compare(permutations=)``.
+    exchanged
+        In words, which labels changed places there.
+    learning
+        Scores on growing shares of the training donors: method, share, donors, repeat, fold,
+        metric, value, n_train, n_test. With ``compare(learning_curve=)``.
+    cohort
+        Who was in: a row for each bag, and the types of its instances.
+    """
+
+    permuted: pd.DataFrame = dataclasses.field(
+        default_factory=lambda: pd.DataFrame(columns=COLUMNS)
+    )
+    exchanged: str = ""
+    learning: pd.DataFrame = dataclasses.field(
+        default_factory=lambda: pd.DataFrame(columns=LEARNING)
+    )
+    cohort: Cohort | None = None
+
+    def chance(
+        self, metric: str | None = None, *, draws: int = 1000, seed: int = 0
+    ) -> dict[str, Any]:
+        """What these folds give to scores that mean nothing: one random score for each donor.
+
+        A mean inside the range from ``low`` to ``high`` is what nine of ten such scores have, so
+        that neither a mean below 0.5 nor one somewhat above says anything.
+
+        Parameters
+        ----------
+        metric
+            "roc_auc" or "spearman"; default: the first of the table's metrics that is one of them.
+        draws, seed
+            How many random scores, and the seed of them.
+
+        Returns
+        -------
+        dict
+            metric; mean, sd, low and high (5 and 95 %) of its mean over the test folds.
+
+        Raises
+        ------
+        InputError
+            If the metric is another one, or these predictions do not have it.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> bags = sm.datasets.planted_bags(24, seed=0)
+        >>> table = sm.compare(["bag_mean"], bags, folds=3, n_jobs=1, progress=False)
+        >>> round(table.chance()["mean"], 1)
+        0.5
+        """
+        metric = metric or next(m for m in self.metrics if m in BY_RANK)
+        if metric not in self.metrics:
+            raise InputError(f"no metric {metric!r} here; there are {', '.join(self.metrics)}.")
+        found = self.predictions.drop_duplicates(["repeat", "fold", "bag"])
+        means = chance_scores(
+            metric, truths(found, self.task, metric), found["donor"].to_numpy(),
+            found.groupby(["repeat", "fold"]).ngroup().to_numpy(), draws=draws, seed=seed,
+        )  # fmt: skip
+        low, high = np.quantile(means, [0.05, 0.95])
+        return {"metric": metric, "mean": float(means.mean()), "sd": float(means.std(ddof=1)),
+                "low": float(low), "high": float(high)}  # fmt: skip
+
+    def above_chance(self, metric: str | None = None) -> pd.DataFrame:
+        """Whether methods find what is not there with permuted labels.
+
+        Parameters
+        ----------
+        metric
+            Default: the one to rank by.
+
+        Returns
+        -------
+        DataFrame
+            As :func:`smalti.scores.above_chance` says, one row per method that was permuted; Holm
+            over them.
+
+        Raises
+        ------
+        InputError
+            If nothing was permuted, or there is no such metric.
+        """
+        if self.permuted.empty:
+            raise InputError("no labels were permuted: compare(permutations=20) does it.")
+        metric = metric or self.metrics[0]
+        found = self.summary(metric).set_index("method")["mean"]
+        null = self.permuted[self.permuted["metric"] == metric]
+        parts = {str(m): rows["value"].to_numpy() for m, rows in null.groupby("method", sort=False)}
+        return above_chance({m: float(found[m]) for m in parts}, parts,
+                            lower_is_better=metric in LOWER_IS_BETTER)  # fmt: skip
+
+    def learning_curve(self, metric: str | None = None) -> pd.DataFrame:
+        """Means over growing numbers of training donors, with their 95 % intervals.
+
+        Parameters
+        ----------
+        metric
+            Default: the one to rank by.
+
+        Returns
+        -------
+        DataFrame
+            As :func:`smalti.scores.learning_means` gives.
+
+        Raises
+        ------
+        InputError
+            If no such fits were made, or there is no such metric.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> bags = sm.datasets.planted_bags(24, seed=0)
+        >>> how = {"folds": 3, "n_jobs": 1, "progress": False}
+        >>> table = sm.compare(["bag_mean"], bags, learning_curve=[0.5], **how)
+        >>> table.learning_curve()[["share", "donors"]].to_numpy().tolist()
+        [[0.5, 8.0], [1.0, 16.0]]
+        """
+        if self.learning.empty:
+            raise InputError("no fits on fewer donors: compare(learning_curve=True) makes them.")
+        metric = metric or self.metrics[0]
+        self._scores(metric)  # refuses what is no metric
+        return learning_means(self.learning, metric, self.freedom(metric))
+
+    def would_help(self) -> list[str]:
+        """Whether more donors would help, where that was asked."""
+        metric = self.metrics[0]
+        return [] if self.learning.empty else learning_said(
+            self.learning, metric, margin=margin_of(metric), freedom=self.freedom(metric)
+        )  # fmt: skip
+
+    def patients(self, method: str | None = None) -> pd.DataFrame:
+        """Donors one by one: what models that were not fitted on them said, the worst first.
+
+        Parameters
+        ----------
+        method
+            Of the table; the best candidate when left out.
+
+        Returns
+        -------
+        DataFrame
+            One row per test bag, as :func:`smalti.comparison.patients.one_by_one` says.
+
+        Raises
+        ------
+        InputError
+            If there is no such method, or several targets.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> bags = sm.datasets.planted_bags(24, seed=0)
+        >>> table = sm.compare(["bag_mean"], bags, folds=3, n_jobs=1, progress=False)
+        >>> list(table.patients()[["bag", "p", "right", "off"]])
+        ['bag', 'p', 'right', 'off']
+        """
+        return one_by_one(self._of(method), self.task, self.cohort)
+
+    def by_group(self, method: str | None = None) -> pd.DataFrame:
+        """Whether a method works alike in groups of donors: by site, sex, age and the like.
+
+        Parameters
+        ----------
+        method
+            The best candidate when left out.
+
+        Returns
+        -------
+        DataFrame
+            One row per column that describes the bags and group in it: column, group, donors, bags;
+            of two classes events, roc_auc and excess (mean probability less share of the class);
+            loss (log loss, or absolute error); each with its interval over donors, and p_holm and
+            verdict of each column. Empty where no column parts the donors.
+
+        Raises
+        ------
+        InputError
+            If there is no such method, or bags have several targets.
+        """
+        own = self._of(method)
+        return by_group(own, self.task, {} if self.cohort is None else groupings(self.cohort))
+
+    def _of(self, method: str | None) -> pd.DataFrame:
+        """Predictions of one method, the leading one where none is named."""
+        if self.task.several:
+            raise InputError("bags of several targets are not right or wrong as a whole.")
+        method = self.leading() if method is None else method
+        own = self.predictions[self.predictions["method"] == method]
+        if own.empty:
+            there = ", ".join(self.predictions["method"].unique())
+            raise InputError(f"no method {method!r} in this comparison; there are {there}.")
+        return own
+
+    def leading(self) -> str:
+        """The best candidate; the best baseline where there is none."""
+        ranked = self.ranked()
+        first = ranked[~ranked["baseline"]] if (~ranked["baseline"]).any() else ranked
+        there = first["method"] if len(first) else self.predictions["method"]
+        return str(there.iloc[0])
