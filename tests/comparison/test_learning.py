@@ -62,6 +62,7 @@ def test_a_fit_of_the_curve_is_the_fit_by_hand(tmp_path, majority_alone, one_pen
     pd.testing.assert_frame_equal(again.learning, table.learning)
 
 
+@pytest.mark.slow
 def test_the_cheapest_candidate_is_taken_or_those_named(majority_alone, one_penalty):
     bags = planted_bags(24, seed=0)
     table = sm.compare(["majority", "bag_mean"], bags, learning_curve={"bag_mean": True}, **HOW)

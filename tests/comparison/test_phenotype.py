@@ -242,6 +242,7 @@ def test_the_kind_of_target_is_that_of_all_bags(majority_alone):
         np.testing.assert_allclose(part["predicted"], mean, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "classes", [["none", "inf"], ["01", "02"], [False, True], [1, 2], ["a", "b"]], ids=str
 )
@@ -382,6 +383,7 @@ def test_average_precision_is_of_the_positive_class(majority_alone):
         assert table.summary("average_precision")["mean"].iloc[0] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "ordinal", "regression"])
 def test_a_comparison_says_what_chance_gives_in_its_folds(kind, majority_alone):
     bags = planted_bags(40, kind=kind, bags_per_donor=2)

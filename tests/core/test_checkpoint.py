@@ -50,6 +50,7 @@ class Between(mil.ABMIL):
         yield from (first, *rest, move, *rest, move)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writings", [1, 3, 9, 16, 30])
 def test_a_plan_of_several_stages(writings, tmp_path):
     """Killed, gone on with, and killed again at the next two writings, in whatever stage."""

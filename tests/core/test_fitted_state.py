@@ -71,6 +71,7 @@ def test_a_loaded_model_is_the_fitted_one(name, tmp_path):
     assert all(k.endswith("_") for k in set(fitted) - set(settings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_a_fit_that_fails_leaves_the_model_as_it_was(name, monkeypatch):
     model, data = small(name)

@@ -109,6 +109,7 @@ def test_one_law_many_samples():
     assert len(np.unique(np.concatenate([a, b]), axis=0)) == len(a) + len(b)  # no cell twice
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "regression"])
 @pytest.mark.parametrize("rate", [0.05, 0.4])
 def test_composition_does_not_tell_where_drivers_are_of_one_type(kind, rate):

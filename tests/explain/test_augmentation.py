@@ -225,6 +225,7 @@ def row(table, candidate, distance):
     return part.iloc[0]
 
 
+@pytest.mark.slow
 def test_ratios_by_hand(bags):
     """Over one slide and all of its tiles: the mean to itself over the mean to another tile."""
     pixels = bags.x["tile"][:25]

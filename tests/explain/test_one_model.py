@@ -45,6 +45,7 @@ def test_a_method_that_says_nothing_of_instances_is_refused(halves):
         sm.explain.faithfulness(model, halves[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gain", "verdict"),
     [([0.1, 0.2, 0.15, 0.1], POINTS), ([0.1, -0.2, 0.15, 0.1], UNSURE),

@@ -28,6 +28,7 @@ def slope(model):
     return as_array(model.network_.slopes().detach())[:, 0].astype(float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [None, "pca=5", "scale", "scale,pca=5"])
 def test_of_the_mean_of_a_bag_it_is_coefficients_times_differences(steps):
     train, test = cohort(0), cohort(1)

@@ -104,6 +104,7 @@ def test_composite_equals_loops(pair, weights, axis, alpha, beta):
         assert ours.item() == pytest.approx(ref, rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", ["gene", "tile"])
 def test_gradient_is_right(pair, weights, axis):
     p, y = pair[0].detach()[:3].requires_grad_(), pair[1][:3]  # a column of the Jacobian each

@@ -365,6 +365,7 @@ def switched(few, preset, **settings):
     return small("deep_association", vectors=vectors, genes=seen, **(given | settings)).fit(bags)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", SWITCHES)
 def test_switches_bring_their_part_and_change_the_answer(few, preset):
     bags, _, _, unseen = few
@@ -376,6 +377,7 @@ def test_switches_bring_their_part_and_change_the_answer(few, preset):
     assert all(getattr(default, k) != v for k, v in DeepAssociation.presets[preset].items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{}, {"bank": "all"}, {"edges": "refined", "rounds": 2},
                                   {"bank": "all", "edges": "refined"},
                                   {"edges": "refined", "rounds": 0},

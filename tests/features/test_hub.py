@@ -109,6 +109,7 @@ def put(repository, model=None, config=None):
         FILES[f"/{repository}/model.safetensors"] = save(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CARDS)
 def test_an_encoder_of_the_hub_is_that_of_its_card(name, monkeypatch):
     preset = small(monkeypatch, name)

@@ -34,6 +34,7 @@ def tiles():
     return [*drawn, *flat, noise, np.where(noise > 120, 255, 90).astype(np.uint8)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("um_per_px", [0.25, 1.0])
 def test_a_tile_is_described_as_by_scipy_and_scikit_image(tiles, um_per_px, monkeypatch):
     quick = [describe_tile(t, um_per_px) for t in tiles]

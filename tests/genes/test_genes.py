@@ -418,6 +418,7 @@ def planted():
     return genes, sets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("similarity", ["jaccard", "overlap", "cosine"])
 @pytest.mark.parametrize("by", ["kmeans", "ward"])
 def test_term_map_finds_planted_families(planted, similarity, by):

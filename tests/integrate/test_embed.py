@@ -119,6 +119,7 @@ def test_by_name_and_in_a_row_with_other_steps(monkeypatch):
         BagMean(preprocess=Embed("umnt")).fit(bags)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "steps",
     [
@@ -158,6 +159,7 @@ def test_steps_with_an_embedding_come_back():
     assert '"embed": "umint"' in spec_text(fitted)
 
 
+@pytest.mark.slow
 def test_the_embedding_as_bags_of_a_phenotype_method(majority_alone):
     bags = cohort()
     model = umint(epochs=6).fit(bags)

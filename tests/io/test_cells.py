@@ -25,6 +25,7 @@ def read(folder, layout, table, **how):
                           **{**CUT, **more, **how})  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["xenium", "hd", "anndata"])
 def test_a_folder_of_runs_is_bags_of_cells(tmp_path, cells, layout):
     table = layouts.cell_runs(tmp_path / "runs", cells, layout)

@@ -174,6 +174,7 @@ def test_one_slide_needs_no_name(cohort):
     check_tiles(bags, pictures)
 
 
+@pytest.mark.slow
 def test_off_the_edge(cohort):
     table, images, pictures = cohort
     table.obs.loc["B_3", ["x_px", "y_px"]] = [305, 100]
@@ -198,6 +199,7 @@ def test_off_the_edge(cohort):
         read(table[table.obs["slide"] == "C"], images=images, slide="slide", edge="drop")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [[5000, 100], [-40, 100], [100, 272]])
 def test_a_spot_outside_is_never_white(cohort, place):
     table, images, _ = cohort
@@ -212,6 +214,7 @@ def test_a_spot_outside_is_never_white(cohort, place):
         read(table, images=images, slide="slide")
 
 
+@pytest.mark.slow
 def test_two_positions_that_disagree(cohort):
     table, images, pictures = cohort
     xy = table.obs[["x_px", "y_px"]].to_numpy()
@@ -767,6 +770,7 @@ def test_predictions_into_spatialdata_on_disk(tmp_path):
     check_predicted(spatialdata.read_zarr(tmp_path / "d.zarr").tables["predicted"], want, order)
 
 
+@pytest.mark.slow
 def test_predictions_into_anndata(cohort, tmp_path):
     table, images, _ = cohort
     table.write_h5ad(tmp_path / "t.h5ad")

@@ -31,6 +31,7 @@ def sums(bags, xy, counts, side):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tile_px", "overlap"), [(40, 0), (31, 0), (40, 0.5)])
 def test_bins_are_summed_over_tiles(tmp_path, tile_px, overlap):
     truth = layouts.hd(tmp_path / "run")

@@ -35,6 +35,7 @@ def test_cells_lie_where_the_alignment_says(tmp_path, packed):
     np.testing.assert_array_equal(summed.x["counts"].sum(0), counts.sum(0)[None])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["morphology_focus.ome.tif", "morphology_focus/ch0000_dapi.tif"])
 def test_a_picture_of_the_run_itself_needs_no_alignment(tmp_path, name):
     import tifffile

@@ -15,6 +15,7 @@ def populations(far, n=3000, d=4, tail="normal", seed=0):
     return noise, groups, rng
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("planes", [False, True])
 @pytest.mark.parametrize("tail", ["normal", "heavy", "skewed"])
 @pytest.mark.parametrize("far", [1.0, 3.0])

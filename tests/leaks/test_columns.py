@@ -41,6 +41,7 @@ def test_a_column_in_the_order_of_a_real_target(clean):
     assert [f.evidence["column"] for f in sm.audit(bags)] == ["level"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dealt", [np.where(Y, "run1", "run2"), 10 * Y + np.arange(24) % 3,
                                    [f"202{y}-01-{i + 1:02}" for i, y in enumerate(Y)]],
                          ids=["two", "six", "dates"])  # fmt: skip

@@ -340,6 +340,7 @@ def test_draws_of_cells():
 # -------------------------------------------------------------------- what it says
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel", "ordinal", "binomial",
                                   "regression"])  # fmt: skip
 @pytest.mark.parametrize("scorer", [True, False])
@@ -401,6 +402,7 @@ def test_a_prototype_is_named_by_the_mean_distance_to_the_cells_of_a_type():
             assert row["share"] == pytest.approx((own == row["cell_type"]).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [
     {"scorer": False}, {"pretrain": False}, {"pretrain": False, "scorer": False},
     {"group": None}, {"n_prototypes": 1}, {"widths": (6,)}, {"dropout": 0.5}, {"subsample": True},

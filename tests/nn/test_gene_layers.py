@@ -260,6 +260,7 @@ def naive_tower(tower, tokens, segment):
     return out[:-1] / out[:-1].norm(), out[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [1, 20, 2**15])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_tower_equals_a_gene_at_a_time(budget, layers):

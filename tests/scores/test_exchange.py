@@ -233,6 +233,7 @@ DESIGNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cohorts", [
     120, pytest.param(1000, marks=pytest.mark.slow)  # a thousand cohorts, to see two per cent
 ])  # fmt: skip

@@ -59,6 +59,7 @@ def test_jitter_changes_stains_and_not_places(picture):
     np.testing.assert_array_equal(hed_jitter(tiles, np.random.default_rng(0), 0.1), out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", [(0, 0, 0), (2, -1, 1), (-2, 1.5, -1), (1, 1, 2)], ids=str)
 def test_drawn_nuclei_are_counted_within_five_per_cent(field):
     counted = known = 0

@@ -450,6 +450,7 @@ def pyramid(path, pixels, *, planar=False, ome=False, last=None):
             file.write(level, subfiletype=1, **how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["p.tif", "p.ome.tif", "planar.ome.tif", "deep.tif"])
 def test_a_thumbnail_reads_the_pyramid(tmp_path, monkeypatch, name):
     pixels = smooth(1024, 768)

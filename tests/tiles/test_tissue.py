@@ -52,6 +52,7 @@ CASES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_drawn_slides_overlap_with_their_truth(bench, slides, case):
     assert set(slides) == set(CASES)

@@ -208,6 +208,7 @@ def test_seconds_end_a_search_and_trials_do_not_hang_on_them(bags):
     assert "only trials give the same again" in search(budget=60).check()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "optuna"])
 def test_a_seed_makes_the_same_search_again(bags, sampler):
     if sampler == "optuna":
