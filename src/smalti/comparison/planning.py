@@ -219,7 +219,7 @@ def _seconds(arena: Any, entry: Entry) -> tuple[float, float]:
     taken = [_timed(arena, trial, n) for n in (1, 1, min(epochs, _EPOCHS))][1:]
     each = max(0.0, taken[1] - taken[0]) / max(1, min(epochs, _EPOCHS) - 1)
     seconds = taken[0] + each * (epochs - 1)
-    return seconds, seconds * arena.amount(train) / arena.amount(small)
+    return seconds, seconds * (arena.amount(train) / arena.amount(small))
 
 
 def _timed(arena: Any, trial: Entry, epochs: int) -> float:
