@@ -70,7 +70,7 @@ def test_a_comparison_says_whether_it_is_above_chance(effect, says, tmp_path):
     found = table.above_chance().iloc[0]
     assert (found["method"], found["verdict"], found["arrangements"]) == ("mifv", says, 20)
     [sentence] = [s for s in table.said() if "arrangements of the labels" in s]
-    assert sentence.startswith(f"mifv is {says}: roc_auc ")
+    assert sentence.startswith(f"mifv is {says}: AUROC ")
     assert sentence in str(table)
     assert abs(found["chance"] - 0.5) < 0.15
     again = sm.compare(["mifv"], bags, **more)  # from what was kept

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from smalti.scores.table import Scores
 
 _SHOWN = 3
+_WIDE = 15  # of a column of a metric
 
 
 def show(comparison: Scores) -> None:
@@ -25,11 +26,15 @@ def show(comparison: Scores) -> None:
     from smalti.scores.metrics import LOWER_IS_BETTER, named
 
     summary = comparison.summary()
-    names = [m for m in comparison.metrics if m in set(summary["metric"])][:_SHOWN]
+    console = Console(highlight=False)
+    rows = [f"{m} {comparison.role(m)} {comparison.lost(m)}" for m in summary["method"].unique()]
+    room = (console.width - min(max(map(len, rows)) + 2, console.width // 2)) // _WIDE
+    names = [m for m in comparison.metrics if m in set(summary["metric"])]
+    names = names[: max(1, min(_SHOWN, room))]  # names of methods are whole on a narrow terminal
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("method")
+    table.add_column("method", no_wrap=True)
     for name in names:
-        table.add_column(named(name), min_width=13)
+        table.add_column(named(name), min_width=_WIDE - 2)
     means = summary.pivot_table(index="method", columns="metric", values="mean", sort=False)
     for method in summary["method"].drop_duplicates():
         part = summary[summary["method"] == method].set_index("metric")
@@ -52,7 +57,6 @@ def show(comparison: Scores) -> None:
             else ""
         )
         table.add_row(escape(method) + role + lost, *cells)
-    console = Console(highlight=False)
     console.print()
     console.print(table)
     console.print()

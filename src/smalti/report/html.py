@@ -86,11 +86,14 @@ def write_report(
     pictures = drawn(page)
     html = rendered(page, pictures)
     record = json.dumps(as_record(page, pictures), ensure_ascii=False, allow_nan=False, indent=1)
-    with atomic_folder(folder, overwrite=overwrite, ours=is_listed) as temporary:
-        write_files(page, pictures, temporary)
-    for place, ours, content in ((beside, is_record, record), (path, is_report, html)):
-        with atomic_write(place, overwrite=overwrite, ours=ours) as temporary:
-            temporary.write_text(content, encoding="utf-8")
+    with (  # all are written before the first takes its place
+        atomic_write(path, overwrite=overwrite, ours=is_report) as one,
+        atomic_write(beside, overwrite=overwrite, ours=is_record) as two,
+        atomic_folder(folder, overwrite=overwrite, ours=is_listed) as three,
+    ):
+        one.write_text(html, encoding="utf-8")
+        two.write_text(record, encoding="utf-8")
+        write_files(page, pictures, three)
 
 
 class Comparable(Protocol):
