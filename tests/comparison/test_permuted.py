@@ -88,3 +88,19 @@ def test_what_is_refused(majority_alone):
         table.above_chance()
     with pytest.raises(InputError, match="permutations of 'x': no such method; there are mifv"):
         sm.compare(["mifv"], bags, folds=2, n_jobs=1, progress=False, permutations={"x": 20})
+
+
+def test_fits_of_permuted_labels_go_where_the_others_go(monkeypatch):
+    from smalti.comparison.race import race
+
+    asked = []
+
+    def here(*args, scheduler, **kwargs):
+        asked.append(scheduler)
+        return race(*args, **kwargs)
+
+    for module in ("phenotype", "permuted"):
+        monkeypatch.setattr(f"smalti.comparison.{module}.race", here)
+    how = {"folds": 2, "progress": False, "learning_curve": [0.5], "scheduler": "tcp://there"}
+    sm.compare(["bag_mean"], planted_bags(12, seed=0), permutations={"bag_mean": 20}, **how)
+    assert asked == ["tcp://there"] * 22

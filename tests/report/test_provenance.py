@@ -13,7 +13,15 @@ def test_a_file_has_its_digest(tmp_path):
     file = tmp_path / "cells.h5ad"
     file.write_bytes(b"x" * 1500)
     found = file_facts([file, file, tmp_path / "gone.csv"])
-    assert found == {"cells.h5ad": f"1.5 kB, SHA-256 {hashlib.sha256(b'x' * 1500).hexdigest()}"}
+    assert found == {str(file): f"1.5 kB, SHA-256 {hashlib.sha256(b'x' * 1500).hexdigest()}"}
+
+
+def test_two_files_of_one_name_are_two(tmp_path):
+    files = [tmp_path / "a" / "cells.h5ad", tmp_path / "b" / "cells.h5ad"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(str(file))
+    assert list(file_facts(files)) == list(map(str, files))
 
 
 def test_a_folder_has_that_of_names_and_sizes(tmp_path):
@@ -25,7 +33,7 @@ def test_a_folder_has_that_of_names_and_sizes(tmp_path):
     sha = hashlib.sha256(b".zgroup 2\nX/0.0 3\n").hexdigest()
     assert before == f"2 files, 5 bytes, SHA-256 of their names and sizes {sha}"
     (folder / "X" / "0.0").write_bytes(b"abcd")
-    assert file_facts([folder])["cells.zarr"] != before
+    assert file_facts([folder])[str(folder)] != before
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def race_permuted(
     n_jobs: int | None = None,
     progress: bool | None = None,
     cache: str | Path | None = None,
+    scheduler: str | None = None,
 ) -> tuple[pd.DataFrame, str]:
     """Means of methods over the folds of permuted labels.
 
@@ -46,7 +47,7 @@ def race_permuted(
         Makes the arena of bags with other labels: folds are dealt anew, as they were.
     seed
         Of the permutations.
-    n_jobs, progress, cache
+    n_jobs, progress, cache, scheduler
         As of :func:`smalti.comparison.race.race`.
 
     Returns
@@ -62,7 +63,8 @@ def race_permuted(
         alone = lineup.some([label])
         for i, other in enumerate(arrangements(bags, exchange, n, seed)):
             try:
-                found = race(arena_of(other), alone, n_jobs=n_jobs, progress=progress, cache=cache)
+                found = race(arena_of(other), alone, n_jobs=n_jobs, progress=progress, cache=cache,
+                             scheduler=scheduler)  # fmt: skip
             except InputError:  # no fit came to an end
                 found = outcome
             means = found.folds.groupby("metric", sort=False)["value"].mean()

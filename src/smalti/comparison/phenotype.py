@@ -169,7 +169,7 @@ def compare(
 
     permuted = (pd.DataFrame(columns=COLUMNS), "") if not permutations else race_permuted(
         permutations, bags, lineup, outcome, dealt, seed=seed, n_jobs=n_jobs, progress=progress,
-        cache=cache,
+        cache=cache, scheduler=scheduler,
     )  # fmt: skip
     parts = {COMPARED: bags} if test is None else {TRAINING: bags, TEST: test}
     cohort = Cohort.of(parts, lineup.methods.values())
@@ -183,7 +183,7 @@ def compare(
         curve = learning.with_all(fewer.tidy(raced), arena, outcome.folds)
     return Comparison(
         **outcome.table(lineup, (*_warnings(parts), *protocol.notes)), digest=arena.split_digest,
-        about=arena.about, task=arena.task, protocol=protocol.name,
+        about=arena.about, task=arena.task, protocol=protocol.name, recalibrated=recalibrate,
         predictions=frame[["method", *frame.columns.drop("method")]],
         attributions=attributed,
         explanations=explanations_of(arena.test_bags, arena.task, split, outcome.answers),

@@ -39,7 +39,7 @@ class Comparison(DonorTable):
     ----------
     folds, digest, settings, baselines, notes, about, identities, failures, audit
         As in :class:`~smalti.scores.table.Scores`; searched as in ``ScoreTable``.
-    predictions, task, protocol
+    predictions, task, protocol, recalibrated
         As in ``ProbabilityTable``; permuted, exchanged, learning and cohort as in ``DonorTable``.
     attributions
         Method -> what its models of the first repeat say of each tile that they were not fitted on:

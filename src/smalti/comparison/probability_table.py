@@ -38,11 +38,14 @@ class ProbabilityTable(ScoreTable):
     protocol
         How bags were parted: "donor folds", "leave-one-donor-out", "leave-one-site-out", "own
         splits" or "external validation".
+    recalibrated
+        How probabilities were recalibrated inside each fold; None where they were not.
     """
 
     predictions: pd.DataFrame
     task: Task
     protocol: str = FOLDS
+    recalibrated: str | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:

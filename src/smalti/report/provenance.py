@@ -19,7 +19,7 @@ _STEP = 1 << 22  # bytes read at once
 
 
 def file_facts(paths: Iterable[str | Path]) -> dict[str, str]:
-    """Name -> size and SHA-256 of each file that was read.
+    """Path, as it was given, -> size and SHA-256 of each file that was read.
 
     Of a folder (.zarr, features) the digest is of the names and sizes of its files, not of what is
     in them: the digest of the data is that of the comparison, which reads all values.
@@ -32,14 +32,14 @@ def file_facts(paths: Iterable[str | Path]) -> dict[str, str]:
     found = {}
     for path in dict.fromkeys(map(Path, paths)):
         if path.is_file():
-            found[path.name] = f"{_size(path.stat().st_size)}, SHA-256 {_digest(path)}"
+            found[str(path)] = f"{_size(path.stat().st_size)}, SHA-256 {_digest(path)}"
         elif path.is_dir():
             files = sorted(p for p in path.rglob("*") if p.is_file())
             sizes = [p.stat().st_size for p in files]
             sha = hashlib.sha256()
             for file, size in zip(files, sizes, strict=True):
                 sha.update(f"{file.relative_to(path).as_posix()} {size}\n".encode())
-            found[path.name] = (
+            found[str(path)] = (
                 f"{len(files):,} files, {_size(sum(sizes))}, SHA-256 of their names and sizes "
                 f"{sha.hexdigest()}"
             )

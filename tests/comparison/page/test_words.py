@@ -1,5 +1,6 @@
 """Sections that are words: settings, TRIPOD+AI, what to cite."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -66,6 +67,11 @@ def test_what_a_comparison_knows_is_answered(table):
     assert "24 donors" in found["10"]
     assert "No site was named" in found["12d"]
     assert "donor folds" in found["12a"]
+    assert found["23a"].startswith("AUROC, ")
+    assert found["12f"] == "Nothing was done."
+    mended = answers(dataclasses.replace(table, recalibrated="sigmoid")).set_index("item")["answer"]
+    assert mended["12f"].startswith("Probabilities were recalibrated (sigmoid) inside each fold")
+    assert "does not recalibrate" in mended["22"]
     words = tripod(table).parts[0].words
     assert sum(map(int, re.findall(r"\d+", words.partition("(2024)")[2]))) == len(found)
 

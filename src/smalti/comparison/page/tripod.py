@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from smalti.report.section import Section, Table, Text
+from smalti.scores.metrics import named
 
 HERE, PART, YOURS = "here", "in part", "yours"
 _NOT_DONE = "Nothing was done."
@@ -98,6 +99,19 @@ def _fairness(table: Any) -> str:
     return "Nothing was done in training; scores by group: Does it work alike in all groups?"
 
 
+def _updated(table: Any) -> str:
+    if table.recalibrated is None:
+        return _NOT_DONE
+    return (f"Probabilities were recalibrated ({table.recalibrated}) inside each fold, by training "
+            "donors alone; nothing after the evaluation.")  # fmt: skip
+
+
+def _whole(table: Any) -> str:
+    lacks = "" if table.recalibrated is None else " It does not recalibrate, as the folds here did."
+    return ("Models of the folds are not kept. smalti fit with the same settings writes that of "
+            f"all donors, as safetensors and JSON.{lacks}")  # fmt: skip
+
+
 def _apart(table: Any) -> str:
     if table.protocol == "external validation":
         return "Two sources, given as two sets of bags: which differ is for you to say."
@@ -108,12 +122,13 @@ def _apart(table: Any) -> str:
 
 def _in_each(table: Any) -> str:
     facts = table.facts()
-    named = ("test bags", "donors", "repeats", "fits per method", "bags per fit")
-    return "; ".join(f"{k}: {facts[k]}" for k in named if k in facts) + "."
+    shown = ("test bags", "donors", "repeats", "fits per method", "bags per fit")
+    return "; ".join(f"{k}: {facts[k]}" for k in shown if k in facts) + "."
 
 
 def _performance(table: Any) -> str:
-    return (f"{', '.join(table.metrics[:5])}: means over {table.unit}, 95 % intervals, differences "
+    metrics = ", ".join(map(named, table.metrics[:5]))
+    return (f"{metrics}: means over {table.unit}, 95 % intervals, differences "
             "to the best baseline with Holm's correction.")  # fmt: skip
 
 
@@ -152,8 +167,8 @@ ITEMS = (
     _Item("9b", "Definition of predictors", lambda t: f"{t.about}.", "How they were measured."),
     _Item("9c", "Assessors of predictors", yours="All of it."),
     _Item("10", "Sample size", _size, "How the size was arrived at."),
-    _Item("11", "Missing data", "Nothing is imputed: what lacks a label or a view is left out and "
-          "counted in Who was in.", "Why it is missing."),
+    _Item("11", "Missing data", "Nothing is imputed: missing values and covariates are refused; "
+          "what lacks a label is left out and counted in Who was in.", "Why it is missing."),
     _Item("12a", "How data were used", lambda t: f"{t.protocol}; donors never on both sides."),
     _Item("12b", "Handling of predictors", _steps),
     _Item("12c", "Models, steps, tuning, validation",
@@ -162,7 +177,7 @@ ITEMS = (
           "Rationale."),
     _Item("12d", "Differences between centres", _sites),
     _Item("12e", "Measures and plots", _performance),
-    _Item("12f", "Updating", _NOT_DONE),
+    _Item("12f", "Updating", _updated),
     _Item("12g", "How predictions were made",
           "By the model of the fold that had not seen the donor; predictions.csv has them all."),
     _Item("13", "Class imbalance", _weights),
@@ -183,16 +198,16 @@ ITEMS = (
     _Item("20b", "Characteristics", "Who was in: the cohort table.", "Columns that are not here."),
     _Item("20c", "Evaluation against development data", _apart),
     _Item("21", "Numbers in each analysis", _in_each),
-    _Item("22", "The full model", "Models of the folds are not kept. smalti fit with the same "
-          "settings writes that of all donors, as safetensors and JSON.",
-          "Where it is, on which terms."),
+    _Item("22", "The full model", _whole, "Where it is, on which terms."),
     _Item("23a", "Performance with intervals", _performance),
     _Item("23b", "Differences between centres", _sites),
     _Item("24", "Updated models", _NOT_DONE),
     _Item("25", "Interpretation", lambda t: f"{t.headline()}.", "What it means."),
     _Item("26", "Limitations", _limits, "Of the study."),
     _Item("27a", "Poor or missing input", "Missing or infinite values, other features and other "
-          "units are refused by name when a model is used.", "What to do then."),
+          "units are refused by name when a model is used, unless features are asked to be taken "
+          "for their mean; a new level of a covariate is read as the first, with a warning.",
+          "What to do then."),
     _Item("27b", "Interaction and expertise", yours="All of it."),
     _Item("27c", "Next steps", yours="All of it."),
 )  # fmt: skip
