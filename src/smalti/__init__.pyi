@@ -31,6 +31,7 @@ from .integrate.base import Integration
 from .io.anndata import read
 from .io.cells import to_anndata
 from .io.features import read_features
+from .io.gather import gather
 from .io.slides import read_slides, read_tiles
 from .leaks.run import audit
 from .mil.base import Method
@@ -61,6 +62,7 @@ __all__ = [
     "expression",
     "features",
     "fit_many",
+    "gather",
     "genes",
     "heatmap",
     "integrate",

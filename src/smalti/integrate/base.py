@@ -291,9 +291,11 @@ class Integration(Estimator):
             If the data lack a modality or a feature, or a name is taken by another model.
         """
         from smalti.io.anndata import read
+        from smalti.io.open import to_write
         from smalti.io.write import write
 
         check_is_fitted(self)
+        data = to_write(data, out)
         where = {} if self.origin_ is None else {
             k: self.origin_[k] for k in ("x", "cells") if k in self.origin_}  # fmt: skip
         read_as = read(data, **where)
@@ -452,12 +454,13 @@ def as_cells(x: Any) -> Bags:
     """
     if isinstance(x, Bags):
         return x
-    if isinstance(x, (str, Path)) or hasattr(x, "obsm"):
+    first: Any = next(iter(x.values() if isinstance(x, Mapping) else x), None) \
+        if isinstance(x, (Mapping, list, tuple)) else x  # fmt: skip
+    if isinstance(first, (str, Path, Mapping)) or hasattr(first, "obsm"):
         from smalti.io.anndata import read
 
         return read(x)
     if isinstance(x, Mapping):
-        first: Any = next(iter(x.values()), None)
         if not hasattr(first, "shape"):
             raise InputError("expected a mapping from modality to an (n_cells, n_features) array.")
         return Bags.from_rows(x, np.arange(first.shape[0]))

@@ -32,6 +32,7 @@ class MuTable:
 
     def __init__(self, top: Table) -> None:
         self.top, self.name = top, top.name
+        self.notes, self.gone = top.notes, top.gone
         if top.on_disk:
             found = top.ask("mod", lambda file: _modalities(file, top.source))
             inside = {k: (top.source, f"mod/{k}/") for k in found}

@@ -20,6 +20,7 @@ from smalti.preprocess.modalities import (
     check_kinds,
     given_modalities,
     guess_steps,
+    is_hashtag,
     kind_of,
     modalities,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "from_state",
     "given_modalities",
     "guess_steps",
+    "is_hashtag",
     "kind_of",
     "modalities",
     "names_of",

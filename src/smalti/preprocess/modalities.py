@@ -82,6 +82,14 @@ class Modality:
         return f"{start}{meant}; {self.steps or 'as it stands'}"
 
 
+_HASHTAG = re.compile(r"hash[ _.-]?tag|(?<![a-z])(hto|cmo\d|multiseq)", re.IGNORECASE)
+
+
+def is_hashtag(name: str) -> bool:
+    """Whether a feature among antibodies is a tag of samples, by its name."""
+    return _HASHTAG.search(name) is not None
+
+
 def kind_of(name: str) -> str | None:
     """Which kind of modality a name tells, or None."""
     return next((k for k, (_, _, words) in KINDS.items() if re.search(words, name.lower())), None)
