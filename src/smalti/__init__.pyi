@@ -30,6 +30,7 @@ from .expression.base import ExpressionMethod
 from .integrate.base import Integration
 from .io.anndata import read
 from .io.cells import to_anndata
+from .io.droplets import empty_droplets
 from .io.features import read_features
 from .io.gather import gather
 from .io.slides import read_slides, read_tiles
@@ -58,6 +59,7 @@ __all__ = [
     "comparison",
     "datasets",
     "donor_split",
+    "empty_droplets",
     "explain",
     "expression",
     "features",

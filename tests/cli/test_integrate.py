@@ -266,7 +266,7 @@ def test_methods_lists_both_rooms():
     ("args", "words"),
     [
         (["umint", "DATA", "--out", "z.txt"], "z.txt is none of .h5mu, .h5ad, .zarr, .csv"),
-        (["umint", "x.loom", "--out", "z.csv"], "x.loom is none of .h5mu, .h5ad, .zarr"),
+        (["umint", "x.loom", "--out", "z.csv"], "no file x.loom: check the path"),
         (["umint", "none.h5mu", "--out", "z.csv"], "none.h5mu"),
         (["umint", "DATA", "--out", "z.csv", "--layers"], "--layers needs a copy of the data"),
         (["umint", "DATA", "--out", "z.h5ad"], "must end in .h5mu or .zarr"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import crew, options
+from smalti.cli.given import data_of
 from smalti.cli.words import here, introduce, keep_config, made_here, read_here
 from smalti.errors import InputError
 
@@ -26,24 +27,20 @@ def integrate(
             "fitted model, which then embeds new cells."
         ),
     ],
-    data: Annotated[
-        Path,
-        typer.Argument(
-            help=".h5mu or .zarr (MuData); or .h5ad with proteins in obsm, or with several "
-            "feature_types in var.",
-            show_default=False,
-        ),
-    ],
+    data: options.DataOfCells,
     out: Annotated[
         Path,
         typer.Option(
-            help="Copy of the data with the embedding in obsm (may be the data itself); or a table "
-            "(.csv, .tsv, .parquet) of the embedding alone."
+            help="Copy of the data with the embedding in obsm (may be the data itself; .h5ad or "
+            ".h5mu of what came otherwise); or a table (.csv, .tsv, .parquet) of the embedding "
+            "alone."
         ),
     ],
     x: options.X = None,
     cells: options.Cells = None,
     kinds: options.Kinds = None,
+    obs: options.Obs = None,
+    runs: options.Runs = None,
     layers: Annotated[
         bool,
         typer.Option("--layers", help="Write reconstructions too.", rich_help_panel=options.WRITE),
@@ -71,7 +68,8 @@ def integrate(
     """Embed cells of several modalities, and write the embedding back."""
     from smalti.core.checkpoint import kept_until_saved
     from smalti.core.save import is_model
-    from smalti.io.open import holds_mudata
+    from smalti.io.gather import is_gathered
+    from smalti.io.open import holds_mudata, to_write
     from smalti.system.files import check_free, is_same
 
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
@@ -88,9 +86,13 @@ def integrate(
         raise InputError(f"--out {out} is none of {', '.join((*_FILES, *_TABLES))}.")
     if out.suffix in _TABLES and layers:
         raise InputError("--layers needs a copy of the data: give --out the ending of the data.")
-    if data.suffix not in _FILES:
-        raise InputError(f"{data} is none of {', '.join(_FILES)}.")
-    own = ".h5mu" if holds_mudata(data) else ".h5ad"
+    given = data_of(data)
+    if obs is not None or is_gathered(given):
+        given = to_write(given, out, obs=obs, runs=options.listed(runs))
+    elif runs is not None:
+        raise InputError("runs= names several runs, and the data are one.")
+    many = holds_mudata(given) if isinstance(given, Path) else hasattr(given, "mod")
+    own = ".h5mu" if many else ".h5ad"
     if out.suffix not in (*_TABLES, own, ".zarr"):
         raise InputError(f"--out {out.name} must end in {own} or .zarr, as the data does.")
     if model is not None:
@@ -100,13 +102,13 @@ def integrate(
             ours=is_model,
             inputs=read_here("out", "model", "checkpoint"),
         )
-    if not is_same(out, data):
+    if not (isinstance(given, Path) and is_same(out, given)):
         check_free(out, overwrite=overwrite, inputs=read_here("out", "model", "checkpoint"))
-    bags = read_views(data, x, cells, kinds=options.kinds_of(kinds))
+    bags = read_views(given, x, cells, kinds=options.kinds_of(kinds))
     introduce(bags)
     with kept_until_saved():
         if not fitted:
-            refuse_one(data, bags)
+            refuse_one(given, bags)
             chosen.fit(bags, checkpoint=checkpoint)
             crew.leave(chosen)
             for one in chosen.modalities_:
@@ -116,7 +118,7 @@ def integrate(
         if out.suffix in _TABLES:
             _write_table(chosen, bags, out, missing, overwrite)
         else:
-            chosen.write(data, out=out, layers=layers, key_added=key_added, overwrite=overwrite,
+            chosen.write(given, out=out, layers=layers, key_added=key_added, overwrite=overwrite,
                          missing=missing)  # fmt: skip
     typer.echo(f"{chosen.name}: {chosen.n_parameters_:,} parameters\nwritten to {out}")
 
@@ -147,7 +149,7 @@ def _model(folder: str, allow: list[str] | None) -> Any:
 
 
 def compare_integrations(
-    data: Path,
+    data: Any,
     out: Path,
     methods: str,
     *,
@@ -155,6 +157,9 @@ def compare_integrations(
     x: str | None,
     cells: str | None,
     kinds: str | None,
+    obs: Path | None,
+    runs: list[str] | None,
+    title: str,
     sample: str | None,
     donor: str | None,
     preprocess: str | None,
@@ -185,7 +190,8 @@ def compare_integrations(
         raise InputError(f"--methods {methods} names a method twice.")
     chosen = dict(zip(names, options.make_methods(methods, settings), strict=True))
     check_free(out, overwrite=overwrite, ours=is_run, inputs=read_here("out"))
-    bags = read_views(data, x, cells, sample=sample, donor=donor, kinds=options.kinds_of(kinds))
+    bags = read_views(data, x, cells, sample=sample, donor=donor, kinds=options.kinds_of(kinds),
+                      obs=obs, runs=runs)  # fmt: skip
     refuse_one(data, bags)
     if dry_run:
         asked = {k: v for k, v in more.items() if k not in ("n_jobs", "scheduler")}
@@ -195,35 +201,30 @@ def compare_integrations(
     result = compare_integration(chosen, bags, label=label, **more)
     result.write(out, overwrite=overwrite)
     keep_config(out)
-    result.report(out / "report.html", **made_here(), title=f"Integration of {data.name}")
+    result.report(out / "report.html", **made_here(), title=f"Integration of {title}")
     show(result)
     typer.echo(f"report: {out / 'report.html'}")
 
 
 def read_views(
-    data: Path,
+    data: Any,
     x: str | None,
     cells: str | None,
     *,
     sample: str | None = None,
     donor: str | None = None,
     kinds: dict[str, str] | None = None,
+    obs: Path | None = None,
+    runs: list[str] | None = None,
 ) -> Bags:
-    """Cells of several modalities from a file.
-
-    Raises
-    ------
-    InputError
-        If the file is of no kind that holds several modalities.
-    """
+    """Cells of several modalities."""
     from smalti.io.anndata import read
 
-    if data.suffix not in _FILES:
-        raise InputError(f"{data} is none of {', '.join(_FILES)}.")
-    return read(data, x=options.views_of(x), cells=cells, sample=sample, donor=donor, kinds=kinds)
+    return read(data, x=options.views_of(x), cells=cells, sample=sample, donor=donor, kinds=kinds,
+                obs=obs, runs=runs)  # fmt: skip
 
 
-def refuse_one(data: Path, bags: Bags) -> None:
+def refuse_one(data: Any, bags: Bags) -> None:
     """Refuse a file that was read as one modality, in the words of the command line.
 
     Raises
@@ -234,9 +235,10 @@ def refuse_one(data: Path, bags: Bags) -> None:
     from smalti.io.open import open_table
 
     if len(bags.x) < 2:
-        keys = ", ".join(open_table(data).there())
+        table = open_table(data)
+        keys, name = ", ".join(table.there()), table.name.rpartition("/")[2]
         raise InputError(
-            f"two modalities or more are integrated, and of {data.name} one was read, "
+            f"two modalities or more are integrated, and of {name} one was read, "
             f"{next(iter(bags.x))!r}: name them, such as --x X,obsm/KEY; there are {keys}."
         )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from os.path import commonprefix
 from pathlib import Path
 from typing import NamedTuple
 
@@ -210,7 +209,6 @@ def _shorter(names: list[str]) -> list[str]:
     """Without a common end that begins at a join: s1_rna, s2_rna are s1, s2."""
     if len(names) < 2:
         return names
-    end = commonprefix([n[::-1] for n in names])[::-1]
-    cut = next((k for k, c in enumerate(end) if c in _JOINS), None)
-    short = names if cut is None else [n[: len(n) - len(end) + cut] for n in names]
-    return short if all(short) else names
+    ends = [names[0][k:] for k, letter in enumerate(names[0]) if letter in _JOINS]
+    end = next((e for e in ends if all(n.endswith(e) and n != e for n in names)), "")
+    return [n.removesuffix(end) for n in names]

@@ -1,4 +1,4 @@
-"""Which class reads a table of cells: AnnData or MuData, in memory, on disk, or of several files."""
+"""Which class reads a table of cells: AnnData or MuData, in memory, on disk, or gathered."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from smalti.errors import InputError
 from smalti.io.cell_tables import join_cells
-from smalti.io.gather import gathered, is_gathered
+from smalti.io.gather import gather, gathered, is_gathered
 from smalti.io.modalities import split_types
 from smalti.io.mudata import MuTable
 from smalti.io.tables import Table
@@ -58,13 +58,15 @@ def open_table(
     return MuTable(top) if many else top
 
 
-def to_write(data: Any, out: str | Path | None) -> Any:
+def to_write(
+    data: Any, out: str | Path | None, *, obs: Any = None, runs: Sequence[str] | None = None
+) -> Any:
     """What a result is written into: data as they are, or in memory what several files come to.
 
     Parameters
     ----------
-    data
-        As of :func:`open_table`.
+    data, obs, runs
+        As of :func:`open_table`; what ``obs`` does not name is left out.
     out
         The file to write; of an .h5mu types of features become modalities.
 
@@ -73,11 +75,11 @@ def to_write(data: Any, out: str | Path | None) -> Any:
     InputError
         If data that are no one file have none to be written to.
     """
-    if not is_gathered(data):
+    if obs is None and not is_gathered(data):
         return data
     if out is None:
         raise InputError("these files are read and never changed: name one to write, out=FILE.")
-    whole = gathered(data)[0]
+    whole = gather(data, obs=obs, runs=runs)
     return split_types(whole) if Path(out).suffix == ".h5mu" else whole
 
 

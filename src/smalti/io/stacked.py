@@ -129,9 +129,9 @@ def _features(tables: list[Any], names: Sequence[str], where: str) -> list[str]:
         for other in own[1:]:
             common = common.intersection(other)
         if not len(common) or len(own) < len(tables):
-            peaks = kind == "Peaks" or "atac" in where
-            mend = "count one list of peaks in all runs (cellranger-arc aggr)" if peaks else \
-                "are they of one genome and one panel? Name them alike, or read the runs apart"  # fmt: skip
+            mend = "are they of one genome and one panel? Name them alike"
+            if kind == "Peaks" or "atac" in where:
+                mend = "count one list of peaks in all runs (cellranger-arc aggr)"
             raise InputError(f"no {what} are in all runs ({', '.join(names)}; such as "
                              f"{own[0][0]!r} and {own[-1][0]!r}): {mend}.")  # fmt: skip
         union = len(pd.Index([]).append(own).unique()) if len(own) > 1 else len(own[0])

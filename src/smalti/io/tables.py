@@ -154,7 +154,7 @@ class Table:
         return key.split("/", 1)[-1]
 
     def defaults(self, sample: str | None) -> tuple[dict[str, str], list[str]]:
-        """What ``x=None`` means: X, or its types of features; for loose cells proteins too; and notes.
+        """What ``x=None`` means: X, or its types; for loose cells proteins too; and notes.
 
         Raises
         ------

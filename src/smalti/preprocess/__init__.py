@@ -10,8 +10,10 @@ method for bags reads, ``views=`` of it says: several stand side by side (:class
 """
 
 from smalti.counts import count_problem
+from smalti.preprocess.antibodies import DropControls, is_hashtag, is_isotype
 from smalti.preprocess.components import PCA, Scale
 from smalti.preprocess.cytometry import Arcsinh
+from smalti.preprocess.dsb import DSB
 from smalti.preprocess.genes import GenesOfCounts, Log1p, MinCells, Normalize, SelectGenes
 from smalti.preprocess.join import Join
 from smalti.preprocess.modalities import (
@@ -20,7 +22,6 @@ from smalti.preprocess.modalities import (
     check_kinds,
     given_modalities,
     guess_steps,
-    is_hashtag,
     kind_of,
     modalities,
 )
@@ -41,10 +42,12 @@ from smalti.preprocess.trace import Trace
 
 __all__ = [
     "CLR",
+    "DSB",
     "KINDS",
     "PCA",
     "TFIDF",
     "Arcsinh",
+    "DropControls",
     "GenesOfCounts",
     "Join",
     "Log1p",
@@ -66,6 +69,7 @@ __all__ = [
     "given_modalities",
     "guess_steps",
     "is_hashtag",
+    "is_isotype",
     "kind_of",
     "modalities",
     "names_of",

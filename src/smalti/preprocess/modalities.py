@@ -11,6 +11,8 @@ import numpy as np
 from smalti.bags import Bags
 from smalti.counts import count_problem
 from smalti.errors import InputError
+from smalti.names import some
+from smalti.preprocess.antibodies import controls
 from smalti.preprocess.on import On
 from smalti.preprocess.sequence import spec_text
 from smalti.preprocess.step import Step
@@ -47,6 +49,8 @@ class Modality:
         Those that follow, as a text; "" where it is taken as it stands.
     problem
         Why the steps of its kind were left out.
+    controls
+        Features of a protein view that are set aside: isotype controls and hashtags.
     """
 
     view: str
@@ -55,6 +59,7 @@ class Modality:
     by: str = ""
     steps: str = ""
     problem: str = ""
+    controls: tuple[str, ...] = ()
 
     @property
     def doubtful(self) -> bool:
@@ -63,7 +68,7 @@ class Modality:
             return False
         if self.problem:
             return bool(self.by) or "negative" not in self.problem  # an embedding has no steps
-        return not self.by or self.kind == "tags"
+        return not self.by or self.kind == "tags" or bool(self.controls)
 
     def __str__(self) -> str:
         start = f"{self.view} ({self.n_features:,} features): "
@@ -79,15 +84,10 @@ class Modality:
             )
         if self.kind == "tags":
             meant += ", which tell samples or guides apart and not the states of cells"
+        if self.controls:
+            names = some(self.controls, 3)
+            meant += f"; {len(self.controls)} controls by their names ({names}) are set aside"
         return f"{start}{meant}; {self.steps or 'as it stands'}"
-
-
-_HASHTAG = re.compile(r"hash[ _.-]?tag|(?<![a-z])(hto|cmo\d|multiseq)", re.IGNORECASE)
-
-
-def is_hashtag(name: str) -> bool:
-    """Whether a feature among antibodies is a tag of samples, by its name."""
-    return _HASHTAG.search(name) is not None
 
 
 def kind_of(name: str) -> str | None:
@@ -136,8 +136,14 @@ def _modality(bags: Bags, name: str) -> Modality:
         problem = count_problem(view if rows is None else take(view, rows))
         if problem is not None:
             return dataclasses.replace(found, problem=problem)
-        if steps == "clr" and view.shape[1] < 2:
+        aside = tuple(controls(bags.features.get(name))) if kind == "protein" else ()
+        if len(aside) == view.shape[1]:  # nothing else is there
+            aside = ()
+        if steps == "clr" and view.shape[1] - len(aside) < 2:
             steps = "log1p"  # one protein has no ratio
+        if aside:
+            steps = f"drop_controls,{steps}"
+            found = dataclasses.replace(found, controls=aside)
     return dataclasses.replace(found, steps=steps)
 
 
@@ -157,8 +163,9 @@ def given_modalities(bags: Bags, steps: Sequence[Step]) -> tuple[Modality, ...]:
 def guess_steps(bags: Bags) -> dict[str, str]:
     """Steps for each view, by what it is taken for and whether it holds counts.
 
-    Proteins: ``clr``. Peaks: ``tfidf,top=20000``. RNA, and counts whose name says nothing:
-    ``normalize,log1p,genes=2000``. Cytometry: ``arcsinh``. What is no count stays as it is. See
+    Proteins: ``clr``, isotype controls set aside (``drop_controls,clr``). Peaks:
+    ``tfidf,top=20000``. RNA, and counts whose name says nothing: ``normalize,log1p,genes=2000``.
+    Cytometry: ``arcsinh``. What is no count stays as it is. See
     :func:`modalities`.
 
     Raises
