@@ -80,8 +80,8 @@ def fit(
     check_free(out, overwrite=overwrite, ours=is_model, inputs=read_here("out", "checkpoint"))
     bags = open_bags(data_of(data), sample=sample, label=label, donor=donor, x=x, labels=labels,
                      kind=kind, positive=positive, order=order, cell_type=cell_type,
-                     covariates=covariates, cells=cells, kinds=kinds, obs=obs, runs=runs, id=id, key=key,
-                     absent=absent)  # fmt: skip
+                     covariates=covariates, cells=cells, kinds=kinds, obs=obs, runs=runs, id=id,
+                     key=key, absent=absent)  # fmt: skip
     if bags.target is None:
         raise InputError("nothing to predict: name the column, --label NAME.")
     introduce(bags)

@@ -178,6 +178,7 @@ def compare_integrations(
     from smalti.cli.table import show
     from smalti.comparison.integration import compare_integration
     from smalti.comparison.planning import plan_integration
+    from smalti.preprocess import given_modalities, modalities, steps_of
     from smalti.scores.table import is_run
     from smalti.system.files import check_free
 
@@ -193,6 +194,9 @@ def compare_integrations(
     bags = read_views(data, x, cells, sample=sample, donor=donor, kinds=options.kinds_of(kinds),
                       obs=obs, runs=runs)  # fmt: skip
     refuse_one(data, bags)
+    for one in given_modalities(bags, steps_of(settings["preprocess"])) \
+            if "preprocess" in settings else modalities(bags):  # fmt: skip
+        typer.echo(here(str(one)))
     if dry_run:
         asked = {k: v for k, v in more.items() if k not in ("n_jobs", "scheduler")}
         found = plan_integration(chosen, bags, label=label, **asked)

@@ -269,8 +269,9 @@ class Integration(Estimator):
         ----------
         data
             MuData or AnnData, changed in place; or the path of an .h5mu, .h5ad or .zarr, which gets
-            these parts and keeps all else. It must be what the method was fitted on, or hold the
-            same modalities.
+            these parts and keeps all else; or what :func:`smalti.read` takes besides (files of Cell
+            Ranger, several), which needs ``out``. It must be what the method was fitted on, or hold
+            the same modalities, or some of them where the method takes gaps.
         out
             Write to this path instead.
         layers
@@ -291,13 +292,15 @@ class Integration(Estimator):
             If the data lack a modality or a feature, or a name is taken by another model.
         """
         from smalti.io.anndata import read
-        from smalti.io.open import to_write
+        from smalti.io.open import keys_there, to_write
         from smalti.io.write import write
 
         check_is_fitted(self)
         data = to_write(data, out)
         where = {} if self.origin_ is None else {
             k: self.origin_[k] for k in ("x", "cells") if k in self.origin_}  # fmt: skip
+        if self.missing:
+            where["x"] = keys_there(data, where.get("x"))
         read_as = read(data, **where)
         bags = self._filled(read_as, missing)
         n = len(data.obs) if hasattr(data, "obs") else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -56,6 +56,16 @@ def open_table(
         if joined.gone.any():
             top.gone = joined.gone, joined.why
     return MuTable(top) if many else top
+
+
+def keys_there(data: Any, x: Any) -> Any:
+    """Of several keys, a list or name -> key, those that data have; all where they have none."""
+    if not isinstance(x, (Mapping, list, tuple)):
+        return x
+    table = open_table(data)
+    if isinstance(x, Mapping):
+        return {name: key for name, key in x.items() if table.holds(key)} or x
+    return [key for key in x if table.holds(key)] or x
 
 
 def to_write(

@@ -240,11 +240,19 @@ class Table:
         return [] if self._parts(key)[0] == "obsm" else self._called[1]
 
     def ids(self, key: str) -> dict[str, str]:
-        """Of the columns of a key those called otherwise than in the index of var: that -> name."""
-        if self._parts(key)[0] == "obsm" or not self._called[1]:
+        """Of the columns of a key those that have an id beside their name: id -> name."""
+        if self._parts(key)[0] == "obsm":
             return {}
         index = map(str, self.var.index)
+        if not self._called[1]:  # called by the index, beside which scanpy and 10x have ids
+            index = map(str, self.var["gene_ids"]) if "gene_ids" in self.var else index
         return {i: n for i, n in zip(index, self.feature_names, strict=True) if i != n}
+
+    def holds(self, key: str) -> bool:
+        """Whether there is such a key."""
+        where, name, kind = self._parts(key)
+        there = where == "X" or name in self.keys(where)
+        return there and (not kind or kind in self.types("X"))
 
     def _parts(self, key: str) -> tuple[str, str, str]:
         """Where a key is ("X", "layers", "obsm"), its name there, and its feature type or ""."""

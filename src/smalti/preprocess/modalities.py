@@ -49,8 +49,8 @@ class Modality:
         Those that follow, as a text; "" where it is taken as it stands.
     problem
         Why the steps of its kind were left out.
-    controls
-        Features of a protein view that are set aside: isotype controls and hashtags.
+    aside
+        Which of its features are set aside: isotype controls and hashtags among proteins.
     """
 
     view: str
@@ -59,7 +59,7 @@ class Modality:
     by: str = ""
     steps: str = ""
     problem: str = ""
-    controls: tuple[str, ...] = ()
+    aside: str = ""
 
     @property
     def doubtful(self) -> bool:
@@ -68,7 +68,7 @@ class Modality:
             return False
         if self.problem:
             return bool(self.by) or "negative" not in self.problem  # an embedding has no steps
-        return not self.by or self.kind == "tags" or bool(self.controls)
+        return not self.by or self.kind == "tags" or bool(self.aside)
 
     def __str__(self) -> str:
         start = f"{self.view} ({self.n_features:,} features): "
@@ -84,9 +84,8 @@ class Modality:
             )
         if self.kind == "tags":
             meant += ", which tell samples or guides apart and not the states of cells"
-        if self.controls:
-            names = some(self.controls, 3)
-            meant += f"; {len(self.controls)} controls by their names ({names}) are set aside"
+        if self.aside:
+            meant += f"; {self.aside}"
         return f"{start}{meant}; {self.steps or 'as it stands'}"
 
 
@@ -143,7 +142,8 @@ def _modality(bags: Bags, name: str) -> Modality:
             steps = "log1p"  # one protein has no ratio
         if aside:
             steps = f"drop_controls,{steps}"
-            found = dataclasses.replace(found, controls=aside)
+            said = f"{len(aside)} controls by their names ({some(aside, 3)}) are set aside"
+            found = dataclasses.replace(found, aside=said)
     return dataclasses.replace(found, steps=steps)
 
 
