@@ -10,7 +10,7 @@ method for bags reads, ``views=`` of it says: several stand side by side (:class
 """
 
 from smalti.counts import count_problem
-from smalti.preprocess.antibodies import DropControls, is_hashtag, is_isotype
+from smalti.preprocess.antibodies import DropControls, controls, is_hashtag, is_isotype
 from smalti.preprocess.components import PCA, Scale
 from smalti.preprocess.cytometry import Arcsinh
 from smalti.preprocess.dsb import DSB
@@ -63,6 +63,7 @@ __all__ = [
     "apply_steps",
     "cells_per_bag_note",
     "check_kinds",
+    "controls",
     "count_problem",
     "fit_steps",
     "from_state",

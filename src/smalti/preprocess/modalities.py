@@ -77,6 +77,8 @@ class Modality:
         told = {"name": "by its name", "kinds": "as kinds= says"}.get(self.by)
         meant = f"taken for {KINDS[self.kind][0]}, "
         meant += told or f"for its name says nothing: kinds={{{self.view!r}: 'protein'}} tells"
+        if self.aside:
+            meant += f"; {self.aside}"
         if self.problem:
             return (
                 f"{start}{meant}; taken as it stands, without {KINDS[self.kind][1]}, as "
@@ -84,8 +86,6 @@ class Modality:
             )
         if self.kind == "tags":
             meant += ", which tell samples or guides apart and not the states of cells"
-        if self.aside:
-            meant += f"; {self.aside}"
         return f"{start}{meant}; {self.steps or 'as it stands'}"
 
 
@@ -133,17 +133,17 @@ def _modality(bags: Bags, name: str) -> Modality:
         there = bags.present.get(name)
         rows = None if there is None or there.all() else np.flatnonzero(there)
         problem = count_problem(view if rows is None else take(view, rows))
-        if problem is not None:
-            return dataclasses.replace(found, problem=problem)
-        aside = tuple(controls(bags.features.get(name))) if kind == "protein" else ()
-        if len(aside) == view.shape[1]:  # nothing else is there
-            aside = ()
-        if steps == "clr" and view.shape[1] - len(aside) < 2:
-            steps = "log1p"  # one protein has no ratio
-        if aside:
-            steps = f"drop_controls,{steps}"
-            said = f"{len(aside)} controls by their names ({some(aside, 3)}) are set aside"
-            found = dataclasses.replace(found, aside=said)
+        found = dataclasses.replace(found, problem=problem or "")
+        steps = "" if problem else steps
+    aside = controls(bags.features.get(name)) if kind == "protein" else []
+    if len(aside) == view.shape[1]:  # nothing else is there
+        aside = []
+    if steps == "clr" and view.shape[1] - len(aside) < 2:
+        steps = "log1p"  # one protein has no ratio
+    if aside:
+        steps = f"drop_controls,{steps}".rstrip(",")
+        said = f"{len(aside)} controls by their names ({some(aside, 3)}) are set aside"
+        found = dataclasses.replace(found, aside=said)
     return dataclasses.replace(found, steps=steps)
 
 
