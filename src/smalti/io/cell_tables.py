@@ -139,7 +139,7 @@ def _refuse_twice(names: pd.Index, where: str) -> None:
 def _refuse_other(values: pd.Series, own: pd.Series, name: str) -> None:
     """Where both have a column it must say the same, for nobody could know which is meant."""
     said = ~missing(values) & ~missing(own)
-    differ = said.to_numpy() & (values.astype(str).to_numpy() != own.astype(str).to_numpy())
+    differ = np.asarray(said) & (values.astype(str).to_numpy() != own.astype(str).to_numpy())
     if differ.any():
         at = int(np.flatnonzero(differ)[0])
         raise InputError(

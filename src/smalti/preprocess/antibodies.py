@@ -54,7 +54,7 @@ class DropControls(Select):
     --------
     >>> import smalti as sm
     >>> import numpy as np
-    >>> names = ["CD3", "CD19", "IgG1_control"]
+    >>> names = {"X": ("CD3", "CD19", "IgG1_control")}
     >>> bags = sm.Bags.from_list([np.ones((5, 3))] * 4, features=names)
     >>> step = sm.preprocess.DropControls().fit(bags)  # in a text: "drop_controls"
     >>> step.transform(bags).features
