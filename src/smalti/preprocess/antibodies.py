@@ -54,11 +54,11 @@ class DropControls(Select):
     --------
     >>> import smalti as sm
     >>> import numpy as np
-    >>> names = {"X": ("CD3", "CD19", "IgG1_control")}
+    >>> names = {"x": ("CD3", "CD19", "IgG1_control")}
     >>> bags = sm.Bags.from_list([np.ones((5, 3))] * 4, features=names)
     >>> step = sm.preprocess.DropControls().fit(bags)  # in a text: "drop_controls"
     >>> step.transform(bags).features
-    {'X': ('CD3', 'CD19')}
+    {'x': ('CD3', 'CD19')}
     """
 
     name: ClassVar[str] = "drop_controls"
