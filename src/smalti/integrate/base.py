@@ -33,7 +33,7 @@ from sklearn.utils.validation import check_is_fitted
 from smalti.bags import Bags, as_bags
 from smalti.batch import Shape
 from smalti.columns import Columns
-from smalti.core.align import said
+from smalti.core.align import said, under_its_name
 from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
 from smalti.core.identity import model_digest
@@ -347,6 +347,7 @@ class Integration(Estimator):
 
     def _with_gaps(self, bags: Bags) -> Bags:
         """Views that the data lack altogether, as rows of zeros that were not measured."""
+        bags = under_its_name(self, bags)
         lacking = [k for k in self.features_ if k not in bags.x]
         none = len(lacking) == len(self.features_)  # the one view, or all: under another name
         if not lacking or not self.missing or none:
