@@ -33,7 +33,7 @@ from sklearn.utils.validation import check_is_fitted
 from smalti.bags import Bags, as_bags
 from smalti.batch import Shape
 from smalti.columns import Columns
-from smalti.core.align import said
+from smalti.core.align import said, under_its_name
 from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, FittedState, fresh
 from smalti.core.identity import model_digest
@@ -368,6 +368,7 @@ class Integration(Estimator):
 
     def _with_gaps(self, bags: Bags) -> Bags:
         """Views that the data lack altogether, as rows of zeros that were not measured."""
+        bags = under_its_name(self, bags)
         return with_gaps(self, bags) if self.missing else bags
 
     def forward(self, X: Any, *, decode: bool = False) -> tuple[np.ndarray, dict[str, np.ndarray]]:
