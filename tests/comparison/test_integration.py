@@ -11,6 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 
 import smalti as sm
 from smalti.bags import Bags
+from smalti.comparison.page.clusters import halves
 from smalti.comparison.splits import cell_splits
 from smalti.datasets.modalities import planted_modalities
 from smalti.errors import InputError
@@ -18,7 +19,7 @@ from smalti.integrate.ae import AE
 from smalti.integrate.base import Integration
 from smalti.integrate.block_pca import BlockPCA
 from smalti.integrate.umint import UMINT
-from smalti.scores import cluster
+from smalti.scores import cluster, label_transfer
 
 QUICK = ("ae", "block_pca", "dae", "sae", "umint")  # of PyTorch alone
 
@@ -508,3 +509,21 @@ def test_runs_without_the_extra(monkeypatch):
     assert "ari_leiden" not in result.metrics
     assert any("Leiden were left out: igraph is not there" in n for n in result.notes)
     assert "cells" not in {s.name for s in result.sections()}
+
+
+def test_cells_that_lack_a_modality_are_scored_beside_whole_ones():
+    bags = data(200, missing=0.5, clusters=2, tied=1.0)
+    result = run({"mine": pca()}, bags, seeds=1)
+    (split,), _ = cell_splits(bags, [0])
+    whole = np.stack(list(bags.present.values()), 1).all(1)
+    a, b = split.train[whole[split.train]], split.test[~whole[split.test]]
+    z, kind = result.embeddings["mine"], bags.instance["kind"].to_numpy()
+    expected = label_transfer(z[a], kind[a], z[b], kind[b])["transfer_f1"]
+    found = result.folds.query("method == 'mine'").set_index("metric")["value"]
+    assert found["halves_transfer_f1"] == pytest.approx(expected)
+    assert found["halves_mixing"] > 0.5
+    assert list(halves(result).parts[0].frame["method"]) == list(result.ranked()["method"])
+
+
+def test_whole_cells_have_no_halves(unscored):
+    assert halves(run(seeds=1)) is None

@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 from smalti import datasets
-from smalti.datasets import digit_bags, image_bags, mnist_bags, planted_bags, registry
+from smalti.datasets import (
+    digit_bags,
+    image_bags,
+    mnist_bags,
+    planted_bags,
+    planted_modalities,
+    registry,
+)
 from smalti.errors import InputError
 
 
@@ -248,3 +255,14 @@ def test_real_sets(data):
     assert (tests.sum(1) == 1).all()  # each bag tested once in each repeat
     digits = mnist_bags(20, path=data / "mnist" / "mnist.npz")
     assert digits.table().shape[1:] == (1, 28, 28)
+
+
+def test_tied_modalities_see_one_state_and_an_effect_of_0_is_noise():
+    bags = planted_modalities(300, tied=1.0, effect=(8.0, 0.0), clusters=3)
+    assert (bags.instance["state_0"] == bags.instance["state_1"]).all()
+    part = bags.instance["state_0"].to_numpy()
+    seen, blind = (np.stack([bags.table(v)[part == k].mean(0) for k in range(3)]).std(0).mean()
+                   for v in ("m0", "m1"))  # fmt: skip
+    assert seen > 3 * blind
+    half = planted_modalities(2000, tied=0.5).instance
+    assert 0.7 < (half["state_0"] == half["state_1"]).mean() < 0.8

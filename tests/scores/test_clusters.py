@@ -11,7 +11,7 @@ from sklearn.metrics import silhouette_score
 from smalti.errors import InputError
 from smalti.scores import clusters
 from smalti.scores.clusters import cluster, cluster_scores, label_transfer, shape_scores
-from smalti.scores.mixing import batch_mixing
+from smalti.scores.mixing import batch_mixing, mixing_within
 
 
 def blobs(n=240, k=4, d=6, spread=0.5, seed=0):
@@ -220,3 +220,18 @@ def test_batch_mixing_without_scib_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "scib_metrics", None)
     with pytest.raises(InputError, match=r"smalti\[batch\]"):
         batch_mixing(blobs()[0], blobs()[1])
+
+
+def test_mixing_within_types_by_hand():
+    x, types, batch = np.arange(8.0)[:, None], np.zeros(8), np.array([0, 1, 0, 1, 0, 1, 0, 1])
+    # neighbours along a line: of each cell but the ends both are of the other group
+    assert mixing_within(x, batch, types, k=1) == pytest.approx(1 / (4 / 7))
+    assert mixing_within(x + 50 * batch[:, None], batch, types, k=1) == 0
+    rng = np.random.default_rng(0)
+    z, group = rng.normal(size=(600, 3)), rng.random(600) < 0.1
+    types = rng.integers(2, size=600)
+    assert mixing_within(z, group, types) == pytest.approx(1, abs=0.1)
+    # a type that one group alone has is not asked
+    assert np.isnan(mixing_within(z, group, group.astype(int)))
+    with pytest.raises(InputError, match="labels has 3 values for 600 cells"):
+        mixing_within(z, group, np.zeros(3))

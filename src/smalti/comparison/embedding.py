@@ -14,9 +14,10 @@ from smalti.columns import groups_of, of_instances
 from smalti.comparison.splits import Split
 from smalti.errors import InputError
 from smalti.integrate.base import Integration
+from smalti.integrate.halves import measured
 from smalti.preprocess import apply_steps, fit_steps, guess_steps, steps_of
 from smalti.scores.clusters import cluster, cluster_scores, label_transfer, shape_scores
-from smalti.scores.mixing import batch_mixing
+from smalti.scores.mixing import batch_mixing, mixing_within
 from smalti.scores.reconstruction import overall_reconstruction_score
 from smalti.solve.moments import center_and_spread
 from smalti.system.extras import absent
@@ -130,8 +131,28 @@ def embedding_scores(
     a, b = (rows[question.labels[rows] >= 0] for rows in (split.train, split.test))
     if len(a) >= 15 and len(b):
         out |= label_transfer(z[a], question.labels[a], z[b], question.labels[b])
+    out |= _halves(z, measured(cells), split, question.labels)
     if question.batch is not None:
         out |= batch_mixing(part, question.batch[known], truth)
+    return out
+
+
+def _halves(z: np.ndarray, there: np.ndarray, split: Split, labels: np.ndarray) -> dict[str, float]:
+    """Labels from whole training cells to held-out ones that lack a modality; how the two mix.
+
+    Of codes (n_cells, width), what was measured (n_cells, n_views), and codes of labels, -1 where
+    unknown. Nothing where all cells are whole.
+    """
+    whole, known = there.all(1), labels >= 0
+    if whole.all():
+        return {}
+    pattern = np.unique(there, axis=0, return_inverse=True)[1].reshape(-1)
+    out = {"halves_mixing": mixing_within(z[known], pattern[known], labels[known])}
+    a = split.train[(whole & known)[split.train]]
+    b = split.test[(~whole & known)[split.test]]
+    if len(a) >= 15 and len(b):
+        found = label_transfer(z[a], labels[a], z[b], labels[b])
+        out |= {f"halves_{name}": value for name, value in found.items()}
     return out
 
 

@@ -57,7 +57,8 @@ class IntegrationComparison(ScoreTable):
     trains_on: ClassVar[str] = "cells"
     deed: ClassVar[tuple[str, str]] = ("groups the cells", ", in grouping the cells")
     order: ClassVar[tuple[str, ...]] = (
-        "ari_kmeans", "ari_leiden", "ors", "ari_ward", "transfer_f1", "transfer_accuracy", "ilisi",
+        "ari_kmeans", "ari_leiden", "ors", "ari_ward", "transfer_f1", "transfer_accuracy",
+        "halves_transfer_f1", "halves_transfer_accuracy", "halves_mixing", "ilisi",
         "kbet", "graph_connectivity", "fmi_kmeans", "fmi_ward", "fmi_leiden", "nmi_kmeans",
         "nmi_ward", "nmi_leiden", "silhouette", "davies_bouldin", "silhouette_labels",
     )  # fmt: skip
@@ -159,8 +160,10 @@ def compare_integration(
         embedding and so rank methods with care; silhouette_labels; ors, the overall reconstruction
         score of the held-out cells, standardised and cut at 10 s.d. (counts after the log or the
         centred log ratio), and ors_VIEW of each modality; transfer_accuracy and transfer_f1 of
-        held-out cells labelled by their 15 nearest training cells; with batches, iLISI, kBET and
-        graph connectivity.
+        held-out cells labelled by their 15 nearest training cells; where cells lack a modality,
+        halves_transfer_f1 and halves_transfer_accuracy, of held-out ones of these labelled by whole
+        training cells, and halves_mixing, of cells by what was measured within each label
+        (:func:`smalti.scores.mixing_within`); with batches, iLISI, kBET and graph connectivity.
 
     Raises
     ------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -13,7 +15,8 @@ def planted_modalities(
     *,
     features: tuple[int, ...] = (40, 12),
     clusters: int = 2,
-    effect: float = 4.0,
+    effect: float | Sequence[float] = 4.0,
+    tied: float = 0.0,
     counts: bool = False,
     missing: float = 0.0,
     n_bags: int | None = None,
@@ -35,7 +38,11 @@ def planted_modalities(
     clusters
         States of each modality.
     effect
-        Distance of two states in units of the noise of one feature.
+        Distance of two states in units of the noise of one feature; of each modality, or of all. A
+        modality of effect 0 is noise.
+    tied
+        Probability that a modality sees the state of the first one, and not a draw of its own: at
+        0 a modality says nothing of another.
     counts
         Poisson counts with a library size of each cell, instead of normal values.
     missing
@@ -60,6 +67,10 @@ def planted_modalities(
     law, rng = np.random.default_rng([law_seed, 0]), np.random.default_rng([seed, 1])
     names = ("rna", "protein", "atac") if counts else tuple(f"m{i}" for i in range(len(features)))
     states = rng.integers(clusters, size=(n_cells, len(features)))
+    if tied:
+        same = np.random.default_rng([seed, 2]).random(states.shape) < tied
+        states = np.where(same, states[:, :1], states)
+    effects = np.broadcast_to(effect, len(features))
     depth = rng.lognormal(0, 0.3, size=(n_cells, 1))
     views, present = {}, {}
     gap = rng.random(n_cells) < missing
@@ -68,7 +79,7 @@ def planted_modalities(
         profile = law.normal(size=(clusters, d))
         profile -= profile.mean(0)
         distance = np.linalg.norm(profile[0] - profile[1])
-        mean = (effect / distance * profile)[states[:, m]]
+        mean = (effects[m] / distance * profile)[states[:, m]]
         if counts:
             base = law.lognormal(0.5, 0.5, size=d)
             table = rng.poisson(base * np.exp(mean) * depth).astype(np.float32)

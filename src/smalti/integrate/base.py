@@ -33,9 +33,9 @@ from sklearn.utils.validation import check_is_fitted
 from smalti.bags import Bags, as_bags
 from smalti.batch import Shape
 from smalti.columns import Columns
-from smalti.core.align import said
+from smalti.core.align import said, under_its_name
 from smalti.core.estimator import Estimator
-from smalti.core.fit import Fit, fresh
+from smalti.core.fit import Fit, FittedState, fresh
 from smalti.core.identity import model_digest
 from smalti.core.instances import Rows, as_array, own_loss
 from smalti.core.seen import Seen, remember, told_of
@@ -43,6 +43,7 @@ from smalti.core.settings import Count, Positive, Weight, Whole
 from smalti.core.stage import Gradient, Stage, warm_cosine
 from smalti.core.store import Store
 from smalti.errors import InputError
+from smalti.integrate.halves import Halves, refuse_untied, with_gaps
 from smalti.preprocess import (
     Modality,
     given_modalities,
@@ -75,6 +76,7 @@ class Integration(Estimator):
     transductive: ClassVar[bool] = False
     takes_counts: ClassVar[bool] = False
     missing: ClassVar[bool] = True
+    halves_ = Halves()  # of a model that has learned none
 
     preprocess: Any = "auto"  # or by view: {"rna": "normalize,log1p", "protein": "clr"}
 
@@ -146,13 +148,28 @@ class Integration(Estimator):
         """Take over the result of a fit."""
         if bags.donor not in (None, "bag"):  # of loose cells there would be one digest each
             self.seen_ = Seen.of_donors(bags)
-        return super().adopt(job, bags)
+        super().adopt(job, bags)
+        if getattr(self, "align_halves", False):
+            self.halves_ = Halves.learn(self, bags)
+        return self
+
+    def fitted_state(self) -> FittedState:
+        """Where codes of halves belong."""
+        return FittedState(arrays=self.halves_.arrays())
+
+    @classmethod
+    def from_state(cls, settings: dict[str, Any], state: FittedState) -> Self:
+        """With what :meth:`fitted_state` gave."""
+        method = cls(**settings)
+        method.halves_ = Halves.of(state.arrays)
+        return method
 
     def _refuse_views(self, bags: Bags) -> None:
         """Refuse images, and one modality where several are to be integrated."""
         for name, view in bags.x.items():
             if len(view.shape) != 2:
                 raise InputError(f"view {name!r} holds images: integration takes tables.")
+        refuse_untied(bags)
         if len(bags.x) > 1 or self._takes_one():
             return
         name, view = bags.view()
@@ -207,8 +224,7 @@ class Integration(Estimator):
     def impute(self, X: Any) -> dict[str, np.ndarray]:
         """As :meth:`reconstruct`, but where a cell was measured it keeps its own values.
 
-        View name to (n_cells, n_features). A network that saw whole cells only has never had to
-        guess: train UMINT with ``drop=0.3`` where the training cells have no gaps.
+        View name to (n_cells, n_features).
         """
         bags = self._read_new(X)
         out = self.forward(X, decode=True)[1]
@@ -352,20 +368,9 @@ class Integration(Estimator):
 
     def _with_gaps(self, bags: Bags) -> Bags:
         """Views that the data lack altogether, as rows of zeros that were not measured."""
-        lacking = [k for k in self.features_ if k not in bags.x]
-        none = len(lacking) == len(self.features_)  # the one view, or all: under another name
-        if not lacking or not self.missing or none:
-            return bags
-        n = bags.n_instances
-        views = {k: sp.csr_matrix((n, self.inputs_[k][0]), dtype=np.float32) for k in lacking}
-        gaps = {k: np.zeros(n, dtype=bool) for k in lacking}
-        features = {k: names for k in lacking if (names := self.features_[k])}
-        return dataclasses.replace(
-            bags, x={**bags.x, **views}, features={**bags.features, **features},
-            present={**bags.present, **gaps},
-        )  # fmt: skip
+        bags = under_its_name(self, bags)
+        return with_gaps(self, bags) if self.missing else bags
 
-    @torch.inference_mode()
     def forward(self, X: Any, *, decode: bool = False) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Embedding, and the decoded views if asked for, cell by cell; no cell sees another.
 
@@ -373,7 +378,13 @@ class Integration(Estimator):
         """
         if self.transductive:
             return self._known(as_cells(X)), {}
-        bags = self._read_new(X)
+        return self.codes(self._read_new(X), decode=decode)
+
+    @torch.inference_mode()
+    def codes(
+        self, bags: Bags, *, decode: bool = False
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """As :meth:`forward`, of cells after the steps: (n_cells, width), and the decoded views."""
         network: Any = self.network_.eval().to(self._dtype)
         device = next((t.device for t in network.state_dict().values()), torch.device("cpu"))
         store = Store(bags, device, self._dtype, self.columns_, sparse=self.sparse)
@@ -383,7 +394,8 @@ class Integration(Estimator):
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
             for start in range(0, bags.n_instances, step):
                 rows = np.arange(start, min(start + step, bags.n_instances))
-                z = network(store.instances(rows)).raw
+                batch = store.instances(rows)
+                z = self.halves_(network(batch).raw, batch.instance.get("present"))
                 codes.append(as_array(z))
                 for name, part in (network.decode(z) if decode else {}).items():
                     views.setdefault(name, []).append(as_array(part))
@@ -429,6 +441,7 @@ class NetworkIntegration(Integration):
     lr: Positive = 1e-3  # learning rate of Adam
     anneal: bool = False  # lr up over the first tenth of the epochs, then down to 0 as a cosine
     clip: Positive | None = 10.0  # standardised values beyond it are cut
+    align_halves: bool = True  # codes of cells that lack a modality, to where whole cells' lie
 
     def plan(self, shape: Shape) -> Iterator[Stage]:
         """Standardise, then follow the gradient over cells."""

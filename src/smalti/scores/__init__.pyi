@@ -8,7 +8,7 @@ from .expression_metrics import expression_scores, pcc_beyond
 from .intervals import donor_bootstrap, nested_interval, posterior, resampled_interval
 from .learning import learning_gains, learning_means, power_law
 from .metrics import METRICS, score
-from .mixing import batch_mixing
+from .mixing import batch_mixing, mixing_within
 from .probabilities import calibration, calibration_curve
 from .reconstruction import overall_reconstruction_score, reconstruction_score
 from .selection import chosen_gap
@@ -40,6 +40,7 @@ __all__ = [
     "learning_gains",
     "learning_means",
     "mean_curves",
+    "mixing_within",
     "morans_i",
     "nested_interval",
     "net_benefit",

@@ -70,6 +70,61 @@ def batch_mixing(
     return out | {"kbet": kbet, "graph_connectivity": float(scib.graph_connectivity(near, types))}
 
 
+def mixing_within(
+    embedding: np.ndarray, groups: np.ndarray, labels: np.ndarray, *, k: int = 15
+) -> float:
+    """How groups of cells mix within cell types: neighbours of another group, over those expected.
+
+    Parameters
+    ----------
+    embedding
+        (n, d), one row a cell.
+    groups
+        (n,) what should not matter, such as which modalities were measured.
+    labels
+        (n,) the cell type; neighbours are sought among cells of the same one, so that groups which
+        differ in their types are not asked to mix them.
+    k
+        Neighbours of a cell.
+
+    Returns
+    -------
+    float
+        1 where groups are strewn at random among the cells of each type, 0 where they are apart; a
+        little above 1 where cells prefer others. NaN where no type has two groups and more than k
+        cells.
+
+    Raises
+    ------
+    InputError
+        If sizes do not fit, or a value is missing.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> import numpy as np
+    >>> z = np.random.default_rng(0).normal(size=(200, 2))
+    >>> group = np.arange(200) % 2
+    >>> round(sm.scores.mixing_within(z, group, np.zeros(200)), 1)
+    1.0
+    >>> sm.scores.mixing_within(z + 9 * group[:, None], group, np.zeros(200))
+    0.0
+    """
+    x = np.asarray(embedding)
+    which, types = _codes(groups, "groups", len(x)), _codes(labels, "labels", len(x))
+    other = expected = 0.0
+    for label in range(types.max() + 1):
+        at = np.flatnonzero(types == label)
+        own, n = which[at], len(at)
+        counts = np.bincount(own)
+        if n <= k or counts.max() == n:
+            continue
+        near = NearestNeighbors(n_neighbors=k).fit(x[at]).kneighbors(return_distance=False)
+        other += float((own[near] != own[:, None]).mean(1).sum())
+        expected += float(((n - counts[own]) / (n - 1)).sum())
+    return other / expected if expected else float("nan")
+
+
 def _codes(values: np.ndarray, name: str, n: int) -> np.ndarray:
     """0, 1, ... for each different value; refuses what is missing."""
     codes = pd.factorize(np.asarray(values), sort=True)[0]

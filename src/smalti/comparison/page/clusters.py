@@ -33,6 +33,21 @@ def clusters(table: Any) -> Section:
     return Section("clusters", "Clusters, labels and distances", tuple(parts))
 
 
+def halves(table: Any) -> Section | None:
+    """Cells that lack a modality beside whole ones; None where all cells are whole."""
+    names = ["halves_transfer_f1", "halves_transfer_accuracy", "halves_mixing"]
+    there = [m for m in names if m in table.metrics]
+    if not there:
+        return None
+    caption = (
+        "Labels of held-out cells that lack a modality, by their 15 nearest whole training cells; "
+        "what the lacking modality alone shows cannot come back. Mixing: among the neighbours "
+        "within a label, cells measured otherwise, over those expected at random: 1 mixed, 0 apart."
+    )
+    return Section("halves", "Cells that lack a modality",
+                   (metrics_table(table, there, name="halves", caption=caption),))  # fmt: skip
+
+
 def mixing(table: Any) -> Section | None:
     """Mixing of the batches; None where no batch was named."""
     names = [m for m in ("ilisi", "kbet", "graph_connectivity") if m in table.metrics]

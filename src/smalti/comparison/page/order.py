@@ -11,7 +11,7 @@ from smalti.comparison.page.audit import audit
 from smalti.comparison.page.calibration import calibration
 from smalti.comparison.page.cells import cells
 from smalti.comparison.page.citation import citation
-from smalti.comparison.page.clusters import clusters, mixing
+from smalti.comparison.page.clusters import clusters, halves, mixing
 from smalti.comparison.page.cohort import cohort
 from smalti.comparison.page.compared import compared
 from smalti.comparison.page.curves import curves
@@ -58,7 +58,7 @@ def phenotype(bags: Bags | None = None, n_slides: int = 4, umap: bool = False) -
 
 
 INTEGRATION: tuple[Maker, ...] = (
-    scores, clusters, mixing, embeddings, audit, compared, settings, citation,
+    scores, clusters, halves, mixing, embeddings, audit, compared, settings, citation,
 )  # fmt: skip
 EXPRESSION: tuple[Maker, ...] = (
     scores, genes, pearson, audit, compared, search, settings, citation,
