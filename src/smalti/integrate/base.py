@@ -45,6 +45,7 @@ from smalti.core.store import Store
 from smalti.errors import InputError
 from smalti.preprocess import (
     Modality,
+    at_hand,
     given_modalities,
     guess_steps,
     modalities,
@@ -87,6 +88,11 @@ class Integration(Estimator):
     def unavailable(cls) -> str | None:
         """Why it cannot run here (a package that is not installed), or None."""
         return None
+
+    def at_hand(self) -> str:
+        """Why it takes no other cells than those of its fit: its own name, or its steps'; or ""."""
+        own = self.name or type(self).__name__
+        return own if self.transductive else ", ".join(at_hand(self.preprocess))
 
     # ---------------------------------------------------------------- scikit-learn
 
@@ -147,6 +153,9 @@ class Integration(Estimator):
         if bags.donor not in (None, "bag"):  # of loose cells there would be one digest each
             self.seen_ = Seen.of_donors(bags)
         return super().adopt(job, bags)
+
+    def _check_steps(self, steps: Any) -> None:
+        """Any step will do: the cells of a fit are what is embedded."""
 
     def _refuse_views(self, bags: Bags) -> None:
         """Refuse images, and one modality where several are to be integrated."""

@@ -10,6 +10,7 @@ method for bags reads, ``views=`` of it says: several stand side by side (:class
 """
 
 from smalti.counts import count_problem
+from smalti.preprocess.batches import ComBat, Harmony, ScaleBatch
 from smalti.preprocess.components import PCA, Scale
 from smalti.preprocess.cytometry import Arcsinh
 from smalti.preprocess.genes import GenesOfCounts, Log1p, MinCells, Normalize, SelectGenes
@@ -27,6 +28,7 @@ from smalti.preprocess.omics import CLR, TFIDF, Top
 from smalti.preprocess.on import On
 from smalti.preprocess.sequence import (
     apply_steps,
+    at_hand,
     fit_steps,
     from_state,
     names_of,
@@ -44,7 +46,9 @@ __all__ = [
     "PCA",
     "TFIDF",
     "Arcsinh",
+    "ComBat",
     "GenesOfCounts",
+    "Harmony",
     "Join",
     "Log1p",
     "MinCells",
@@ -52,11 +56,13 @@ __all__ = [
     "Normalize",
     "On",
     "Scale",
+    "ScaleBatch",
     "SelectGenes",
     "Step",
     "Top",
     "Trace",
     "apply_steps",
+    "at_hand",
     "cells_per_bag_note",
     "check_kinds",
     "count_problem",
