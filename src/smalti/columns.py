@@ -130,6 +130,37 @@ def of_instances(bags: Bags, name: str) -> pd.Series:
     return bags.instance[name].reset_index(drop=True)
 
 
+def column_of(bags: Bags, name: str) -> pd.Series:
+    """A column of the instances, or of the bags for each of their instances, numbered anew.
+
+    Raises
+    ------
+    InputError
+        If it is not there.
+    """
+    if name in bags.instance or name not in bags.bag:
+        return of_instances(bags, name)
+    return bags.bag[name].iloc[bags.index].reset_index(drop=True)
+
+
+def batches_of(bags: Bags, name: str) -> np.ndarray:
+    """(n_instances,) text: the batch of each instance, a column of the instances or of the bags.
+
+    Raises
+    ------
+    InputError
+        If the column is not there, or the batch of a cell is missing.
+    """
+    column = column_of(bags, name)
+    absent = missing(column)
+    if absent.any():
+        raise InputError(
+            f"batch {name!r} is missing for {int(absent.sum()):,} cells (first: "
+            f"{bags.instance.index[absent][0]!r}): fill it in, or leave these cells out."
+        )
+    return column.astype(str).to_numpy()
+
+
 def groups_of(bags: Bags, name: str, leave_out: Sequence[str] = ()) -> tuple[np.ndarray, list[str]]:
     """(n_instances,) code of each instance's group, -1 where it has none; and the groups.
 

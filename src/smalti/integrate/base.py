@@ -46,6 +46,7 @@ from smalti.errors import InputError
 from smalti.integrate.halves import Halves, refuse_untied, with_gaps
 from smalti.preprocess import (
     Modality,
+    at_hand,
     given_modalities,
     guess_steps,
     modalities,
@@ -89,6 +90,11 @@ class Integration(Estimator):
     def unavailable(cls) -> str | None:
         """Why it cannot run here (a package that is not installed), or None."""
         return None
+
+    def at_hand(self) -> str:
+        """Why it takes no other cells than those of its fit: its own name, or its steps'; or ""."""
+        own = self.name or type(self).__name__
+        return own if self.transductive else ", ".join(at_hand(self.preprocess))
 
     # ---------------------------------------------------------------- scikit-learn
 
@@ -163,6 +169,9 @@ class Integration(Estimator):
         method = cls(**settings)
         method.halves_ = Halves.of(state.arrays)
         return method
+
+    def _check_steps(self, steps: Any) -> None:
+        """Any step will do: the cells of a fit are what is embedded."""
 
     def _refuse_views(self, bags: Bags) -> None:
         """Refuse images, and one modality where several are to be integrated."""

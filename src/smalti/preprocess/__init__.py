@@ -11,6 +11,7 @@ method for bags reads, ``views=`` of it says: several stand side by side (:class
 
 from smalti.counts import count_problem
 from smalti.preprocess.antibodies import DropControls, controls, is_hashtag, is_isotype
+from smalti.preprocess.batches import ComBat, Harmony, ScaleBatch
 from smalti.preprocess.components import PCA, Scale
 from smalti.preprocess.cytometry import Arcsinh
 from smalti.preprocess.dsb import DSB
@@ -29,6 +30,7 @@ from smalti.preprocess.omics import CLR, TFIDF, Top
 from smalti.preprocess.on import On
 from smalti.preprocess.sequence import (
     apply_steps,
+    at_hand,
     fit_steps,
     from_state,
     names_of,
@@ -47,8 +49,10 @@ __all__ = [
     "PCA",
     "TFIDF",
     "Arcsinh",
+    "ComBat",
     "DropControls",
     "GenesOfCounts",
+    "Harmony",
     "Join",
     "Log1p",
     "MinCells",
@@ -56,11 +60,13 @@ __all__ = [
     "Normalize",
     "On",
     "Scale",
+    "ScaleBatch",
     "SelectGenes",
     "Step",
     "Top",
     "Trace",
     "apply_steps",
+    "at_hand",
     "cells_per_bag_note",
     "check_kinds",
     "controls",

@@ -116,6 +116,16 @@ def spec_text(steps: Sequence[Step]) -> str:
     return spec if isinstance(spec, str) else json.dumps(spec, default=str)
 
 
+def at_hand(spec: Any) -> list[str]:
+    """Names of the steps that take no other cells than those of their fit; "auto" has none."""
+    steps = [] if isinstance(spec, str) and spec == "auto" else steps_of(spec)
+    return list(dict.fromkeys(_inner(step).name for step in steps if step.transductive))
+
+
+def _inner(step: Step) -> Step:
+    return step.step if isinstance(step, On) else step
+
+
 def fit_steps(steps: Sequence[Step], bags: Bags) -> tuple[list[Step], Bags]:
     """Clones of the steps, fitted one after another; and the bags after the last."""
     fitted = []

@@ -29,6 +29,7 @@ class Step(TransformerMixin, BaseEstimator):
     argument: ClassVar[tuple[str, type] | None] = None  # the setting after "=", and its type
     state: ClassVar[tuple[str, ...]] = ()  # names of the fitted arrays
     columnwise: ClassVar[bool] = False  # each column that it gives is one column that it got
+    transductive: bool = False  # it changes the cells that it was fitted on, and takes no others
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -96,6 +97,10 @@ class Step(TransformerMixin, BaseEstimator):
         return None if names is None else tuple(names)
 
     # ---------------------------------------------------------------- which columns it reads
+
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the instances or of the bags that it reads, beside the view."""
+        return ()
 
     def kept(self) -> np.ndarray | None:
         """(n_out,) the column that each column it gives was; None: each is made of several."""
