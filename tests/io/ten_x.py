@@ -33,7 +33,7 @@ def counts(n, width, seed=0):
     return np.random.default_rng(seed).poisson(3, (n, width)) + 1
 
 
-def h5(path, table, cells=None, seed=0, x=None, extra=()):
+def h5(path, table, cells=None, seed=0, x=None, extra=(), genome=None):
     """An .h5 of version 3 and later."""
     cells = barcodes() if cells is None else cells
     x = counts(len(cells), len(table), seed) if x is None else x
@@ -47,7 +47,7 @@ def h5(path, table, cells=None, seed=0, x=None, extra=()):
         top["shape"] = np.array(matrix.shape)
         for column, name in (("id", "id"), ("name", "name"), ("type", "feature_type")):
             top[f"features/{name}"] = np.array(table[column].tolist(), "S")
-        top["features/genome"] = np.array(["GRCh38"] * len(table), "S")
+        top["features/genome"] = np.array(genome or ["GRCh38"] * len(table), "S")
         for name in extra:
             file[name] = np.arange(3.0)
     return Path(path)

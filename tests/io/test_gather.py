@@ -163,7 +163,8 @@ def mixture(d):
     other = table.assign(
         id=[f"m{i}" for i in table["id"]], name=[f"mm10___{n}" for n in table["name"]]
     )
-    return x10.h5(d / "x.h5", pd.concat([table.assign(name="GRCh38_" + table["name"]), other]))
+    both = pd.concat([table.assign(name="GRCh38_" + table["name"]), other])
+    return x10.h5(d / "x.h5", both, genome=["GRCh38"] * G + ["mm10"] * G)
 
 
 def v2_h5(d):
@@ -206,7 +207,7 @@ TWO = {"rna": G, "protein": P}
 LAYOUTS = [
     (rna, {"X": G}, ""), (cite, TWO, ""), (arc, {"rna": G, "atac": A}, ""),
     (arc_folder, {"rna": G, "atac": A}, ""), (atac_folder, {"atac": A}, ""),
-    (v2_folder, {"X": G}, ""), (v2_h5, {"X": G}, ""), (v2_two, {"X": 2 * G}, ""),
+    (v2_folder, {"X": G}, ""), (v2_h5, {"X": G}, ""), (v2_two, {"X": 2 * G}, "2 genomes stand in one table .hg19 5, mm10 5."),
     (outs, TWO, ""), (outs_folder, TWO, ""), (multi, TWO, "holds 2 runs: S1, S2"),
     (geo, TWO, "holds 2 runs: GSM1_ctrl, GSM2_stim"), (geo_h5, {"X": G}, "GSM1_a, GSM2_b"),
     (geo_one, {"X": G}, ""), (mtx, TWO, ""), (bare, TWO, ""), (crlf, TWO, ""), (blank, TWO, ""),
@@ -214,7 +215,7 @@ LAYOUTS = [
     (ids_only, {"X": G}, ""),
     (crispr, TWO, r"Multiplexing Capture .*CRISPR Guide Capture .*Custom .* are left out"),
     (hashtags, TWO, r"Hashtags \(3 features\) .* are left out"), (cellbender, TWO, ""),
-    (mixture, {"X": 2 * G}, ""), (namesakes, {"X": G}, "1 names are of several features .A1.*ids"),
+    (mixture, {"X": 2 * G}, "2 genomes"), (namesakes, {"X": G}, "1 names are of several features .A1.*ids"),
     (scanpy_h5ad, TWO, ""),
 ]  # fmt: skip
 
@@ -330,6 +331,12 @@ def keras(d):
     return d / "x.h5"
 
 
+def of_tiles(d):
+    with h5py.File(d / "x.h5", "w") as file:
+        file["features"] = np.ones((3, 2))
+    return d / "x.h5"
+
+
 def renamed_h5ad(d):
     return shutil.copy(scanpy_h5ad(d), d / "x.h5") and d / "x.h5"
 
@@ -418,6 +425,7 @@ def cells_lack_a_modality(d):
         (raw_folder, "holds all droplets, 9, .*read the filtered matrix"),
         (raw_by_content, "holds all droplets, 21,000, of which 20,960 have fewer than 10 counts"),
         (keras, "holds model_weights, optimizer_weights, and not a matrix of Cell Ranger"),
+        (of_tiles, "holds features of tiles: give the folder of such files"),
         (renamed_h5ad, "is an AnnData: give it the ending .h5ad"),
         (renamed_h5mu, "is a MuData: give it the ending .h5mu"),
         (zipped, "x.zip is packed: unpack it first"),

@@ -52,6 +52,7 @@ def read_10x(file: Path, *, droplets: bool = False) -> tuple[Any, list[str]]:
     for column, own in (("feature_types", "type"), ("genome", "genome")):
         if (found.features[own] != "").any():
             var[column] = found.features[own].to_numpy()
+    notes += _genomes(found.features)
     counts = found.counts.astype(np.float32)
     counts.sort_indices()
     return AnnData(counts, obs=pd.DataFrame(index=barcodes), var=var), notes
@@ -68,6 +69,15 @@ def _names(features: pd.DataFrame) -> tuple[tuple[str, ...], list[str]]:
     said = f"{len(twice):,} names are of several features ({some(twice)})"
     how = "which are told apart by their order" if left else "which are called by their ids"
     return unique_names(own.tolist()), [f"{said}, {how}."]
+
+
+def _genomes(features: pd.DataFrame) -> list[str]:
+    """A note where the features are of several genomes, as in a mixture of species."""
+    found = features["genome"][features["genome"] != ""].value_counts()
+    if len(found) < 2:
+        return []
+    told = ", ".join(f"{genome} {n:,}" for genome, n in found.items())
+    return [f"features of {len(found)} genomes stand in one table ({told})."]
 
 
 def _refuse_droplets(file: Path, counts: Any) -> None:

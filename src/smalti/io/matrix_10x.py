@@ -113,6 +113,8 @@ def _refuse_others(file: Path, names: list[str]) -> None:
     if "mod" in names or ("obs" in names and "var" in names):
         kind, ending = ("a MuData", ".h5mu") if "mod" in names else ("an AnnData", ".h5ad")
         raise InputError(f"{file} is {kind}: give it the ending {ending}.")
+    if {"features", "feats"} & set(names):
+        raise InputError(f"{file} holds features of tiles: give the folder of such files.")
 
 
 def _features(
