@@ -48,6 +48,7 @@ TOYS = [
     "mixmil_simulation --seeds 1 --epochs 2 --bags 50",
     "mnist_bags --sizes 20 --seeds 1 --methods abmil --tests 20 --epochs 1",
     "modalities --set two --group widths --only block_pca --seeds 1 --cells 200",
+    "modalities --set tied --group halves --gaps 0.5 --only umint --seeds 1 --cells 200",
     "modalities --set snare --group widths --only block_pca --seeds 1",
     "proportions --seeds 2 --methods bag_mean --patients 20 --cells 20",
     "scale --methods bag_mean --cells 1000 2000",

@@ -45,6 +45,15 @@ def integrate(
         bool,
         typer.Option("--layers", help="Write reconstructions too.", rich_help_panel=options.WRITE),
     ] = False,
+    contributions: Annotated[
+        bool,
+        typer.Option(
+            "--contributions",
+            help="Write what each modality adds to the code of each cell, NAME_adds_MODALITY in "
+            "obs.",
+            rich_help_panel=options.WRITE,
+        ),
+    ] = False,
     key_added: options.KeyAdded = None,
     overwrite: options.Overwrite = False,
     model: Annotated[
@@ -84,8 +93,9 @@ def integrate(
         raise InputError(f"{method} reconstructs nothing: leave --layers out.")
     if out.suffix not in (*_FILES, *_TABLES):
         raise InputError(f"--out {out} is none of {', '.join((*_FILES, *_TABLES))}.")
-    if out.suffix in _TABLES and layers:
-        raise InputError("--layers needs a copy of the data: give --out the ending of the data.")
+    for flag, said in (("--layers", layers), ("--contributions", contributions)):
+        if out.suffix in _TABLES and said:
+            raise InputError(f"{flag} needs a copy of the data: give --out the ending of the data.")
     given = data_of(data)
     if obs is not None or is_gathered(given):
         given = to_write(given, out, obs=obs, runs=options.listed(runs))
@@ -118,8 +128,8 @@ def integrate(
         if out.suffix in _TABLES:
             _write_table(chosen, bags, out, missing, overwrite)
         else:
-            chosen.write(given, out=out, layers=layers, key_added=key_added, overwrite=overwrite,
-                         missing=missing)  # fmt: skip
+            chosen.write(given, out=out, layers=layers, contributions=contributions,
+                         key_added=key_added, overwrite=overwrite, missing=missing)  # fmt: skip
     typer.echo(f"{chosen.name}: {chosen.n_parameters_:,} parameters\nwritten to {out}")
 
 

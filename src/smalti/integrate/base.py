@@ -35,7 +35,7 @@ from smalti.batch import Shape
 from smalti.columns import Columns
 from smalti.core.align import said, under_its_name
 from smalti.core.estimator import Estimator
-from smalti.core.fit import Fit, FittedState, fresh
+from smalti.core.fit import Fit, fresh
 from smalti.core.identity import model_digest
 from smalti.core.instances import Rows, as_array, own_loss
 from smalti.core.seen import Seen, remember, told_of
@@ -43,7 +43,8 @@ from smalti.core.settings import Count, Positive, Weight, Whole
 from smalti.core.stage import Gradient, Stage, warm_cosine
 from smalti.core.store import Store
 from smalti.errors import InputError
-from smalti.integrate.halves import Halves, refuse_untied, with_gaps
+from smalti.integrate.contributions import Contributing
+from smalti.integrate.halves import Halves, WithHalves, refuse_untied, with_gaps
 from smalti.preprocess import (
     Modality,
     at_hand,
@@ -59,7 +60,7 @@ _log = logging.getLogger("smalti")
 _ROWS = 8192  # cells in one step of an embedding
 
 
-class Integration(Estimator):
+class Integration(WithHalves, Contributing, Estimator):
     """Modalities to an embedding: what all such methods share.
 
     Attributes
@@ -77,7 +78,6 @@ class Integration(Estimator):
     transductive: ClassVar[bool] = False
     takes_counts: ClassVar[bool] = False
     missing: ClassVar[bool] = True
-    halves_ = Halves()  # of a model that has learned none
 
     preprocess: Any = "auto"  # or by view: {"rna": "normalize,log1p", "protein": "clr"}
 
@@ -158,17 +158,6 @@ class Integration(Estimator):
         if getattr(self, "align_halves", False):
             self.halves_ = Halves.learn(self, bags)
         return self
-
-    def fitted_state(self) -> FittedState:
-        """Where codes of halves belong."""
-        return FittedState(arrays=self.halves_.arrays())
-
-    @classmethod
-    def from_state(cls, settings: dict[str, Any], state: FittedState) -> Self:
-        """With what :meth:`fitted_state` gave."""
-        method = cls(**settings)
-        method.halves_ = Halves.of(state.arrays)
-        return method
 
     def _check_steps(self, steps: Any) -> None:
         """Any step will do: the cells of a fit are what is embedded."""
@@ -284,6 +273,7 @@ class Integration(Estimator):
         *,
         out: str | Path | None = None,
         layers: bool = False,
+        contributions: bool = False,
         key_added: str | None = None,
         overwrite: bool = False,
         missing: str | None = None,
@@ -303,6 +293,8 @@ class Integration(Estimator):
             Write reconstructions too, float32: ``layers["NAME"]`` of a modality of which all
             features are made, else ``obsm["NAME_MODALITY"]``: where preprocessing dropped some (a
             layer would be NaN in them), or the modality itself is a key of ``obsm``.
+        contributions
+            Write ``obs["NAME_adds_MODALITY"]`` too, :meth:`modality_contributions` of each cell.
         key_added
             NAME, under which all is written; the method's own where left out.
         overwrite
@@ -336,8 +328,10 @@ class Integration(Estimator):
             tables = {k: (bags.scatter(v, n), names.get(k))
                       for k, v in self.reconstruct(bags).items()}  # fmt: skip
         key = key_added or self.name
+        shares = self.modality_contributions(bags) if contributions else {}
+        obs = {f"{key}_adds_{k}": bags.scatter(v.to_numpy(), n) for k, v in shares.items()}
         write(
-            data, obs={}, obsm={f"X_{key}": bags.scatter(z, n)}, layers=tables,
+            data, obs=obs, obsm={f"X_{key}": bags.scatter(z, n)}, layers=tables,
             uns={key: self._note() | said(bags, read_as)
                  | {"fitted_on": told_of(self, [f"obsm/X_{key}"])}}, origin=bags.origin, out=out,
             overwrite=overwrite, bags=read_as,

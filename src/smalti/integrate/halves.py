@@ -10,7 +10,7 @@ a modality, so they may be other cells than the whole ones, and a difference tha
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,6 +20,7 @@ from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
 from smalti.bags import Bags
+from smalti.core.fit import FittedState
 from smalti.errors import InputError
 
 _LEAST = 20  # whole cells, below which no map is fitted
@@ -116,6 +117,23 @@ class Halves:
         """From what :meth:`arrays` gave, of any shape; older files have no map."""
         prefix = "halves_"
         return cls(**{k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
+
+
+class WithHalves:
+    """Keeps where codes of halves belong, also in model files."""
+
+    halves_ = Halves()  # of a model that has learned none
+
+    def fitted_state(self) -> FittedState:
+        """Where codes of halves belong."""
+        return FittedState(arrays=self.halves_.arrays())
+
+    @classmethod
+    def from_state(cls, settings: dict[str, Any], state: FittedState) -> Self:
+        """With what :meth:`fitted_state` gave."""
+        method: Any = cls(**settings)
+        method.halves_ = Halves.of(state.arrays)
+        return method
 
 
 def measured(bags: Bags) -> np.ndarray:

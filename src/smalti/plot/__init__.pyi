@@ -2,6 +2,7 @@ from .bags import plot_attention, plot_bags
 from .before import plot_predictable, plot_screen
 from .cells import plot_cells, plot_score_types
 from .contact_sheet import plot_contact_sheet
+from .contributions import plot_contributions
 from .curves import plot_history, plot_precision_recall, plot_roc
 from .embeddings import plot_embeddings
 from .flow import plot_flow
@@ -23,6 +24,7 @@ __all__ = [
     "plot_calibration",
     "plot_cells",
     "plot_contact_sheet",
+    "plot_contributions",
     "plot_embeddings",
     "plot_extreme_tiles",
     "plot_flow",

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from smalti.bags import Bags
+from smalti.comparison.page.adds import adds
 from smalti.comparison.page.audit import audit
 from smalti.comparison.page.calibration import calibration
 from smalti.comparison.page.cells import cells
@@ -58,7 +59,7 @@ def phenotype(bags: Bags | None = None, n_slides: int = 4, umap: bool = False) -
 
 
 INTEGRATION: tuple[Maker, ...] = (
-    scores, clusters, halves, mixing, embeddings, audit, compared, settings, citation,
+    scores, adds, clusters, halves, mixing, embeddings, audit, compared, settings, citation,
 )  # fmt: skip
 EXPRESSION: tuple[Maker, ...] = (
     scores, genes, pearson, audit, compared, search, settings, citation,
