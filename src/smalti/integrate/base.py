@@ -18,9 +18,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -37,12 +36,11 @@ from smalti.core.align import said
 from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
 from smalti.core.identity import model_digest
-from smalti.core.instances import Rows, as_array, own_loss
+from smalti.core.instances import as_array
 from smalti.core.seen import Seen, remember, told_of
-from smalti.core.settings import Count, Positive, Weight, Whole
-from smalti.core.stage import Gradient, Stage, warm_cosine
 from smalti.core.store import Store
 from smalti.errors import InputError
+from smalti.integrate.adapt import decoding, refuse_new_batches
 from smalti.preprocess import (
     Modality,
     at_hand,
@@ -204,13 +202,14 @@ class Integration(Estimator):
         return self.fit(X, y).transform(X)
 
     @available_if(lambda self: self.reconstructs)
-    def reconstruct(self, X: Any) -> dict[str, np.ndarray]:
+    def reconstruct(self, X: Any, *, as_batch: str | None = None) -> dict[str, np.ndarray]:
         """View -> (n_cells, n_features) float32, decoded from the embedding.
 
         In the units that preprocessing gives (log counts, centred log ratios), of the features
-        that it keeps: see ``decoded_``.
+        that it keeps: see ``decoded_``. A network with ``batch=`` decodes each cell in its own
+        batch, or all in the batch ``as_batch``: what they would have been there.
         """
-        return self.forward(X, decode=True)[1]
+        return self.forward(X, decode=True, as_batch=as_batch)[1]
 
     @available_if(lambda self: self.reconstructs)
     def impute(self, X: Any) -> dict[str, np.ndarray]:
@@ -337,9 +336,10 @@ class Integration(Estimator):
     def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
         """Set up a fit on some of the bags, (k,) positions."""
         self.task_: Task = NOTHING
-        self.columns_ = Columns()
+        self.columns_ = Columns.of_batches(bags, getattr(self, "batch", None))
         n_cells = int(bags.lengths[members].sum())
-        self.shape_ = Shape({k: v.shape[1:] for k, v in bags.x.items()}, NOTHING, n_cells)
+        self.shape_ = Shape({k: v.shape[1:] for k, v in bags.x.items()}, NOTHING, n_cells,
+                            batches=self.columns_.batches)  # fmt: skip
         self.decoded_ = {k: bags.features[k] for k in bags.x if k in bags.features}
         return self._unlabelled(bags, members, device)
 
@@ -370,7 +370,9 @@ class Integration(Estimator):
         )  # fmt: skip
 
     @torch.inference_mode()
-    def forward(self, X: Any, *, decode: bool = False) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def forward(
+        self, X: Any, *, decode: bool = False, as_batch: str | None = None
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Embedding, and the decoded views if asked for, cell by cell; no cell sees another.
 
         (n_cells, width), and view name to (n_cells, n_features).
@@ -378,6 +380,7 @@ class Integration(Estimator):
         if self.transductive:
             return self._known(as_cells(X)), {}
         bags = self._read_new(X)
+        refuse_new_batches(self, bags)
         network: Any = self.network_.eval().to(self._dtype)
         device = next((t.device for t in network.state_dict().values()), torch.device("cpu"))
         store = Store(bags, device, self._dtype, self.columns_, sparse=self.sparse)
@@ -387,9 +390,11 @@ class Integration(Estimator):
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
             for start in range(0, bags.n_instances, step):
                 rows = np.arange(start, min(start + step, bags.n_instances))
-                z = network(store.instances(rows)).raw
+                batch = store.instances(rows)
+                z = network(batch).raw
                 codes.append(as_array(z))
-                for name, part in (network.decode(z) if decode else {}).items():
+                of = decoding(self.columns_, batch, as_batch)
+                for name, part in (network.decode(z, *of) if decode else {}).items():
                     views.setdefault(name, []).append(as_array(part))
         return np.concatenate(codes), {k: np.concatenate(v) for k, v in views.items()}
 
@@ -414,38 +419,6 @@ class Integration(Estimator):
         tags.input_tags.sparse = True
         tags.transformer_tags = TransformerTags(preserves_dtype=["float32"])
         return tags
-
-
-class NetworkIntegration(Integration):
-    """An integration trained by gradient: the settings that all of these share, and their plan."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        # passes enough for so many steps: one, where there are many cells
-        "fast": {"batch_size": 64, "lr": 8e-3, "epochs": None, "min_steps": 1200, "anneal": True},
-    }
-
-    width: Count = 64  # of the code
-    l1: Weight = 1e-4  # on activations
-    l2: Weight = 1e-3  # on weights
-    epochs: Count | None = 25  # passes over the cells; None: as many as make min_steps
-    min_steps: Whole = 0  # where epochs is None: steps, and the rest of the last pass
-    batch_size: Count = 16  # cells in a step
-    lr: Positive = 1e-3  # learning rate of Adam
-    anneal: bool = False  # lr up over the first tenth of the epochs, then down to 0 as a cosine
-    clip: Positive | None = 10.0  # standardised values beyond it are cut
-
-    def plan(self, shape: Shape) -> Iterator[Stage]:
-        """Standardise, then follow the gradient over cells."""
-        from smalti.nn.modalities import blocks_sweep
-
-        yield blocks_sweep()
-        of_an_epoch = math.ceil(shape.n_units / self.batch_size)
-        epochs = self.epochs or max(1, math.ceil(self.min_steps / of_an_epoch))
-        yield Gradient(
-            epochs=epochs, lr=self.lr, batch_size=self.batch_size, sampler=Rows(),
-            loss=own_loss, schedule=warm_cosine(epochs) if self.anneal else None,
-            epsilon=1e-7, name="train",
-        )  # fmt: skip
 
 
 def as_cells(x: Any) -> Bags:
