@@ -87,7 +87,8 @@ def test_outside_a_verb_notes_are_as_they_are(capsys):
 PYTHON_ONLY = {
     "bag", "instance",  # tables of Bags
     "batch_effect", "confounder", "driver_type", "effect", "margin", "n_bags", "n_classes",
-    "n_features", "separation", "split", "std_length", "witness_rate",  # simulated data
+    "n_features", "separation", "split", "std_length", "witness_rate", "strength",
+    "batches", "shared", "unique",  # simulated data
     "channel", "channels", "layer", "pad", "p",  # pictures
     "scale", "side_px", "source", "threshold",  # nuclei of one's own
     "n_context", "radius", "similarity",  # parts that networks are built of
@@ -95,6 +96,7 @@ PYTHON_ONLY = {
     "downsample",  # of a layer over a slide
     "clr", "cofactor", "min_cells", "count_genes",  # steps, as --preprocess has them
     "name",  # of a class of one's own
+    "as_batch",  # of a reconstruction
     "of", "steps",  # of attributions to features
     "prevalence", "sensitivity",  # of a table of scores
     "cv",  # of a search of scikit-learn

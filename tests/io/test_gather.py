@@ -207,7 +207,8 @@ TWO = {"rna": G, "protein": P}
 LAYOUTS = [
     (rna, {"X": G}, ""), (cite, TWO, ""), (arc, {"rna": G, "atac": A}, ""),
     (arc_folder, {"rna": G, "atac": A}, ""), (atac_folder, {"atac": A}, ""),
-    (v2_folder, {"X": G}, ""), (v2_h5, {"X": G}, ""), (v2_two, {"X": 2 * G}, "2 genomes stand in one table .hg19 5, mm10 5."),
+    (v2_folder, {"X": G}, ""), (v2_h5, {"X": G}, ""),
+    (v2_two, {"X": 2 * G}, "2 genomes stand in one table .hg19 5, mm10 5."),
     (outs, TWO, ""), (outs_folder, TWO, ""), (multi, TWO, "holds 2 runs: S1, S2"),
     (geo, TWO, "holds 2 runs: GSM1_ctrl, GSM2_stim"), (geo_h5, {"X": G}, "GSM1_a, GSM2_b"),
     (geo_one, {"X": G}, ""), (mtx, TWO, ""), (bare, TWO, ""), (crlf, TWO, ""), (blank, TWO, ""),
@@ -215,7 +216,8 @@ LAYOUTS = [
     (ids_only, {"X": G}, ""),
     (crispr, TWO, r"Multiplexing Capture .*CRISPR Guide Capture .*Custom .* are left out"),
     (hashtags, TWO, r"Hashtags \(3 features\) .* are left out"), (cellbender, TWO, ""),
-    (mixture, {"X": 2 * G}, "2 genomes"), (namesakes, {"X": G}, "1 names are of several features .A1.*ids"),
+    (mixture, {"X": 2 * G}, "2 genomes"),
+    (namesakes, {"X": G}, "1 names are of several features .A1.*ids"),
     (scanpy_h5ad, TWO, ""),
 ]  # fmt: skip
 

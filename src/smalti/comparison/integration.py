@@ -300,7 +300,7 @@ class _Cells(Arena):
         self.cells, self.question, self.parts = _loose(bags), question, parts
         self.about = repr(bags)
         names = list(question.names)
-        asked = f"adds {bags.digest} {label} {names} {question.n_clusters} {question.by}"
+        asked = f"adds {bags.asked_digest} {label} {names} {question.n_clusters} {question.by}"
         asked += f" {dict(bags.kinds)}" if bags.kinds else ""
         batch = "" if question.batch is None else "\0".join(question.batch)
         told = asked.encode() + question.labels.tobytes() + batch.encode()

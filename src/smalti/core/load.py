@@ -119,12 +119,14 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
     method.task_ = Task(**(note["task"] | {"classes": classes, "column": column}))
     views = {k: tuple(v) for k, v in note["shape"]["views"].items()}
     known = note["columns"]
-    method.columns_ = Columns(known["group"], tuple(known["levels"]), tuple(known["covariates"]))
+    method.columns_ = Columns(known["group"], tuple(known["levels"]), tuple(known["covariates"]),
+                              known.get("batch"), tuple(known.get("batches", ())))  # fmt: skip
     n_units = note["shape"]["n_units" if "n_units" in note["shape"] else "n_bags"]  # older files
     method.shape_ = Shape(views, method.task_, n_units, method.columns_.levels,
                           method.columns_.n_covariates, tuple(note["shape"].get("outputs", ())),
                           tuple(note["shape"].get("groups", ())),
-                          tuple(note["shape"].get("meaning", ())))  # fmt: skip
+                          tuple(note["shape"].get("meaning", ())),
+                          method.columns_.batches)  # fmt: skip
     if method.shape_.outputs:
         method.genes_ = method.shape_.outputs
     # "auto" that came to no steps stands there as it was said

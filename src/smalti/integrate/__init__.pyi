@@ -1,12 +1,13 @@
 # Made by `make stubs` from the files of this folder; do not edit.
 
 from .ae import AE
-from .base import Integration, NetworkIntegration
+from .base import Integration
 from .block_pca import BlockPCA
 from .dae import DAE
 from .embed import Embed
 from .mofa import MOFA
 from .multigrate import Multigrate
+from .network import NetworkIntegration
 from .sae import SAE
 from .totalvi import TotalVI
 from .umint import UMINT
