@@ -14,6 +14,7 @@ from smalti.preprocess.components import PCA, Scale
 from smalti.preprocess.cytometry import Arcsinh
 from smalti.preprocess.genes import GenesOfCounts, Log1p, MinCells, Normalize, SelectGenes
 from smalti.preprocess.join import Join
+from smalti.preprocess.lsi import LSI
 from smalti.preprocess.modalities import (
     KINDS,
     Modality,
@@ -22,6 +23,7 @@ from smalti.preprocess.modalities import (
     guess_steps,
     kind_of,
     modalities,
+    with_findings,
 )
 from smalti.preprocess.omics import CLR, TFIDF, Top
 from smalti.preprocess.on import On
@@ -41,6 +43,7 @@ from smalti.preprocess.trace import Trace
 __all__ = [
     "CLR",
     "KINDS",
+    "LSI",
     "PCA",
     "TFIDF",
     "Arcsinh",
@@ -71,4 +74,5 @@ __all__ = [
     "spec_text",
     "state_of",
     "steps_of",
+    "with_findings",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 from smalti.bags import Bags
 from smalti.counts import count_problem
 from smalti.errors import InputError
+from smalti.preprocess.lsi import LSI
 from smalti.preprocess.on import On
 from smalti.preprocess.sequence import spec_text
 from smalti.preprocess.step import Step
@@ -23,7 +24,7 @@ KINDS: dict[str, tuple[str, str, str]] = {
              r"(?<![a-z])(hto|guide)|hashtag|multiplexing|crispr|sgrna"),
     "rna": ("RNA", "normalize,log1p,genes=2000", r"rna|gex|transcript|gene.expression"),
     "protein": ("protein", "clr", r"prot|adt|antibod|surface|(?<![a-z])cite"),
-    "atac": ("open chromatin", "tfidf,top=20000", r"atac|peak|access|chromatin"),
+    "atac": ("open chromatin", "lsi=50", r"atac|peak|access|chromatin"),
     "cytometry": ("cytometry", "arcsinh", r"cytof|cytometry"),
     "other": ("what needs no steps", "", r"(?!)"),
 }  # fmt: skip
@@ -47,6 +48,8 @@ class Modality:
         Those that follow, as a text; "" where it is taken as it stands.
     problem
         Why the steps of its kind were left out.
+    found
+        What fitting the steps found, in a sentence.
     """
 
     view: str
@@ -55,6 +58,7 @@ class Modality:
     by: str = ""
     steps: str = ""
     problem: str = ""
+    found: str = ""
 
     @property
     def doubtful(self) -> bool:
@@ -66,6 +70,9 @@ class Modality:
         return not self.by or self.kind == "tags"
 
     def __str__(self) -> str:
+        return self._taken_for() + (f"; {self.found}" if self.found else "")
+
+    def _taken_for(self) -> str:
         start = f"{self.view} ({self.n_features:,} features): "
         if self.by == "preprocess":
             return f"{start}{self.steps or 'as it stands'}, as preprocess= says"
@@ -130,6 +137,8 @@ def _modality(bags: Bags, name: str) -> Modality:
             return dataclasses.replace(found, problem=problem)
         if steps == "clr" and view.shape[1] < 2:
             steps = "log1p"  # one protein has no ratio
+        if kind == "atac" and view.shape[1] <= LSI().n:
+            steps = "tfidf"  # there are no more features than components
     return dataclasses.replace(found, steps=steps)
 
 
@@ -146,10 +155,20 @@ def given_modalities(bags: Bags, steps: Sequence[Step]) -> tuple[Modality, ...]:
     )  # fmt: skip
 
 
+def with_findings(taken: Sequence[Modality], fitted: Sequence[Step]) -> tuple[Modality, ...]:
+    """The same with what their fitted steps found."""
+    found: dict[str, list[str]] = {one.view: [] for one in taken}
+    for step in fitted:
+        view = step.view if isinstance(step, On) else next(iter(found), "")
+        if view in found and (said := step.finding()):
+            found[view].append(said)
+    return tuple(dataclasses.replace(m, found="; ".join(found[m.view])) for m in taken)
+
+
 def guess_steps(bags: Bags) -> dict[str, str]:
     """Steps for each view, by what it is taken for and whether it holds counts.
 
-    Proteins: ``clr``. Peaks: ``tfidf,top=20000``. RNA, and counts whose name says nothing:
+    Proteins: ``clr``. Peaks: ``lsi=50`` (``tfidf`` of 50 or fewer). RNA, and counts whose name says nothing:
     ``normalize,log1p,genes=2000``. Cytometry: ``arcsinh``. What is no count stays as it is. See
     :func:`modalities`.
 
