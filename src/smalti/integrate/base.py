@@ -51,6 +51,7 @@ from smalti.preprocess import (
     modalities,
     spec_text,
     steps_of,
+    with_findings,
 )
 from smalti.task import NOTHING, Task
 
@@ -146,7 +147,9 @@ class Integration(WithHalves, Contributing, Estimator):
                     warnings.warn(f"{one}.", UserWarning, stacklevel=2)
                 else:
                     _log.info("%s: %s", self.name, one)
-            return self._train(raw, steps, checkpoint, self.prepare)
+            self._train(raw, steps, checkpoint, self.prepare)
+            self.modalities_ = with_findings(self.modalities_, self.steps_)
+            return self
 
     def adopt(self, job: Fit, bags: Bags) -> Self:
         """Take over the result of a fit."""

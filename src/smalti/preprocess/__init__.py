@@ -17,6 +17,7 @@ from smalti.preprocess.cytometry import Arcsinh
 from smalti.preprocess.dsb import DSB
 from smalti.preprocess.genes import GenesOfCounts, Log1p, MinCells, Normalize, SelectGenes
 from smalti.preprocess.join import Join
+from smalti.preprocess.lsi import LSI
 from smalti.preprocess.modalities import (
     KINDS,
     Modality,
@@ -25,6 +26,7 @@ from smalti.preprocess.modalities import (
     guess_steps,
     kind_of,
     modalities,
+    with_findings,
 )
 from smalti.preprocess.omics import CLR, TFIDF, Top
 from smalti.preprocess.on import On
@@ -46,6 +48,7 @@ __all__ = [
     "CLR",
     "DSB",
     "KINDS",
+    "LSI",
     "PCA",
     "TFIDF",
     "Arcsinh",
@@ -84,4 +87,5 @@ __all__ = [
     "spec_text",
     "state_of",
     "steps_of",
+    "with_findings",
 ]  # fmt: skip

@@ -98,6 +98,10 @@ class On(Step):
         """View -> what makes the step again."""
         return {self.view: self.step.spec()}
 
+    def finding(self) -> str | None:
+        """What fitting the step found."""
+        return self.step_.finding()
+
     def inner_methods(self) -> list[Any]:
         """Those of the step."""
         step: Step = self.step_ if hasattr(self, "step_") else self.step
