@@ -18,6 +18,7 @@ from ._version import __version__
 from .bags import Bags
 from .comparison.expression import ExpressionComparison, compare_expression
 from .comparison.integration import IntegrationComparison, compare_integration
+from .comparison.modality_prediction import ModalityPrediction, compare_modality_prediction
 from .comparison.phenotype import compare
 from .comparison.phenotype_table import Comparison
 from .comparison.search.own import Search
@@ -48,6 +49,7 @@ __all__ = [
     "Integration",
     "IntegrationComparison",
     "Method",
+    "ModalityPrediction",
     "Search",
     "Task",
     "__version__",
@@ -56,6 +58,7 @@ __all__ = [
     "compare",
     "compare_expression",
     "compare_integration",
+    "compare_modality_prediction",
     "comparison",
     "datasets",
     "donor_split",

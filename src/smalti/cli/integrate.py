@@ -164,6 +164,7 @@ def compare_integrations(
     methods: str,
     *,
     label: str | None,
+    predict: str | None,
     x: str | None,
     cells: str | None,
     kinds: str | None,
@@ -178,7 +179,9 @@ def compare_integrations(
     dry_run: bool,
     **more: Any,
 ) -> None:
-    """Run ``smalti compare --integrate``; ``more`` is for ``compare_integration``.
+    """Run ``smalti compare --integrate``.
+
+    ``more`` is for ``compare_integration``; with ``predict``, for ``compare_modality_prediction``.
 
     Raises
     ------
@@ -186,13 +189,12 @@ def compare_integrations(
         If no groups to score by are named, or a method is named twice.
     """
     from smalti.cli.table import show
-    from smalti.comparison.integration import compare_integration
-    from smalti.comparison.planning import plan_integration
+    from smalti.comparison import integration, modality_prediction, planning
     from smalti.preprocess import given_modalities, modalities, steps_of
     from smalti.scores.table import is_run
     from smalti.system.files import check_free
 
-    if label is None:
+    if label is None and predict is None:
         raise InputError("name the column of known groups to score by, --label NAME.")
     if preprocess is not None:
         settings["preprocess"] = options.steps_by_view(preprocess)
@@ -207,15 +209,23 @@ def compare_integrations(
     for one in given_modalities(bags, steps_of(settings["preprocess"])) \
             if "preprocess" in settings else modalities(bags):  # fmt: skip
         typer.echo(here(str(one)))
+    compare: Any = integration.compare_integration
+    plan: Any = planning.plan_integration
+    question = {"label": label} if predict is None else {"target": predict}
+    if predict is not None:
+        compare = modality_prediction.compare_modality_prediction
+        plan = planning.plan_modality_prediction
+        more = {k: more[k] for k in ("seeds", "cache", "n_jobs", "scheduler")}
     if dry_run:
         asked = {k: v for k, v in more.items() if k not in ("n_jobs", "scheduler")}
-        found = plan_integration(chosen, bags, label=label, **asked)
+        found = plan(chosen, bags, **asked, **question)
         typer.echo(f"{found}\nwould be written: {out}, with report.html")
         return
-    result = compare_integration(chosen, bags, label=label, **more)
+    result = compare(chosen, bags, **more, **question)
+    what = "Integration" if predict is None else f"Prediction of {predict}"
     result.write(out, overwrite=overwrite)
     keep_config(out)
-    result.report(out / "report.html", **made_here(), title=f"Integration of {title}")
+    result.report(out / "report.html", **made_here(), title=f"{what} of {title}")
     show(result)
     typer.echo(f"report: {out / 'report.html'}")
 

@@ -5,6 +5,7 @@ from .contact_sheet import plot_contact_sheet
 from .contributions import plot_contributions
 from .curves import plot_history, plot_precision_recall, plot_roc
 from .embeddings import plot_embeddings
+from .features import plot_features
 from .flow import plot_flow
 from .forest import plot_forest
 from .genes import plot_genes
@@ -27,6 +28,7 @@ __all__ = [
     "plot_contributions",
     "plot_embeddings",
     "plot_extreme_tiles",
+    "plot_features",
     "plot_flow",
     "plot_forest",
     "plot_gene_maps",

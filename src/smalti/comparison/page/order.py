@@ -18,6 +18,7 @@ from smalti.comparison.page.compared import compared
 from smalti.comparison.page.curves import curves
 from smalti.comparison.page.embeddings import embeddings
 from smalti.comparison.page.explanations import explanations
+from smalti.comparison.page.features import features
 from smalti.comparison.page.genes import genes, pearson
 from smalti.comparison.page.groups import groups
 from smalti.comparison.page.learning import learning
@@ -61,6 +62,7 @@ def phenotype(bags: Bags | None = None, n_slides: int = 4, umap: bool = False) -
 INTEGRATION: tuple[Maker, ...] = (
     scores, adds, clusters, halves, mixing, embeddings, audit, compared, settings, citation,
 )  # fmt: skip
+PREDICTION: tuple[Maker, ...] = (scores, features, compared, settings, citation)
 EXPRESSION: tuple[Maker, ...] = (
     scores, genes, pearson, audit, compared, search, settings, citation,
 )  # fmt: skip
