@@ -27,6 +27,7 @@ from .core.load import load
 from .core.registry import make, methods, register
 from .errors import InputError
 from .expression.base import ExpressionMethod
+from .integrate.annotator import Annotator
 from .integrate.base import Integration
 from .io.anndata import read
 from .io.cells import to_anndata
@@ -38,6 +39,7 @@ from .mil.many import fit_many
 from .task import Task
 
 __all__ = [
+    "Annotator",
     "Bags",
     "Comparison",
     "ExpressionComparison",

@@ -80,6 +80,8 @@ def predict(
     if write is not None and not is_same(write, data):
         check_free(write, overwrite=overwrite, inputs=read)
     fitted = load(model, allow=allow)
+    if hasattr(fitted, "annotate"):
+        raise InputError(f"{model} holds a reference of cell types: smalti annotate {model} ...")
     if not hasattr(fitted, "predict"):
         raise InputError(f"{model} holds {fitted.name}, an embedding: smalti integrate {model} ...")
     bags = open_bags(data, donor=donor, labels=labels, id=id, key=key, absent=absent, **_as_fitted(

@@ -1,6 +1,7 @@
 # Made by `make stubs` from the files of this folder; do not edit.
 
 from .ae import AE
+from .annotator import Annotator
 from .base import Integration, NetworkIntegration
 from .block_pca import BlockPCA
 from .dae import DAE
@@ -19,6 +20,7 @@ __all__ = [
     "SAE",
     "UMINT",
     "WNN",
+    "Annotator",
     "BlockPCA",
     "Embed",
     "Integration",
