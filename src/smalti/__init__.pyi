@@ -16,6 +16,7 @@ from . import (
 )
 from ._version import __version__
 from .bags import Bags
+from .comparison.annotation import AnnotationComparison, compare_annotation
 from .comparison.expression import ExpressionComparison, compare_expression
 from .comparison.integration import IntegrationComparison, compare_integration
 from .comparison.phenotype import compare
@@ -39,6 +40,7 @@ from .mil.many import fit_many
 from .task import Task
 
 __all__ = [
+    "AnnotationComparison",
     "Annotator",
     "Bags",
     "Comparison",
@@ -54,6 +56,7 @@ __all__ = [
     "audit",
     "citation",
     "compare",
+    "compare_annotation",
     "compare_expression",
     "compare_integration",
     "comparison",

@@ -101,7 +101,14 @@ def test_cells_with_gaps_are_read_as_what_they_are():
         fitted().annotate(dataclasses.replace(whole, present=none))
 
 
-@pytest.mark.parametrize("kind", ["0/0", "0/1", "1/1"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "0/0",
+        pytest.param("0/1", marks=pytest.mark.slow),  # the same of another type
+        pytest.param("1/1", marks=pytest.mark.slow),
+    ],
+)
 def test_a_type_that_the_reference_lacks_is_unknown(kind):
     """The threshold is of the reference alone: one known cell of twenty is a false alarm."""
     cells, new = donors(effect=8.0), donors(600, seed=1, effect=8.0)

@@ -82,7 +82,7 @@ def measured(bags: Bags, names: tuple[str, ...]) -> np.ndarray:
 
 
 def parts_of(
-    bags: Bags, codes: np.ndarray, batch: str | None, folds: int
+    bags: Bags, codes: np.ndarray, batch: str | None, folds: int, seed: int = 0
 ) -> tuple[np.ndarray, str, int]:
     """The turn in which each cell is left out, (n_instances,); what is left out; how many.
 
@@ -98,6 +98,8 @@ def parts_of(
         Column of batches.
     folds
         How many turns, at most.
+    seed
+        Of how loose cells are dealt.
 
     Raises
     ------
@@ -112,7 +114,7 @@ def parts_of(
         n = bags.n_instances
         if n < folds:
             raise InputError(f"folds={folds} of {n} cells: give more cells, or fewer folds.")
-        turns = StratifiedKFold(folds, shuffle=True, random_state=0).split(codes, codes)
+        turns = StratifiedKFold(folds, shuffle=True, random_state=seed).split(codes, codes)
     fold = np.zeros(bags.n_instances, dtype=np.int64)
     with warnings.catch_warnings():  # a label of fewer cells than folds
         warnings.simplefilter("ignore", UserWarning)

@@ -62,3 +62,16 @@ def reference(table: Any) -> Section:
     caption = "Cells of the reference that were left out, by the modalities that were read."
     parts.append(Table("left-out", frame, caption, heads=heads))
     return Section("reference", "How sure are the labels?", tuple(parts))
+
+
+def unseen(table: Any) -> Section | None:
+    """Types that a reference lacked; None where none was left out."""
+    if not len(table.unseen):
+        return None
+    caption = (
+        "Each type in turn was left out of the reference. AUROC of the novelty of its cells "
+        "against left-out cells of known types; found and false alarms: shares of both that were "
+        "called unknown. A type that lies near another is hard to find."
+    )
+    rows = Table("unseen", table.unseen, caption, heads={"auroc": "AUROC"})
+    return Section("unseen", "Does it know what it cannot know?", (rows,))
