@@ -16,6 +16,7 @@ from . import (
 )
 from ._version import __version__
 from .bags import Bags
+from .comparison.annotation import AnnotationComparison, compare_annotation
 from .comparison.expression import ExpressionComparison, compare_expression
 from .comparison.integration import IntegrationComparison, compare_integration
 from .comparison.modality_prediction import ModalityPrediction, compare_modality_prediction
@@ -28,6 +29,7 @@ from .core.load import load
 from .core.registry import make, methods, register
 from .errors import InputError
 from .expression.base import ExpressionMethod
+from .integrate.annotator import Annotator
 from .integrate.base import Integration
 from .io.anndata import read
 from .io.cells import to_anndata
@@ -41,6 +43,8 @@ from .mil.many import fit_many
 from .task import Task
 
 __all__ = [
+    "AnnotationComparison",
+    "Annotator",
     "Bags",
     "Comparison",
     "ExpressionComparison",
@@ -56,6 +60,7 @@ __all__ = [
     "audit",
     "citation",
     "compare",
+    "compare_annotation",
     "compare_expression",
     "compare_integration",
     "compare_modality_prediction",

@@ -37,7 +37,7 @@ def options(verb):
 
 
 def test_every_verb_says_its_options():
-    assert len(VERBS) == 20
+    assert len(VERBS) == 21
     assert [name for name, command in VERBS.items() if not isinstance(command, Verb)] == []
 
 
@@ -201,6 +201,13 @@ STANDS_FOR = [
     ("integrate", sm.Integration.transform, BAGS),
     ("integrate", sm.Integration.embed, BAGS),
     ("integrate", sm.Integration.write, {"data"}),
+    # k, folds, per_label: of who writes Python; false_alarm is said when cells are labelled
+    ("integrate", sm.Annotator, {"k", "folds", "per_label", "false_alarm"}),
+    ("annotate", sm.read, {*READ, *SITE, "label", "donor", "kind", "positive", "order", "kinds",
+                           "cell_type", "bag_columns", "labels", "id"}),
+    ("annotate", sm.load, {"folder"}),
+    ("annotate", sm.Annotator.annotate, BAGS),
+    ("annotate", sm.Annotator.write, {"data", "found"}),
     ("expression fit", sm.read_slides, {*SLIDES, *SITE, *BAR}),
     ("expression fit", sm.read_tiles, TILES | SITE),
     ("expression fit", sm.tiles.normalized, {"bags", "tiles"}),

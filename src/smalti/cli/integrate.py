@@ -56,6 +56,29 @@ def integrate(
     ] = False,
     key_added: options.KeyAdded = None,
     overwrite: options.Overwrite = False,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of cell types: --model then is a reference, by which `smalti annotate` "
+            "labels new cells.",
+            rich_help_panel=options.REFERENCE,
+        ),
+    ] = None,
+    donor: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of donors, who are left out in turn to learn how sure a label is.",
+            rich_help_panel=options.REFERENCE,
+        ),
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of batches to leave out in turn instead.",
+            rich_help_panel=options.REFERENCE,
+        ),
+    ] = None,
+    leave_out: options.LeaveOut = None,
     model: Annotated[
         Path | None,
         typer.Option(help="Folder to save the model in.", rich_help_panel=options.WRITE),
@@ -87,6 +110,8 @@ def integrate(
     fitted = Path(method).is_dir()
     if fitted and (settings or model or checkpoint or kinds):
         raise InputError(f"{method} is fitted already: it takes no settings.")
+    asked = {"donor": donor, "batch": batch, "leave_out": leave_out}
+    _refuse_idle(label, model, checkpoint, fitted, asked)
     chosen = _model(method, allow) if fitted else _method(method, settings | {"seed": seed})
     crew.join(chosen)
     if layers and not chosen.reconstructs:
@@ -114,23 +139,61 @@ def integrate(
         )
     if not (isinstance(given, Path) and is_same(out, given)):
         check_free(out, overwrite=overwrite, inputs=read_here("out", "model", "checkpoint"))
-    bags = read_views(given, x, cells, kinds=options.kinds_of(kinds))
+    bags = read_views(given, x, cells, donor=donor, kinds=options.kinds_of(kinds))
     introduce(bags)
     with kept_until_saved():
         if not fitted:
             refuse_one(given, bags)
-            chosen.fit(bags, checkpoint=checkpoint)
+            if label is None:
+                kept = chosen.fit(bags, checkpoint=checkpoint)
+            else:
+                kept = _reference(chosen, bags, label, batch, leave_out, seed)
+                chosen = kept.model_
             crew.leave(chosen)
             for one in chosen.modalities_:
                 typer.echo(here(str(one)))
         if model is not None:
-            chosen.save(model, overwrite=overwrite)
+            kept.save(model, overwrite=overwrite)
         if out.suffix in _TABLES:
             _write_table(chosen, bags, out, missing, overwrite)
         else:
             chosen.write(given, out=out, layers=layers, contributions=contributions,
                          key_added=key_added, overwrite=overwrite, missing=missing)  # fmt: skip
     typer.echo(f"{chosen.name}: {chosen.n_parameters_:,} parameters\nwritten to {out}")
+
+
+def _refuse_idle(
+    label: str | None, model: Path | None, checkpoint: Path | None, fitted: bool,
+    asked: dict[str, Any],
+) -> None:  # fmt: skip
+    """Refuse what a reference needs and has not, and what is of a reference alone."""
+    if label is None:
+        idle = next((name for name, value in asked.items() if value is not None), None)
+        if idle is not None:
+            raise InputError(f"{idle}= is of a reference: name its cell types too, label='NAME'.")
+    elif fitted:
+        raise InputError("label= makes a reference of a method that is fitted here: name one.")
+    elif model is None:
+        raise InputError("label= makes a reference, and nothing says where to save it: model=...")
+    elif checkpoint is not None:
+        raise InputError("label= takes several fits, and checkpoint= keeps one: leave one out.")
+
+
+def _reference(
+    method: Any, bags: Bags, label: str, batch: str | None, leave_out: str | None, seed: int
+) -> Any:
+    """A fitted annotator; what is to be known of it is said."""
+    from smalti.cli.words import tell
+    from smalti.integrate.annotator import Annotator
+
+    more: dict[str, Any] = (
+        {} if leave_out is None else {"leave_out": tuple(options.listed(leave_out) or ())}
+    )
+    made = Annotator(method, label=label, batch=batch, seed=seed, **more).fit(bags)
+    typer.echo(made.said())
+    for note in made.notes_:
+        tell(note)
+    return made
 
 
 def _method(name: str, settings: dict[str, Any]) -> Any:
@@ -153,6 +216,7 @@ def _model(folder: str, allow: list[str] | None) -> Any:
     from smalti.integrate.base import Integration
 
     chosen = load(folder, allow=allow)
+    chosen = getattr(chosen, "model_", chosen)  # of a reference
     if not isinstance(chosen, Integration):
         raise InputError(f"{folder} holds {chosen.name}: smalti predict {folder} ...")
     return chosen

@@ -107,9 +107,9 @@ def under_its_name(model: Fitted, bags: Bags) -> Bags:
     if not shared[known]:
         return bags
     parts = ("x", "features", "present", "lacking", "kinds", "ids")
+    of = {part: getattr(bags, part) for part in parts}
     called: dict[str, Any] = {
-        part: {known: held[name]} if name in held else {}
-        for part, held in ((p, getattr(bags, p)) for p in parts)
+        part: {known: held[name]} if name in held else {} for part, held in of.items()
     }
     return dataclasses.replace(bags, **called)
 

@@ -18,7 +18,7 @@ from smalti.columns import Columns
 from smalti.core.fit import FittedState
 from smalti.core.identity import identity
 from smalti.core.needs import meet
-from smalti.core.registry import class_of, own
+from smalti.core.registry import class_of, holder, own
 from smalti.core.save import FORMAT, MEANS, MORE, NOTE, STEPS, WEIGHTS, digest_of
 from smalti.core.scale import TileScale
 from smalti.core.seen import Seen
@@ -106,6 +106,8 @@ def _read_note(folder: Path) -> dict[str, Any]:
 
 def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
     """The method that :func:`describe` described; its tensors may have any shape."""
+    if note.get("holder"):
+        return holder(note["holder"]).rebuilt(note, tensors)
     settings = {k: tuple(v) if isinstance(v, list) and k != "preprocess" else v
                 for k, v in note["settings"].items()}  # fmt: skip
     arrays, more, means = (

@@ -1,6 +1,7 @@
 # Made by `make stubs` from the files of this folder; do not edit.
 
 from .ae import AE
+from .annotator import Annotator
 from .base import Integration
 from .block_pca import BlockPCA
 from .dae import DAE
@@ -20,6 +21,7 @@ __all__ = [
     "SAE",
     "UMINT",
     "WNN",
+    "Annotator",
     "BlockPCA",
     "Embed",
     "Integration",
