@@ -8,28 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import options
-from smalti.cli.integrate import read_views
+from smalti.cli.integrate import TABLES, read_views, to_embed
+from smalti.cli.given import title_of
 from smalti.cli.words import introduce, made_here, read_here, tell
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_TABLES = (".csv", ".tsv", ".parquet")
-_FILES = (".h5ad", ".h5mu", ".zarr")
-
 
 def annotate(
     model: Annotated[
         Path, typer.Argument(help="Folder that `smalti integrate --label NAME --model` wrote.")
     ],
-    data: Annotated[
-        Path,
-        typer.Argument(
-            help="Cells to label, .h5ad, .h5mu or .zarr; they may lack a modality.",
-            show_default=False,
-        ),
-    ],
+    data: options.DataOfCells,
     out: Annotated[
         Path,
         typer.Option(
@@ -39,6 +31,8 @@ def annotate(
     ],
     x: options.X = None,
     cells: options.Cells = None,
+    obs: options.Obs = None,
+    runs: options.Runs = None,
     sample: options.Sample = None,
     false_alarm: Annotated[
         float | None,
@@ -66,32 +60,30 @@ def annotate(
     from smalti.system.files import check_free, is_same
     from smalti.system.tables import write_table
 
-    if out.suffix not in (*_FILES, *_TABLES):
-        raise InputError(f"--out {out} is none of {', '.join((*_FILES, *_TABLES))}.")
-    read = read_here("out", "report")
-    if not is_same(out, data):
-        check_free(out, overwrite=overwrite, inputs=read)
+    given = to_embed(data, out, obs, runs)
+    if not (isinstance(given, Path) and is_same(out, given)):
+        check_free(out, overwrite=overwrite, inputs=read_here("out", "report"))
     known = load(model, allow=allow)
     if not hasattr(known, "annotate"):
         raise InputError(
             f"{model} holds {known.name}, which knows no cell types: make a reference, smalti "
             "integrate METHOD REFERENCE --label NAME --model FOLDER."
         )
-    bags = read_views(data, x, cells, sample=sample)
+    bags = read_views(given, x, cells, sample=sample)
     introduce(bags)
     typer.echo(known.said())
     for note in known.notes_:
         tell(note)
     found = known.annotate(bags, missing=missing, false_alarm=false_alarm)
-    if out.suffix in _TABLES:
+    if out.suffix in TABLES:
         write_table(found, out, index=True, float_format="%.6g", overwrite=overwrite)
     else:
-        known.write(data, out=out, key_added=key_added, overwrite=overwrite, missing=missing, x=x
+        known.write(given, out=out, key_added=key_added, overwrite=overwrite, missing=missing, x=x
                     and options.views_of(x), cells=cells, found=found)  # fmt: skip
     typer.echo(f"{_counts(found)}\nwritten to {out}")
     if report is not None:
         page = Shown(known, bags, found)
-        page.report(report, **made_here(), title=f"Cell types of {data.name}", overwrite=overwrite)
+        page.report(report, **made_here(), title=f"Cell types of {title_of(data)}", overwrite=overwrite)
         typer.echo(f"report: {report}")
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from smalti.bags import Bags
 
 _FILES = (".h5mu", ".h5ad", ".zarr")
-_TABLES = (".csv", ".tsv", ".parquet")
+TABLES = (".csv", ".tsv", ".parquet")
 
 
 def integrate(
@@ -100,8 +100,6 @@ def integrate(
     """Embed cells of several modalities, and write the embedding back."""
     from smalti.core.checkpoint import kept_until_saved
     from smalti.core.save import is_model
-    from smalti.io.gather import is_gathered
-    from smalti.io.open import holds_mudata, to_write
     from smalti.system.files import check_free, is_same
 
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
@@ -116,20 +114,10 @@ def integrate(
     crew.join(chosen)
     if layers and not chosen.reconstructs:
         raise InputError(f"{method} reconstructs nothing: leave --layers out.")
-    if out.suffix not in (*_FILES, *_TABLES):
-        raise InputError(f"--out {out} is none of {', '.join((*_FILES, *_TABLES))}.")
     for flag, said in (("--layers", layers), ("--contributions", contributions)):
-        if out.suffix in _TABLES and said:
+        if out.suffix in TABLES and said:
             raise InputError(f"{flag} needs a copy of the data: give --out the ending of the data.")
-    given = data_of(data)
-    if obs is not None or is_gathered(given):
-        given = to_write(given, out, obs=obs, runs=options.listed(runs))
-    elif runs is not None:
-        raise InputError("runs= names several runs, and the data are one.")
-    many = holds_mudata(given) if isinstance(given, Path) else hasattr(given, "mod")
-    own = ".h5mu" if many else ".h5ad"
-    if out.suffix not in (*_TABLES, own, ".zarr"):
-        raise InputError(f"--out {out.name} must end in {own} or .zarr, as the data does.")
+    given = to_embed(data, out, obs, runs)
     if model is not None:
         check_free(
             model,
@@ -154,12 +142,37 @@ def integrate(
                 typer.echo(here(str(one)))
         if model is not None:
             kept.save(model, overwrite=overwrite)
-        if out.suffix in _TABLES:
+        if out.suffix in TABLES:
             _write_table(chosen, bags, out, missing, overwrite)
         else:
             chosen.write(given, out=out, layers=layers, contributions=contributions,
                          key_added=key_added, overwrite=overwrite, missing=missing)  # fmt: skip
     typer.echo(f"{chosen.name}: {chosen.n_parameters_:,} parameters\nwritten to {out}")
+
+
+def to_embed(data: list[Path], out: Path, obs: Path | None, runs: str | None) -> Any:
+    """What is read, and what a result is written into: the file as it is, or what files come to.
+
+    Raises
+    ------
+    InputError
+        If ``out`` has not the ending of the data, nor that of a table.
+    """
+    from smalti.io.gather import is_gathered
+    from smalti.io.open import holds_mudata, to_write
+
+    if out.suffix not in (*_FILES, *TABLES):
+        raise InputError(f"--out {out} is none of {', '.join((*_FILES, *TABLES))}.")
+    given = data_of(data)
+    if obs is not None or is_gathered(given):
+        given = to_write(given, out, obs=obs, runs=options.listed(runs))
+    elif runs is not None:
+        raise InputError("runs= names several runs, and the data are one.")
+    many = holds_mudata(given) if isinstance(given, Path) else hasattr(given, "mod")
+    own = ".h5mu" if many else ".h5ad"
+    if out.suffix not in (*TABLES, own, ".zarr"):
+        raise InputError(f"--out {out.name} must end in {own} or .zarr, as the data does.")
+    return given
 
 
 def _refuse_idle(
