@@ -94,7 +94,7 @@ PYTHON_ONLY = {
     "n_context", "radius", "similarity",  # parts that networks are built of
     "device",  # of a language model
     "downsample",  # of a layer over a slide
-    "clr", "cofactor", "min_cells", "count_genes",  # steps, as --preprocess has them
+    "clr", "cofactor", "depth", "lsi", "min_cells", "count_genes",  # steps, as --preprocess has them
     "name",  # of a class of one's own
     "as_batch",  # of a reconstruction
     "of", "steps",  # of attributions to features

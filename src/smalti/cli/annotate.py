@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import options
-from smalti.cli.integrate import TABLES, read_views, to_embed
 from smalti.cli.given import title_of
+from smalti.cli.integrate import TABLES, read_views, to_embed
 from smalti.cli.words import introduce, made_here, read_here, tell
 from smalti.errors import InputError
 
@@ -83,7 +83,9 @@ def annotate(
     typer.echo(f"{_counts(found)}\nwritten to {out}")
     if report is not None:
         page = Shown(known, bags, found)
-        page.report(report, **made_here(), title=f"Cell types of {title_of(data)}", overwrite=overwrite)
+        page.report(
+            report, **made_here(), title=f"Cell types of {title_of(data)}", overwrite=overwrite
+        )
         typer.echo(f"report: {report}")
 
 
