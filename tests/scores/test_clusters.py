@@ -220,3 +220,14 @@ def test_batch_mixing_without_scib_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "scib_metrics", None)
     with pytest.raises(InputError, match=r"smalti\[batch\]"):
         batch_mixing(blobs()[0], blobs()[1])
+
+
+def test_leiden_by_resolution_finds_more_clusters_where_it_is_higher():
+    pytest.importorskip("igraph")
+    x = np.random.default_rng(0).normal(size=(150, 2))
+    few, many = (cluster(x, None, by="leiden", resolution=r) for r in (0.3, 3.0))
+    assert len(set(few.tolist())) < len(set(many.tolist()))
+    with pytest.raises(InputError, match="give n_clusters, or a resolution"):
+        cluster(x, None)
+    with pytest.raises(InputError, match=r"resolution=0"):
+        cluster(x, None, by="leiden", resolution=0)
