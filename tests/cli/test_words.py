@@ -94,7 +94,8 @@ PYTHON_ONLY = {
     "n_context", "radius", "similarity",  # parts that networks are built of
     "device",  # of a language model
     "downsample",  # of a layer over a slide
-    "clr", "cofactor", "depth", "lsi", "min_cells", "count_genes",  # steps, as --preprocess has them
+    "clr", "cofactor", "depth", "lsi", "min_cells", "count_genes",  # steps: --preprocess
+    "resolution",  # of clusters
     "name",  # of a class of one's own
     "as_batch",  # of a reconstruction
     "of", "steps",  # of attributions to features

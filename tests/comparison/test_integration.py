@@ -491,6 +491,27 @@ def test_tables_and_report(tmp_path, monkeypatch):
     assert "Clusters by k-means against the labels" in page
 
 
+def test_own_clusters_are_by_the_algorithm_that_a_method_is_meant_for():
+    umint = UMINT(width=4, epochs=1, accelerator="cpu")
+    result = run({"umint": umint, "mine": pca()}, small(), seeds=1, by=("kmeans", "ward"))
+    found = result.folds.pivot_table(index="method", columns="metric", values="value", sort=False)
+    assert found.loc["umint", "ari_own"] == found.loc["umint", "ari_kmeans"]
+    assert "ari_own" not in found or np.isnan(found.loc["mine", "ari_own"])  # Leiden was not asked
+    page = next(s for s in result.sections() if s.name == "clusters")
+    assert "Two protocols beside each other" in str(page.parts[0])
+
+
+@pytest.mark.slow  # a second of Leiden for each embedding
+def test_wnn_is_scored_by_its_own_graph_of_all_cells():
+    pytest.importorskip("igraph")
+    bags = data(300)
+    wnn = sm.integrate.WNN(components=6, neighbors=20, width=5, accelerator="cpu")
+    result = run({"wnn": wnn}, bags, seeds=1, by=("kmeans", "leiden"))
+    found = result.folds.query("method == 'wnn'").set_index("metric")["value"]
+    assert found["ari_own"] == found["ari_leiden"] > 0.8
+    assert result.folds.query("method == 'wnn'")["n_train"].iloc[0] == 240  # as all others
+
+
 def test_reads_what_read_reads():
     bags = small(80)
     mapping = {k: np.asarray(v) for k, v in bags.x.items()}

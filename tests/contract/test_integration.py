@@ -9,10 +9,8 @@ from smalti.contract import integration
 from smalti.core.registry import methods
 from smalti.integrate import BlockPCA
 
-# muon compiles its distance in every fit, some 15 s: what fits it is slow. A graph that is given
-# stands for muon's in tests/integrate.
 # scvi-tools takes seconds to be imported, and trains totalVI
-QUICK = {"wnn": {"check_clone"}, "totalvi": {"check_clone"}}
+QUICK = {"totalvi": {"check_clone"}}
 # fits of all epochs: the other autoencoders stand for it
 SLOW = {(m, "check_finds_what_no_modality_shows") for m in ("dae", "sae")}
 # two fits more of a library that makes one sweep

@@ -5,15 +5,12 @@ import types
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 import torch
 
 import smalti
-from smalti.core.load import load
 from smalti.datasets.modalities import planted_modalities
 from smalti.errors import InputError
-from smalti.integrate import MOFA, WNN, Multigrate, TotalVI
-from smalti.integrate.wnn import spectral, unit_components
+from smalti.integrate import MOFA, Multigrate, TotalVI
 from smalti.system.extras import calling
 
 pytestmark = pytest.mark.filterwarnings(
@@ -172,127 +169,6 @@ def test_totalvi_asks_which_view_is_which():
         TotalVI().views_of({"rna": (40,)})
 
 
-# ------------------------------------------------------------------------------- WNN
-
-
-@pytest.fixture(scope="module")
-def wnn():
-    pytest.importorskip("muon")
-    module, kept = importlib.import_module("smalti.integrate.wnn"), {}
-    graph = module.weighted_graph
-    bags = planted_modalities(90, counts=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "weighted_graph", lambda p, *a: kept.update(p) or graph(p, *a))
-        model = WNN(components=6, neighbors=10, width=5, accelerator="cpu").fit(bags)
-    model.points = kept  # what muon was given
-    return model, bags
-
-
-@pytest.mark.slow
-def test_wnn_is_what_muon_makes_of_the_same_components(wnn, tmp_path):
-    import anndata
-    import muon
-    import scanpy
-
-    model, bags = wnn
-    tables = {}
-    for name, view in model.inputs(bags).items():
-        view, points = np.asarray(view), model.points[name]
-        # equal, but not to the last bit, which decides between neighbours that are equally near
-        expected = unit_components((view - view.mean(0)) / view.std(0), 6, 0)
-        np.testing.assert_allclose(points, expected, atol=1e-4)
-        np.testing.assert_allclose(np.linalg.norm(points, axis=1), 1, atol=1e-5)
-        tables[name] = anndata.AnnData(points.astype(np.float32))
-        # the same exact search: distances by another formula round otherwise on some processors
-        scanpy.pp.neighbors(tables[name], n_neighbors=10, use_rep="X", random_state=0,
-                            transformer="sklearn")  # fmt: skip
-    cells = muon.MuData(tables)
-    muon.pp.neighbors(
-        cells, n_neighbors=10, n_bandwidth_neighbors=10, n_multineighbors=88, random_state=0
-    )
-    np.testing.assert_allclose(
-        model.graph_.toarray(), cells.obsp["connectivities"].toarray(), atol=1e-4
-    )
-    weights = model.modality_weights_
-    assert list(weights) == ["rna", "protein"]
-    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
-    np.testing.assert_allclose(weights["rna"], cells.obs["rna:mod_weight"], atol=1e-4)
-    assert model.transform(bags).shape == (90, 5)
-    model.save(tmp_path / "model")
-    back = load(tmp_path / "model")
-    assert (back.graph_ != model.graph_).nnz == 0
-    assert back.modality_weights_.equals(weights)
-
-
-@pytest.fixture(scope="module")
-def given_graph():
-    """A fit whose graph is given: muon compiles its distance in every fit, some 15 s."""
-    module = importlib.import_module("smalti.integrate.wnn")
-    seen = {}
-
-    def graph(points, neighbors, seed):
-        near = sum(rows @ rows.T for rows in points.values())
-        order = np.argsort(-near, axis=1)[:, :neighbors]
-        made = np.zeros_like(near)
-        np.put_along_axis(made, order, 0.5, axis=1)
-        weights = np.random.default_rng(seed).dirichlet([1, 1], size=len(near))
-        seen.update(graph=np.maximum(made, made.T), weights=weights, neighbors=neighbors)
-        return sp.csr_matrix(seen["graph"]), weights
-
-    bags = planted_modalities(90, counts=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "weighted_graph", graph)
-        patch.setattr(WNN, "unavailable", classmethod(lambda cls: None))
-        model = WNN(components=6, neighbors=10, width=5, accelerator="cpu").fit(bags)
-    return model, bags, seen
-
-
-def test_wnn_keeps_the_graph_and_the_weights_that_it_was_given(given_graph, tmp_path):
-    model, bags, seen = given_graph
-    assert seen["neighbors"] == 10
-    np.testing.assert_allclose(model.graph_.toarray(), seen["graph"], atol=1e-6)
-    np.testing.assert_allclose(model.modality_weights_, seen["weights"], atol=1e-6)
-    assert list(model.modality_weights_) == ["rna", "protein"]
-    codes = model.transform(bags)
-    np.testing.assert_allclose(codes, spectral(model.graph_, 5), atol=1e-5)
-    model.save(tmp_path / "model")
-    back = load(tmp_path / "model")
-    assert (back.graph_ != model.graph_).nnz == 0
-    np.testing.assert_array_equal(back.transform(bags), codes)
-
-
-def test_wnn_refuses_other_cells(given_graph):
-    model, *_ = given_graph
-    with pytest.raises(InputError, match="embeds the cells that it was fitted on"):
-        model.transform(planted_modalities(90, counts=True, seed=1))
-
-
-def test_wnn_errors():
-    bags = planted_modalities(20, counts=True)
-    with pytest.raises(InputError, match="neighbors=20 need more than 20 cells"):
-        WNN(accelerator="cpu").fit(bags)
-    alone = dataclasses.replace(bags, x={"rna": bags.x["rna"]})
-    with pytest.raises(InputError, match="wnn integrates two modalities or more"):
-        WNN(accelerator="cpu").fit(alone)
-
-
-@pytest.mark.parametrize("n", [90, 700])
-def test_spectral_codes_are_eigenvectors_and_tell_components_apart(n):
-    rng = np.random.default_rng(0)
-    near = np.abs(rng.normal(size=(n, 2))[:, None] - rng.normal(size=(n, 2))).sum(2) < 0.5
-    near = (near | near.T) | np.eye(n, dtype=bool)
-    near[: n // 3, n // 3 :] = near[n // 3 :, : n // 3] = False  # two graphs side by side
-    graph = sp.csr_matrix(near.astype(np.float32))
-    codes = spectral(graph, 4)
-    root = np.sqrt(np.asarray(graph.sum(1)).reshape(-1))
-    walk = graph.toarray() / root[:, None] / root
-    values = np.linalg.norm(codes, axis=0) / np.sqrt(n)
-    np.testing.assert_allclose(walk @ codes, codes * values, atol=1e-6 * np.sqrt(n))
-    np.testing.assert_allclose(root @ codes, 0, atol=1e-6 * n)
-    np.testing.assert_array_equal(codes, spectral(graph, 4))
-    assert values[0] == pytest.approx(1)
-
-
 # ------------------------------------------------------------------------------- Multigrate
 
 
@@ -334,7 +210,6 @@ def test_multigrate_says_which_python_it_needs(monkeypatch):
     [
         (MOFA, "mofapy2", "mofapy2", 'pip install "smalti[integrate]"'),
         (TotalVI, "scvi", "scvi-tools", 'pip install "smalti[integrate]"'),
-        (WNN, "muon", "muon", 'pip install "smalti[integrate]"'),
         (Multigrate, "multigrate", "multigrate", "pip install multigrate"),
     ],
 )

@@ -198,7 +198,8 @@ def test_cells_of_the_reference_are_told():
      ({"k": 0}, "k=0: give a whole number, 1 or more"),
      ({"folds": 1}, "folds=1: give a whole number, 2 or more"),
      ({"false_alarm": 1.0}, "false_alarm=1.0"),
-     ({"method": "wnn"}, "wnn embeds only the cells"),
+     ({"method": BlockPCA(preprocess={"m0": "pca=4,harmony=donor"})},
+      "harmony takes only the cells"),
      ({"method": "abmil"}, "does not integrate"),
      ({"leave_out": ("0/0", "0/1", "1/0")}, "has 1 labels")],
 )  # fmt: skip

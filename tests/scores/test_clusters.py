@@ -235,3 +235,14 @@ def test_mixing_within_types_by_hand():
     assert np.isnan(mixing_within(z, group, group.astype(int)))
     with pytest.raises(InputError, match="labels has 3 values for 600 cells"):
         mixing_within(z, group, np.zeros(3))
+
+
+def test_leiden_by_resolution_finds_more_clusters_where_it_is_higher():
+    pytest.importorskip("igraph")
+    x = np.random.default_rng(0).normal(size=(150, 2))
+    few, many = (cluster(x, None, by="leiden", resolution=r) for r in (0.3, 3.0))
+    assert len(set(few.tolist())) < len(set(many.tolist()))
+    with pytest.raises(InputError, match="give n_clusters, or a resolution"):
+        cluster(x, None)
+    with pytest.raises(InputError, match=r"resolution=0"):
+        cluster(x, None, by="leiden", resolution=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 
 _OPTIONAL = {"pyarrow": ("parquet", "attributions written as .parquet"),
-             "muon": ("integrate", "WNN"), "mofapy2": ("integrate", "MOFA+"),
+             "mofapy2": ("integrate", "MOFA+"),
              "scvi-tools": ("integrate", "totalVI"),
              "igraph": ("integrate", "Leiden clusters (igraph is GPL)"),
              "umap-learn": ("integrate", "maps of cells"),

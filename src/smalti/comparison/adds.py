@@ -47,14 +47,11 @@ def added(
     there = measured(cells)
     several = (there.sum(1) > 1) & (labels >= 0)
     test, train = split.test[several[split.test]], split.train[labels[split.train] >= 0]
-    weights, views = hasattr(model, "modality_weights_"), list(model.features_)
-    asked = weights or (model.missing and not model.transductive)
+    weights, views = hasattr(model, "modality_weights"), list(model.features_)
+    asked = weights or (model.missing and not model.at_hand())
     if len(views) < 2 or not len(test) or not asked:
         return []
-    if weights:
-        shares = model.modality_contributions(cells).iloc[test]
-    else:
-        shares = model.modality_contributions(cells[test])
+    shares = model.modality_contributions(cells[test])
     right = pd.DataFrame(np.nan, index=range(len(test)), columns=["", *views])
     if not weights and len(train) >= _VOTERS:
         voters = KNeighborsClassifier(_VOTERS).fit(z[train], labels[train])

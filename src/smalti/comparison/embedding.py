@@ -111,14 +111,15 @@ def embedding_scores(
     """
     known, seed = question.labels >= 0, split.repeat
     truth, part = question.labels[known], z[known]
-    graph = getattr(model, "graph_", None)
+    graph = model.graph(cells) if hasattr(model, "graph") and "leiden" in question.by else None
     out: dict[str, float] = {}
     for by in question.by:
-        own = graph[known][:, known] if graph is not None and by == "leiden" else None
-        found = cluster(part, question.n_clusters, by=by, seed=seed, graph=own)  # type: ignore[arg-type]
+        edges = graph[known][:, known] if graph is not None and by == "leiden" else None
+        found = cluster(part, question.n_clusters, by=by, seed=seed, graph=edges)  # type: ignore[arg-type]
         out |= {f"{m}_{by}": v for m, v in cluster_scores(truth, found).items()}
         if by == "kmeans":
             out |= shape_scores(part, found, seed=seed)
+    out["ari_own"] = out.get(f"ari_{model.clusters_by}", float("nan"))
     out["silhouette_labels"] = shape_scores(part, truth, seed=seed)["silhouette"]
     out |= _reconstruction(model, cells, split.test)
     a, b = (rows[question.labels[rows] >= 0] for rows in (split.train, split.test))

@@ -63,14 +63,15 @@ class IntegrationComparison(ScoreTable):
     trains_on: ClassVar[str] = "cells"
     deed: ClassVar[tuple[str, str]] = ("groups the cells", ", in grouping the cells")
     order: ClassVar[tuple[str, ...]] = (
-        "ari_kmeans", "ari_leiden", "ors", "ari_ward", "transfer_f1", "transfer_accuracy",
-        "halves_transfer_f1", "halves_transfer_accuracy", "halves_mixing", "ilisi",
-        "kbet", "graph_connectivity", "fmi_kmeans", "fmi_ward", "fmi_leiden", "nmi_kmeans",
+        "ari_kmeans", "ari_leiden", "ari_own", "ors", "ari_ward", "transfer_f1",
+        "transfer_accuracy", "halves_transfer_f1", "halves_transfer_accuracy", "halves_mixing",
+        "ilisi", "kbet", "graph_connectivity", "fmi_kmeans", "fmi_ward", "fmi_leiden", "nmi_kmeans",
         "nmi_ward", "nmi_leiden", "silhouette", "davies_bouldin", "silhouette_labels",
     )  # fmt: skip
     titles: ClassVar[dict[str, str]] = {
         "ari_kmeans": "Clusters by k-means against the labels",
         "ari_leiden": "Clusters by Leiden against the labels",
+        "ari_own": "Clusters by what each method is meant for, against the labels",
         "ors": "Distances kept by the reconstruction",
         "transfer_f1": "Labels carried over to held-out cells",
     }
@@ -157,7 +158,7 @@ def compare_integration(
     """Embed the same cells by several methods, and score the embeddings alike.
 
     For each seed every method is fitted on the same 80 % of the cells (of the donors, where there
-    are five or more) and embeds all; methods that know no new cells (WNN) are fitted on all. No
+    are five or more) and embeds all; methods that know no new cells are fitted on all. No
     method sees a label.
 
     Parameters
@@ -176,7 +177,8 @@ def compare_integration(
         Clusters for all embeddings; the number of labels when left out.
     by
         Algorithms: kmeans, ward, leiden (see :func:`smalti.scores.cluster`); None: all, Leiden
-        where igraph is installed. WNN's own graph is what Leiden sees of it.
+        where igraph is installed. Of WNN, Leiden sees its own graph, in which cells that were held
+        out are joined with training cells.
     seeds
         How many, or which.
     leave_out
@@ -195,7 +197,9 @@ def compare_integration(
     Returns
     -------
     IntegrationComparison
-        Metrics: ari, fmi and nmi of each algorithm's clusters against the labels; silhouette and
+        Metrics: ari, fmi and nmi of each algorithm's clusters against the labels; ari_own, the ari
+        of the algorithm that the method is meant for (its ``clusters_by``; NaN where ``by`` leaves
+        that out); silhouette and
         davies_bouldin of the k-means clusters, which depend on the scale and the width of an
         embedding and so rank methods with care; silhouette_labels; ors, the overall reconstruction
         score of the held-out cells, standardised and cut at 10 s.d. (counts after the log or the

@@ -192,7 +192,7 @@ def prepared(
         )
     lineup = line_up(candidates, Integration)
     for label, method in lineup.methods.items():
-        if not (method.missing and method.reconstructs) or method.transductive:
+        if not (method.missing and method.reconstructs) or method.at_hand():
             raise InputError(
                 f"{label} cannot predict a modality that cells lack: it takes no gaps, or "
                 "reconstructs nothing. Methods that can: umint, block_pca, mofa and others."

@@ -170,9 +170,9 @@ class Annotator(BaseEstimator):
         method = make(self.method) if isinstance(self.method, str) else self.method
         if not isinstance(method, Integration):
             raise InputError(f"method={self.method!r} does not integrate modalities.")
-        if method.transductive:
-            raise InputError(f"{method.name} embeds only the cells that it was fitted on: choose "
-                             "another, such as umint.")  # fmt: skip
+        if only := method.at_hand():
+            raise InputError(f"{only} takes only the cells that it was fitted on: choose a method "
+                             "such as umint, and of batches its batch=.")  # fmt: skip
         reason = method.unavailable()
         if reason is not None:
             raise InputError(f"{reason}.")

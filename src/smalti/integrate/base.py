@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -30,7 +30,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from smalti.bags import Bags, as_bags
-from smalti.batch import Shape
+from smalti.batch import Batch, Shape
 from smalti.columns import Columns
 from smalti.core.align import said, under_its_name
 from smalti.core.estimator import Estimator
@@ -70,12 +70,16 @@ class Integration(WithHalves, Contributing, Estimator):
         Whether it embeds the cells that it was fitted on, and no others.
     takes_counts
         Whether it takes raw counts only, and so decodes expected counts.
+    clusters_by
+        What its authors, or most who use it, cluster its result by: "leiden", "kmeans" or "ward".
+        Leiden takes the graph of a method that has one, ``graph(X)``.
     """
 
     room: ClassVar[str] = "integrate"
     reconstructs: ClassVar[bool] = True
     transductive: ClassVar[bool] = False
     takes_counts: ClassVar[bool] = False
+    clusters_by: ClassVar[str] = "leiden"
     missing: ClassVar[bool] = True
 
     preprocess: Any = "auto"  # or by view: {"rna": "normalize,log1p", "protein": "clr"}
@@ -282,6 +286,9 @@ class Integration(WithHalves, Contributing, Estimator):
     ) -> None:
         """Write the embedding into the user's data: ``obsm["X_NAME"]`` and ``uns["NAME"]``.
 
+        WNN adds its weights, ``obs["NAME_weight_MODALITY"]``, and its graph,
+        ``obsp["NAME_connectivities"]`` (``scanpy.tl.leiden(data, obsp="NAME_connectivities")``).
+
         Parameters
         ----------
         data
@@ -331,12 +338,15 @@ class Integration(WithHalves, Contributing, Estimator):
                       for k, v in self.reconstruct(bags).items()}  # fmt: skip
         key = key_added or self.name
         shares = self.modality_contributions(bags) if contributions else {}
-        obs = {f"{key}_adds_{k}": bags.scatter(v.to_numpy(), n) for k, v in shares.items()}
+        columns, graphs = self.per_cell(bags)
+        columns |= {f"adds_{k}": v.to_numpy() for k, v in shares.items()}
         write(
-            data, obs=obs, obsm={f"X_{key}": bags.scatter(z, n)}, layers=tables,
+            data, obs={f"{key}_{k}": bags.scatter(v, n) for k, v in columns.items()},
+            obsm={f"X_{key}": bags.scatter(z, n)}, layers=tables,
+            obsp={f"{key}_{k}": v for k, v in graphs.items()},
             uns={key: self._note() | said(bags, read_as)
-                 | {"fitted_on": told_of(self, [f"obsm/X_{key}"])}}, origin=bags.origin, out=out,
-            overwrite=overwrite, bags=read_as,
+                 | {"fitted_on": told_of(self, [f"obsm/X_{key}"])}},
+            origin=bags.origin, out=out, overwrite=overwrite, bags=read_as,
         )  # fmt: skip
 
     def _note(self) -> dict[str, Any]:
@@ -395,22 +405,33 @@ class Integration(WithHalves, Contributing, Estimator):
         self, bags: Bags, *, decode: bool = False, as_batch: str | None = None
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """As :meth:`forward`, of cells after the steps: (n_cells, width), and the decoded views."""
+        codes: list[np.ndarray] = []
+        views: dict[str, list[np.ndarray]] = {}
+        for batch in self.pieces(bags):
+            network: Any = self.network_
+            z = self.halves_(network(batch).raw, batch.instance.get("present"))
+            codes.append(as_array(z))
+            of = decoding(self.columns_, batch, as_batch)
+            for name, part in (network.decode(z, *of) if decode else {}).items():
+                views.setdefault(name, []).append(as_array(part))
+        return np.concatenate(codes), {k: np.concatenate(v) for k, v in views.items()}
+
+    def pieces(self, bags: Bags) -> Iterator[Batch]:
+        """Cells after preprocessing, some thousand at a time, as the network takes them."""
         network: Any = self.network_.eval().to(self._dtype)
         device = next((t.device for t in network.state_dict().values()), torch.device("cpu"))
         store = Store(bags, device, self._dtype, self.columns_, sparse=self.sparse)
-        codes: list[np.ndarray] = []
-        views: dict[str, list[np.ndarray]] = {}
         step = store.most(_ROWS)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
             for start in range(0, bags.n_instances, step):
-                rows = np.arange(start, min(start + step, bags.n_instances))
-                batch = store.instances(rows)
-                z = self.halves_(network(batch).raw, batch.instance.get("present"))
-                codes.append(as_array(z))
-                of = decoding(self.columns_, batch, as_batch)
-                for name, part in (network.decode(z, *of) if decode else {}).items():
-                    views.setdefault(name, []).append(as_array(part))
-        return np.concatenate(codes), {k: np.concatenate(v) for k, v in views.items()}
+                yield store.instances(np.arange(start, min(start + step, bags.n_instances)))
+
+    def per_cell(self, bags: Bags) -> tuple[dict[str, np.ndarray], dict[str, sp.csr_matrix]]:
+        """What else it knows of these cells, by name, for :meth:`write`.
+
+        Columns, (n_cells,) each, and graphs, (n_cells, n_cells) each.
+        """
+        return {}, {}
 
     def _known(self, bags: Bags) -> np.ndarray:
         """The embedding of the cells that were fitted, which must be these."""

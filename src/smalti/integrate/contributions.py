@@ -92,14 +92,11 @@ def shares_of(model: Any, X: Any, how: How) -> pd.DataFrame:
     """
     if how not in ("hidden", "gradient"):
         raise InputError(f"how={how!r}: there are 'hidden' and 'gradient'.")
-    if hasattr(model, "modality_weights_"):
-        model.forward(X)  # refuses other cells than those of the graph
-        return model.modality_weights_
-    if model.transductive or (how == "hidden" and not model.missing):
-        raise InputError(
-            f"{model.name} needs every modality of every cell, so that none can be hidden"
-            + ("." if model.transductive else ": ask how='gradient'.")
-        )
+    if hasattr(model, "modality_weights"):
+        return model.modality_weights(X)
+    if how == "hidden" and (model.at_hand() or not model.missing):
+        raise InputError(f"{model.name} needs every modality of every cell, so that none can be "
+                         "hidden: ask how='gradient'.")  # fmt: skip
     cells = model._read_new(X)
     there = measured(cells)
     parts = _moved(model, cells, there) if how == "hidden" else _along(model, cells)

@@ -25,6 +25,8 @@ class NetworkIntegration(Integration):
         "fast": {"batch_size": 64, "lr": 8e-3, "epochs": None, "min_steps": 1200, "anneal": True},
     }
 
+    clusters_by: ClassVar[str] = "kmeans"  # Maitra et al. 2023, who have Ward's beside it
+
     batch: str | None = None  # column of the batches of cells: offsets for each (see adapt)
     width: Count = 64  # of the code
     l1: Weight = 1e-4  # on activations

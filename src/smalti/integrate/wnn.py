@@ -1,4 +1,4 @@
-"""Weighted nearest neighbours: one graph of cells from several modalities, made by muon."""
+"""Weighted nearest neighbours: one graph of cells from several modalities."""
 
 from __future__ import annotations
 
@@ -14,72 +14,64 @@ from sklearn.decomposition import PCA
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from smalti.batch import Shape
+from smalti.bags import Bags
+from smalti.batch import Batch, Output, Shape
 from smalti.core.settings import Count, Positive
 from smalti.core.stage import Stage, Sweep, Training
 from smalti.errors import InputError
 from smalti.integrate.base import Integration
-from smalti.io.tables import plain_anndata
 from smalti.nn.modalities import Blocks, whole_views
-from smalti.system.extras import absent, calling, global_numpy_seed, need
+from smalti.scores.clusters import cluster
+from smalti.solve.weighted_neighbors import Placed, WeightedNeighbors
 
 _CANDIDATES = 200  # neighbours in each modality among which the joint ones are sought (Seurat's)
 _DENSE = 500  # cells up to which eigenvectors are computed of the whole matrix
+_ARRAYS = ("width", "reach", "weights", "first", "scale", "last")  # one row a cell
 
 
 class WNN(Integration):
     """A graph of cells that trusts, cell by cell, the modality whose neighbours predict it best.
 
     Each view is standardised and reduced to ``components`` principal components, the rows scaled
-    to length 1 as in Seurat; ``muon.pp.neighbors`` then weights the modalities in each cell (Hao
-    et al. 2021, STAR Methods) and makes the graph of the ``neighbors`` nearest cells by the
-    weighted distance, with UMAP's connectivities.
+    to length 1 as in Seurat. The modalities are then weighted in each cell (Hao et al. 2021, STAR
+    Methods; exact, see :mod:`smalti.solve.weighted_neighbors`), and the nearest cells by the
+    weighted distance are joined with UMAP's connectivities.
 
-    The graph is the result, ``graph_``; cluster that. What stands for it as an embedding are the
-    leading eigenvectors of D^-1/2 A D^-1/2 without the trivial one (A: connectivities, D:
+    The graph is the result: cluster that (:meth:`clusters`). What stands for it as an embedding are
+    the leading eigenvectors of D^-1/2 A D^-1/2 without the trivial one (A: connectivities, D:
     their sums), from which UMAP starts too, here times their eigenvalue and the root of the
     number of cells, so that noisy directions count less in distances.
 
-    It embeds the cells that it was fitted on and no others. muon compiles its distance anew in
-    every fit, which takes some 15 s however few the cells.
-
-    Attributes
-    ----------
-    graph_
-        (n_cells, n_cells) CSR float32, symmetric: connectivities in [0, 1].
-    modality_weights_
-        (n_cells, n_views) DataFrame float32, rows sum to 1.
+    A new cell is placed among the training cells, which stay as they are: neighbours, weights and
+    connectivities by the same formulae, and its code by the extension of Nyström, the sum of the
+    eigenvectors over its neighbours, each by its normalised connectivity. A training cell given
+    again is known by its components, and has the weights, the edges and (to rounding) the code
+    that it has. Time and not memory grows as the square of the number of cells.
 
     Raises
     ------
     InputError
-        In ``fit``: if muon is not installed, or there are too few cells.
+        In ``fit``: if there are too few cells.
     """
 
     name: ClassVar[str] = "wnn"
     reference: ClassVar[str] = "Hao et al. (2021), Cell 184:3573-3587"
     cite: ClassVar[tuple[str, ...]] = ("hao2021", "bredikhin2022")
     reconstructs: ClassVar[bool] = False
-    transductive: ClassVar[bool] = True
     missing: ClassVar[bool] = False
 
     components: Count = 30  # of each view, at most its features - 1
-    neighbors: Count = 20  # of a cell, in each view and in the joint graph
+    neighbors: Count = 20  # of a cell, in each view (itself counted) and in the joint graph
     width: Count = 64  # eigenvectors
     clip: Positive | None = 10.0  # standardised values beyond it are cut
 
-    @classmethod
-    def unavailable(cls) -> str | None:
-        """Why it cannot run here (muon is not installed), or None."""
-        return absent("muon")
-
     def network(self, shape: Shape) -> nn.Module:
         """Buffers that the fit fills."""
-        return WNNNet(shape, clip=self.clip)
+        return WNNNet(shape, neighbors=self.neighbors, clip=self.clip)
 
     def plan(self, shape: Shape) -> Iterator[Stage]:
-        """One call of the library."""
-        yield Sweep(step=self._fit, name="muon")
+        """One call."""
+        yield Sweep(step=self._fit, name="neighbours")
 
     @classmethod
     def example(cls) -> WNN:
@@ -88,84 +80,111 @@ class WNN(Integration):
 
     @property
     def graph_(self) -> sp.csr_matrix:
-        """Connectivities of the cells in the order of the bags' instances, (n_cells, n_cells)."""
+        """Connectivities of the training cells, (n_cells, n_cells) CSR, symmetric, in [0, 1]."""
         check_is_fitted(self)
         net: Any = self.network_
-        n = len(net.codes)
-        parts = (net.graph_data, net.graph_indices, net.graph_indptr)
-        return sp.csr_matrix(tuple(p.cpu().numpy() for p in parts), shape=(n, n))
+        return net.reference().graph
 
     @property
     def modality_weights_(self) -> pd.DataFrame:
-        """How much each view counts in each cell."""
+        """How much each view counts in each training cell, (n_cells, n_views); rows sum to 1."""
         check_is_fitted(self)
         net: Any = self.network_
-        return pd.DataFrame(net.weights.cpu().numpy(), columns=list(net.blocks.names))
+        return pd.DataFrame(net.reference().weights, columns=list(net.blocks.names))
+
+    def modality_weights(self, X: Any) -> pd.DataFrame:
+        """How much each view counts in each of these cells, (n_cells, n_views); rows sum to 1."""
+        return self._weights(self._place(X))
+
+    def graph(self, X: Any) -> sp.csr_matrix:
+        """Connectivities of these cells, (n_cells, n_cells) CSR, symmetric, in [0, 1].
+
+        Training cells are joined as in ``graph_``, new ones with the training cells among ``X``
+        only: two new cells have no edge of their own.
+        """
+        return _among_themselves(self._place(X))
+
+    def clusters(
+        self,
+        X: Any = None,
+        n_clusters: int | None = None,
+        *,
+        resolution: float = 0.8,
+        seed: int | None = None,
+    ) -> np.ndarray:
+        """Clusters of the graph by Leiden, as published: (n_cells,) int64.
+
+        Parameters
+        ----------
+        X
+            Cells; the training cells where left out.
+        n_clusters
+            How many; as many as come out at ``resolution`` where left out.
+        resolution
+            Of the modularity, 0.8 in Seurat; read where ``n_clusters`` is left out.
+        seed
+            Of Leiden; the method's own where left out.
+        """
+        graph = self.graph_ if X is None else self.graph(X)
+        seed = self.seed if seed is None else seed
+        return cluster(None, n_clusters, by="leiden", graph=graph, seed=seed,
+                       resolution=resolution)  # fmt: skip
+
+    def per_cell(self, bags: Bags) -> tuple[dict[str, np.ndarray], dict[str, sp.csr_matrix]]:
+        """Weights of the views as columns, and the graph."""
+        placed = self._place(bags)
+        weights = {f"weight_{k}": v.to_numpy() for k, v in self._weights(placed).items()}
+        return weights, {"connectivities": _among_themselves(placed)}
+
+    def _weights(self, placed: Placed) -> pd.DataFrame:
+        net: Any = self.network_
+        return pd.DataFrame(placed.weights, columns=list(net.blocks.names))
+
+    @torch.inference_mode()
+    def _place(self, X: Any) -> Placed:
+        network: Any = self.network_
+        parts = [network.place(batch) for batch in self.pieces(self._read_new(X))]
+        return Placed(
+            np.concatenate([p.weights for p in parts]),
+            sp.csr_matrix(sp.vstack([p.edges for p in parts])),
+            np.concatenate([p.own for p in parts]),
+        )
 
     def _fit(self, network: nn.Module, training: Training) -> None:
         assert isinstance(network, WNNNet)
-        names, n = network.blocks.names, training.bags.n_instances
+        n = training.bags.n_instances
         if n < self.neighbors + 3:
             raise InputError(f"wnn: neighbors={self.neighbors} need more than {n} cells.")
         network.blocks.fit(training)
-        tables = whole_views(network, training, lambda batch: network.blocks(batch)[0])
-        points = [unit_components(t, self.components, self.seed) for t in tables]
-        graph, weights = weighted_graph(
-            dict(zip(names, points, strict=True)), self.neighbors, self.seed
-        )
-        codes = spectral(graph, self.width)
-        for key, value in (("codes", codes), ("weights", weights), ("graph_data", graph.data)):
-            network.register_buffer(key, torch.as_tensor(value.copy()).to(getattr(network, key)))
-        network.graph_indices = torch.as_tensor(graph.indices.astype(np.int64))
-        network.graph_indptr = torch.as_tensor(graph.indptr.astype(np.int64))
+        for i, table in enumerate(whole_views(network, training, lambda b: network.blocks(b)[0])):
+            k = max(1, min(self.components, table.shape[1] - 1, n - 1))
+            network.keep(f"axes_{i}", PCA(k, random_state=self.seed).fit(table).components_.T)
+            network.keep(f"center_{i}", table.mean(0, dtype=np.float64))
+        points = whole_views(network, training, network.points)
+        found = WeightedNeighbors.of(points, max(1, self.neighbors - 1), self.neighbors + 1,
+                                     min(_CANDIDATES, n - 2))  # fmt: skip
+        network.take(found, *spectral(found.graph, self.width))
 
 
-def unit_components(table: np.ndarray, components: int, seed: int) -> np.ndarray:
-    """(n, k) principal components of a view, each row of length 1 (or 0, if it is the mean)."""
-    k = max(1, min(components, table.shape[1] - 1, len(table) - 1))
-    rows = PCA(k, random_state=seed).fit_transform(table)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+def _among_themselves(placed: Placed) -> sp.csr_matrix:
+    """(m, m) the edges that lead to cells which are among these, in both directions."""
+    known = np.flatnonzero(placed.own >= 0)
+    m = len(placed.own)
+    # the training cell -> where it is among these
+    at = sp.csr_matrix(
+        (np.ones(len(known), np.float32), (placed.own[known], known)),
+        shape=(placed.edges.shape[1], m),
+    )
+    there = sp.csr_matrix(placed.edges @ at)
+    there.setdiag(0)  # of a cell that is given twice
+    out = sp.csr_matrix(there.maximum(there.T), dtype=np.float32)
+    out.eliminate_zeros()
+    out.sort_indices()
+    return out
 
 
-def weighted_graph(
-    points: dict[str, np.ndarray], neighbors: int, seed: int
-) -> tuple[sp.csr_matrix, np.ndarray]:
-    """Weighted nearest neighbours by muon.
-
-    Parameters
-    ----------
-    points
-        View name -> (n, k) coordinates of the same cells.
-    neighbors
-        Of a cell.
-    seed
-        Of muon's approximate search.
-
-    Returns
-    -------
-    tuple
-        (n, n) connectivities and (n, n_views) weights of the views, rows sum to 1.
-    """
-    with calling("muon"), global_numpy_seed(seed):  # muon warns when it is imported, too
-        muon, scanpy = need("muon"), need("scanpy")
-        tables = {}
-        for i, rows in enumerate(points.values()):
-            data = plain_anndata(rows.astype(np.float32), f"{i}_")
-            # exact: scanpy 1.11 fails on what the approximate search of pynndescent 0.7 returns
-            scanpy.pp.neighbors(data, n_neighbors=neighbors, use_rep="X", random_state=seed,
-                                transformer="sklearn")  # fmt: skip
-            tables[f"view{i}"] = data  # muon joins names by ":", which a view's may hold
-        cells = muon.MuData(tables)
-        muon.pp.neighbors(
-            cells, n_neighbors=neighbors, n_bandwidth_neighbors=neighbors,
-            n_multineighbors=min(_CANDIDATES, cells.n_obs - 2), random_state=seed,
-        )  # fmt: skip
-    weights = cells.obs[[f"{k}:mod_weight" for k in tables]].to_numpy()
-    return sp.csr_matrix(cells.obsp["connectivities"]), weights
-
-
-def spectral(graph: sp.csr_matrix, width: int) -> np.ndarray:
-    """Leading eigenvectors of the normalised adjacency, times eigenvalue and sqrt(n).
+def spectral(graph: sp.csr_matrix, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Leading eigenvectors of the normalised adjacency, and their eigenvalues.
 
     Parameters
     ----------
@@ -176,8 +195,9 @@ def spectral(graph: sp.csr_matrix, width: int) -> np.ndarray:
 
     Returns
     -------
-    np.ndarray
-        (n, width) float64; the largest entry of a column by magnitude is positive.
+    tuple
+        (n, width) float64 of length 1, the largest entry of a column by magnitude positive; and
+        (width,) eigenvalues, descending.
     """
     n = graph.shape[0]
     k = min(width, n - 1)
@@ -201,7 +221,7 @@ def spectral(graph: sp.csr_matrix, width: int) -> np.ndarray:
     order = np.argsort(-values)
     values, vectors = values[order], vectors[:, order]
     signs = np.sign(vectors[np.abs(vectors).argmax(0), np.arange(k)])
-    return np.asarray(vectors * signs * np.maximum(values, 0) * np.sqrt(n))
+    return np.asarray(vectors * signs), values
 
 
 class WNNNet(nn.Module):
@@ -211,29 +231,94 @@ class WNNNet(nn.Module):
     ----------
     shape
         Of the views.
+    neighbors
+        Of a cell in the joint graph.
     clip
         Standardised values beyond it are cut.
     """
 
-    codes: Tensor  # (n, width)
-    weights: Tensor  # (n, n_views)
+    basis: Tensor  # (n, width) eigenvectors times sqrt(n); 0 where the eigenvalue is below 0
+    near: Tensor  # (n_views, n, k) the nearest cells in each view
     graph_data: Tensor  # (n_edges,) of a CSR matrix
     graph_indices: Tensor  # (n_edges,)
     graph_indptr: Tensor  # (n + 1,)
 
-    def __init__(self, shape: Shape, *, clip: float | None) -> None:
+    def __init__(self, shape: Shape, *, neighbors: int, clip: float | None) -> None:
         super().__init__()
-        self.blocks = Blocks(shape.views, clip=clip)
-        for name in ("codes", "weights", "graph_data"):
+        self.blocks, self.neighbors = Blocks(shape.views, clip=clip), neighbors
+        floats = ["basis", "graph_data", *_ARRAYS]
+        for i in range(len(shape.views)):
+            floats += [f"axes_{i}", f"center_{i}", f"points_{i}"]
+        for name in floats:
             self.register_buffer(name, torch.zeros(0))
-        for name in ("graph_indices", "graph_indptr"):
+        for name in ("near", "graph_indices", "graph_indptr"):
             self.register_buffer(name, torch.zeros(0, dtype=torch.int64))
 
+    def keep(self, name: str, value: np.ndarray) -> None:
+        """Fill a buffer with an array of any shape."""
+        old = getattr(self, name)
+        setattr(self, name, torch.as_tensor(np.ascontiguousarray(value)).to(old))
+
+    def take(self, found: WeightedNeighbors, vectors: np.ndarray, values: np.ndarray) -> None:
+        """Keep the neighbours of the training cells, and the eigenvectors of their graph.
+
+        (n, width) and (width,) as :func:`spectral` gives them.
+        """
+        for i, x in enumerate(found.points):
+            self.keep(f"points_{i}", x)
+        for name in (*_ARRAYS, "near"):
+            self.keep(name, getattr(found, name))
+        for name in ("data", "indices", "indptr"):
+            self.keep(f"graph_{name}", getattr(found.graph, name))
+        self.keep("basis", vectors * (values > 0) * np.sqrt(len(vectors)))
+
+    def reference(self) -> WeightedNeighbors:
+        """The training cells, among which others are placed."""
+        held = {k: v.cpu().numpy() for k, v in self._buffers.items() if v is not None}
+        n = len(held["basis"])
+        graph = sp.csr_matrix(
+            (held["graph_data"], held["graph_indices"], held["graph_indptr"]), shape=(n, n)
+        )
+        points = tuple(held[f"points_{i}"] for i in range(len(self.blocks.names)))
+        arrays = {name: held[name] for name in (*_ARRAYS, "near")}
+        return WeightedNeighbors(points=points, graph=graph, joint=self.neighbors + 1,
+                                 candidates=min(_CANDIDATES, n - 2), **arrays)  # fmt: skip
+
+    def points(self, batch: Batch) -> list[Tensor]:
+        """Principal components of each view, (n, k) float32, each row of length 1 (0 at the mean).
+
+        In float64, so that a cell has the same ones in every batch.
+        """
+        out = []
+        for i, x in enumerate(self.blocks(batch)[0]):
+            center, axes = getattr(self, f"center_{i}"), getattr(self, f"axes_{i}")
+            rows = (x.double() - center.double()) @ axes.double()
+            length = rows.norm(dim=1, keepdim=True)
+            out.append((rows / length.clamp(min=1e-12)).float())
+        return out
+
+    def place(self, batch: Batch) -> Placed:
+        """Where the cells of a batch lie among the training cells."""
+        return self.reference().place([x.cpu().numpy() for x in self.points(batch)])
+
+    def forward(self, batch: Batch) -> Output:
+        """Code of each cell, (n, width), as ``raw``: its neighbours' eigenvectors, summed."""
+        reference, edges = self.reference(), self.place(batch).edges
+        degrees = [np.asarray(a.sum(1), dtype=np.float64).ravel() for a in (edges, reference.graph)]
+        here, there = (sp.diags(1 / np.sqrt(np.maximum(d, 1e-12))) for d in degrees)
+        codes = here @ edges @ there @ self.basis.cpu().numpy()
+        return Output(torch.as_tensor(codes).to(self.basis))
+
     def _load_from_state_dict(self, state: Any, prefix: str, *args: Any) -> None:
+        if f"{prefix}basis" not in state:
+            raise InputError(
+                "this wnn was saved by an earlier smalti, which could place no new cells and kept "
+                "less than that takes: fit it again."
+            )
         for name, empty in list(self._buffers.items()):
             if empty is not None and f"{prefix}{name}" in state:  # the number of cells is known now
                 setattr(self, name, empty.new_zeros(state[f"{prefix}{name}"].shape))
         super()._load_from_state_dict(state, prefix, *args)
 
 
-__all__ = ["WNN", "WNNNet", "spectral", "unit_components", "weighted_graph"]
+__all__ = ["WNN", "WNNNet", "spectral"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from smalti.errors import InputError
 from smalti.io.counts import unique_names
@@ -40,6 +41,7 @@ def write(
     origin: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     bags: Bags | None = None,
+    obsp: Mapping[str, sp.csr_matrix] | None = None,
 ) -> None:
     """Add columns, matrices, reconstructions and notes.
 
@@ -70,6 +72,8 @@ def write(
         replaced.
     bags
         What was read of the data: its rows are looked for by name before anything is written.
+    obsp
+        Name -> square graph of the instances of ``bags``; cells in no bag have no edge.
 
     Raises
     ------
@@ -97,7 +101,9 @@ def write(
     def additions(table: AnyTable) -> dict[Key, Any]:
         if bags is not None:
             refuse_others(table.names, bags)
-        return _additions(table, obs, obsm, uns, layers or {}, origin, overwrite)
+        n = len(table.names)
+        graphs = {k: _placed(v, bags.rows, n) for k, v in (obsp or {}).items() if bags is not None}
+        return _additions(table, obs, obsm, uns, layers or {}, origin, overwrite, graphs)
 
     if path is not None and target is not None and path.suffix == target.suffix:
 
@@ -119,10 +125,12 @@ def write(
 def _additions(
     table: AnyTable, obs: Mapping[str, Any], obsm: Mapping[str, Any], uns: Mapping[str, Any],
     layers: Layers, origin: Mapping[str, Any] | None, overwrite: bool,
+    graphs: Mapping[str, sp.csr_matrix],
 ) -> dict[Key, Any]:  # fmt: skip
     """Where each value goes in the table: ("obs", NAME), ("mod", "rna", "layers", NAME)."""
     top, n = table if isinstance(table, Table) else table.top, len(table.names)
     if origin is not None:
+        obs = {k: _padded(v, n) for k, v in obs.items()}
         obsm = {k: _padded(v, n) for k, v in obsm.items()}
         layers = {k: (_padded(v, n), names) for k, (v, names) in layers.items()}
     tables = {k: v for k, (v, _) in layers.items()}
@@ -135,6 +143,7 @@ def _additions(
         refuse_taken({key: top.note(key)}, key, note, [
             *(f"obs[{n!r}]" for n in obs if n in top.obs),
             *(f"obsm[{n!r}]" for n in obsm if n in top.keys("obsm")),
+            *(f"obsp[{n!r}]" for n in graphs if n in top.keys("obsp")),
             *_there(table, plan, key),
         ])  # fmt: skip
     # by position: the index of a Series would be matched with the names of the cells
@@ -144,8 +153,15 @@ def _additions(
     for name, values in obsm.items():
         frame = isinstance(values, pd.DataFrame)
         found["obsm", name] = values.set_axis(table.names) if frame else values
+    found |= {("obsp", k): v for k, v in graphs.items()}
     found |= _layers_of(table, plan, layers, list(uns))
     return found | {("uns", k): v for k, v in uns.items()}
+
+
+def _placed(graph: sp.csr_matrix, rows: np.ndarray, n: int) -> sp.csr_matrix:
+    """(n, n) a graph of some rows of a table."""
+    edges = graph.tocoo()
+    return sp.csr_matrix((edges.data, (rows[edges.row], rows[edges.col])), shape=(n, n))
 
 
 def _set(whole: Any, key: Key, value: Any) -> None:

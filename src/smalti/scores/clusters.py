@@ -27,20 +27,21 @@ LEIDEN_TRIES = 30
 
 def cluster(
     embedding: np.ndarray | None,
-    n_clusters: int,
+    n_clusters: int | None,
     *,
     by: Literal["kmeans", "ward", "leiden"] = "kmeans",
     seed: int = 0,
     graph: Any = None,
+    resolution: float = 1.0,
 ) -> np.ndarray:
-    """Sort cells into a given number of clusters.
+    """Sort cells into clusters, of a given number or by Leiden of a given resolution.
 
     Parameters
     ----------
     embedding
         (n, d), one row a cell; may be None for Leiden on a graph.
     n_clusters
-        How many, 1 to n.
+        How many, 1 to n; None, for Leiden alone: as many as come out at ``resolution``.
     by
         kmeans: Lloyd's algorithm, best of ten k-means++ starts. ward: Ward's agglomeration, exact
         up to ``WARD_EXACT`` cells; above that only clusters joined by an edge of the graph of the
@@ -54,6 +55,8 @@ def cluster(
     graph
         leiden: (n, n) sparse connectivities to use instead, not negative, larger is nearer; an
         edge weighs the larger of its two directions, the diagonal is left out.
+    resolution
+        leiden, where ``n_clusters`` is None: of the modularity, higher for more clusters.
 
     Returns
     -------
@@ -91,6 +94,16 @@ def cluster(
         n = len(x)
     else:
         raise InputError("there is no embedding: give one, or by='leiden' with a graph.")
+    if n_clusters is None:
+        if by != "leiden" or not resolution > 0:
+            raise InputError(
+                f"by={by!r}, resolution={resolution}: give n_clusters, or a resolution above 0 and "
+                "by='leiden'."
+            )
+        weights = _neighbour_graph(x) if edges is None else edges
+        igraph = need("igraph")
+        with _igraph_draws(igraph, seed):
+            return _communities(_network(igraph, weights), resolution)
     if n_clusters != int(n_clusters) or not 1 <= n_clusters <= n:
         raise InputError(f"n_clusters={n_clusters} for {n} cells: give 1 to {n}.")
     if n_clusters == 1:
@@ -240,21 +253,19 @@ def _leiden(weights: sparse.csr_matrix, n_clusters: int, seed: int) -> np.ndarra
     n_pieces, pieces = connected_components(weights, directed=False)
     if n_pieces >= n_clusters:  # no cluster spans two pieces: these are the fewest there can be
         return _nearest(pieces.astype(np.int64), n_clusters)
-    edges = sparse.triu(weights, k=1).tocoo()
-    network = igraph.Graph(weights.shape[0], np.column_stack([edges.row, edges.col]))
+    network = _network(igraph, weights)
     best: np.ndarray | None = None
     low, high = 0.0, np.inf  # resolutions that gave too few and too many
     resolution = 1.0
     with _igraph_draws(igraph, seed):
         for _ in range(LEIDEN_TRIES):
-            found = network.community_leiden(
-                objective_function="modularity", weights=edges.data, resolution=resolution
-            )
-            if best is None or abs(len(found) - n_clusters) < abs(best.max() + 1 - n_clusters):
-                best = np.asarray(found.membership, np.int64)
-            if len(found) == n_clusters:
+            found = _communities(network, resolution)
+            there = int(found.max()) + 1
+            if best is None or abs(there - n_clusters) < abs(best.max() + 1 - n_clusters):
+                best = found
+            if there == n_clusters:
                 break
-            low, high = (resolution, high) if len(found) < n_clusters else (low, resolution)
+            low, high = (resolution, high) if there < n_clusters else (low, resolution)
             # ratios of resolutions count: the geometric middle, once there are both ends
             if low and np.isfinite(high):
                 resolution = float(np.sqrt(low * high))
@@ -262,6 +273,21 @@ def _leiden(weights: sparse.csr_matrix, n_clusters: int, seed: int) -> np.ndarra
                 resolution = 2 * low if low else high / 2
     assert best is not None
     return _nearest(best, n_clusters)
+
+
+def _network(igraph: Any, weights: sparse.csr_matrix) -> Any:
+    """The graph as igraph has it, an edge for each pair."""
+    edges = sparse.triu(weights, k=1).tocoo()
+    pairs = np.column_stack([edges.row, edges.col])
+    return igraph.Graph(weights.shape[0], pairs, edge_attrs={"weight": edges.data})
+
+
+def _communities(network: Any, resolution: float) -> np.ndarray:
+    """(n,) communities of the best modularity that Leiden finds."""
+    found = network.community_leiden(
+        objective_function="modularity", weights="weight", resolution=resolution
+    )
+    return np.asarray(found.membership, np.int64)
 
 
 def _nearest(labels: np.ndarray, n_clusters: int) -> np.ndarray:

@@ -36,6 +36,7 @@ NAMES = {
     "roc_auc": "AUROC", "brier": "Brier score", "spearman": "Spearman correlation",
     "pearson": "Pearson correlation", "r2": "R²",
     "ari_kmeans": "ARI by k-means", "ari_ward": "ARI by Ward", "ari_leiden": "ARI by Leiden",
+    "ari_own": "ARI of own clusters",
     "fmi_kmeans": "FMI by k-means", "fmi_ward": "FMI by Ward", "fmi_leiden": "FMI by Leiden",
     "nmi_kmeans": "NMI by k-means", "nmi_ward": "NMI by Ward", "nmi_leiden": "NMI by Leiden",
     "davies_bouldin": "Davies-Bouldin index", "silhouette_labels": "silhouette of labels",
@@ -58,7 +59,8 @@ _WITH_UNIT = {
     "r2": "R² (share of variance)", "mean_absolute_error": "mean absolute error (units of the "
     "target)", "root_mean_squared_error": "root mean squared error (units of the target)",
     "ari_kmeans": "adjusted Rand index, k-means", "ari_ward": "adjusted Rand index, Ward",
-    "ari_leiden": "adjusted Rand index, Leiden", "ors": "overall reconstruction score",
+    "ari_leiden": "adjusted Rand index, Leiden",
+    "ari_own": "adjusted Rand index, own clusters", "ors": "overall reconstruction score",
     "fmi_kmeans": "Fowlkes-Mallows index, k-means", "silhouette": "silhouette of k-means clusters",
     "nmi_kmeans": "normalised mutual information, k-means",
     "transfer_accuracy": "accuracy of transferred labels",
@@ -72,7 +74,7 @@ _WITH_UNIT = {
 }  # fmt: skip
 BY_CHANCE = {"roc_auc": 0.5} | dict.fromkeys((
     "spearman", "pearson", "quadratic_kappa", "r2", "ari_kmeans", "ari_ward", "ari_leiden",
-    "nmi_kmeans", "pcc_slide", "pcc_fold", "pcc_slide_beyond_depth",
+    "ari_own", "nmi_kmeans", "pcc_slide", "pcc_fold", "pcc_slide_beyond_depth",
 ), 0.0)  # fmt: skip
 """Metric -> what chance gives, where that is known."""
 

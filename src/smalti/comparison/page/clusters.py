@@ -12,7 +12,13 @@ _ALGORITHMS = {"kmeans": "k-means", "ward": "Ward", "leiden": "Leiden"}
 
 def clusters(table: Any) -> Section:
     """Agreement by algorithm, shape of the clusters, labels carried over, reconstruction."""
-    there = [(f"ari-{key}", [f"{m}_{key}" for m in ("ari", "fmi", "nmi")], _agreement(name))
+    there: list[tuple[str, list[str], str]] = [
+        ("protocols", ["ari_kmeans", "ari_own"],
+         "Two protocols beside each other, by the adjusted Rand index, in as many clusters for "
+         "all. Alike: every embedding by k-means. Own: each by what it is meant for, Leiden on the "
+         "graph of WNN and on the code of most, k-means for UMINT and the autoencoders."),
+    ] if "ari_own" in table.metrics else []  # fmt: skip
+    there += [(f"ari-{key}", [f"{m}_{key}" for m in ("ari", "fmi", "nmi")], _agreement(name))
              for key, name in _ALGORITHMS.items()]  # fmt: skip
     there += [
         ("shape", ["silhouette", "davies_bouldin", "silhouette_labels"],
