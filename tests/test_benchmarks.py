@@ -49,6 +49,7 @@ TOYS = [
     "mnist_bags --sizes 20 --seeds 1 --methods abmil --tests 20 --epochs 1",
     "modalities --set two --group widths --only block_pca --seeds 1 --cells 200",
     "modalities --set snare --group widths --only block_pca --seeds 1",
+    "weighted_neighbors --cells 120 --alone",
     "proportions --seeds 2 --methods bag_mean --patients 20 --cells 20",
     "scale --methods bag_mean --cells 1000 2000",
     "learning --cohorts 1 --donors 20",
