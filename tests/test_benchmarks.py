@@ -54,6 +54,7 @@ TOYS = [
     "modalities --set tied --group halves --gaps 0.5 --only umint --seeds 1 --cells 200",
     "modalities --set snare --group widths --only block_pca --seeds 1",
     "modality_prediction --set tied --seeds 1 --cells 200 --only block_pca",
+    "weighted_neighbors --cells 120 --alone",
     "proportions --seeds 2 --methods bag_mean --patients 20 --cells 20",
     "scale --methods bag_mean --cells 1000 2000",
     "learning --cohorts 1 --donors 20",
