@@ -13,7 +13,7 @@ TOYS = [
     "coverage --cohorts 2 --donors 20 --samples 1 3 --effects middle",
     "coverage --part power --cohorts 2 --donors 20",
     "annotation --set sim --methods block_pca --cells 300 --seeds 1",
-    "annotation --set citeseq --methods block_pca --cells 600 --seeds 1 --no-unseen",
+    "annotation --set citeseq --methods block_pca --cells 600 --seeds 1 --folds 2 --no-unseen",
     "chain --images 12 --spots 4 --folds 2 --repeats 1",
     "audit --part copies --repeats 1 --cells 10",
     "audit --part fitted --repeats 1 --cells 20",

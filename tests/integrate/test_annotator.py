@@ -155,6 +155,7 @@ def test_what_is_left_out_in_turn():
     by_batch = annotator(batch="run").fit(loose.with_instance({"run": run}))
     assert (by_batch.by_, by_batch.n_by_) == ("batch", 4)
     assert by_batch.notes_ == ()
+    assert "cells of batches left out (4 in 3 turns)" in by_batch.said()
     given = sm.Annotator(method().fit(loose), label="kind").fit(loose)
     assert any("were among those" in note for note in given.notes_)
     with pytest.raises(InputError, match="one batch cannot be left out"):

@@ -47,3 +47,19 @@ def test_cell_lines_by_rna_and_chromatin(data):
     assert ari(file["cell_type"], model.fit(whole).transform(whole)) > 0.85
     bags = Bags.from_rows(views, np.arange(len(topics)), present={"atac": ~half})
     assert ari(file["cell_type"], model.fit(bags).transform(bags)) > 0.8
+
+
+@pytest.mark.slow  # four fits of real cells
+@pytest.mark.parametrize("views", [None, "rna", "protein_expression"])
+def test_labels_of_left_out_cells_are_as_sure_as_they_say(data, views):
+    """The labels are gates on the proteins; of cells of one donor, as there is no other."""
+    bags = sm.read(data / "citeseq" / "pbmc10k_citeseq.h5ad")[::3]
+    held = np.arange(len(bags)) % 2 == 0
+    model = sm.Annotator("block_pca").fit(bags.keep(~held))
+    new = bags.keep(held & (bags.instance["cell_type"] != "unknown").to_numpy())
+    found = model.annotate(new if views is None else new.only(views))
+    right = (found["nearest"] == new.instance["cell_type"].to_numpy()).to_numpy()
+    p = found["confidence"].to_numpy()
+    assert right.mean() > 0.95
+    assert sm.scores.calibration(right, p, draws=2)["ece"] < 0.05
+    assert found["unknown"].mean() < 0.12

@@ -22,7 +22,7 @@ from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
 from smalti.integrate.annotator import Annotator
 from smalti.integrate.base import as_cells
-from smalti.integrate.reference import parts_of
+from smalti.integrate.reference import parts_of, several
 from smalti.scores.probabilities import calibration
 from smalti.system.progress import Progress
 from smalti.system.tables import write_table
@@ -61,7 +61,7 @@ class AnnotationComparison(ScoreTable):
         what, n = self.left_out
         low, high = self.folds["n_train"].min(), self.folds["n_test"].max()
         return {
-            "left out": f"{n:,} {what}s in {self.n_fits} turns",
+            "left out": f"{n:,} {several(what)} in {self.n_fits} turns",
             "cells per fit": f"{low:,} in the reference at least, {high:,} labelled at most",
         }
 

@@ -23,7 +23,7 @@ from smalti.core.save import describe, save
 from smalti.core.seen import told_of, warn_of_training
 from smalti.errors import InputError
 from smalti.integrate.base import Integration, as_cells
-from smalti.integrate.reference import Reference, ask, learn, parts_of
+from smalti.integrate.reference import Reference, ask, learn, parts_of, several
 
 UNKNOWN = "unknown"
 COLUMNS = ("label", "confidence", "unknown", "nearest", "second", "novelty")
@@ -288,7 +288,7 @@ class Annotator(BaseEstimator):
         left = next(iter(self.reference_.left_out.values()))
         return (
             f"reference of {self.n_cells_:,} cells of {len(self.labels_)} labels; "
-            f"{left.right.mean():.1%} of {len(left.right):,} cells of {self.by_}s left out "
+            f"{left.right.mean():.1%} of {len(left.right):,} cells of {several(self.by_)} left out "
             f"({self.n_by_:,} in {len(np.unique(left.fold))} turns) got their own label"
         )
 

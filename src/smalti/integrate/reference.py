@@ -65,6 +65,11 @@ class Reference:
         return cls(voters, left)
 
 
+def several(what: str) -> str:
+    """More than one donor, batch, sample or cell."""
+    return f"{what}es" if what.endswith("ch") else f"{what}s"
+
+
 def choices(model: Integration) -> list[tuple[str, ...]]:
     """Modalities that a cell may have: any of them, where the model takes gaps; all first."""
     names = tuple(model.features_)
@@ -197,8 +202,8 @@ def learn(
             warnings.simplefilter("ignore")  # the fit of all cells says what is to be said
             one = model if method is None else clone(method).fit(bags.keep(train))
         for views, parts in found.items():
-            several = _voters(one, bags.keep(own), views, labels[own], n_labels, k)
-            for _, rows, votes in ask(one, {views: several}, bags.keep(asked), only=views):
+            near = _voters(one, bags.keep(own), views, labels[own], n_labels, k)
+            for _, rows, votes in ask(one, {views: near}, bags.keep(asked), only=views):
                 turns = np.full(len(rows), turn)
                 parts.append((labels[asked[rows]], turns, votes.best, votes.share, votes.novelty))
     left = {}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from smalti.integrate.reference import several
 from smalti.report.section import Drawing, Facts, Note, Part, Section, Table, Text
 
 _SAMPLES = 40  # bars of a picture; the table has all
 _SURE = (
     "Confidence is the probability that the label of the vote is right if the reference has the "
-    "type at all. It was learned on cells of {by}s that were left out in turn; each dot is "
+    "type at all. It was learned on cells of {by} that were left out in turn; each dot is "
     "confidence by a map of the other turns. A cell is unknown where it lies farther from the "
     "reference than all but {alarm:.0%} of these cells: a type that lies near another is missed."
 )
@@ -50,7 +51,7 @@ def reference(table: Any) -> Section:
              "integration": one.model_.name}  # fmt: skip
     parts: list[Part] = [Facts(facts)]
     parts += [Note(note) for note in one.notes_]
-    parts.append(Text(_SURE.format(by=one.by_, alarm=one.false_alarm), soft=True))
+    parts.append(Text(_SURE.format(by=several(one.by_), alarm=one.false_alarm), soft=True))
     frame, curve = table.calibrations(), table.curve()
     if len(curve):
         first = frame.iloc[0]
