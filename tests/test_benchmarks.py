@@ -13,6 +13,7 @@ TOYS = [
     "coverage --cohorts 2 --donors 20 --samples 1 3 --effects middle",
     "coverage --part power --cohorts 2 --donors 20",
     "chain --images 12 --spots 4 --folds 2 --repeats 1",
+    "atac --toy",
     "audit --part copies --repeats 1 --cells 10",
     "audit --part fitted --repeats 1 --cells 20",
     "audit --part names --repeats 1 --cells 10",

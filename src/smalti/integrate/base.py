@@ -56,6 +56,7 @@ from smalti.task import NOTHING, Task
 
 _log = logging.getLogger("smalti")
 _ROWS = 8192  # cells in one step of an embedding
+_NUMBERS = 2**26  # of all views in one step
 
 
 class Integration(Estimator):
@@ -377,7 +378,8 @@ class Integration(Estimator):
         store = Store(bags, device, self._dtype, self.columns_, sparse=self.sparse)
         codes: list[np.ndarray] = []
         views: dict[str, list[np.ndarray]] = {}
-        step = store.most(_ROWS)
+        width = sum(int(view.shape[1]) for view in bags.x.values())
+        step = max(1, min(store.most(_ROWS), _NUMBERS // width))
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
             for start in range(0, bags.n_instances, step):
                 rows = np.arange(start, min(start + step, bags.n_instances))

@@ -168,9 +168,9 @@ def with_findings(taken: Sequence[Modality], fitted: Sequence[Step]) -> tuple[Mo
 def guess_steps(bags: Bags) -> dict[str, str]:
     """Steps for each view, by what it is taken for and whether it holds counts.
 
-    Proteins: ``clr``. Peaks: ``lsi=50`` (``tfidf`` of 50 or fewer). RNA, and counts whose name says nothing:
-    ``normalize,log1p,genes=2000``. Cytometry: ``arcsinh``. What is no count stays as it is. See
-    :func:`modalities`.
+    Proteins: ``clr``. Peaks: ``lsi=50`` (``tfidf`` of 50 or fewer). RNA, and counts whose name says
+    nothing: ``normalize,log1p,genes=2000``. Cytometry: ``arcsinh``. What is no count stays as it
+    is. See :func:`modalities`.
 
     Raises
     ------
