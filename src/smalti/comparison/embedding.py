@@ -172,12 +172,22 @@ def _reconstruction(model: Integration, cells: Bags, test: np.ndarray) -> dict[s
     inputs, outputs = {}, {}
     for name, values in x.items():
         mean, sd = center_and_spread(values, held.present.get(name))
-        inputs[name], outputs[name] = _scaled(values, mean, sd), np.asarray(y[name]) / sd
+        inputs[name], outputs[name] = _scaled(values, mean, sd), _over(y[name], sd, values)
     present = {name: there for name, there in held.present.items() if name in inputs}
     found = overall_reconstruction_score(inputs, outputs, present)
     whole = found.pop("ors")
     whole = whole if set(y) == set(held.x) else float("nan")
     return {"ors": whole} | {f"ors_{name}": value for name, value in found.items()}
+
+
+def _over(rows: Any, sd: np.ndarray, measured: Any) -> np.ndarray:
+    """Rows over the s.d. of each feature; of sparse tables in place and in single precision.
+
+    Of 4,000 cells with 100,000 peaks a copy in double precision would be 3 GB.
+    """
+    if sp.issparse(measured) and isinstance(rows, np.ndarray) and rows.dtype == np.float32:
+        return np.divide(rows, sd.astype(np.float32), out=rows)
+    return np.asarray(rows) / sd
 
 
 def _same_depth(counts: Any) -> Any:

@@ -1,3 +1,4 @@
+from .activity import gene_activity
 from .coexpression import coexpression_vectors
 from .exploring import GeneExploration, explore
 from .groups import gene_groups
@@ -17,6 +18,7 @@ __all__ = [
     "TermMap",
     "coexpression_vectors",
     "explore",
+    "gene_activity",
     "gene_groups",
     "gene_kind",
     "gene_text",

@@ -57,6 +57,7 @@ from smalti.task import NOTHING, Task
 
 _log = logging.getLogger("smalti")
 _ROWS = 8192  # cells in one step of an embedding
+_NUMBERS = 2**26  # of all views in one step
 
 
 class Integration(WithHalves, Contributing, Estimator):
@@ -421,7 +422,8 @@ class Integration(WithHalves, Contributing, Estimator):
         network: Any = self.network_.eval().to(self._dtype)
         device = next((t.device for t in network.state_dict().values()), torch.device("cpu"))
         store = Store(bags, device, self._dtype, self.columns_, sparse=self.sparse)
-        step = store.most(_ROWS)
+        width = sum(int(view.shape[1]) for view in bags.x.values())
+        step = max(1, min(store.most(_ROWS), _NUMBERS // width))
         with torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed"):
             for start in range(0, bags.n_instances, step):
                 yield store.instances(np.arange(start, min(start + step, bags.n_instances)))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
@@ -16,12 +17,13 @@ from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
 from smalti.core.settings import Count, Positive
 from smalti.core.stage import Stage, Sweep, Training
-from smalti.errors import InputError
 from smalti.integrate.base import Integration, as_cells
 from smalti.nn.modalities import Blocks, blocks_sweep
+from smalti.solve.components import components as components_of
+from smalti.solve.components import covariance_of_pairs, largest, signed
 
 _LEAST = 0.01  # residual variance, of a feature's mean variance
-_WIDEST = 25_000  # features: the covariance of more would not fit
+_WIDE = 4000  # features up to which their covariance is made
 
 
 class BlockPCA(Integration):
@@ -30,7 +32,10 @@ class BlockPCA(Integration):
     PCA of the table [x_i / sqrt(d_i)]: standardised features are divided by the root of their
     number, so that every modality has the variance 1 in all. It is the linear optimum of UMINT's
     error, without settings to tune and without luck: no linear code of the same width has a
-    lower sum of the modalities' mean squared errors. The covariance is summed up in pieces.
+    lower sum of the modalities' mean squared errors. The covariance is summed up in pieces; of more
+    than 4,000 features it is never made, and the components come by Lanczos iteration, the same to
+    rounding (of few cells, from the products of the cells): time and memory grow with what is
+    stored, sparse tables stay sparse, and fewer cells than components leave the rest of them 0.
 
     Covariances are taken over the cells that were measured in both features. A cell that lacks a
     modality is embedded by a posterior mean in the manner of probabilistic PCA (Tipping & Bishop
@@ -85,13 +90,7 @@ class BlockPCA(Integration):
 
 
 class BlockPCANet(nn.Module):
-    """The linear map of :class:`BlockPCA`.
-
-    Raises
-    ------
-    InputError
-        If there are too many features for a covariance of them all.
-    """
+    """The linear map of :class:`BlockPCA`."""
 
     axes: Tensor  # (d, width) of all views side by side
     center: Tensor  # (d,)
@@ -102,11 +101,6 @@ class BlockPCANet(nn.Module):
         super().__init__()
         self.blocks = Blocks(shape.views, clip=method.clip)
         d = sum(self.blocks.sizes)
-        if d > _WIDEST:
-            raise InputError(
-                f"block_pca of {d:,} features: select fewer first, with steps such as 'genes=2000' "
-                "or 'top=20000' in preprocess=..."
-            )
         k = min(method.width, d)
         self.register_buffer("axes", torch.zeros(d, k))  # orthonormal
         self.register_buffer("variance", torch.zeros(k))
@@ -154,6 +148,45 @@ class BlockPCANet(nn.Module):
 def components(network: nn.Module, training: Training) -> None:
     """Leading eigenvectors of the covariance over cells measured in both features."""
     assert isinstance(network, BlockPCANet)
+    d, keep = sum(network.blocks.sizes), network.axes.shape[1]
+    find = _of_covariance if d <= _WIDE else _of_products
+    values, vectors, center, trace = find(network, training)
+    values = np.maximum(values, 0)
+    left = max(trace - values.sum(), 0) / max(d - keep, 1)
+    # with nearly all components none is left, and gaps would be filled by dividing by rounding
+    left = max(left, _LEAST * trace / d)
+    found = len(values)
+    network.axes[:, :found].copy_(torch.as_tensor(signed(vectors)))
+    network.variance[:found].copy_(torch.as_tensor(values.copy()))
+    network.residual.fill_(float(left))
+    network.center.copy_(torch.as_tensor(center))
+
+
+Found: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, float]  # (k,), (d, k), (d,), trace
+
+
+def _of_products(network: BlockPCANet, training: Training) -> Found:
+    """From products of the scaled tables with vectors: no covariance is made."""
+    bags, keep = training.bags, network.axes.shape[1]
+    scaled = [(table / table.shape[1] ** 0.5, away / table.shape[1] ** 0.5)
+              for table, away in network.blocks.tables(training)]  # fmt: skip
+    tables, away = [t for t, _ in scaled], np.concatenate([a for _, a in scaled])
+    n = bags.n_instances
+    there = np.stack([bags.present.get(name, np.ones(n, dtype=bool))
+                      for name in network.blocks.names], axis=1)  # fmt: skip
+    multiply, mean, variance = covariance_of_pairs(tables, there)
+    if there.all():
+        sparse = any(map(sp.issparse, tables))
+        joined = sp.hstack(tables, format="csr") if sparse else np.hstack(tables)
+        values, vectors = components_of(joined, min(keep, *joined.shape), mean=mean)
+        values = values / n
+    else:
+        values, vectors = largest(multiply, len(mean), keep)
+    return values, vectors, mean + away, float(variance.sum())
+
+
+def _of_covariance(network: BlockPCANet, training: Training) -> Found:
+    """From the covariance of all features, summed up in pieces."""
     d, m = sum(network.blocks.sizes), len(network.blocks.sizes)
     gram, total, pairs = np.zeros((d, d)), np.zeros((m, d)), np.zeros((m, m))
     edges = np.concatenate([[0], np.cumsum(network.blocks.sizes)])
@@ -175,12 +208,4 @@ def components(network: nn.Module, training: Training) -> None:
             cov[a, b] = gram[a, b] / n - np.outer(total[j, a] / n, total[i, b] / n)
     keep = network.axes.shape[1]
     values, vectors = scipy.linalg.eigh(cov, subset_by_index=(d - keep, d - 1))
-    vectors, values = vectors[:, ::-1], np.maximum(values[::-1], 0)
-    signs = np.sign(vectors[np.abs(vectors).argmax(0), np.arange(keep)])
-    left = max(np.trace(cov) - values.sum(), 0) / max(d - keep, 1)
-    # with nearly all components none is left, and gaps would be filled by dividing by rounding
-    left = max(left, _LEAST * np.trace(cov) / d)
-    network.axes.copy_(torch.as_tensor(vectors * signs))
-    network.variance.copy_(torch.as_tensor(values.copy()))
-    network.residual.fill_(float(left))
-    network.center.copy_(torch.as_tensor(own))
+    return values[::-1], vectors[:, ::-1], own, float(np.trace(cov))

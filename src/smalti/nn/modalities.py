@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +15,7 @@ from smalti.batch import Batch
 from smalti.core import noise
 from smalti.core.stage import Sweep, Training
 from smalti.solve.moments import center_and_spread
+from smalti.views import whole
 
 
 class Blocks(nn.Module):
@@ -59,6 +62,28 @@ class Blocks(nn.Module):
             name: torch.addcmul(getattr(self, f"mean_{i}"), x, getattr(self, f"sd_{i}"))
             for i, (name, x) in enumerate(zip(self.names, rows, strict=True))
         }
+
+    def tables(self, training: Training) -> list[tuple[Any, np.ndarray]]:
+        """Scaled rows of each view, as what is not 0 and a row that all cells have besides.
+
+        (n_cells, n_features) float64, CSR where the view is, and (n_features,): their sum is what
+        :meth:`forward` gives of cells that were measured.
+        """
+        out = []
+        for i, name in enumerate(self.names):
+            mean, sd = (getattr(self, f"{k}_{i}").double().numpy(force=True)
+                        for k in ("mean", "sd"))  # fmt: skip
+            far = np.inf if self.clip is None else self.clip
+            low, high = mean - far * sd, mean + far * sd
+            table = whole(training.bags.x[name]).astype(np.float64)
+            zero = np.clip(0.0, low, high)  # what a value that is not stored becomes
+            if sp.issparse(table):
+                at = table.indices
+                table.data = (np.clip(table.data, low[at], high[at]) - zero[at]) / sd[at]
+            else:
+                table = (np.clip(table, low, high) - zero) / sd
+            out.append((table, (zero - mean) / sd))
+        return out
 
     def fit(self, training: Training) -> None:
         """Take means and standard deviations from the cells that were measured."""

@@ -53,7 +53,7 @@ class LSI(Step):
     >>> bags = sm.Bags.from_rows({"atac": rng.poisson(open_)}, np.arange(200))
     >>> step = sm.preprocess.LSI(n=5).fit(bags)
     >>> step.finding()
-    'lsi left out component 1 of 5, which follows the depth of the cells (r = 1.00)'
+    'lsi left out component 1 of 5, which follows the depth of the cells (r = 0.93)'
     >>> step.transform(bags).table().shape
     (200, 4)
     """
