@@ -135,6 +135,13 @@ def compare(
         bool, typer.Option("--integrate", help="Compare integrations of modalities instead.")
     ] = False,
     batch: options.Batch = None,
+    corrections: Annotated[
+        str | None,
+        typer.Option(
+            help="Each method on each of these inputs, with commas: none, scaled, harmony, combat.",
+            rich_help_panel=options.INTEGRATE,
+        ),
+    ] = None,
     n_clusters: Annotated[
         int | None,
         typer.Option(
@@ -185,7 +192,8 @@ def compare(
         compare_integrations(
             data, out, "umint:fast" if methods is None else methods, label=label, x=x, cells=cells,
             kinds=kinds, sample=sample, donor=donor, preprocess=preprocess, settings=settings,
-            batch=batch, n_clusters=n_clusters, by=options.listed(by),
+            batch=batch, corrections=options.listed(corrections), n_clusters=n_clusters,
+            by=options.listed(by),
             seeds=range(seed, seed + (10 if seeds is None else seeds)), cache=cache, n_jobs=jobs,
             scheduler=scheduler, overwrite=overwrite, dry_run=dry_run,
             **({} if leave_out is None else {"leave_out": options.listed(leave_out)}),
@@ -234,7 +242,7 @@ OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_t
            "budget")  # fmt: skip
 NAMED = ("leave-one-donor-out", "leave-one-site-out")
 TABLES = (".csv", ".tsv", ".parquet")
-OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
+OF_CELLS = ("batch", "corrections", "n_clusters", "by", "seeds", "leave_out")
 
 
 def _candidates(

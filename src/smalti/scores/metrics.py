@@ -31,6 +31,7 @@ NAMES = {
     "davies_bouldin": "Davies-Bouldin index", "silhouette_labels": "silhouette of labels",
     "ors": "reconstruction score", "transfer_accuracy": "transfer accuracy",
     "transfer_f1": "transfer macro F1", "ilisi": "iLISI", "kbet": "kBET",
+    "unique_purity": "purity of unique types",
     "pcc_slide": "Pearson within slides", "pcc_fold": "Pearson over test tiles",
     "pcc_tile": "Pearson over genes", "pcc_slide_beyond_depth": "Pearson beyond depth",
     "mse": "MSE", "mae": "mean absolute error", "pcc_slide_chosen": "PCC@H within slides",

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from smalti.bags import Bags
 from smalti.comparison.page.audit import audit
+from smalti.comparison.page.batches import batches
 from smalti.comparison.page.calibration import calibration
 from smalti.comparison.page.cells import cells
 from smalti.comparison.page.citation import citation
@@ -58,7 +59,7 @@ def phenotype(bags: Bags | None = None, n_slides: int = 4, umap: bool = False) -
 
 
 INTEGRATION: tuple[Maker, ...] = (
-    scores, clusters, mixing, embeddings, audit, compared, settings, citation,
+    scores, clusters, mixing, batches, embeddings, audit, compared, settings, citation,
 )  # fmt: skip
 EXPRESSION: tuple[Maker, ...] = (
     scores, genes, pearson, audit, compared, search, settings, citation,
