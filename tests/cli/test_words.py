@@ -87,7 +87,9 @@ def test_outside_a_verb_notes_are_as_they_are(capsys):
 PYTHON_ONLY = {
     "bag", "instance",  # tables of Bags
     "batch_effect", "confounder", "driver_type", "effect", "margin", "n_bags", "n_classes",
-    "n_features", "separation", "split", "std_length", "witness_rate",  # simulated data
+    "n_features", "separation", "split", "std_length", "witness_rate", "strength", "batches",
+    "shared", "unique",  # simulated data
+    "as_batch",  # of what is decoded
     "channel", "channels", "layer", "pad", "p",  # pictures
     "scale", "side_px", "source", "threshold",  # nuclei of one's own
     "n_context", "radius", "similarity",  # parts that networks are built of
