@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.metrics import silhouette_score
+from sklearn.neighbors import NearestNeighbors
 
 from smalti.errors import InputError
-from smalti.scores import clusters
+from smalti.scores import clusters, mixing
 from smalti.scores.clusters import cluster, cluster_scores, label_transfer, shape_scores
 from smalti.scores.mixing import batch_mixing, mixing_within
 
@@ -203,6 +204,20 @@ def test_batches_that_mix_score_higher():
     assert np.isnan(plain["graph_connectivity"])
     assert plain["ilisi"] == pytest.approx(mixed["ilisi"])
     assert plain["kbet"] > 0.8
+
+
+def test_types_of_one_batch_are_pure_until_they_are_mixed_with_others():
+    rng = np.random.default_rng(0)
+    types, batches = np.repeat([0, 1, 2], 40), np.tile([0, 1], 60)
+    batches[types == 2] = 1
+    x = rng.normal(size=(120, 2)) + 50 * types[:, None]
+    near = NearestNeighbors(n_neighbors=30).fit(x).kneighbors(x, return_distance=False)
+    assert mixing._unique_purity(near, batches, types) == {"unique_purity": 1.0}
+    x[types == 2] = rng.normal(size=(40, 2))  # laid upon type 0
+    near = NearestNeighbors(n_neighbors=30).fit(x).kneighbors(x, return_distance=False)
+    assert 0.35 < mixing._unique_purity(near, batches, types)["unique_purity"] < 0.65
+    batches[types == 2] = np.tile([0, 1], 20)
+    assert mixing._unique_purity(near, batches, types) == {}
 
 
 @pytest.mark.slow  # scib-metrics takes seconds to be imported

@@ -146,6 +146,13 @@ def compare(
         ),
     ] = None,
     batch: options.Batch = None,
+    corrections: Annotated[
+        str | None,
+        typer.Option(
+            help="Each method on each of these inputs, with commas: none, scaled, harmony, combat.",
+            rich_help_panel=options.INTEGRATE,
+        ),
+    ] = None,
     n_clusters: Annotated[
         int | None,
         typer.Option(
@@ -201,7 +208,8 @@ def compare(
             predict=predict, x=x,
             cells=cells, kinds=kinds, sample=sample, donor=donor, preprocess=preprocess,
             settings=settings, obs=obs, runs=options.listed(runs), title=title_of(data),
-            batch=batch, n_clusters=n_clusters, by=options.listed(by),
+            batch=batch, corrections=options.listed(corrections),
+            n_clusters=n_clusters, by=options.listed(by),
             seeds=range(seed, seed + (seeds or (10 if predict is None else 3))), cache=cache,
             n_jobs=jobs,
             scheduler=scheduler, overwrite=overwrite, dry_run=dry_run,
@@ -252,8 +260,8 @@ OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_t
            "budget")  # fmt: skip
 NAMED = ("leave-one-donor-out", "leave-one-site-out")
 TABLES = (".csv", ".tsv", ".parquet")
-OF_GROUPS = ("label", "batch", "n_clusters", "by", "leave_out")
-OF_CELLS = ("predict", "batch", "n_clusters", "by", "seeds", "leave_out")
+OF_GROUPS = ("label", "batch", "corrections", "n_clusters", "by", "leave_out")
+OF_CELLS = ("predict", "batch", "corrections", "n_clusters", "by", "seeds", "leave_out")
 
 
 def _candidates(

@@ -18,6 +18,7 @@ from smalti.columns import column_of
 from smalti.comparison import adds
 from smalti.comparison.arena import Arena
 from smalti.comparison.cache import Answer
+from smalti.comparison.corrections import check_corrections, correct
 from smalti.comparison.embedding import Question, ask, embedding_scores
 from smalti.comparison.lineup import Lineup, line_up
 from smalti.comparison.race import race
@@ -57,6 +58,8 @@ class IntegrationComparison(ScoreTable):
     contributions
         What each modality adds to held-out cells of each label, in each fit: method, repeat, label,
         modality, share, found, found_without; :meth:`adds` sums it up.
+    corrections
+        Where inputs were corrected: label -> label of the method, and its correction.
     """
 
     unit: ClassVar[str] = "seeds"
@@ -65,8 +68,9 @@ class IntegrationComparison(ScoreTable):
     order: ClassVar[tuple[str, ...]] = (
         "ari_kmeans", "ari_leiden", "ari_own", "ors", "ari_ward", "transfer_f1",
         "transfer_accuracy", "halves_transfer_f1", "halves_transfer_accuracy", "halves_mixing",
-        "ilisi", "kbet", "graph_connectivity", "fmi_kmeans", "fmi_ward", "fmi_leiden", "nmi_kmeans",
-        "nmi_ward", "nmi_leiden", "silhouette", "davies_bouldin", "silhouette_labels",
+        "ilisi", "kbet", "graph_connectivity", "unique_purity", "fmi_kmeans", "fmi_ward",
+        "fmi_leiden", "nmi_kmeans", "nmi_ward", "nmi_leiden", "silhouette", "davies_bouldin",
+        "silhouette_labels",
     )  # fmt: skip
     titles: ClassVar[dict[str, str]] = {
         "ari_kmeans": "Clusters by k-means against the labels",
@@ -83,6 +87,8 @@ class IntegrationComparison(ScoreTable):
     contributions: pd.DataFrame = dataclasses.field(
         default_factory=lambda: pd.DataFrame(columns=adds.COLUMNS)
     )
+
+    corrections: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
 
     def adds(self) -> pd.DataFrame:
         """What each modality adds to cells of each label, over the seeds.
@@ -146,6 +152,7 @@ def compare_integration(
     *,
     label: str = "cell_type",
     batch: str | None = None,
+    corrections: str | Sequence[str] | None = None,
     n_clusters: int | None = None,
     by: str | Sequence[str] | None = None,
     seeds: int | Sequence[int] = 10,
@@ -172,7 +179,13 @@ def compare_integration(
     label
         Instance column of the known groups; cells without one are embedded and not scored.
     batch
-        Instance column of the batches; adds iLISI, kBET and graph connectivity.
+        Column of the batches, of the instances or the bags; adds iLISI, kBET and graph
+        connectivity, and the purity of types that one batch alone has.
+    corrections
+        Each method on each of these inputs, "umint, harmony" beside "umint": "none", "scaled" (each
+        feature within each batch), "harmony", "combat". The last two have seen all cells, held-out
+        ones included, and so has the method after them. Distances that ors compares are then those
+        of the corrected input.
     n_clusters
         Clusters for all embeddings; the number of labels when left out.
     by
@@ -229,8 +242,8 @@ def compare_integration(
     True
     """
     arena, lineup, bags, notes = prepared(
-        candidates, bags, label=label, batch=batch, n_clusters=n_clusters, by=by, seeds=seeds,
-        leave_out=leave_out,
+        candidates, bags, label=label, batch=batch, corrections=corrections,
+        n_clusters=n_clusters, by=by, seeds=seeds, leave_out=leave_out,
     )  # fmt: skip
     question = arena.question
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
@@ -252,6 +265,7 @@ def compare_integration(
             [{"method": k, "repeat": seed} | row for (k, seed, _), a in outcome.answers.items()
              for row in a.note.get("adds", ())], columns=adds.COLUMNS),
         labels=np.asarray(question.names, dtype=object)[question.labels[scored]],
+        corrections=arena.corrections,
         audit=audit(bags, lineup.methods, label=label, batch=batch, leave_out=leave_out),
     )  # fmt: skip
 
@@ -269,6 +283,7 @@ def prepared(
     *,
     label: str = "cell_type",
     batch: str | None = None,
+    corrections: str | Sequence[str] | None = None,
     n_clusters: int | None = None,
     by: str | Sequence[str] | None = None,
     seeds: int | Sequence[int] = 10,
@@ -287,12 +302,17 @@ def prepared(
             f"integration needs two views or more; there is {next(iter(bags.x))!r}. Name them all, "
             "x={'rna': 'X', 'protein': 'obsm/KEY'}."
         )
+    asked = check_corrections(corrections, batch)
     question = ask(bags, label=label, batch=batch, n_clusters=n_clusters, by=by,
                    leave_out=leave_out)  # fmt: skip
     lineup = line_up(candidates, Integration)
     _add_controls(lineup, bags)
     parts, notes = cell_splits(bags, seeds_of(seeds))
-    return _Cells(bags, question, parts, label), lineup, bags, notes
+    arena = _Cells(bags, question, parts, label)
+    if asked:
+        assert batch is not None
+        arena.corrections = correct(lineup, bags, batch, asked)
+    return arena, lineup, bags, notes
 
 
 class _Cells(Arena):
@@ -303,6 +323,7 @@ class _Cells(Arena):
     def __init__(self, bags: Bags, question: Question, parts: list[Split], label: str) -> None:
         self.cells, self.question, self.parts = _loose(bags), question, parts
         self.about = repr(bags)
+        self.corrections: dict[str, tuple[str, str]] = {}
         names = list(question.names)
         asked = f"adds {bags.asked_digest} {label} {names} {question.n_clusters} {question.by}"
         asked += f" {dict(bags.kinds)}" if bags.kinds else ""

@@ -12,6 +12,7 @@ from .forest import plot_forest
 from .genes import plot_genes
 from .heatmaps import plot_extreme_tiles, plot_heatmap, plot_tile_scores
 from .learning import plot_learning
+from .mixing import plot_mixing
 from .nuclei import plot_nuclei, plot_nuclei_map
 from .patients import plot_patients
 from .probabilities import plot_calibration, plot_net_benefit
@@ -39,6 +40,7 @@ __all__ = [
     "plot_heatmap",
     "plot_history",
     "plot_learning",
+    "plot_mixing",
     "plot_net_benefit",
     "plot_nuclei",
     "plot_nuclei_map",

@@ -46,6 +46,7 @@ NAMES = {
     "halves_transfer_f1": "transfer to halves, macro F1",
     "halves_transfer_accuracy": "transfer to halves, accuracy",
     "halves_mixing": "mixing of halves and whole cells",
+    "unique_purity": "purity of unique types",
     "pcc_slide": "Pearson within slides", "pcc_fold": "Pearson over test tiles",
     "pcc_tile": "Pearson over genes", "pcc_slide_beyond_depth": "Pearson beyond depth",
     "mse": "MSE", "mae": "mean absolute error", "pcc_slide_chosen": "PCC@H within slides",

@@ -38,7 +38,10 @@ def batch_mixing(
         batches as all cells have, by a chi-square test at 5 % (Büttner et al. 2019); with labels
         taken within each cell type on diffusion distances and averaged, as the benchmark does,
         which is not comparable with the value without labels. graph_connectivity: mean over cell
-        types of the share in the largest connected piece; NaN without labels.
+        types of the share in the largest connected piece; NaN without labels. unique_purity, where
+        types are in one batch alone: share of the neighbours of their cells that are of their type
+        (of as many as the type can fill), a mean over these types; what lays batches on top of one
+        another whatever they hold lowers it.
 
     Raises
     ------
@@ -67,7 +70,20 @@ def batch_mixing(
         # no cell type has two batches: the mean over none of them is NaN, which is the answer
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
         kbet = float(scib.kbet_per_label(near, batches, types))
-    return out | {"kbet": kbet, "graph_connectivity": float(scib.graph_connectivity(near, types))}
+    out |= {"kbet": kbet, "graph_connectivity": float(scib.graph_connectivity(near, types))}
+    return out | _unique_purity(indices, batches, types)
+
+
+def _unique_purity(near: np.ndarray, batches: np.ndarray, types: np.ndarray) -> dict[str, float]:
+    """Purity around cells of types of one batch; nothing where there are none of two cells."""
+    found = []
+    for kind in range(types.max() + 1):
+        cells = np.flatnonzero(types == kind)
+        if len(cells) < 2 or len(np.unique(batches[cells])) > 1:
+            continue
+        others = near[cells, 1 : min(near.shape[1], len(cells))]  # the first is the cell itself
+        found.append((types[others] == kind).mean())
+    return {"unique_purity": float(np.mean(found))} if found else {}
 
 
 def mixing_within(

@@ -56,13 +56,16 @@ def halves(table: Any) -> Section | None:
 
 def mixing(table: Any) -> Section | None:
     """Mixing of the batches; None where no batch was named."""
-    names = [m for m in ("ilisi", "kbet", "graph_connectivity") if m in table.metrics]
+    names = [
+        m for m in ("ilisi", "kbet", "graph_connectivity", "unique_purity") if m in table.metrics
+    ]
     if not names:
         return None
     caption = (
         "iLISI and kBET: whether neighbours come from all batches (1) or from their own (0). Graph "
         "connectivity: whether cells of one label hang together. An embedding that mixes all and "
-        "knows nothing mixes best: read this beside the clusters."
+        "knows nothing mixes best: read this beside the clusters. Unique purity, where there are "
+        "types of one batch alone: the share of their neighbours that are of the same type."
     )
     return Section("mixing", "Mixing of the batches",
                    (metrics_table(table, names, name="mixing", caption=caption),))  # fmt: skip

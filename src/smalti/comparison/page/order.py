@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from smalti.bags import Bags
 from smalti.comparison.page.adds import adds
 from smalti.comparison.page.audit import audit
+from smalti.comparison.page.batches import batches
 from smalti.comparison.page.calibration import calibration
 from smalti.comparison.page.cells import cells
 from smalti.comparison.page.citation import citation
@@ -60,7 +61,8 @@ def phenotype(bags: Bags | None = None, n_slides: int = 4, umap: bool = False) -
 
 
 INTEGRATION: tuple[Maker, ...] = (
-    scores, adds, clusters, halves, mixing, embeddings, audit, compared, settings, citation,
+    scores, adds, clusters, halves, mixing, batches, embeddings, audit, compared, settings,
+    citation,
 )  # fmt: skip
 PREDICTION: tuple[Maker, ...] = (scores, features, compared, settings, citation)
 EXPRESSION: tuple[Maker, ...] = (
