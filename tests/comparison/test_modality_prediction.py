@@ -76,7 +76,7 @@ def test_what_is_tied_is_found_and_what_is_not_is_not(table):
 
 def test_words_page_and_files(table, tmp_path):
     said = " ".join(table.said())
-    assert "Over the 12 features of protein, net has a higher correlation than" in said
+    assert "Of the 12 features of protein, net is ahead of" in said
     part = features(table)
     assert {"net", "mean", "ridge", "knn"} <= set(part.parts[1].parts[0].frame)
     assert [s.name for s in table.sections()] == [
