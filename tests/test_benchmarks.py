@@ -12,6 +12,8 @@ NOT_RUN = {"peers": "read by speed.py", "killed": "takes minutes, and real cohor
 TOYS = [
     "coverage --cohorts 2 --donors 20 --samples 1 3 --effects middle",
     "coverage --part power --cohorts 2 --donors 20",
+    "annotation --set sim --methods block_pca --cells 300 --seeds 1",
+    "annotation --set citeseq --methods block_pca --cells 600 --seeds 1 --no-unseen",
     "chain --images 12 --spots 4 --folds 2 --repeats 1",
     "audit --part copies --repeats 1 --cells 10",
     "audit --part fitted --repeats 1 --cells 20",
@@ -21,6 +23,7 @@ TOYS = [
     "audit --part gated --repeats 1 --cells 20",
     "audit --part integrations --repeats 1",
     "audit --part real",
+    "annotation --set citeseq",
     "audit --part speed --repeats 1 --cells 1",
     "bilinear_grid --slides 2 --tiles 12 --features 20 --genes 30 --width 5 --grid 6 --repeats 1",
     "contributions --seeds 1 --cells 100 --only block_pca",

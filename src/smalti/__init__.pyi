@@ -16,6 +16,7 @@ from . import (
 )
 from ._version import __version__
 from .bags import Bags
+from .comparison.annotation import AnnotationComparison, compare_annotation
 from .comparison.expression import ExpressionComparison, compare_expression
 from .comparison.integration import IntegrationComparison, compare_integration
 from .comparison.modality_prediction import ModalityPrediction, compare_modality_prediction
@@ -28,10 +29,13 @@ from .core.load import load
 from .core.registry import make, methods, register
 from .errors import InputError
 from .expression.base import ExpressionMethod
+from .integrate.annotator import Annotator
 from .integrate.base import Integration
 from .io.anndata import read
 from .io.cells import to_anndata
+from .io.droplets import empty_droplets
 from .io.features import read_features
+from .io.gather import gather
 from .io.slides import read_slides, read_tiles
 from .leaks.run import audit
 from .mil.base import Method
@@ -39,6 +43,8 @@ from .mil.many import fit_many
 from .task import Task
 
 __all__ = [
+    "AnnotationComparison",
+    "Annotator",
     "Bags",
     "Comparison",
     "ExpressionComparison",
@@ -54,16 +60,19 @@ __all__ = [
     "audit",
     "citation",
     "compare",
+    "compare_annotation",
     "compare_expression",
     "compare_integration",
     "compare_modality_prediction",
     "comparison",
     "datasets",
     "donor_split",
+    "empty_droplets",
     "explain",
     "expression",
     "features",
     "fit_many",
+    "gather",
     "genes",
     "heatmap",
     "integrate",

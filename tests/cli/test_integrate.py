@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import ten_x as x10
 from typer.testing import CliRunner
 
 import smalti as sm
@@ -291,7 +292,7 @@ def test_methods_lists_both_rooms():
     ("args", "words"),
     [
         (["umint", "DATA", "--out", "z.txt"], "z.txt is none of .h5mu, .h5ad, .zarr, .csv"),
-        (["umint", "x.loom", "--out", "z.csv"], "x.loom is none of .h5mu, .h5ad, .zarr"),
+        (["umint", "x.loom", "--out", "z.csv"], "no file x.loom: check the path"),
         (["umint", "none.h5mu", "--out", "z.csv"], "none.h5mu"),
         (["umint", "DATA", "--out", "z.csv", "--layers"], "--layers needs a copy of the data"),
         (["umint", "DATA", "--out", "z.h5ad"], "must end in .h5mu or .zarr"),
@@ -392,3 +393,72 @@ def test_a_dry_run_of_a_comparison_writes_nothing(h5mu, tmp_path):
     assert "a quarter of the training cells" in done.output
     assert "would be written" in done.output
     assert not (tmp_path / "out").exists()
+
+
+# ---------------------------------------------------------------- files of Cell Ranger
+
+
+@pytest.fixture
+def runs(tmp_path):
+    kinds = ("rna", "protein")
+    return [x10.h5(tmp_path / name / "outs" / "filtered_feature_bc_matrix.h5",
+                   x10.features(*kinds, more=[("IgG1_control", "Antibody Capture")]), seed=k)
+            for k, name in enumerate(("s1", "s2"))]  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", [".h5ad", ".h5mu"])
+def test_runs_of_cell_ranger_with_a_table_of_cells(runs, ending, tmp_path):
+    import anndata
+    import mudata
+
+    donors = pd.DataFrame({"barcode": x10.barcodes() * 2, "donor": list("ppppqqqqq") * 2,
+                           "run": ["a"] * 9 + ["b"] * 9})[1:]  # fmt: skip
+    donors.to_csv(tmp_path / "obs.csv", index=False)
+    out = tmp_path / f"o{ending}"
+    told = works("integrate", "block_pca", *runs, "--runs", "a,b", "--obs", tmp_path / "obs.csv",
+                 "--out", out, "--set", "width=2")  # fmt: skip
+    assert "1 controls by their names (IgG1_control) are set aside" in " ".join(told.split())
+    back = (mudata.read_h5mu if ending == ".h5mu" else anndata.read_h5ad)(out)
+    assert back.obsm["X_block_pca"].shape == (17, 2)
+    assert back.obs["donor"].tolist() == list("pppqqqqqppppqqqqq")
+    assert back.obs["run"].tolist() == ["a"] * 8 + ["b"] * 9
+    # every verb takes the same
+    told = works("audit", *runs, "--obs", tmp_path / "obs.csv", "--runs", "a,b", "--sample", "run",
+                 "--donor", "bag")  # fmt: skip
+    assert "2 bags of 8-9 instances, rna 5, protein 4" in " ".join(told.split())
+
+
+def test_modalities_as_words(runs, tmp_path):
+    words = [f"rna={runs[0]}", f"protein={runs[0]}", f"rna={runs[1]}", f"protein={runs[1]}"]
+    told = works("integrate", "block_pca", *words[:2], "--out", tmp_path / "a.h5mu", *TINY[2:4])
+    assert "Bags: 9 bags of one instance, rna 5, protein 4" in told
+    told = works("integrate", "block_pca", *words, "--out", tmp_path / "b.csv", *TINY[2:4])
+    assert "Bags: 18 bags" in told
+    assert "is of no modality, and others are: write NAME=" in fails(
+        "integrate", "block_pca", words[0], runs[1], "--out", tmp_path / "c.csv"
+    )
+    assert "so it cannot be the output" in fails(
+        "integrate", "block_pca", *words[:2], "--out", tmp_path / "c.csv", "--force",
+        "--model", runs[0].parent,
+    )  # fmt: skip
+
+
+def test_a_comparison_says_each_modality_once(runs, tmp_path):
+    kinds = pd.DataFrame({"cell": x10.barcodes(), "kind": list("aaaabbbbb")})
+    kinds.to_csv(tmp_path / "k.csv", index=False)
+    told = works("compare", "--integrate", runs[0], "--obs", tmp_path / "k.csv", "--label", "kind",
+                 "--dry-run", "--methods", "block_pca", "--out", tmp_path / "run")  # fmt: skip
+    assert told.count("rna (5 features): taken for RNA, by its name") == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["RUN", "--out", "o.h5mu", "--runs", "a,b"], "--runs a,b must be 1 names, one for each"),
+        (["rna=RUN", "protein=RUN", "--out", "o.h5ad"], "--out o.h5ad must end in .h5mu or .zarr"),
+        (["RUN", "RUN", "--out", "o.h5ad"], "several runs are called"),
+    ],
+)
+def test_what_several_files_cannot_be(args, words, runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert words in fails("integrate", "block_pca", *(a.replace("RUN", str(runs[0])) for a in args))

@@ -399,7 +399,7 @@ class Known(BlockPCA):
 
 def test_methods_that_know_no_new_cells_are_fitted_on_all():
     result = run({"known": Known(width=4, accelerator="cpu"), "mine": pca()}, small(), seeds=1)
-    note = "known knows no new cells: fitted on all cells, held-out ones included."
+    note = "fitted on all cells, held-out ones included, as they place no new cells: known."
     assert note in result.notes
     rows = result.folds.query("method == 'known'")
     assert (rows["n_train"] == 150).all()

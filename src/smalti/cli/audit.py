@@ -10,6 +10,7 @@ import typer
 from smalti.cli import options, slide_options
 from smalti.cli.compare import OF_BAGS, refuse
 from smalti.cli.data import open_bags
+from smalti.cli.given import data_of
 from smalti.cli.integrate import read_views, refuse_one
 from smalti.cli.words import in_options, read_here
 
@@ -27,6 +28,8 @@ def audit(
     x: options.X = None,
     cells: options.Cells = None,
     kinds: options.Kinds = None,
+    obs: options.Obs = None,
+    runs: options.Runs = None,
     labels: options.Labels = None,
     id: options.Id = None,
     key: options.Key = None,
@@ -63,15 +66,16 @@ def audit(
         check_free(out, overwrite=overwrite, inputs=read_here("out"))
     if integrate:
         refuse(given, OF_BAGS, "--integrate does not use {}: leave it out.")
-        bags = read_views(data, x, cells, sample=sample, donor=donor, kinds=options.kinds_of(kinds))
-        refuse_one(data, bags)
+        bags = read_views(data_of(data), x, cells, sample=sample, donor=donor, obs=obs,
+                          kinds=options.kinds_of(kinds), runs=options.listed(runs))  # fmt: skip
+        refuse_one(data_of(data), bags)
     else:
         refuse(given, ("batch", "leave_out"), "{} is for --integrate: leave it out.")
-        bags = open_bags(data, sample=sample, label=label, donor=donor, site=site, x=x,
+        bags = open_bags(data_of(data), sample=sample, label=label, donor=donor, site=site, x=x,
                          labels=labels, kind=kind, positive=positive, order=order,
                          cell_type=cell_type, covariates=covariates, cells=cells, kinds=kinds,
-                         id=id, key=key, absent=absent, patches=patches, tile_px=tile_px,
-                         um_per_px=um_per_px)  # fmt: skip
+                         obs=obs, runs=runs, id=id, key=key, absent=absent, patches=patches,
+                         tile_px=tile_px, um_per_px=um_per_px)  # fmt: skip
     typer.echo(repr(bags))
     groups: dict[str, Any] = {"label": label, "batch": batch} if integrate else {}
     if leave_out is not None:

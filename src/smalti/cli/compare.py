@@ -10,6 +10,7 @@ import typer
 from smalti.cli import options, slide_options
 from smalti.cli import search as searching
 from smalti.cli.data import open_bags
+from smalti.cli.given import data_of, title_of
 from smalti.cli.integrate import compare_integrations
 from smalti.cli.words import keep_config, made_here, read_here
 from smalti.errors import InputError
@@ -35,6 +36,8 @@ def compare(
     x: options.X = None,
     cells: options.Cells = None,
     kinds: options.Kinds = None,
+    obs: options.Obs = None,
+    runs: options.Runs = None,
     labels: options.Labels = None,
     id: options.Id = None,
     key: options.Key = None,
@@ -194,9 +197,10 @@ def compare(
         if predict is not None:
             refuse(given, OF_GROUPS, "--predict does not use {}: leave it out.")
         compare_integrations(
-            data, out, "umint:fast" if methods is None else methods, label=label,
-            predict=predict, x=x, cells=cells, kinds=kinds, sample=sample, donor=donor,
-            preprocess=preprocess, settings=settings,
+            data_of(data), out, "umint:fast" if methods is None else methods, label=label,
+            predict=predict, x=x,
+            cells=cells, kinds=kinds, sample=sample, donor=donor, preprocess=preprocess,
+            settings=settings, obs=obs, runs=options.listed(runs), title=title_of(data),
             batch=batch, n_clusters=n_clusters, by=options.listed(by),
             seeds=range(seed, seed + (seeds or (10 if predict is None else 3))), cache=cache,
             n_jobs=jobs,
@@ -225,13 +229,14 @@ def compare(
                   for m in chosen for names in read}  # fmt: skip
     asked = dict(sample=sample, label=label, donor=donor, site=site, x=x, kind=kind,
                  positive=positive, order=order, cell_type=cell_type, covariates=covariates,
-                 cells=cells, kinds=kinds, id=id, key=key, absent=absent, slides=slides,
-                 patches=patches, tile_px=tile_px, um_per_px=um_per_px)  # fmt: skip
+                 cells=cells, kinds=kinds, obs=obs, runs=runs, id=id, key=key, absent=absent,
+                 slides=slides, patches=patches, tile_px=tile_px, um_per_px=um_per_px)  # fmt: skip
     fold = None if splits in (None, *NAMED) or Path(str(splits)).suffix in TABLES else splits
-    bags = open_bags(data, labels=labels, fold=fold, **asked)
-    others = None if test is None else open_bags(test, labels=test_labels or labels, **asked)
-    _run(chosen, bags, data, out, folds=folds or 5, repeats=repeats or 1, seed=seed, splits=splits,
-         test=others, dry_run=dry_run,
+    bags = open_bags(data_of(data), labels=labels, fold=fold, **asked)
+    of_test = asked | {"obs": None, "runs": None}
+    others = None if test is None else open_bags(test, labels=test_labels or labels, **of_test)
+    _run(chosen, bags, title_of(data), out, folds=folds or 5, repeats=repeats or 1, seed=seed,
+         splits=splits, test=others, dry_run=dry_run,
          views=max(read, key=len, default=None), preprocess=options.steps_by_view(preprocess),
          n_jobs=jobs, cache=cache, overwrite=overwrite, scheduler=scheduler,
          permutations=permutations or 0, learning_curve=learning_curve,
@@ -277,7 +282,7 @@ def refuse(given: dict[str, Any], idle: tuple[str, ...], words: str) -> None:
 def _run(
     chosen: list[Any] | dict[str, Any],
     bags: Bags,
-    data: Path,
+    name: str,
     out: Path,
     *,
     overwrite: bool,
@@ -310,7 +315,7 @@ def _run(
     result.write(out, overwrite=overwrite)
     keep_config(out)
     target = bags.target if isinstance(bags.target, str) else ", ".join(bags.target)
-    result.report(out / "report.html", **made_here(), title=f"{target} from {data.name}",
+    result.report(out / "report.html", **made_here(), title=f"{target} from {name}",
                   slides=bags if pictured and result.attributions else None)  # fmt: skip
     show(result)
     typer.echo(f"report: {out / 'report.html'}")

@@ -13,18 +13,19 @@ if TYPE_CHECKING:
 
 
 TABLES = (".h5ad", ".h5mu", ".zarr")
-_OF_TABLES = ("sample", "x", "cell_type", "covariates", "cells", "kinds", "labels", "id")
+_OF_TABLES = ("sample", "x", "cell_type", "covariates", "cells", "kinds", "labels", "id", "obs",
+              "runs")  # fmt: skip
 _OF_FOLDERS = ("sample", "labels", "id", "key", "absent", "slides", "patches", "tile_px",
                "um_per_px")  # fmt: skip
 
 
-def open_bags(path: Path, **asked: Any) -> Bags:
-    """Read bags from AnnData or MuData on disk, a folder of feature files, or an .npz.
+def open_bags(data: Any, **asked: Any) -> Bags:
+    """Read bags from tables of cells, a folder of feature files, or an .npz.
 
     Parameters
     ----------
-    path
-        The file or folder.
+    data
+        As of :func:`smalti.cli.given.data_of`.
     asked
         The options of a verb that are about reading, as :mod:`smalti.cli.options` has them.
 
@@ -33,41 +34,55 @@ def open_bags(path: Path, **asked: Any) -> Bags:
     InputError
         If the file is not there, is of another kind, lacks what was named, or has no use for it.
     """
-    if not path.exists():
-        raise InputError(f"no file or folder {path}: check the path.")
+    if isinstance(data, Path) and not data.exists():
+        raise InputError(f"no file or folder {data}: check the path.")
     asked = {name: value for name, value in asked.items() if value}
     asked |= {name: listed(asked[name]) for name in ("label", "order") if name in asked}
     if len(asked.get("label", ())) == 1:
         asked["label"] = asked["label"][0]
-    if path.suffix in TABLES:
-        return _table(path, **_only(asked, _OF_TABLES, path))
+    if holds_cells(data):
+        name = data.name if isinstance(data, Path) else "DATA"
+        return _table(data, name, **_only(asked, _OF_TABLES, name))
+    path: Path = data
     if path.suffix == ".npz":
-        return _npz(path, **_only(asked, (), path))
+        return _npz(path, **_only(asked, (), path.name))
     if path.is_dir():
-        return _folder(path, **_only(asked, _OF_FOLDERS, path))
+        return _folder(path, **_only(asked, _OF_FOLDERS, path.name))
     raise InputError(
-        f"{path} is not .h5ad, .h5mu, .zarr, .npz or a folder of .h5 feature files: convert it "
-        "first."
+        f"{path} is not .h5ad, .h5mu, .zarr, .npz, an .h5, .mtx or folder of Cell Ranger, nor a "
+        "folder of .h5 feature files: convert it first."
     )
 
 
-def _only(asked: dict[str, Any], used: tuple[str, ...], path: Path) -> dict[str, Any]:
+def holds_cells(data: Any) -> bool:
+    """Whether data are tables of cells, as :func:`smalti.read` takes them."""
+    from smalti.io.cell_files import runs_in
+
+    if not isinstance(data, Path):
+        return True
+    if data.suffix == ".zarr" or not data.is_dir():
+        return data.suffix in (*TABLES, ".h5") or ".mtx" in data.suffixes
+    return bool(runs_in(data))
+
+
+def _only(asked: dict[str, Any], used: tuple[str, ...], data: str) -> dict[str, Any]:
     """What was asked, if data of this kind have a use for all of it."""
     everywhere = ("label", "donor", "site", "kind", "positive", "order", "fold")
     idle = [name for name in asked if name not in (*used, *everywhere)]
     if idle:
-        raise InputError(f"{path.name} is of a kind that has no use for {idle[0]}=: leave it out.")
+        raise InputError(f"{data} is of a kind that has no use for {idle[0]}=: leave it out.")
     return asked
 
 
-def _table(path: Path, **asked: Any) -> Bags:
+def _table(data: Any, name: str, **asked: Any) -> Bags:
     from smalti.io.anndata import read
 
     if "sample" not in asked:
-        raise InputError(f"{path.name}: name the column that holds the samples, --sample NAME.")
+        raise InputError(f"{name}: name the column that holds the samples, --sample NAME.")
     views, kinds = views_of(asked.pop("x", None)), kinds_of(asked.pop("kinds", None))
     columns = [*asked.pop("covariates", ()), *([asked.pop("fold")] if "fold" in asked else [])]
-    return read(path, x=views, kinds=kinds or None, bag_columns=columns, **asked)
+    return read(data, x=views, kinds=kinds or None, bag_columns=columns,
+                runs=listed(asked.pop("runs", None)), **asked)  # fmt: skip
 
 
 def _folder(path: Path, labels: Path | None = None, fold: str | None = None, **asked: Any) -> Bags:

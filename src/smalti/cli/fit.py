@@ -9,6 +9,7 @@ import typer
 
 from smalti.cli import crew, options
 from smalti.cli import search as searching
+from smalti.cli.given import data_of
 from smalti.cli.words import introduce, read_here
 from smalti.errors import InputError
 
@@ -26,6 +27,8 @@ def fit(
     x: options.X = None,
     cells: options.Cells = None,
     kinds: options.Kinds = None,
+    obs: options.Obs = None,
+    runs: options.Runs = None,
     labels: options.Labels = None,
     id: options.Id = None,
     key: options.Key = None,
@@ -75,9 +78,10 @@ def fit(
         model = searching.search_of(model, search, how)
     crew.join(model)
     check_free(out, overwrite=overwrite, ours=is_model, inputs=read_here("out", "checkpoint"))
-    bags = open_bags(data, sample=sample, label=label, donor=donor, x=x, labels=labels, kind=kind,
-                     positive=positive, order=order, cell_type=cell_type, covariates=covariates,
-                     cells=cells, kinds=kinds, id=id, key=key, absent=absent)  # fmt: skip
+    bags = open_bags(data_of(data), sample=sample, label=label, donor=donor, x=x, labels=labels,
+                     kind=kind, positive=positive, order=order, cell_type=cell_type,
+                     covariates=covariates, cells=cells, kinds=kinds, obs=obs, runs=runs, id=id,
+                     key=key, absent=absent)  # fmt: skip
     if bags.target is None:
         raise InputError("nothing to predict: name the column, --label NAME.")
     introduce(bags)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import crew, options
+from smalti.cli.given import data_of
 from smalti.cli.words import here, introduce, keep_config, made_here, read_here
 from smalti.errors import InputError
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from smalti.bags import Bags
 
 _FILES = (".h5mu", ".h5ad", ".zarr")
-_TABLES = (".csv", ".tsv", ".parquet")
+TABLES = (".csv", ".tsv", ".parquet")
 
 
 def integrate(
@@ -26,24 +27,20 @@ def integrate(
             "fitted model, which then embeds new cells."
         ),
     ],
-    data: Annotated[
-        Path,
-        typer.Argument(
-            help=".h5mu or .zarr (MuData); or .h5ad with proteins in obsm, or with several "
-            "feature_types in var.",
-            show_default=False,
-        ),
-    ],
+    data: options.DataOfCells,
     out: Annotated[
         Path,
         typer.Option(
-            help="Copy of the data with the embedding in obsm (may be the data itself); or a table "
-            "(.csv, .tsv, .parquet) of the embedding alone."
+            help="Copy of the data with the embedding in obsm (may be the data itself; .h5ad or "
+            ".h5mu of what came otherwise); or a table (.csv, .tsv, .parquet) of the embedding "
+            "alone."
         ),
     ],
     x: options.X = None,
     cells: options.Cells = None,
     kinds: options.Kinds = None,
+    obs: options.Obs = None,
+    runs: options.Runs = None,
     layers: Annotated[
         bool,
         typer.Option("--layers", help="Write reconstructions too.", rich_help_panel=options.WRITE),
@@ -59,6 +56,29 @@ def integrate(
     ] = False,
     key_added: options.KeyAdded = None,
     overwrite: options.Overwrite = False,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of cell types: --model then is a reference, by which `smalti annotate` "
+            "labels new cells.",
+            rich_help_panel=options.REFERENCE,
+        ),
+    ] = None,
+    donor: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of donors, who are left out in turn to learn how sure a label is.",
+            rich_help_panel=options.REFERENCE,
+        ),
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of batches to leave out in turn instead.",
+            rich_help_panel=options.REFERENCE,
+        ),
+    ] = None,
+    leave_out: options.LeaveOut = None,
     model: Annotated[
         Path | None,
         typer.Option(help="Folder to save the model in.", rich_help_panel=options.WRITE),
@@ -80,7 +100,6 @@ def integrate(
     """Embed cells of several modalities, and write the embedding back."""
     from smalti.core.checkpoint import kept_until_saved
     from smalti.core.save import is_model
-    from smalti.io.open import holds_mudata
     from smalti.system.files import check_free, is_same
 
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
@@ -89,20 +108,16 @@ def integrate(
     fitted = Path(method).is_dir()
     if fitted and (settings or model or checkpoint or kinds):
         raise InputError(f"{method} is fitted already: it takes no settings.")
+    asked = {"donor": donor, "batch": batch, "leave_out": leave_out}
+    _refuse_idle(label, model, checkpoint, fitted, asked)
     chosen = _model(method, allow) if fitted else _method(method, settings | {"seed": seed})
     crew.join(chosen)
     if layers and not chosen.reconstructs:
         raise InputError(f"{method} reconstructs nothing: leave --layers out.")
-    if out.suffix not in (*_FILES, *_TABLES):
-        raise InputError(f"--out {out} is none of {', '.join((*_FILES, *_TABLES))}.")
     for flag, said in (("--layers", layers), ("--contributions", contributions)):
-        if out.suffix in _TABLES and said:
+        if out.suffix in TABLES and said:
             raise InputError(f"{flag} needs a copy of the data: give --out the ending of the data.")
-    if data.suffix not in _FILES:
-        raise InputError(f"{data} is none of {', '.join(_FILES)}.")
-    own = ".h5mu" if holds_mudata(data) else ".h5ad"
-    if out.suffix not in (*_TABLES, own, ".zarr"):
-        raise InputError(f"--out {out.name} must end in {own} or .zarr, as the data does.")
+    given = to_embed(data, out, obs, runs)
     if model is not None:
         check_free(
             model,
@@ -110,25 +125,88 @@ def integrate(
             ours=is_model,
             inputs=read_here("out", "model", "checkpoint"),
         )
-    if not is_same(out, data):
+    if not (isinstance(given, Path) and is_same(out, given)):
         check_free(out, overwrite=overwrite, inputs=read_here("out", "model", "checkpoint"))
-    bags = read_views(data, x, cells, kinds=options.kinds_of(kinds))
+    bags = read_views(given, x, cells, donor=donor, kinds=options.kinds_of(kinds))
     introduce(bags)
     with kept_until_saved():
         if not fitted:
-            refuse_one(data, bags)
-            chosen.fit(bags, checkpoint=checkpoint)
+            refuse_one(given, bags)
+            if label is None:
+                kept = chosen.fit(bags, checkpoint=checkpoint)
+            else:
+                kept = _reference(chosen, bags, label, batch, leave_out, seed)
+                chosen = kept.model_
             crew.leave(chosen)
             for one in chosen.modalities_:
                 typer.echo(here(str(one)))
         if model is not None:
-            chosen.save(model, overwrite=overwrite)
-        if out.suffix in _TABLES:
+            kept.save(model, overwrite=overwrite)
+        if out.suffix in TABLES:
             _write_table(chosen, bags, out, missing, overwrite)
         else:
-            chosen.write(data, out=out, layers=layers, contributions=contributions,
+            chosen.write(given, out=out, layers=layers, contributions=contributions,
                          key_added=key_added, overwrite=overwrite, missing=missing)  # fmt: skip
     typer.echo(f"{chosen.name}: {chosen.n_parameters_:,} parameters\nwritten to {out}")
+
+
+def to_embed(data: list[Path], out: Path, obs: Path | None, runs: str | None) -> Any:
+    """What is read, and what a result is written into: the file as it is, or what files come to.
+
+    Raises
+    ------
+    InputError
+        If ``out`` has not the ending of the data, nor that of a table.
+    """
+    from smalti.io.gather import is_gathered
+    from smalti.io.open import holds_mudata, to_write
+
+    if out.suffix not in (*_FILES, *TABLES):
+        raise InputError(f"--out {out} is none of {', '.join((*_FILES, *TABLES))}.")
+    given = data_of(data)
+    if obs is not None or is_gathered(given):
+        given = to_write(given, out, obs=obs, runs=options.listed(runs))
+    elif runs is not None:
+        raise InputError("runs= names several runs, and the data are one.")
+    many = holds_mudata(given) if isinstance(given, Path) else hasattr(given, "mod")
+    own = ".h5mu" if many else ".h5ad"
+    if out.suffix not in (*TABLES, own, ".zarr"):
+        raise InputError(f"--out {out.name} must end in {own} or .zarr, as the data does.")
+    return given
+
+
+def _refuse_idle(
+    label: str | None, model: Path | None, checkpoint: Path | None, fitted: bool,
+    asked: dict[str, Any],
+) -> None:  # fmt: skip
+    """Refuse what a reference needs and has not, and what is of a reference alone."""
+    if label is None:
+        idle = next((name for name, value in asked.items() if value is not None), None)
+        if idle is not None:
+            raise InputError(f"{idle}= is of a reference: name its cell types too, label='NAME'.")
+    elif fitted:
+        raise InputError("label= makes a reference of a method that is fitted here: name one.")
+    elif model is None:
+        raise InputError("label= makes a reference, and nothing says where to save it: model=...")
+    elif checkpoint is not None:
+        raise InputError("label= takes several fits, and checkpoint= keeps one: leave one out.")
+
+
+def _reference(
+    method: Any, bags: Bags, label: str, batch: str | None, leave_out: str | None, seed: int
+) -> Any:
+    """A fitted annotator; what is to be known of it is said."""
+    from smalti.cli.words import tell
+    from smalti.integrate.annotator import Annotator
+
+    more: dict[str, Any] = (
+        {} if leave_out is None else {"leave_out": tuple(options.listed(leave_out) or ())}
+    )
+    made = Annotator(method, label=label, batch=batch, seed=seed, **more).fit(bags)
+    typer.echo(made.said())
+    for note in made.notes_:
+        tell(note)
+    return made
 
 
 def _method(name: str, settings: dict[str, Any]) -> Any:
@@ -151,13 +229,14 @@ def _model(folder: str, allow: list[str] | None) -> Any:
     from smalti.integrate.base import Integration
 
     chosen = load(folder, allow=allow)
+    chosen = getattr(chosen, "model_", chosen)  # of a reference
     if not isinstance(chosen, Integration):
         raise InputError(f"{folder} holds {chosen.name}: smalti predict {folder} ...")
     return chosen
 
 
 def compare_integrations(
-    data: Path,
+    data: Any,
     out: Path,
     methods: str,
     *,
@@ -166,6 +245,9 @@ def compare_integrations(
     x: str | None,
     cells: str | None,
     kinds: str | None,
+    obs: Path | None,
+    runs: list[str] | None,
+    title: str,
     sample: str | None,
     donor: str | None,
     preprocess: str | None,
@@ -185,6 +267,7 @@ def compare_integrations(
     """
     from smalti.cli.table import show
     from smalti.comparison import integration, modality_prediction, planning
+    from smalti.preprocess import given_modalities, modalities, steps_of
     from smalti.scores.table import is_run
     from smalti.system.files import check_free
 
@@ -197,8 +280,12 @@ def compare_integrations(
         raise InputError(f"--methods {methods} names a method twice.")
     chosen = dict(zip(names, options.make_methods(methods, settings), strict=True))
     check_free(out, overwrite=overwrite, ours=is_run, inputs=read_here("out"))
-    bags = read_views(data, x, cells, sample=sample, donor=donor, kinds=options.kinds_of(kinds))
+    bags = read_views(data, x, cells, sample=sample, donor=donor, kinds=options.kinds_of(kinds),
+                      obs=obs, runs=runs)  # fmt: skip
     refuse_one(data, bags)
+    for one in given_modalities(bags, steps_of(settings["preprocess"])) \
+            if "preprocess" in settings else modalities(bags):  # fmt: skip
+        typer.echo(here(str(one)))
     compare: Any = integration.compare_integration
     plan: Any = planning.plan_integration
     question = {"label": label} if predict is None else {"target": predict}
@@ -212,38 +299,33 @@ def compare_integrations(
         typer.echo(f"{found}\nwould be written: {out}, with report.html")
         return
     result = compare(chosen, bags, **more, **question)
-    title = "Integration" if predict is None else f"Prediction of {predict}"
+    what = "Integration" if predict is None else f"Prediction of {predict}"
     result.write(out, overwrite=overwrite)
     keep_config(out)
-    result.report(out / "report.html", **made_here(), title=f"{title} of {data.name}")
+    result.report(out / "report.html", **made_here(), title=f"{what} of {title}")
     show(result)
     typer.echo(f"report: {out / 'report.html'}")
 
 
 def read_views(
-    data: Path,
+    data: Any,
     x: str | None,
     cells: str | None,
     *,
     sample: str | None = None,
     donor: str | None = None,
     kinds: dict[str, str] | None = None,
+    obs: Path | None = None,
+    runs: list[str] | None = None,
 ) -> Bags:
-    """Cells of several modalities from a file.
-
-    Raises
-    ------
-    InputError
-        If the file is of no kind that holds several modalities.
-    """
+    """Cells of several modalities."""
     from smalti.io.anndata import read
 
-    if data.suffix not in _FILES:
-        raise InputError(f"{data} is none of {', '.join(_FILES)}.")
-    return read(data, x=options.views_of(x), cells=cells, sample=sample, donor=donor, kinds=kinds)
+    return read(data, x=options.views_of(x), cells=cells, sample=sample, donor=donor, kinds=kinds,
+                obs=obs, runs=runs)  # fmt: skip
 
 
-def refuse_one(data: Path, bags: Bags) -> None:
+def refuse_one(data: Any, bags: Bags) -> None:
     """Refuse a file that was read as one modality, in the words of the command line.
 
     Raises
@@ -254,9 +336,10 @@ def refuse_one(data: Path, bags: Bags) -> None:
     from smalti.io.open import open_table
 
     if len(bags.x) < 2:
-        keys = ", ".join(open_table(data).there())
+        table = open_table(data)
+        keys, name = ", ".join(table.there()), table.name.rpartition("/")[2]
         raise InputError(
-            f"two modalities or more are integrated, and of {data.name} one was read, "
+            f"two modalities or more are integrated, and of {name} one was read, "
             f"{next(iter(bags.x))!r}: name them, such as --x X,obsm/KEY; there are {keys}."
         )
 

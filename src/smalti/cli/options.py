@@ -12,14 +12,39 @@ from smalti.errors import InputError
 
 READ, TARGET, WRITE = "What is read", "The target", "What is written"
 FITS, INTEGRATE = "The fits", "With --integrate"
+REFERENCE = "A reference for `smalti annotate`"
 """Panels of the help."""
 
+_CELLS = (
+    ".h5ad, .h5mu or .zarr (AnnData, MuData); or .h5, .mtx or folder of Cell Ranger. Several are "
+    "runs; rna=FILE atac=FILE are modalities of the same cells"
+)
 Data: TypeAlias = Annotated[
-    Path,
+    list[Path],
     typer.Argument(
-        help=".h5ad or .zarr (AnnData), .h5mu or .zarr (MuData), a folder of .h5 feature files, or "
-        ".npz with x, bag, label and donor.",
+        help=f"Cells: {_CELLS}. Or a folder of .h5 feature files, or .npz with x, bag, label and "
+        "donor.",
         show_default=False,
+    ),
+]
+DataOfCells: TypeAlias = Annotated[
+    list[Path], typer.Argument(help=f"{_CELLS}.", show_default=False)
+]
+Obs: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        help="Table (.csv, .tsv, .parquet) with one row per cell, by barcode: samples, donors, "
+        "types. Cells that it does not name are left out.",
+        rich_help_panel=READ,
+    ),
+]
+Runs: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B",
+        help="Names of several runs with commas; what tells their paths apart where left out. The "
+        "column 'run' has them.",
+        rich_help_panel=READ,
     ),
 ]
 Sample: TypeAlias = Annotated[

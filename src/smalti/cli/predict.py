@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import options
-from smalti.cli.data import TABLES, open_bags
+from smalti.cli.data import holds_cells, open_bags
+from smalti.cli.given import data_of
 from smalti.cli.words import introduce, read_here
 from smalti.errors import InputError
 
@@ -30,6 +31,8 @@ def predict(
     donor: options.Donor = None,
     x: options.X = None,
     cells: options.Cells = None,
+    obs: options.Obs = None,
+    runs: options.Runs = None,
     labels: options.Labels = None,
     id: options.Id = None,
     key: options.Key = None,
@@ -64,6 +67,8 @@ def predict(
 ) -> None:
     """Predict bags with a saved model."""
     from smalti.core.load import load
+    from smalti.io.gather import is_gathered
+    from smalti.io.open import to_write
     from smalti.system.files import atomic_write, check_free, is_same
     from smalti.system.tables import ENDINGS, write_table
 
@@ -72,19 +77,26 @@ def predict(
             raise InputError(f"{option} {table}: end the name in {', '.join(ENDINGS)}.")
     if samples is not None and samples.suffix != ".h5ad":
         raise InputError(f"--samples {samples}: end the name in .h5ad.")
-    if write is not None and data.suffix not in TABLES:
-        raise InputError(f"--write needs AnnData or MuData to write into, not {data.name}.")
+    given = data_of(data)
+    if isinstance(given, Path) and not given.exists():
+        raise InputError(f"no file or folder {given}: check the path.")
+    if write is not None and not holds_cells(given):
+        raise InputError(f"--write needs AnnData or MuData to write into, not {data[0].name}.")
     read = read_here("out", "attribution", "samples", "write")
     for output in filter(None, (out, attribution, samples)):
         check_free(output, overwrite=overwrite, inputs=read)
-    if write is not None and not is_same(write, data):
+    if write is not None and not (isinstance(given, Path) and is_same(write, given)):
         check_free(write, overwrite=overwrite, inputs=read)
     fitted = load(model, allow=allow)
+    if hasattr(fitted, "annotate"):
+        raise InputError(f"{model} holds a reference of cell types: smalti annotate {model} ...")
     if not hasattr(fitted, "predict"):
         raise InputError(f"{model} holds {fitted.name}, an embedding: smalti integrate {model} ...")
-    bags = open_bags(data, donor=donor, labels=labels, id=id, key=key, absent=absent, **_as_fitted(
-        fitted, data, sample=sample, x=x, cells=cells, cell_type=cell_type,
-    ))  # fmt: skip
+    if write is not None and (obs is not None or is_gathered(given)):
+        given, obs, runs = to_write(given, write, obs=obs, runs=options.listed(runs)), None, None
+    bags = open_bags(given, donor=donor, labels=labels, id=id, key=key, absent=absent, obs=obs,
+                     runs=runs, **_as_fitted(fitted, given, sample=sample, x=x, cells=cells,
+                                             cell_type=cell_type))  # fmt: skip
     introduce(bags)
     read_as = bags
     if missing is not None:
@@ -100,13 +112,13 @@ def predict(
             fitted.samples(read_as, missing=missing).write_h5ad(temporary)
         typer.echo(f"one row per bag: {samples}")
     if write is not None:
-        fitted.write(data, out=write, key_added=key_added, overwrite=overwrite, missing=missing)
+        fitted.write(given, out=write, key_added=key_added, overwrite=overwrite, missing=missing)
         typer.echo(f"annotated copy: {write}")
 
 
-def _as_fitted(fitted: Method, data: Path, **asked: Any) -> dict[str, Any]:
+def _as_fitted(fitted: Method, data: Any, **asked: Any) -> dict[str, Any]:
     """What was asked of tables; where it was not, what the model was fitted with."""
-    if data.suffix not in TABLES:
+    if not holds_cells(data):
         return asked
     known, columns = dict(fitted.origin_ or {}), fitted.columns_
     if not (columns.group and fitted.group_predicts):

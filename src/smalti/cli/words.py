@@ -20,6 +20,7 @@ from typer.core import TyperCommand
 
 from smalti.cli import config
 from smalti.cli.crew import hushed
+from smalti.cli.given import paths_of
 from smalti.errors import InputError
 from smalti.system.files import atomic_write
 
@@ -102,7 +103,7 @@ def read_here(*written: str) -> list[Path]:
     """Paths that the verb that runs was given, but for the options that it writes to."""
     params = {} if _running.get() is None else _running.get().params
     kept = {name: value for name, value in params.items() if name not in written}
-    return [v for value in kept.values() for v in _listed(value) if isinstance(v, Path)]
+    return paths_of(v for value in kept.values() for v in _listed(value) if isinstance(v, Path))
 
 
 def keep_config(folder: Path) -> None:

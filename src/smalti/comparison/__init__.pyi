@@ -1,3 +1,4 @@
+from .annotated import Annotated
 from .expression import ExpressionComparison
 from .integration import IntegrationComparison
 from .modality_prediction import ModalityPrediction
@@ -8,6 +9,7 @@ from .splits import Split, donor_folds, split_digest
 from .unseen import unseen_genes
 
 __all__ = [
+    "Annotated",
     "Comparison",
     "ExpressionComparison",
     "IntegrationComparison",

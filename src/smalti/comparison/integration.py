@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
+from smalti.columns import column_of
 from smalti.comparison import adds
 from smalti.comparison.arena import Arena
 from smalti.comparison.cache import Answer
@@ -231,12 +232,12 @@ def compare_integration(
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
                    scheduler=scheduler)  # fmt: skip
     done = list(dict.fromkeys(outcome.folds["method"]))
-    known = [k for k in done if lineup.methods[k].transductive]
+    known = [k for k in done if lineup.methods[k].at_hand()]
     if any(m.preprocess == "auto" for m in lineup.methods.values()):
         notes += [f"{m}." for m in modalities(bags)]
     if known:
-        notes.append(f"{', '.join(known)} knows no new cells: fitted on all cells, held-out ones "
-                     "included.")  # fmt: skip
+        notes.append("fitted on all cells, held-out ones included, as they place no new cells: "
+                     f"{'; '.join(known)}.")  # fmt: skip
     scored = np.flatnonzero(question.labels >= 0)
     return IntegrationComparison(
         **outcome.table(lineup, [*bags.notes, *notes, *question.notes]),
@@ -299,7 +300,7 @@ class _Cells(Arena):
         self.cells, self.question, self.parts = _loose(bags), question, parts
         self.about = repr(bags)
         names = list(question.names)
-        asked = f"adds {bags.digest} {label} {names} {question.n_clusters} {question.by}"
+        asked = f"adds {bags.asked_digest} {label} {names} {question.n_clusters} {question.by}"
         asked += f" {dict(bags.kinds)}" if bags.kinds else ""
         batch = "" if question.batch is None else "\0".join(question.batch)
         told = asked.encode() + question.labels.tobytes() + batch.encode()
@@ -315,7 +316,7 @@ class _Cells(Arena):
         return "with its embedding" if split.repeat == self.parts[0].repeat else ""
 
     def sizes(self, method: Any, split: Split) -> tuple[int, int]:
-        n = len(self.cells) if method.transductive else len(split.train)
+        n = len(self.cells) if method.at_hand() else len(split.train)
         return n, len(split.test)
 
     def fit(self, method: Any, split: Split) -> Answer:
@@ -326,7 +327,7 @@ class _Cells(Arena):
         began = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = method.fit(self.cells if method.transductive else self.cells[split.train])
+            model = method.fit(self.cells if method.at_hand() else self.cells[split.train])
             z = model.transform(self.cells)
             seconds = time.perf_counter() - began
             scores = embedding_scores(model, z, self.cells, split, self.question)
@@ -352,10 +353,12 @@ def _add_controls(lineup: Lineup, bags: Bags) -> None:
 
 
 def _loose(bags: Bags) -> Bags:
-    """The same cells, each a bag of its own."""
+    """The same cells, each a bag of its own; their columns, and those of their bags, are kept."""
     n = bags.n_instances
+    columns = [*bags.instance, *(c for c in bags.bag if c not in bags.instance)]
     if len(bags) == n:
         return dataclasses.replace(bags, target=None, kind=None, donor=None)
     return Bags.from_rows(
-        bags.x, np.arange(n), features=bags.features, present=bags.present, kinds=bags.kinds
+        bags.x, np.arange(n), features=bags.features, present=bags.present, kinds=bags.kinds,
+        instance=pd.DataFrame({name: column_of(bags, name) for name in columns}),
     )  # fmt: skip

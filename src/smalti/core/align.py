@@ -93,6 +93,27 @@ def view_of(model: Fitted, bags: Bags, name: str) -> str:
     return next(iter(bags.x)) if len(model.features_) == len(bags.x) == 1 else bags.view(name)[0]
 
 
+def under_its_name(model: Fitted, bags: Bags) -> Bags:
+    """A lone view called as the view of training that most of its features are of.
+
+    A model of several views knows them by name, and of a file with one modality the view is "X".
+    """
+    name = next(iter(bags.x))
+    if len(bags.x) > 1 or len(model.features_) < 2 or name in model.features_:
+        return bags
+    there = {*bags.features.get(name, ()), *bags.ids.get(name, ())}
+    shared = {k: len(there.intersection(names or ())) for k, names in model.features_.items()}
+    known = max(shared, key=lambda k: shared[k])
+    if not shared[known]:
+        return bags
+    parts = ("x", "features", "present", "lacking", "kinds", "ids")
+    of = {part: getattr(bags, part) for part in parts}
+    called: dict[str, Any] = {
+        part: {known: held[name]} if name in held else {} for part, held in of.items()
+    }
+    return dataclasses.replace(bags, **called)
+
+
 def _places(
     model: Fitted, bags: Bags, name: str, other: str, missing: str | None
 ) -> tuple[np.ndarray | None, list[str]]:

@@ -18,9 +18,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -33,25 +32,26 @@ from sklearn.utils.validation import check_is_fitted
 from smalti.bags import Bags, as_bags
 from smalti.batch import Shape
 from smalti.columns import Columns
-from smalti.core.align import said
+from smalti.core.align import said, under_its_name
 from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
 from smalti.core.identity import model_digest
-from smalti.core.instances import Rows, as_array, own_loss
+from smalti.core.instances import as_array
 from smalti.core.seen import Seen, remember, told_of
-from smalti.core.settings import Count, Positive, Weight, Whole
-from smalti.core.stage import Gradient, Stage, warm_cosine
 from smalti.core.store import Store
 from smalti.errors import InputError
+from smalti.integrate.adapt import decoding, refuse_new_batches
 from smalti.integrate.contributions import Contributing
 from smalti.integrate.halves import Halves, WithHalves, refuse_untied, with_gaps
 from smalti.preprocess import (
     Modality,
+    at_hand,
     given_modalities,
     guess_steps,
     modalities,
     spec_text,
     steps_of,
+    with_findings,
 )
 from smalti.task import NOTHING, Task
 
@@ -89,6 +89,11 @@ class Integration(WithHalves, Contributing, Estimator):
     def unavailable(cls) -> str | None:
         """Why it cannot run here (a package that is not installed), or None."""
         return None
+
+    def at_hand(self) -> str:
+        """Why it takes no other cells than those of its fit: its own name, or its steps'; or ""."""
+        own = self.name or type(self).__name__
+        return own if self.transductive else ", ".join(at_hand(self.preprocess))
 
     # ---------------------------------------------------------------- scikit-learn
 
@@ -142,16 +147,21 @@ class Integration(WithHalves, Contributing, Estimator):
                     warnings.warn(f"{one}.", UserWarning, stacklevel=2)
                 else:
                     _log.info("%s: %s", self.name, one)
-            return self._train(raw, steps, checkpoint, self.prepare)
+            self._train(raw, steps, checkpoint, self.prepare)
+            self.modalities_ = with_findings(self.modalities_, self.steps_)
+            return self
 
     def adopt(self, job: Fit, bags: Bags) -> Self:
         """Take over the result of a fit."""
         if bags.donor not in (None, "bag"):  # of loose cells there would be one digest each
             self.seen_ = Seen.of_donors(bags)
         super().adopt(job, bags)
-        if getattr(self, "align_halves", False):
-            self.halves_ = Halves.learn(self, bags)
+        if getattr(self, "align_halves", False) and (found := Halves.learn(self, bags)):
+            self.halves_ = found
         return self
+
+    def _check_steps(self, steps: Any) -> None:
+        """Any step will do: the cells of a fit are what is embedded."""
 
     def _refuse_views(self, bags: Bags) -> None:
         """Refuse images, and one modality where several are to be integrated."""
@@ -201,13 +211,14 @@ class Integration(WithHalves, Contributing, Estimator):
         return self.fit(X, y).transform(X)
 
     @available_if(lambda self: self.reconstructs)
-    def reconstruct(self, X: Any) -> dict[str, np.ndarray]:
+    def reconstruct(self, X: Any, *, as_batch: str | None = None) -> dict[str, np.ndarray]:
         """View -> (n_cells, n_features) float32, decoded from the embedding.
 
         In the units that preprocessing gives (log counts, centred log ratios), of the features
-        that it keeps: see ``decoded_``.
+        that it keeps: see ``decoded_``. A network with ``batch=`` decodes each cell in its own
+        batch, or all in the batch ``as_batch``: what they would have been there.
         """
-        return self.forward(X, decode=True)[1]
+        return self.forward(X, decode=True, as_batch=as_batch)[1]
 
     @available_if(lambda self: self.reconstructs)
     def impute(self, X: Any) -> dict[str, np.ndarray]:
@@ -275,8 +286,9 @@ class Integration(WithHalves, Contributing, Estimator):
         ----------
         data
             MuData or AnnData, changed in place; or the path of an .h5mu, .h5ad or .zarr, which gets
-            these parts and keeps all else. It must be what the method was fitted on, or hold the
-            same modalities.
+            these parts and keeps all else; or what :func:`smalti.read` takes besides (files of Cell
+            Ranger, several), which needs ``out``. It must be what the method was fitted on, or hold
+            the same modalities, or some of them where the method takes gaps.
         out
             Write to this path instead.
         layers
@@ -299,11 +311,15 @@ class Integration(WithHalves, Contributing, Estimator):
             If the data lack a modality or a feature, or a name is taken by another model.
         """
         from smalti.io.anndata import read
+        from smalti.io.open import keys_there, to_write
         from smalti.io.write import write
 
         check_is_fitted(self)
+        data = to_write(data, out)
         where = {} if self.origin_ is None else {
             k: self.origin_[k] for k in ("x", "cells") if k in self.origin_}  # fmt: skip
+        if self.missing:
+            where["x"] = keys_there(data, where.get("x"))
         read_as = read(data, **where)
         bags = self._filled(read_as, missing)
         n = len(data.obs) if hasattr(data, "obs") else None
@@ -338,9 +354,10 @@ class Integration(WithHalves, Contributing, Estimator):
     def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
         """Set up a fit on some of the bags, (k,) positions."""
         self.task_: Task = NOTHING
-        self.columns_ = Columns()
+        self.columns_ = Columns.of_batches(bags, getattr(self, "batch", None))
         n_cells = int(bags.lengths[members].sum())
-        self.shape_ = Shape({k: v.shape[1:] for k, v in bags.x.items()}, NOTHING, n_cells)
+        self.shape_ = Shape({k: v.shape[1:] for k, v in bags.x.items()}, NOTHING, n_cells,
+                            batches=self.columns_.batches)  # fmt: skip
         self.decoded_ = {k: bags.features[k] for k in bags.x if k in bags.features}
         return self._unlabelled(bags, members, device)
 
@@ -357,20 +374,25 @@ class Integration(WithHalves, Contributing, Estimator):
 
     def _with_gaps(self, bags: Bags) -> Bags:
         """Views that the data lack altogether, as rows of zeros that were not measured."""
+        bags = under_its_name(self, bags)
         return with_gaps(self, bags) if self.missing else bags
 
-    def forward(self, X: Any, *, decode: bool = False) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def forward(
+        self, X: Any, *, decode: bool = False, as_batch: str | None = None
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Embedding, and the decoded views if asked for, cell by cell; no cell sees another.
 
         (n_cells, width), and view name to (n_cells, n_features).
         """
         if self.transductive:
             return self._known(as_cells(X)), {}
-        return self.codes(self._read_new(X), decode=decode)
+        bags = self._read_new(X)
+        refuse_new_batches(self, bags)
+        return self.codes(bags, decode=decode, as_batch=as_batch)
 
     @torch.inference_mode()
     def codes(
-        self, bags: Bags, *, decode: bool = False
+        self, bags: Bags, *, decode: bool = False, as_batch: str | None = None
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """As :meth:`forward`, of cells after the steps: (n_cells, width), and the decoded views."""
         network: Any = self.network_.eval().to(self._dtype)
@@ -385,7 +407,8 @@ class Integration(WithHalves, Contributing, Estimator):
                 batch = store.instances(rows)
                 z = self.halves_(network(batch).raw, batch.instance.get("present"))
                 codes.append(as_array(z))
-                for name, part in (network.decode(z) if decode else {}).items():
+                of = decoding(self.columns_, batch, as_batch)
+                for name, part in (network.decode(z, *of) if decode else {}).items():
                     views.setdefault(name, []).append(as_array(part))
         return np.concatenate(codes), {k: np.concatenate(v) for k, v in views.items()}
 
@@ -412,39 +435,6 @@ class Integration(WithHalves, Contributing, Estimator):
         return tags
 
 
-class NetworkIntegration(Integration):
-    """An integration trained by gradient: the settings that all of these share, and their plan."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        # passes enough for so many steps: one, where there are many cells
-        "fast": {"batch_size": 64, "lr": 8e-3, "epochs": None, "min_steps": 1200, "anneal": True},
-    }
-
-    width: Count = 64  # of the code
-    l1: Weight = 1e-4  # on activations
-    l2: Weight = 1e-3  # on weights
-    epochs: Count | None = 25  # passes over the cells; None: as many as make min_steps
-    min_steps: Whole = 0  # where epochs is None: steps, and the rest of the last pass
-    batch_size: Count = 16  # cells in a step
-    lr: Positive = 1e-3  # learning rate of Adam
-    anneal: bool = False  # lr up over the first tenth of the epochs, then down to 0 as a cosine
-    clip: Positive | None = 10.0  # standardised values beyond it are cut
-    align_halves: bool = True  # codes of cells that lack a modality, to where whole cells' lie
-
-    def plan(self, shape: Shape) -> Iterator[Stage]:
-        """Standardise, then follow the gradient over cells."""
-        from smalti.nn.modalities import blocks_sweep
-
-        yield blocks_sweep()
-        of_an_epoch = math.ceil(shape.n_units / self.batch_size)
-        epochs = self.epochs or max(1, math.ceil(self.min_steps / of_an_epoch))
-        yield Gradient(
-            epochs=epochs, lr=self.lr, batch_size=self.batch_size, sampler=Rows(),
-            loss=own_loss, schedule=warm_cosine(epochs) if self.anneal else None,
-            epsilon=1e-7, name="train",
-        )  # fmt: skip
-
-
 def as_cells(x: Any) -> Bags:
     """Read what a user may pass to an integration as bags.
 
@@ -458,12 +448,13 @@ def as_cells(x: Any) -> Bags:
     """
     if isinstance(x, Bags):
         return x
-    if isinstance(x, (str, Path)) or hasattr(x, "obsm"):
+    first: Any = next(iter(x.values() if isinstance(x, Mapping) else x), None) \
+        if isinstance(x, (Mapping, list, tuple)) else x  # fmt: skip
+    if isinstance(first, (str, Path, Mapping)) or hasattr(first, "obsm"):
         from smalti.io.anndata import read
 
         return read(x)
     if isinstance(x, Mapping):
-        first: Any = next(iter(x.values()), None)
         if not hasattr(first, "shape"):
             raise InputError("expected a mapping from modality to an (n_cells, n_features) array.")
         return Bags.from_rows(x, np.arange(first.shape[0]))

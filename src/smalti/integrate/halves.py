@@ -96,7 +96,7 @@ class Halves:
 
     def __call__(self, z: Tensor, present: Tensor | None) -> Tensor:
         """Codes, (n, width), of cells measured as ``present``, (n, n_views) 1 or 0, says."""
-        if present is None or not len(self.patterns):
+        if present is None or not self:
             return z
         out = z.clone()
         low, high = (torch.as_tensor(e).to(z) for e in self.ends)
@@ -107,9 +107,13 @@ class Halves:
             out[at] = whole.clamp(low, high)
         return out
 
+    def __bool__(self) -> bool:
+        """Whether it has a map."""
+        return len(self.patterns) > 0
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Its parts by name, of any shape; none without a map."""
-        names = [f.name for f in dataclasses.fields(self)] if len(self.patterns) else []
+        names = [f.name for f in dataclasses.fields(self)] if self else []
         return {f"halves_{name}": getattr(self, name) for name in names}
 
     @classmethod
@@ -132,7 +136,8 @@ class WithHalves:
     def from_state(cls, settings: dict[str, Any], state: FittedState) -> Self:
         """With what :meth:`fitted_state` gave."""
         method: Any = cls(**settings)
-        method.halves_ = Halves.of(state.arrays)
+        if found := Halves.of(state.arrays):
+            method.halves_ = found
         return method
 
 

@@ -19,7 +19,7 @@ from smalti.counts import count_problem
 from smalti.errors import InputError
 from smalti.integrate.base import Integration
 from smalti.io.tables import plain_anndata
-from smalti.preprocess import kind_of
+from smalti.preprocess import controls, kind_of
 from smalti.system.extras import absent, calling, need, seeded_scvi
 
 
@@ -64,10 +64,12 @@ class TotalVI(Integration):
         return absent("scvi")
 
     def steps_for(self, bags: Bags) -> Any:  # type: ignore[override]
-        """What ``preprocess="auto"`` means: some genes, as raw counts."""
+        """What ``preprocess="auto"`` means: raw counts of some genes, and of proteins."""
         names = self.views_of(bags.x)
         _check_counts(bags, names)
-        return {names[0]: f"count_genes={self.genes}"}
+        steps = {names[0]: f"count_genes={self.genes}"}
+        aside = 0 < len(controls(bags.features.get(names[1]))) < bags.x[names[1]].shape[1]
+        return steps | ({names[1]: "drop_controls"} if aside else {})
 
     def views_of(self, views: Mapping[str, Any]) -> tuple[str, str]:
         """Names of the RNA view and of the protein view.

@@ -42,6 +42,8 @@ def read(
     bag_columns: Sequence[str] = (),
     cells: str | None = None,
     kinds: Mapping[str, str] | None = None,
+    obs: str | Path | pd.DataFrame | None = None,
+    runs: Sequence[str] | None = None,
 ) -> Bags:
     """Read cells as instances and samples as bags.
 
@@ -49,7 +51,10 @@ def read(
     ----------
     data
         AnnData or MuData; or the path of an ``.h5ad``, ``.h5mu`` or ``.zarr``, of which only the
-        named parts are read.
+        named parts are read; or of Cell Ranger's ``.h5``, ``matrix.mtx`` or folder, of any version.
+        A list of these: several runs, on the features that all have, with a column "run". A mapping
+        from modality to one, ``{"rna": FILE, "atac": FILE}``: modalities of the same cells, joined
+        by barcode. A list of such mappings: both.
     sample
         Column of ``obs`` with the bag of each cell. When left out every cell is a bag of its own,
         named as in ``obs_names``; so integration reads them.
@@ -58,11 +63,12 @@ def read(
         of X or a layer the features of one type as ``var["feature_types"]`` has it, "X/Peaks".
         Of MuData: a modality ("rna": its X), "rna/layers/NAME", "rna/obsm/NAME", or a key of the
         global ``obsm``. Several make several views. A mapping gives the views names of your own.
-        When left out: the X of every modality; of AnnData "X", and where ``sample`` is left out
-        too, its parts "rna", "protein" and "atac" by feature types (Gene Expression, Antibody
-        Capture, Peaks), or where ``obsm`` holds proteins (a key such as "protein", "adt",
+        When left out: the X of every modality; of AnnData "X", or where it has several types of
+        features its parts "rna", "protein" and "atac" (Gene Expression, Antibody Capture, Peaks);
+        or where ``sample`` is left out and ``obsm`` holds proteins (a key such as "protein", "adt",
         "antibody", "surface") the two views "rna" and that key. Tags of samples and guides
-        (hashtags, Multiplexing Capture, CRISPR Guide Capture) are left out.
+        (Multiplexing Capture, CRISPR Guide Capture, and hashtags among the antibodies, which their
+        names tell) are left out.
     label
         Column of ``obs`` to predict, constant in each sample; several columns: multi-label.
     donor
@@ -98,6 +104,13 @@ def read(
         View name -> what it holds, where its name does not tell or tells wrong: "rna", "protein",
         "atac" (peaks), "cytometry", "tags" (hashtags) or "other" (taken as it stands). Methods of
         integration choose their steps by it.
+    obs
+        Table with one row per cell, or its .csv, .tsv or .parquet (of demultiplexing, or of types):
+        its columns are taken as those of the cells. A column "barcode", "cell", "cell_id" or the
+        like names them, else the first; of several runs beside a column "run". Cells that it does
+        not name are left out, with a warning.
+    runs
+        Names of several runs; when left out what tells their paths apart.
 
     Returns
     -------
@@ -111,7 +124,8 @@ def read(
         For a file that is missing or damaged, a key or column that is not there, cells without
         sample, samples without label ("NA", "nan", "None" and "" count as none), a sample with two
         values of a bag's column, a positive class or order that the labels do not have, or
-        modalities with different cells, or ``kinds`` that are not known or of no view.
+        modalities with different cells, or ``kinds`` that are not known or of no view; for runs or
+        modalities that share no feature or barcode, and a matrix of all droplets.
 
     Warns
     -----
@@ -153,7 +167,7 @@ def read(
               "kinds": dict(kinds or {})}  # fmt: skip
     if cells not in (None, "intersection", "union"):
         raise InputError(f"cells={cells!r} is neither 'intersection' nor 'union'.")
-    table = open_table(data)
+    table = open_table(data, obs=obs, runs=runs)
     targets = [] if label is None else [label] if isinstance(label, str) else list(label)
     of_sample = [] if sample is None else [sample]
     of_donor = [] if donor in (None, "bag") else [str(donor)]
@@ -172,22 +186,26 @@ def read(
     keys, left = table.defaults(sample) if x is None else (_keys(x, table.view_name), [])
     _check_views_of(kinds or {}, keys)
     with about(data):
-        sieve = _Sieve(table, sample, donor, gone=None if among is None else (~among, *more))
+        sieve = _Sieve(table, sample, donor)
+        if table.gone is not None:
+            sieve.leave(*table.gone, counted=True)
+        if among is not None:
+            sieve.leave(~among, *more)
         views, features, present, notes = _views(table, keys, cells, sieve)
         keep = np.flatnonzero(sieve.inside)
-    obs = table.columns(keep, needed, columns)
+    instance = table.columns(keep, needed, columns)
     if cell_type is not None:
-        obs = obs.assign(cell_type=obs[cell_type])
-    ids = _bag_ids(table, obs, sample)
-    _check_labels(table, obs, ids, [t for t in targets if t in of_bag])
+        instance = instance.assign(cell_type=instance[cell_type])
+    ids = _bag_ids(table, instance, sample)
+    _check_labels(table, instance, ids, [t for t in targets if t in of_bag])
     with about(data):
         bags = Bags.from_rows(
             views, ids, target=label, kind=kind, positive=positive, order=order, donor=donor,
-            site=site, instance=obs, bag=bag, bag_columns=bag_columns, features=features,
+            site=site, instance=instance, bag=bag, bag_columns=bag_columns, features=features,
             present=present, kinds=kinds,
         )  # fmt: skip
     tiny = None if sample is None else cells_per_bag_note(bags)
-    notes = [*left, *sieve.left, *notes, *([tiny] if tiny else [])]
+    notes = [*table.notes, *left, *sieve.left, *notes, *([tiny] if tiny else [])]
     for note in notes:
         if not (isinstance(note, Left) and note.asked):
             warnings.warn(note, UserWarning, stacklevel=2)
@@ -271,19 +289,12 @@ class _Sieve:
         Of all cells.
     sample, donor
         Columns of it, where they are named; a donor may be elsewhere.
-    gone
-        Cells that are left out from the start, (n_cells,) bool, and why.
     """
 
-    def __init__(
-        self, table: AnyTable, sample: str | None, donor: str | None, gone: Any = None
-    ) -> None:
+    def __init__(self, table: AnyTable, sample: str | None, donor: str | None) -> None:
         self.table, self.sample, self.donor = table, sample, donor
         self.inside = np.ones(len(table.names), dtype=bool)  # (n_cells,)
         self.left: list[Left] = []
-        if gone is not None:
-            where, *why = gone
-            self.leave(where, *why)
 
     def leave(
         self, gone: np.ndarray, why: str = "", *, counted: bool = False, asked: bool = False

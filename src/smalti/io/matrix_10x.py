@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from smalti.errors import InputError
@@ -14,12 +16,32 @@ from smalti.io.stored import element, open_h5
 from smalti.system.reading import check_text, checked_size, reading
 from smalti.system.tables import read_text
 
-_MEND = "copy it again, as Space Ranger wrote it"
+_MEND = "copy it again, as Cell Ranger or Space Ranger wrote it"
 _GENES = ("Gene Expression", "")  # what is a gene, among antibodies and others
+_TABLES = ("features.tsv", "genes.tsv", "peaks.bed")  # of features; version 2 called them genes
 
 
-def read_counts(file: Path) -> tuple[sp.csr_matrix, list[str], list[str]]:
-    """(n_spots, n_genes) counts without antibodies, symbols, and barcodes.
+@dataclasses.dataclass(frozen=True)
+class Matrix:
+    """A matrix with its tables.
+
+    Attributes
+    ----------
+    counts
+        (n_barcodes, n_features), as stored: what a program has corrected is no whole number.
+    features
+        One row a feature: ``id``, ``name``, ``type`` ("" where that is not said), ``genome``.
+    barcodes
+        As they stand there.
+    """
+
+    counts: sp.csr_matrix
+    features: pd.DataFrame
+    barcodes: list[str]
+
+
+def read_matrix(file: Path) -> Matrix:
+    """A matrix of barcodes, all types of features.
 
     Parameters
     ----------
@@ -29,60 +51,111 @@ def read_counts(file: Path) -> tuple[sp.csr_matrix, list[str], list[str]]:
     Raises
     ------
     InputError
-        If a file is missing or damaged; with its name.
+        If a file is missing or damaged, or an .h5 of another kind; with its name.
     """
     if file.name.endswith(".h5.gz"):
         raise InputError(f"{file} is packed: unpack it first (gunzip).")
     if file.is_dir():
-        matrix, genes, kind, barcodes = _folder(file)
+        found = _folder(file)
     elif ".mtx" in file.suffixes:
-        matrix, genes, kind, barcodes = _folder(file.parent, file.name.partition("matrix.mtx")[0])
+        found = _folder(file.parent, file.name.partition("matrix.mtx")[0])
     else:
-        matrix, genes, kind, barcodes = _h5(file)
-    if matrix.shape != (len(barcodes), len(genes)):
+        found = _h5(file)
+    n_barcodes, n_features = found.counts.shape
+    if (n_barcodes, n_features) != (len(found.barcodes), len(found.features)):
         raise InputError(
-            f"{file} holds a matrix of {matrix.shape[1]} genes x {matrix.shape[0]} spots, but "
-            f"names {len(genes)} and {len(barcodes)}: copy it again."
+            f"{file} holds a matrix of {n_features} features x {n_barcodes} barcodes, but names "
+            f"{len(found.features)} and {len(found.barcodes)}: copy it again."
         )
-    if not barcodes:
-        raise InputError(f"{file} has no spots: copy it again.")
-    keep = np.flatnonzero(np.isin(kind, _GENES))
-    return matrix[:, keep], [genes[i] for i in keep], barcodes
+    if not found.barcodes:
+        raise InputError(f"{file} has no barcodes: copy it again.")
+    return found
 
 
-def _h5(file: Path) -> tuple[sp.csr_matrix, list[str], np.ndarray, list[str]]:
+def read_counts(file: Path) -> tuple[sp.csr_matrix, list[str], list[str]]:
+    """(n_spots, n_genes) counts without antibodies, symbols, and barcodes.
+
+    ``file`` as of :func:`read_matrix`.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged; with its name.
+    """
+    found = read_matrix(file)
+    keep = np.flatnonzero(found.features["type"].isin(_GENES))
+    return found.counts[:, keep], found.features["name"].iloc[keep].tolist(), found.barcodes
+
+
+# ---------------------------------------------------------------- .h5
+
+
+def _h5(file: Path) -> Matrix:
     with open_h5(file) as data:
         names = list(data)
+        _refuse_others(file, names)
         with reading(file, "/", _MEND):
             groups = {name: element(data, name, file) for name in names}
         if "matrix" not in groups:
             return _genomes(file, groups)
         part = groups["matrix"]
-        genes, kind = (_text(part, f"features/{name}", file) for name in ("name", "feature_type"))
-        return _matrix(part, file), genes, np.array(kind, object), _text(part, "barcodes", file)
+        names, types = (_text(part, f"features/{name}", file) for name in ("name", "feature_type"))
+        with reading(file, "matrix/features", _MEND):
+            there = set(part["features"])
+        ids = _text(part, "features/id", file) if "id" in there else names
+        genome = _text(part, "features/genome", file) if "genome" in there else None
+        barcodes = _text(part, "barcodes", file)
+        return Matrix(_matrix(part, file), _features(file, ids, names, types, genome), barcodes)
 
 
-def _genomes(
-    file: Path, groups: dict[str, Any]
-) -> tuple[sp.csr_matrix, list[str], np.ndarray, list[str]]:
+def _refuse_others(file: Path, names: list[str]) -> None:
+    """Refuse an .h5 that other programs write, by what it holds."""
+    if "mod" in names or ("obs" in names and "var" in names):
+        kind, ending = ("a MuData", ".h5mu") if "mod" in names else ("an AnnData", ".h5ad")
+        raise InputError(f"{file} is {kind}: give it the ending {ending}.")
+    if {"features", "feats"} & set(names):
+        raise InputError(f"{file} holds features of tiles: give the folder of such files.")
+
+
+def _features(
+    file: Path, ids: list[str], names: list[str], types: list[str], genome: list[str] | None
+) -> pd.DataFrame:
+    columns = {"id": ids, "name": names, "type": types, "genome": genome or [""] * len(ids)}
+    if len({len(values) for values in columns.values()}) > 1:
+        said = ", ".join(f"{len(values)} {name}" for name, values in columns.items())
+        raise InputError(f"{file}: its lists of features differ in length ({said}): {_MEND}.")
+    return pd.DataFrame(columns, dtype=object)
+
+
+def _genomes(file: Path, groups: dict[str, Any]) -> Matrix:
     """Version 2 has one group for each genome; of several the genes stand side by side."""
-    barcodes = [_text(part, "barcodes", file) for part in groups.values()]
-    if not barcodes or any(other != barcodes[0] for other in barcodes):
+    if not groups or any("barcodes" not in part for part in groups.values()):
         raise InputError(
-            f"{file} holds {', '.join(groups) or 'nothing'}, and not a matrix, nor genomes of the "
-            "same spots: copy it again, or keep one genome."
+            f"{file} holds {', '.join(groups) or 'nothing'}, and not a matrix of Cell Ranger or "
+            "Space Ranger: name filtered_feature_bc_matrix.h5."
         )
-    genes = [g for part in groups.values() for g in _text(part, "gene_names", file)]
+    barcodes = [_text(part, "barcodes", file) for part in groups.values()]
+    if any(other != barcodes[0] for other in barcodes):
+        raise InputError(
+            f"{file} holds {', '.join(groups)}, and not a matrix, nor genomes of the same "
+            "barcodes: copy it again, or keep one genome."
+        )
+    names = [g for part in groups.values() for g in _text(part, "gene_names", file)]
+    ids = [g for part in groups.values()
+           for g in _text(part, "genes" if "genes" in part else "gene_names", file)]  # fmt: skip
     matrices = [_matrix(part, file) for part in groups.values()]
     if any(m.shape[0] != len(barcodes[0]) for m in matrices):
-        raise InputError(f"{file}: genomes have matrices of other numbers of spots than the "
-                         f"{len(barcodes[0])} barcodes: {_MEND}.")  # fmt: skip
-    matrix = sp.hstack(matrices, format="csr")
-    return matrix, genes, np.full(len(genes), ""), barcodes[0]
+        raise InputError(f"{file}: genomes have matrices of other numbers of barcodes than the "
+                         f"{len(barcodes[0])} named: {_MEND}.")  # fmt: skip
+    genome = [name for name, m in zip(groups, matrices, strict=True) for _ in range(m.shape[1])]
+    if len(genome) != len(names):  # which is said with the numbers
+        genome = [""] * len(names)
+    features = _features(file, ids, names, [""] * len(names), genome)
+    return Matrix(sp.hstack(matrices, format="csr"), features, barcodes[0])
 
 
 def _matrix(part: Any, file: Path) -> sp.csr_matrix:
-    """Counts of a group, (n_spots, n_genes)."""
+    """Counts of a group, (n_barcodes, n_features)."""
     data, indices, indptr, shape = (_values(part, k, file) for k in
                                     ("data", "indices", "indptr", "shape"))  # fmt: skip
     if shape.ndim != 1 or shape.dtype.kind not in "iu":
@@ -105,35 +178,43 @@ def _values(part: Any, name: str, file: Path, kinds: str = "iuf") -> np.ndarray:
         return values
 
 
-def _folder(
-    folder: Path, prefix: str = ""
-) -> tuple[sp.csr_matrix, list[str], np.ndarray, list[str]]:
-    # version 2 called features genes, and packed none
-    files = [_one(folder, *(prefix + n for n in names)) for names in
-             (("features.tsv", "genes.tsv"), ("barcodes.tsv",), ("matrix.mtx",))]  # fmt: skip
-    features = read_text(files[0], "\t", header=None, na_filter=False)
-    barcodes = read_text(files[1], "\t", header=None, na_filter=False)[0].astype(str).tolist()
-    if features.shape[1] < 2:
-        raise InputError(f"{files[0]} has one column: expected an id and a name of each gene.")
-    kind = features[2].to_numpy() if features.shape[1] > 2 else np.full(len(features), "")
-    matrix = _market(files[2], (len(features), len(barcodes)))
-    return matrix, features[1].astype(str).tolist(), kind, barcodes
+# ---------------------------------------------------------------- .mtx
+
+
+def _folder(folder: Path, prefix: str = "") -> Matrix:
+    table, cells, matrix = (_one(folder, *(prefix + n for n in names)) for names in
+                            (_TABLES, ("barcodes.tsv",), ("matrix.mtx",)))  # fmt: skip
+    text: dict[str, Any] = {"header": None, "na_filter": False, "dtype": str}
+    found = read_text(table, "\t", comment="#" if "peaks.bed" in table.name else None, **text)
+    barcodes = read_text(cells, "\t", **text)[0].tolist()
+    if "peaks.bed" in table.name:
+        if found.shape[1] < 3:
+            raise InputError(f"{table} has {found.shape[1]} columns: expected chromosome, start "
+                             "and end of each peak.")  # fmt: skip
+        ids = [f"{c}:{a}-{b}" for c, a, b in found[[0, 1, 2]].itertuples(index=False)]
+        features = _features(table, ids, ids, ["Peaks"] * len(ids), None)
+    else:  # of one column, as CITE-seq-Count writes it, the names are all there is
+        names, n = found[min(1, found.shape[1] - 1)].tolist(), len(found)
+        types = found[2].tolist() if found.shape[1] > 2 else [""] * n
+        features = _features(table, found[0].tolist(), names, types, None)
+    return Matrix(_market(matrix, (len(features), len(barcodes))), features, barcodes)
 
 
 def _market(file: Path, shape: tuple[int, int]) -> sp.csr_matrix:
-    """Counts of a matrix.mtx whose rows are genes, (n_spots, n_genes)."""
+    """Counts of a matrix.mtx whose rows are features, or barcodes; (n_barcodes, n_features)."""
     from scipy.io import mminfo, mmread
 
     check_text(file)
     with reading(file, mend=_MEND):
         rows, columns, n, *_ = mminfo(file)
-        if (rows, columns) != shape:
+        if (rows, columns) not in (shape, shape[::-1]):
             raise InputError(
-                f"{file} holds a matrix of {rows} genes x {columns} spots, but names {shape[0]} "
-                f"and {shape[1]}: {_MEND}."
+                f"{file} holds a matrix of {rows} features x {columns} barcodes, but names "
+                f"{shape[0]} and {shape[1]}: {_MEND}."
             )
         checked_size(16 * n, file.stat().st_size, str(file))
-        found = sp.coo_matrix(mmread(file).T)
+        stored = sp.coo_matrix(mmread(file))
+    found = stored.T if (rows, columns) == shape else stored
     matrix = found.tocsr()
     if matrix.nnz != found.nnz:
         raise InputError(f"{file} names {found.nnz - matrix.nnz} places twice: {_MEND}.")

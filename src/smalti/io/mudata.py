@@ -32,6 +32,7 @@ class MuTable:
 
     def __init__(self, top: Table) -> None:
         self.top, self.name = top, top.name
+        self.notes, self.gone = top.notes, top.gone
         if top.on_disk:
             found = top.ask("mod", lambda file: _modalities(file, top.source))
             inside = {k: (top.source, f"mod/{k}/") for k in found}
@@ -77,9 +78,16 @@ class MuTable:
         return [] if modality is None else self.parts[modality].called(inner)
 
     def ids(self, key: str) -> dict[str, str]:
-        """Of the columns of a key those called otherwise than in the index of var: that -> name."""
+        """Of the columns of a key those that have an id beside their name: id -> name."""
         modality, inner = self._split(key)
         return {} if modality is None else self.parts[modality].ids(inner)
+
+    def holds(self, key: str) -> bool:
+        """Whether there is such a key."""
+        first, _, rest = key.partition("/")
+        if first in self.parts:
+            return self.parts[first].holds(rest or "X")
+        return (rest if first == "obsm" else key) in self._global()
 
     def _split(self, key: str) -> tuple[str | None, str]:
         """Modality and key in it; no modality for a key of the global ``obsm``."""

@@ -1,35 +1,96 @@
-"""Which class reads a table of cells: AnnData or MuData, in memory or on disk."""
+"""Which class reads a table of cells: AnnData or MuData, in memory, on disk, or gathered."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import pandas as pd
+
 from smalti.errors import InputError
+from smalti.io.cell_tables import join_cells
+from smalti.io.gather import gather, gathered, is_gathered
+from smalti.io.modalities import split_types
 from smalti.io.mudata import MuTable
 from smalti.io.tables import Table
 
 AnyTable: TypeAlias = Table | MuTable
 
 
-def open_table(data: Any) -> AnyTable:
-    """The parts of an AnnData or MuData, in memory or on disk.
+def open_table(
+    data: Any, *, obs: str | Path | pd.DataFrame | None = None, runs: Sequence[str] | None = None
+) -> AnyTable:
+    """The parts of an AnnData or MuData, in memory or on disk; of other files what they come to.
+
+    Parameters
+    ----------
+    data, runs
+        As of :func:`smalti.io.gather.gather`.
+    obs
+        Table of the cells, whose columns then are among theirs; ``gone`` says which it lacks.
 
     Raises
     ------
     InputError
         If it is of no such kind.
     """
+    if is_gathered(data):
+        whole, notes, name = gathered(data, obs=obs, runs=runs)
+        top = Table(name, whole)
+        top.notes = notes
+        return MuTable(top) if hasattr(whole, "mod") else top
+    if runs is not None:
+        raise InputError("runs= names several runs, and the data are one.")
+    many = hasattr(data, "mod")
     if not isinstance(data, (str, Path)):
-        if hasattr(data, "mod"):
-            return MuTable(Table("the MuData", data))
-        if not hasattr(data, "obsm"):
+        if not many and not hasattr(data, "obsm"):
             raise InputError(f"expected AnnData, MuData or a path, got {type(data).__name__}.")
-        return Table("the AnnData", data)
-    path = Path(data)
-    if holds_mudata(path):
-        return MuTable(Table(str(path), path, kind="a MuData"))
-    return Table(str(path), path)
+        top = Table("the MuData" if many else "the AnnData", data)
+    else:
+        many = holds_mudata(Path(data))
+        top = Table(str(data), Path(data), kind="a MuData" if many else "an AnnData")
+    if obs is not None:
+        joined = join_cells(top.obs, obs, top.name)
+        top.obs, top.notes = joined.obs, joined.notes
+        if joined.gone.any():
+            top.gone = joined.gone, joined.why
+    return MuTable(top) if many else top
+
+
+def keys_there(data: Any, x: Any) -> Any:
+    """Of several keys, a list or name -> key, those that data have; all where they have none."""
+    if not isinstance(x, (Mapping, list, tuple)):
+        return x
+    table = open_table(data)
+    if isinstance(x, Mapping):
+        return {name: key for name, key in x.items() if table.holds(key)} or x
+    return [key for key in x if table.holds(key)] or x
+
+
+def to_write(
+    data: Any, out: str | Path | None, *, obs: Any = None, runs: Sequence[str] | None = None
+) -> Any:
+    """What a result is written into: data as they are, or in memory what several files come to.
+
+    Parameters
+    ----------
+    data, obs, runs
+        As of :func:`open_table`; what ``obs`` does not name is left out.
+    out
+        The file to write; of an .h5mu types of features become modalities.
+
+    Raises
+    ------
+    InputError
+        If data that are no one file have none to be written to.
+    """
+    if obs is None and not is_gathered(data):
+        return data
+    if out is None:
+        raise InputError("these files are read and never changed: name one to write, out=FILE.")
+    whole = gather(data, obs=obs, runs=runs)
+    return split_types(whole) if Path(out).suffix == ".h5mu" else whole
 
 
 def holds_mudata(path: Path) -> bool:

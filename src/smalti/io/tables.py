@@ -18,11 +18,11 @@ from smalti.io.elements import read_element
 from smalti.io.sparse import checked_sparse
 from smalti.io.stored import members, open_h5, within
 from smalti.io.symbols import feature_names
-from smalti.preprocess import kind_of
+from smalti.preprocess import is_hashtag, kind_of
 from smalti.system.reading import DAMAGE, too_large
 
 # feature types of 10x -> the modality that they are; others are set apart
-_TYPES = {"Gene Expression": "rna", "Antibody Capture": "protein", "Peaks": "atac"}
+TYPES = {"Gene Expression": "rna", "Antibody Capture": "protein", "Peaks": "atac"}
 
 
 def no_column(name: str, column: str, there: Iterable[Any]) -> InputError:
@@ -51,6 +51,8 @@ class Table:
     def __init__(self, name: str, source: Any, root: str = "", kind: str = "an AnnData") -> None:
         self.name, self.source, self.root, self.kind = name, source, root, kind
         self.on_disk = isinstance(source, Path)
+        self.notes: list[str] = []  # what opening it had to say
+        self.gone: tuple[np.ndarray, str] | None = None  # (n_cells,) cells not to read, and why
 
     def ask(self, key: str, question: Callable[[Any], Any]) -> Any:
         """Ask the open file something; any damage becomes one error.
@@ -152,24 +154,28 @@ class Table:
         return key.split("/", 1)[-1]
 
     def defaults(self, sample: str | None) -> tuple[dict[str, str], list[str]]:
-        """What ``x=None`` means: X, and for loose cells their other modalities too; and notes.
+        """What ``x=None`` means: X, or its types; for loose cells proteins too; and notes.
 
         Raises
         ------
         InputError
             If several tables could be the proteins.
         """
-        if sample is not None:
-            return {"X": "X"}, []
         types = self.types("X")
-        keys = {view: f"X/{t}" for t, view in _TYPES.items() if t in types}
-        apart = [f"{t} ({n:,} features)" for t, n in types.items() if t not in _TYPES]
+        if sample is not None and len(types) < 2:
+            return {"X": "X"}, []
+        if len(types) == 1 and next(iter(types)) in TYPES:
+            view = TYPES[next(iter(types))]
+            if view != "rna":
+                return {view: "X"}, []
+        keys = {view: f"X/{t}" for t, view in TYPES.items() if t in types}
+        apart = [f"{t} ({n:,} features)" for t, n in types.items() if t not in TYPES]
         notes = [
             f"{', '.join(apart)} of {self.name} are left out, for they are no measurement of a "
             "cell's state: to read them name them in x=."
         ] if apart and keys else []  # fmt: skip
-        if len(keys) > 1:
-            return keys, notes
+        if len(keys) > 1 or sample is not None:
+            return keys or {"X": "X"}, notes
         rna = next(iter(keys.values())) if keys and apart else "X"
         found = self._proteins()
         if len(found) > 1:
@@ -200,7 +206,11 @@ class Table:
     def _feature_types(self) -> pd.Series | None:
         var = self.var
         column = next((c for c in ("feature_types", "feature_type") if c in var), None)
-        return None if column is None else var[column].astype(str).reset_index(drop=True)
+        if column is None:
+            return None
+        types = var[column].astype(str).reset_index(drop=True)
+        tags = pd.Series([is_hashtag(name) for name in self.feature_names], dtype=bool)
+        return types.mask((types == "Antibody Capture") & tags, "Hashtags")
 
     @cached_property
     def var(self) -> pd.DataFrame:
@@ -230,11 +240,19 @@ class Table:
         return [] if self._parts(key)[0] == "obsm" else self._called[1]
 
     def ids(self, key: str) -> dict[str, str]:
-        """Of the columns of a key those called otherwise than in the index of var: that -> name."""
-        if self._parts(key)[0] == "obsm" or not self._called[1]:
+        """Of the columns of a key those that have an id beside their name: id -> name."""
+        if self._parts(key)[0] == "obsm":
             return {}
         index = map(str, self.var.index)
+        if not self._called[1]:  # called by the index, beside which scanpy and 10x have ids
+            index = map(str, self.var["gene_ids"]) if "gene_ids" in self.var else index
         return {i: n for i, n in zip(index, self.feature_names, strict=True) if i != n}
+
+    def holds(self, key: str) -> bool:
+        """Whether there is such a key."""
+        where, name, kind = self._parts(key)
+        there = where == "X" or name in self.keys(where)
+        return there and (not kind or kind in self.types("X"))
 
     def _parts(self, key: str) -> tuple[str, str, str]:
         """Where a key is ("X", "layers", "obsm"), its name there, and its feature type or ""."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,8 +14,8 @@ from smalti.errors import InputError
 from smalti.io.counts import unique_names
 from smalti.io.mudata import rows_of
 from smalti.io.open import AnyTable, holds_mudata, open_table
-from smalti.io.stored import check_store
 from smalti.io.tables import Table
+from smalti.io.whole import as_it_is, whole_file
 from smalti.io.writeback import Key, State, changed_copy, put, until_it_stays
 from smalti.system.files import atomic_folder, atomic_write, check_free
 
@@ -110,7 +109,7 @@ def write(
         return until_it_stays(path, attempt)
     if target is not None:
         check_free(target, overwrite=overwrite)
-    whole = data if path is None else _whole(path, many)
+    whole = data if path is None else whole_file(path, many)
     for key, value in additions(open_table(whole)).items():
         _set(whole, key, value)
     if target is not None:
@@ -158,11 +157,11 @@ def _set(whole: Any, key: Key, value: Any) -> None:
 
 def _write_whole(whole: Any, target: Path, many: bool, overwrite: bool) -> None:
     if target.suffix == ".zarr":
-        with atomic_folder(target, overwrite=overwrite) as temporary, _as_it_is(many):
+        with atomic_folder(target, overwrite=overwrite) as temporary, as_it_is(many):
             shutil.rmtree(temporary)  # zarr makes its own folder
             whole.write_zarr(temporary)
     else:
-        with atomic_write(target, overwrite=overwrite) as temporary, _as_it_is(many):
+        with atomic_write(target, overwrite=overwrite) as temporary, as_it_is(many):
             (whole.write_h5mu if many else whole.write_h5ad)(temporary)
 
 
@@ -366,40 +365,3 @@ def _padded(values: Any, n: int) -> Any:
         return values
     kind = np.result_type(values.dtype, np.float32)
     return np.concatenate([values, np.full((n - len(values), *values.shape[1:]), np.nan, kind)])
-
-
-def _whole(path: Path, many: bool) -> Any:
-    """A whole AnnData or MuData."""
-    check_store(path)
-    try:
-        if many:
-            return _mudata(path)
-        from anndata import io
-
-        return io.read_h5ad(path) if path.suffix == ".h5ad" else io.read_zarr(path)
-    # damage makes h5py, zarr, anndata and mudata raise nearly every kind of error
-    except Exception as error:
-        if isinstance(error, (InputError, MemoryError, ImportError)):
-            raise
-        raise InputError(
-            f"{path} is damaged or not {'a MuData' if many else 'an AnnData'} file "
-            f"({type(error).__name__}): download or write it again."
-        ) from error
-
-
-def _mudata(path: Path) -> Any:
-    try:
-        import mudata
-    except ImportError as error:
-        raise InputError(f"{path} needs mudata: pip install mudata.") from error
-    with _as_it_is(True):
-        return mudata.read_h5mu(path) if path.suffix == ".h5mu" else mudata.read_zarr(path)
-
-
-def _as_it_is(many: bool) -> Any:
-    """Keep mudata from copying columns of modalities into the global obs, and warning of it."""
-    if not many:
-        return nullcontext()
-    import mudata
-
-    return mudata.set_options(pull_on_update=False)

@@ -292,9 +292,11 @@ class Method(Estimator):
         the fit, they do not test it.
         """
         from smalti.io.anndata import read
+        from smalti.io.open import to_write
         from smalti.io.write import write
 
         check_is_fitted(self)
+        data = to_write(data, out)
         if self.origin_ is None or "sample" not in self.origin_:
             raise InputError("these bags were not read by smalti.read: use attribute() instead.")
         source = {k: self.origin_[k] for k in ("sample", "x", "cells") if k in self.origin_}

@@ -1,3 +1,4 @@
+from .annotations import plot_composition, plot_reliability
 from .bags import plot_attention, plot_bags
 from .before import plot_predictable, plot_screen
 from .cells import plot_cells, plot_score_types
@@ -24,6 +25,7 @@ __all__ = [
     "plot_bags",
     "plot_calibration",
     "plot_cells",
+    "plot_composition",
     "plot_contact_sheet",
     "plot_contributions",
     "plot_embeddings",
@@ -43,6 +45,7 @@ __all__ = [
     "plot_patients",
     "plot_precision_recall",
     "plot_predictable",
+    "plot_reliability",
     "plot_removal",
     "plot_roc",
     "plot_score_types",
