@@ -31,7 +31,7 @@ def main() -> None:
     ask.add_argument("--target", help="view to predict; protein where left out")
     ask.add_argument("--seeds", type=int, default=5)
     ask.add_argument("--cells", type=int, default=2000, help="of the simulated set")
-    ask.add_argument("--only", default="", help="methods whose label holds this text")
+    ask.add_argument("--only", nargs="+", default=[""], help="methods whose label holds a text")
     ask.add_argument("--cache", type=Path)
     ask.add_argument("--out", type=Path, help="folder for tables and report")
     args = ask.parse_args()
@@ -42,7 +42,7 @@ def main() -> None:
     else:
         raise SystemExit("SMALTI_DATA is not set: it names the folder of the real data.")
     target = args.target or next(v for v in bags.x if v.startswith("protein"))
-    chosen = {k: m for k, m in METHODS.items() if args.only in k}
+    chosen = {k: m for k, m in METHODS.items() if any(text in k for text in args.only)}
     result = sm.compare_modality_prediction(
         chosen, bags, target=target, seeds=args.seeds, n_jobs=1, cache=args.cache
     )

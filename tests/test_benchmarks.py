@@ -28,6 +28,7 @@ TOYS = [
     "audit --part speed --repeats 1 --cells 1",
     "batches --seeds 1 --cells 120 --only umint --corrections none scaled",
     "bilinear_grid --slides 2 --tiles 12 --features 20 --genes 30 --width 5 --grid 6 --repeats 1",
+    "contributions --seeds 1 --cells 100 --only block_pca",
     "cohorts --set melanoma --repeats 1 --methods mixture_class --jobs 1",
     "classical --sets musk1 --repeats 1 --folds 2 --methods mifv --cache runs",
     "defaults --seeds 1 --sizes 6 --most 60",

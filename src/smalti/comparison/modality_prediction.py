@@ -30,6 +30,7 @@ from smalti.integrate.base import Integration, as_cells
 from smalti.integrate.halves import measured
 from smalti.preprocess import apply_steps, fit_steps, guess_steps, steps_of
 from smalti.scores.gene_correlations import pearson_genes
+from smalti.scores.metrics import LOWER_IS_BETTER, named
 from smalti.system.tables import write_table
 
 if TYPE_CHECKING:
@@ -78,10 +79,11 @@ class ModalityPrediction(ScoreTable):
         gap = (wide[best] - wide[rival]).dropna()
         if len(gap) < 3:
             return []
+        ahead = int(((gap < 0) if metric in LOWER_IS_BETTER else (gap > 0)).sum())
         half = stats.t.ppf(0.975, len(gap) - 1) * gap.std() / len(gap) ** 0.5
         return [
-            f"Over the {len(gap)} features of {self.target}, {best} has a higher correlation than "
-            f"{rival} in {int((gap > 0).sum())}: {gap.mean():+.3f} (95 % interval over features "
+            f"Of the {len(gap)} features of {self.target}, {best} is ahead of {rival} in {ahead}, "
+            f"by {named(metric)}: mean difference {gap.mean():+.3f} (95 % interval over features "
             f"{gap.mean() - half:+.3f} to {gap.mean() + half:+.3f})"
         ]
 
