@@ -207,7 +207,8 @@ TWO = {"rna": G, "protein": P}
 LAYOUTS = [
     (rna, {"X": G}, ""), (cite, TWO, ""), (arc, {"rna": G, "atac": A}, ""),
     (arc_folder, {"rna": G, "atac": A}, ""), (atac_folder, {"atac": A}, ""),
-    (v2_folder, {"X": G}, ""), (v2_h5, {"X": G}, ""), (v2_two, {"X": 2 * G}, "2 genomes stand in one table .hg19 5, mm10 5."),
+    (v2_folder, {"X": G}, ""), (v2_h5, {"X": G}, ""),
+    (v2_two, {"X": 2 * G}, "2 genomes stand in one table .hg19 5, mm10 5."),
     (outs, TWO, ""), (outs_folder, TWO, ""), (multi, TWO, "holds 2 runs: S1, S2"),
     (geo, TWO, "holds 2 runs: GSM1_ctrl, GSM2_stim"), (geo_h5, {"X": G}, "GSM1_a, GSM2_b"),
     (geo_one, {"X": G}, ""), (mtx, TWO, ""), (bare, TWO, ""), (crlf, TWO, ""), (blank, TWO, ""),
@@ -215,7 +216,8 @@ LAYOUTS = [
     (ids_only, {"X": G}, ""),
     (crispr, TWO, r"Multiplexing Capture .*CRISPR Guide Capture .*Custom .* are left out"),
     (hashtags, TWO, r"Hashtags \(3 features\) .* are left out"), (cellbender, TWO, ""),
-    (mixture, {"X": 2 * G}, "2 genomes"), (namesakes, {"X": G}, "1 names are of several features .A1.*ids"),
+    (mixture, {"X": 2 * G}, "2 genomes"),
+    (namesakes, {"X": G}, "1 names are of several features .A1.*ids"),
     (scanpy_h5ad, TWO, ""),
 ]  # fmt: skip
 
@@ -300,6 +302,33 @@ def cut_mtx(d):
     lines = (top / "matrix.mtx").read_text().splitlines()
     (top / "matrix.mtx").write_text("\n".join(lines[:-4]))
     return top
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: [lines[0].replace("general", "symmetric"), *lines[1:]],
+        lambda lines: [lines[0].replace("coordinate", "array"), *lines[1:]],
+        lambda lines: [lines[0].replace("integer", "complex"), *lines[1:]],
+        lambda lines: ["8 9 72", *lines[3:]],
+        lambda lines: [lines[0], "%"],
+        lambda lines: [*lines[:-1], "8 9"],
+        lambda lines: [*lines[:-1], "8 9 3 4"],
+        lambda lines: [*lines[:-1], "8 9 x"],
+        lambda lines: [*lines[:-1], "8 9 inf"],
+        lambda lines: [*lines[:-1], "8.5 9 3"],
+        lambda lines: [*lines[:-1], "0 9 3"],
+        lambda lines: [*lines[:-1], "9 9 3"],
+        lambda lines: [*lines[:-1], "8 10 3"],
+        lambda lines: [*lines, "8 9 3"],
+    ],
+)
+def test_a_damaged_mtx_is_one_error(change, tmp_path):
+    """Some of these made SciPy's reader write past its memory."""
+    file = bare(tmp_path) / "matrix.mtx"
+    file.write_text("\n".join(change(file.read_text().splitlines())))
+    with pytest.raises(InputError, match="matrix.mtx is cut short or damaged"):
+        read(tmp_path)
 
 
 def mtx_names_a_place_twice(d):

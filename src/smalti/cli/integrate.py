@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +12,7 @@ import typer
 
 from smalti.cli import crew, options
 from smalti.cli.given import data_of
-from smalti.cli.words import here, introduce, keep_config, made_here, read_here
+from smalti.cli.words import here, introduce, keep_config, made_here, read_here, tell
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -109,10 +112,10 @@ def integrate(
     with kept_until_saved():
         if not fitted:
             refuse_one(given, bags)
-            chosen.fit(bags, checkpoint=checkpoint)
+            with _without_lines():
+                chosen.fit(bags, checkpoint=checkpoint)
             crew.leave(chosen)
-            for one in chosen.modalities_:
-                typer.echo(here(str(one)))
+            say_modalities(chosen.modalities_)
         if model is not None:
             chosen.save(model, overwrite=overwrite)
         if out.suffix in _TABLES:
@@ -194,9 +197,8 @@ def compare_integrations(
     bags = read_views(data, x, cells, sample=sample, donor=donor, kinds=options.kinds_of(kinds),
                       obs=obs, runs=runs)  # fmt: skip
     refuse_one(data, bags)
-    for one in given_modalities(bags, steps_of(settings["preprocess"])) \
-            if "preprocess" in settings else modalities(bags):  # fmt: skip
-        typer.echo(here(str(one)))
+    given = settings.get("preprocess")
+    say_modalities(modalities(bags) if given is None else given_modalities(bags, steps_of(given)))
     if dry_run:
         asked = {k: v for k, v in more.items() if k not in ("n_jobs", "scheduler")}
         found = plan_integration(chosen, bags, label=label, **asked)
@@ -208,6 +210,32 @@ def compare_integrations(
     result.report(out / "report.html", **made_here(), title=f"Integration of {title}")
     show(result)
     typer.echo(f"report: {out / 'report.html'}")
+
+
+@contextmanager
+def _without_lines() -> Iterator[None]:
+    """A fit whose log does not say the lines of modalities, which the verb says itself."""
+    from smalti.preprocess import Modality
+
+    def others(record: logging.LogRecord) -> bool:
+        args = record.args if isinstance(record.args, tuple) else ()
+        return not any(isinstance(arg, Modality) for arg in args)
+
+    log = logging.getLogger("smalti")
+    log.filters.insert(0, others)  # before the one that makes texts of all that is logged
+    try:
+        yield
+    finally:
+        log.removeFilter(others)
+
+
+def say_modalities(taken: Iterable[Any]) -> None:
+    """A line for each modality: what it was taken for, and its steps; a note where in doubt."""
+    for one in taken:
+        if one.doubtful:
+            tell(f"{one}.")
+        else:
+            typer.echo(here(str(one)))
 
 
 def read_views(
