@@ -3,6 +3,7 @@
     SMALTI_DATA=... python benchmarks/modalities.py --set citeseq --out runs/ --cache runs/cache
     SMALTI_DATA=... python benchmarks/modalities.py --set snare --gaps 0.5
     python benchmarks/modalities.py --set three
+    python benchmarks/modalities.py --set tied --gaps 0.5 --group halves
 
 One group of methods at a time with --group; killed runs go on from the cache. The
 variants of UMINT are to be compared by their reconstruction of held-out cells, without labels.
@@ -16,6 +17,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse as sp
 
 import smalti as sm
 from smalti.bags import Bags
@@ -46,6 +48,12 @@ GROUPS = {
         "umint:fast, width 15": umint(width=15),
         "mofa, width 64": sm.make("mofa", width=64),
     },
+    "halves": {
+        f"{name}{how}": sm.make(name, **off)
+        for name in ("umint:fast", "ae:modality-fast")
+        for how, off in (("", {}), (", as encoded", {"align_halves": False}))
+    }
+    | {"mofa": "mofa"},
     "adapters": {name: name for name in ("mofa", "wnn")},
     "totalvi": {"totalvi": "totalvi"},
 }
@@ -57,6 +65,9 @@ def data(name: str, gaps: float, cells: int) -> tuple[Bags, str]:
         features = (40, 12) if name == "two" else (40, 12, 60)
         return planted_modalities(cells, features=features, counts=True, effect=8.0,
                                   missing=gaps), "kind"  # fmt: skip
+    if name == "tied":  # three modalities that mostly see one state, so that one tells of another
+        return planted_modalities(cells, features=(40, 12, 60), clusters=5, tied=0.9, counts=True,
+                                  effect=5.0, missing=gaps), "state_0"  # fmt: skip
     root = os.environ.get("SMALTI_DATA")
     if not root:
         raise SystemExit("SMALTI_DATA is not set: it names the folder of the real data.")
@@ -80,14 +91,17 @@ def lacking(bags: Bags, share: float) -> Bags:
     rng = np.random.default_rng(0)
     gap, which = rng.random(len(bags)) < share, rng.integers(len(bags.x), size=len(bags))
     present = {name: ~(gap & (which == i)) for i, name in enumerate(bags.x)}
-    views = {name: np.where(present[name][:, None], view, 0).astype(np.float32)
+    views = {name: sp.csr_matrix(sp.diags(present[name].astype(np.float32)) @ view)
+             if sp.issparse(view) else np.where(present[name][:, None], view, 0).astype(np.float32)
              for name, view in bags.x.items()}  # fmt: skip
     return dataclasses.replace(bags, x=views, present=present)
 
 
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    ask.add_argument("--set", choices=("citeseq", "snare", "two", "three"), default="citeseq")
+    ask.add_argument(
+        "--set", choices=("citeseq", "snare", "two", "three", "tied"), default="citeseq"
+    )
     ask.add_argument("--group", choices=tuple(GROUPS), default="fast")
     ask.add_argument("--gaps", type=float, default=0.0, help="share of cells lacking a modality")
     ask.add_argument("--seeds", type=int, default=10)

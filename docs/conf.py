@@ -15,7 +15,8 @@ from smalti.expression.base import ExpressionMethod
 from smalti.expression.network import NetworkExpression
 from smalti.expression.zero_shot import ZeroShotMethod
 from smalti.expression.zero_shot_network import NetworkZeroShot
-from smalti.integrate.base import Integration, NetworkIntegration
+from smalti.integrate.base import Integration
+from smalti.integrate.network import NetworkIntegration
 from smalti.mil.base import Method, NetworkMethod
 
 HERE = Path(__file__).parent

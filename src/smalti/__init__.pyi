@@ -16,8 +16,10 @@ from . import (
 )
 from ._version import __version__
 from .bags import Bags
+from .comparison.annotation import AnnotationComparison, compare_annotation
 from .comparison.expression import ExpressionComparison, compare_expression
 from .comparison.integration import IntegrationComparison, compare_integration
+from .comparison.modality_prediction import ModalityPrediction, compare_modality_prediction
 from .comparison.phenotype import compare
 from .comparison.phenotype_table import Comparison
 from .comparison.search.own import Search
@@ -27,6 +29,7 @@ from .core.load import load
 from .core.registry import make, methods, register
 from .errors import InputError
 from .expression.base import ExpressionMethod
+from .integrate.annotator import Annotator
 from .integrate.base import Integration
 from .io.anndata import read
 from .io.cells import to_anndata
@@ -40,6 +43,8 @@ from .mil.many import fit_many
 from .task import Task
 
 __all__ = [
+    "AnnotationComparison",
+    "Annotator",
     "Bags",
     "Comparison",
     "ExpressionComparison",
@@ -48,14 +53,17 @@ __all__ = [
     "Integration",
     "IntegrationComparison",
     "Method",
+    "ModalityPrediction",
     "Search",
     "Task",
     "__version__",
     "audit",
     "citation",
     "compare",
+    "compare_annotation",
     "compare_expression",
     "compare_integration",
+    "compare_modality_prediction",
     "comparison",
     "datasets",
     "donor_split",

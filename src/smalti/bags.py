@@ -566,6 +566,38 @@ class Bags:
                                     order=None)  # fmt: skip
         return other.say(positive, order)
 
+    def with_instance(self, columns: Mapping[str, Any]) -> Bags:
+        """The same bags with more columns of the instances, or others of the same names.
+
+        Parameters
+        ----------
+        columns
+            Name -> (n_instances,) values, in the order of the bags' instances.
+
+        Raises
+        ------
+        InputError
+            If a column has another length.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> bags = sm.datasets.planted_bags(4, seed=0)
+        >>> bags = bags.with_instance({"half": ["a", "b"] * (bags.n_instances // 2)
+        ...                            + ["a"] * (bags.n_instances % 2)})
+        >>> sorted(set(bags.instance["half"]))
+        ['a', 'b']
+        """
+        table = self.instance.copy()
+        for name, values in columns.items():
+            if len(values) != self.n_instances:
+                raise InputError(
+                    f"{name!r} has {len(values):,} values for {self.n_instances:,} instances: give "
+                    "one for each, in the order of the bags."
+                )
+            table[name] = values.array if isinstance(values, pd.Series) else values
+        return dataclasses.replace(self, instance=table)
+
     def say(self, positive: Any = None, order: Sequence[Any] | None = None) -> Bags:
         """The same bags, with what is said of their target: its positive class, or its order.
 

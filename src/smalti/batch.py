@@ -27,6 +27,8 @@ class Batch:
         The bags as slices of those rows.
     instance
         "group": (n_instances,) int64 codes of the groups, where the method has asked for them.
+        "batch": (n_instances,) int64 codes of the batches, -1 for one that training did not have,
+        where the method has asked for them.
         "present": (n_instances, n_views) 1 where an instance was measured in a view and 0 where
         not, where that is not everywhere.
     bag
@@ -105,6 +107,8 @@ class Shape:
         Names of the genes to predict, and the group of each, where a method predicts expression.
     meaning
         (width of the genes' vectors, width of their words), where a method predicts by them.
+    batches
+        Names of the batches of cells, where an integration has asked for them.
     """
 
     views: Mapping[str, tuple[int, ...]]
@@ -115,6 +119,7 @@ class Shape:
     outputs: tuple[str, ...] = ()
     groups: tuple[int, ...] = ()
     meaning: tuple[int, ...] = ()
+    batches: tuple[str, ...] = ()
 
     @property
     def x(self) -> tuple[int, ...]:

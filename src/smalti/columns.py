@@ -32,11 +32,34 @@ class Columns:
     covariates
         One dict per column of the bags: ``name`` and either ``center`` and ``scale`` (a number) or
         ``levels`` (a category).
+    batch
+        Column of the instances, or of the bags, with the batches of cells, or None.
+    batches
+        Its values in training, in order.
     """
 
     group: str | None = None
     levels: tuple[str, ...] = ()
     covariates: tuple[dict[str, Any], ...] = ()
+    batch: str | None = None
+    batches: tuple[str, ...] = ()
+
+    @classmethod
+    def of_batches(cls, bags: Bags, batch: str | None) -> Columns:
+        """The batches of cells alone; nothing where no column is named.
+
+        Raises
+        ------
+        InputError
+            If the column is not there, a value is missing, or there is one batch only.
+        """
+        if batch is None:
+            return cls()
+        batches = tuple(sorted(set(batches_of(bags, batch))))
+        if len(batches) < 2:
+            raise InputError(f"batch={batch!r}: every cell is of batch {batches[0]!r}, and of one "
+                             "there is nothing to tell apart: leave batch= out.")  # fmt: skip
+        return cls(batch=batch, batches=batches)
 
     @classmethod
     def fit(cls, bags: Bags, group: str | None, covariates: tuple[str, ...]) -> Columns:
@@ -84,6 +107,12 @@ class Columns:
             )  # fmt: skip
         return codes
 
+    def batch_codes(self, bags: Bags) -> np.ndarray:
+        """(n_instances,) int64 position of each instance's batch, -1 where training lacked it."""
+        assert self.batch is not None
+        place = {name: i for i, name in enumerate(self.batches)}
+        return np.array([place.get(b, -1) for b in batches_of(bags, self.batch)], dtype=np.int64)
+
     def table(self, bags: Bags) -> np.ndarray:
         """(n_bags, n_covariates) float32: standardised numbers, and one column per further level.
 
@@ -128,6 +157,37 @@ def of_instances(bags: Bags, name: str) -> pd.Series:
         there = ", ".join(map(str, bags.instance.columns)) or "none"
         raise InputError(f"no column {name!r} of the cells; there are {there}.")
     return bags.instance[name].reset_index(drop=True)
+
+
+def column_of(bags: Bags, name: str) -> pd.Series:
+    """A column of the instances, or of the bags for each of their instances, numbered anew.
+
+    Raises
+    ------
+    InputError
+        If it is not there.
+    """
+    if name in bags.instance or name not in bags.bag:
+        return of_instances(bags, name)
+    return bags.bag[name].iloc[bags.index].reset_index(drop=True)
+
+
+def batches_of(bags: Bags, name: str) -> np.ndarray:
+    """(n_instances,) text: the batch of each instance, a column of the instances or of the bags.
+
+    Raises
+    ------
+    InputError
+        If the column is not there, or the batch of a cell is missing.
+    """
+    column = column_of(bags, name)
+    absent = missing(column)
+    if absent.any():
+        raise InputError(
+            f"batch {name!r} is missing for {int(absent.sum()):,} cells (first: "
+            f"{bags.instance.index[absent][0]!r}): fill it in, or leave these cells out."
+        )
+    return column.astype(str).to_numpy()
 
 
 def groups_of(bags: Bags, name: str, leave_out: Sequence[str] = ()) -> tuple[np.ndarray, list[str]]:

@@ -125,6 +125,23 @@ def pieces(view: View) -> Iterator[Any]:
     return (part for _, part in placed(view))
 
 
+def whole(view: View) -> Any:
+    """All rows in memory: (n, ...). What is on disk and mostly 0 comes as CSR, piece by piece."""
+    if hasattr(view, "__getitem__"):
+        return view
+    if len(view.shape) != 2:
+        return view.read(0, len_(view))
+    parts = list(map(_lean, pieces(view)))
+    if all(map(sp.issparse, parts)):
+        return sp.vstack(parts, format="csr")
+    return np.concatenate([dense(part) for part in parts])
+
+
+def _lean(part: Any) -> Any:
+    """A piece as CSR where less than a quarter of it is not 0."""
+    return sp.csr_matrix(part) if 4 * np.count_nonzero(part) < part.size else part
+
+
 def dense(part: Any) -> np.ndarray:
     """A piece as a dense array of the same shape."""
     return part.toarray() if sp.issparse(part) else np.asarray(part)

@@ -252,6 +252,31 @@ def test_compare_integrate(h5mu, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(pd.read_csv(out / "folds.csv"), folds)
 
 
+def test_compare_predict(h5mu, tmp_path):
+    out = tmp_path / "run"
+    asked = ["compare", h5mu, "--integrate", "--predict", "protein", "--methods", "block_pca",
+             "--seeds", 1, "--out", out, "--set", "width=4"]  # fmt: skip
+    told = works(*asked)
+    assert "ridge" in told
+    assert "Prediction of protein" in (out / "report.html").read_text()
+    assert set(pd.read_csv(out / "features.csv")["method"]) == {"block_pca", "mean", "ridge", "knn"}
+    assert "--predict does not use --label" in fails(*asked, "--label", "kind")
+    assert "--predict is for --integrate" in fails(
+        "compare", h5mu, "--predict", "protein", "--label", "kind", "--out", out
+    )
+
+
+def test_contributions_into_obs(h5mu, tmp_path):
+    mudata = pytest.importorskip("mudata")
+    works("integrate", "umint", h5mu, "--out", tmp_path / "o.h5mu", "--contributions", *TINY)
+    obs = mudata.read_h5mu(tmp_path / "o.h5mu").obs
+    shares = obs[["umint_adds_rna", "umint_adds_protein"]]
+    np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-5)
+    assert "--contributions needs a copy" in fails(
+        "integrate", "umint", h5mu, "--out", tmp_path / "t.csv", "--contributions"
+    )
+
+
 def test_methods_lists_both_rooms():
     told = run("methods").output
     assert "smalti integrate" in told

@@ -37,7 +37,7 @@ def options(verb):
 
 
 def test_every_verb_says_its_options():
-    assert len(VERBS) == 20
+    assert len(VERBS) == 21
     assert [name for name, command in VERBS.items() if not isinstance(command, Verb)] == []
 
 
@@ -87,14 +87,16 @@ def test_outside_a_verb_notes_are_as_they_are(capsys):
 PYTHON_ONLY = {
     "bag", "instance",  # tables of Bags
     "batch_effect", "confounder", "driver_type", "effect", "margin", "n_bags", "n_classes",
-    "n_features", "separation", "split", "std_length", "witness_rate",  # simulated data
+    "n_features", "separation", "split", "std_length", "witness_rate", "strength",
+    "batches", "shared", "unique",  # simulated data
     "channel", "channels", "layer", "pad", "p",  # pictures
     "scale", "side_px", "source", "threshold",  # nuclei of one's own
     "n_context", "radius", "similarity",  # parts that networks are built of
     "device",  # of a language model
     "downsample",  # of a layer over a slide
-    "clr", "cofactor", "min_cells", "count_genes",  # steps, as --preprocess has them
+    "clr", "cofactor", "depth", "lsi", "min_cells", "count_genes",  # steps, as --preprocess has them
     "name",  # of a class of one's own
+    "as_batch",  # of a reconstruction
     "of", "steps",  # of attributions to features
     "prevalence", "sensitivity",  # of a table of scores
     "cv",  # of a search of scikit-learn
@@ -199,6 +201,13 @@ STANDS_FOR = [
     ("integrate", sm.Integration.transform, BAGS),
     ("integrate", sm.Integration.embed, BAGS),
     ("integrate", sm.Integration.write, {"data"}),
+    # k, folds, per_label: of who writes Python; false_alarm is said when cells are labelled
+    ("integrate", sm.Annotator, {"k", "folds", "per_label", "false_alarm"}),
+    ("annotate", sm.read, {*READ, *SITE, "label", "donor", "kind", "positive", "order", "kinds",
+                           "cell_type", "bag_columns", "labels", "id"}),
+    ("annotate", sm.load, {"folder"}),
+    ("annotate", sm.Annotator.annotate, BAGS),
+    ("annotate", sm.Annotator.write, {"data", "found"}),
     ("expression fit", sm.read_slides, {*SLIDES, *SITE, *BAR}),
     ("expression fit", sm.read_tiles, TILES | SITE),
     ("expression fit", sm.tiles.normalized, {"bags", "tiles"}),

@@ -11,6 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 
 import smalti as sm
 from smalti.bags import Bags
+from smalti.comparison.page.adds import adds as adds_page
 from smalti.comparison.page.clusters import halves
 from smalti.comparison.splits import cell_splits
 from smalti.datasets.modalities import planted_modalities
@@ -398,7 +399,7 @@ class Known(BlockPCA):
 
 def test_methods_that_know_no_new_cells_are_fitted_on_all():
     result = run({"known": Known(width=4, accelerator="cpu"), "mine": pca()}, small(), seeds=1)
-    note = "known knows no new cells: fitted on all cells, held-out ones included."
+    note = "fitted on all cells, held-out ones included, as they place no new cells: known."
     assert note in result.notes
     rows = result.folds.query("method == 'known'")
     assert (rows["n_train"] == 150).all()
@@ -527,3 +528,22 @@ def test_cells_that_lack_a_modality_are_scored_beside_whole_ones():
 
 def test_whole_cells_have_no_halves(unscored):
     assert halves(run(seeds=1)) is None
+
+
+def test_what_modalities_add_label_by_label(tmp_path):
+    bags = data(300, features=(40, 12, 20), n_bags=None)
+    states = bags.instance.assign(kind=bags.instance["state_1"].astype(str))  # protein alone tells
+    result = run({"mine": pca()}, dataclasses.replace(bags, instance=states), seeds=2)
+    adds = result.adds().query("method == 'mine'").set_index(["label", "modality"])
+    np.testing.assert_allclose(adds["share"].groupby("label").sum(), 1, atol=1e-6)
+    gain = adds["gain"].groupby("modality").mean()
+    assert gain["protein"] > 0.3
+    assert abs(gain[["rna", "atac"]]).max() < 0.1
+    assert adds["share_low"].notna().all()
+    (sentence,) = [s for s in result.additions() if s.startswith("rna with protein and atac added")]
+    assert "block_pca" in sentence
+    assert sentence in result.said()
+    part = adds_page(result)
+    assert list(part.parts[1].frame["modality"])[:3] == ["rna", "protein", "atac"]
+    result.write(tmp_path / "out")
+    assert len(pd.read_csv(tmp_path / "out" / "contributions.csv")) == 2 * 2 * 2 * 3

@@ -70,7 +70,7 @@ class Net(nn.Module):
         "integrate",
         "ToyCode",
         '''
-from smalti.integrate.base import NetworkIntegration
+from smalti.integrate.network import NetworkIntegration
 from smalti.nn.autoencoder import Autoencoder
 
 

@@ -18,6 +18,7 @@ from smalti.datasets import (
     planted_slides,
 )  # fmt: skip
 from smalti.genes.vectors import GeneVectors
+from smalti.integrate.halves import Halves
 from smalti.preprocess import Step
 
 METHODS = ["abmil", "bag_mean", "umint", "block_pca", "ridge", "mlp:team", "ensemble", "bilinear",
@@ -50,6 +51,8 @@ def same(a, b):
         return np.array_equal(a, b)
     if isinstance(a, GeneVectors):
         return a.digest == b.digest
+    if isinstance(a, Halves):
+        return same(a.arrays(), b.arrays())
     if isinstance(a, Step):
         return a.spec() == b.spec()
     if isinstance(a, (list, tuple)):

@@ -9,7 +9,7 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.preprocess import guess_steps, kind_of, modalities
 
-RNA, CLR, PEAKS = "normalize,log1p,genes=2000", "clr", "tfidf,top=20000"
+RNA, CLR, PEAKS = "normalize,log1p,genes=2000", "clr", "tfidf"
 
 
 def counts(width=4):
@@ -54,6 +54,10 @@ def test_counts_get_the_steps_of_their_kind(name, steps, line):
     assert guess_steps(Bags.from_rows({name: counts()}, np.arange(40))) == {name: steps}
     assert re.search(line, str(found))
     assert found.doubtful == (name in ("hto", "blob"))
+
+
+def test_peaks_that_are_more_than_components_get_lsi():
+    assert [one("atac", counts(n)).steps for n in (50, 51)] == ["tfidf", "lsi=50"]
 
 
 @pytest.mark.parametrize(

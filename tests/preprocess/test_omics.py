@@ -206,7 +206,7 @@ def test_guesses_by_name_and_by_counts():
     x = table()
     views = {"rna": x, "ADT": x, "peaks": x, "X_pca": x / 3, "antibody": x[:, :1]}
     assert guess_steps(Bags.from_rows(views, np.arange(40))) == {
-        "rna": "normalize,log1p,genes=2000", "ADT": "clr", "peaks": "tfidf,top=20000",
+        "rna": "normalize,log1p,genes=2000", "ADT": "clr", "peaks": "tfidf",
         "antibody": "log1p",
     }  # fmt: skip
     images = cells(np.zeros((4, 3, 8, 8), np.uint8), "tiles")

@@ -106,6 +106,21 @@ def test_pca_is_that_of_scikit_learn():
     assert (step.axes_[np.abs(step.axes_).argmax(0), np.arange(5)] > 0).all()
 
 
+@pytest.mark.parametrize("rows", [60, 300])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_pca_of_wide_tables_is_that_of_the_covariance(monkeypatch, rows, sparse):
+    rng = np.random.default_rng(0)
+    x = rng.poisson(rng.gamma(0.5, size=(5, 200))[rng.integers(5, size=rows)]).astype(np.float32)
+    bags = Bags.from_rows(sp.csr_matrix(x) if sparse else x, np.arange(rows))
+    narrow = PCA(9).fit(bags)
+    monkeypatch.setattr("smalti.preprocess.components._WIDE", 100)
+    wide = PCA(9).fit(bags)
+    for name in PCA.state:
+        np.testing.assert_allclose(getattr(wide, name), getattr(narrow, name), atol=1e-9)
+    monkeypatch.setattr("smalti.solve.components.SMALL", 20)  # Lanczos
+    np.testing.assert_allclose(PCA(9).fit(bags).axes_, narrow.axes_, atol=1e-9)
+
+
 def naive_genes(x, n, bins=20):
     """Seurat's rule, gene by gene."""
     raw = np.expm1(x.astype(float))

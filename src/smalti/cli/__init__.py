@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from smalti.cli.annotate import annotate
 from smalti.cli.audit import audit
 from smalti.cli.cells import cells
 from smalti.cli.cite import cite
@@ -76,6 +77,7 @@ for _verb in (
     predict,
     heatmap,
     integrate,
+    annotate,
     compare,
     audit,
     tissue,

@@ -137,6 +137,14 @@ def compare(
     integrate: Annotated[
         bool, typer.Option("--integrate", help="Compare integrations of modalities instead.")
     ] = False,
+    predict: Annotated[
+        str | None,
+        typer.Option(
+            help="A modality to predict from the others, on held-out cells, instead of grouping "
+            "cells (protein).",
+            rich_help_panel=options.INTEGRATE,
+        ),
+    ] = None,
     batch: options.Batch = None,
     n_clusters: Annotated[
         int | None,
@@ -179,18 +187,23 @@ def compare(
 ) -> None:
     """Compare methods by cross-validation over donors; baselines always take part.
 
-    With --integrate: embeddings of cells of several modalities, scored by the groups in --label.
+    With --integrate: embeddings of cells of several modalities, scored by the groups in --label;
+    with --predict too, one modality predicted from the others.
     """
     given = {name: value for name, value in locals().items() if value is not None}
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
     if integrate:
         refuse(given, OF_BAGS, "--integrate does not use {}: leave it out.")
+        if predict is not None:
+            refuse(given, OF_GROUPS, "--predict does not use {}: leave it out.")
         compare_integrations(
-            data_of(data), out, "umint:fast" if methods is None else methods, label=label, x=x,
+            data_of(data), out, "umint:fast" if methods is None else methods, label=label,
+            predict=predict, x=x,
             cells=cells, kinds=kinds, sample=sample, donor=donor, preprocess=preprocess,
             settings=settings, obs=obs, runs=options.listed(runs), title=title_of(data),
             batch=batch, n_clusters=n_clusters, by=options.listed(by),
-            seeds=range(seed, seed + (10 if seeds is None else seeds)), cache=cache, n_jobs=jobs,
+            seeds=range(seed, seed + (seeds or (10 if predict is None else 3))), cache=cache,
+            n_jobs=jobs,
             scheduler=scheduler, overwrite=overwrite, dry_run=dry_run,
             **({} if leave_out is None else {"leave_out": options.listed(leave_out)}),
         )  # fmt: skip
@@ -239,7 +252,8 @@ OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_t
            "budget")  # fmt: skip
 NAMED = ("leave-one-donor-out", "leave-one-site-out")
 TABLES = (".csv", ".tsv", ".parquet")
-OF_CELLS = ("batch", "n_clusters", "by", "seeds", "leave_out")
+OF_GROUPS = ("label", "batch", "n_clusters", "by", "leave_out")
+OF_CELLS = ("predict", "batch", "n_clusters", "by", "seeds", "leave_out")
 
 
 def _candidates(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from smalti.bags import Bags
 
 _FILES = (".h5mu", ".h5ad", ".zarr")
-_TABLES = (".csv", ".tsv", ".parquet")
+TABLES = (".csv", ".tsv", ".parquet")
 
 
 def integrate(
@@ -48,8 +48,40 @@ def integrate(
         bool,
         typer.Option("--layers", help="Write reconstructions too.", rich_help_panel=options.WRITE),
     ] = False,
+    contributions: Annotated[
+        bool,
+        typer.Option(
+            "--contributions",
+            help="Write what each modality adds to the code of each cell, NAME_adds_MODALITY in "
+            "obs.",
+            rich_help_panel=options.WRITE,
+        ),
+    ] = False,
     key_added: options.KeyAdded = None,
     overwrite: options.Overwrite = False,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of cell types: --model then is a reference, by which `smalti annotate` "
+            "labels new cells.",
+            rich_help_panel=options.REFERENCE,
+        ),
+    ] = None,
+    donor: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of donors, who are left out in turn to learn how sure a label is.",
+            rich_help_panel=options.REFERENCE,
+        ),
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of batches to leave out in turn instead.",
+            rich_help_panel=options.REFERENCE,
+        ),
+    ] = None,
+    leave_out: options.LeaveOut = None,
     model: Annotated[
         Path | None,
         typer.Option(help="Folder to save the model in.", rich_help_panel=options.WRITE),
@@ -71,8 +103,6 @@ def integrate(
     """Embed cells of several modalities, and write the embedding back."""
     from smalti.core.checkpoint import kept_until_saved
     from smalti.core.save import is_model
-    from smalti.io.gather import is_gathered
-    from smalti.io.open import holds_mudata, to_write
     from smalti.system.files import check_free, is_same
 
     settings = options.settings_of(set_) | ({} if epochs is None else {"epochs": epochs})
@@ -81,23 +111,16 @@ def integrate(
     fitted = Path(method).is_dir()
     if fitted and (settings or model or checkpoint or kinds):
         raise InputError(f"{method} is fitted already: it takes no settings.")
+    asked = {"donor": donor, "batch": batch, "leave_out": leave_out}
+    _refuse_idle(label, model, checkpoint, fitted, asked)
     chosen = _model(method, allow) if fitted else _method(method, settings | {"seed": seed})
     crew.join(chosen)
     if layers and not chosen.reconstructs:
         raise InputError(f"{method} reconstructs nothing: leave --layers out.")
-    if out.suffix not in (*_FILES, *_TABLES):
-        raise InputError(f"--out {out} is none of {', '.join((*_FILES, *_TABLES))}.")
-    if out.suffix in _TABLES and layers:
-        raise InputError("--layers needs a copy of the data: give --out the ending of the data.")
-    given = data_of(data)
-    if obs is not None or is_gathered(given):
-        given = to_write(given, out, obs=obs, runs=options.listed(runs))
-    elif runs is not None:
-        raise InputError("runs= names several runs, and the data are one.")
-    many = holds_mudata(given) if isinstance(given, Path) else hasattr(given, "mod")
-    own = ".h5mu" if many else ".h5ad"
-    if out.suffix not in (*_TABLES, own, ".zarr"):
-        raise InputError(f"--out {out.name} must end in {own} or .zarr, as the data does.")
+    for flag, said in (("--layers", layers), ("--contributions", contributions)):
+        if out.suffix in TABLES and said:
+            raise InputError(f"{flag} needs a copy of the data: give --out the ending of the data.")
+    given = to_embed(data, out, obs, runs)
     if model is not None:
         check_free(
             model,
@@ -107,23 +130,86 @@ def integrate(
         )
     if not (isinstance(given, Path) and is_same(out, given)):
         check_free(out, overwrite=overwrite, inputs=read_here("out", "model", "checkpoint"))
-    bags = read_views(given, x, cells, kinds=options.kinds_of(kinds))
+    bags = read_views(given, x, cells, donor=donor, kinds=options.kinds_of(kinds))
     introduce(bags)
     with kept_until_saved():
         if not fitted:
             refuse_one(given, bags)
             with _without_lines():
-                chosen.fit(bags, checkpoint=checkpoint)
+                if label is None:
+                    kept = chosen.fit(bags, checkpoint=checkpoint)
+                else:
+                    kept = _reference(chosen, bags, label, batch, leave_out, seed)
+                    chosen = kept.model_
             crew.leave(chosen)
             say_modalities(chosen.modalities_)
         if model is not None:
-            chosen.save(model, overwrite=overwrite)
-        if out.suffix in _TABLES:
+            kept.save(model, overwrite=overwrite)
+        if out.suffix in TABLES:
             _write_table(chosen, bags, out, missing, overwrite)
         else:
-            chosen.write(given, out=out, layers=layers, key_added=key_added, overwrite=overwrite,
-                         missing=missing)  # fmt: skip
+            chosen.write(given, out=out, layers=layers, contributions=contributions,
+                         key_added=key_added, overwrite=overwrite, missing=missing)  # fmt: skip
     typer.echo(f"{chosen.name}: {chosen.n_parameters_:,} parameters\nwritten to {out}")
+
+
+def to_embed(data: list[Path], out: Path, obs: Path | None, runs: str | None) -> Any:
+    """What is read, and what a result is written into: the file as it is, or what files come to.
+
+    Raises
+    ------
+    InputError
+        If ``out`` has not the ending of the data, nor that of a table.
+    """
+    from smalti.io.gather import is_gathered
+    from smalti.io.open import holds_mudata, to_write
+
+    if out.suffix not in (*_FILES, *TABLES):
+        raise InputError(f"--out {out} is none of {', '.join((*_FILES, *TABLES))}.")
+    given = data_of(data)
+    if obs is not None or is_gathered(given):
+        given = to_write(given, out, obs=obs, runs=options.listed(runs))
+    elif runs is not None:
+        raise InputError("runs= names several runs, and the data are one.")
+    many = holds_mudata(given) if isinstance(given, Path) else hasattr(given, "mod")
+    own = ".h5mu" if many else ".h5ad"
+    if out.suffix not in (*TABLES, own, ".zarr"):
+        raise InputError(f"--out {out.name} must end in {own} or .zarr, as the data does.")
+    return given
+
+
+def _refuse_idle(
+    label: str | None, model: Path | None, checkpoint: Path | None, fitted: bool,
+    asked: dict[str, Any],
+) -> None:  # fmt: skip
+    """Refuse what a reference needs and has not, and what is of a reference alone."""
+    if label is None:
+        idle = next((name for name, value in asked.items() if value is not None), None)
+        if idle is not None:
+            raise InputError(f"{idle}= is of a reference: name its cell types too, label='NAME'.")
+    elif fitted:
+        raise InputError("label= makes a reference of a method that is fitted here: name one.")
+    elif model is None:
+        raise InputError("label= makes a reference, and nothing says where to save it: model=...")
+    elif checkpoint is not None:
+        raise InputError("label= takes several fits, and checkpoint= keeps one: leave one out.")
+
+
+def _reference(
+    method: Any, bags: Bags, label: str, batch: str | None, leave_out: str | None, seed: int
+) -> Any:
+    """A fitted annotator; what is to be known of it is said."""
+    from smalti.cli.words import tell
+    from smalti.integrate.annotator import Annotator
+
+    more: dict[str, Any] = (
+        {} if leave_out is None else {"leave_out": tuple(options.listed(leave_out) or ())}
+    )
+    made = Annotator(method, label=label, batch=batch, seed=seed, **more).fit(bags)
+    typer.echo(made.said())
+    for note in made.notes_:
+        tell(note)
+    return made
 
 
 def _method(name: str, settings: dict[str, Any]) -> Any:
@@ -146,6 +232,7 @@ def _model(folder: str, allow: list[str] | None) -> Any:
     from smalti.integrate.base import Integration
 
     chosen = load(folder, allow=allow)
+    chosen = getattr(chosen, "model_", chosen)  # of a reference
     if not isinstance(chosen, Integration):
         raise InputError(f"{folder} holds {chosen.name}: smalti predict {folder} ...")
     return chosen
@@ -157,6 +244,7 @@ def compare_integrations(
     methods: str,
     *,
     label: str | None,
+    predict: str | None,
     x: str | None,
     cells: str | None,
     kinds: str | None,
@@ -171,7 +259,9 @@ def compare_integrations(
     dry_run: bool,
     **more: Any,
 ) -> None:
-    """Run ``smalti compare --integrate``; ``more`` is for ``compare_integration``.
+    """Run ``smalti compare --integrate``.
+
+    ``more`` is for ``compare_integration``; with ``predict``, for ``compare_modality_prediction``.
 
     Raises
     ------
@@ -179,13 +269,12 @@ def compare_integrations(
         If no groups to score by are named, or a method is named twice.
     """
     from smalti.cli.table import show
-    from smalti.comparison.integration import compare_integration
-    from smalti.comparison.planning import plan_integration
+    from smalti.comparison import integration, modality_prediction, planning
     from smalti.preprocess import given_modalities, modalities, steps_of
     from smalti.scores.table import is_run
     from smalti.system.files import check_free
 
-    if label is None:
+    if label is None and predict is None:
         raise InputError("name the column of known groups to score by, --label NAME.")
     if preprocess is not None:
         settings["preprocess"] = options.steps_by_view(preprocess)
@@ -199,15 +288,23 @@ def compare_integrations(
     refuse_one(data, bags)
     given = settings.get("preprocess")
     say_modalities(modalities(bags) if given is None else given_modalities(bags, steps_of(given)))
+    compare: Any = integration.compare_integration
+    plan: Any = planning.plan_integration
+    question = {"label": label} if predict is None else {"target": predict}
+    if predict is not None:
+        compare = modality_prediction.compare_modality_prediction
+        plan = planning.plan_modality_prediction
+        more = {k: more[k] for k in ("seeds", "cache", "n_jobs", "scheduler")}
     if dry_run:
         asked = {k: v for k, v in more.items() if k not in ("n_jobs", "scheduler")}
-        found = plan_integration(chosen, bags, label=label, **asked)
+        found = plan(chosen, bags, **asked, **question)
         typer.echo(f"{found}\nwould be written: {out}, with report.html")
         return
-    result = compare_integration(chosen, bags, label=label, **more)
+    result = compare(chosen, bags, **more, **question)
+    what = "Integration" if predict is None else f"Prediction of {predict}"
     result.write(out, overwrite=overwrite)
     keep_config(out)
-    result.report(out / "report.html", **made_here(), title=f"Integration of {title}")
+    result.report(out / "report.html", **made_here(), title=f"{what} of {title}")
     show(result)
     typer.echo(f"report: {out / 'report.html'}")
 

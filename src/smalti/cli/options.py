@@ -12,6 +12,7 @@ from smalti.errors import InputError
 
 READ, TARGET, WRITE = "What is read", "The target", "What is written"
 FITS, INTEGRATE = "The fits", "With --integrate"
+REFERENCE = "A reference for `smalti annotate`"
 """Panels of the help."""
 
 _CELLS = (

@@ -88,6 +88,8 @@ def predict(
     if write is not None and not (isinstance(given, Path) and is_same(write, given)):
         check_free(write, overwrite=overwrite, inputs=read)
     fitted = load(model, allow=allow)
+    if hasattr(fitted, "annotate"):
+        raise InputError(f"{model} holds a reference of cell types: smalti annotate {model} ...")
     if not hasattr(fitted, "predict"):
         raise InputError(f"{model} holds {fitted.name}, an embedding: smalti integrate {model} ...")
     if write is not None and (obs is not None or is_gathered(given)):

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from smalti.bags import Bags
-from smalti.columns import groups_of, of_instances
+from smalti.columns import batches_of, groups_of
 from smalti.comparison.splits import Split
 from smalti.errors import InputError
 from smalti.integrate.base import Integration
@@ -82,14 +82,7 @@ def _algorithms(by: str | Sequence[str] | None) -> tuple[tuple[str, ...], list[s
 
 def _batches(bags: Bags, name: str) -> np.ndarray:
     """(n_cells,) batch of each cell; there are two or more."""
-    column = of_instances(bags, name)
-    absent = column.isna().to_numpy()
-    if absent.any():
-        raise InputError(
-            f"batch {name!r} is missing for {int(absent.sum()):,} cells (first: "
-            f"{bags.instance.index[absent][0]!r}): fill it in, or leave these cells out."
-        )
-    batches = column.astype(str).to_numpy()
+    batches = batches_of(bags, name)
     if len(set(batches)) < 2:
         raise InputError(
             f"batch {name!r} is {batches[0]!r} for every cell, and of one batch there is no mixing "
@@ -127,7 +120,7 @@ def embedding_scores(
         if by == "kmeans":
             out |= shape_scores(part, found, seed=seed)
     out["silhouette_labels"] = shape_scores(part, truth, seed=seed)["silhouette"]
-    out |= _reconstruction(model, cells[split.test])
+    out |= _reconstruction(model, cells, split.test)
     a, b = (rows[question.labels[rows] >= 0] for rows in (split.train, split.test))
     if len(a) >= 15 and len(b):
         out |= label_transfer(z[a], question.labels[a], z[b], question.labels[b])
@@ -156,11 +149,16 @@ def _halves(z: np.ndarray, there: np.ndarray, split: Split, labels: np.ndarray) 
     return out
 
 
-def _reconstruction(model: Integration, held: Bags) -> dict[str, float]:
+def _reconstruction(model: Integration, cells: Bags, test: np.ndarray) -> dict[str, float]:
     """Reconstruction scores of held-out cells; NaN overall where not every modality comes back."""
     if not model.reconstructs:
         return {"ors": float("nan")}
-    x, y = model.inputs(held), model.reconstruct(held)
+    held = cells[test]
+    if model.at_hand():  # it takes all cells or none
+        x, y = ({k: v[test] for k, v in part.items()}
+                for part in (model.inputs(cells), model.reconstruct(cells)))  # fmt: skip
+    else:
+        x, y = model.inputs(held), model.reconstruct(held)
     if model.takes_counts:  # distances of counts would be those of library sizes
         words = guess_steps(Bags.from_rows(x, np.arange(held.n_instances), kinds=held.kinds))
         # expected counts are no whole numbers, which the step "normalize" refuses

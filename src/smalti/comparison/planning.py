@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.base import clone
 
 from smalti.bags import Bags
-from smalti.comparison import expression, integration, learning, phenotype
+from smalti.comparison import expression, integration, learning, modality_prediction, phenotype
 from smalti.comparison.arena import Arena
 from smalti.comparison.lineup import Lineup, inner_fits, unsearched
 from smalti.comparison.permuted import chosen_of
@@ -149,6 +149,29 @@ def plan_integration(
         As :func:`smalti.compare_integration` does before its first fit.
     """
     arena, lineup, *_ = integration.prepared(candidates, bags, **how)
+    return _plan(arena, lineup, "cells held out by each seed", cache, "the training cells")[0]
+
+
+def plan_modality_prediction(
+    candidates: Any, bags: Any, *, cache: str | Path | None = None, **how: Any
+) -> Plan:
+    """Say what a comparison of predictions of a modality would do.
+
+    Parameters
+    ----------
+    candidates, bags
+        As in :func:`smalti.compare_modality_prediction`.
+    cache
+        Folder of kept fits, which are not made again.
+    **how
+        target and seeds.
+
+    Raises
+    ------
+    InputError
+        As :func:`smalti.compare_modality_prediction` does before its first fit.
+    """
+    arena, lineup, _ = modality_prediction.prepared(candidates, bags, **how)
     return _plan(arena, lineup, "cells held out by each seed", cache, "the training cells")[0]
 
 

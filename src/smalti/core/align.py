@@ -107,10 +107,11 @@ def under_its_name(model: Fitted, bags: Bags) -> Bags:
     if not shared[known]:
         return bags
     parts = ("x", "features", "present", "lacking", "kinds", "ids")
-    called = {part: getattr(bags, part) for part in parts}
-    return dataclasses.replace(
-        bags, **{part: {known: held[name]} if name in held else {} for part, held in called.items()}
-    )
+    of = {part: getattr(bags, part) for part in parts}
+    called: dict[str, Any] = {
+        part: {known: held[name]} if name in held else {} for part, held in of.items()
+    }
+    return dataclasses.replace(bags, **called)
 
 
 def _places(

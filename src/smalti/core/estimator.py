@@ -35,7 +35,7 @@ from smalti.core.settings import Count, Whole, check_setting
 from smalti.core.stage import Stage
 from smalti.core.store import Store
 from smalti.errors import InputError
-from smalti.preprocess import Trace, apply_steps, fit_steps, steps_of
+from smalti.preprocess import Trace, apply_steps, at_hand, fit_steps, steps_of
 from smalti.system.progress import Progress
 
 if TYPE_CHECKING:
@@ -201,6 +201,7 @@ class Estimator(BaseEstimator):
         ``prepare`` sets up the fit on some of the bags, by their positions, as the kind of method
         asks for: what is learned from them, the split, the network.
         """
+        self._check_steps(steps)
         fabric = training.make_fabric(self.accelerator, self.devices, self.precision)
         kept = None
         if checkpoint is not None:
@@ -216,6 +217,14 @@ class Estimator(BaseEstimator):
                 training.run(self.plan(self.shape_), job, bags, store, fabric,
                              checkpoint=kept, progress=bar)  # fmt: skip
             return self.adopt(job, raw)
+
+    def _check_steps(self, steps: Any) -> None:
+        """Refuse steps that take no new cells, where a method is there to take new ones."""
+        if only := at_hand(steps):
+            raise InputError(
+                f"{only[0]} corrects only the cells that it was fitted on, and {self.name} must "
+                "take new ones: correct batches by a step that does, such as scale_batch."
+            )
 
     def _seeded(self) -> nn.Module:
         """The network as it is before a fit: of the seed's weights, whatever was drawn before."""

@@ -18,7 +18,7 @@ from smalti.columns import Columns
 from smalti.core.fit import FittedState
 from smalti.core.identity import identity
 from smalti.core.needs import meet
-from smalti.core.registry import class_of, own
+from smalti.core.registry import class_of, holder, own
 from smalti.core.save import FORMAT, MEANS, MORE, NOTE, STEPS, WEIGHTS, digest_of
 from smalti.core.scale import TileScale
 from smalti.core.seen import Seen
@@ -106,6 +106,8 @@ def _read_note(folder: Path) -> dict[str, Any]:
 
 def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
     """The method that :func:`describe` described; its tensors may have any shape."""
+    if note.get("holder"):
+        return holder(note["holder"]).rebuilt(note, tensors)
     settings = {k: tuple(v) if isinstance(v, list) and k != "preprocess" else v
                 for k, v in note["settings"].items()}  # fmt: skip
     arrays, more, means = (
@@ -119,12 +121,14 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
     method.task_ = Task(**(note["task"] | {"classes": classes, "column": column}))
     views = {k: tuple(v) for k, v in note["shape"]["views"].items()}
     known = note["columns"]
-    method.columns_ = Columns(known["group"], tuple(known["levels"]), tuple(known["covariates"]))
+    method.columns_ = Columns(known["group"], tuple(known["levels"]), tuple(known["covariates"]),
+                              known.get("batch"), tuple(known.get("batches", ())))  # fmt: skip
     n_units = note["shape"]["n_units" if "n_units" in note["shape"] else "n_bags"]  # older files
     method.shape_ = Shape(views, method.task_, n_units, method.columns_.levels,
                           method.columns_.n_covariates, tuple(note["shape"].get("outputs", ())),
                           tuple(note["shape"].get("groups", ())),
-                          tuple(note["shape"].get("meaning", ())))  # fmt: skip
+                          tuple(note["shape"].get("meaning", ())),
+                          method.columns_.batches)  # fmt: skip
     if method.shape_.outputs:
         method.genes_ = method.shape_.outputs
     # "auto" that came to no steps stands there as it was said

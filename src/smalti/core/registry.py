@@ -233,6 +233,22 @@ def own(room: str) -> dict[str, type[Any]]:
     return dict(sorted(found.items()))
 
 
+def holder(name: str) -> type[Any]:
+    """The class of what holds a method and more, as a model file names it.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    for room in ROOMS:
+        for module in _files(room):
+            for value in vars(module).values():
+                if isinstance(value, type) and vars(value).get("holds") == name:
+                    return value
+    raise InputError(f"this model is a {name!r}, which this smalti does not know: upgrade it.")
+
+
 def known(name: str, *, besides: str = "") -> Known | None:
     """The method of that name and where it comes from, or None.
 

@@ -45,7 +45,8 @@ def save(method: Any, folder: Path, *, overwrite: bool = False) -> None:
     from safetensors.torch import save as as_bytes
     from sklearn.utils.validation import check_is_fitted
 
-    check_is_fitted(method)
+    if not hasattr(method, "holds"):
+        check_is_fitted(method)
     note, tensors = describe(method)
     with atomic_folder(folder, overwrite=overwrite, ours=is_model) as temporary:
         weights = as_bytes(tensors)
@@ -64,6 +65,8 @@ def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     InputError
         If a method or a step could not be found again, because its class is not known by name.
     """
+    if hasattr(method, "holds"):  # a method, and more
+        return method.describe()
     needs = needs_of(method)  # refused before anything is written
     for step in method.steps_:
         if KNOWN_STEPS.get(step.name) is not type(step):

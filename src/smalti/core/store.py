@@ -64,6 +64,8 @@ class Store:
             self.instance["present"] = torch.as_tensor(there).to(device, dtype)
         if columns is not None and columns.group is not None:
             self.instance["group"] = self._ints(columns.codes(bags))
+        if columns is not None and columns.batch is not None:
+            self.instance["batch"] = self._ints(columns.batch_codes(bags))
         if columns is not None and columns.covariates:
             self.bag["covariates"] = torch.as_tensor(columns.table(bags)).to(device, dtype)
 

@@ -1,3 +1,4 @@
+from .batches import planted_batches
 from .cohorts import driver_cohort, proportion_cohort
 from .digits import digit_bags, image_bags, mnist_bags
 from .mixmil_simulation import mixmil_bags
@@ -19,6 +20,7 @@ __all__ = [
     "names",
     "pictured_cells",
     "planted_bags",
+    "planted_batches",
     "planted_modalities",
     "planted_programmes",
     "planted_slides",

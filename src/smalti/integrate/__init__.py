@@ -10,7 +10,12 @@ from importlib import import_module
 from typing import Any
 
 # public classes that are no method themselves: class -> its module
-_SHARED = {"Embed": "embed", "Integration": "base", "NetworkIntegration": "base"}
+_SHARED = {
+    "Annotator": "annotator",
+    "Embed": "embed",
+    "Integration": "base",
+    "NetworkIntegration": "network",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,12 +1,14 @@
 # Made by `make stubs` from the files of this folder; do not edit.
 
 from .ae import AE
-from .base import Integration, NetworkIntegration
+from .annotator import Annotator
+from .base import Integration
 from .block_pca import BlockPCA
 from .dae import DAE
 from .embed import Embed
 from .mofa import MOFA
 from .multigrate import Multigrate
+from .network import NetworkIntegration
 from .sae import SAE
 from .totalvi import TotalVI
 from .umint import UMINT
@@ -19,6 +21,7 @@ __all__ = [
     "SAE",
     "UMINT",
     "WNN",
+    "Annotator",
     "BlockPCA",
     "Embed",
     "Integration",

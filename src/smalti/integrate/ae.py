@@ -8,7 +8,7 @@ from torch import nn
 
 from smalti.batch import Shape
 from smalti.core.settings import Count
-from smalti.integrate.base import NetworkIntegration
+from smalti.integrate.network import NetworkIntegration
 from smalti.nn.autoencoder import Autoencoder
 
 
@@ -36,7 +36,7 @@ class AE(NetworkIntegration):
         """One autoencoder."""
         return Autoencoder(
             shape.views, hidden=self.hidden, width=self.width, per=self.per, l1=self.l1,
-            l2=self.l2, clip=self.clip,
+            n_batches=len(shape.batches), l2=self.l2, clip=self.clip,
         )  # fmt: skip
 
     @classmethod

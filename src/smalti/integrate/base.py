@@ -18,9 +18,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -35,22 +34,24 @@ from smalti.batch import Shape
 from smalti.columns import Columns
 from smalti.core.align import said, under_its_name
 from smalti.core.estimator import Estimator
-from smalti.core.fit import Fit, FittedState, fresh
+from smalti.core.fit import Fit, fresh
 from smalti.core.identity import model_digest
-from smalti.core.instances import Rows, as_array, own_loss
+from smalti.core.instances import as_array
 from smalti.core.seen import Seen, remember, told_of
-from smalti.core.settings import Count, Positive, Weight, Whole
-from smalti.core.stage import Gradient, Stage, warm_cosine
 from smalti.core.store import Store
 from smalti.errors import InputError
-from smalti.integrate.halves import Halves, refuse_untied, with_gaps
+from smalti.integrate.adapt import decoding, refuse_new_batches
+from smalti.integrate.contributions import Contributing
+from smalti.integrate.halves import Halves, WithHalves, refuse_untied, with_gaps
 from smalti.preprocess import (
     Modality,
+    at_hand,
     given_modalities,
     guess_steps,
     modalities,
     spec_text,
     steps_of,
+    with_findings,
 )
 from smalti.task import NOTHING, Task
 
@@ -58,7 +59,7 @@ _log = logging.getLogger("smalti")
 _ROWS = 8192  # cells in one step of an embedding
 
 
-class Integration(Estimator):
+class Integration(WithHalves, Contributing, Estimator):
     """Modalities to an embedding: what all such methods share.
 
     Attributes
@@ -76,7 +77,6 @@ class Integration(Estimator):
     transductive: ClassVar[bool] = False
     takes_counts: ClassVar[bool] = False
     missing: ClassVar[bool] = True
-    halves_ = Halves()  # of a model that has learned none
 
     preprocess: Any = "auto"  # or by view: {"rna": "normalize,log1p", "protein": "clr"}
 
@@ -89,6 +89,11 @@ class Integration(Estimator):
     def unavailable(cls) -> str | None:
         """Why it cannot run here (a package that is not installed), or None."""
         return None
+
+    def at_hand(self) -> str:
+        """Why it takes no other cells than those of its fit: its own name, or its steps'; or ""."""
+        own = self.name or type(self).__name__
+        return own if self.transductive else ", ".join(at_hand(self.preprocess))
 
     # ---------------------------------------------------------------- scikit-learn
 
@@ -142,27 +147,21 @@ class Integration(Estimator):
                     warnings.warn(f"{one}.", UserWarning, stacklevel=2)
                 else:
                     _log.info("%s: %s", self.name, one)
-            return self._train(raw, steps, checkpoint, self.prepare)
+            self._train(raw, steps, checkpoint, self.prepare)
+            self.modalities_ = with_findings(self.modalities_, self.steps_)
+            return self
 
     def adopt(self, job: Fit, bags: Bags) -> Self:
         """Take over the result of a fit."""
         if bags.donor not in (None, "bag"):  # of loose cells there would be one digest each
             self.seen_ = Seen.of_donors(bags)
         super().adopt(job, bags)
-        if getattr(self, "align_halves", False):
-            self.halves_ = Halves.learn(self, bags)
+        if getattr(self, "align_halves", False) and (found := Halves.learn(self, bags)):
+            self.halves_ = found
         return self
 
-    def fitted_state(self) -> FittedState:
-        """Where codes of halves belong."""
-        return FittedState(arrays=self.halves_.arrays())
-
-    @classmethod
-    def from_state(cls, settings: dict[str, Any], state: FittedState) -> Self:
-        """With what :meth:`fitted_state` gave."""
-        method = cls(**settings)
-        method.halves_ = Halves.of(state.arrays)
-        return method
+    def _check_steps(self, steps: Any) -> None:
+        """Any step will do: the cells of a fit are what is embedded."""
 
     def _refuse_views(self, bags: Bags) -> None:
         """Refuse images, and one modality where several are to be integrated."""
@@ -212,13 +211,14 @@ class Integration(Estimator):
         return self.fit(X, y).transform(X)
 
     @available_if(lambda self: self.reconstructs)
-    def reconstruct(self, X: Any) -> dict[str, np.ndarray]:
+    def reconstruct(self, X: Any, *, as_batch: str | None = None) -> dict[str, np.ndarray]:
         """View -> (n_cells, n_features) float32, decoded from the embedding.
 
         In the units that preprocessing gives (log counts, centred log ratios), of the features
-        that it keeps: see ``decoded_``.
+        that it keeps: see ``decoded_``. A network with ``batch=`` decodes each cell in its own
+        batch, or all in the batch ``as_batch``: what they would have been there.
         """
-        return self.forward(X, decode=True)[1]
+        return self.forward(X, decode=True, as_batch=as_batch)[1]
 
     @available_if(lambda self: self.reconstructs)
     def impute(self, X: Any) -> dict[str, np.ndarray]:
@@ -275,6 +275,7 @@ class Integration(Estimator):
         *,
         out: str | Path | None = None,
         layers: bool = False,
+        contributions: bool = False,
         key_added: str | None = None,
         overwrite: bool = False,
         missing: str | None = None,
@@ -294,6 +295,8 @@ class Integration(Estimator):
             Write reconstructions too, float32: ``layers["NAME"]`` of a modality of which all
             features are made, else ``obsm["NAME_MODALITY"]``: where preprocessing dropped some (a
             layer would be NaN in them), or the modality itself is a key of ``obsm``.
+        contributions
+            Write ``obs["NAME_adds_MODALITY"]`` too, :meth:`modality_contributions` of each cell.
         key_added
             NAME, under which all is written; the method's own where left out.
         overwrite
@@ -327,8 +330,10 @@ class Integration(Estimator):
             tables = {k: (bags.scatter(v, n), names.get(k))
                       for k, v in self.reconstruct(bags).items()}  # fmt: skip
         key = key_added or self.name
+        shares = self.modality_contributions(bags) if contributions else {}
+        obs = {f"{key}_adds_{k}": bags.scatter(v.to_numpy(), n) for k, v in shares.items()}
         write(
-            data, obs={}, obsm={f"X_{key}": bags.scatter(z, n)}, layers=tables,
+            data, obs=obs, obsm={f"X_{key}": bags.scatter(z, n)}, layers=tables,
             uns={key: self._note() | said(bags, read_as)
                  | {"fitted_on": told_of(self, [f"obsm/X_{key}"])}}, origin=bags.origin, out=out,
             overwrite=overwrite, bags=read_as,
@@ -349,9 +354,10 @@ class Integration(Estimator):
     def prepare(self, bags: Bags, members: np.ndarray, device: torch.device) -> Fit:
         """Set up a fit on some of the bags, (k,) positions."""
         self.task_: Task = NOTHING
-        self.columns_ = Columns()
+        self.columns_ = Columns.of_batches(bags, getattr(self, "batch", None))
         n_cells = int(bags.lengths[members].sum())
-        self.shape_ = Shape({k: v.shape[1:] for k, v in bags.x.items()}, NOTHING, n_cells)
+        self.shape_ = Shape({k: v.shape[1:] for k, v in bags.x.items()}, NOTHING, n_cells,
+                            batches=self.columns_.batches)  # fmt: skip
         self.decoded_ = {k: bags.features[k] for k in bags.x if k in bags.features}
         return self._unlabelled(bags, members, device)
 
@@ -371,18 +377,22 @@ class Integration(Estimator):
         bags = under_its_name(self, bags)
         return with_gaps(self, bags) if self.missing else bags
 
-    def forward(self, X: Any, *, decode: bool = False) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def forward(
+        self, X: Any, *, decode: bool = False, as_batch: str | None = None
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Embedding, and the decoded views if asked for, cell by cell; no cell sees another.
 
         (n_cells, width), and view name to (n_cells, n_features).
         """
         if self.transductive:
             return self._known(as_cells(X)), {}
-        return self.codes(self._read_new(X), decode=decode)
+        bags = self._read_new(X)
+        refuse_new_batches(self, bags)
+        return self.codes(bags, decode=decode, as_batch=as_batch)
 
     @torch.inference_mode()
     def codes(
-        self, bags: Bags, *, decode: bool = False
+        self, bags: Bags, *, decode: bool = False, as_batch: str | None = None
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """As :meth:`forward`, of cells after the steps: (n_cells, width), and the decoded views."""
         network: Any = self.network_.eval().to(self._dtype)
@@ -397,7 +407,8 @@ class Integration(Estimator):
                 batch = store.instances(rows)
                 z = self.halves_(network(batch).raw, batch.instance.get("present"))
                 codes.append(as_array(z))
-                for name, part in (network.decode(z) if decode else {}).items():
+                of = decoding(self.columns_, batch, as_batch)
+                for name, part in (network.decode(z, *of) if decode else {}).items():
                     views.setdefault(name, []).append(as_array(part))
         return np.concatenate(codes), {k: np.concatenate(v) for k, v in views.items()}
 
@@ -422,39 +433,6 @@ class Integration(Estimator):
         tags.input_tags.sparse = True
         tags.transformer_tags = TransformerTags(preserves_dtype=["float32"])
         return tags
-
-
-class NetworkIntegration(Integration):
-    """An integration trained by gradient: the settings that all of these share, and their plan."""
-
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        # passes enough for so many steps: one, where there are many cells
-        "fast": {"batch_size": 64, "lr": 8e-3, "epochs": None, "min_steps": 1200, "anneal": True},
-    }
-
-    width: Count = 64  # of the code
-    l1: Weight = 1e-4  # on activations
-    l2: Weight = 1e-3  # on weights
-    epochs: Count | None = 25  # passes over the cells; None: as many as make min_steps
-    min_steps: Whole = 0  # where epochs is None: steps, and the rest of the last pass
-    batch_size: Count = 16  # cells in a step
-    lr: Positive = 1e-3  # learning rate of Adam
-    anneal: bool = False  # lr up over the first tenth of the epochs, then down to 0 as a cosine
-    clip: Positive | None = 10.0  # standardised values beyond it are cut
-    align_halves: bool = True  # codes of cells that lack a modality, to where whole cells' lie
-
-    def plan(self, shape: Shape) -> Iterator[Stage]:
-        """Standardise, then follow the gradient over cells."""
-        from smalti.nn.modalities import blocks_sweep
-
-        yield blocks_sweep()
-        of_an_epoch = math.ceil(shape.n_units / self.batch_size)
-        epochs = self.epochs or max(1, math.ceil(self.min_steps / of_an_epoch))
-        yield Gradient(
-            epochs=epochs, lr=self.lr, batch_size=self.batch_size, sampler=Rows(),
-            loss=own_loss, schedule=warm_cosine(epochs) if self.anneal else None,
-            epsilon=1e-7, name="train",
-        )  # fmt: skip
 
 
 def as_cells(x: Any) -> Bags:

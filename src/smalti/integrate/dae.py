@@ -8,7 +8,7 @@ from torch import nn
 
 from smalti.batch import Shape
 from smalti.core.settings import Count, Part, Weight
-from smalti.integrate.base import NetworkIntegration
+from smalti.integrate.network import NetworkIntegration
 from smalti.nn.autoencoder import Autoencoder
 
 
@@ -38,7 +38,7 @@ class DAE(NetworkIntegration):
         """One autoencoder."""
         return Autoencoder(
             shape.views, hidden=self.hidden, width=self.width, per=self.per, l1=self.l1,
-            l2=self.l2, clip=self.clip, noise=(self.noise, self.mask),
+            n_batches=len(shape.batches), l2=self.l2, clip=self.clip, noise=(self.noise, self.mask),
         )  # fmt: skip
 
     @classmethod

@@ -48,10 +48,11 @@ class Embed(Step):
     def fit(self, X: Bags, y: Any = None) -> Embed:
         """Fit the method on the instances of training bags."""
         method = self._unfitted()
-        if method.transductive:
+        if only := method.at_hand():
             raise InputError(
-                f"{method.name} embeds only the cells that it was fitted on, and a step must embed "
-                "new ones: choose another, such as umint."
+                f"{only} takes only the cells that it was fitted on, and a step before another "
+                "method must take new ones: choose a method such as umint, and of batches a step "
+                "such as scale_batch or batch= of a network."
             )
         self.method_ = method.fit(X)
         return self

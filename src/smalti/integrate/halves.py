@@ -10,7 +10,7 @@ a modality, so they may be other cells than the whole ones, and a difference tha
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,6 +20,7 @@ from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
 from smalti.bags import Bags
+from smalti.core.fit import FittedState
 from smalti.errors import InputError
 
 _LEAST = 20  # whole cells, below which no map is fitted
@@ -95,7 +96,7 @@ class Halves:
 
     def __call__(self, z: Tensor, present: Tensor | None) -> Tensor:
         """Codes, (n, width), of cells measured as ``present``, (n, n_views) 1 or 0, says."""
-        if present is None or not len(self.patterns):
+        if present is None or not self:
             return z
         out = z.clone()
         low, high = (torch.as_tensor(e).to(z) for e in self.ends)
@@ -106,9 +107,13 @@ class Halves:
             out[at] = whole.clamp(low, high)
         return out
 
+    def __bool__(self) -> bool:
+        """Whether it has a map."""
+        return len(self.patterns) > 0
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Its parts by name, of any shape; none without a map."""
-        names = [f.name for f in dataclasses.fields(self)] if len(self.patterns) else []
+        names = [f.name for f in dataclasses.fields(self)] if self else []
         return {f"halves_{name}": getattr(self, name) for name in names}
 
     @classmethod
@@ -116,6 +121,24 @@ class Halves:
         """From what :meth:`arrays` gave, of any shape; older files have no map."""
         prefix = "halves_"
         return cls(**{k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)})
+
+
+class WithHalves:
+    """Keeps where codes of halves belong, also in model files."""
+
+    halves_ = Halves()  # of a model that has learned none
+
+    def fitted_state(self) -> FittedState:
+        """Where codes of halves belong."""
+        return FittedState(arrays=self.halves_.arrays())
+
+    @classmethod
+    def from_state(cls, settings: dict[str, Any], state: FittedState) -> Self:
+        """With what :meth:`fitted_state` gave."""
+        method: Any = cls(**settings)
+        if found := Halves.of(state.arrays):
+            method.halves_ = found
+        return method
 
 
 def measured(bags: Bags) -> np.ndarray:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from smalti.batch import Shape
 from smalti.core.settings import Count, Inner, Weight
-from smalti.integrate.base import NetworkIntegration
+from smalti.integrate.network import NetworkIntegration
 from smalti.nn.autoencoder import Autoencoder
 
 
@@ -44,7 +44,7 @@ class SAE(NetworkIntegration):
         features = sum(int(size[0]) for size in shape.views.values())
         return Autoencoder(
             shape.views, hidden=self.hidden, width=self.width, per=self.per, l1=self.l1,
-            l2=self.l2, clip=self.clip, activation=torch.sigmoid,
+            n_batches=len(shape.batches), l2=self.l2, clip=self.clip, activation=torch.sigmoid,
             penalty=lambda layers: self.beta / features * torch.stack(
                 [kl_divergence(self.rho, a.mean(0)).sum() for a in layers]
             ).sum(),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from smalti.batch import Batch, Output, Shape
 from smalti.core.settings import Count, Part, Weight
 from smalti.errors import InputError
-from smalti.integrate.base import NetworkIntegration
+from smalti.integrate.network import NetworkIntegration
 from smalti.nn.modalities import (
     Blocks,
     drop_modalities,
@@ -23,6 +23,7 @@ from smalti.nn.modalities import (
     he_uniform,
     squared_errors,
 )
+from smalti.nn.offsets import BatchOffsets
 
 _DROP = 0.3  # where cells lack a modality
 
@@ -41,6 +42,9 @@ class UMINT(NetworkIntegration):
     cells lie where those of whole cells do, each modality is hidden from the encoder, but not from
     the error, with probability ``drop`` in training; None: 0.3 where cells lack one, else never, as
     published.
+
+    With ``batch=COLUMN`` each batch has an offset of its own in h_i, g_i and x̂_i (see
+    :class:`~smalti.nn.offsets.BatchOffsets`); None, as published, has none.
 
     Examples
     --------
@@ -109,6 +113,7 @@ class UMINTNet(nn.Module):
         self.outputs = nn.ModuleList(
             glorot_uniform(nn.Linear(b, a)) for a, b in zip(d, n, strict=True)
         )
+        self.offsets = BatchOffsets(len(shape.batches), (*n, *n, *d))
 
     def forward(self, batch: Batch) -> Output:
         """Code of each cell as ``raw``; in training its loss as ``extra["loss"]``."""
@@ -117,7 +122,9 @@ class UMINTNet(nn.Module):
         drop = (0.0 if present is None else _DROP) if self.drop is None else self.drop
         if self.training and drop:
             seen = drop_modalities(present, len(x[0]), len(x), drop, x[0])
-        hidden = [F.relu(layer(part)) for layer, part in zip(self.encoders, x, strict=True)]
+        of = batch.instance.get("batch")
+        layers = enumerate(zip(self.encoders, x, strict=True))
+        hidden = [F.relu(self.offsets(i, layer(part), of)) for i, (layer, part) in layers]
         if seen is not None:
             hidden = [h * seen[:, i, None] for i, h in enumerate(hidden)]
         total = F.linear(torch.cat(hidden, dim=1), self.code.weight) * gaps_share(seen)
@@ -126,8 +133,7 @@ class UMINTNet(nn.Module):
             z = F.normalize(z, dim=1) * z.shape[1] ** 0.5
         if not self.training:
             return Output(z)
-        inner = [F.relu(layer(z)) for layer in self.decoders]
-        out = [layer(g) for layer, g in zip(self.outputs, inner, strict=True)]
+        inner, out = self._decoded(z, of)
         loss = squared_errors(x, out, present, self.weights, "modality")
         active = torch.stack([a.sum(1) for a in (*hidden, z, *inner)]).sum(0)  # none is negative
         penalty = sum(w.square().sum() for w in self.kernels())
@@ -139,10 +145,18 @@ class UMINTNet(nn.Module):
         yield self.code.weight
         yield from (layer.get_parameter("weight") for layer in self.decoders)
 
-    def decode(self, z: Tensor) -> dict[str, Tensor]:
-        """Each view, (n, n_features), from the code (n, width)."""
-        inner = [F.relu(layer(z)) for layer in self.decoders]
-        return self.blocks.undo([o(g) for o, g in zip(self.outputs, inner, strict=True)])
+    def _decoded(self, z: Tensor, of: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
+        """Units (n, n_i) and outputs (n, d_i) of each modality's decoder, of batches (n,)."""
+        m = len(self.decoders)
+        inner = [F.relu(self.offsets(m + i, layer(z), of))
+                 for i, layer in enumerate(self.decoders)]  # fmt: skip
+        out = [self.offsets(2 * m + i, layer(g), of)
+               for i, (layer, g) in enumerate(zip(self.outputs, inner, strict=True))]  # fmt: skip
+        return inner, out
+
+    def decode(self, z: Tensor, of: Tensor | None = None) -> dict[str, Tensor]:
+        """Each view, (n, n_features), from the code (n, width) of cells of batches (n,)."""
+        return self.blocks.undo(self._decoded(z, of)[1])
 
 
 def _width(features: int) -> int:

@@ -12,6 +12,7 @@ from smalti.batch import Batch, Output
 from smalti.core import noise
 from smalti.errors import InputError
 from smalti.nn.modalities import Blocks, gaps_share, glorot_uniform, he_uniform, squared_errors
+from smalti.nn.offsets import BatchOffsets
 
 
 class Autoencoder(nn.Module):
@@ -42,6 +43,8 @@ class Autoencoder(nn.Module):
         feature to 0.
     penalty
         Extra loss of the activations [h, z, g], a number.
+    n_batches
+        Batches of cells with offsets of their own in h, g and x̂.
 
     Raises
     ------
@@ -63,6 +66,7 @@ class Autoencoder(nn.Module):
         activation: Callable[[Tensor], Tensor] = F.relu,
         noise: tuple[float, float] = (0.0, 0.0),
         penalty: Callable[[list[Tensor]], Tensor] | None = None,
+        n_batches: int = 0,
     ) -> None:
         super().__init__()
         if per not in ("feature", "modality"):
@@ -76,6 +80,7 @@ class Autoencoder(nn.Module):
         self.code = he_uniform(nn.Linear(hidden, width))
         self.decoder = he_uniform(nn.Linear(width, hidden))
         self.output = glorot_uniform(nn.Linear(hidden, sum(d)))
+        self.offsets = BatchOffsets(n_batches, (hidden, hidden, sum(d)))
 
     def forward(self, batch: Batch) -> Output:
         """Code of each cell as ``raw``; in training its loss as ``extra["loss"]``."""
@@ -85,12 +90,13 @@ class Autoencoder(nn.Module):
             sizes = torch.tensor(self.blocks.sizes, device=whole.device)
             whole = whole * present.repeat_interleave(sizes, dim=1)
         total = F.linear(whole, self.encoder.weight) * gaps_share(present)
-        h = self.activation(total + self.encoder.bias)
+        of = batch.instance.get("batch")
+        h = self.activation(self.offsets(0, total + self.encoder.bias, of))
         z = self.activation(self.code(h))
         if not self.training:
             return Output(z)
-        g = self.activation(self.decoder(z))
-        out = self.output(g).split(self.blocks.sizes, dim=1)
+        g, whole = self._decoded(z, of)
+        out = whole.split(self.blocks.sizes, dim=1)
         loss = squared_errors(x, out, present, self.weights, self.per)
         if self.l1:
             loss = loss + self.l1 * sum(a.abs().sum(1) for a in (h, z, g))
@@ -115,7 +121,12 @@ class Autoencoder(nn.Module):
         """Weights that are kept small, each (n_out, n_in)."""
         yield from (self.encoder.weight, self.code.weight, self.decoder.weight)
 
-    def decode(self, z: Tensor) -> dict[str, Tensor]:
-        """Each view, (n, n_features), from the code (n, width)."""
-        out = self.output(self.activation(self.decoder(z)))
+    def _decoded(self, z: Tensor, of: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Units (n, hidden) and outputs (n, sum of d) of the decoder, of batches (n,)."""
+        g = self.activation(self.offsets(1, self.decoder(z), of))
+        return g, self.offsets(2, self.output(g), of)
+
+    def decode(self, z: Tensor, of: Tensor | None = None) -> dict[str, Tensor]:
+        """Each view, (n, n_features), from the code (n, width) of cells of batches (n,)."""
+        out = self._decoded(z, of)[1]
         return self.blocks.undo(out.split(self.blocks.sizes, dim=1))

@@ -1,9 +1,12 @@
+from .annotations import plot_composition, plot_reliability
 from .bags import plot_attention, plot_bags
 from .before import plot_predictable, plot_screen
 from .cells import plot_cells, plot_score_types
 from .contact_sheet import plot_contact_sheet
+from .contributions import plot_contributions
 from .curves import plot_history, plot_precision_recall, plot_roc
 from .embeddings import plot_embeddings
+from .features import plot_features
 from .flow import plot_flow
 from .forest import plot_forest
 from .genes import plot_genes
@@ -22,9 +25,12 @@ __all__ = [
     "plot_bags",
     "plot_calibration",
     "plot_cells",
+    "plot_composition",
     "plot_contact_sheet",
+    "plot_contributions",
     "plot_embeddings",
     "plot_extreme_tiles",
+    "plot_features",
     "plot_flow",
     "plot_forest",
     "plot_gene_maps",
@@ -39,6 +45,7 @@ __all__ = [
     "plot_patients",
     "plot_precision_recall",
     "plot_predictable",
+    "plot_reliability",
     "plot_removal",
     "plot_roc",
     "plot_score_types",

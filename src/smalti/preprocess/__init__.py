@@ -11,11 +11,13 @@ method for bags reads, ``views=`` of it says: several stand side by side (:class
 
 from smalti.counts import count_problem
 from smalti.preprocess.antibodies import DropControls, controls, is_hashtag, is_isotype
+from smalti.preprocess.batches import ComBat, Harmony, ScaleBatch
 from smalti.preprocess.components import PCA, Scale
 from smalti.preprocess.cytometry import Arcsinh
 from smalti.preprocess.dsb import DSB
 from smalti.preprocess.genes import GenesOfCounts, Log1p, MinCells, Normalize, SelectGenes
 from smalti.preprocess.join import Join
+from smalti.preprocess.lsi import LSI
 from smalti.preprocess.modalities import (
     KINDS,
     Modality,
@@ -24,11 +26,13 @@ from smalti.preprocess.modalities import (
     guess_steps,
     kind_of,
     modalities,
+    with_findings,
 )
 from smalti.preprocess.omics import CLR, TFIDF, Top
 from smalti.preprocess.on import On
 from smalti.preprocess.sequence import (
     apply_steps,
+    at_hand,
     fit_steps,
     from_state,
     names_of,
@@ -44,11 +48,14 @@ __all__ = [
     "CLR",
     "DSB",
     "KINDS",
+    "LSI",
     "PCA",
     "TFIDF",
     "Arcsinh",
+    "ComBat",
     "DropControls",
     "GenesOfCounts",
+    "Harmony",
     "Join",
     "Log1p",
     "MinCells",
@@ -56,11 +63,13 @@ __all__ = [
     "Normalize",
     "On",
     "Scale",
+    "ScaleBatch",
     "SelectGenes",
     "Step",
     "Top",
     "Trace",
     "apply_steps",
+    "at_hand",
     "cells_per_bag_note",
     "check_kinds",
     "controls",
@@ -78,4 +87,5 @@ __all__ = [
     "spec_text",
     "state_of",
     "steps_of",
+    "with_findings",
 ]  # fmt: skip

@@ -10,9 +10,11 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from smalti.bags import Bags
-from smalti.errors import InputError
 from smalti.preprocess.step import Step
-from smalti.views import View, dense, pieces, placed
+from smalti.solve.components import components, signed
+from smalti.views import View, dense, pieces, placed, whole
+
+_WIDE = 4000  # features up to which their covariance is made
 
 
 class Scale(Step):
@@ -62,8 +64,10 @@ class Scale(Step):
 class PCA(Step):
     """Principal components of the training cells.
 
-    From the covariance of the features, summed up piece by piece in float64: a sparse table is
-    never dense as a whole. The loading of largest size of each component is positive.
+    From the covariance of the features, summed up piece by piece in float64; of more than 4,000
+    features by Lanczos iteration (or the products of all cells, where they are few), which is the
+    same to rounding and grows with the smaller of cells and features. A sparse table is never dense
+    as a whole. The loading of largest size of each component is positive.
 
     Parameters
     ----------
@@ -90,29 +94,17 @@ class PCA(Step):
 
     def _learn(self, view: View, bags: Bags) -> None:
         count, width = (int(s) for s in view.shape)
-        if width > 20_000:
-            raise InputError(f"pca of {width} features: select genes first, 'genes=2000,pca=50'.")
-        total, gram = np.zeros(width), np.zeros((width, width))
-        shift = np.asarray(next(pieces(view)).mean(0), dtype=np.float64).reshape(-1)
-        for part in pieces(view):
-            if sp.issparse(part):
-                wide = part.astype(np.float64)
-                sums = np.asarray(wide.sum(0)).reshape(-1)
-                cross = np.outer(sums, shift)
-                gram += np.asarray((wide.T @ wide).todense()) - cross - cross.T
-                gram += part.shape[0] * np.outer(shift, shift)
-                total += sums - part.shape[0] * shift
-            else:
-                centred = part.astype(np.float64) - shift  # near 0, so that no digits are lost
-                gram += centred.T @ centred
-                total += centred.sum(0)
         keep = min(self.n, width, max(count - 1, 1))
-        cov = (gram - np.outer(total, total) / count) / max(count - 1, 1)
+        if width > _WIDE:
+            table = whole(view).astype(np.float64)
+            self.mean_ = np.asarray(table.mean(0)).reshape(-1)
+            values, self.axes_ = components(table, min(keep, count), mean=self.mean_)
+            self.variance_ = values / max(count - 1, 1)
+            return
+        self.mean_, cov = _covariance(view)
         values, vectors = scipy.linalg.eigh(cov, subset_by_index=(width - keep, width - 1))
-        vectors = vectors[:, ::-1]
-        signs = np.sign(vectors[np.abs(vectors).argmax(0), np.arange(keep)])
-        self.mean_, self.variance_ = shift + total / count, np.maximum(values[::-1], 0)
-        self.axes_ = vectors * signs
+        self.variance_ = np.maximum(values[::-1], 0)
+        self.axes_ = signed(vectors[:, ::-1])
 
     def _apply(self, view: Any, bags: Bags) -> Any:
         lacking = bags.lacking.get(bags.view()[0])
@@ -125,3 +117,23 @@ class PCA(Step):
 
     def _names(self, names: Sequence[str] | None) -> tuple[str, ...] | None:
         return tuple(f"PC{i + 1}" for i in range(self.axes_.shape[1]))
+
+
+def _covariance(view: View) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (d,) and covariance (d, d) of a table, summed up piece by piece."""
+    count, width = (int(s) for s in view.shape)
+    total, gram = np.zeros(width), np.zeros((width, width))
+    shift = np.asarray(next(pieces(view)).mean(0), dtype=np.float64).reshape(-1)
+    for part in pieces(view):
+        if sp.issparse(part):
+            wide = part.astype(np.float64)
+            sums = np.asarray(wide.sum(0)).reshape(-1)
+            cross = np.outer(sums, shift)
+            gram += np.asarray((wide.T @ wide).todense()) - cross - cross.T
+            gram += part.shape[0] * np.outer(shift, shift)
+            total += sums - part.shape[0] * shift
+        else:
+            centred = part.astype(np.float64) - shift  # near 0, so that no digits are lost
+            gram += centred.T @ centred
+            total += centred.sum(0)
+    return shift + total / count, (gram - np.outer(total, total) / count) / max(count - 1, 1)

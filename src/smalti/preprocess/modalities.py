@@ -13,6 +13,7 @@ from smalti.counts import count_problem
 from smalti.errors import InputError
 from smalti.names import some
 from smalti.preprocess.antibodies import controls
+from smalti.preprocess.lsi import LSI
 from smalti.preprocess.on import On
 from smalti.preprocess.sequence import spec_text
 from smalti.preprocess.step import Step
@@ -25,7 +26,7 @@ KINDS: dict[str, tuple[str, str, str]] = {
              r"(?<![a-z])(hto|guide)|hashtag|multiplexing|crispr|sgrna"),
     "rna": ("RNA", "normalize,log1p,genes=2000", r"rna|gex|transcript|gene.expression"),
     "protein": ("protein", "clr", r"prot|adt|antibod|surface|(?<![a-z])cite"),
-    "atac": ("open chromatin", "tfidf,top=20000", r"atac|peak|access|chromatin"),
+    "atac": ("open chromatin", "lsi=50", r"atac|peak|access|chromatin"),
     "cytometry": ("cytometry", "arcsinh", r"cytof|cytometry"),
     "other": ("what needs no steps", "", r"(?!)"),
 }  # fmt: skip
@@ -51,6 +52,8 @@ class Modality:
         Why the steps of its kind were left out.
     aside
         Which of its features are set aside: isotype controls and hashtags among proteins.
+    found
+        What fitting the steps found, in a sentence.
     """
 
     view: str
@@ -60,6 +63,7 @@ class Modality:
     steps: str = ""
     problem: str = ""
     aside: str = ""
+    found: str = ""
 
     @property
     def doubtful(self) -> bool:
@@ -71,6 +75,9 @@ class Modality:
         return not self.by or self.kind == "tags" or bool(self.aside)
 
     def __str__(self) -> str:
+        return self._taken_for() + (f"; {self.found}" if self.found else "")
+
+    def _taken_for(self) -> str:
         start = f"{self.view} ({self.n_features:,} features): "
         if self.by == "preprocess":
             return f"{start}{self.steps or 'as it stands'}, as preprocess= says"
@@ -144,6 +151,8 @@ def _modality(bags: Bags, name: str) -> Modality:
         steps = f"drop_controls,{steps}".rstrip(",")
         said = f"{len(aside)} controls by their names ({some(aside, 3)}) are set aside"
         found = dataclasses.replace(found, aside=said)
+    if kind == "atac" and steps and view.shape[1] <= LSI().n:
+        steps = "tfidf"  # there are no more features than components
     return dataclasses.replace(found, steps=steps)
 
 
@@ -160,12 +169,22 @@ def given_modalities(bags: Bags, steps: Sequence[Step]) -> tuple[Modality, ...]:
     )  # fmt: skip
 
 
+def with_findings(taken: Sequence[Modality], fitted: Sequence[Step]) -> tuple[Modality, ...]:
+    """The same with what their fitted steps found."""
+    found: dict[str, list[str]] = {one.view: [] for one in taken}
+    for step in fitted:
+        view = step.view if isinstance(step, On) else next(iter(found), "")
+        if view in found and (said := step.finding()):
+            found[view].append(said)
+    return tuple(dataclasses.replace(m, found="; ".join(found[m.view])) for m in taken)
+
+
 def guess_steps(bags: Bags) -> dict[str, str]:
     """Steps for each view, by what it is taken for and whether it holds counts.
 
-    Proteins: ``clr``, isotype controls set aside (``drop_controls,clr``). Peaks:
-    ``tfidf,top=20000``. RNA, and counts whose name says nothing: ``normalize,log1p,genes=2000``.
-    Cytometry: ``arcsinh``. What is no count stays as it is. See
+    Proteins: ``clr``, isotype controls set aside (``drop_controls,clr``). Peaks: ``lsi=50``
+    (``tfidf`` of 50 or fewer). RNA, and counts whose name says nothing:
+    ``normalize,log1p,genes=2000``. Cytometry: ``arcsinh``. What is no count stays as it is. See
     :func:`modalities`.
 
     Raises

@@ -127,12 +127,13 @@ class TFIDF(Step):
 
     def _apply(self, view: Any, bags: Bags) -> Any:
         self._refuse(view)
-        table = sp.csr_matrix(view, dtype=np.float32)
+        table = sp.csr_matrix(view, dtype=np.float32, copy=True)  # the one copy: then in place
         total = np.asarray(table.sum(1), dtype=np.float64).reshape(-1)
         factor = np.divide(self.scale_factor, total, out=np.zeros_like(total), where=total > 0)
-        frequency = sp.csr_matrix(sp.diags(factor.astype(np.float32)) @ table).log1p()
-        weighted = sp.csr_matrix(frequency @ sp.diags(self.idf_.astype(np.float32)))
-        return weighted if sp.issparse(view) else weighted.toarray()
+        table.data *= np.repeat(factor.astype(np.float32), np.diff(table.indptr))
+        np.log1p(table.data, out=table.data)
+        table.data *= self.idf_.astype(np.float32)[table.indices]
+        return table if sp.issparse(view) else table.toarray()
 
     def _refuse(self, part: Any) -> None:
         _refuse_negative("tfidf", part, "Give raw counts or 0 and 1, or leave tfidf out.")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.preprocess.on import On
 from smalti.preprocess.step import STEPS, Step
+
+_log = logging.getLogger("smalti")
 
 
 def steps_of(spec: Any) -> list[Step]:
@@ -99,8 +102,7 @@ def spec_of(steps: Sequence[Step]) -> Any:
             # with "settings" it is a step that reads all views, and no mapping from views
             if before is None or "settings" in before:
                 parts.append(before := {})
-            text = spec[step.view]
-            before[step.view] = f"{before[step.view]},{text}" if step.view in before else text
+            before[step.view] = _joined(before.get(step.view), spec[step.view])
         elif isinstance(spec, str) and parts and isinstance(parts[-1], str):
             parts[-1] += f",{spec}"
         else:
@@ -110,10 +112,29 @@ def spec_of(steps: Sequence[Step]) -> Any:
     return parts[0] if len(parts) == 1 else parts
 
 
+def _joined(before: Any, spec: Any) -> Any:
+    """What makes the steps of one view and one more: a text where texts can say it, else a list."""
+    if before is None:
+        return spec
+    if isinstance(before, str) and isinstance(spec, str):
+        return f"{before},{spec}"
+    return [*(before if isinstance(before, list) else [before]), spec]
+
+
 def spec_text(steps: Sequence[Step]) -> str:
     """:func:`spec_of` as a text, for tables and AnnData."""
     spec = spec_of(steps)
     return spec if isinstance(spec, str) else json.dumps(spec, default=str)
+
+
+def at_hand(spec: Any) -> list[str]:
+    """Names of the steps that take no other cells than those of their fit; "auto" has none."""
+    steps = [] if isinstance(spec, str) and spec == "auto" else steps_of(spec)
+    return list(dict.fromkeys(_inner(step).name for step in steps if step.transductive))
+
+
+def _inner(step: Step) -> Step:
+    return step.step if isinstance(step, On) else step
 
 
 def fit_steps(steps: Sequence[Step], bags: Bags) -> tuple[list[Step], Bags]:
@@ -122,6 +143,8 @@ def fit_steps(steps: Sequence[Step], bags: Bags) -> tuple[list[Step], Bags]:
     for step in steps:
         # clones: the same steps are fitted anew in every fold, each on what the last one made
         fitted.append(clone(step).fit(bags))
+        if found := fitted[-1].finding():
+            _log.info("%s.", found)
         bags = fitted[-1].transform(bags)
     return fitted, bags
 

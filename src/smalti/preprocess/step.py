@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -13,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.preprocess.trace import Trace
-from smalti.views import View
+from smalti.views import View, whole
 
 STEPS: dict[str, type[Step]] = {}  # by name: a step is known as soon as its class is
 
@@ -29,6 +30,7 @@ class Step(TransformerMixin, BaseEstimator):
     argument: ClassVar[tuple[str, type] | None] = None  # the setting after "=", and its type
     state: ClassVar[tuple[str, ...]] = ()  # names of the fitted arrays
     columnwise: ClassVar[bool] = False  # each column that it gives is one column that it got
+    transductive: bool = False  # it changes the cells that it was fitted on, and takes no others
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -70,9 +72,7 @@ class Step(TransformerMixin, BaseEstimator):
         if there and self.features_in_ and tuple(there) != tuple(self.features_in_):
             odd = next(a for a, b in zip(there, self.features_in_, strict=True) if a != b)
             raise InputError(f"{self.name}: feature {odd!r} is not where it was in training.")
-        if not hasattr(view, "__getitem__"):
-            view = view.read(0, X.n_instances)
-        changed = self._apply(view, X)
+        changed = self._apply(whole(view), X)
         features = {k: v for k, v in X.features.items() if k != name}
         names = self._names(there or self.features_in_)
         if names is not None:
@@ -96,6 +96,10 @@ class Step(TransformerMixin, BaseEstimator):
         return None if names is None else tuple(names)
 
     # ---------------------------------------------------------------- which columns it reads
+
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the instances or of the bags that it reads, beside the view."""
+        return ()
 
     def kept(self) -> np.ndarray | None:
         """(n_out,) the column that each column it gives was; None: each is made of several."""
@@ -121,18 +125,36 @@ class Step(TransformerMixin, BaseEstimator):
             return f"{self!r}"
         if value is None:
             return self.name
+        if further := self._further():
+            return {self.name: value, "settings": further}
         return f"{self.name}={value}" if isinstance(value, str) else f"{self.name}={value:g}"
+
+    def _further(self) -> dict[str, Any]:
+        """Settings besides the one that a text can say, where they are not the default."""
+        said = self.argument and self.argument[0]
+        default = {k: p.default for k, p in inspect.signature(type(self)).parameters.items()}
+        now = self.get_params(deep=False)
+        return {k: v for k, v in now.items() if k != said and v != default[k]}
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Step:
-        """The step of a mapping that :meth:`spec` gave; only for steps that no text can name.
+        """The step of a mapping that :meth:`spec` gave; only for what no text can say.
 
         Raises
         ------
         InputError
-            If the step is one that a text can name.
+            If a text can say all that there is to the step, or it has no such settings.
         """
-        raise InputError(f"step {cls.name!r} is named by a text, not by a mapping.")
+        if cls.argument is None:
+            raise InputError(f"step {cls.name!r} is named by a text, not by a mapping.")
+        try:
+            return cls(**{cls.argument[0]: spec[cls.name], **spec["settings"]})
+        except TypeError as error:
+            raise InputError(f"step {cls.name!r}, settings {spec['settings']}: {error}.") from error
+
+    def finding(self) -> str | None:
+        """What fitting found that a user should know, in a sentence without its end; or None."""
+        return None
 
     def inner_methods(self) -> list[Any]:
         """Methods inside the step, which a model file needs too."""

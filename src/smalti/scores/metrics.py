@@ -16,9 +16,19 @@ from smalti.task import Task
 
 LOWER_IS_BETTER = frozenset({
     "log_loss", "brier", "mean_absolute_error", "root_mean_squared_error", "davies_bouldin",
-    "mse", "mae", "gene_correlation_error", "n_constant",
+    "mse", "mae", "gene_correlation_error", "n_constant", "transfer_ece",
 })  # fmt: skip
-SHARES = frozenset({"roc_auc", "average_precision", "accuracy", "balanced_accuracy", "brier"})
+SHARES = frozenset(
+    {
+        "roc_auc",
+        "average_precision",
+        "accuracy",
+        "balanced_accuracy",
+        "brier",
+        "transfer_f1",
+        "transfer_accuracy",
+    }
+)
 MARGIN = 0.01  # within which scores of one metric are practically equal, as Benavoli et al. (2017)
 
 
@@ -30,7 +40,8 @@ NAMES = {
     "nmi_kmeans": "NMI by k-means", "nmi_ward": "NMI by Ward", "nmi_leiden": "NMI by Leiden",
     "davies_bouldin": "Davies-Bouldin index", "silhouette_labels": "silhouette of labels",
     "ors": "reconstruction score", "transfer_accuracy": "transfer accuracy",
-    "transfer_f1": "transfer macro F1", "ilisi": "iLISI", "kbet": "kBET",
+    "transfer_f1": "transfer macro F1", "transfer_ece": "transfer calibration error",
+    "ilisi": "iLISI", "kbet": "kBET",
     "halves_transfer_f1": "transfer to halves, macro F1",
     "halves_transfer_accuracy": "transfer to halves, accuracy",
     "halves_mixing": "mixing of halves and whole cells",

@@ -129,7 +129,7 @@ def in_words(one: str, other: str, found: Mapping[str, Any], comma: str = "") ->
     if np.isnan(found["low"]):
         if answer == "not tested":
             return f"{one} and {other}{comma} cannot be tested: {gap}" + (
-                " in every part" * (found["n"] > 1))  # fmt: skip
+                " in every part" * int(found["n"] > 1))  # fmt: skip
         return f"{pair}: equal in every part"
     gap += f" (95 % interval {found['low']:+.3f} to {found['high']:+.3f}"
     if found["family"] > 1:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from smalti.bags import Bags
+from smalti.comparison.page.adds import adds
 from smalti.comparison.page.audit import audit
 from smalti.comparison.page.calibration import calibration
 from smalti.comparison.page.cells import cells
@@ -17,6 +18,7 @@ from smalti.comparison.page.compared import compared
 from smalti.comparison.page.curves import curves
 from smalti.comparison.page.embeddings import embeddings
 from smalti.comparison.page.explanations import explanations
+from smalti.comparison.page.features import features
 from smalti.comparison.page.genes import genes, pearson
 from smalti.comparison.page.groups import groups
 from smalti.comparison.page.learning import learning
@@ -58,8 +60,9 @@ def phenotype(bags: Bags | None = None, n_slides: int = 4, umap: bool = False) -
 
 
 INTEGRATION: tuple[Maker, ...] = (
-    scores, clusters, halves, mixing, embeddings, audit, compared, settings, citation,
+    scores, adds, clusters, halves, mixing, embeddings, audit, compared, settings, citation,
 )  # fmt: skip
+PREDICTION: tuple[Maker, ...] = (scores, features, compared, settings, citation)
 EXPRESSION: tuple[Maker, ...] = (
     scores, genes, pearson, audit, compared, search, settings, citation,
 )  # fmt: skip

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from smalti.batch import Batch, Output, Shape
-from smalti.integrate.base import NetworkIntegration
+from smalti.integrate.network import NetworkIntegration
 from smalti.nn.modalities import Blocks, squared_errors
 
 

@@ -1,0 +1,56 @@
+"""Components of wide tables, against NumPy's dense decompositions."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from smalti.solve import components as module
+from smalti.solve.components import components, covariance_of_pairs, largest, signed
+
+
+def table(n, d, seed=0):
+    rng = np.random.default_rng(seed)
+    level = rng.gamma(0.5, size=(6, d))[rng.integers(6, size=n)]
+    return rng.poisson(0.1 * level * rng.lognormal(0, 0.4, (n, 1))).astype(np.float64)
+
+
+@pytest.mark.parametrize("shape", [(90, 260), (260, 90)])
+@pytest.mark.parametrize("about_mean", [False, True])
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("small", [1000, 10], ids=["products", "lanczos"])
+def test_equals_the_dense_decomposition(monkeypatch, shape, about_mean, sparse, small):
+    monkeypatch.setattr(module, "SMALL", small)
+    x = table(*shape)
+    mean = x.mean(0) if about_mean else None
+    _, s, rows = np.linalg.svd(x - (x.mean(0) if about_mean else 0), full_matrices=False)
+    values, vectors = components(sp.csr_matrix(x) if sparse else x, 12, mean=mean)
+    np.testing.assert_allclose(values, s[:12] ** 2, rtol=1e-10)
+    np.testing.assert_allclose(vectors, signed(rows[:12].T), atol=1e-9)
+
+
+def test_no_direction_where_the_table_has_none_left():
+    x = np.outer(np.arange(5.0), np.ones(40))
+    values, vectors = components(x, 3, mean=x.mean(0))
+    assert values[0] > 1
+    np.testing.assert_allclose(values[1:], 0, atol=1e-9)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=0), [1, 0, 0], atol=1e-9)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_covariance_of_pairs_is_that_of_the_rows_that_have_both(sparse):
+    x, y = table(80, 30), table(80, 20, seed=1)
+    there = np.ones((80, 2))
+    there[:25, 1] = 0
+    there[60:, 0] = 0
+    x[60:], y[:25] = 7, 9  # must not be looked at
+    parts = [sp.csr_matrix(p) if sparse else p for p in (x, y)]
+    multiply, mean, variance = covariance_of_pairs(parts, there)
+    cov = np.stack([multiply(row) for row in np.eye(50)])
+    a, b, both = x[:60], y[25:], np.cov(np.hstack([x, y])[25:60].T, bias=True)
+    expected = both.copy()
+    expected[:30, :30], expected[30:, 30:] = np.cov(a.T, bias=True), np.cov(b.T, bias=True)
+    np.testing.assert_allclose(cov, expected, atol=1e-12)
+    np.testing.assert_allclose(variance, np.diag(expected), atol=1e-12)
+    np.testing.assert_allclose(mean, np.concatenate([a.mean(0), b.mean(0)]), atol=1e-12)
+    values = largest(multiply, 50, 4)[0]
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(expected)[::-1][:4], rtol=1e-10)
