@@ -304,6 +304,33 @@ def cut_mtx(d):
     return top
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: [lines[0].replace("general", "symmetric"), *lines[1:]],
+        lambda lines: [lines[0].replace("coordinate", "array"), *lines[1:]],
+        lambda lines: [lines[0].replace("integer", "complex"), *lines[1:]],
+        lambda lines: ["8 9 72", *lines[3:]],
+        lambda lines: [lines[0], "%"],
+        lambda lines: [*lines[:-1], "8 9"],
+        lambda lines: [*lines[:-1], "8 9 3 4"],
+        lambda lines: [*lines[:-1], "8 9 x"],
+        lambda lines: [*lines[:-1], "8 9 inf"],
+        lambda lines: [*lines[:-1], "8.5 9 3"],
+        lambda lines: [*lines[:-1], "0 9 3"],
+        lambda lines: [*lines[:-1], "9 9 3"],
+        lambda lines: [*lines[:-1], "8 10 3"],
+        lambda lines: [*lines, "8 9 3"],
+    ],
+)
+def test_a_damaged_mtx_is_one_error(change, tmp_path):
+    """Some of these made SciPy's reader write past its memory."""
+    file = bare(tmp_path) / "matrix.mtx"
+    file.write_text("\n".join(change(file.read_text().splitlines())))
+    with pytest.raises(InputError, match="matrix.mtx is cut short or damaged"):
+        read(tmp_path)
+
+
 def mtx_names_a_place_twice(d):
     top = bare(d)
     lines = (top / "matrix.mtx").read_text().splitlines()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +12,7 @@ import typer
 
 from smalti.cli import crew, options
 from smalti.cli.given import data_of
-from smalti.cli.words import here, introduce, keep_config, made_here, read_here
+from smalti.cli.words import here, introduce, keep_config, made_here, read_here, tell
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -132,14 +135,14 @@ def integrate(
     with kept_until_saved():
         if not fitted:
             refuse_one(given, bags)
-            if label is None:
-                kept = chosen.fit(bags, checkpoint=checkpoint)
-            else:
-                kept = _reference(chosen, bags, label, batch, leave_out, seed)
-                chosen = kept.model_
+            with _without_lines():
+                if label is None:
+                    kept = chosen.fit(bags, checkpoint=checkpoint)
+                else:
+                    kept = _reference(chosen, bags, label, batch, leave_out, seed)
+                    chosen = kept.model_
             crew.leave(chosen)
-            for one in chosen.modalities_:
-                typer.echo(here(str(one)))
+            say_modalities(chosen.modalities_)
         if model is not None:
             kept.save(model, overwrite=overwrite)
         if out.suffix in TABLES:
@@ -283,9 +286,8 @@ def compare_integrations(
     bags = read_views(data, x, cells, sample=sample, donor=donor, kinds=options.kinds_of(kinds),
                       obs=obs, runs=runs)  # fmt: skip
     refuse_one(data, bags)
-    for one in given_modalities(bags, steps_of(settings["preprocess"])) \
-            if "preprocess" in settings else modalities(bags):  # fmt: skip
-        typer.echo(here(str(one)))
+    given = settings.get("preprocess")
+    say_modalities(modalities(bags) if given is None else given_modalities(bags, steps_of(given)))
     compare: Any = integration.compare_integration
     plan: Any = planning.plan_integration
     question = {"label": label} if predict is None else {"target": predict}
@@ -305,6 +307,32 @@ def compare_integrations(
     result.report(out / "report.html", **made_here(), title=f"{what} of {title}")
     show(result)
     typer.echo(f"report: {out / 'report.html'}")
+
+
+@contextmanager
+def _without_lines() -> Iterator[None]:
+    """A fit whose log does not say the lines of modalities, which the verb says itself."""
+    from smalti.preprocess import Modality
+
+    def others(record: logging.LogRecord) -> bool:
+        args = record.args if isinstance(record.args, tuple) else ()
+        return not any(isinstance(arg, Modality) for arg in args)
+
+    log = logging.getLogger("smalti")
+    log.filters.insert(0, others)  # before the one that makes texts of all that is logged
+    try:
+        yield
+    finally:
+        log.removeFilter(others)
+
+
+def say_modalities(taken: Iterable[Any]) -> None:
+    """A line for each modality: what it was taken for, and its steps; a note where in doubt."""
+    for one in taken:
+        if one.doubtful:
+            tell(f"{one}.")
+        else:
+            typer.echo(here(str(one)))
 
 
 def read_views(

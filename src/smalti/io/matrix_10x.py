@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from smalti.errors import InputError
 from smalti.io.sparse import sparse_matrix
 from smalti.io.stored import element, open_h5
-from smalti.system.reading import check_text, checked_size, reading
+from smalti.system.reading import blocks, check_text, checked_size, reading
 from smalti.system.tables import read_text
 
 _MEND = "copy it again, as Cell Ranger or Space Ranger wrote it"
@@ -201,24 +201,49 @@ def _folder(folder: Path, prefix: str = "") -> Matrix:
 
 
 def _market(file: Path, shape: tuple[int, int]) -> sp.csr_matrix:
-    """Counts of a matrix.mtx whose rows are features, or barcodes; (n_barcodes, n_features)."""
-    from scipy.io import mminfo, mmread
+    """Counts of a matrix.mtx whose rows are features, or barcodes; (n_barcodes, n_features).
 
+    Read as a table and checked: SciPy's reader writes past its memory where such a file is damaged.
+    """
     check_text(file)
+    skip, (rows, columns, n) = _market_head(file)
+    if (rows, columns) not in (shape, shape[::-1]):
+        raise InputError(
+            f"{file} holds a matrix of {rows} features x {columns} barcodes, but names "
+            f"{shape[0]} and {shape[1]}: {_MEND}."
+        )
+    checked_size(16 * n, file.stat().st_size, str(file))
     with reading(file, mend=_MEND):
-        rows, columns, n, *_ = mminfo(file)
-        if (rows, columns) not in (shape, shape[::-1]):
-            raise InputError(
-                f"{file} holds a matrix of {rows} features x {columns} barcodes, but names "
-                f"{shape[0]} and {shape[1]}: {_MEND}."
-            )
-        checked_size(16 * n, file.stat().st_size, str(file))
-        stored = sp.coo_matrix(mmread(file))
+        body = read_text(file, r"\s+", header=None, skiprows=skip) if n else pd.DataFrame()
+        if len(body) != n or (n and body.shape[1] != 3):
+            raise ValueError(f"{len(body):,} lines of {body.shape[1]} numbers, and {n:,} of 3 said")
+        i, j, values = (body[k].to_numpy() for k in range(3)) if n else [np.zeros(0, int)] * 3
+        kinds = i.dtype.kind + j.dtype.kind + values.dtype.kind
+        if kinds not in ("iii", "iif") or not np.isfinite(values).all():
+            raise ValueError("lines that are no numbers of a row, a column and a count")
+        if n and not (min(i.min(), j.min()) > 0 and i.max() <= rows and j.max() <= columns):
+            raise ValueError(f"places outside {rows} x {columns}")
+    stored = sp.coo_matrix((values, (i - 1, j - 1)), shape=(rows, columns))
     found = stored.T if (rows, columns) == shape else stored
     matrix = found.tocsr()
     if matrix.nnz != found.nnz:
         raise InputError(f"{file} names {found.nnz - matrix.nnz} places twice: {_MEND}.")
     return matrix
+
+
+def _market_head(file: Path) -> tuple[int, tuple[int, int, int]]:
+    """How many lines stand before those of the counts; and rows, columns and number of these."""
+    with reading(file, mend=_MEND):
+        lines = next(blocks(file)).decode(errors="replace").splitlines()
+        words = lines[0].lower().split()
+        if words[:1] + words[2:3] + words[4:5] != ["%%matrixmarket", "coordinate", "general"] \
+                or words[3] not in ("integer", "real"):  # fmt: skip
+            raise ValueError(f"its first line is {lines[0][:60]!r}")
+        at = next((k for k, t in enumerate(lines) if t.strip() and not t.startswith("%")), -1)
+        rows, columns, n = (int(number) for number in lines[at].split())
+        if min(rows, columns, n) < 0:
+            raise ValueError(f"it says {lines[at][:60]!r}")
+        return at + 1, (rows, columns, n)
 
 
 def _one(folder: Path, *stems: str) -> Path:
