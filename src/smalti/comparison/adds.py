@@ -51,7 +51,7 @@ def added(
     asked = weights or (model.missing and not model.transductive)
     if len(views) < 2 or not len(test) or not asked:
         return []
-    if weights:
+    if model.transductive:
         shares = model.modality_contributions(cells).iloc[test]
     else:
         shares = model.modality_contributions(cells[test])

@@ -92,6 +92,8 @@ def shares_of(model: Any, X: Any, how: How) -> pd.DataFrame:
     """
     if how not in ("hidden", "gradient"):
         raise InputError(f"how={how!r}: there are 'hidden' and 'gradient'.")
+    if hasattr(model, "modality_weights"):
+        return model.modality_weights(X)
     if hasattr(model, "modality_weights_"):
         model.forward(X)  # refuses other cells than those of the graph
         return model.modality_weights_
