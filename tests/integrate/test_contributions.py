@@ -104,3 +104,11 @@ def test_questions_that_have_no_answer(monkeypatch):
     monkeypatch.setattr(BlockPCA, "missing", False)
     with pytest.raises(InputError, match="none can be hidden: ask how='gradient'"):
         model.modality_contributions(bags)
+
+
+def test_weights_of_a_graph_are_its_contributions(monkeypatch):
+    bags, _ = parted(40)
+    model = BlockPCA(width=4, accelerator="cpu", progress=False).fit(bags)
+    weights = object()
+    monkeypatch.setattr(BlockPCA, "modality_weights", lambda self, X: (weights, X), raising=False)
+    assert model.modality_contributions(bags) == (weights, bags)
