@@ -86,8 +86,8 @@ def annotate(
     if out.suffix in _TABLES:
         write_table(found, out, index=True, float_format="%.6g", overwrite=overwrite)
     else:
-        known.write(data, out=out, key_added=key_added, overwrite=overwrite, missing=missing, x=x
-                    and options.views_of(x), cells=cells, found=found)  # fmt: skip
+        known.write(data, out=out, key_added=key_added, overwrite=overwrite, bags=bags,
+                    found=found)  # fmt: skip
     typer.echo(f"{_counts(found)}\nwritten to {out}")
     if report is not None:
         page = Shown(known, bags, found)

@@ -315,6 +315,7 @@ class Annotator(BaseEstimator):
         missing: str | None = None,
         x: Any = None,
         cells: str | None = None,
+        bags: Bags | None = None,
         found: pd.DataFrame | None = None,
     ) -> None:
         """Write labels into the user's data: ``obs["NAME_label"]`` and so on, and ``uns["NAME"]``.
@@ -333,8 +334,9 @@ class Annotator(BaseEstimator):
             As of :meth:`annotate`.
         x, cells
             What is read of the data (see :func:`smalti.read`).
-        found
-            What :meth:`annotate` gave of these data; where left out they are annotated.
+        bags, found
+            What was read of the data, and what :meth:`annotate` gave of it; where left out they are
+            read and annotated.
 
         Raises
         ------
@@ -342,11 +344,12 @@ class Annotator(BaseEstimator):
             As :meth:`annotate`, or if a name or a file is taken.
         """
         from smalti.io.anndata import read
+        from smalti.io.open import open_table
         from smalti.io.write import write
 
-        bags = read(data, x=x, cells=cells)
+        bags = read(data, x=x, cells=cells) if bags is None else bags
         found = self.annotate(bags, missing=missing) if found is None else found
-        n = len(data.obs) if hasattr(data, "obs") else int(bags.rows.max()) + 1
+        n = len(open_table(data).names)  # cells in no bag get no label
         obs = {f"{key_added}_{name}": _in_order(found[name], bags, n) for name in COLUMNS}
         write(
             data, obs=obs, obsm={}, uns={key_added: self._told(key_added)}, origin=bags.origin,
