@@ -72,6 +72,8 @@ def test_labels_in_a_copy_of_rna_alone_with_a_page(folder, tmp_path):
     data = anndata.read_h5ad(tmp_path / "a.h5ad")
     assert {"mine_label", "mine_confidence", "mine_unknown"} <= set(data.obs)
     assert data.uns["mine"]["calibrated_on"] == "donor"
+    own = sm.load(folder / "ref").annotate(sm.read(folder / "rna.h5ad"))
+    assert list(data.obs["mine_label"]) == list(own["label"])  # in the order of the file
     assert data.obs["mine_confidence"].mean() < 0.8  # one modality tells two of four kinds apart
     page = (tmp_path / "a.html").read_text("utf-8")
     for words in ("Sample by sample", "How sure are the labels?", "are unknown, where 5% would",

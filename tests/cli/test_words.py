@@ -208,7 +208,7 @@ STANDS_FOR = [
                            "cell_type", "bag_columns", "labels", "id"}),
     ("annotate", sm.load, {"folder"}),
     ("annotate", sm.Annotator.annotate, BAGS),
-    ("annotate", sm.Annotator.write, {"data", "found"}),
+    ("annotate", sm.Annotator.write, {"data", "bags", "found"}),
     ("expression fit", sm.read_slides, {*SLIDES, *SITE, *BAR}),
     ("expression fit", sm.read_tiles, TILES | SITE),
     ("expression fit", sm.tiles.normalized, {"bags", "tiles"}),

@@ -78,8 +78,8 @@ def annotate(
     if out.suffix in TABLES:
         write_table(found, out, index=True, float_format="%.6g", overwrite=overwrite)
     else:
-        known.write(given, out=out, key_added=key_added, overwrite=overwrite, missing=missing, x=x
-                    and options.views_of(x), cells=cells, found=found)  # fmt: skip
+        known.write(given, out=out, key_added=key_added, overwrite=overwrite, bags=bags,
+                    found=found)  # fmt: skip
     typer.echo(f"{_counts(found)}\nwritten to {out}")
     if report is not None:
         page = Shown(known, bags, found)

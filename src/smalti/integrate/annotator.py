@@ -17,19 +17,18 @@ from sklearn.utils.validation import check_is_fitted
 from smalti.bags import Bags
 from smalti.columns import groups_of
 from smalti.core.identity import model_digest
-from smalti.core.load import rebuild
 from smalti.core.registry import make
-from smalti.core.save import describe, save
+from smalti.core.save import save
 from smalti.core.seen import told_of, warn_of_training
 from smalti.errors import InputError
+from smalti.integrate.annotator_file import described, restored
 from smalti.integrate.base import Integration, as_cells
-from smalti.integrate.reference import Reference, ask, learn, parts_of, several
+from smalti.integrate.reference import ask, learn, parts_of, several
 
 UNKNOWN = "unknown"
 COLUMNS = ("label", "confidence", "unknown", "nearest", "second", "novelty")
 """Columns of an annotation."""
 _MANY = 0.01  # share of cells that lie where a reference cell does, by chance
-_OWN = "annotator/"  # prefix of its tensors in a model file
 
 
 class Annotator(BaseEstimator):
@@ -315,6 +314,7 @@ class Annotator(BaseEstimator):
         missing: str | None = None,
         x: Any = None,
         cells: str | None = None,
+        bags: Bags | None = None,
         found: pd.DataFrame | None = None,
     ) -> None:
         """Write labels into the user's data: ``obs["NAME_label"]`` and so on, and ``uns["NAME"]``.
@@ -333,8 +333,9 @@ class Annotator(BaseEstimator):
             As of :meth:`annotate`.
         x, cells
             What is read of the data (see :func:`smalti.read`).
-        found
-            What :meth:`annotate` gave of these data; where left out they are annotated.
+        bags, found
+            What was read of the data, and what :meth:`annotate` gave of it; where left out they are
+            read and annotated.
 
         Raises
         ------
@@ -342,11 +343,12 @@ class Annotator(BaseEstimator):
             As :meth:`annotate`, or if a name or a file is taken.
         """
         from smalti.io.anndata import read
+        from smalti.io.open import open_table
         from smalti.io.write import write
 
-        bags = read(data, x=x, cells=cells)
+        bags = read(data, x=x, cells=cells) if bags is None else bags
         found = self.annotate(bags, missing=missing) if found is None else found
-        n = len(data.obs) if hasattr(data, "obs") else int(bags.rows.max()) + 1
+        n = len(open_table(data).names)  # cells in no bag get no label
         obs = {f"{key_added}_{name}": _in_order(found[name], bags, n) for name in COLUMNS}
         write(
             data, obs=obs, obsm={}, uns={key_added: self._told(key_added)}, origin=bags.origin,
@@ -380,37 +382,12 @@ class Annotator(BaseEstimator):
 
     def describe(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         """What a model file has: a note, and tensors of any shape."""
-        note, tensors = describe(self.model_)
-        settings = {k: v for k, v in self.get_params(deep=False).items() if k != "method"}
-        own = {
-            "settings": settings, "labels": list(self.labels_),
-            "counts": list(self.counts_.values()),
-            "by": self.by_, "n_by": self.n_by_, "without": self.n_without_,
-            "digest": self.digest_, "refitted": self.refitted_, "notes": list(self.notes_),
-            "views": [list(v) for v in self.reference_.voters],
-        }  # fmt: skip
-        arrays = {f"{_OWN}{k}": torch.as_tensor(np.ascontiguousarray(v))
-                  for k, v in self.reference_.arrays().items()}  # fmt: skip
-        return note | {"holder": self.holds, self.holds: own}, tensors | arrays
+        return described(self)
 
     @classmethod
     def rebuilt(cls, note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Self:
         """The annotator that :meth:`describe` described; its tensors may have any shape."""
-        own = note[cls.holds]
-        arrays = {k.removeprefix(_OWN): tensors.pop(k).numpy() for k in list(tensors)
-                  if k.startswith(_OWN)}  # fmt: skip
-        model = rebuild({k: v for k, v in note.items() if k != "holder"}, tensors)
-        settings: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in own["settings"].items()
-        }
-        made = cls(model, **settings)
-        made.model_, made.labels_ = model, tuple(own["labels"])
-        made.counts_ = dict(zip(own["labels"], own["counts"], strict=True))
-        made.by_, made.n_by_, made.n_without_ = own["by"], own["n_by"], own["without"]
-        made.digest_, made.refitted_ = own["digest"], own["refitted"]
-        made.notes_ = tuple(own["notes"])
-        made.reference_ = Reference.of_arrays(arrays, own["views"], len(made.labels_), made.k)
-        return made
+        return restored(cls, note, tensors)
 
 
 def _in_order(values: pd.Series, bags: Bags, n: int) -> Any:
