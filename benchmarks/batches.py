@@ -12,6 +12,7 @@ it costs for nothing.
 from __future__ import annotations
 
 import argparse
+import sys
 import warnings
 from pathlib import Path
 
@@ -63,6 +64,9 @@ def paired(wide: pd.DataFrame, row: str, other: str, metric: str) -> str:
 
 
 def main() -> None:
+    # coverage.py beside this script is not the package that numba (of scib-metrics) asks for
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [p for p in sys.path if Path(p).resolve() != here]
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ask.add_argument("--strength", type=int, choices=range(4), default=2)
     ask.add_argument("--seeds", type=int, default=10, help="simulated sets")
