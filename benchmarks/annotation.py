@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +35,6 @@ def citeseq(cells: int | None) -> sm.Bags:
     root = os.environ.get("SMALTI_DATA")
     if not root:
         raise SystemExit("SMALTI_DATA is not set: it names the folder of the real data.")
-    here = str(Path(__file__).parent)  # numba asks for a package called as coverage.py is
-    sys.path[:] = [p for p in sys.path if p != here]
     bags = sm.read(Path(root) / "citeseq/pbmc10k_citeseq.h5ad")
     return bags if cells is None else bags[:cells]
 

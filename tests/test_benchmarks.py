@@ -10,8 +10,8 @@ import pytest
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 NOT_RUN = {"peers": "read by speed.py", "killed": "takes minutes, and real cohorts"}
 TOYS = [
-    "coverage --cohorts 2 --donors 20 --samples 1 3 --effects middle",
-    "coverage --part power --cohorts 2 --donors 20",
+    "intervals --cohorts 2 --donors 20 --samples 1 3 --effects middle",
+    "intervals --part power --cohorts 2 --donors 20",
     "annotation --set sim --methods block_pca --cells 300 --seeds 1",
     "annotation --set citeseq --methods block_pca --cells 600 --seeds 1 --folds 2 --no-unseen",
     "chain --images 12 --spots 4 --folds 2 --repeats 1",

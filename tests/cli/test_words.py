@@ -95,7 +95,7 @@ PYTHON_ONLY = {
     "device",  # of a language model
     "downsample",  # of a layer over a slide
     "clr", "cofactor", "depth", "lsi", "min_cells", "count_genes",  # steps: --preprocess
-    "resolution",  # of clusters
+    "resolution", "upstream", "view",  # of clusters; of genes on peaks
     "name",  # of a class of one's own
     "as_batch",  # of a reconstruction
     "of", "steps",  # of attributions to features

@@ -143,7 +143,7 @@ def test_what_takes_no_other_cells_is_asked_in_one_place():
     ]
     assert at_hand("auto") == at_hand(f"{LOG},scale_batch") == []
     assert sm.integrate.BlockPCA(preprocess="log1p,combat").at_hand() == "combat"
-    assert sm.integrate.WNN().at_hand() == "wnn"
+    assert sm.integrate.WNN().at_hand() == ""
 
 
 @pytest.mark.parametrize("step", ["scale_batch=batch", "harmony=batch", "combat=batch"])

@@ -6,8 +6,8 @@ known in closed form, for two estimands: "model", the AUROC of the model fitted 
 new donors; "procedure", the mean AUROC of models fitted on four fifths as many donors. Brier
 scores are those of the clipped ridge predictions, on 4,000 new samples.
 
-    python benchmarks/coverage.py --cohorts 1000 --out coverage.csv    # goes on where it stopped
-    python benchmarks/coverage.py --part power --cohorts 1000          # verdicts, right and wrong
+    python benchmarks/intervals.py --cohorts 1000 --out coverage.csv    # goes on where it stopped
+    python benchmarks/intervals.py --part power --cohorts 1000          # verdicts, right and wrong
 """
 
 from __future__ import annotations
