@@ -370,13 +370,13 @@ def test_a_signal_ends_a_comparison_and_says_how_to_go_on(
     assert signal.getsignal(number) == before
     (said,) = [r.getMessage() for r in caplog.records]
     if not kept:
-        assert said.startswith("stopped after 2 of 8 fits, of which nothing is kept: with cache=")
+        assert said.startswith("stopped after 4 of 8 fits, of which nothing is kept: with cache=")
         return
     assert said == (
-        "stopped; 2 of 8 fits are kept, and the same makes the others when it is run again: "
+        "stopped; 4 of 8 fits are kept, and the same makes the others when it is run again: "
         f"cache={str(tmp_path)!r}"
     )
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 4
     compare_sizes(["bag_mean"], bags, **how)
     assert count == 3 + 2  # the two that were kept were not made again
 
@@ -439,8 +439,8 @@ def test_each_fit_is_a_line_of_the_log_where_there_is_no_terminal(caplog, tmp_pa
     assert len(lines) == 4 + 2
     assert lines[0].startswith("donors 1 of 4: bag_mean, repeat 0, fold 8: ")
     assert (
-        lines[1]
-        == "donors 2 of 4: bag_mean, repeat 0, fold 12: failed: RuntimeError: out of memory"
+        lines[2]
+        == "donors 3 of 4: bag_mean, repeat 0, fold 12: failed: RuntimeError: out of memory"
     )
     assert lines[-1] == "donors 2 of 2: majority, repeat 0, fold 12: kept"
     caplog.clear()

@@ -16,7 +16,7 @@ from smalti.comparison import expression, integration, learning, modality_predic
 from smalti.comparison.arena import Arena
 from smalti.comparison.lineup import Lineup, inner_fits, unsearched
 from smalti.comparison.permuted import chosen_of
-from smalti.comparison.race import Entry, entries_of, fit_one, kept_of
+from smalti.comparison.race import Entry, entries_of, fit_one, forgetting_steps, kept_of
 
 _EPOCHS = 5  # of a timed fit, beside one of one
 
@@ -190,7 +190,8 @@ def _plan(
         own = [i for i, entry in enumerate(entries) if entry.label == label]
         there = sum(kept[i] for i in own)
         trial = there < len(own) or again  # what all fits that are kept took is not known
-        each[label] = _seconds(arena, entries[own[0]]) if trial else (0.0, 0.0)
+        with forgetting_steps():
+            each[label] = _seconds(arena, entries[own[0]]) if trial else (0.0, 0.0)
         rows.append(_fits(label, len(own), there, each[label], inner_fits(method)))
     # seeds of the same tiles are one split
     splits = {(id(e.split.train), id(e.split.test)): e.split for e in reversed(entries)}

@@ -15,8 +15,8 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Generator, Iterable
-from contextlib import closing
-from functools import partial
+from contextlib import closing, contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from smalti.core.citation import citation
 from smalti.core.identity import identity
 from smalti.core.training import jobs_for
 from smalti.errors import InputError
+from smalti.preprocess.shared import Shared, sharing
 from smalti.system.cluster import run_on_cluster
 from smalti.system.progress import Progress
 from smalti.system.stop import Stop
@@ -147,7 +148,7 @@ def race(
     if scheduler is not None and n_jobs is not None:
         raise InputError("the workers of scheduler= fit, as many as there are: leave n_jobs= out.")
     where = n_jobs if scheduler is None else scheduler
-    entries = entries_of(arena, lineup)
+    entries, labels = entries_of(arena, lineup), list(lineup.methods)
     kept = None if cache is None else Cache(cache)
     files = _files(arena, entries, kept)
     done: dict[int, _Scored | str] = {}
@@ -163,7 +164,7 @@ def race(
             bar.advance(note=f"{entries[i]}: {how}")
 
         todo, claims = list(range(len(entries))), Claims(files)
-        with Stop("") as stop, closing(claims):
+        with Stop("") as stop, closing(claims), forgetting_steps():
             while todo:
                 for i in todo:
                     file = files[i]
@@ -182,16 +183,21 @@ def race(
                         stop.how = _how_to_go_on(cache, done, len(entries))
                 todo = [i for i in waiting if i not in done]  # another process makes them
                 claims.wait(todo)
-    return _outcome(arena, [(entries[i], done[i]) for i in range(len(entries))])
+    by_method = sorted(range(len(entries)), key=lambda i: labels.index(entries[i].label))
+    return _outcome(arena, [(entries[i], done[i]) for i in by_method])
 
 
 def entries_of(arena: Arena, lineup: Lineup) -> list[Entry]:
-    """All fits of a race, in the order in which they are made."""
-    return [
-        Entry(label, clone(m).set_params(seed=arena.seed(m, split), progress=False), split)
+    """All fits of a race, in the order in which they are made.
+
+    Split by split, so that the methods of one share what its preprocessing was fitted to.
+    """
+    entries = [
+        (i, Entry(label, clone(m).set_params(seed=arena.seed(m, split), progress=False), split))
         for label, m in lineup.methods.items()
-        for split in arena.splits(m)
+        for i, split in enumerate(arena.splits(m))
     ]
+    return [entry for _, entry in sorted(entries, key=lambda pair: pair[0])]
 
 
 def kept_of(arena: Arena, entries: list[Entry], cache: str | Path | None) -> list[bool]:
@@ -242,9 +248,9 @@ def _how_to_go_on(cache: str | Path | None, done: dict[int, _Scored | str], tota
 
 def fit_one(arena: Arena, entry: Entry) -> Answer | str:
     """The answer of one fit, or why it failed."""
-    began = time.perf_counter()
+    began, shared = time.perf_counter(), _shared(arena.digest)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), sharing(shared):
             warnings.simplefilter("ignore", ConvergenceWarning)  # said once, of all fits
             answer = arena.fit(entry.method, entry.split)
     except FAILURES as error:
@@ -254,8 +260,31 @@ def fit_one(arena: Arena, entry: Entry) -> Answer | str:
     answer.note["converged"] = all(getattr(part, "converged_", True) for part in parts)
     if hasattr(entry.method, "searched_"):
         answer.note["search"] = entry.method.searched_
-    answer.seconds = round(answer.seconds or time.perf_counter() - began, 3)
+    # a fit costs what it would alone, whoever came first
+    answer.seconds = round((answer.seconds or time.perf_counter() - began) + shared.saved, 3)
     return answer
+
+
+@contextmanager
+def forgetting_steps() -> Generator[None]:
+    """Let go of what the fits of a comparison shared here, at its end."""
+    try:
+        yield
+    finally:
+        _kept_steps.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def _kept_steps(digest: str) -> Shared:
+    """What the fits of one comparison share in this process."""
+    return Shared()
+
+
+def _shared(digest: str) -> Shared:
+    """The same, with no second saved so far."""
+    shared = _kept_steps(digest)
+    shared.saved = 0.0
+    return shared
 
 
 def _scored(arena: Arena, entry: Entry, answer: Any) -> _Scored | str:

@@ -25,6 +25,7 @@ from sklearn.base import clone
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.preprocess.on import On
+from smalti.preprocess.shared import shared_fit
 from smalti.preprocess.step import STEPS, Step
 
 _log = logging.getLogger("smalti")
@@ -138,7 +139,15 @@ def _inner(step: Step) -> Step:
 
 
 def fit_steps(steps: Sequence[Step], bags: Bags) -> tuple[list[Step], Bags]:
-    """Clones of the steps, fitted one after another; and the bags after the last."""
+    """Clones of the steps, fitted one after another; and the bags after the last.
+
+    In a comparison those that another method had on the same bags (see
+    :mod:`smalti.preprocess.shared`).
+    """
+    return shared_fit(steps, spec_text(steps), bags, lambda: _fit_steps(steps, bags))
+
+
+def _fit_steps(steps: Sequence[Step], bags: Bags) -> tuple[list[Step], Bags]:
     fitted = []
     for step in steps:
         # clones: the same steps are fitted anew in every fold, each on what the last one made

@@ -106,10 +106,11 @@ def seeded_scvi(seed: int) -> Iterator[None]:
 def calling(package: str, *, prints: bool = False) -> Iterator[None]:
     """Call another package quietly; whatever it dies of is one RuntimeError that names it.
 
-    No warnings, no logs of scvi-tools and Lightning, and nothing printed unless ``prints``.
+    No warnings, no logs of theirs, and nothing printed unless ``prints``.
     """
     loggers = [logging.getLogger(n) for n in ("scvi", "lightning.pytorch", "lightning.fabric",
-                                              "pytorch_lightning", "lightning_fabric")]  # fmt: skip
+                                              "pytorch_lightning", "lightning_fabric",
+                                              "scib_metrics")]  # fmt: skip
     levels = [log.level for log in loggers]
     out = nullcontext() if prints else redirect_stdout(io.StringIO())
     with warnings.catch_warnings(), out:

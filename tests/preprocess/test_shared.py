@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+import smalti as sm
+from smalti.datasets import planted_modalities
+from smalti.preprocess import Normalize, fit_steps, steps_of
+from smalti.preprocess.shared import Shared, sharing
+
+STEPS = {"rna": "normalize,log1p,pca=5", "protein": "clr"}
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """How often ``normalize`` was fitted."""
+    done, own = [], Normalize.fit
+    monkeypatch.setattr(Normalize, "fit", lambda self, *a: done.append(1) or own(self, *a))
+    return done
+
+
+def test_steps_are_fitted_once_for_the_same_cells(fits):
+    cells = planted_modalities(60, counts=True, seed=0)
+    part, again, other = cells[:40], cells[:40], cells[20:]
+    alone = fit_steps(steps_of(STEPS), part)[1]
+    shared = Shared()
+    with sharing(shared):
+        found = [fit_steps(steps_of(STEPS), bags)[1] for bags in (part, again, other)]
+        assert len(fits) == 1 + 2
+        assert shared.saved > 0
+        fit_steps(steps_of({"rna": "normalize,log1p"}), part)  # other steps
+        assert len(fits) == 4
+    for name in alone.x:
+        for bags in found[:2]:
+            np.testing.assert_array_equal(bags.table(name), alone.table(name))
+        assert not np.array_equal(found[2].table(name), alone.table(name))
+    fit_steps(steps_of(STEPS), part)  # no longer shared
+    assert len(fits) == 5
+
+
+def test_no_more_is_kept_than_a_split_needs():
+    cells, shared = planted_modalities(60, counts=True, seed=0), Shared()
+    with sharing(shared):
+        for i in range(5):
+            fit_steps(steps_of(STEPS), cells[i:])
+    assert len(shared.kept) == 2
+
+
+def test_methods_of_a_comparison_share_steps_and_score_as_alone(fits):
+    cells = planted_modalities(80, counts=True, effect=8.0, seed=0)
+    asked = {"label": "kind", "by": "kmeans", "seeds": 2, "n_jobs": 1, "progress": False}
+    table = sm.compare_integration(
+        {str(w): sm.integrate.BlockPCA(width=w) for w in (3, 4)}, cells, **asked
+    )
+    # for each seed once of both modalities, and once for the control of RNA alone
+    assert len(fits) == 2 * 2
+    alone = sm.compare_integration([sm.integrate.BlockPCA(width=4)], cells, **asked)
+    rows = [t.folds.query(f"method == '{k}' and metric == 'ari_kmeans'")["value"].tolist()
+            for t, k in ((table, "4"), (alone, "block_pca"))]  # fmt: skip
+    assert rows[0] == rows[1]
+    assert list(dict.fromkeys(table.folds["method"]))[:2] == ["3", "4"]
