@@ -190,3 +190,14 @@ def test_gaps_reach_the_embedding():
              for k, v in bags.x.items()}  # fmt: skip
     other = dataclasses.replace(bags, x=noisy)
     np.testing.assert_allclose(model.predict_proba(other), model.predict_proba(bags), atol=1e-6)
+
+
+def test_as_a_text_and_what_names_no_method_is_refused_before_any_fit():
+    (step,) = steps_of("embed=umint:fast")
+    assert isinstance(step, Embed)
+    assert step.method == "umint:fast"
+    with pytest.raises(InputError, match="step 'embed' needs method: embed=NAME"):
+        steps_of("embed")
+    bags = planted_modalities(24, n_bags=12, seed=0).with_target([0, 1] * 6)
+    with pytest.raises(InputError, match=r"no step 'embd'.* Did you mean 'embed'"):
+        sm.compare([BagMean(preprocess="embd=umint")], bags, folds=2, progress=False)

@@ -169,11 +169,13 @@ def line_up(candidates: Any, kind: type[Estimator]) -> Lineup:
     Raises
     ------
     InputError
-        If one is no method of this kind, or one is named twice.
+        If one is no method of this kind, one is named twice, or its steps are none.
     """
     lineup = Lineup(kind)
     for label, candidate in _given(candidates):
         lineup.add(candidate, label)
+    for method in lineup.methods.values():  # what names no step is refused before the first fit
+        steps_of(None if (spec := unsearched(method).preprocess) == "auto" else spec)
     return lineup
 
 

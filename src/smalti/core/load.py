@@ -18,7 +18,7 @@ from smalti.columns import Columns
 from smalti.core.fit import FittedState
 from smalti.core.identity import identity
 from smalti.core.needs import meet
-from smalti.core.registry import class_of, holder, own
+from smalti.core.registry import class_of, holder
 from smalti.core.save import FORMAT, MEANS, MORE, NOTE, STEPS, WEIGHTS, digest_of
 from smalti.core.scale import TileScale
 from smalti.core.seen import Seen
@@ -133,8 +133,6 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
         method.genes_ = method.shape_.outputs
     # "auto" that came to no steps stands there as it was said
     steps = settings.get("preprocess") if note["preprocess"] else None
-    if not (steps is None or isinstance(steps, str)):
-        own("integrate")  # an integration may be among the steps: its file makes it known
     method.steps_ = from_state(steps, arrays, note["preprocess"])
     method.means_ = means  # none in older files
     if note["decoded"] is not None:

@@ -27,9 +27,11 @@ from typing import Any, TypeVar
 from sklearn.base import BaseEstimator, clone
 
 from smalti.errors import InputError
+from smalti.preprocess.step import ELSEWHERE
 
 ROOMS = ("mil", "integrate", "expression")
 GROUP = "smalti.methods"
+ELSEWHERE["embed"] = lambda: importlib.import_module("smalti.integrate.embed")
 _BASES = "smalti.Method, smalti.Integration or smalti.ExpressionMethod"
 # what an import ends in, where a package does not fit this Python or this smalti
 _BROKEN = (ImportError, AttributeError, SyntaxError, InputError)

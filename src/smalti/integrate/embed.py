@@ -27,7 +27,8 @@ class Embed(Step):
     Parameters
     ----------
     method
-        A method of :mod:`smalti.integrate`, or its name: ``Embed("umint:fast")``.
+        A method of :mod:`smalti.integrate`, or its name: ``Embed("umint:fast")``, as a text
+        ``preprocess="embed=umint:fast"``.
 
     Examples
     --------
@@ -41,6 +42,7 @@ class Embed(Step):
     """
 
     name: ClassVar[str] = "embed"
+    argument: ClassVar[tuple[str, type] | None] = ("method", str)
 
     def __init__(self, method: Any) -> None:
         self.method = method

@@ -26,7 +26,7 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.preprocess.on import On
 from smalti.preprocess.shared import shared_fit
-from smalti.preprocess.step import STEPS, Step
+from smalti.preprocess.step import ELSEWHERE, STEPS, Step, step_named
 
 _log = logging.getLogger("smalti")
 
@@ -53,7 +53,7 @@ def steps_of(spec: Any) -> list[Step]:
         return [_step(word) for word in filter(None, (w.strip() for w in spec.split(",")))]
     if isinstance(spec, Mapping):
         # a view may be called as a step is: it is a step where "settings" stands beside it
-        named = [name for name in spec if name in STEPS]
+        named = [name for name in spec if step_named(str(name))]
         if len(named) == 1 and set(spec) == {named[0], "settings"}:  # as a model file has it
             return [STEPS[named[0]].from_spec(spec)]
         return [On(view, step) for view, steps in spec.items() for step in steps_of(steps)]
@@ -69,16 +69,18 @@ def steps_of(spec: Any) -> list[Step]:
 def _step(word: str) -> Step:
     """One step from ``"scale"`` or ``"pca=50"``."""
     name, equals, text = (part.strip() for part in word.partition("="))
-    # a step that writes itself otherwise (on, embed) takes more than a word: it needs a mapping
-    named = {k: cls for k, cls in STEPS.items() if cls.spec is Step.spec}
-    if name not in named:
+    cls = step_named(name)
+    if cls is None or not _by_word(cls):
+        named = [k for k in {**STEPS, **ELSEWHERE} if k not in STEPS or _by_word(STEPS[k])]
         near = difflib.get_close_matches(name, named, 1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise InputError(f"no step {name!r}; there are {', '.join(named)}.{hint}")
-    cls = named[name]
-    if not equals:
-        return cls()
     setting, kind = cls.argument or (None, float)
+    if not equals:
+        try:
+            return cls()
+        except TypeError as error:  # it has no default
+            raise InputError(f"step {word!r} needs {setting}: {name}=NAME.") from error
     if kind is str and setting is not None:
         return cls(**{setting: text})
     try:
@@ -89,6 +91,11 @@ def _step(word: str) -> Step:
         wanted = "takes no number" if setting is None else f"needs {setting} over 0"
         raise InputError(f"step {word!r}: {name} {wanted}.") from error
     return cls(**{setting: number})
+
+
+def _by_word(cls: type[Step]) -> bool:
+    """Whether a word can say it: one that writes itself otherwise (on) needs a mapping."""
+    return cls.argument is not None or cls.spec is Step.spec
 
 
 def spec_of(steps: Sequence[Step]) -> Any:

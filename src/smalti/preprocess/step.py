@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,6 +17,14 @@ from smalti.preprocess.trace import Trace
 from smalti.views import View, whole
 
 STEPS: dict[str, type[Step]] = {}  # by name: a step is known as soon as its class is
+ELSEWHERE: dict[str, Callable[[], Any]] = {}  # steps of rooms above: what makes their class known
+
+
+def step_named(name: str) -> type[Step] | None:
+    """The class of a step, or None where there is none of that name."""
+    if name not in STEPS and name in ELSEWHERE:
+        ELSEWHERE[name]()
+    return STEPS.get(name)
 
 
 class Step(TransformerMixin, BaseEstimator):
