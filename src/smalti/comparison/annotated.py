@@ -92,8 +92,8 @@ class Annotated:
             own = self.found[self.found["label"] == name]
             rows.append({"label": name, "cells": len(own), "share": len(own) / len(self.found),
                          "confidence": own["confidence"].mean() if name != UNKNOWN else np.nan,
-                         "in_reference": self.annotator.counts_.get(name, np.nan)})  # fmt: skip
-        return pd.DataFrame(rows)
+                         "in_reference": self.annotator.counts_.get(name)})  # fmt: skip
+        return pd.DataFrame(rows).astype({"in_reference": "Int64"})
 
     def samples(self) -> pd.DataFrame:
         """Each sample: cells, share unknown, mean confidence, and the share of each label."""
