@@ -9,7 +9,7 @@ import typer
 
 from smalti.cli import options
 from smalti.cli.given import title_of
-from smalti.cli.integrate import TABLES, read_views, to_embed
+from smalti.cli.views import TABLES, read_views, to_embed
 from smalti.cli.words import introduce, made_here, read_here, tell
 from smalti.errors import InputError
 

@@ -11,7 +11,7 @@ from smalti.cli import options, slide_options
 from smalti.cli.compare import OF_BAGS, refuse
 from smalti.cli.data import open_bags
 from smalti.cli.given import data_of
-from smalti.cli.integrate import read_views, refuse_one
+from smalti.cli.views import read_views, refuse_one
 from smalti.cli.words import in_options, read_here
 
 

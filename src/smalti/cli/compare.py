@@ -9,9 +9,9 @@ import typer
 
 from smalti.cli import options, slide_options
 from smalti.cli import search as searching
+from smalti.cli.compare_integrations import compare_integrations
 from smalti.cli.data import open_bags
 from smalti.cli.given import data_of, title_of
-from smalti.cli.integrate import compare_integrations
 from smalti.cli.words import keep_config, made_here, read_here
 from smalti.errors import InputError
 

@@ -1,9 +1,9 @@
-"""``smalti integrate``, and ``smalti compare --integrate``."""
+"""``smalti integrate``."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import crew, options
-from smalti.cli.given import data_of
-from smalti.cli.words import here, introduce, keep_config, made_here, read_here, tell
+from smalti.cli.views import TABLES, read_views, refuse_one, say_modalities, to_embed
+from smalti.cli.words import introduce, read_here, tell
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
     from smalti.bags import Bags
-
-_FILES = (".h5mu", ".h5ad", ".zarr")
-TABLES = (".csv", ".tsv", ".parquet")
 
 
 def integrate(
@@ -153,31 +150,6 @@ def integrate(
     typer.echo(f"{chosen.name}: {chosen.n_parameters_:,} parameters\nwritten to {out}")
 
 
-def to_embed(data: list[Path], out: Path, obs: Path | None, runs: str | None) -> Any:
-    """What is read, and what a result is written into: the file as it is, or what files come to.
-
-    Raises
-    ------
-    InputError
-        If ``out`` has not the ending of the data, nor that of a table.
-    """
-    from smalti.io.gather import is_gathered
-    from smalti.io.open import holds_mudata, to_write
-
-    if out.suffix not in (*_FILES, *TABLES):
-        raise InputError(f"--out {out} is none of {', '.join((*_FILES, *TABLES))}.")
-    given = data_of(data)
-    if obs is not None or is_gathered(given):
-        given = to_write(given, out, obs=obs, runs=options.listed(runs))
-    elif runs is not None:
-        raise InputError("runs= names several runs, and the data are one.")
-    many = holds_mudata(given) if isinstance(given, Path) else hasattr(given, "mod")
-    own = ".h5mu" if many else ".h5ad"
-    if out.suffix not in (*TABLES, own, ".zarr"):
-        raise InputError(f"--out {out.name} must end in {own} or .zarr, as the data does.")
-    return given
-
-
 def _refuse_idle(
     label: str | None, model: Path | None, checkpoint: Path | None, fitted: bool,
     asked: dict[str, Any],
@@ -199,7 +171,6 @@ def _reference(
     method: Any, bags: Bags, label: str, batch: str | None, leave_out: str | None, seed: int
 ) -> Any:
     """A fitted annotator; what is to be known of it is said."""
-    from smalti.cli.words import tell
     from smalti.integrate.annotator import Annotator
 
     more: dict[str, Any] = (
@@ -238,77 +209,6 @@ def _model(folder: str, allow: list[str] | None) -> Any:
     return chosen
 
 
-def compare_integrations(
-    data: Any,
-    out: Path,
-    methods: str,
-    *,
-    label: str | None,
-    predict: str | None,
-    x: str | None,
-    cells: str | None,
-    kinds: str | None,
-    obs: Path | None,
-    runs: list[str] | None,
-    title: str,
-    sample: str | None,
-    donor: str | None,
-    preprocess: str | None,
-    settings: dict[str, Any],
-    overwrite: bool,
-    dry_run: bool,
-    **more: Any,
-) -> None:
-    """Run ``smalti compare --integrate``.
-
-    ``more`` is for ``compare_integration``; with ``predict``, for ``compare_modality_prediction``.
-
-    Raises
-    ------
-    InputError
-        If no groups to score by are named, or a method is named twice.
-    """
-    from smalti.cli.table import show
-    from smalti.comparison import integration, modality_prediction, planning
-    from smalti.preprocess import given_modalities, modalities, steps_of
-    from smalti.scores.table import is_run
-    from smalti.system.files import check_free
-
-    if label is None and predict is None:
-        raise InputError("name the column of known groups to score by, --label NAME.")
-    if preprocess is not None:
-        settings["preprocess"] = options.steps_by_view(preprocess)
-    names = [n.strip() for n in methods.split(",") if n.strip()]
-    if len(set(names)) < len(names):
-        raise InputError(f"--methods {methods} names a method twice.")
-    chosen = dict(zip(names, options.make_methods(methods, settings), strict=True))
-    check_free(out, overwrite=overwrite, ours=is_run, inputs=read_here("out"))
-    bags = read_views(data, x, cells, sample=sample, donor=donor, kinds=options.kinds_of(kinds),
-                      obs=obs, runs=runs)  # fmt: skip
-    refuse_one(data, bags)
-    given = settings.get("preprocess")
-    say_modalities(modalities(bags) if given is None else given_modalities(bags, steps_of(given)))
-    compare: Any = integration.compare_integration
-    plan: Any = planning.plan_integration
-    question = {"label": label} if predict is None else {"target": predict}
-    if predict is not None:
-        compare = modality_prediction.compare_modality_prediction
-        plan = planning.plan_modality_prediction
-        more = {k: more[k] for k in ("seeds", "cache", "n_jobs", "scheduler")}
-    if dry_run:
-        asked = {k: v for k, v in more.items() if k not in ("n_jobs", "scheduler")}
-        found = plan(chosen, bags, **asked, **question)
-        typer.echo(f"{found}\nwould be written: {out}, with report.html")
-        return
-    result = compare(chosen, bags, **more, **question)
-    what = "Integration" if predict is None else f"Prediction of {predict}"
-    result.write(out, overwrite=overwrite)
-    keep_config(out)
-    result.report(out / "report.html", **made_here(), title=f"{what} of {title}")
-    show(result)
-    typer.echo(f"report: {out / 'report.html'}")
-
-
 @contextmanager
 def _without_lines() -> Iterator[None]:
     """A fit whose log does not say the lines of modalities, which the verb says itself."""
@@ -324,52 +224,6 @@ def _without_lines() -> Iterator[None]:
         yield
     finally:
         log.removeFilter(others)
-
-
-def say_modalities(taken: Iterable[Any]) -> None:
-    """A line for each modality: what it was taken for, and its steps; a note where in doubt."""
-    for one in taken:
-        if one.doubtful:
-            tell(f"{one}.")
-        else:
-            typer.echo(here(str(one)))
-
-
-def read_views(
-    data: Any,
-    x: str | None,
-    cells: str | None,
-    *,
-    sample: str | None = None,
-    donor: str | None = None,
-    kinds: dict[str, str] | None = None,
-    obs: Path | None = None,
-    runs: list[str] | None = None,
-) -> Bags:
-    """Cells of several modalities."""
-    from smalti.io.anndata import read
-
-    return read(data, x=options.views_of(x), cells=cells, sample=sample, donor=donor, kinds=kinds,
-                obs=obs, runs=runs)  # fmt: skip
-
-
-def refuse_one(data: Any, bags: Bags) -> None:
-    """Refuse a file that was read as one modality, in the words of the command line.
-
-    Raises
-    ------
-    InputError
-        If it was.
-    """
-    from smalti.io.open import open_table
-
-    if len(bags.x) < 2:
-        table = open_table(data)
-        keys, name = ", ".join(table.there()), table.name.rpartition("/")[2]
-        raise InputError(
-            f"two modalities or more are integrated, and of {name} one was read, "
-            f"{next(iter(bags.x))!r}: name them, such as --x X,obsm/KEY; there are {keys}."
-        )
 
 
 def _write_table(chosen: Any, bags: Bags, out: Path, missing: str | None, overwrite: bool) -> None:

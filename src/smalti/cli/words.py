@@ -117,7 +117,10 @@ def keep_config(folder: Path) -> None:
 def made_here() -> dict[str, Any]:
     """What a page says of the verb that wrote it: its command, and the files that it read."""
     ctx = _running.get()
-    return {"command": config.typed(ctx) if ctx else "", "inputs": read_here("out", "cache", "report")}
+    return {
+        "command": config.typed(ctx) if ctx else "",
+        "inputs": read_here("out", "cache", "report"),
+    }
 
 
 def _listed(value: Any) -> Sequence[Any]:

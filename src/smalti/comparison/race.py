@@ -34,7 +34,7 @@ from smalti.core.citation import citation
 from smalti.core.identity import identity
 from smalti.core.training import jobs_for
 from smalti.errors import InputError
-from smalti.preprocess.shared import Shared, sharing
+from smalti.preprocess.fitted_once import Shared, sharing
 from smalti.system.cluster import run_on_cluster
 from smalti.system.progress import Progress
 from smalti.system.stop import Stop

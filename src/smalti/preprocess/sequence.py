@@ -24,8 +24,8 @@ from sklearn.base import clone
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.preprocess.fitted_once import shared_fit
 from smalti.preprocess.on import On
-from smalti.preprocess.shared import shared_fit
 from smalti.preprocess.step import ELSEWHERE, STEPS, Step, step_named
 
 _log = logging.getLogger("smalti")
@@ -149,7 +149,7 @@ def fit_steps(steps: Sequence[Step], bags: Bags) -> tuple[list[Step], Bags]:
     """Clones of the steps, fitted one after another; and the bags after the last.
 
     In a comparison those that another method had on the same bags (see
-    :mod:`smalti.preprocess.shared`).
+    :mod:`smalti.preprocess.fitted_once`).
     """
     return shared_fit(steps, spec_text(steps), bags, lambda: _fit_steps(steps, bags))
 

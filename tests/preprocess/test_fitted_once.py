@@ -4,7 +4,7 @@ import pytest
 import smalti as sm
 from smalti.datasets import planted_modalities
 from smalti.preprocess import Normalize, fit_steps, steps_of
-from smalti.preprocess.shared import Shared, sharing
+from smalti.preprocess.fitted_once import Shared, sharing
 
 STEPS = {"rna": "normalize,log1p,pca=5", "protein": "clr"}
 
