@@ -56,6 +56,12 @@ def test_what_has_seen_all_cells_is_fitted_on_them_and_said(table):
     assert "scaled" not in said
 
 
+def test_what_a_modality_adds_is_told_of_one_input(table):
+    told = table.additions()
+    assert len(told) == 2  # protein to RNA and RNA to protein, uncorrected both
+    assert not [line for line in told if ", scaled" in line or "harmony" in line]
+
+
 def test_scaling_mixes_the_batches_of_the_simulation(table):
     mean = table.summary().pivot_table(index="method", columns="metric", values="mean")
     assert mean.loc["mine, scaled", "kbet"] > mean.loc["mine", "kbet"] + 0.1

@@ -100,8 +100,8 @@ def over_seeds(rows: pd.DataFrame, n_train: float, n_test: float) -> pd.DataFram
     for key, part in rows.groupby(["method", "label", "modality"], sort=False):
         row = dict(zip(("method", "label", "modality"), key, strict=True))
         row |= {name: part[name].mean() for name in (*_NUMBERS, "gain")}
-        for name in ("share", "gain"):
-            ends = resampled_interval(part[name].to_numpy(), n_train, n_test)
+        for name, least in (("share", 0), ("gain", -1)):
+            ends = np.clip(resampled_interval(part[name].to_numpy(), n_train, n_test), least, 1)
             row |= dict(zip((f"{name}_low", f"{name}_high"), ends, strict=True))
         out.append(row)
     order = ["method", "label", "modality", "share", "share_low", "share_high", "found",

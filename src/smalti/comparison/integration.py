@@ -108,10 +108,12 @@ class IntegrationComparison(ScoreTable):
         """What the other modalities add to each alone: the same method, fitted on all or on one."""
         metric = metric or self.metrics[0]
         done, out = set(self.folds["method"]), []
-        alone = {k: v["modality"] for k, v in self.settings.items() if v.get("modality")}
+        plain = {k: v for k, v in self.settings.items()
+                 if self.corrections.get(k, ("", "none"))[1] == "none"}  # fmt: skip
+        alone = {k: v["modality"] for k, v in plain.items() if v.get("modality")}
         for less, view in alone.items():
             rest = {**self.settings[less], "modality": None, "preprocess": None}
-            more = [k for k, v in self.settings.items() if {**v, "preprocess": None} == rest]
+            more = [k for k, v in plain.items() if {**v, "preprocess": None} == rest]
             if not {less, *more[:1]} <= done or not more:
                 continue
             others = [v for v in dict.fromkeys(alone.values()) if v != view]
