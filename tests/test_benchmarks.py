@@ -24,7 +24,6 @@ TOYS = [
     "audit --part gated --repeats 1 --cells 20",
     "audit --part integrations --repeats 1",
     "audit --part real",
-    "annotation --set citeseq",
     "audit --part speed --repeats 1 --cells 1",
     "batches --seeds 1 --cells 120 --only umint --corrections none scaled",
     "bilinear_grid --slides 2 --tiles 12 --features 20 --genes 30 --width 5 --grid 6 --repeats 1",
@@ -78,7 +77,7 @@ TOYS = [
     "zero_shot --vectors coexpression --genes 785 --group switches --epochs 1 --seeds 1 --spots 6",
 ]
 REAL = {"chain", "classical", "cohorts", "gene_maps", "glas", "her2st", "mnist_bags", "zero_shot",
-        "modalities --set snare", "audit --part real",
+        "modalities --set snare", "audit --part real", "annotation --set citeseq",
         "morphology_parts", "speed fits"}  # fmt: skip
 PACKAGES = {
     "chain": "timm",

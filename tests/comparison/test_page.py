@@ -104,7 +104,7 @@ def test_a_page_of_integration_has_every_metric_and_what_was_left_out(monkeypatc
     assert facts["embedded and not scored"] == "unknown 7, without a label 1"
     assert (facts["cells embedded"], facts["cells scored"]) == ("10", "2")
     found = {s.name: s for s in made(table, INTEGRATION)}
-    shown = {c for s in ("clusters", "mixing") for t in parts(found[s], Table).values()
+    shown = {c for s in ("clusters", "halves", "mixing") for t in parts(found[s], Table).values()
              for c in t.frame if not c.endswith("_sd")}  # fmt: skip
     assert shown == {"method", *names}
     few = dataclasses.replace(table, folds=table.folds[table.folds["metric"] == "ari_kmeans"])

@@ -198,6 +198,6 @@ def test_as_a_text_and_what_names_no_method_is_refused_before_any_fit():
     assert step.method == "umint:fast"
     with pytest.raises(InputError, match="step 'embed' needs method: embed=NAME"):
         steps_of("embed")
-    bags = planted_modalities(24, n_bags=12, seed=0).with_target([0, 1] * 6)
+    bags = planted_modalities(120, n_bags=12, seed=0).with_target([0, 1] * 6)
     with pytest.raises(InputError, match=r"no step 'embd'.* Did you mean 'embed'"):
         sm.compare([BagMean(preprocess="embd=umint")], bags, folds=2, progress=False)
