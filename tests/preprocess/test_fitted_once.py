@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,16 @@ def test_steps_are_fitted_once_for_the_same_cells(fits):
         assert not np.array_equal(found[2].table(name), alone.table(name))
     fit_steps(steps_of(STEPS), part)  # no longer shared
     assert len(fits) == 5
+
+
+def test_cells_whose_features_have_other_names_are_others(fits):
+    cells, shared = planted_modalities(60, counts=True, seed=0), Shared()
+    names = {**cells.features, "protein": tuple(f"IgG{i}" for i in range(12))}
+    renamed = dataclasses.replace(cells, features=names)
+    with sharing(shared):
+        for bags in (cells, renamed, renamed):
+            fit_steps(steps_of(STEPS), bags)
+    assert len(fits) == 2
 
 
 def test_no_more_is_kept_than_a_split_needs():

@@ -63,6 +63,8 @@ def annotate(
     given = to_embed(data, out, obs, runs)
     if not (isinstance(given, Path) and is_same(out, given)):
         check_free(out, overwrite=overwrite, inputs=read_here("out", "report"))
+    if report is not None:  # before the work, as every other file
+        check_free(report, overwrite=overwrite, inputs=read_here("out", "report"))
     known = load(model, allow=allow)
     if not hasattr(known, "annotate"):
         raise InputError(

@@ -39,9 +39,9 @@ class Annotator(BaseEstimator):
     method
         A method of :mod:`smalti.integrate` that embeds new cells, or its name; it is fitted on the
         reference, and anew for each turn of the calibration. One that is fitted already is taken as
-        it is, then the cells of the calibration were among its own. The default is linear: codes
-        that are never negative, as UMINT's, put cells of a type that the reference lacks nearer to
-        those that it has.
+        it is, then the cells of the calibration were among its own. The default is linear:
+        where it was measured beside UMINT's code (docs/results/annotation.md), one simulated set,
+        its novelty found more of a type that the reference lacks.
     label
         Instance column of the reference that has the labels.
     batch

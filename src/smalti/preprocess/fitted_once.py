@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeAlias
@@ -27,14 +27,15 @@ _KEPT = 2  # the last so many choices of steps and cells: others are of a split 
 class Shared:
     """What was fitted last, and the seconds that it saved since they were asked for."""
 
-    kept: OrderedDict[tuple[str, str], tuple[Fitted, float]] = dataclasses.field(
+    kept: OrderedDict[Hashable, tuple[Fitted, float]] = dataclasses.field(
         default_factory=OrderedDict
     )
     saved: float = 0.0
 
     def fitted(self, spec: str, bags: Bags, fit: Callable[[], Fitted]) -> Fitted:
         """The steps of a spec fitted on these bags, and the bags after them."""
-        key = (spec, bags.asked_digest)
+        # names are in no digest, and steps such as drop_controls go by them
+        key = (spec, bags.asked_digest, tuple(sorted(bags.features.items())))
         if key in self.kept:
             self.kept.move_to_end(key)
             found, seconds = self.kept[key]
