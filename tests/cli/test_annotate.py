@@ -107,3 +107,13 @@ def test_what_cannot_work_is_said_in_options(folder, tmp_path):
     assert "knows no cell types: make a reference" in fails(
         "annotate", tmp_path / "m", ref, "--out", tmp_path / "a.csv"
     )
+
+
+def test_a_page_that_is_there_is_refused_before_the_work(folder, tmp_path):
+    page = tmp_path / "a.html"
+    page.write_text("mine")
+    said = fails("annotate", folder / "ref", folder / "new.h5ad", "--out", tmp_path / "a.csv",
+                 "--report", page)  # fmt: skip
+    assert "a.html" in said
+    assert page.read_text() == "mine"
+    assert not (tmp_path / "a.csv").exists()
