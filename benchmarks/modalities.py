@@ -1,9 +1,9 @@
 """Integration on real and simulated cells: every method on the same cells, clusters and seeds.
 
     SMALTI_DATA=... python benchmarks/modalities.py --set citeseq --out runs/ --cache runs/cache
-    SMALTI_DATA=... python benchmarks/modalities.py --set snare --gaps 0.5 --group table
+    SMALTI_DATA=... python benchmarks/modalities.py --set snare:0.5 --group table
     python benchmarks/modalities.py --set three --group table
-    python benchmarks/modalities.py --set tied --gaps 0.5 --group halves
+    python benchmarks/modalities.py --set tied:0.5 --group halves
 
 One group of methods at a time with --group, several with commas; killed runs go on from the
 cache, and what is there already is read from it. Each run ends with the tables of
@@ -79,8 +79,15 @@ GROUPS = {
 }
 
 
-def data(name: str, gaps: float, cells: int) -> tuple[Bags, str]:
+SETS = ("citeseq", "snare", "two", "three", "tied")
+
+
+def data(text: str, cells: int) -> tuple[Bags, str]:
     """Cells, and the column of their labels."""
+    name, _, share = text.partition(":")
+    if name not in SETS:
+        raise SystemExit(f"--set {text}: choose from {', '.join(SETS)}.")
+    gaps = float(share or 0)
     if name in ("two", "three"):
         features = (40, 12) if name == "two" else (40, 12, 60)
         return planted_modalities(cells, features=features, counts=True, effect=8.0,
@@ -147,6 +154,15 @@ def markdown(result: sm.comparison.IntegrationComparison) -> str:
     return f"{first}\n\n{table(['method', *(OTHERS[k] for k in there)], rest)}"
 
 
+def beside(done: Mapping[str, sm.comparison.IntegrationComparison]) -> str:
+    """One column a set: the ARI of the clusters that a method is meant for, and the answer."""
+    cells = {name: (scores(r, "ari_own"), answers(r, "ari_own")) for name, r in done.items()}
+    methods = dict.fromkeys(m for values, _ in cells.values() for m in values)
+    rows = [[f"`{m}`", *(f"{v[m].split(' ')[0]} {a.get(m, '').split(':')[0]}" if m in v else ""
+                         for v, a in cells.values())] for m in methods]  # fmt: skip
+    return table(["method", *done], rows)
+
+
 REFERENCE = "block_pca"
 
 
@@ -163,7 +179,7 @@ def scores(result: sm.comparison.IntegrationComparison, metric: str) -> dict[str
 
 def answers(result: sm.comparison.IntegrationComparison, metric: str) -> dict[str, str]:
     """Method -> what the paired test says, and the difference with its interval."""
-    return {r.method: f"{r.verdict}: {r.difference:+.2f} ({r.low:+.2f} to {r.high:+.2f})".replace(
+    return {r.method: f"{r.verdict}: {r.difference:+.3f} ({r.low:+.3f} to {r.high:+.3f})".replace(
             "-", "−") for r in result.against(REFERENCE, metric).itertuples()}  # fmt: skip
 
 
@@ -175,10 +191,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ask.add_argument(
-        "--set", choices=("citeseq", "snare", "two", "three", "tied"), default="citeseq"
-    )
+        "--set", nargs="+", default=["citeseq"], metavar="SET[:GAPS]",
+        help=f"{', '.join(SETS)}; with the share of cells that lack a modality behind a colon",
+    )  # fmt: skip
     ask.add_argument("--group", default="fast", help=f"with commas between: {', '.join(GROUPS)}")
-    ask.add_argument("--gaps", type=float, default=0.0, help="share of cells lacking a modality")
     ask.add_argument("--seeds", type=int, default=10)
     ask.add_argument("--cells", type=int, default=2000, help="of the simulated sets")
     ask.add_argument("--only", default="", help="methods whose label holds this text")
@@ -188,18 +204,24 @@ def main() -> None:
     args = ask.parse_args()
     groups = [GROUPS[name] for name in args.group.split(",")]
     chosen = {k: v for group in groups for k, v in group.items() if args.only in k}
-    bags, label = data(args.set, args.gaps, args.cells)
-    result = sm.compare_integration(
-        chosen, bags, label=label, seeds=args.seeds, n_jobs=args.jobs, cache=args.cache
-    )
-    print(result)
-    print(markdown(result))
-    wide = result.summary().pivot_table(index="method", columns="metric", values="mean", sort=False)
-    print(wide.round(3).to_string())
-    print(result.folds.groupby("method", sort=False)["seconds"].mean().round(1).to_string())
-    if args.out:
-        result.write(args.out)
-        result.report(args.out / "report.html", title=f"Integration: {args.set}, {args.group}")
+    done = {}
+    for name in args.set:
+        bags, label = data(name, args.cells)
+        print(f"\n## {name}\n")
+        done[name] = result = sm.compare_integration(
+            chosen, bags, label=label, seeds=args.seeds, n_jobs=args.jobs, cache=args.cache
+        )
+        print(result)
+        print(markdown(result))
+        means = result.summary().pivot_table("mean", "method", "metric", sort=False)
+        print(means.round(3).to_string())
+        print(result.folds.groupby("method", sort=False)["seconds"].mean().round(1).to_string())
+        if args.out:
+            folder = args.out / name.replace(":", "-")
+            result.write(folder)
+            result.report(folder / "report.html", title=f"Integration: {name}, {args.group}")
+    if len(done) > 1:
+        print(f"\n## Sets beside one another\n\n{beside(done)}")
 
 
 if __name__ == "__main__":
