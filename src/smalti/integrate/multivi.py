@@ -56,6 +56,8 @@ class MultiVI(Integration):
     name: ClassVar[str] = "multivi"
     reference: ClassVar[str] = "Ashuach et al. (2023), Nat. Methods 20:1222-1231"
     cite: ClassVar[tuple[str, ...]] = ("ashuach2023", "gayoso2022")
+    # that of MultiVI in scvi-tools clusters nothing; those of PeakVI and PoissonVI do so
+    clusters_by: ClassVar[str] = "leiden"
     reconstructs: ClassVar[bool] = False
     takes_counts: ClassVar[bool] = True
     # open or closed says less than a count: 12 features are few, and 60 show more at this distance

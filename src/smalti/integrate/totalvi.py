@@ -53,6 +53,7 @@ class TotalVI(Integration):
     name: ClassVar[str] = "totalvi"
     reference: ClassVar[str] = "Gayoso et al. (2021), Nat. Methods 18:272-282"
     cite: ClassVar[tuple[str, ...]] = ("gayoso2021", "gayoso2022")
+    clusters_by: ClassVar[str] = "leiden"  # the tutorial of totalVI in scvi-tools
     missing: ClassVar[bool] = False
     takes_counts: ClassVar[bool] = True
 
