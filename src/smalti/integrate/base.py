@@ -74,6 +74,10 @@ class Integration(WithHalves, Contributing, Estimator):
     clusters_by
         What its authors, or most who use it, cluster its result by: "leiden", "kmeans" or "ward".
         Leiden takes the graph of a method that has one, ``graph(X)``.
+    example_cells
+        ``features`` and ``effect`` of :func:`~smalti.datasets.planted_modalities` on which the
+        contract asks it to find kinds that no modality shows alone; the contract's own where
+        left out.
     """
 
     room: ClassVar[str] = "integrate"
@@ -81,6 +85,7 @@ class Integration(WithHalves, Contributing, Estimator):
     transductive: ClassVar[bool] = False
     takes_counts: ClassVar[bool] = False
     clusters_by: ClassVar[str] = "leiden"
+    example_cells: ClassVar[Mapping[str, Any]] = {}
     missing: ClassVar[bool] = True
 
     preprocess: Any = "auto"  # or by view: {"rna": "normalize,log1p", "protein": "clr"}
