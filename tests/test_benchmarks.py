@@ -77,9 +77,9 @@ TOYS = [
     "zero_shot --vectors coexpression --genes 785 --group controls --only nearest --spots 6",
     "zero_shot --vectors coexpression --genes 785 --group switches --epochs 1 --seeds 1 --spots 6",
 ]
-REAL = {"batches --set her2st", "chain", "classical", "cohorts", "gene_maps", "glas", "her2st", "mnist_bags", "zero_shot",
+REAL = {"chain", "classical", "cohorts", "gene_maps", "glas", "her2st", "mnist_bags", "zero_shot",
         "modalities --set snare", "audit --part real", "annotation --set citeseq",
-        "morphology_parts", "speed fits"}  # fmt: skip
+        "batches --set her2st", "morphology_parts", "speed fits"}  # fmt: skip
 PACKAGES = {
     "chain": "timm",
     "glas": "timm",
