@@ -46,13 +46,15 @@ def ari(result, method):
     return result.folds.query("method == @method and metric == 'ari_kmeans'")["value"].mean()
 
 
+def length(model, z, *_):
+    """One number of an embedding for its scores."""
+    return {"ari_kmeans": float(np.abs(z).mean())}
+
+
 @pytest.fixture
 def unscored(monkeypatch):
-    """One number of each embedding for its scores, for tests of what is around them."""
-    monkeypatch.setattr(
-        "smalti.comparison.integration.embedding_scores",
-        lambda model, z, *_: {"ari_kmeans": float(np.abs(z).mean())},
-    )
+    """For tests of what is around the scores."""
+    monkeypatch.setattr("smalti.comparison.integration.embedding_scores", length)
     monkeypatch.setattr("smalti.comparison.adds.added", lambda *_: [])
 
 
@@ -552,7 +554,8 @@ def test_whole_cells_have_no_halves(unscored):
     assert halves(run(seeds=1)) is None
 
 
-def test_what_modalities_add_label_by_label(tmp_path):
+def test_what_modalities_add_label_by_label(monkeypatch, tmp_path):
+    monkeypatch.setattr("smalti.comparison.integration.embedding_scores", length)
     bags = data(300, features=(40, 12, 20), n_bags=None)
     states = bags.instance.assign(kind=bags.instance["state_1"].astype(str))  # protein alone tells
     result = run({"mine": pca()}, dataclasses.replace(bags, instance=states), seeds=2)

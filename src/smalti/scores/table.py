@@ -368,6 +368,8 @@ class Scores:
 
     def _of_controls(self) -> list[str]:
         """What is known without looking at the data."""
+        if not self.controls:
+            return []
         means = self.intervals().set_index("method")
         return [f"A control, {m}, has {named(self.metrics[0])} {with_ends(means.loc[m])}: what of "
                 "the target lies in how the data were made"
