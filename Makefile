@@ -14,7 +14,7 @@ CODE := src tests tools docs benchmarks
 help:
 	@echo "make demo       train on bags of digits, compare methods, write smalti-demo/report.html"
 	@echo "make test       the quick tests"
-	@echo "make test-all   all tests, the slow ones and those of types too"
+	@echo "make test-all   all tests: the quick ones, then the slow ones and those of types"
 	@echo "make steel      fits, comparisons and extractions killed at random instants, and gone on with"
 	@echo "make fuzz       30,000 damaged files through all readers (five minutes)"
 	@echo "make mutants    faults planted in the source, and which of them no quick test sees (an hour)"
@@ -46,11 +46,11 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 # the tests of types need mypy
-test-all: $(VENV)/.test $(VENV)/.check
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test-all: test $(VENV)/.check
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 # KILLS of each of eight kinds of work, PAIRS of fits on one checkpoint, every step of a write (of
-# the 506 of a .zarr the quick way takes 100); another SEED kills elsewhere
+# the 506 of a .zarr test-all takes 40); another SEED kills elsewhere
 KILLS ?= 8
 PAIRS ?= 50
 SEED ?= 0

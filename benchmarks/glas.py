@@ -33,6 +33,8 @@ NETS = {"gated abmil": lambda: sm.mil.ABMIL(gated=True), "mi-net": lambda: sm.ma
         "mean pooling": lambda: sm.make("mean_pooling"),
         "mifv": lambda: sm.make("mifv")}  # fmt: skip
 LITE = "efficientnet-lite0"
+SCALES = ((64, 64), (96, 96), (128, 128), (192, 192), (256, 256), (None, None), (96, 224),
+          (192, 96))  # side of a tile and side at which it is seen; None: the whole  # fmt: skip
 VIEWS = ("lite0 dense", "lite0", "lite0+morphology", "morphology", "colour", "size")
 
 
@@ -249,8 +251,7 @@ def scales(args: argparse.Namespace) -> None:
     labels = pd.read_csv(data / "labels.csv").iloc[: args.images]
     trunk, _, mean, sd, _ = sm.features.backbone(LITE, weights="pretrained")
     y, patients = (labels["label"] == "malignant").to_numpy(), labels["patient"].to_numpy()
-    for side, seen in ((64, 64), (96, 96), (128, 128), (192, 192), (256, 256), (None, None),
-                       (96, 224), (192, 96)):  # fmt: skip
+    for side, seen in SCALES[: args.sides]:
         rows = []
         for name in labels["image"]:
             picture = np.array(Image.open(data / "images" / f"{name}.jpg").convert("RGB"))
@@ -293,6 +294,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--net", action="store_true", help="a small net from scratch on the tiles")
     parser.add_argument("--scales", action="store_true", help="what the network sees at once")
+    parser.add_argument("--sides", type=int, help="the first so many scales; for a trial")
     parser.add_argument("--epochs", type=int, default=10, help="of the small net")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--images", type=int, help="the first so many; for a trial")

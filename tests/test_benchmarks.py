@@ -43,7 +43,7 @@ TOYS = [
     "gene_loss exact --tiles 8 --genes 30",
     "gene_maps --spots 4",
     "glas --net --repeats 1 --images 12 --folds 2 --epochs 1",
-    "glas --scales --images 12 --folds 2",
+    "glas --scales --images 12 --folds 2 --sides 2",
     "glas --images 20 --folds 2 --repeats 1 --views colour",
     "her2st --genes 20 --only knn --seeds 1 --spots 3",
     "heatmaps --px 1200 --side 100 --kinds png geojson ome-tiff html",

@@ -35,11 +35,15 @@ MODULES = sorted(
     for path in ROOT.rglob("*.py")
     if path.name != "__init__.py" and ">>>" in path.read_text("utf-8")
 )
-# a comparison of six methods each, as other tests hold them too
+# comparisons of six methods, or a search: other tests hold them too
 SLOW = {
+    "comparison.donor_table",
     "comparison.phenotype",
     "comparison.phenotype_table",
+    "comparison.probability_table",
+    "comparison.search.own",
     "comparison.table",
+    "features.screen",
     "plot.scores",
     "scores.table",
 }

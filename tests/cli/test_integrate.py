@@ -252,6 +252,7 @@ def test_compare_integrate(h5mu, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(pd.read_csv(out / "folds.csv"), folds)
 
 
+@pytest.mark.slow  # a whole run and its page
 def test_compare_predict(h5mu, tmp_path):
     out = tmp_path / "run"
     asked = ["compare", h5mu, "--integrate", "--predict", "protein", "--methods", "block_pca",

@@ -86,7 +86,7 @@ def test_the_class_itself_is_no_group():
     assert by_group(found, TASK, {"disease": found["true"]}).empty
 
 
-def test_in_a_comparison_and_its_page():
+def test_in_a_comparison_and_its_page(majority_alone, one_penalty):
     bags = planted_bags(24, seed=0)
     sex = np.array(["f", "m"])[np.arange(24) // 2 % 2]
     bags = dataclasses.replace(bags, bag=bags.bag.assign(sex=sex))

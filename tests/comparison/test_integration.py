@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 import smalti as sm
 from smalti.bags import Bags
 from smalti.comparison.page.adds import adds as adds_page
-from smalti.comparison.page.clusters import halves
+from smalti.comparison.page.clusters import clusters, halves
 from smalti.comparison.splits import cell_splits
 from smalti.datasets.modalities import planted_modalities
 from smalti.errors import InputError
@@ -46,13 +46,16 @@ def ari(result, method):
     return result.folds.query("method == @method and metric == 'ari_kmeans'")["value"].mean()
 
 
+def length(model, z, *_):
+    """One number of an embedding for its scores."""
+    return {"ari_kmeans": float(np.abs(z).mean())}
+
+
 @pytest.fixture
 def unscored(monkeypatch):
-    """One number of each embedding for its scores, for tests of what is around them."""
-    monkeypatch.setattr(
-        "smalti.comparison.integration.embedding_scores",
-        lambda model, z, *_: {"ari_kmeans": float(np.abs(z).mean())},
-    )
+    """For tests of what is around the scores."""
+    monkeypatch.setattr("smalti.comparison.integration.embedding_scores", length)
+    monkeypatch.setattr("smalti.comparison.adds.added", lambda *_: [])
 
 
 @pytest.mark.usefixtures("unscored")
@@ -220,6 +223,7 @@ def test_donors_are_not_split_where_there_are_five(unscored, monkeypatch, n_bags
 # ---------------------------------------------------------------- labels
 
 
+@pytest.mark.usefixtures("unscored")
 def test_cells_without_a_group_are_embedded_and_not_scored():
     bags = small()
     named = bags.instance["kind"].to_numpy(dtype=object).copy()
@@ -497,8 +501,7 @@ def test_own_clusters_are_by_the_algorithm_that_a_method_is_meant_for():
     found = result.folds.pivot_table(index="method", columns="metric", values="value", sort=False)
     assert found.loc["umint", "ari_own"] == found.loc["umint", "ari_kmeans"]
     assert "ari_own" not in found or np.isnan(found.loc["mine", "ari_own"])  # Leiden was not asked
-    page = next(s for s in result.sections() if s.name == "clusters")
-    assert "Two protocols beside each other" in str(page.parts[0])
+    assert "Two protocols beside each other" in str(clusters(result).parts[0])
 
 
 @pytest.mark.slow  # a second of Leiden for each embedding
@@ -551,7 +554,8 @@ def test_whole_cells_have_no_halves(unscored):
     assert halves(run(seeds=1)) is None
 
 
-def test_what_modalities_add_label_by_label(tmp_path):
+def test_what_modalities_add_label_by_label(monkeypatch, tmp_path):
+    monkeypatch.setattr("smalti.comparison.integration.embedding_scores", length)
     bags = data(300, features=(40, 12, 20), n_bags=None)
     states = bags.instance.assign(kind=bags.instance["state_1"].astype(str))  # protein alone tells
     result = run({"mine": pca()}, dataclasses.replace(bags, instance=states), seeds=2)

@@ -90,7 +90,7 @@ def test_what_is_refused(majority_alone):
         sm.compare(["mifv"], bags, folds=2, n_jobs=1, progress=False, permutations={"x": 20})
 
 
-def test_fits_of_permuted_labels_go_where_the_others_go(monkeypatch):
+def test_fits_of_permuted_labels_go_where_the_others_go(majority_alone, one_penalty, monkeypatch):
     from smalti.comparison.race import race
 
     asked = []

@@ -56,7 +56,11 @@ def test_no_more_is_kept_than_a_split_needs():
     assert len(shared.kept) == 2
 
 
-def test_methods_of_a_comparison_share_steps_and_score_as_alone(fits):
+def test_methods_of_a_comparison_share_steps_and_score_as_alone(fits, monkeypatch):
+    monkeypatch.setattr(
+        "smalti.comparison.integration.embedding_scores",
+        lambda model, z, *_: {"ari_kmeans": float(np.abs(z).mean())},
+    )
     cells = planted_modalities(80, counts=True, effect=8.0, seed=0)
     asked = {"label": "kind", "by": "kmeans", "seeds": 2, "n_jobs": 1, "progress": False}
     table = sm.compare_integration(

@@ -45,17 +45,22 @@ def comparison():
 
 
 @pytest.fixture(scope="module")
-def page(comparison, tmp_path_factory):
+def sections(comparison):
+    return comparison.sections()
+
+
+@pytest.fixture(scope="module")
+def page(comparison, sections, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
     more = Drawing("more", plot.plot_roc(comparison.predictions), alt=NASTY, caption=NASTY)
-    sections = [*comparison.sections(), Section("more-of-it", NASTY, (more,))]
-    write_report(comparison, path, sections=sections, text=[NASTY])
+    all_ = [*sections, Section("more-of-it", NASTY, (more,))]
+    write_report(comparison, path, sections=all_, text=[NASTY])
     return path.read_text(encoding="utf-8")
 
 
-def test_report_holds_table_and_figures_and_needs_nothing_else(page, comparison):
+def test_report_holds_table_and_figures_and_needs_nothing_else(page, comparison, sections):
     parsed = Page(page)
-    parts = [p for s in comparison.sections() for p in flat(s.parts)]
+    parts = [p for s in sections for p in flat(s.parts)]
     tables = [p for p in parts if isinstance(p, Table)]
     assert parsed.tags.count("table") == len(tables) > 3
     assert parsed.tags.count("tr") == sum(1 + len(t.frame) for t in tables)

@@ -69,7 +69,7 @@ def steps_of(job, folder, stop=None):
         os._exit(code)
 
 
-MOST = int(os.environ.get("SMALTI_STEEL_STEPS", "100"))  # of which a write is stopped
+MOST = int(os.environ.get("SMALTI_STEEL_STEPS", "40"))  # of which a write is stopped
 
 
 def crashed(job, folder, content, most=MOST):

@@ -129,27 +129,25 @@ class Scores:
         'majority'
         """
         scores = self.folds if metric is None else self._scores(metric)
-        by = scores.groupby(["method", "metric"], sort=False)["value"]
-        table = by.agg(mean="mean", sd_folds="std", n_folds="count").reset_index()
-        each = scores.groupby(["method", "metric", "repeat"])["value"].mean()
-        spread = each.groupby(["method", "metric"]).std().rename("sd_repeats").reset_index()
-        table = self._with_failed(table.merge(spread, on=["method", "metric"]))
-        table["baseline"] = table["method"].isin(self.baselines)
-        main = metric or self.metrics[0]
-        sign = 1 if main in LOWER_IS_BETTER else -1
-        rank = (sign * table.query("metric == @main").set_index("method")["mean"]).rank()
-        order = table["method"].map(rank)
-        columns = ["method", "metric", "mean", "sd_folds", "sd_repeats", "n_folds", "n_failed",
-                   "baseline"]  # fmt: skip
-        return (
-            table.assign(order=order, lost=table["n_failed"] > 0)
-            .sort_values(["lost", "order"], kind="stable")[columns]
-            .reset_index(drop=True)
-        )
+        rows = ["method", "metric"]
+        by = scores.groupby(rows, sort=False)["value"]
+        repeats = scores.groupby([*rows, "repeat"], sort=False)["value"].mean()
+        found = {"mean": by.mean(), "sd_folds": by.std(), "n_folds": by.count(),
+                 "sd_repeats": repeats.groupby(rows, sort=False).std()}  # fmt: skip
+        table = self._with_failed(pd.DataFrame(found).reset_index())
+        main = table[table["metric"] == (metric or self.metrics[0])].set_index("method")["mean"]
+        sign = 1 if (metric or self.metrics[0]) in LOWER_IS_BETTER else -1
+        order = table["method"].map((sign * main).rank()).to_numpy()
+        place = np.lexsort([order, table["n_failed"] > 0])  # stable; NaN last
+        columns = ["method", "metric", "mean", "sd_folds", "sd_repeats", "n_folds", "n_failed"]
+        table = table[columns].iloc[place].reset_index(drop=True)
+        return table.assign(baseline=table["method"].isin(self.baselines))
 
     def _with_failed(self, table: pd.DataFrame) -> pd.DataFrame:
         """No means where fits failed; and rows of methods of which none came to an end."""
         failed, metrics = self.failed, table["metric"].unique()
+        if not failed:
+            return table.assign(n_failed=0)
         table.loc[table["method"].isin(failed), ["mean", "sd_folds", "sd_repeats"]] = np.nan
         gone = [m for m in failed if m not in set(table["method"])]
         if gone:
@@ -320,8 +318,9 @@ class Scores:
     def ranked(self, metric: str | None = None) -> pd.DataFrame:
         """Rows of the summary that race, best first: no controls, no oracles, no fit failed."""
         metric = metric or self.metrics[0]
-        table = self.summary(metric).query("metric == @metric and n_folds > 0 and n_failed == 0")
-        return table[table["method"].map(self.races).astype(bool)]
+        table = self.summary(metric)
+        whole = (table["metric"] == metric) & (table["n_folds"] > 0) & (table["n_failed"] == 0)
+        return table[whole & table["method"].map(self.races).astype(bool)]
 
     def races(self, method: str) -> bool:
         """Whether a row is raced: it is no control, and does not look at what it predicts."""
@@ -369,6 +368,8 @@ class Scores:
 
     def _of_controls(self) -> list[str]:
         """What is known without looking at the data."""
+        if not self.controls:
+            return []
         means = self.intervals().set_index("method")
         return [f"A control, {m}, has {named(self.metrics[0])} {with_ends(means.loc[m])}: what of "
                 "the target lies in how the data were made"
