@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from smalti.integrate.reference import several
+from smalti.integrate.turns import several
 from smalti.report.section import Drawing, Facts, Note, Part, Section, Table, Text
 
 _SAMPLES = 40  # bars of a picture; the table has all
@@ -12,7 +12,8 @@ _SURE = (
     "Confidence is the probability that the label of the vote is right if the reference has the "
     "type at all. It was learned on cells of {by} that were left out in turn; each dot is "
     "confidence by a map of the other turns. A cell is unknown where it lies farther from the "
-    "reference than all but {alarm:.0%} of these cells: a type that lies near another is missed."
+    "reference, or is rebuilt worse from its code, than all but {alarm:.0%} of these cells: a type "
+    "that lies near another is missed."
 )
 
 
