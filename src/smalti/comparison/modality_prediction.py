@@ -30,6 +30,7 @@ from smalti.integrate.base import Integration, as_cells
 from smalti.integrate.halves import measured
 from smalti.preprocess import apply_steps, fit_steps, guess_steps, steps_of
 from smalti.scores.gene_correlations import pearson_genes
+from smalti.scores.headline import signed
 from smalti.scores.metrics import LOWER_IS_BETTER, named
 from smalti.system.tables import write_table
 
@@ -83,8 +84,8 @@ class ModalityPrediction(ScoreTable):
         half = stats.t.ppf(0.975, len(gap) - 1) * gap.std() / len(gap) ** 0.5
         return [
             f"Of the {len(gap)} features of {self.target}, {best} is ahead of {rival} in {ahead}, "
-            f"by {named(metric)}: mean difference {gap.mean():+.3f} (95 % interval over features "
-            f"{gap.mean() - half:+.3f} to {gap.mean() + half:+.3f})"
+            f"by {named(metric)}: mean difference {signed(gap.mean(), 3)} (95 % interval over "
+            f"features {signed(gap.mean() - half, 3)} to {signed(gap.mean() + half, 3)})"
         ]
 
     def said(self) -> list[str]:
