@@ -47,7 +47,8 @@ def main() -> None:
     ask.add_argument("--folds", type=int, default=4)
     ask.add_argument("--cells", type=int, help="2,000 of sim, all of citeseq where left out")
     ask.add_argument("--effect", type=float, default=5.0, help="of sim: distance of two states")
-    ask.add_argument("--no-unseen", action="store_true", help="leave no type out")
+    ask.add_argument("--unseen", nargs="*", help="types to leave out of a reference, one at a "
+                     "time; all where left out, none of an empty list")  # fmt: skip
     ask.add_argument("--out", type=Path, help="folder for tables and pages")
     args = ask.parse_args()
     label, parts, strange = ("kind" if args.set == "sim" else "cell_type"), [], []
@@ -56,7 +57,8 @@ def main() -> None:
             citeseq(args.cells)  # fmt: skip
         chosen = {m: sm.make(m, seed=seed, progress=False) for m in args.methods}
         table = sm.compare_annotation(chosen, bags, label=label, folds=args.folds, seed=seed,
-                                      unseen=not args.no_unseen, progress=False)  # fmt: skip
+                                      unseen=True if args.unseen is None else args.unseen,
+                                      progress=False)  # fmt: skip
         print(table, flush=True)
         parts.append(table.folds.assign(seed=seed))
         strange.append(table.unseen.assign(seed=seed))

@@ -33,8 +33,8 @@ def samples(table: Any) -> Section | None:
     from smalti.plot import plot_composition
 
     shares, frame = table._shares, table.samples()
-    worst = frame.loc[frame["unknown"].idxmax()]
-    words = f"The most unknown cells are in {worst['sample']}: {worst['unknown']:.0%}."
+    at = frame["unknown"].idxmax()
+    words = f"The most unknown cells are in {frame['sample'][at]}: {frame['unknown'][at]:.0%}."
     few = "" if len(shares) <= _SAMPLES else f" The first {_SAMPLES} of {len(shares):,} samples."
     drawing = Drawing("composition", plot_composition(shares.head(_SAMPLES)), alt=words,
                       caption=f"Labels of the cells of each sample.{few}")  # fmt: skip
@@ -47,7 +47,7 @@ def reference(table: Any) -> Section:
     from smalti.plot import plot_reliability
 
     one = table.annotator
-    facts = {"reference": one.said(), "column of its labels": one.label,
+    facts = {"cells it rests on": one.said(), "column of its labels": one.label,
              "cells without a label": f"{one.n_without_:,}", "digest of its cells": one.digest_,
              "integration": one.model_.name}  # fmt: skip
     parts: list[Part] = [Facts(facts)]
