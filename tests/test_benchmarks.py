@@ -13,6 +13,7 @@ TOYS = [
     "intervals --cohorts 2 --donors 20 --samples 1 3 --effects middle",
     "intervals --part power --cohorts 2 --donors 20",
     "annotation --set sim --methods block_pca --cells 300 --seeds 1",
+    "annotation --set state --methods block_pca --cells 300 --seeds 1 --folds 2",
     "annotation --set citeseq --methods block_pca --cells 600 --seeds 1 --folds 2 --unseen",
     "chain --images 12 --spots 4 --folds 2 --repeats 1",
     "atac --toy",

@@ -147,3 +147,13 @@ def test_no_interval_goes_beyond_what_a_metric_can_be(metric, monkeypatch):
     found = table(folds=pd.DataFrame(rows)).intervals(metric).iloc[0]
     assert least <= found["value_low"] < found["value"] < found["value_high"] <= most
     assert (found["value_high"] == 1) if np.isfinite(most) else (found["value_low"] == 0)
+
+
+@pytest.mark.parametrize(("metric", "stars"), [("halves_mixing", 0), ("accuracy", 1)])
+def test_no_mean_is_best_of_a_metric_that_has_no_better(metric, stars, monkeypatch):
+    monkeypatch.setattr(Table, "metrics", (metric,))
+    about = {"fold": 0, "metric": metric, "n_train": 8, "n_test": 8, "seconds": 0.5}
+    rows = [about | {"method": m, "repeat": r, "value": v + r / 10}
+            for m, v in (("ours", 1.2), ("base", 1.0)) for r in range(3)]  # fmt: skip
+    lines = str(table(folds=pd.DataFrame(rows))).splitlines()
+    assert sum(line.rstrip().endswith("*") for line in lines) == stars

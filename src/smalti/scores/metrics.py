@@ -19,6 +19,8 @@ LOWER_IS_BETTER = frozenset({
     "log_loss", "brier", "mean_absolute_error", "root_mean_squared_error", "davies_bouldin",
     "mse", "mae", "gene_correlation_error", "n_constant", "transfer_ece",
 })  # fmt: skip
+NOT_RANKED = frozenset({"halves_mixing"})
+"""Metrics of which neither more nor less is better throughout: 1 is as mixed as chance has it."""
 SHARES = frozenset(
     {
         "roc_auc",

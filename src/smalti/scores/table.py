@@ -14,7 +14,7 @@ from smalti._version import __version__
 from smalti.errors import InputError
 from smalti.scores.headline import detail, headline, with_ends
 from smalti.scores.intervals import resampled_interval
-from smalti.scores.metrics import LOWER_IS_BETTER, ends_of, margin_of, named
+from smalti.scores.metrics import LOWER_IS_BETTER, NOT_RANKED, ends_of, margin_of, named
 from smalti.scores.selection import chosen_gap
 from smalti.scores.statistics import corrected_test
 from smalti.scores.verdicts import in_words, judge
@@ -465,7 +465,8 @@ class Scores:
         # a metric may be NaN for every method, as R2 is where folds test one bag
         known = table[table["method"].map(self.races)].dropna(subset="mean")
         best = {m: f"{means.min() if m in LOWER_IS_BETTER else means.max():.3f}"
-                for m, means in known.groupby("metric")["mean"]}  # fmt: skip
+                for m, means in known.groupby("metric")["mean"]
+                if m not in NOT_RANKED}  # fmt: skip
         rows = []
         for method in table["method"].drop_duplicates():
             cells = table[table.method == method].set_index("metric")
