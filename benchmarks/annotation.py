@@ -3,10 +3,10 @@
     python benchmarks/annotation.py --set sim --seeds 5
     SMALTI_DATA=... python benchmarks/annotation.py --set citeseq --seeds 3 --out runs/annotation
 
-sim: eight donors, each with a shift of its own, four types; donors are left out in turn: a type that
-the reference lacks is a new mix of states that it knows. state: counts, and the type that is left
-out (2/2) is in a state of its own in both modalities, which is the case of the tutorial. citeseq:
-one donor, so cells are left out; its labels are gates on the proteins, so that a method that reads
+sim: eight donors, each with a shift of its own, four types; donors are left out in turn: a type
+that the reference lacks is a new mix of states that it knows. state: counts, and the type that is
+left out (2/2) is in a state of its own in both modalities, which is the case of the tutorial.
+citeseq: one donor, so cells are left out; its labels are gates on the proteins, so that a method that reads
 proteins is asked for what they say.
 """
 
@@ -56,9 +56,11 @@ def main() -> None:
     ask.add_argument("--methods", nargs="+", default=["umint:fast", "block_pca"])
     ask.add_argument("--seeds", type=int, default=3)
     ask.add_argument("--folds", type=int, default=4)
-    ask.add_argument("--cells", type=int, help="2,000 of those simulated, all of citeseq where left "
-                     "out; of state about half are used")  # fmt: skip
-    ask.add_argument("--effect", type=float, default=5.0, help="of sim: distance of two states")
+    ask.add_argument("--cells", type=int, help="2,000 of those simulated, all of citeseq where "
+                     "left out; of state about half are used")  # fmt: skip
+    ask.add_argument(
+        "--effect", type=float, default=5.0, help="of those simulated: distance of two states"
+    )
     ask.add_argument("--unseen", nargs="*", help="types to leave out of a reference, one at a "
                      "time; all where left out, none of an empty list")  # fmt: skip
     ask.add_argument("--out", type=Path, help="folder for tables and pages")

@@ -60,8 +60,8 @@ def halves(table: Any) -> Section | None:
     caption = (
         "Labels of held-out cells that lack a modality, by their 15 nearest whole training cells; "
         "what the lacking modality alone shows cannot come back. Mixing: among the neighbours "
-        "within a label, cells measured otherwise, over those expected at random: 1 mixed, 0 apart, "
-        "over 1 no better: cells then prefer those that were measured otherwise."
+        "within a label, cells measured otherwise, over those expected at random: 1 mixed, 0 "
+        "apart, over 1 no better: cells then prefer those that were measured otherwise."
     )
     return Section("halves", "Cells that lack a modality",
                    (metrics_table(table, there, name="halves", caption=caption),))  # fmt: skip
