@@ -25,7 +25,8 @@ from smalti.errors import InputError
 from smalti.integrate.annotator_file import described, restored
 from smalti.integrate.base import Integration, as_cells
 from smalti.integrate.halves import gaps_told
-from smalti.integrate.reference import ask, learn, parts_of, several
+from smalti.integrate.reference import learn
+from smalti.integrate.turns import parts_of, several
 
 UNKNOWN = "unknown"
 COLUMNS = ("label", "confidence", "unknown", "nearest", "second", "novelty")
@@ -213,13 +214,14 @@ class Annotator(BaseEstimator):
         Returns
         -------
         DataFrame
-            One row a cell, by its name: ``label``, "unknown" where the cell lies farther from the
-            reference than so many of its own left-out cells; ``confidence``, the probability that
+            One row a cell, by its name: ``label``, "unknown" where the novelty is over that of all
+            but so many of the reference's own left-out cells; ``confidence``, the probability that
             ``nearest`` is right if the reference has the label at all; ``unknown``; ``nearest``,
             the label of the vote; ``second``, that of the second most votes, None where all agree;
-            ``novelty``, how far off the cell lies (standard deviations, on a log scale). Its
-            ``attrs`` keep ``false_alarm`` and, in ``missing``, what the cells lacked and what it
-            was taken for; :meth:`write` puts them into ``uns``.
+            ``novelty``, how far off the cell lies (standard deviations, on a log scale), and what
+            it is rebuilt worse than nearly all known cells. ``attrs`` keep ``false_alarm`` and, in
+            ``missing``, what cells lacked and what it was taken for; :meth:`write` puts them into
+            ``uns``.
 
         Raises
         ------
@@ -244,7 +246,7 @@ class Annotator(BaseEstimator):
         best, second = np.zeros(n, np.int64), np.full(n, -1)
         sure, novelty, far = np.zeros(n), np.zeros(n), np.zeros(n, dtype=bool)
         same = np.zeros(n, dtype=bool)
-        for views, rows, votes in ask(self.model_, self.reference_.voters, bags):
+        for views, rows, votes in self.reference_.ask(self.model_, bags):
             left = self.reference_.left_out[views]
             best[rows], second[rows], novelty[rows] = votes.best, votes.second, votes.novelty
             sure[rows] = left.confidence(votes)

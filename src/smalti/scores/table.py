@@ -14,7 +14,7 @@ from smalti._version import __version__
 from smalti.errors import InputError
 from smalti.scores.headline import detail, headline, with_ends
 from smalti.scores.intervals import resampled_interval
-from smalti.scores.metrics import LOWER_IS_BETTER, SHARES, margin_of, named
+from smalti.scores.metrics import LOWER_IS_BETTER, NOT_RANKED, ends_of, margin_of, named
 from smalti.scores.selection import chosen_gap
 from smalti.scores.statistics import corrected_test
 from smalti.scores.verdicts import in_words, judge
@@ -281,8 +281,7 @@ class Scores:
                 continue
             n_train, n_test = sizes.loc[method]
             low, high = resampled_interval(wide[method], n_train, n_test, freedom=freedom)
-            if metric in SHARES:
-                low, high = np.clip([low, high], 0, 1)
+            low, high = np.clip([low, high], *ends_of(metric))
             value = wide[method].mean()
             rows.append({"method": method, "metric": metric, "value": value, "value_low": low,
                          "value_high": high})  # fmt: skip
@@ -298,8 +297,8 @@ class Scores:
             both = sizes.loc[[one, two]].mean()
             gaps = (wide[one] - wide[two]).to_numpy()
             found = corrected_test(gaps, both["n_train"], both["n_test"], freedom=freedom)
-            if metric in SHARES:  # no two shares are farther apart
-                found |= {end: float(np.clip(found[end], -1, 1)) for end in ("low", "high")}
+            most = ends_of(metric)[1] - ends_of(metric)[0]  # no two values are farther apart
+            found |= {end: float(np.clip(found[end], -most, most)) for end in ("low", "high")}
             rows.append({"method": one, "reference": two, "metric": metric} | found)
         return pd.DataFrame(rows)
 
@@ -467,7 +466,8 @@ class Scores:
         # a metric may be NaN for every method, as R2 is where folds test one bag
         known = table[table["method"].map(self.races)].dropna(subset="mean")
         best = {m: f"{means.min() if m in LOWER_IS_BETTER else means.max():.3f}"
-                for m, means in known.groupby("metric")["mean"]}  # fmt: skip
+                for m, means in known.groupby("metric")["mean"]
+                if m not in NOT_RANKED}  # fmt: skip
         rows = []
         for method in table["method"].drop_duplicates():
             cells = table[table.method == method].set_index("metric")
@@ -478,7 +478,8 @@ class Scores:
                 # equal to the digits shown is equally good
                 star = "*" if best.get(m) == f"{mean:.3f}" and self.races(method) else " "
                 spread = "" if pd.isna(sd) else f" ± {sd:.3f}"
-                row[named(m)] = "–" if pd.isna(mean) else f"{mean:.3f}{spread}{star}"
+                shown = f"{mean:.3f}{spread}{star}".replace("-", "−")
+                row[named(m)] = "–" if pd.isna(mean) else shown
             rows.append(row)
         text = pd.DataFrame(rows).to_string(index=False)
         tail = f"mean ± s.d. over {self.n_fits} {self.unit}; * best mean. Digest {self.digest}."
