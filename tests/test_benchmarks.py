@@ -54,6 +54,7 @@ TOYS = [
     "mnist_bags --sizes 20 --seeds 1 --methods abmil --tests 20 --epochs 1",
     "modalities --set two --group widths --only block_pca --seeds 1 --cells 200",
     "modalities --set tied --group halves --gaps 0.5 --only umint --seeds 1 --cells 200",
+    "modalities --set tied-two --group halves --gaps 0.5 --only aligned --seeds 1 --cells 200",
     "modalities --set snare --group widths --only block_pca --seeds 1",
     "modality_prediction --set tied --seeds 1 --cells 200 --only block_pca",
     "weighted_neighbors --cells 120 --alone",
