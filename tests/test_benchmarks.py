@@ -25,6 +25,7 @@ TOYS = [
     "audit --part integrations --repeats 1",
     "audit --part real",
     "audit --part speed --repeats 1 --cells 1",
+    "batches --set her2st --seeds 1 --only nothing --corrections none",
     "batches --seeds 1 --cells 120 --only umint --corrections none scaled",
     "bilinear_grid --slides 2 --tiles 12 --features 20 --genes 30 --width 5 --grid 6 --repeats 1",
     "contributions --seeds 1 --cells 100 --only block_pca",
@@ -53,8 +54,8 @@ TOYS = [
     "mixmil_simulation --seeds 1 --epochs 2 --bags 50",
     "mnist_bags --sizes 20 --seeds 1 --methods abmil --tests 20 --epochs 1",
     "modalities --set two --group widths --only block_pca --seeds 1 --cells 200",
-    "modalities --set tied --group halves --gaps 0.5 --only umint --seeds 1 --cells 200",
-    "modalities --set tied-two --group halves --gaps 0.5 --only aligned --seeds 1 --cells 200",
+    "modalities --set tied:0.5 two --group halves --only umint --seeds 1 --cells 200",
+    "modalities --set tied-two:0.5 --group halves --only aligned --seeds 1 --cells 200",
     "modalities --set snare --group widths --only block_pca --seeds 1",
     "modality_prediction --set tied --seeds 1 --cells 200 --only block_pca",
     "weighted_neighbors --cells 120 --alone",
@@ -79,7 +80,7 @@ TOYS = [
 ]
 REAL = {"chain", "classical", "cohorts", "gene_maps", "glas", "her2st", "mnist_bags", "zero_shot",
         "modalities --set snare", "audit --part real", "annotation --set citeseq",
-        "morphology_parts", "speed fits"}  # fmt: skip
+        "batches --set her2st", "morphology_parts", "speed fits"}  # fmt: skip
 PACKAGES = {
     "chain": "timm",
     "glas": "timm",

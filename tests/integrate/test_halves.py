@@ -5,13 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from anndata import AnnData
 
 import smalti as sm
 from smalti.core.fit import FittedState
 from smalti.datasets.modalities import planted_modalities
 from smalti.errors import InputError
 from smalti.integrate.ae import AE
-from smalti.integrate.halves import Halves, measured
+from smalti.integrate.halves import Halves, gaps_told, measured
 from smalti.integrate.mofa import MOFA
 from smalti.integrate.umint import UMINT
 from smalti.scores import mixing_within
@@ -130,3 +131,19 @@ def test_modalities_that_no_cell_ties_are_refused(name):
     apart = dataclasses.replace(three, present={"m0": first, "m1": first, "m2": ~first})
     with pytest.raises(InputError, match="in both 'm0 and m1' and 'm2'"):
         sm.make(name).fit(apart)
+
+
+def test_what_cells_were_not_measured_in_is_written_beside_their_codes():
+    cells = sm.datasets.planted_modalities(90, missing=0.2, counts=True, seed=3)
+    model = sm.integrate.BlockPCA(width=4, progress=False).fit(cells)
+    data = AnnData(cells.x["rna"])
+    data.var_names = cells.features["rna"]
+    model.write(data)
+    assert list(data.uns["block_pca"]["missing"]) == [
+        "90 of 90 cells were not measured in 'protein': of these the model read the other "
+        "modalities."
+    ]
+    gaps = [int((~cells.present[k]).sum()) for k in ("rna", "protein")]
+    assert [line.split(" of ")[0] for line in gaps_told(model, cells)] == list(map(str, gaps))
+    one = sm.integrate.BlockPCA(width=4, modality="rna", progress=False).fit(cells)
+    assert gaps_told(one, cells) == []

@@ -8,6 +8,7 @@ where it begins.
 import multiprocessing
 import os
 import random
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ HERE = Path(__file__).parent
 KILLS = int(os.environ.get("SMALTI_STEEL_KILLS", "2"))
 PAIRS = int(os.environ.get("SMALTI_STEEL_PAIRS", "3"))
 SEED = int(os.environ.get("SMALTI_STEEL_SEED", "0"))
+TRIES = 10  # for each kill and each pair: some end before another is there
 
 # a machine of two cores makes some of these in a minute
 pytestmark = [pytest.mark.steel, pytest.mark.slow]
@@ -58,15 +60,45 @@ class Steel:
         assert process.exitcode == 0, f"{name}{args} ended with {process.exitcode}"
         return time.monotonic() - began
 
-    def killed(self, rng, seconds, name, *args):
-        """Kill it at a random instant, again and again; then let it end."""
-        for _ in range(KILLS):
+    def killed(self, rng, kills, seconds, name, *args):
+        """Kill it at random instants, as often as asked; then let it end.
+
+        One that ended before its kill is none, be it that the machine is quicker than where
+        ``seconds`` were measured, or that little was left to do: the work begins anew, and another
+        instant is drawn. The last of ``args`` is what it keeps.
+        """
+        done, anew = 0, True
+        for _ in range(TRIES * kills):
+            if done == kills:
+                break
+            began = time.monotonic()
             process = self.start(name, *args)
             process.join(rng.uniform(0.02, 0.9) * seconds)
+            took = time.monotonic() - began
             process.kill()
             process.join()
-            self.kills += process.exitcode == -9
+            died = process.exitcode == -9
+            done += died
+            if not died:
+                assert process.exitcode == 0, f"{name}{args} ended with {process.exitcode}"
+                shutil.rmtree(args[-1], ignore_errors=True)
+                seconds = min(seconds, took) if anew else seconds  # a rest is no measure
+            anew = not died
+        assert done == kills, f"{done} of {kills} killed before they ended"
+        self.kills += done
         self.whole(name, *args)
+
+
+def nap(kept):
+    """Work that keeps nothing."""
+    time.sleep(0.05)
+
+
+def test_a_measure_that_was_too_long_still_kills(tmp_path):
+    """The harness itself: a machine may be a hundred times quicker than where it was measured."""
+    steel = Steel(multiprocessing.get_context("fork"), sys.modules[__name__])
+    steel.killed(random.Random(0), 3, 5.0, "nap", tmp_path / "kept")
+    assert steel.kills == 3
 
 
 @pytest.mark.parametrize("method", ["abmil", "cloudpred", "protocell4p", "mixmil", "umint", "sgn"])
@@ -76,11 +108,10 @@ def test_a_fit(method, steel, tmp_path):
     seconds = steel.whole("fit", method, tmp_path / "whole", tmp_path / "unkilled")
     for i in range(0, KILLS, 4):  # chains of a few kills
         fit, model = tmp_path / f"fit{i}", tmp_path / f"model{i}"
-        steel.killed(rng, seconds, "fit", method, model, fit)
+        steel.killed(rng, min(4, KILLS - i), seconds, "fit", method, model, fit)
         for file in ("whole/weights.safetensors", "whole.said"):  # history; whether it converged
             there = tmp_path / file.replace("whole", model.name)
             assert (tmp_path / file).read_bytes() == there.read_bytes(), there.name
-    assert steel.kills
     left = [
         p.name for p in tmp_path.iterdir() if p.name.split(".")[0][:5] not in ("whole", "model")
     ]
@@ -93,30 +124,36 @@ def test_a_comparison_and_an_extraction(work, end, steel, tmp_path):
     whole, again = tmp_path / f"whole{end}", tmp_path / f"again{end}"
     steel.whole(work, whole, None)
     seconds = steel.whole(work, whole, tmp_path / "unkilled")
-    steel.killed(rng, seconds, work, again, tmp_path / "cache")
+    steel.killed(rng, KILLS, seconds, work, again, tmp_path / "cache")
     assert whole.read_bytes() == again.read_bytes()
     kept = [{p.name for p in (tmp_path / c).rglob("*")} for c in ("unkilled", "cache")]
     assert kept[0] == kept[1]
 
 
 def test_two_fits_on_one_checkpoint(steel, tmp_path):
-    """One of them fits; the other is refused, or finds the checkpoint free and fits as well."""
+    """One of them fits; the other is refused, or comes too late, fits as well and is no pair."""
     rng = random.Random(f"{SEED} pairs")
+    steel.whole("fit", "abmil", tmp_path / "whole", None)
     seconds = steel.whole("fit", "abmil", tmp_path / "whole", None)
-    wanted, ended = (tmp_path / "whole" / "weights.safetensors").read_bytes(), 0
-    for i in range(PAIRS):
-        both = []
+    wanted, refused = (tmp_path / "whole" / "weights.safetensors").read_bytes(), 0
+    for i in range(TRIES * PAIRS):
+        if refused == PAIRS:
+            break
+        both, began = [], time.monotonic()
         for j in range(2):
+            time.sleep(j * rng.uniform(0, 0.3) * seconds)
             both.append(steel.start("fit", "abmil", tmp_path / f"{i}-{j}", tmp_path / "fit", 0.0))
-            time.sleep(rng.uniform(0, 0.3) * seconds)
-        for process in both:
-            process.join()
+        both[0].join()
+        took = time.monotonic() - began
+        both[1].join()
         fits = [tmp_path / f"{i}-{j}" for j in range(2) if both[j].exitcode == 0]
         assert fits, "neither has ended"
-        ended += len(fits)
-        steel.pairs, steel.refused = steel.pairs + 1, steel.refused + 2 - len(fits)
+        steel.pairs, refused = steel.pairs + 1, refused + 2 - len(fits)
+        if len(fits) == 2:  # a quicker machine than where it was measured
+            seconds = min(seconds, took)
         for fit in fits:
             assert (fit / "weights.safetensors").read_bytes() == wanted
         assert not (tmp_path / "fit").exists()
+    steel.refused += refused
     assert not list(tmp_path.glob(".*"))
-    assert ended < 2 * PAIRS, "no two were there at once"
+    assert refused == PAIRS, f"{refused} of {PAIRS} pairs were there at once"

@@ -15,20 +15,21 @@ FITS, INTEGRATE = "The fits", "With --integrate"
 REFERENCE = "A reference for `smalti annotate`"
 """Panels of the help."""
 
-_CELLS = (
-    ".h5ad, .h5mu or .zarr (AnnData, MuData); or .h5, .mtx or folder of Cell Ranger. Several are "
-    "runs; rna=FILE atac=FILE are modalities of the same cells"
-)
+
+def _cells(more: str = "") -> Any:
+    """What is read by every verb that takes cells, and what else by some."""
+    return typer.Argument(
+        help="Cells: .h5ad, .h5mu or .zarr (AnnData, MuData); or .h5, .mtx or folder of Cell "
+        "Ranger. Several are runs; rna=FILE atac=FILE are modalities of the same cells."
+        f"{more}",
+        show_default=False,
+    )
+
+
+DataOfCells: TypeAlias = Annotated[list[Path], _cells()]
 Data: TypeAlias = Annotated[
     list[Path],
-    typer.Argument(
-        help=f"Cells: {_CELLS}. Or a folder of .h5 feature files, or .npz with x, bag, label and "
-        "donor.",
-        show_default=False,
-    ),
-]
-DataOfCells: TypeAlias = Annotated[
-    list[Path], typer.Argument(help=f"{_CELLS}.", show_default=False)
+    _cells(" Or a folder of .h5 feature files, or .npz with x, bag, label and donor."),
 ]
 Obs: TypeAlias = Annotated[
     Path | None,

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from smalti.bags import Bags
 from smalti.columns import groups_of
+from smalti.core.align import said
 from smalti.core.identity import model_digest
 from smalti.core.registry import make
 from smalti.core.save import save
@@ -23,6 +24,7 @@ from smalti.core.seen import told_of, warn_of_training
 from smalti.errors import InputError
 from smalti.integrate.annotator_file import described, restored
 from smalti.integrate.base import Integration, as_cells
+from smalti.integrate.halves import gaps_told
 from smalti.integrate.reference import ask, learn, parts_of, several
 
 UNKNOWN = "unknown"
@@ -215,7 +217,9 @@ class Annotator(BaseEstimator):
             reference than so many of its own left-out cells; ``confidence``, the probability that
             ``nearest`` is right if the reference has the label at all; ``unknown``; ``nearest``,
             the label of the vote; ``second``, that of the second most votes, None where all agree;
-            ``novelty``, how far off the cell lies (standard deviations, on a log scale).
+            ``novelty``, how far off the cell lies (standard deviations, on a log scale). Its
+            ``attrs`` keep ``false_alarm`` and, in ``missing``, what the cells lacked and what it
+            was taken for; :meth:`write` puts them into ``uns``.
 
         Raises
         ------
@@ -232,7 +236,8 @@ class Annotator(BaseEstimator):
         share = self.false_alarm if false_alarm is None else false_alarm
         if not 0 < share < 1:
             raise InputError(f"false_alarm={share!r}: give a share between 0 and 1.")
-        bags = self._laid_out(X, missing)
+        given = as_cells(X)
+        bags = self._laid_out(given, missing)
         if bags.donor not in (None, "bag"):
             warn_of_training(self.model_, bags)
         n, names = bags.n_instances, np.array([*self.labels_, None], dtype=object)
@@ -253,7 +258,10 @@ class Annotator(BaseEstimator):
             )  # fmt: skip
         found = {"label": np.where(far, UNKNOWN, names[best]), "confidence": sure, "unknown": far,
                  "nearest": names[best], "second": names[second], "novelty": novelty}  # fmt: skip
-        return pd.DataFrame(found, index=pd.Index(bags.instance.index, name="cell"))
+        out = pd.DataFrame(found, index=pd.Index(bags.instance.index, name="cell"))
+        lacking = said(bags, given, *gaps_told(self.model_, bags))
+        out.attrs = {"false_alarm": share} | lacking
+        return out
 
     def label_bags(
         self, X: Bags, *, key_added: str = "cell_type", missing: str | None = None
@@ -300,10 +308,7 @@ class Annotator(BaseEstimator):
 
     def _laid_out(self, X: Any, missing: str | None) -> Bags:
         """Cells with the views of the model by its names, those that are lacking as gaps."""
-        bags = as_cells(X)
-        if missing is not None:
-            bags = self.model_.complete(bags, missing)
-        bags = self.model_._with_gaps(bags)
+        bags = self.model_._with_gaps(self.model_._filled(as_cells(X), missing))
         return self.model_._check_present(self.model_._same_views(bags))
 
     def write(
@@ -337,7 +342,8 @@ class Annotator(BaseEstimator):
             What is read of the data (see :func:`smalti.read`).
         bags, found
             What was read of the data, and what :meth:`annotate` gave of it; where left out they are
-            read and annotated.
+            read and annotated. ``uns`` says what its ``attrs`` say: the share of false alarms that
+            was asked for, and what the cells lacked.
 
         Raises
         ------
@@ -352,9 +358,10 @@ class Annotator(BaseEstimator):
         found = self.annotate(bags, missing=missing) if found is None else found
         n = len(open_table(data).names)  # cells in no bag get no label
         obs = {f"{key_added}_{name}": _in_order(found[name], bags, n) for name in COLUMNS}
+        how = {k: found.attrs[k] for k in ("false_alarm", "missing") if k in found.attrs}
         write(
-            data, obs=obs, obsm={}, uns={key_added: self._told(key_added)}, origin=bags.origin,
-            out=out, overwrite=overwrite, bags=bags,
+            data, obs=obs, obsm={}, uns={key_added: self._told(key_added) | how},
+            origin=bags.origin, out=out, overwrite=overwrite, bags=bags,
         )  # fmt: skip
 
     def _told(self, key: str) -> dict[str, Any]:
@@ -363,8 +370,7 @@ class Annotator(BaseEstimator):
             "model": model_digest(self.model_), "method": self.model_.name, "label": self.label,
             "reference_digest": self.digest_, "labels": list(self.labels_),
             "cells_of_label": list(self.counts_.values()), "calibrated_on": self.by_,
-            "false_alarm": self.false_alarm, "notes": list(self.notes_),
-            "fitted_on": told_of(self.model_, keys),
+            "notes": list(self.notes_), "fitted_on": told_of(self.model_, keys),
         }  # fmt: skip
 
     # ---------------------------------------------------------------- model files

@@ -42,7 +42,7 @@ from smalti.core.store import Store
 from smalti.errors import InputError
 from smalti.integrate.adapt import decoding, refuse_new_batches
 from smalti.integrate.contributions import Contributing
-from smalti.integrate.halves import Halves, WithHalves, refuse_untied, with_gaps
+from smalti.integrate.halves import Halves, WithHalves, gaps_told, refuse_untied, with_gaps
 from smalti.preprocess import (
     Modality,
     at_hand,
@@ -350,7 +350,7 @@ class Integration(WithHalves, Contributing, Estimator):
             data, obs={f"{key}_{k}": bags.scatter(v, n) for k, v in columns.items()},
             obsm={f"X_{key}": bags.scatter(z, n)}, layers=tables,
             obsp={f"{key}_{k}": v for k, v in graphs.items()},
-            uns={key: self._note() | said(bags, read_as)
+            uns={key: self._note() | said(bags, read_as, *gaps_told(self, self._with_gaps(bags)))
                  | {"fitted_on": told_of(self, [f"obsm/X_{key}"])}},
             origin=bags.origin, out=out, overwrite=overwrite, bags=read_as,
         )  # fmt: skip

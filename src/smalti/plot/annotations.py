@@ -7,7 +7,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from smalti.errors import InputError
-from smalti.plot.style import COLOURS, GREY, PALE, new, short, styled
+from smalti.plot.style import (
+    COLOURS,
+    GREY,
+    draw_bins,
+    legend_beside,
+    new,
+    short,
+    styled,
+    unit_square,
+)  # fmt: skip
 
 _MOST = 12  # labels with a colour of their own
 
@@ -34,17 +43,14 @@ def plot_reliability(curve: pd.DataFrame) -> Figure:
     if curve.empty:
         raise InputError("there is no bin to draw: nothing was left out.")
     figure, axes = new(4.4, 3.6)
-    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=(0, (4, 3)))
+    unit_square(axes)
     parts = curve.assign(part=curve.get("part", ""))
     for i, (name, part) in enumerate(parts.groupby("part", sort=False)):
-        ends = np.abs(part[["low", "high"]].to_numpy().T - part["observed"].to_numpy())
-        axes.errorbar(part["predicted"], part["observed"], ends, fmt="o-", ms=4, lw=1.0,
-                      color=COLOURS[i % len(COLOURS)], label=short(str(name), 30))  # fmt: skip
-    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="confidence", aspect="equal",
-             ylabel="share of labels that were right")  # fmt: skip
-    axes.grid(color=PALE, lw=0.7)
+        draw_bins(axes, part, fmt="o-", lw=1.0, color=COLOURS[i % len(COLOURS)],
+                  label=short(str(name), 30))  # fmt: skip
+    axes.set(xlabel="confidence", ylabel="share of labels that were right")
     if len(set(parts["part"])) > 1:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8)
+        legend_beside(axes)
     return figure
 
 
@@ -86,5 +92,5 @@ def plot_composition(shares: pd.DataFrame) -> Figure:
         left = left + drawn[name].to_numpy()
     axes.set(xlim=(0, 1), xlabel="share of cells", ylim=(len(drawn) - 0.5, -0.5))
     axes.set_yticks(np.arange(len(drawn)), [short(str(s), 24) for s in drawn.index])
-    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8)
+    legend_beside(axes)
     return figure

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from smalti.errors import InputError
-from smalti.plot.style import COLOURS, GREY, PALE, new, short, styled
+from smalti.plot.style import BROKEN, COLOURS, GREY, PALE, new, short, styled
 
 if TYPE_CHECKING:
     from smalti.features.screen import Screen
@@ -42,7 +42,7 @@ def plot_screen(found: Screen) -> Figure:
                   fontsize=8.5, color=COLOURS[0])  # fmt: skip
     axes.set_yticks(rows, [short(name) for name in order])
     axes.set_ylim(len(order) - 0.5, -0.5)
-    axes.axvline(0, color=GREY, lw=0.8, ls=(0, (4, 3)), zorder=1)
+    axes.axvline(0, color=GREY, lw=0.8, ls=BROKEN, zorder=1)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color=PALE, lw=0.7)

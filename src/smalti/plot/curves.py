@@ -10,10 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from smalti.errors import InputError
-from smalti.plot.style import COLOURS, GREY, PALE, new, short, styled
+from smalti.plot.style import BROKEN, COLOURS, GREY, LINES, PALE, legend_beside, new, short, styled
 from smalti.scores.curves import mean_curves
-
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
 
 @styled
@@ -48,7 +46,7 @@ def plot_history(
         part = table[table["epoch"].notna() & table["train_loss"].notna()]
         colour = COLOURS[i % len(COLOURS)]
         axes.plot(part["epoch"], part["train_loss"], color=colour, label=name,
-                  ls=_DASHES[i % 4] if len(several) > 1 else "-")  # fmt: skip
+                  ls=LINES[i % 4] if len(several) > 1 else "-")  # fmt: skip
         if "val_loss" in part and part["val_loss"].notna().any():
             axes.plot(
                 part["epoch"], part["val_loss"], color=colour, ls=":", label=f"{name}, held out"
@@ -96,7 +94,7 @@ def plot_roc(
     negative, positive = _classes(predictions)
     found = mean_curves(predictions, "roc", bands=bands, n_train=n_train, freedom=freedom)
     figure, axes = _drawn(found, "AUROC", most)
-    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=(0, (4, 3)), zorder=1)
+    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=BROKEN, zorder=1)
     axes.set(xlabel=f"share of bags of '{negative}' called '{positive}'",
              ylabel=f"share of bags of '{positive}' found")  # fmt: skip
     return figure
@@ -135,7 +133,7 @@ def plot_precision_recall(
                         freedom=freedom)  # fmt: skip
     figure, axes = _drawn(found, "average precision", most)
     axes.axhline((predictions["true"].astype(str) == positive).mean(), color=GREY, lw=0.8,
-                 ls=(0, (4, 3)), zorder=1)  # fmt: skip
+                 ls=BROKEN, zorder=1)  # fmt: skip
     axes.set(xlabel=f"share of bags of '{positive}' found",
              ylabel=f"share of calls of '{positive}' that are right")  # fmt: skip
     return figure
@@ -160,13 +158,12 @@ def _drawn(found: pd.DataFrame, area: str, most: int) -> tuple[Figure, Axes]:
         colour = COLOURS[i % len(COLOURS)]
         axes.fill_between(own["x"], own["low"], own["high"], color=colour, alpha=0.16, lw=0)
         x, y = ([0, *own["x"]], [0, *own["y"]]) if area == "AUROC" else (own["x"], own["y"])
-        axes.plot(x, y, color=colour, ls=_DASHES[i % 4],
+        axes.plot(x, y, color=colour, ls=LINES[i % 4],
                   label=f"{short(method, 34)}  {own['area'].iloc[0]:.3f}")  # fmt: skip
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.grid(color=PALE, lw=0.7)
     head = area if found["parts"].max() == 1 else f"{area}, mean over test folds"
     if len(order) > most:
         head += f"\n(best {most} of {len(order)})"
-    axes.legend(title=head, loc="upper left", bbox_to_anchor=(1.02, 1.0), alignment="left",
-                title_fontsize=8, fontsize=8)  # fmt: skip
+    legend_beside(axes, title=head, alignment="left", title_fontsize=8)
     return figure, axes

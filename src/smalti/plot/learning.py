@@ -7,9 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from smalti.errors import InputError
-from smalti.plot.style import COLOURS, PALE, new, short, styled
-
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+from smalti.plot.style import COLOURS, LINES, PALE, legend_beside, new, short, styled
 
 
 @styled
@@ -46,10 +44,10 @@ def plot_learning(means: pd.DataFrame, *, metric: str = "score", most: int = 4) 
         ends = np.stack([part["value"] - part["low"], part["high"] - part["value"]])
         axes.errorbar(at, part["value"], np.nan_to_num(ends), marker="o", ms=5, lw=1.6,
                       elinewidth=1.1, capsize=2.5, color=COLOURS[i % len(COLOURS)],
-                      ls=_DASHES[i % 4], label=short(name, 30))  # fmt: skip
+                      ls=LINES[i % 4], label=short(name, 30))  # fmt: skip
     every = means["donors"].round().astype(int).drop_duplicates().sort_values()
     axes.set_xticks(every if len(every) <= 8 else every.iloc[:: len(every) // 6])
     axes.set(xlabel="training donors of a fold (mean); bars: 95 % of the procedure", ylabel=metric)
     axes.grid(color=PALE, lw=0.7)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8)
+    legend_beside(axes)
     return figure

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from smalti.errors import InputError
-from smalti.plot.style import COLOURS, GREY, INK, MARKS, PALE, new, short, styled
+from smalti.plot.style import BROKEN, COLOURS, GREY, INK, MARKS, PALE, new, short, styled
 
 
 @styled
@@ -56,7 +56,7 @@ def plot_patients(
     )
     figure, axes = new(6.8, 0.17 * len(shown) + 1.5)
     if positive is not None:
-        axes.axvline(0.5, color=GREY, lw=0.8, ls=(0, (4, 3)))
+        axes.axvline(0.5, color=GREY, lw=0.8, ls=BROKEN)
     for y, row in enumerate(shown.to_dict("records")):
         i = names.index(str(row["true"])) % len(COLOURS)
         wrong = str(row["predicted"]) != str(row["true"])
@@ -90,7 +90,7 @@ def plot_patients(
 def _residuals(patients: pd.DataFrame) -> Figure:
     """Predicted less true, over the true value."""
     figure, axes = new(6.8, 3.6)
-    axes.axhline(0, color=GREY, lw=0.8, ls=(0, (4, 3)))
+    axes.axhline(0, color=GREY, lw=0.8, ls=BROKEN)
     x = patients["true"].to_numpy(float)
     for low, high, at in patients[["predicted_low", "predicted_high", "true"]].to_numpy(float):
         axes.plot([at, at], [low - at, high - at], color=COLOURS[0], lw=2, alpha=0.4)

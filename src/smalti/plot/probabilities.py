@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from smalti.errors import InputError
-from smalti.plot.style import COLOURS, GREY, INK, PALE, new, short, styled
+from smalti.plot.style import (
+    BROKEN,
+    COLOURS,
+    GREY,
+    INK,
+    LINES,
+    PALE,
+    draw_bins,
+    legend_beside,
+    new,
+    short,
+    styled,
+    unit_square,
+)  # fmt: skip
 
 _MOST = 3  # in a row; more are too narrow on paper
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 
 
 @styled
@@ -44,13 +55,9 @@ def plot_calibration(curve: pd.DataFrame, *, methods: Sequence[str] | None = Non
     figure, axes = new(2.5 * len(names) + 0.7, 3.2, ncols=len(names), sharey=True, squeeze=False)
     for i, (name, ax) in enumerate(zip(names, axes[0], strict=True)):
         part = curve[curve["method"] == name]
-        ax.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=(0, (4, 3)))
-        ends = np.abs(part[["low", "high"]].to_numpy().T - part["observed"].to_numpy())
-        ax.errorbar(part["predicted"], part["observed"], ends, fmt="o", ms=4, lw=1.2,
-                    color=COLOURS[i])  # fmt: skip
-        ax.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+        unit_square(ax)
+        draw_bins(ax, part, fmt="o", lw=1.2, color=COLOURS[i])
         ax.set_title(short(name, 26), fontsize=9)
-        ax.grid(color=PALE, lw=0.7)
     c = short(curve["class"].iloc[0])
     axes[0, 0].set_ylabel(f"share that is '{c}'")
     figure.supxlabel(f"mean probability of '{c}'; bars: 95 %, n in donors", fontsize=9)
@@ -82,11 +89,11 @@ def plot_net_benefit(curves: pd.DataFrame, *, methods: Sequence[str] | None = No
     figure, axes = new(6.8, 3.4)
     one = curves[curves["method"] == names[0]]
     axes.axhline(0, color=GREY, lw=1, label="treat nobody")
-    axes.plot(one["threshold"], one["treat_all"], color=INK, lw=1, ls=(0, (4, 3)),
+    axes.plot(one["threshold"], one["treat_all"], color=INK, lw=1, ls=BROKEN,
               label="treat everyone")  # fmt: skip
     for i, name in enumerate(names):
         part = curves[curves["method"] == name]
-        axes.plot(part["threshold"], part["net_benefit"], color=COLOURS[i], ls=_DASHES[i % 4],
+        axes.plot(part["threshold"], part["net_benefit"], color=COLOURS[i], ls=LINES[i % 4],
                   label=short(name, 30))  # fmt: skip
     shown = curves[curves["method"].isin(names)]
     top = max(shown["net_benefit"].max(), shown["treat_all"].max())
@@ -95,7 +102,7 @@ def plot_net_benefit(curves: pd.DataFrame, *, methods: Sequence[str] | None = No
     axes.set(xlabel=f"probability of '{c}' from which on one would treat",
              ylabel=f"net benefit\n('{c}' found per bag)")  # fmt: skip
     axes.grid(color=PALE, lw=0.7)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=8)
+    legend_beside(axes)
     return figure
 
 

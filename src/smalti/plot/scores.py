@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from smalti.plot.style import COLOURS, GREY, PALE, new, styled
+from smalti.plot.style import BROKEN, COLOURS, GREY, PALE, new, styled
 from smalti.scores.chance import BY_RANK
 from smalti.scores.metrics import BY_CHANCE, with_unit
 
@@ -65,7 +65,7 @@ def plot_scores(
                   color=colour, fontsize=8.5)  # fmt: skip
     if chance is not None:
         _null_of(comparison, metric, axes)
-        axes.axvline(chance, color=GREY, lw=0.8, ls=(0, (4, 3)), zorder=1)
+        axes.axvline(chance, color=GREY, lw=0.8, ls=BROKEN, zorder=1)
         axes.text(chance, -0.62, " chance", fontsize=7.5, color=GREY, va="bottom")
     roles = {m: comparison.role(m) for m in table["method"]}
     names = [f"{m} ({role})" if role else m for m, role in roles.items()]

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from smalti.errors import InputError
-from smalti.plot.style import COLOURS, GREY, PALE, new, short, styled
+from smalti.plot.style import BROKEN, COLOURS, GREY, PALE, legend_beside, new, short, styled
 from smalti.scores.metrics import named
 
 _MARKS = "osD^v<"
@@ -41,7 +41,7 @@ def plot_searches(searches: pd.DataFrame) -> Figure:
     values = there[["inner", "outer"]]
     low, high = values.min().min(), values.max().max()
     pad = 0.06 * (high - low) or 0.05
-    ax.plot([low - pad, high + pad], [low - pad, high + pad], color=GREY, lw=0.8, ls=(0, (4, 3)))
+    ax.plot([low - pad, high + pad], [low - pad, high + pad], color=GREY, lw=0.8, ls=BROKEN)
     methods = there["method"].drop_duplicates()[: len(_MARKS)]
     for method, mark, colour in zip(methods, _MARKS, COLOURS, strict=False):
         part = there[there["method"] == method]
@@ -53,5 +53,5 @@ def plot_searches(searches: pd.DataFrame) -> Figure:
            ylabel=f"{named(metric)}, donors left out")  # fmt: skip
     ax.grid(color=PALE, lw=0.7)
     ax.set_axisbelow(True)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=8.5)
+    legend_beside(ax, fontsize=8.5)
     return figure

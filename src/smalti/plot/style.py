@@ -7,6 +7,8 @@ from functools import wraps
 from typing import Any, ParamSpec
 
 import matplotlib as mpl
+import numpy as np
+import pandas as pd
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,6 +16,8 @@ from matplotlib.figure import Figure
 # Okabe & Ito (2008): told apart by people with any common colour blindness
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKS = ("o", "s", "^", "D", "v", "P")  # forms of dots beside the colours, for those who see none
+LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))  # and dashes of lines
+BROKEN = (0, (4, 3))  # the dashes of what is no data: chance, zero, exactly right
 INK, GREY, PALE = "#222222", "#8A8A8A", "#E6E6E6"
 ACCENT = COLOURS[1]
 
@@ -68,6 +72,24 @@ def short(name: object, most: int = 24) -> str:
     """A name as one line of at most so many characters."""
     text = " ".join(str(name).split())
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def legend_beside(axes: Axes, **kwargs: Any) -> None:
+    """A legend at the right of the axes, from the top on."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), **{"fontsize": 8} | kwargs)
+
+
+def unit_square(axes: Axes) -> None:
+    """Shares over shares, and the line on which both are alike."""
+    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=BROKEN)
+    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+    axes.grid(color=PALE, lw=0.7)
+
+
+def draw_bins(axes: Axes, bins: pd.DataFrame, **kwargs: Any) -> None:
+    """Observed shares over predicted ones, with intervals: predicted, observed, low, high."""
+    ends = np.abs(bins[["low", "high"]].to_numpy().T - bins["observed"].to_numpy())
+    axes.errorbar(bins["predicted"], bins["observed"], ends, ms=4, **kwargs)
 
 
 def bare(axes: Axes) -> None:

@@ -15,6 +15,7 @@ from smalti.bags import Bags
 from smalti.columns import batches_of
 from smalti.counts import count_problem
 from smalti.errors import InputError
+from smalti.names import some
 from smalti.preprocess.components import PCA
 from smalti.preprocess.step import Step
 from smalti.system.extras import need
@@ -71,8 +72,8 @@ class ScaleBatch(_OfBatches):
 
     Cells of a batch of training are scaled by the training cells of their batch. A batch that
     training did not have is scaled by its own cells at hand: there what comes out for a cell hangs
-    on which others came with it. Differences of the batches in which cells they hold go with the
-    rest. A sparse table becomes dense (float32).
+    on which others came with it, which a warning says, and a note of a comparison. Differences of
+    the batches in which cells they hold go with the rest. A sparse table becomes dense (float32).
 
     Parameters
     ----------
@@ -84,6 +85,11 @@ class ScaleBatch(_OfBatches):
     InputError
         If the column is not there, a cell has no batch, or a batch has one cell only.
 
+    Warns
+    -----
+    UserWarning
+        Where cells are of a batch that training did not have.
+
     Examples
     --------
     >>> import smalti as sm
@@ -94,6 +100,7 @@ class ScaleBatch(_OfBatches):
     """
 
     name: ClassVar[str] = "scale_batch"
+    by_company: bool = True
     state: ClassVar[tuple[str, ...]] = ("means_", "sds_")
     columnwise: ClassVar[bool] = True
 
@@ -109,7 +116,14 @@ class ScaleBatch(_OfBatches):
         known = {name: i for i, name in enumerate(self.batches_)}
         if set(names) - set(known):
             fresh = ~np.isin(names, self.batches_)[codes]
-            self._check_sizes(*self._groups_of(codes[fresh], names))
+            new = self._groups_of(codes[fresh], names)
+            self._check_sizes(*new)
+            warnings.warn(
+                f"{self.name}: {int(fresh.sum()):,} cells are of batches that training did not "
+                f"have (column {self.column!r}: {some(new[1])}), and each batch is scaled by its "
+                "own cells: what comes out for one hangs on which others came with it.",
+                UserWarning, stacklevel=2,
+            )  # fmt: skip
         out = np.empty(view.shape, dtype=np.float32)
         for i, name in enumerate(names):
             rows = np.flatnonzero(codes == i)
@@ -143,7 +157,9 @@ class _AtHand(_OfBatches):
     are corrected anew when they come, which gives the same values.
     """
 
+    package: ClassVar[str]  # that corrects
     transductive: bool = True
+    columnwise: ClassVar[bool] = True
     state: ClassVar[tuple[str, ...]] = ("prints_", "codes_")
 
     def _learn(self, view: View, bags: Bags) -> None:
@@ -168,13 +184,16 @@ class _AtHand(_OfBatches):
                 "places no new cell and no new batch. Fit on all cells at once, or take a "
                 "correction that does, such as scale_batch or batch= of a network."
             )
-        out = np.asarray(self._correct(view, np.asarray(names)[codes]), dtype=np.float32)
+        package = need(self.package, "batch")
+        with _quiet(self.package):
+            found = self._correct(package, view, np.asarray(names)[codes])
+        out = np.asarray(found, dtype=np.float32)
         if not np.isfinite(out).all():
             raise InputError(f"{self.name} gave values that are not finite: leave out features "
                              "that do not vary within a batch.")  # fmt: skip
         return out
 
-    def _correct(self, view: Any, batches: np.ndarray) -> np.ndarray:
+    def _correct(self, package: Any, view: Any, batches: np.ndarray) -> np.ndarray:
         """The corrected rows, (n, n_features), of cells of these batches (n,)."""
         raise NotImplementedError
 
@@ -203,35 +222,33 @@ class Harmony(_AtHand):
     """
 
     name: ClassVar[str] = "harmony"
-    columnwise: ClassVar[bool] = True
+    package: ClassVar[str] = "harmonypy"
 
     def looks_across(self) -> bool:
         """Yes: components are of all features."""
         return True
 
-    def _correct(self, view: Any, batches: np.ndarray) -> np.ndarray:
+    def _correct(self, package: Any, view: Any, batches: np.ndarray) -> np.ndarray:
         if view.shape[1] <= _COMPONENTS:
-            x = dense(read_rows(view, 0, int(view.shape[0]))).astype(np.float64)
-            return x + self._moved(x - x.mean(0), batches)
+            x = _whole(view)
+            return x + self._moved(package, x - x.mean(0), batches)
         pca = PCA(n=_COMPONENTS)
         pca._learn(view, None)  # type: ignore[arg-type]  # it reads the view alone
         z = np.concatenate([np.asarray(part @ pca.axes_) for part in pieces(view)])
         z = z.astype(np.float64) - pca.mean_ @ pca.axes_
         out = np.empty(view.shape, dtype=np.float32)
-        moved = self._moved(z, batches)
+        moved = self._moved(package, z, batches)
         for start, part in placed(view):
             rows = slice(start, start + part.shape[0])
             out[rows] = dense(part) + moved[rows] @ pca.axes_.T
         return out
 
-    def _moved(self, z: np.ndarray, batches: np.ndarray) -> np.ndarray:
+    @staticmethod
+    def _moved(package: Any, z: np.ndarray, batches: np.ndarray) -> np.ndarray:
         """(n, k) by how much Harmony moves each component of each cell."""
-        package = need("harmonypy", "batch")
-        with _quiet("harmonypy"):
-            found = package.run_harmony(
-                z, pd.DataFrame({"batch": batches}), ["batch"], verbose=False, random_state=0,
-                ncores=1,
-            )  # fmt: skip
+        found = package.run_harmony(
+            z, pd.DataFrame({"batch": batches}), ["batch"], verbose=False, random_state=0, ncores=1
+        )
         corrected = np.asarray(found.Z_corr)
         return (corrected if corrected.shape == z.shape else corrected.T) - z
 
@@ -252,29 +269,29 @@ class ComBat(_AtHand):
     Raises
     ------
     InputError
-        If scanpy is missing, values are raw counts, there is one batch only, or other cells than
-        those of the fit come.
+        As :class:`Harmony` (the package is scanpy), and if values are raw counts.
     """
 
     name: ClassVar[str] = "combat"
-    columnwise: ClassVar[bool] = True
+    package: ClassVar[str] = "scanpy"
 
     def _refuse(self, view: View) -> None:
         if count_problem(view) is None:
             raise InputError("combat takes log values, and these are raw counts: put "
                              "'normalize,log1p' (of proteins 'clr') before it.")  # fmt: skip
 
-    def _correct(self, view: Any, batches: np.ndarray) -> np.ndarray:
-        package = need("scanpy", "batch")
-        x = dense(read_rows(view, 0, int(view.shape[0]))).astype(np.float64)
+    def _correct(self, package: Any, view: Any, batches: np.ndarray) -> np.ndarray:
+        x = _whole(view)
         moves = np.ptp(x, axis=0) > 0  # one that is constant has no scale to correct
-        out = x.copy()
         obs = pd.DataFrame({"batch": pd.Categorical(batches)}, index=np.arange(len(x)).astype(str))
-        with _quiet("scanpy"):
-            out[:, moves] = package.pp.combat(
-                package.AnnData(x[:, moves], obs=obs), key="batch", inplace=False
-            )
-        return out
+        x[:, moves] = package.pp.combat(
+            package.AnnData(x[:, moves], obs=obs), key="batch", inplace=False
+        )
+        return x
+
+
+def _whole(view: Any) -> np.ndarray:
+    return dense(read_rows(view, 0, int(view.shape[0]))).astype(np.float64)
 
 
 def _spread(view: View) -> tuple[np.ndarray, np.ndarray]:

@@ -256,7 +256,7 @@ class Scores:
         """Mean of each method with its 95 % interval: of the procedure at this training size.
 
         By :func:`smalti.scores.resampled_interval` with the degrees of freedom of one repeat: of
-        the candidates of ``benchmarks/coverage.py`` it covers best at 20 to 200 donors.
+        the candidates of ``benchmarks/intervals.py`` it covers best at 20 to 200 donors.
 
         Parameters
         ----------

@@ -51,7 +51,7 @@ def reference(table: Any) -> Section:
              "integration": one.model_.name}  # fmt: skip
     parts: list[Part] = [Facts(facts)]
     parts += [Note(note) for note in one.notes_]
-    parts.append(Text(_SURE.format(by=several(one.by_), alarm=one.false_alarm), soft=True))
+    parts.append(Text(_SURE.format(by=several(one.by_), alarm=table.false_alarm), soft=True))
     frame, curve = table.calibrations(), table.curve()
     if len(curve):
         first = frame.iloc[0]
