@@ -4,6 +4,7 @@
     SMALTI_DATA=... python benchmarks/modalities.py --set snare:0.5 --group table
     python benchmarks/modalities.py --set three --group table
     python benchmarks/modalities.py --set tied:0.5 --group halves
+    python benchmarks/modalities.py --set tied-two:0.95 --group halves --data-seed 101
 
 One group of methods at a time with --group, several with commas; killed runs go on from the
 cache, and what is there already is read from it. Each run ends with the tables of
@@ -58,7 +59,7 @@ GROUPS = {
         for name in ("umint:fast", "ae:modality-fast")
         for how, off in (("", {}), (", as encoded", {"align_halves": False}))
     }
-    | {"mofa": "mofa"},
+    | {"mofa": "mofa", "mofa, aligned": sm.make("mofa", align_halves=True)},
     "table": {
         name: name
         for name in (
@@ -79,11 +80,11 @@ GROUPS = {
 }
 
 
-SETS = ("citeseq", "snare", "two", "three", "tied")
+SETS = ("citeseq", "snare", "two", "three", "tied", "tied-two")
 
 
-def data(text: str, cells: int) -> tuple[Bags, str]:
-    """Cells, and the column of their labels."""
+def data(text: str, cells: int, seed: int = 0) -> tuple[Bags, str]:
+    """Cells (simulated ones by a seed of theirs), and the column of their labels."""
     name, _, share = text.partition(":")
     if name not in SETS:
         raise SystemExit(f"--set {text}: choose from {', '.join(SETS)}.")
@@ -91,10 +92,11 @@ def data(text: str, cells: int) -> tuple[Bags, str]:
     if name in ("two", "three"):
         features = (40, 12) if name == "two" else (40, 12, 60)
         return planted_modalities(cells, features=features, counts=True, effect=8.0,
-                                  missing=gaps), "kind"  # fmt: skip
-    if name == "tied":  # three modalities that mostly see one state, so that one tells of another
-        return planted_modalities(cells, features=(40, 12, 60), clusters=5, tied=0.9, counts=True,
-                                  effect=5.0, missing=gaps), "state_0"  # fmt: skip
+                                  missing=gaps, seed=seed), "kind"  # fmt: skip
+    if name in ("tied", "tied-two"):  # they mostly see one state, so that one tells of another
+        features = (40, 12) if name == "tied-two" else (40, 12, 60)
+        return planted_modalities(cells, features=features, clusters=5, tied=0.9, counts=True,
+                                  effect=5.0, missing=gaps, seed=seed), "state_0"  # fmt: skip
     root = os.environ.get("SMALTI_DATA")
     if not root:
         raise SystemExit("SMALTI_DATA is not set: it names the folder of the real data.")
@@ -197,6 +199,7 @@ def main() -> None:
     ask.add_argument("--group", default="fast", help=f"with commas between: {', '.join(GROUPS)}")
     ask.add_argument("--seeds", type=int, default=10)
     ask.add_argument("--cells", type=int, default=2000, help="of the simulated sets")
+    ask.add_argument("--data-seed", type=int, default=0, help="of the simulated sets")
     ask.add_argument("--only", default="", help="methods whose label holds this text")
     ask.add_argument("--jobs", type=int, default=1)
     ask.add_argument("--cache", type=Path)
@@ -206,7 +209,7 @@ def main() -> None:
     chosen = {k: v for group in groups for k, v in group.items() if args.only in k}
     done = {}
     for name in args.set:
-        bags, label = data(name, args.cells)
+        bags, label = data(name, args.cells, args.data_seed)
         print(f"\n## {name}\n")
         done[name] = result = sm.compare_integration(
             chosen, bags, label=label, seeds=args.seeds, n_jobs=args.jobs, cache=args.cache

@@ -54,7 +54,7 @@ TOYS = [
     "morphology_parts --tiles 2 --spots 4 --images 20 --rows 2",
     "mixmil_simulation --seeds 1 --epochs 2 --bags 50",
     "mnist_bags --sizes 20 --seeds 1 --methods abmil --tests 20 --epochs 1",
-    "modalities --set tied:0.5 two --group halves --only mofa --seeds 1 --cells 200",
+    "modalities --set tied:0.5 two --group halves --only aligned --seeds 1 --cells 200",
     "modalities --set snare --group widths --only block_pca --seeds 1",
     "modality_prediction --set tied --seeds 1 --cells 200 --only block_pca",
     "weighted_neighbors --cells 120 --alone",

@@ -13,6 +13,7 @@ from smalti.datasets.modalities import planted_modalities
 from smalti.errors import InputError
 from smalti.integrate.ae import AE
 from smalti.integrate.halves import Halves, gaps_told, measured
+from smalti.integrate.mofa import MOFA
 from smalti.integrate.umint import UMINT
 from smalti.scores import mixing_within
 
@@ -27,16 +28,23 @@ def fitted(cls, bags, **settings):
     return cls.example().set_params(**chosen).fit(bags)
 
 
-def test_halves_lie_among_whole_cells():
-    bags = cells()
+@pytest.mark.parametrize(("cls", "missing", "settings"), [
+    (UMINT, 0.5, {"epochs": 6}),
+    pytest.param(MOFA, 0.9, {"iterations": 20}, marks=pytest.mark.slow),  # mofapy2 takes a second
+])  # fmt: skip
+def test_halves_lie_among_whole_cells(cls, missing, settings):
+    if cls.unavailable():
+        pytest.skip(cls.unavailable())
+    bags = cells(missing=missing)
     kind, pattern = bags.instance["kind"], measured(bags) @ [1, 2]
-    plain = fitted(UMINT, bags, epochs=6, align_halves=False).transform(bags)
-    model = fitted(UMINT, bags, epochs=6)
+    plain = fitted(cls, bags, align_halves=False, **settings).transform(bags)
+    model = fitted(cls, bags, align_halves=True, **settings)
     codes, whole = model.transform(bags), measured(bags).all(1)
     np.testing.assert_array_equal(codes[whole], plain[whole])
     before, after = (mixing_within(z, pattern, kind) for z in (plain, codes))
     assert after > before + 0.15
-    assert codes.min() >= 0  # as the units are
+    if cls is UMINT:
+        assert codes.min() >= 0  # as the units are
 
 
 def test_a_map_gives_back_a_linear_relation():
