@@ -212,8 +212,8 @@ def lsi(share: float) -> None:
     theirs = time.process_time() - spent - ours
     off = np.abs(np.sort(s**2)[::-1] / values - 1).max()
     print(f"\n(d) 50 components of {table.shape[0]} x {table.shape[1]}, {table.nnz / 1e6:.1f} "
-          f"million not 0: ARPACK {theirs:.1f} s, smalti {ours:.1f} s, {theirs / ours:.1f} x; eigenvalues "
-          f"agree to {off:.0e}")  # fmt: skip
+          f"million not 0: ARPACK {theirs:.1f} s, smalti {ours:.1f} s, {theirs / ours:.1f} x; "
+          f"values agree to {off:.0e}")  # fmt: skip
     spent = time.process_time()
     scores = along(table, axes)
     ours = time.process_time() - spent
