@@ -325,13 +325,16 @@ class Annotator(BaseEstimator):
         cells: str | None = None,
         bags: Bags | None = None,
         found: pd.DataFrame | None = None,
+        obs: str | Path | pd.DataFrame | None = None,
+        runs: Sequence[str] | None = None,
     ) -> None:
         """Write labels into the user's data: ``obs["NAME_label"]`` and so on, and ``uns["NAME"]``.
 
         Parameters
         ----------
         data
-            AnnData or MuData, changed in place; or the path of an .h5ad, .h5mu or .zarr.
+            AnnData or MuData, changed in place; or the path of an .h5ad, .h5mu or .zarr; or what
+            :func:`smalti.read` takes besides, which needs ``out``.
         out
             Write to this path instead.
         key_added
@@ -346,6 +349,9 @@ class Annotator(BaseEstimator):
             What was read of the data, and what :meth:`annotate` gave of it; where left out they are
             read and annotated. ``uns`` says what its ``attrs`` say: the share of false alarms that
             was asked for, and what the cells lacked.
+        obs, runs
+            As of :func:`smalti.read`, where the data are read with them; what comes of it needs
+            ``out``.
 
         Raises
         ------
@@ -353,16 +359,17 @@ class Annotator(BaseEstimator):
             As :meth:`annotate`, or if a name or a file is taken.
         """
         from smalti.io.anndata import read
-        from smalti.io.open import open_table
+        from smalti.io.open import open_table, to_write
         from smalti.io.write import write
 
+        data = to_write(data, out, obs=obs, runs=runs)
         bags = read(data, x=x, cells=cells) if bags is None else bags
         found = self.annotate(bags, missing=missing) if found is None else found
         n = len(open_table(data).names)  # cells in no bag get no label
-        obs = {f"{key_added}_{name}": _in_order(found[name], bags, n) for name in COLUMNS}
+        columns = {f"{key_added}_{name}": _in_order(found[name], bags, n) for name in COLUMNS}
         how = {k: found.attrs[k] for k in ("false_alarm", "missing") if k in found.attrs}
         write(
-            data, obs=obs, obsm={}, uns={key_added: self._told(key_added) | how},
+            data, obs=columns, obsm={}, uns={key_added: self._told(key_added) | how},
             origin=bags.origin, out=out, overwrite=overwrite, bags=bags,
         )  # fmt: skip
 

@@ -19,11 +19,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from sklearn.utils.metaestimators import available_if
@@ -289,6 +290,8 @@ class Integration(WithHalves, Contributing, Estimator):
         key_added: str | None = None,
         overwrite: bool = False,
         missing: str | None = None,
+        obs: str | Path | pd.DataFrame | None = None,
+        runs: Sequence[str] | None = None,
     ) -> None:
         """Write the embedding into the user's data: ``obsm["X_NAME"]`` and ``uns["NAME"]``.
 
@@ -317,6 +320,9 @@ class Integration(WithHalves, Contributing, Estimator):
             there; otherwise that is refused.
         missing
             What to take features for that the data lack (see :meth:`complete`); ``uns`` says so.
+        obs, runs
+            As of :func:`smalti.read`, where the data are read with them; what comes of it needs
+            ``out``.
 
         Raises
         ------
@@ -328,7 +334,7 @@ class Integration(WithHalves, Contributing, Estimator):
         from smalti.io.write import write
 
         check_is_fitted(self)
-        data = to_write(data, out)
+        data = to_write(data, out, obs=obs, runs=runs, origin=self.origin_)
         where = {} if self.origin_ is None else {
             k: self.origin_[k] for k in ("x", "cells") if k in self.origin_}  # fmt: skip
         if self.missing:
