@@ -3,7 +3,6 @@
     python benchmarks/speed.py epoch      # (a) ragged, padded, loop, torchmil: one training epoch
     python benchmarks/speed.py fits       # (b) 100 Musk1 fits: the usual way, one by one, as a job
     python benchmarks/speed.py matmul     # (c) share of the machine's matrix-product rate
-    python benchmarks/speed.py lsi        # (d) components of sparse peaks beside ARPACK, CPU time
 
 torchmil is optional (``pip install "smalti[bench]"``); without it its row is left out.
 """
@@ -195,34 +194,6 @@ def matmul(share: float) -> None:
           f"{rate / 1e9:.0f} measured for the bare product: {got / rate:.0%}")  # fmt: skip
 
 
-def lsi(share: float) -> None:
-    from scipy.sparse.linalg import svds
-
-    from atac import simulate
-    from smalti.solve.components import along, components
-
-    bags = simulate(int(2000 * share), 10, 100_000).only("atac")
-    table = sm.preprocess.TFIDF().fit(bags).transform(bags)
-    table = table.x["atac"]
-    wide = table.astype(np.float64)
-    spent = time.process_time()
-    values, axes = components(table, 50)
-    ours = time.process_time() - spent
-    _, s, _ = svds(wide, 50, random_state=0)
-    theirs = time.process_time() - spent - ours
-    off = np.abs(np.sort(s**2)[::-1] / values - 1).max()
-    print(f"\n(d) 50 components of {table.shape[0]} x {table.shape[1]}, {table.nnz / 1e6:.1f} "
-          f"million not 0: ARPACK {theirs:.1f} s, smalti {ours:.1f} s, {theirs / ours:.1f} x; "
-          f"values agree to {off:.0e}")  # fmt: skip
-    spent = time.process_time()
-    scores = along(table, axes)
-    ours = time.process_time() - spent
-    off = np.abs(wide @ axes - scores).max() / np.abs(scores).max()
-    theirs = time.process_time() - spent - ours
-    print(f"    scores along 50 axes: scipy {theirs:.1f} s, smalti {ours:.1f} s, "
-          f"{theirs / ours:.1f} x; agree to {off:.0e}")  # fmt: skip
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", nargs="*", default=["epoch", "fits", "matmul"])
@@ -237,8 +208,6 @@ def main() -> None:
         fits(args.fits, args.epochs)
     if "matmul" in args.what:
         matmul(args.share)
-    if "lsi" in args.what:
-        lsi(args.share)
 
 
 if __name__ == "__main__":

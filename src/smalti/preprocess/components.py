@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from smalti.bags import Bags
 from smalti.preprocess.step import Step
-from smalti.solve.components import along, components, signed
+from smalti.solve.components import components, signed
 from smalti.views import View, dense, pieces, placed, whole
 
 _WIDE = 4000  # features up to which their covariance is made
@@ -96,8 +96,8 @@ class PCA(Step):
         count, width = (int(s) for s in view.shape)
         keep = min(self.n, width, max(count - 1, 1))
         if width > _WIDE:
-            table = whole(view)
-            self.mean_ = np.ones(count) @ table / count  # in float64
+            table = whole(view).astype(np.float64)
+            self.mean_ = np.asarray(table.mean(0)).reshape(-1)
             values, self.axes_ = components(table, min(keep, count), mean=self.mean_)
             self.variance_ = values / max(count - 1, 1)
             return
@@ -111,8 +111,9 @@ class PCA(Step):
         # a feature that is taken for its mean adds nothing to any component
         axes = self.axes_ if lacking is None else np.where(lacking[:, None], 0, self.axes_)
         offset = self.mean_ @ axes
-        parts = [along(part, axes) - offset for part in pieces(view)]
-        return np.concatenate(parts, dtype=np.float32, casting="same_kind")
+        parts = [np.asarray(part @ axes - offset, dtype=np.float32)
+                 for part in pieces(view)]  # fmt: skip
+        return np.concatenate(parts)
 
     def _names(self, names: Sequence[str] | None) -> tuple[str, ...] | None:
         return tuple(f"PC{i + 1}" for i in range(self.axes_.shape[1]))

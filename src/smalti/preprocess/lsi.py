@@ -11,7 +11,7 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.preprocess.omics import TFIDF
 from smalti.preprocess.step import Step
-from smalti.solve.components import along, components
+from smalti.solve.components import components
 from smalti.views import View, pieces, whole
 
 
@@ -24,8 +24,8 @@ class LSI(Step):
     log(1 + sum of the cell) is beyond ``depth`` are left out, whichever they are. That is ArchR's
     rule and its 0.75; Signac and muon leave it to the user, who often drops the first unseen.
 
-    Sparse tables stay sparse: memory is that of two copies of the table in float32, and time that
-    of a thousand or so products of it with a vector.
+    Sparse tables stay sparse: memory is that of one copy of the table in float64, and time that of
+    some hundred products of it with a vector.
 
     Parameters
     ----------
@@ -76,11 +76,11 @@ class LSI(Step):
         self.idf_ = weighting.idf_
         counts = whole(view)
         total = np.log1p(np.asarray(counts.sum(1), dtype=np.float64).reshape(-1))
-        table = weighting._apply(counts, bags)
+        table = weighting._apply(counts, bags).astype(np.float64)
         del counts
         _, axes = components(table, min(self.n, *table.shape))
-        self.mean_ = np.ones(len(total)) @ table / len(total)  # of the features, in float64
-        scores = along(table, axes)
+        self.mean_ = np.asarray(table.mean(0)).reshape(-1)  # of the features
+        scores = np.asarray(table @ axes)
         spread = scores.std(0)
         there = spread > 1e-7 * max(float(spread.max()), 1e-300)
         axes, scores, spread = axes[:, there], scores[:, there], spread[there]
@@ -122,8 +122,9 @@ class LSI(Step):
         axes = self.axes_ if lacking is None else np.where(lacking[:, None], 0, self.axes_)
         axes = axes / self.scale_
         offset = self.mean_ @ axes
-        parts = [along(weighting._apply(part, bags), axes) - offset for part in pieces(view)]
-        return np.concatenate(parts, dtype=np.float32, casting="same_kind")
+        parts = [np.asarray(weighting._apply(part, bags) @ axes - offset, dtype=np.float32)
+                 for part in pieces(view)]  # fmt: skip
+        return np.concatenate(parts)
 
     def _names(self, names: Sequence[str] | None) -> tuple[str, ...] | None:
         return tuple(f"LSI{i + 1}" for i in np.flatnonzero(self.kept_components()))
