@@ -129,7 +129,7 @@ def test_the_line_of_the_modality_says_what_was_left_out():
     bags = cells(counts())
     fitted, _ = fit_steps(steps_of({"atac": "lsi=6"}), bags)
     line = str(with_findings(modalities(bags), fitted)[0])
-    assert line.startswith("atac (300 features): taken for open chromatin, by its name; lsi=50; ")
+    assert line.startswith("atac (300 features): taken for open chromatin, by its name; tfidf; ")
     assert "left out component 1 of 6" in line
 
 

@@ -13,7 +13,6 @@ from smalti.counts import count_problem
 from smalti.errors import InputError
 from smalti.names import some
 from smalti.preprocess.antibodies import controls
-from smalti.preprocess.lsi import LSI
 from smalti.preprocess.on import On
 from smalti.preprocess.sequence import spec_text
 from smalti.preprocess.step import Step
@@ -30,6 +29,9 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "cytometry": ("cytometry", "arcsinh", r"cytof|cytometry"),
     "other": ("what needs no steps", "", r"(?!)"),
 }  # fmt: skip
+# Below, LSI's components are a large part of all directions there are: most of them noise, which it
+# scales to the size of the rest (docs/preprocessing.md).
+_FEW_PEAKS = 1000
 _ANY_VALUES = ("cytometry", "other")  # kinds whose steps do not ask for counts
 
 
@@ -151,8 +153,8 @@ def _modality(bags: Bags, name: str) -> Modality:
         steps = f"drop_controls,{steps}".rstrip(",")
         said = f"{len(aside)} controls by their names ({some(aside, 3)}) are set aside"
         found = dataclasses.replace(found, aside=said)
-    if kind == "atac" and steps and view.shape[1] <= LSI().n:
-        steps = "tfidf"  # there are no more features than components
+    if kind == "atac" and steps and view.shape[1] < _FEW_PEAKS:
+        steps = "tfidf"
     return dataclasses.replace(found, steps=steps)
 
 
@@ -183,7 +185,7 @@ def guess_steps(bags: Bags) -> dict[str, str]:
     """Steps for each view, by what it is taken for and whether it holds counts.
 
     Proteins: ``clr``, isotype controls set aside (``drop_controls,clr``). Peaks: ``lsi=50``
-    (``tfidf`` of 50 or fewer). RNA, and counts whose name says nothing:
+    (``tfidf`` of fewer than 1,000). RNA, and counts whose name says nothing:
     ``normalize,log1p,genes=2000``. Cytometry: ``arcsinh``. What is no count stays as it is. See
     :func:`modalities`.
 
