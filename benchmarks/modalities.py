@@ -1,12 +1,16 @@
 """Integration on real and simulated cells: every method on the same cells, clusters and seeds.
 
     SMALTI_DATA=... python benchmarks/modalities.py --set citeseq --out runs/ --cache runs/cache
-    SMALTI_DATA=... python benchmarks/modalities.py --set snare --gaps 0.5
-    python benchmarks/modalities.py --set three
-    python benchmarks/modalities.py --set tied --gaps 0.5 --group halves
+    SMALTI_DATA=... python benchmarks/modalities.py --set snare:0.5 --group table
+    python benchmarks/modalities.py --set three --group table
+    python benchmarks/modalities.py --set tied:0.5 --group halves
+    python benchmarks/modalities.py --set tied-two:0.95 --group halves --data-seed 101
 
-One group of methods at a time with --group; killed runs go on from the cache. The
-variants of UMINT are to be compared by their reconstruction of held-out cells, without labels.
+One group of methods at a time with --group, several with commas; killed runs go on from the
+cache, and what is there already is read from it. Each run ends with the tables of
+docs/results/integration.md: paired differences are to block-scaled PCA, a reference that was
+chosen before any score was seen. The variants of UMINT are to be compared by their reconstruction
+of held-out cells, without labels.
 """
 
 from __future__ import annotations
@@ -14,7 +18,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -53,21 +59,44 @@ GROUPS = {
         for name in ("umint:fast", "ae:modality-fast")
         for how, off in (("", {}), (", as encoded", {"align_halves": False}))
     }
-    | {"mofa": "mofa"},
+    | {"mofa": "mofa", "mofa, aligned": sm.make("mofa", align_halves=True)},
+    "table": {
+        name: name
+        for name in (
+            "umint",
+            "umint:fast",
+            "ae",
+            "dae",
+            "sae",
+            "ae:modality-fast",
+            "dae:modality-fast",
+            "sae:modality-fast",
+            "mofa",
+            "wnn",
+        )
+    },
     "adapters": {name: name for name in ("mofa", "wnn")},
     "totalvi": {"totalvi": "totalvi"},
 }
 
 
-def data(name: str, gaps: float, cells: int) -> tuple[Bags, str]:
-    """Cells, and the column of their labels."""
+SETS = ("citeseq", "snare", "two", "three", "tied", "tied-two")
+
+
+def data(text: str, cells: int, seed: int = 0) -> tuple[Bags, str]:
+    """Cells (simulated ones by a seed of theirs), and the column of their labels."""
+    name, _, share = text.partition(":")
+    if name not in SETS:
+        raise SystemExit(f"--set {text}: choose from {', '.join(SETS)}.")
+    gaps = float(share or 0)
     if name in ("two", "three"):
         features = (40, 12) if name == "two" else (40, 12, 60)
         return planted_modalities(cells, features=features, counts=True, effect=8.0,
-                                  missing=gaps), "kind"  # fmt: skip
-    if name == "tied":  # three modalities that mostly see one state, so that one tells of another
-        return planted_modalities(cells, features=(40, 12, 60), clusters=5, tied=0.9, counts=True,
-                                  effect=5.0, missing=gaps), "state_0"  # fmt: skip
+                                  missing=gaps, seed=seed), "kind"  # fmt: skip
+    if name in ("tied", "tied-two"):  # they mostly see one state, so that one tells of another
+        features = (40, 12) if name == "tied-two" else (40, 12, 60)
+        return planted_modalities(cells, features=features, clusters=5, tied=0.9, counts=True,
+                                  effect=5.0, missing=gaps, seed=seed), "state_0"  # fmt: skip
     root = os.environ.get("SMALTI_DATA")
     if not root:
         raise SystemExit("SMALTI_DATA is not set: it names the folder of the real data.")
@@ -97,32 +126,105 @@ def lacking(bags: Bags, share: float) -> Bags:
     return dataclasses.replace(bags, x=views, present=present)
 
 
+PROTOCOLS = {  # the algorithm that a method is meant for, then all alike
+    "ari_own": "each by its own",
+    "ari_kmeans": "all by k-means",
+    "ari_leiden": "all by Leiden",
+}
+OTHERS = {
+    "transfer_f1": "label transfer, F1",
+    "ors": "reconstruction (ORS)",
+    "halves_transfer_f1": "labels of halves, F1",
+    "halves_mixing": "mixing of halves",
+}
+
+
+def markdown(result: sm.comparison.IntegrationComparison) -> str:
+    """The two tables of a set, with 95 % intervals of the seeds."""
+    there = [m for m in OTHERS if m in set(result.folds["metric"])]
+    own = {m: meant_for(s) for m, s in result.settings.items()}
+    names = [str(m) for m in result.ranked("ari_own")["method"]]
+    rows = {m: [f"`{m}`", own.get(m, "Leiden")] for m in names}
+    for metric in PROTOCOLS:
+        values, gaps = scores(result, metric), answers(result, metric)
+        for m in names:
+            rows[m] += [values.get(m, ""), gaps.get(m, "")]
+    heads = [x for title in PROTOCOLS.values() for x in (title, f"against `{REFERENCE}`")]
+    first = table(["method", "meant for", *heads], rows.values())
+    more = {m: scores(result, m) for m in there}
+    rest = [[f"`{m}`", *(more[k].get(m, "") for k in there)] for m in names]
+    return f"{first}\n\n{table(['method', *(OTHERS[k] for k in there)], rest)}"
+
+
+def beside(done: Mapping[str, sm.comparison.IntegrationComparison]) -> str:
+    """One column a set: the ARI of the clusters that a method is meant for, and the answer."""
+    cells = {name: (scores(r, "ari_own"), answers(r, "ari_own")) for name, r in done.items()}
+    methods = dict.fromkeys(m for values, _ in cells.values() for m in values)
+    rows = [[f"`{m}`", *(f"{v[m].split(' ')[0]} {a.get(m, '').split(':')[0]}" if m in v else ""
+                         for v, a in cells.values())] for m in methods]  # fmt: skip
+    return table(["method", *done], rows)
+
+
+REFERENCE = "block_pca"
+
+
+def meant_for(settings: Mapping[str, Any]) -> str:
+    by = sm.make(settings["method"]).clusters_by
+    return {"kmeans": "k-means", "leiden": "Leiden"}[by]
+
+
+def scores(result: sm.comparison.IntegrationComparison, metric: str) -> dict[str, str]:
+    """Method -> its mean with the ends of its interval."""
+    return {r.method: f"{r.value:.3f} ({r.value_low:.2f} to {r.value_high:.2f})".replace("-", "−")
+            for r in result.intervals(metric).itertuples() if np.isfinite(r.value)}  # fmt: skip
+
+
+def answers(result: sm.comparison.IntegrationComparison, metric: str) -> dict[str, str]:
+    """Method -> what the paired test says, and the difference with its interval."""
+    return {r.method: f"{r.verdict}: {r.difference:+.3f} ({r.low:+.3f} to {r.high:+.3f})".replace(
+            "-", "−") for r in result.against(REFERENCE, metric).itertuples()}  # fmt: skip
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    text = [f"| {' | '.join(line)} |" for line in (head, *rows)]
+    return "\n".join([text[0], "|" + "---|" * len(head), *text[1:]])
+
+
 def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ask.add_argument(
-        "--set", choices=("citeseq", "snare", "two", "three", "tied"), default="citeseq"
-    )
-    ask.add_argument("--group", choices=tuple(GROUPS), default="fast")
-    ask.add_argument("--gaps", type=float, default=0.0, help="share of cells lacking a modality")
+        "--set", nargs="+", default=["citeseq"], metavar="SET[:GAPS]",
+        help=f"{', '.join(SETS)}; with the share of cells that lack a modality behind a colon",
+    )  # fmt: skip
+    ask.add_argument("--group", default="fast", help=f"with commas between: {', '.join(GROUPS)}")
     ask.add_argument("--seeds", type=int, default=10)
     ask.add_argument("--cells", type=int, default=2000, help="of the simulated sets")
+    ask.add_argument("--data-seed", type=int, default=0, help="of the simulated sets")
     ask.add_argument("--only", default="", help="methods whose label holds this text")
     ask.add_argument("--jobs", type=int, default=1)
     ask.add_argument("--cache", type=Path)
     ask.add_argument("--out", type=Path, help="folder for tables and report")
     args = ask.parse_args()
-    chosen = {k: v for k, v in GROUPS[args.group].items() if args.only in k}
-    bags, label = data(args.set, args.gaps, args.cells)
-    result = sm.compare_integration(
-        chosen, bags, label=label, seeds=args.seeds, n_jobs=args.jobs, cache=args.cache
-    )
-    print(result)
-    wide = result.summary().pivot_table(index="method", columns="metric", values="mean", sort=False)
-    print(wide.round(3).to_string())
-    print(result.folds.groupby("method", sort=False)["seconds"].mean().round(1).to_string())
-    if args.out:
-        result.write(args.out)
-        result.report(args.out / "report.html", title=f"Integration: {args.set}, {args.group}")
+    groups = [GROUPS[name] for name in args.group.split(",")]
+    chosen = {k: v for group in groups for k, v in group.items() if args.only in k}
+    done = {}
+    for name in args.set:
+        bags, label = data(name, args.cells, args.data_seed)
+        print(f"\n## {name}\n")
+        done[name] = result = sm.compare_integration(
+            chosen, bags, label=label, seeds=args.seeds, n_jobs=args.jobs, cache=args.cache
+        )
+        print(result)
+        print(markdown(result))
+        means = result.summary().pivot_table("mean", "method", "metric", sort=False)
+        print(means.round(3).to_string())
+        print(result.folds.groupby("method", sort=False)["seconds"].mean().round(1).to_string())
+        if args.out:
+            folder = args.out / name.replace(":", "-")
+            result.write(folder)
+            result.report(folder / "report.html", title=f"Integration: {name}, {args.group}")
+    if len(done) > 1:
+        print(f"\n## Sets beside one another\n\n{beside(done)}")
 
 
 if __name__ == "__main__":

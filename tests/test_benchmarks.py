@@ -13,7 +13,8 @@ TOYS = [
     "intervals --cohorts 2 --donors 20 --samples 1 3 --effects middle",
     "intervals --part power --cohorts 2 --donors 20",
     "annotation --set sim --methods block_pca --cells 300 --seeds 1",
-    "annotation --set citeseq --methods block_pca --cells 600 --seeds 1 --folds 2 --no-unseen",
+    "annotation --set state --methods block_pca --cells 300 --seeds 1 --folds 2",
+    "annotation --set citeseq --methods block_pca --cells 600 --seeds 1 --folds 2 --unseen",
     "chain --images 12 --spots 4 --folds 2 --repeats 1",
     "atac --toy",
     "audit --part copies --repeats 1 --cells 10",
@@ -25,6 +26,7 @@ TOYS = [
     "audit --part integrations --repeats 1",
     "audit --part real",
     "audit --part speed --repeats 1 --cells 1",
+    "batches --set her2st --seeds 1 --cells 200 --only nothing --corrections none",
     "batches --seeds 1 --cells 120 --only umint --corrections none scaled",
     "bilinear_grid --slides 2 --tiles 12 --features 20 --genes 30 --width 5 --grid 6 --repeats 1",
     "contributions --seeds 1 --cells 100 --only block_pca",
@@ -52,8 +54,7 @@ TOYS = [
     "morphology_parts --tiles 2 --spots 4 --images 20 --rows 2",
     "mixmil_simulation --seeds 1 --epochs 2 --bags 50",
     "mnist_bags --sizes 20 --seeds 1 --methods abmil --tests 20 --epochs 1",
-    "modalities --set two --group widths --only block_pca --seeds 1 --cells 200",
-    "modalities --set tied --group halves --gaps 0.5 --only umint --seeds 1 --cells 200",
+    "modalities --set tied:0.5 two --group halves --only aligned --seeds 1 --cells 200",
     "modalities --set snare --group widths --only block_pca --seeds 1",
     "modality_prediction --set tied --seeds 1 --cells 200 --only block_pca",
     "weighted_neighbors --cells 120 --alone",
@@ -78,7 +79,7 @@ TOYS = [
 ]
 REAL = {"chain", "classical", "cohorts", "gene_maps", "glas", "her2st", "mnist_bags", "zero_shot",
         "modalities --set snare", "audit --part real", "annotation --set citeseq",
-        "morphology_parts", "speed fits"}  # fmt: skip
+        "batches --set her2st", "morphology_parts", "speed fits"}  # fmt: skip
 PACKAGES = {
     "chain": "timm",
     "glas": "timm",

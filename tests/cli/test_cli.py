@@ -464,6 +464,30 @@ def test_another_file_is_tested(majority_alone, tmp_path):
     assert "--test is fitted and scored once: leave --folds out" in said
 
 
+def test_the_test_side_takes_what_the_training_side_takes(tmp_path):
+    """Several runs with a table of their cells, on both sides."""
+    import ten_x as x10
+
+    files, tables = [], []
+    for k, names in enumerate(["ab", "cd"]):
+        files += [x10.h5(tmp_path / n / "outs" / "filtered_feature_bc_matrix.h5",
+                         x10.features("rna"), seed=k) for n in names]  # fmt: skip
+        cells = pd.DataFrame({"barcode": x10.barcodes() * 2, "run": np.repeat(list(names), x10.N)})
+        cells["state"] = np.where(cells["run"].isin(["a", "c"]), "ill", "healthy")
+        tables.append(tmp_path / f"{names}.csv")
+        cells.to_csv(tables[-1], index=False)
+    asked = ["compare", *files[:2], "--obs", tables[0], "--runs", "a,b", "--sample", "run",
+             "--label", "state", "--donor", "bag", "--x", "X", "--methods", "majority",
+             "--jobs", 1, "--dry-run", "--out", tmp_path / "run"]  # fmt: skip
+    other = ["--test", files[2], "--test", files[3], "--test-obs", tables[1], "--test-runs"]
+    done = run(*asked, *other, "c,d")
+    assert done.exit_code == 0, done.output
+    said = fails(*asked, *other, "c,d,e")
+    assert "--test-runs c,d,e must be 2 names, one for each run" in said
+    said = fails(*asked, *other[4:], "c,d")
+    assert "--test-obs, --test-runs says what --test is: name that too" in said
+
+
 def test_splits_that_lack_bags(table, tmp_path):
     pd.DataFrame({"bag": range(3), "fold": range(3)}).to_csv(tmp_path / "f.csv", index=False)
     said = fails("compare", table, "--methods", "bag_mean", "--splits", tmp_path / "f.csv",

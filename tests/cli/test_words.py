@@ -37,7 +37,7 @@ def options(verb):
 
 
 def test_every_verb_says_its_options():
-    assert len(VERBS) == 21
+    assert len(VERBS) == 22
     assert [name for name, command in VERBS.items() if not isinstance(command, Verb)] == []
 
 
@@ -230,6 +230,7 @@ STANDS_FOR = [
     ("expression predictable", sm.expression.predictable, {"bags", "view", "units"}),  # views: --x
     ("expression screen", sm.features.screen_backbones, {
         "bags", "encoders", "units", "extraction"}),
+    ("genes activity", sm.genes.gene_activity, {"bags", "name"}),  # name: it is X of a table
     ("genes explore", sm.genes.explore, {"bags", "view", "units"}),
     ("genes vectors", sm.genes.gene_text, {"client"}),  # an object
     ("genes vectors", sm.genes.gene_vectors, {"device", "batch_size", *BAR}),  # speed

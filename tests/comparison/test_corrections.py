@@ -56,6 +56,12 @@ def test_what_has_seen_all_cells_is_fitted_on_them_and_said(table):
     assert "scaled" not in said
 
 
+def test_whose_scores_hang_on_the_company_of_a_cell_is_said(table):
+    said = next(note for note in table.notes if "scale_batch scales a batch" in note)
+    assert said.startswith("mine, scaled; ")
+    assert "harmony" not in said
+
+
 def test_what_a_modality_adds_is_told_of_one_input(table):
     told = table.additions()
     assert len(told) == 2  # protein to RNA and RNA to protein, uncorrected both

@@ -25,8 +25,8 @@ from smalti.scores import cluster, label_transfer
 QUICK = ("ae", "block_pca", "dae", "sae", "umint")  # of PyTorch alone
 
 
-def data(n=600, features=(40, 12), **kwargs):
-    return planted_modalities(n, features=features, effect=8.0, counts=True, **kwargs)
+def data(n=600, features=(40, 12), effect=8.0, **kwargs):
+    return planted_modalities(n, features=features, effect=effect, counts=True, **kwargs)
 
 
 def pca(**settings):
@@ -90,9 +90,9 @@ def examples(features, names):
     return chosen
 
 
-def beats_each_alone(features, names, n=600):
+def beats_each_alone(features, names, n=600, **cells):
     chosen = examples(features, names)
-    bags = data(n, features=features)
+    bags = data(n, features=features, **cells)
     result = run(chosen, bags, seeds=1)
     alone = max(ari(result, f"{view} alone") for view in bags.x)
     assert alone < 0.55
@@ -111,12 +111,12 @@ def test_integrations_beat_each_modality_alone(features):
 @pytest.mark.parametrize("features", [(40, 12), (40, 12, 60)], ids=["two", "three"])
 @pytest.mark.parametrize("name", sorted(set(sm.methods("integrate")) - set(QUICK)))
 def test_integrations_of_other_packages_beat_each_modality_alone(name, features):
-    reason = sm.methods("integrate")[name].unavailable()
-    if reason:
+    cls = sm.methods("integrate")[name]
+    if reason := cls.unavailable():
         pytest.skip(reason)
-    if name == "totalvi" and len(features) > 2:
-        pytest.skip("totalvi takes RNA and protein")
-    beats_each_alone(features, (name,))
+    if name in ("totalvi", "multivi") and len(features) > 2:
+        pytest.skip(f"{name} takes two modalities")
+    beats_each_alone(**{"features": features, "names": (name,)} | cls.example_cells)
 
 
 # ---------------------------------------------------------------- what is compared

@@ -9,6 +9,7 @@ from scipy import stats
 
 import smalti as sm
 from smalti.comparison.page.features import features
+from smalti.comparison.page.settings import settings
 from smalti.comparison.planning import plan_modality_prediction
 from smalti.comparison.splits import cell_splits
 from smalti.datasets.modalities import planted_modalities
@@ -75,7 +76,12 @@ def test_what_is_tied_is_found_and_what_is_not_is_not(table):
 
 
 def test_words_and_files(table, tmp_path):
-    assert "Of the 12 features of protein, net is ahead of" in " ".join(table.said())
+    said = " ".join(table.said())
+    assert "Of the 12 features of protein, net is ahead of" in said
+    assert "in predicting protein: Pearson correlation" in said or "predicts protein" in said
+    assert any("protein (12 features): taken for protein" in note for note in table.notes)
+    rows = settings(table).parts[0].frame.set_index("row")["other"]
+    assert rows["mean"] == rows["ridge"] == "defaults"
     table.write(tmp_path / "out")
     assert len(pd.read_csv(tmp_path / "out" / "features.csv")) == 5 * 2 * 12
 

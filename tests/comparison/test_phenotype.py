@@ -487,3 +487,13 @@ def test_how_bags_were_made_is_a_row_of_its_own(majority_alone):
     assert any(s.startswith("A control, batch alone, has AUROC 1.00") for s in table.said())
     assert table.of("batch alone")["roc_auc"]["mean"] == 1.0
     assert table.audit.kinds == {"confounded"}
+
+
+def test_patients_whose_batch_is_scaled_by_who_came_with_it_are_told(majority_alone):
+    bags = planted_bags(24, seed=0)
+    bags = bags.with_instance({"run": np.arange(len(bags))[bags.index] % 3})
+    methods = {"scaled": mil.BagMean(preprocess="scale_batch=run"), "plain": mil.BagMean()}
+    table = sm.compare(methods, bags, folds=3, n_jobs=1, progress=False)
+    said = [note for note in table.notes if "scale_batch scales a batch" in note]
+    assert len(said) == 1
+    assert said[0].startswith("scaled: ")

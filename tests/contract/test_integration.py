@@ -1,5 +1,7 @@
 """Every method of integration keeps the contract."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -9,8 +11,8 @@ from smalti.contract import integration
 from smalti.core.registry import methods
 from smalti.integrate import BlockPCA
 
-# scvi-tools takes seconds to be imported, and trains totalVI
-QUICK = {"totalvi": {"check_clone"}}
+# scvi-tools takes seconds to be imported, and trains these
+QUICK = {"totalvi": {"check_clone"}, "multivi": {"check_clone"}}
 # fits of all epochs: the other autoencoders stand for it
 SLOW = {(m, "check_finds_what_no_modality_shows") for m in ("dae", "sae")}
 # two fits more of a library that makes one sweep
@@ -47,6 +49,30 @@ class ReadsKinds(BlockPCA):
         return codes
 
 
-def test_a_cheat_is_caught():
-    with pytest.raises(AssertionError, match="of kinds that the modalities tell apart"):
-        integration.check_finds_what_no_modality_shows(ReadsKinds)
+class ChoosesEasyCells(BlockPCA):
+    """It asks for cells of which one modality says all."""
+
+    example_cells: ClassVar = {"tied": 1.0}
+
+
+class ReadsRNA(BlockPCA):
+    """PCA of one modality, on cells of its own choice."""
+
+    example_cells: ClassVar = {"features": (40, 60), "effect": 12.0}
+
+    @classmethod
+    def example(cls):
+        return cls(width=8, modality="rna")
+
+
+@pytest.mark.parametrize(
+    ("cheat", "message"),
+    [
+        (ReadsKinds, "of kinds that the modalities tell apart"),
+        (ReadsRNA, "of kinds that the modalities tell apart"),
+        (ChoosesEasyCells, r"example_cells may not set \['tied'\]"),
+    ],
+)
+def test_a_cheat_is_caught(cheat, message):
+    with pytest.raises(AssertionError, match=message):
+        integration.check_finds_what_no_modality_shows(cheat)

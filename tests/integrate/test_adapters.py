@@ -10,7 +10,7 @@ import torch
 import smalti
 from smalti.datasets.modalities import planted_modalities
 from smalti.errors import InputError
-from smalti.integrate import MOFA, Multigrate, TotalVI
+from smalti.integrate import MOFA, Multigrate, MultiVI, TotalVI
 from smalti.system.extras import calling, need
 
 pytestmark = pytest.mark.filterwarnings(
@@ -147,6 +147,45 @@ def test_totalvi_decodes_the_mean_of_what_scvi_tools_draws(totalvi):
     np.testing.assert_allclose(out["rna"][:10], rna, rtol=1e-4)
 
 
+def in_batches(bags):
+    """The same cells, of three batches by a column that is not sorted, and its codes."""
+    names = np.resize(["late", "early", "middle"], bags.n_instances)
+    codes = np.unique(names, return_inverse=True)[1]
+    return dataclasses.replace(bags, instance=bags.instance.assign(lane=names)), codes
+
+
+@pytest.mark.slow  # scvi-tools takes seconds to be imported
+def test_totalvi_with_batches_is_that_of_scvi_tools(tmp_path):
+    import anndata
+
+    if TotalVI.unavailable():
+        pytest.skip("scvi-tools is not installed")
+    scvi = need("scvi")
+    bags, codes = in_batches(planted_modalities(150, counts=True))
+    model = TotalVI(width=5, epochs=5, batch_size=64, accelerator="cpu", batch="lane").fit(bags)
+    data = anndata.AnnData(np.asarray(model.inputs(bags)["rna"]))
+    data.obsm["protein"] = np.asarray(model.inputs(bags)["protein"])
+    data.obs["lane"] = bags.instance["lane"].to_numpy()
+    scvi.model.TOTALVI.setup_anndata(data, protein_expression_obsm_key="protein", batch_key="lane")
+    with torch.random.fork_rng(devices=[]):
+        theirs = scvi.model.TOTALVI(data, n_latent=5, override_missing_proteins=True)
+        theirs.module.load_state_dict(model.network_.module.state_dict())
+        theirs.is_trained_ = True
+        theirs.module.eval()
+        want = theirs.get_latent_representation(give_mean=True)
+    got = model.transform(bags)
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    own, one = model.reconstruct(bags), model.reconstruct(bags, as_batch="early")
+    for name, values in own.items():
+        np.testing.assert_array_equal(one[name][codes == 0], values[codes == 0])
+        assert not np.allclose(one[name][codes > 0], values[codes > 0])
+    model.save(tmp_path / "model")
+    np.testing.assert_array_equal(smalti.load(tmp_path / "model").transform(bags), got)
+    new = dataclasses.replace(bags, instance=bags.instance.assign(lane="later"))
+    with pytest.raises(InputError, match=r"of batch 'later'.*fit it with cells of theirs"):
+        model.transform(new)
+
+
 @pytest.mark.slow  # scvi-tools takes seconds to be imported
 def test_totalvi_refuses_scaled_values(totalvi):
     model, bags = totalvi
@@ -169,6 +208,48 @@ def test_totalvi_asks_which_view_is_which():
         TotalVI(rna="a", protein="a").views_of(views)
     with pytest.raises(InputError, match="takes two views"):
         TotalVI().views_of({"rna": (40,)})
+
+
+# ------------------------------------------------------------------------------- MultiVI
+
+
+@pytest.mark.slow  # scvi-tools takes seconds to be imported
+@pytest.mark.parametrize("batch", [None, "lane"])
+def test_multivi_embeds_whole_and_half_cells_as_scvi_tools_does(batch):
+    import anndata
+    import mudata
+
+    if MultiVI.unavailable():
+        pytest.skip("scvi-tools is not installed")
+    scvi = need("scvi")
+    bags, codes = in_batches(planted_modalities(150, counts=True, missing=0.3))
+    model = MultiVI.example().set_params(epochs=2, accelerator="cpu", batch=batch).fit(bags)
+    tables = {}
+    for key, name in (("rna", "rna"), ("atac", "protein")):
+        tables[key] = anndata.AnnData(np.asarray(bags.x[name]))
+        tables[key].var_names = [f"{key}_{i}" for i in range(tables[key].n_vars)]
+    data = mudata.MuData(tables)
+    data.obs["lane"] = bags.instance["lane"].to_numpy()
+    names = {"rna_layer": "rna", "atac_layer": "atac"}
+    scvi.model.MULTIVI.setup_mudata(data, modalities=names, batch_key=batch)
+    with torch.random.fork_rng(devices=[]):
+        theirs = scvi.model.MULTIVI(data, n_latent=8, n_hidden=32)
+        theirs.module.load_state_dict(model.network_.module.state_dict())
+        theirs.is_trained_ = True
+        theirs.module.eval()
+        want = theirs.get_latent_representation()
+    np.testing.assert_allclose(model.transform(bags), want, atol=1e-5)
+    assert theirs.module.n_batch == (1 if batch is None else len(np.unique(codes)))
+
+
+def test_multivi_asks_which_view_holds_the_peaks():
+    views = {"a": (40,), "b": (12,)}
+    with pytest.raises(InputError, match=r"which of \['a', 'b'\] holds the peaks\?"):
+        MultiVI().views_of(views)
+    assert MultiVI(peaks="a").views_of(views) == ("b", "a")
+    assert MultiVI().views_of({"peaks": (12,), "gex": (40,)}) == ("gex", "peaks")
+    with pytest.raises(InputError, match="'c' is no view"):
+        MultiVI(peaks="c").views_of(views)
 
 
 # ------------------------------------------------------------------------------- Multigrate
@@ -212,6 +293,7 @@ def test_multigrate_says_which_python_it_needs(monkeypatch):
     [
         (MOFA, "mofapy2", "mofapy2", 'pip install "smalti[integrate]"'),
         (TotalVI, "scvi", "scvi-tools", 'pip install "smalti[integrate]"'),
+        (MultiVI, "scvi", "scvi-tools", 'pip install "smalti[integrate]"'),
         (Multigrate, "multigrate", "multigrate", "pip install multigrate"),
     ],
 )
@@ -224,12 +306,12 @@ def test_an_absent_package_is_asked_for_by_its_command(
     said = f"{project} is not installed: {command}"
     assert method.unavailable() == said
     with pytest.raises(InputError) as error:
-        method(accelerator="cpu").fit(planted_modalities(60, counts=True))
+        method.example().set_params(accelerator="cpu").fit(planted_modalities(60, counts=True))
     assert str(error.value) == f"{said}."
 
 
 def test_adapters_are_found_by_name():
-    assert {"mofa", "totalvi", "wnn", "multigrate"} <= set(smalti.methods("integrate"))
+    assert {"mofa", "totalvi", "multivi", "wnn", "multigrate"} <= set(smalti.methods("integrate"))
 
 
 def test_a_package_that_dies_is_named():

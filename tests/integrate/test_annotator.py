@@ -240,6 +240,28 @@ def test_labels_are_written_beside_the_cells(path, tmp_path):
     np.testing.assert_allclose(data.obs["mine_confidence"], found["confidence"], atol=1e-4)
     assert {f"mine_{name}" for name in COLUMNS} == set(data.obs)
     assert data.uns["mine"]["calibrated_on"] == "donor"
+    assert data.uns["mine"]["false_alarm"] == 0.05
+    assert list(data.uns["mine"]["missing"]) == [
+        "600 of 600 cells were not measured in 'm1': of these the model read the other modalities."
+    ]
+
+
+def test_what_was_lacking_and_what_it_was_taken_for_is_written_down():
+    cells = query()
+    table = AnnData(cells.x["m0"][:, 1:], obs=pd.DataFrame(index=[f"c{i}" for i in range(600)]),
+                    obsm={"m1": pd.DataFrame(cells.x["m1"], [f"c{i}" for i in range(600)],
+                                             cells.features["m1"])})  # fmt: skip
+    table.var_names = cells.features["m0"][1:]
+    read = sm.read(table, x={"m0": "X", "m1": "obsm/m1"})
+    with pytest.warns(UserWarning, match="1 of the 40 features"):
+        found = fitted().annotate(read, missing="mean", false_alarm=0.2)
+    fitted().write(table, bags=read, found=found)
+    told = table.uns["annotation"]
+    assert told["false_alarm"] == 0.2  # not that of the settings
+    assert len(told["missing"]) == 1
+    assert "(m0_0): they are taken for their mean in training." in told["missing"][0]
+    whole = fitted().annotate(query())
+    assert "missing" not in whole.attrs
 
 
 def test_the_calibration_of_the_reference_is_tested_on_other_turns():

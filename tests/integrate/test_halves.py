@@ -5,13 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from anndata import AnnData
 
 import smalti as sm
 from smalti.core.fit import FittedState
 from smalti.datasets.modalities import planted_modalities
 from smalti.errors import InputError
 from smalti.integrate.ae import AE
-from smalti.integrate.halves import Halves, measured
+from smalti.integrate.halves import Halves, gaps_told, measured
+from smalti.integrate.mofa import MOFA
 from smalti.integrate.umint import UMINT
 from smalti.scores import mixing_within
 
@@ -26,16 +28,23 @@ def fitted(cls, bags, **settings):
     return cls.example().set_params(**chosen).fit(bags)
 
 
-def test_halves_lie_among_whole_cells():
-    bags = cells()
+@pytest.mark.parametrize(("cls", "missing", "settings"), [
+    (UMINT, 0.5, {"epochs": 6}),
+    pytest.param(MOFA, 0.9, {"iterations": 20}, marks=pytest.mark.slow),  # mofapy2 takes a second
+])  # fmt: skip
+def test_halves_lie_among_whole_cells(cls, missing, settings):
+    if cls.unavailable():
+        pytest.skip(cls.unavailable())
+    bags = cells(missing=missing)
     kind, pattern = bags.instance["kind"], measured(bags) @ [1, 2]
-    plain = fitted(UMINT, bags, epochs=6, align_halves=False).transform(bags)
-    model = fitted(UMINT, bags, epochs=6)
+    plain = fitted(cls, bags, align_halves=False, **settings).transform(bags)
+    model = fitted(cls, bags, align_halves=True, **settings)
     codes, whole = model.transform(bags), measured(bags).all(1)
     np.testing.assert_array_equal(codes[whole], plain[whole])
     before, after = (mixing_within(z, pattern, kind) for z in (plain, codes))
     assert after > before + 0.15
-    assert codes.min() >= 0  # as the units are
+    if cls is UMINT:
+        assert codes.min() >= 0  # as the units are
 
 
 def test_a_map_gives_back_a_linear_relation():
@@ -122,3 +131,19 @@ def test_modalities_that_no_cell_ties_are_refused(name):
     apart = dataclasses.replace(three, present={"m0": first, "m1": first, "m2": ~first})
     with pytest.raises(InputError, match="in both 'm0 and m1' and 'm2'"):
         sm.make(name).fit(apart)
+
+
+def test_what_cells_were_not_measured_in_is_written_beside_their_codes():
+    cells = sm.datasets.planted_modalities(90, missing=0.2, counts=True, seed=3)
+    model = sm.integrate.BlockPCA(width=4, progress=False).fit(cells)
+    data = AnnData(cells.x["rna"])
+    data.var_names = cells.features["rna"]
+    model.write(data)
+    assert list(data.uns["block_pca"]["missing"]) == [
+        "90 of 90 cells were not measured in 'protein': of these the model read the other "
+        "modalities."
+    ]
+    gaps = [int((~cells.present[k]).sum()) for k in ("rna", "protein")]
+    assert [line.split(" of ")[0] for line in gaps_told(model, cells)] == list(map(str, gaps))
+    one = sm.integrate.BlockPCA(width=4, modality="rna", progress=False).fit(cells)
+    assert gaps_told(one, cells) == []

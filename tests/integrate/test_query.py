@@ -29,7 +29,8 @@ def cells() -> Bags:
 
 def embedders() -> list[Any]:
     """Methods that can run here and embed cells that they were not fitted on."""
-    slow = {"totalvi": pytest.mark.slow, "multigrate": pytest.mark.slow}  # they load scvi-tools
+    # they load scvi-tools
+    slow = dict.fromkeys(("totalvi", "multivi", "multigrate"), pytest.mark.slow)
     return [pytest.param(name, marks=slow.get(name, ())) for name, cls in own("integrate").items()
             if not cls.transductive]  # fmt: skip
 

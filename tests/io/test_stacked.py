@@ -199,6 +199,56 @@ def test_files_of_cell_ranger_get_their_embedding(ending, tmp_path):
     assert sm.read(out).x["protein"].shape == (2 * N, P)  # and is read again
 
 
+def of_cells(tmp_path, names=("a", "b")):
+    """A table of the cells of two runs but one, with their donors."""
+    table = pd.DataFrame({"barcode": x10.barcodes() * 2, "donor": list("ppppqqqqq") * 2,
+                          "run": np.repeat(names, N)})[1:]  # fmt: skip
+    table.to_csv(tmp_path / "cells.csv", index=False)
+    return {"obs": tmp_path / "cells.csv", "runs": list(names)}
+
+
+@pytest.mark.parametrize("kind", ["embedding", "labels", "attributions"])
+def test_what_was_read_with_a_table_of_cells_is_written_with_it(kind, tmp_path):
+    files = [run(tmp_path, "s1", "rna", "protein"), run(tmp_path, "s2", "rna", "protein", seed=1)]
+    how, out = of_cells(tmp_path), tmp_path / "out.h5ad"
+    if kind == "attributions":
+        bags = sm.read(files, **how, x="X/Gene Expression", sample="donor", label="donor",
+                       donor="bag")  # fmt: skip
+        model = sm.make("bag_mean").fit(bags)
+    else:
+        bags = sm.read(files, **how)
+        model = sm.make("block_pca", width=2, progress=False).fit(bags)
+    if kind == "labels":
+        model = sm.Annotator(sm.make("block_pca", width=2, progress=False), label="donor",
+                             batch="run").fit(bags)  # fmt: skip
+    model.write(files, **how, out=out, key_added="mine")
+    back = anndata.read_h5ad(out)
+    assert back.obs["donor"].tolist() == list("pppqqqqqppppqqqqq")
+    assert back.obs_names[0].startswith("a_")
+    found = {"embedding": "obsm", "labels": "obs", "attributions": "obs"}[kind]
+    assert any("mine" in name for name in getattr(back, found))
+    with pytest.raises(InputError, match=r"are read and never changed: name one to write, out="):
+        model.write(files, **how)
+    with pytest.raises(InputError, match="runs= names several runs, and the data are one"):
+        model.write(out, runs=["a", "b"])
+
+
+def test_columns_of_a_table_of_cells_are_asked_for_again(tmp_path):
+    """The data themselves have no donors: those were given when they were read."""
+    file, how = run(tmp_path, "s1", "rna"), of_cells(tmp_path, ("s1", "s2"))
+    sm.gather(file).write_h5ad(tmp_path / "s1.h5ad")
+    read = {"x": "X", "sample": "donor", "label": "donor", "donor": "bag"}
+    table = pd.read_csv(how["obs"]).iloc[:8].drop(columns="run")
+    bags = sm.read(tmp_path / "s1.h5ad", obs=table, **read)
+    model = sm.make("bag_mean").fit(bags)
+    with pytest.raises(InputError, match=r"no column 'donor', which came from a .* obs=TABLE"):
+        model.write(tmp_path / "s1.h5ad")
+    with pytest.raises(InputError, match="a table of cells is not written into its data: name one"):
+        model.write(tmp_path / "s1.h5ad", obs=table)
+    model.write(tmp_path / "s1.h5ad", obs=table, out=tmp_path / "out.h5ad")
+    assert anndata.read_h5ad(tmp_path / "out.h5ad").obs["donor"].tolist() == list("pppqqqqq")
+
+
 def test_reconstructions_take_no_more_room_than_their_numbers(tmp_path):
     """A few genes that were used are no layer of NaN in all genes."""
     table = pd.DataFrame({"id": (g := [f"g{i}" for i in range(800)]), "name": g,

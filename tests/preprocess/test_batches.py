@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import smalti as sm
-from smalti.preprocess import at_hand, fit_steps, steps_of
+from smalti.preprocess import at_hand, by_company, fit_steps, steps_of
 
 CELLS = sm.datasets.planted_batches(200, strength=2, features=(60, 8), seed=0)
 LOG = "normalize,log1p"
@@ -43,7 +43,8 @@ def test_each_batch_is_scaled_by_its_own_training_cells():
 def test_a_new_batch_is_scaled_by_its_own_cells_and_needs_two():
     _, before = rna(CELLS, LOG)
     step = sm.preprocess.ScaleBatch().fit(before)
-    z = step.transform(renamed(before, "b9")).table()
+    with pytest.warns(UserWarning, match="200 cells are of batches .* 'batch': b9.* came with"):
+        z = step.transform(renamed(before, "b9")).table()
     x = before.table()
     np.testing.assert_allclose(z, (x - x.mean(0)) / x.std(0), atol=2e-4)
     with pytest.raises(sm.InputError, match="batch 'b9' of column 'batch' has one cell"):
@@ -144,6 +145,14 @@ def test_what_takes_no_other_cells_is_asked_in_one_place():
     assert at_hand("auto") == at_hand(f"{LOG},scale_batch") == []
     assert sm.integrate.BlockPCA(preprocess="log1p,combat").at_hand() == "combat"
     assert sm.integrate.WNN().at_hand() == ""
+
+
+def test_a_step_by_whose_company_cells_come_out_is_asked_in_one_place():
+    assert by_company({"rna": f"{LOG},scale_batch=batch", "protein": "clr"}) == ["scale_batch"]
+    inside = sm.integrate.BlockPCA(preprocess={"rna": f"{LOG},scale_batch"})
+    assert by_company([sm.integrate.Embed(inside)]) == ["embed"]
+    assert by_company([sm.integrate.Embed("block_pca")]) == by_company("auto") == []
+    assert by_company(f"{LOG},harmony") == []  # which takes no new cell at all
 
 
 @pytest.mark.parametrize("step", ["scale_batch=batch", "harmony=batch", "combat=batch"])

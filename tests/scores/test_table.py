@@ -10,6 +10,7 @@ import pytest
 from smalti._version import __version__
 from smalti.errors import InputError
 from smalti.scores import Scores
+from smalti.scores.metrics import ends_of
 
 VALUES = {  # method -> repeats of two folds
     "ours": [[0.9, 0.7], [0.8, 0.8]],
@@ -133,3 +134,26 @@ def test_a_table_as_text():
     [none] = [line for line in text.splitlines() if "none (1 of 5 fits failed)" in line]
     assert none.split()[-2:] == ["–", "–"]
     assert text.endswith("\nmean ± s.d. over 4 test folds; * best mean. Digest d1.\nNote: a note")
+
+
+@pytest.mark.parametrize("metric", ["ari_kmeans", "r2", "pcc_slide", "mse", "ilisi", "accuracy"])
+def test_no_interval_goes_beyond_what_a_metric_can_be(metric, monkeypatch):
+    least, most = ends_of(metric)
+    monkeypatch.setattr(Table, "metrics", (metric,))
+    near = [0.99, 0.7, 0.98, 0.97] if np.isfinite(most) else [0.01, 0.3, 0.02, 0.03]
+    about = {"fold": 0, "metric": metric, "n_train": 8, "n_test": 8, "seconds": 0.5}
+    rows = [about | {"method": m, "repeat": r, "value": v}
+            for m in ("ours", "base") for r, v in enumerate(near)]  # fmt: skip
+    found = table(folds=pd.DataFrame(rows)).intervals(metric).iloc[0]
+    assert least <= found["value_low"] < found["value"] < found["value_high"] <= most
+    assert (found["value_high"] == 1) if np.isfinite(most) else (found["value_low"] == 0)
+
+
+@pytest.mark.parametrize(("metric", "stars"), [("halves_mixing", 0), ("accuracy", 1)])
+def test_no_mean_is_best_of_a_metric_that_has_no_better(metric, stars, monkeypatch):
+    monkeypatch.setattr(Table, "metrics", (metric,))
+    about = {"fold": 0, "metric": metric, "n_train": 8, "n_test": 8, "seconds": 0.5}
+    rows = [about | {"method": m, "repeat": r, "value": v + r / 10}
+            for m, v in (("ours", 1.2), ("base", 1.0)) for r in range(3)]  # fmt: skip
+    lines = str(table(folds=pd.DataFrame(rows))).splitlines()
+    assert sum(line.rstrip().endswith("*") for line in lines) == stars

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,10 +82,10 @@ def compare(
         ),
     ] = None,
     test: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             help="Data of another source, read alike: each method is fitted once, on all of DATA, "
-            "and scored on these.",
+            "and scored on these. Repeatable, as DATA: several are runs, rna=FILE a modality.",
             rich_help_panel=options.FITS,
         ),
     ] = None,
@@ -90,6 +93,20 @@ def compare(
         Path | None,
         typer.Option(
             help="Table of the bags of --test; that of --labels where left out.",
+            rich_help_panel=options.READ,
+        ),
+    ] = None,
+    test_obs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of the cells of --test, as --obs of DATA.", rich_help_panel=options.READ
+        ),
+    ] = None,
+    test_runs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Names of several runs of --test, as --runs of DATA.",
             rich_help_panel=options.READ,
         ),
     ] = None,
@@ -226,8 +243,8 @@ def compare(
     if test is not None:
         idle = ("folds", "repeats", "splits", "slides")
         refuse(given, idle, "--test is fitted and scored once: leave {} out.")
-    elif test_labels is not None:
-        raise InputError("--test-labels is of the bags of --test: name them too.")
+    else:
+        refuse(given, OF_TEST, "{} says what --test is: name that too.")
     if covariates:
         settings["covariates"] = tuple(covariates)
     chosen: Any = _candidates(methods, settings | {"seed": seed}, search, searching.how_of(given))
@@ -241,8 +258,11 @@ def compare(
                  slides=slides, patches=patches, tile_px=tile_px, um_per_px=um_per_px)  # fmt: skip
     fold = None if splits in (None, *NAMED) or Path(str(splits)).suffix in TABLES else splits
     bags = open_bags(data_of(data), labels=labels, fold=fold, **asked)
-    of_test = asked | {"obs": None, "runs": None}
-    others = None if test is None else open_bags(test, labels=test_labels or labels, **of_test)
+    others = None
+    if test is not None:
+        of_test = asked | {"labels": test_labels or labels, "obs": test_obs, "runs": test_runs}
+        with said_of(OF_TEST):
+            others = open_bags(data_of(test), **of_test)
     _run(chosen, bags, title_of(data), out, folds=folds or 5, repeats=repeats or 1, seed=seed,
          splits=splits, test=others, dry_run=dry_run,
          views=max(read, key=len, default=None), preprocess=options.steps_by_view(preprocess),
@@ -253,8 +273,9 @@ def compare(
          pictured=slides is not None)  # fmt: skip
 
 
+OF_TEST = ("test_labels", "test_obs", "test_runs")
 OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
-           "folds", "repeats", "splits", "test", "test_labels", "site", "views", "permutations",
+           "folds", "repeats", "splits", "test", *OF_TEST, "site", "views", "permutations",
            "learning_curve", "attributions", "explain", "recalibrate", "slides",
            "patches", "tile_px", "um_per_px", "search", "trials", "inner_folds", "sampler",
            "budget")  # fmt: skip
@@ -272,6 +293,22 @@ def _candidates(
     names = options.listed(methods) if methods is not None else [] if spaces else ["abmil"]
     made = options.make_methods(",".join([*(names or ()), *spaces]), settings)
     return searching.searched(made, spaces, how)
+
+
+@contextmanager
+def said_of(options: tuple[str, ...]) -> Iterator[None]:
+    """Errors that name obs= name test_obs= where that is an option.
+
+    Raises
+    ------
+    InputError
+        Those of what is inside.
+    """
+    try:
+        yield
+    except InputError as error:
+        own = "|".join(name.removeprefix("test_") for name in options)
+        raise InputError(re.sub(rf"(?<![\w-])({own})=", r"test_\1=", str(error))) from error
 
 
 def refuse(given: dict[str, Any], idle: tuple[str, ...], words: str) -> None:

@@ -6,7 +6,7 @@ import importlib.metadata
 
 _OPTIONAL = {"pyarrow": ("parquet", "attributions written as .parquet"),
              "mofapy2": ("integrate", "MOFA+"),
-             "scvi-tools": ("integrate", "totalVI"),
+             "scvi-tools": ("integrate", "totalVI, MultiVI"),
              "igraph": ("integrate", "Leiden clusters (igraph is GPL)"),
              "umap-learn": ("integrate", "maps of cells"),
              "scib-metrics": ("batch", "how well batches mix"),

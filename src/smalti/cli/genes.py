@@ -1,4 +1,4 @@
-"""``smalti genes``: vectors of what genes mean, for methods that predict unseen genes."""
+"""``smalti genes``: vectors of what genes mean, a look at genes, and peaks on genes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from smalti.cli import options
+from smalti.cli.activity import activity
 from smalti.cli.words import Verb, read_here, tell
 from smalti.errors import InputError
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from smalti.bags import Bags
 
 _MYGENE = "mygene"
-app = typer.Typer(no_args_is_help=True, help="Genes: what is written of them, as vectors.")
+app = typer.Typer(
+    no_args_is_help=True, help="Genes: what is written of them, and open chromatin on them."
+)
+app.command(cls=Verb)(activity)
 
 GENES = "The genes"
 """A panel of the help."""

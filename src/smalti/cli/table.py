@@ -23,7 +23,7 @@ def show(comparison: Scores) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from smalti.scores.metrics import LOWER_IS_BETTER, named
+    from smalti.scores.metrics import LOWER_IS_BETTER, NOT_RANKED, named
 
     summary = comparison.summary()
     console = Console(highlight=False)
@@ -46,7 +46,8 @@ def show(comparison: Scores) -> None:
             raced = means.loc[[comparison.races(n) for n in means.index], m]
             best = raced.min() if m in LOWER_IS_BETTER else raced.max()
             text = f"{part.loc[m, 'mean']:.3f}"
-            bold = text == f"{best:.3f}"
+            bold = text == f"{best:.3f}" and m not in NOT_RANKED
+            text = text.replace("-", "−")
             text = f"[bold]{text}[/bold]" if bold else text
             sd = part.loc[m, "sd_folds"]
             cells.append(text if pd.isna(sd) else f"{text} [dim]± {sd:.3f}[/dim]")

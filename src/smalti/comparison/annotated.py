@@ -67,7 +67,13 @@ class Annotated:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is to be known of the cells and of the calibration."""
-        return (*map(str, self.bags.notes), *self.annotator.notes_)
+        lacking = self.found.attrs.get("missing", ())
+        return (*map(str, self.bags.notes), *lacking, *self.annotator.notes_)
+
+    @property
+    def false_alarm(self) -> float:
+        """Share of known cells that was allowed to be unknown, of :meth:`annotate`."""
+        return float(self.found.attrs.get("false_alarm", self.annotator.false_alarm))
 
     @property
     def folds(self) -> pd.DataFrame:
@@ -82,7 +88,7 @@ class Annotated:
         return (
             f"{int((~far).sum()):,} of {n:,} cells were given one of {len(self.annotator.labels_)} "
             f"labels{mean}; {int(far.sum()):,} ({far.mean():.1%}) are unknown, where "
-            f"{self.annotator.false_alarm:.0%} would be of cells of known types"
+            f"{self.false_alarm:.0%} would be of cells of known types"
         )
 
     def counts(self) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
 from smalti.integrate.annotator import Annotator
 from smalti.integrate.base import as_cells
-from smalti.integrate.reference import parts_of, several
+from smalti.integrate.turns import parts_of, several
 from smalti.scores.probabilities import calibration
 from smalti.system.progress import Progress
 from smalti.system.tables import write_table

@@ -121,6 +121,13 @@ class IntegrationComparison(ScoreTable):
             out.append(in_words(f"{view} with {' and '.join(others)} added ({more[0]})", less, row))
         return out
 
+    def terms(self) -> list[str]:
+        """What words and intervals mean, and what agreement with the labels is."""
+        return [
+            "ARI, the adjusted Rand index: how far clusters agree with the labels, 1 where they "
+            "are the same, 0 by chance.", *super().terms(),
+        ]  # fmt: skip
+
     def facts(self) -> dict[str, str]:
         """Cells, labels, seeds."""
         n_train, n_test = self.folds["n_train"].min(), self.folds["n_test"].max()

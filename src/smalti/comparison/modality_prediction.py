@@ -28,8 +28,9 @@ from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
 from smalti.integrate.base import Integration, as_cells
 from smalti.integrate.halves import measured
-from smalti.preprocess import apply_steps, fit_steps, guess_steps, steps_of
+from smalti.preprocess import apply_steps, fit_steps, guess_steps, modalities, steps_of
 from smalti.scores.gene_correlations import pearson_genes
+from smalti.scores.headline import signed
 from smalti.scores.metrics import LOWER_IS_BETTER, named
 from smalti.system.tables import write_table
 
@@ -55,7 +56,6 @@ class ModalityPrediction(ScoreTable):
 
     unit: ClassVar[str] = "seeds"
     trains_on: ClassVar[str] = "cells"
-    deed: ClassVar[tuple[str, str]] = ("predicts the modality", ", in predicting the modality")
     order: ClassVar[tuple[str, ...]] = _METRICS
     titles: ClassVar[dict[str, str]] = {"pearson": "Pearson correlation of a feature over cells"}
 
@@ -81,11 +81,17 @@ class ModalityPrediction(ScoreTable):
             return []
         ahead = int(((gap < 0) if metric in LOWER_IS_BETTER else (gap > 0)).sum())
         half = stats.t.ppf(0.975, len(gap) - 1) * gap.std() / len(gap) ** 0.5
+        ends = f"{signed(gap.mean() - half, 3)} to {signed(gap.mean() + half, 3)}"
         return [
-            f"Of the {len(gap)} features of {self.target}, {best} is ahead of {rival} in {ahead}, "
-            f"by {named(metric)}: mean difference {gap.mean():+.3f} (95 % interval over features "
-            f"{gap.mean() - half:+.3f} to {gap.mean() + half:+.3f})"
+            f"Of the {len(gap)} features of {self.target}, {best} is ahead of {rival} in "
+            f"{ahead or 'none'}, by {named(metric)}: mean difference "
+            f"{signed(gap.mean(), 3)} (95 % interval over features {ends})"
         ]
+
+    @property
+    def deed(self) -> tuple[str, str]:  # type: ignore[override]
+        """Verb, and what it is about."""
+        return f"predicts {self.target}", f", in predicting {self.target}"
 
     def said(self) -> list[str]:
         """All that the table says, as sentences without their full stops."""
@@ -202,7 +208,8 @@ def prepared(
     for plain in (FeatureMean(), ComponentRidge(), ComponentKNN()):
         lineup.add_baseline(plain)
     parts, notes = cell_splits(cells, seeds_of(seeds))
-    return Cells(cells, parts, target), lineup, [*cells.notes, *notes]
+    taken = [f"{m}." for m in modalities(cells)]  # in the units after its steps is it scored
+    return Cells(cells, parts, target), lineup, [*cells.notes, *taken, *notes]
 
 
 class Cells(Arena):

@@ -34,6 +34,7 @@ from smalti.core.citation import citation
 from smalti.core.identity import identity
 from smalti.core.training import jobs_for
 from smalti.errors import InputError
+from smalti.preprocess import by_company
 from smalti.preprocess.fitted_once import Shared, sharing
 from smalti.system.cluster import run_on_cluster
 from smalti.system.progress import Progress
@@ -101,7 +102,7 @@ class Outcome:
             "identities": {k: identity(m) for k, m in lineup.methods.items()},
             "baselines": tuple(k for k in lineup.methods if k in lineup.baselines),
             "controls": tuple(k for k in lineup.methods if k in lineup.controls),
-            "notes": (*notes, *lineup.notes, *told),
+            "notes": (*notes, *lineup.notes, *_of_company(lineup), *told),
             "bibtex": citation(*map(unsearched, lineup.methods.values())),
             "searched": as_frame(self.searched, lineup.unsearched()),
         }  # fmt: skip
@@ -223,6 +224,19 @@ def _made(
     with closing(queue):
         for at, answer in queue:
             yield waiting[at], answer
+
+
+def _of_company(lineup: Lineup) -> list[str]:
+    """Whose scores are of test cells that come together."""
+    found = {k: by_company(unsearched(m).preprocess) for k, m in lineup.methods.items()}
+    steps = list(dict.fromkeys(step for own in found.values() for step in own))
+    if not steps:
+        return []
+    return [
+        f"{'; '.join(k for k, own in found.items() if own)}: {' and '.join(steps)} scales a batch "
+        "that training lacked by its own cells, all that are tested together: scores are of cells "
+        "that come in such company, and for one sample of a new batch alone the answer may differ."
+    ]
 
 
 @dataclasses.dataclass

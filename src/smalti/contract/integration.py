@@ -88,7 +88,9 @@ def check_global_random_state(cls: type[Integration]) -> None:
 
 def check_finds_what_no_modality_shows(cls: type[Integration]) -> None:
     """Kinds that two modalities tell apart together are found; one of them shows half."""
-    bags = planted_modalities(500, counts=True, effect=8.0, seed=1)
+    own = dict(cls.example_cells)
+    assert set(own) <= {"features", "effect"}, f"example_cells may not set {sorted(own)}"
+    bags = planted_modalities(500, counts=True, seed=1, **{"effect": 8.0} | own)
     # the kind of a cell stands in a column beside it: a method gets the cells alone
     cells = bare(bags)
     codes = _example(cls).fit(cells).transform(cells)

@@ -193,9 +193,9 @@ def _columns(bags: Bags, name: str, place: np.ndarray) -> Any:
     return out
 
 
-def said(filled: Bags, bags: Bags) -> dict[str, list[str]]:
-    """What ``uns`` is to say of features that were filled in: the notes that this added."""
-    notes = list(filled.notes[len(bags.notes) :])
+def said(filled: Bags, bags: Bags, *more: str) -> dict[str, list[str]]:
+    """What ``uns`` is to say of what was lacking: notes that filling in added, and more."""
+    notes = [*filled.notes[len(bags.notes) :], *more]
     return {"missing": notes} if notes else {}
 
 

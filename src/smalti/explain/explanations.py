@@ -12,6 +12,7 @@ import pandas as pd
 
 from smalti.explain.across_donors import across_donors
 from smalti.mil.results import SIGNED
+from smalti.scores.headline import signed
 from smalti.system.tables import write_table
 
 POINTS = "its scores point at what it uses"
@@ -112,9 +113,9 @@ class Explanations:
             if np.isnan(row["gain"]) or row["method"] in without:
                 continue
             ends = "" if np.isnan(row["gain_low"]) else \
-                f", 95 % {row['gain_low']:+.3f} to {row['gain_high']:+.3f}"  # fmt: skip
-            text = f"{row['method']}, {row['scores']}: {row['verdict']} (area {row['gain']:+.3f}" \
-                   f"{ends})"  # fmt: skip
+                f", 95 % {signed(row['gain_low'], 3)} to {signed(row['gain_high'], 3)}"  # fmt: skip
+            gain = f"area {signed(row['gain'], 3)}{ends}"
+            text = f"{row['method']}, {row['scores']}: {row['verdict']} ({gain})"
             told.append(text + (f"; {row['warnings']}" if row["warnings"] else ""))
         return told
 

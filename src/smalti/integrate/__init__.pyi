@@ -8,6 +8,7 @@ from .dae import DAE
 from .embed import Embed
 from .mofa import MOFA
 from .multigrate import Multigrate
+from .multivi import MultiVI
 from .network import NetworkIntegration
 from .sae import SAE
 from .totalvi import TotalVI
@@ -25,6 +26,7 @@ __all__ = [
     "BlockPCA",
     "Embed",
     "Integration",
+    "MultiVI",
     "Multigrate",
     "NetworkIntegration",
     "TotalVI",

@@ -77,11 +77,13 @@ def refuse_new_batches(model: Any, bags: Bags) -> None:
     new = sorted(set(names) - set(known))
     if new:
         n = int(np.isin(names, new).sum())
+        how = "learn these first, model = model.adapt(cells), which leaves the codes of all " \
+              "other cells as they are" if hasattr(model, "adapt") else "fit it with cells of " \
+              "theirs among the others"  # fmt: skip
         raise InputError(
             f"{n:,} cells are of batch {some_of(new)} of column {model.batch!r}, which "
             f"{model.name} was not fitted on (it knows {some_of(known)}), so it has no offsets for "
-            "them: learn these first, model = model.adapt(cells), which leaves the codes of all "
-            "other cells as they are."
+            f"them: {how}."
         )
 
 

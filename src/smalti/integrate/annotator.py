@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from smalti.bags import Bags
 from smalti.columns import groups_of
+from smalti.core.align import said
 from smalti.core.identity import model_digest
 from smalti.core.registry import make
 from smalti.core.save import save
@@ -23,7 +24,9 @@ from smalti.core.seen import told_of, warn_of_training
 from smalti.errors import InputError
 from smalti.integrate.annotator_file import described, restored
 from smalti.integrate.base import Integration, as_cells
-from smalti.integrate.reference import ask, learn, parts_of, several
+from smalti.integrate.halves import gaps_told
+from smalti.integrate.reference import learn
+from smalti.integrate.turns import parts_of, several
 
 UNKNOWN = "unknown"
 COLUMNS = ("label", "confidence", "unknown", "nearest", "second", "novelty")
@@ -211,11 +214,14 @@ class Annotator(BaseEstimator):
         Returns
         -------
         DataFrame
-            One row a cell, by its name: ``label``, "unknown" where the cell lies farther from the
-            reference than so many of its own left-out cells; ``confidence``, the probability that
+            One row a cell, by its name: ``label``, "unknown" where the novelty is over that of all
+            but so many of the reference's own left-out cells; ``confidence``, the probability that
             ``nearest`` is right if the reference has the label at all; ``unknown``; ``nearest``,
             the label of the vote; ``second``, that of the second most votes, None where all agree;
-            ``novelty``, how far off the cell lies (standard deviations, on a log scale).
+            ``novelty``, how far off the cell lies (standard deviations, on a log scale), and what
+            it is rebuilt worse than nearly all known cells. ``attrs`` keep ``false_alarm`` and, in
+            ``missing``, what cells lacked and what it was taken for; :meth:`write` puts them into
+            ``uns``.
 
         Raises
         ------
@@ -232,14 +238,15 @@ class Annotator(BaseEstimator):
         share = self.false_alarm if false_alarm is None else false_alarm
         if not 0 < share < 1:
             raise InputError(f"false_alarm={share!r}: give a share between 0 and 1.")
-        bags = self._laid_out(X, missing)
+        given = as_cells(X)
+        bags = self._laid_out(given, missing)
         if bags.donor not in (None, "bag"):
             warn_of_training(self.model_, bags)
         n, names = bags.n_instances, np.array([*self.labels_, None], dtype=object)
         best, second = np.zeros(n, np.int64), np.full(n, -1)
         sure, novelty, far = np.zeros(n), np.zeros(n), np.zeros(n, dtype=bool)
         same = np.zeros(n, dtype=bool)
-        for views, rows, votes in ask(self.model_, self.reference_.voters, bags):
+        for views, rows, votes in self.reference_.ask(self.model_, bags):
             left = self.reference_.left_out[views]
             best[rows], second[rows], novelty[rows] = votes.best, votes.second, votes.novelty
             sure[rows] = left.confidence(votes)
@@ -253,7 +260,10 @@ class Annotator(BaseEstimator):
             )  # fmt: skip
         found = {"label": np.where(far, UNKNOWN, names[best]), "confidence": sure, "unknown": far,
                  "nearest": names[best], "second": names[second], "novelty": novelty}  # fmt: skip
-        return pd.DataFrame(found, index=pd.Index(bags.instance.index, name="cell"))
+        out = pd.DataFrame(found, index=pd.Index(bags.instance.index, name="cell"))
+        lacking = said(bags, given, *gaps_told(self.model_, bags))
+        out.attrs = {"false_alarm": share} | lacking
+        return out
 
     def label_bags(
         self, X: Bags, *, key_added: str = "cell_type", missing: str | None = None
@@ -300,10 +310,7 @@ class Annotator(BaseEstimator):
 
     def _laid_out(self, X: Any, missing: str | None) -> Bags:
         """Cells with the views of the model by its names, those that are lacking as gaps."""
-        bags = as_cells(X)
-        if missing is not None:
-            bags = self.model_.complete(bags, missing)
-        bags = self.model_._with_gaps(bags)
+        bags = self.model_._with_gaps(self.model_._filled(as_cells(X), missing))
         return self.model_._check_present(self.model_._same_views(bags))
 
     def write(
@@ -318,13 +325,16 @@ class Annotator(BaseEstimator):
         cells: str | None = None,
         bags: Bags | None = None,
         found: pd.DataFrame | None = None,
+        obs: str | Path | pd.DataFrame | None = None,
+        runs: Sequence[str] | None = None,
     ) -> None:
         """Write labels into the user's data: ``obs["NAME_label"]`` and so on, and ``uns["NAME"]``.
 
         Parameters
         ----------
         data
-            AnnData or MuData, changed in place; or the path of an .h5ad, .h5mu or .zarr.
+            AnnData or MuData, changed in place; or the path of an .h5ad, .h5mu or .zarr; or what
+            :func:`smalti.read` takes besides, which needs ``out``.
         out
             Write to this path instead.
         key_added
@@ -337,7 +347,11 @@ class Annotator(BaseEstimator):
             What is read of the data (see :func:`smalti.read`).
         bags, found
             What was read of the data, and what :meth:`annotate` gave of it; where left out they are
-            read and annotated.
+            read and annotated. ``uns`` says what its ``attrs`` say: the share of false alarms that
+            was asked for, and what the cells lacked.
+        obs, runs
+            As of :func:`smalti.read`, where the data are read with them; what comes of it needs
+            ``out``.
 
         Raises
         ------
@@ -345,16 +359,18 @@ class Annotator(BaseEstimator):
             As :meth:`annotate`, or if a name or a file is taken.
         """
         from smalti.io.anndata import read
-        from smalti.io.open import open_table
+        from smalti.io.open import open_table, to_write
         from smalti.io.write import write
 
+        data = to_write(data, out, obs=obs, runs=runs)
         bags = read(data, x=x, cells=cells) if bags is None else bags
         found = self.annotate(bags, missing=missing) if found is None else found
         n = len(open_table(data).names)  # cells in no bag get no label
-        obs = {f"{key_added}_{name}": _in_order(found[name], bags, n) for name in COLUMNS}
+        columns = {f"{key_added}_{name}": _in_order(found[name], bags, n) for name in COLUMNS}
+        how = {k: found.attrs[k] for k in ("false_alarm", "missing") if k in found.attrs}
         write(
-            data, obs=obs, obsm={}, uns={key_added: self._told(key_added)}, origin=bags.origin,
-            out=out, overwrite=overwrite, bags=bags,
+            data, obs=columns, obsm={}, uns={key_added: self._told(key_added) | how},
+            origin=bags.origin, out=out, overwrite=overwrite, bags=bags,
         )  # fmt: skip
 
     def _told(self, key: str) -> dict[str, Any]:
@@ -363,8 +379,7 @@ class Annotator(BaseEstimator):
             "model": model_digest(self.model_), "method": self.model_.name, "label": self.label,
             "reference_digest": self.digest_, "labels": list(self.labels_),
             "cells_of_label": list(self.counts_.values()), "calibrated_on": self.by_,
-            "false_alarm": self.false_alarm, "notes": list(self.notes_),
-            "fitted_on": told_of(self.model_, keys),
+            "notes": list(self.notes_), "fitted_on": told_of(self.model_, keys),
         }  # fmt: skip
 
     # ---------------------------------------------------------------- model files

@@ -19,11 +19,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from sklearn.utils.metaestimators import available_if
@@ -42,7 +43,7 @@ from smalti.core.store import Store
 from smalti.errors import InputError
 from smalti.integrate.adapt import decoding, refuse_new_batches
 from smalti.integrate.contributions import Contributing
-from smalti.integrate.halves import Halves, WithHalves, refuse_untied, with_gaps
+from smalti.integrate.halves import Halves, WithHalves, gaps_told, refuse_untied, with_gaps
 from smalti.preprocess import (
     Modality,
     at_hand,
@@ -74,6 +75,10 @@ class Integration(WithHalves, Contributing, Estimator):
     clusters_by
         What its authors, or most who use it, cluster its result by: "leiden", "kmeans" or "ward".
         Leiden takes the graph of a method that has one, ``graph(X)``.
+    example_cells
+        ``features`` and ``effect`` of :func:`~smalti.datasets.planted_modalities` on which the
+        contract asks it to find kinds that no modality shows alone; the contract's own where
+        left out.
     """
 
     room: ClassVar[str] = "integrate"
@@ -81,6 +86,7 @@ class Integration(WithHalves, Contributing, Estimator):
     transductive: ClassVar[bool] = False
     takes_counts: ClassVar[bool] = False
     clusters_by: ClassVar[str] = "leiden"
+    example_cells: ClassVar[Mapping[str, Any]] = {}
     missing: ClassVar[bool] = True
 
     preprocess: Any = "auto"  # or by view: {"rna": "normalize,log1p", "protein": "clr"}
@@ -284,6 +290,8 @@ class Integration(WithHalves, Contributing, Estimator):
         key_added: str | None = None,
         overwrite: bool = False,
         missing: str | None = None,
+        obs: str | Path | pd.DataFrame | None = None,
+        runs: Sequence[str] | None = None,
     ) -> None:
         """Write the embedding into the user's data: ``obsm["X_NAME"]`` and ``uns["NAME"]``.
 
@@ -312,6 +320,9 @@ class Integration(WithHalves, Contributing, Estimator):
             there; otherwise that is refused.
         missing
             What to take features for that the data lack (see :meth:`complete`); ``uns`` says so.
+        obs, runs
+            As of :func:`smalti.read`, where the data are read with them; what comes of it needs
+            ``out``.
 
         Raises
         ------
@@ -323,7 +334,7 @@ class Integration(WithHalves, Contributing, Estimator):
         from smalti.io.write import write
 
         check_is_fitted(self)
-        data = to_write(data, out)
+        data = to_write(data, out, obs=obs, runs=runs, origin=self.origin_)
         where = {} if self.origin_ is None else {
             k: self.origin_[k] for k in ("x", "cells") if k in self.origin_}  # fmt: skip
         if self.missing:
@@ -345,7 +356,7 @@ class Integration(WithHalves, Contributing, Estimator):
             data, obs={f"{key}_{k}": bags.scatter(v, n) for k, v in columns.items()},
             obsm={f"X_{key}": bags.scatter(z, n)}, layers=tables,
             obsp={f"{key}_{k}": v for k, v in graphs.items()},
-            uns={key: self._note() | said(bags, read_as)
+            uns={key: self._note() | said(bags, read_as, *gaps_told(self, self._with_gaps(bags)))
                  | {"fitted_on": told_of(self, [f"obsm/X_{key}"])}},
             origin=bags.origin, out=out, overwrite=overwrite, bags=read_as,
         )  # fmt: skip

@@ -47,6 +47,7 @@ class BlockPCA(Integration):
     reference: ClassVar[str] = "Escofier & Pages (1994), Comput. Stat. Data Anal. 18:121 (MFA)"
     cite: ClassVar[tuple[str, ...]] = ("escofier1994",)
     baseline: ClassVar[bool] = True
+    clusters_by: ClassVar[str] = "leiden"  # as scanpy's tutorials do with components of PCA
 
     width: Count = 64  # components
     clip: Positive | None = 10.0  # standardised values beyond it are cut

@@ -16,7 +16,7 @@ from smalti.core.registry import make
 from smalti.core.save import describe
 from smalti.errors import InputError
 from smalti.integrate.base import Integration
-from smalti.preprocess.sequence import spec_of, steps_of
+from smalti.preprocess.sequence import by_company, spec_of, steps_of
 from smalti.preprocess.step import Step
 from smalti.preprocess.trace import Trace
 
@@ -61,6 +61,11 @@ class Embed(Step):
 
     def _unfitted(self) -> Integration:
         return make(self.method) if isinstance(self.method, str) else clone(self.method)
+
+    @property
+    def by_company(self) -> bool:  # type: ignore[override]
+        """Whether steps of the method make a new cell of a batch hang on which others came."""
+        return bool(by_company(self._unfitted().preprocess))
 
     def spec(self) -> dict[str, Any]:
         """The method's name and settings."""

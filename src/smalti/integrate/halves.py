@@ -169,6 +169,25 @@ def refuse_untied(bags: Bags) -> None:
     )
 
 
+def gaps_told(model: Any, bags: Bags) -> list[str]:
+    """Which modalities cells were not measured in, a sentence each.
+
+    Parameters
+    ----------
+    model
+        Fitted.
+    bags
+        Cells, with views called as those of training.
+    """
+    if len(model.features_) < 2:  # the one view is read whatever it is called
+        return []
+    n, there = bags.n_instances, np.ones(bags.n_instances, dtype=bool)
+    lacking = {k: n - int((bags.present.get(k, there) if k in bags.x else ~there).sum())
+               for k in model.features_}  # fmt: skip
+    return [f"{few:,} of {n:,} cells were not measured in {name!r}: of these the model read the "
+            "other modalities." for name, few in lacking.items() if few]  # fmt: skip
+
+
 def with_gaps(model: Any, bags: Bags) -> Bags:
     """Views of training that the cells lack altogether, as rows of zeros that were not measured."""
     lacking = [k for k in model.features_ if k not in bags.x]

@@ -28,7 +28,9 @@ class MOFA(Integration):
     new, is then embedded by the mean of q(z) given q(W) and q(tau), the fixed point of mofapy2's
     own update of z (Argelaguet et al. 2020, supplementary methods):
     z = (I + sum_i E[W_i' T_i W_i])^-1 sum_i E[W_i]' T_i (x_i - b_i), T_i = diag E[tau_i], over
-    the views i in which the cell was measured. Factors that are not needed shrink to 0.
+    the views i in which the cell was measured. Factors that are not needed shrink to 0. Where few
+    cells have all views, those that lack one may lie apart: ``align_halves=True`` brings them to
+    where whole cells lie, by the linear map of the networks here.
 
     Raises
     ------
@@ -41,6 +43,8 @@ class MOFA(Integration):
     name: ClassVar[str] = "mofa"
     reference: ClassVar[str] = "Argelaguet et al. (2020), Genome Biol. 21:111 (MOFA+)"
     cite: ClassVar[tuple[str, ...]] = ("argelaguet2020",)
+    # muon's tutorials on cells, by authors of MOFA+; cluster_samples of MOFA2 is k-means
+    clusters_by: ClassVar[str] = "leiden"
     missing: ClassVar[bool] = True
 
     width: Count = 15  # factors
@@ -48,6 +52,7 @@ class MOFA(Integration):
     convergence: Literal["fast", "medium", "slow"] = "fast"  # when the bound has come to rest
     iterations: Count = 1000  # of variational inference, at most
     clip: Positive | None = 10.0  # standardised values beyond it are cut
+    align_halves: bool = False  # codes of cells that lack a modality, to where whole cells' lie
 
     @classmethod
     def unavailable(cls) -> str | None:

@@ -44,6 +44,8 @@ class Multigrate(Integration):
     name: ClassVar[str] = "multigrate"
     reference: ClassVar[str] = "Lotfollahi, Litinetskaya & Theis (2022), bioRxiv 2022.03.16.484643"
     cite: ClassVar[tuple[str, ...]] = ("lotfollahi2022",)
+    # its tutorials cluster nothing; the authors' scores (scIB) are of Leiden, resolution by NMI
+    clusters_by: ClassVar[str] = "leiden"
     missing: ClassVar[bool] = True
 
     width: Count = 16  # of the code

@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.model_selection import GroupKFold, StratifiedKFold
 
 from smalti.bags import Bags
-from smalti.columns import of_instances
 from smalti.errors import InputError
 from smalti.integrate.base import Integration
 from smalti.integrate.left_out import LeftOut
-from smalti.labels import missing
+from smalti.integrate.misfit import MISFIT, Misfit, coded, scales
 from smalti.solve.votes import Voters, Votes
 
 _MOST = 4  # modalities of which every choice has codes of its own
@@ -35,10 +33,27 @@ class Reference:
     ----------
     voters, left_out
         Names of modalities, in the order of the model -> voters, and cells left out.
+    misfits
+        The same -> which errors of what is rebuilt are unusual; of a model that rebuilds nothing,
+        and of files from before, empty.
+    scales
+        View -> (n_features,) s.d. that errors are told in.
     """
 
     voters: Mapping[tuple[str, ...], Voters]
     left_out: Mapping[tuple[str, ...], LeftOut]
+    misfits: Mapping[tuple[str, ...], Misfit] = dataclasses.field(default_factory=dict)
+    scales: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def ask(
+        self, model: Integration, bags: Bags
+    ) -> Iterator[tuple[tuple[str, ...], np.ndarray, Votes]]:
+        """As :func:`ask`, (m,) votes with how badly a cell is rebuilt in their novelty."""
+        for views, rows, votes, errors in ask(model, self.voters, bags, self.scales):
+            if self.misfits:
+                novelty = self.misfits[views](votes.best, errors, votes.novelty)
+                votes = dataclasses.replace(votes, novelty=novelty)
+            yield views, rows, votes
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All of it by name, of any shape."""
@@ -48,7 +63,9 @@ class Reference:
         ):
             out |= {f"{i}/codes": voters.codes, f"{i}/labels": voters.labels}
             out |= {f"{i}/{name}": getattr(left, name) for name in _COLUMNS}
-        return out
+        for i, views in enumerate(self.voters if self.misfits else ()):
+            out |= {f"{i}/{name}": v for name, v in self.misfits[views].arrays().items()}
+        return out | {f"scale/{name}": v for name, v in self.scales.items()}
 
     @classmethod
     def of_arrays(
@@ -62,12 +79,10 @@ class Reference:
             v: LeftOut(**{name: arrays[f"{i}/{name}"] for name in _COLUMNS}, k=k)
             for i, v in enumerate(names)
         }
-        return cls(voters, left)
-
-
-def several(what: str) -> str:
-    """More than one donor, batch, sample or cell."""
-    return f"{what}es" if what.endswith("ch") else f"{what}s"
+        scales = {k.removeprefix("scale/"): v for k, v in arrays.items() if k.startswith("scale/")}
+        misfits = {v: Misfit.of({k: arrays[f"{i}/{k}"] for k in MISFIT})
+                   for i, v in enumerate(names if scales else ())}  # fmt: skip
+        return cls(voters, left, misfits, scales)
 
 
 def choices(model: Integration) -> list[tuple[str, ...]]:
@@ -84,71 +99,6 @@ def measured(bags: Bags, names: tuple[str, ...]) -> np.ndarray:
     none = np.zeros(bags.n_instances, dtype=bool)
     there = [bags.present.get(k, ~none) if k in bags.x else none for k in names]
     return np.stack(there, axis=1)
-
-
-def parts_of(
-    bags: Bags, codes: np.ndarray, batch: str | None, folds: int, seed: int = 0
-) -> tuple[np.ndarray, str, int]:
-    """The turn in which each cell is left out, (n_instances,); what is left out; how many.
-
-    Batches where they are named, else donors, else samples, else cells.
-
-    Parameters
-    ----------
-    bags
-        The reference.
-    codes
-        (n_instances,) int64 labels, among which loose cells are dealt evenly.
-    batch
-        Column of batches.
-    folds
-        How many turns, at most.
-    seed
-        Of how loose cells are dealt.
-
-    Raises
-    ------
-    InputError
-        If a cell has no batch, there is one only, or fewer cells than folds.
-    """
-    who, what = _left_out(bags, batch)
-    if who is not None:
-        n = int(who.max()) + 1
-        turns = GroupKFold(min(folds, n)).split(who, groups=who)
-    else:
-        n = bags.n_instances
-        if n < folds:
-            raise InputError(f"folds={folds} of {n} cells: give more cells, or fewer folds.")
-        turns = StratifiedKFold(folds, shuffle=True, random_state=seed).split(codes, codes)
-    fold = np.zeros(bags.n_instances, dtype=np.int64)
-    with warnings.catch_warnings():  # a label of fewer cells than folds
-        warnings.simplefilter("ignore", UserWarning)
-        for i, (_, held) in enumerate(turns):
-            fold[held] = i
-    return fold, what, n
-
-
-def _left_out(bags: Bags, batch: str | None) -> tuple[np.ndarray | None, str]:
-    if batch is not None:
-        of_bags = batch in bags.bag
-        column = bags.bag[batch].iloc[bags.index] if of_bags else of_instances(bags, batch)
-        if missing(column).any():
-            raise InputError(
-                f"batch {batch!r} is missing for {int(missing(column).sum()):,} cells: fill it in, "
-                "or leave these cells out."
-            )
-        who = np.unique(column.astype(str), return_inverse=True)[1]
-        if who.max() == 0:
-            raise InputError(
-                f"batch {batch!r} is the same for every cell, and one batch cannot be left out: "
-                "name another column, or leave batch= out."
-            )
-        return who, "batch"
-    if len(bags) == bags.n_instances and bags.donor in (None, "bag"):
-        return None, "cell"
-    who = np.arange(len(bags)) if bags.donor is None else bags.donors
-    what = "sample" if bags.donor is None else "donor"
-    return (who[bags.index], what) if who.max() > 0 else (None, "cell")
 
 
 def learn(
@@ -201,28 +151,48 @@ def learn(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the fit of all cells says what is to be said
             one = model if method is None else clone(method).fit(bags.keep(train))
+        scale = scales(one, bags.keep(own))
         for views, parts in found.items():
             near = _voters(one, bags.keep(own), views, labels[own], n_labels, k)
-            for _, rows, votes in ask(one, {views: near}, bags.keep(asked), only=views):
+            for _, rows, votes, errors in ask(
+                one, {views: near}, bags.keep(asked), scale, only=views
+            ):
                 turns = np.full(len(rows), turn)
-                parts.append((labels[asked[rows]], turns, votes.best, votes.share, votes.novelty))
-    left = {}
+                parts.append((labels[asked[rows]], turns, votes.best, votes.share, votes.novelty,
+                              errors))  # fmt: skip
+    left: dict[tuple[str, ...], LeftOut] = {}
+    misfits: dict[tuple[str, ...], Misfit] = {}
     for v, parts in found.items():
-        if not parts:
-            raise InputError(
-                f"no label of cells with {' and '.join(v)} is there in two parts of the reference, "
-                "so nobody can tell how sure a label would be: leave batch= (or donor=) out."
-            )
-        columns = (np.concatenate(c) for c in zip(*parts, strict=True))
-        left[v] = LeftOut(**dict(zip(_COLUMNS, columns, strict=True)), k=k)
-    return Reference(voters, left)
+        left[v], misfit = _learned(v, parts, n_labels, k)
+        misfits |= {} if misfit is None else {v: misfit}
+    return Reference(voters, left, misfits, scales(model, bags.keep(kept)))
+
+
+def _learned(
+    views: tuple[str, ...], parts: list[tuple[np.ndarray, ...]], n_labels: int, k: int
+) -> tuple[LeftOut, Misfit | None]:
+    """The cells that were left out, and what their errors say, of some modalities."""
+    if not parts:
+        raise InputError(
+            f"no label of cells with {' and '.join(views)} is there in two parts of the reference, "
+            "so nobody can tell how sure a label would be: leave batch= (or donor=) out."
+        )
+    *columns, errors = (np.concatenate(c) for c in zip(*parts, strict=True))
+    left = LeftOut(**dict(zip(_COLUMNS, columns, strict=True)), k=k)
+    if not errors.shape[1]:
+        return left, None
+    misfit = Misfit.fit(left.best, errors, left.novelty, n_labels)
+    return dataclasses.replace(left, novelty=misfit(left.best, errors, left.novelty)), misfit
 
 
 def ask(
     model: Integration, voters: Mapping[tuple[str, ...], Voters], bags: Bags,
-    *, only: tuple[str, ...] = (),
-) -> Iterator[tuple[tuple[str, ...], np.ndarray, Votes]]:  # fmt: skip
-    """Modalities, (m,) positions of the cells that have just these, and the votes for them.
+    scale: Mapping[str, np.ndarray], *, only: tuple[str, ...] = (),
+) -> Iterator[tuple[tuple[str, ...], np.ndarray, Votes, np.ndarray]]:  # fmt: skip
+    """What each choice of modalities says of the cells that have just these.
+
+    Modalities, (m,) positions of the cells, the votes for them, and their (m, n_views) errors (see
+    :func:`~smalti.integrate.misfit.coded`).
 
     Parameters
     ----------
@@ -230,6 +200,8 @@ def ask(
         Fitted, and the voters of each choice of modalities.
     bags
         Laid out as the model reads them.
+    scale
+        That errors are told in; none are, where it is empty.
     only
         Modalities that are looked at; all when left out. Cells that lack one of them are passed
         over then.
@@ -255,13 +227,8 @@ def ask(
                 f"the reference knows {'; '.join(' and '.join(v) for v in voters)}: leave them out."
             )
         part = bags if len(rows) == bags.n_instances else bags.keep(rows)
-        yield views, rows, voters[views].ask(_codes(model, part, views))
-
-
-def _codes(model: Integration, bags: Bags, views: tuple[str, ...]) -> np.ndarray:
-    """(n_instances, d) float64 codes of cells, of which some modalities are read."""
-    few = bags if len(views) == len(model.features_) else bags.only(views)
-    return model.forward(few)[0].astype(np.float64)
+        codes, errors = coded(model, part, views, scale)
+        yield views, rows, voters[views].ask(codes), errors
 
 
 def _voters(
@@ -271,7 +238,7 @@ def _voters(
     """Voters of some modalities: the cells that were measured in one of them."""
     there = measured(bags, views).any(1)
     part = bags if there.all() else bags.keep(there)
-    return Voters(_codes(model, part, views), labels[there], n_labels, k)
+    return Voters(coded(model, part, views, {})[0], labels[there], n_labels, k)
 
 
 def _drawn(labels: np.ndarray, per_label: int, seed: int) -> np.ndarray:

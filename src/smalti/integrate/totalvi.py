@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -15,23 +14,31 @@ from smalti.bags import Bags
 from smalti.batch import Batch, Output, Shape
 from smalti.core.settings import Count, Positive
 from smalti.core.stage import Stage, Sweep, Training
-from smalti.counts import count_problem
 from smalti.errors import InputError
 from smalti.integrate.base import Integration
+from smalti.integrate.scvi_tools import (
+    batch_column,
+    batch_index,
+    check_counts,
+    trained_quietly,
+    training_settings,
+    whole,
+)
 from smalti.io.tables import plain_anndata
 from smalti.preprocess import controls, kind_of
-from smalti.system.extras import absent, calling, need, seeded_scvi
+from smalti.system.extras import absent, need
 
 
 class TotalVI(Integration):
     """Negative binomial RNA and a two-part mixture of protein background and foreground.
 
-    scvi-tools builds, starts and trains the model on raw counts (one batch, its own
-    architecture, 90 % of the cells for training and 10 % to stop by). The embedding is the mean of
-    q(z | x, y). ``reconstruct`` gives expected counts: RNA of a cell whose library is the median of
-    the training cells, as the code does not hold the library size; proteins with their
-    background, the mean over the background's log-normal law (Gayoso et al. 2021, equations 3 to
-    10).
+    scvi-tools builds, starts and trains the model on raw counts (its own architecture, 90 % of the
+    cells for training and 10 % to stop by). The embedding is the mean of q(z | x, y).
+    ``reconstruct`` gives expected counts: RNA of a cell whose library is the median of the training
+    cells, as the code does not hold the library size; proteins with their background, the mean over
+    the background's log-normal law (Gayoso et al. 2021, equations 3 to 10). With ``batch=`` encoder
+    and decoder are told the batch of a cell; cells of a batch that the model was not fitted on are
+    refused.
 
     ``preprocess="auto"`` keeps the ``genes`` genes that vary most after normalisation and log, as
     raw counts; all proteins are kept.
@@ -46,9 +53,11 @@ class TotalVI(Integration):
     name: ClassVar[str] = "totalvi"
     reference: ClassVar[str] = "Gayoso et al. (2021), Nat. Methods 18:272-282"
     cite: ClassVar[tuple[str, ...]] = ("gayoso2021", "gayoso2022")
+    clusters_by: ClassVar[str] = "leiden"  # the tutorial of totalVI in scvi-tools
     missing: ClassVar[bool] = False
     takes_counts: ClassVar[bool] = True
 
+    batch: str | None = None  # column of the batches of cells, the batch_key of scvi-tools
     rna: str | None = None  # view; None: the other one
     protein: str | None = None  # view; None: the first that is taken for one
     genes: Count = 2000  # kept by preprocess="auto"
@@ -66,7 +75,7 @@ class TotalVI(Integration):
     def steps_for(self, bags: Bags) -> Any:  # type: ignore[override]
         """What ``preprocess="auto"`` means: raw counts of some genes, and of proteins."""
         names = self.views_of(bags.x)
-        _check_counts(bags, names)
+        check_counts("totalvi", bags, names, "'count_genes'")
         steps = {names[0]: f"count_genes={self.genes}"}
         aside = 0 < len(controls(bags.features.get(names[1]))) < bags.x[names[1]].shape[1]
         return steps | ({names[1]: "drop_controls"} if aside else {})
@@ -100,10 +109,11 @@ class TotalVI(Integration):
         return rna, protein
 
     def network(self, shape: Shape) -> nn.Module:
-        """scvi-tools' module, as its model builds it for one batch."""
+        """scvi-tools' module, as its model builds it."""
         rna, protein = self.views_of(shape.views)
         sizes = (int(shape.views[rna][0]), int(shape.views[protein][0]))
-        return TotalVINet((rna, protein), sizes, width=self.width)
+        n_batches = max(1, len(shape.batches))
+        return TotalVINet((rna, protein), sizes, width=self.width, n_batches=n_batches)
 
     def plan(self, shape: Shape) -> Iterator[Stage]:
         """One call of the library."""
@@ -116,64 +126,37 @@ class TotalVI(Integration):
 
     def _read_new(self, X: Any) -> Bags:
         bags = super()._read_new(X)
-        _check_counts(bags, self.views_of(bags.x))  # scaled values would be embedded as nonsense
+        # scaled values would be embedded as nonsense
+        check_counts("totalvi", bags, self.views_of(bags.x), "'count_genes'")
         return bags
 
     def _fit(self, network: nn.Module, training: Training) -> None:
         assert isinstance(network, TotalVINet)
         scvi = need("scvi")
         bags, (rna, protein) = training.bags, network.names
-        _check_counts(bags, network.names)
-        counts = sp.csr_matrix(_whole(bags, rna), dtype=np.float32)
-        surface = _whole(bags, protein)
+        check_counts("totalvi", bags, network.names, "'count_genes'")
+        counts = sp.csr_matrix(whole(bags, rna), dtype=np.float32)
+        surface = whole(bags, protein)
         surface = surface.toarray() if sp.issparse(surface) else np.asarray(surface)
         library = np.asarray(counts.sum(1)).reshape(-1)
         network.library.fill_(float(np.median(library)))
-        n, device = len(library), network.library.device
-        # batch normalisation cannot take a batch of one cell
-        alone = int(np.ceil(0.9 * n)) % self.batch_size == 1
         show = bool(self.progress)
-        with (
-            calling("scvi-tools", prints=show),
-            seeded_scvi(self.seed),
-            tempfile.TemporaryDirectory() as folder,
-        ):
+        with trained_quietly(self.seed, show) as folder:
             data = plain_anndata(counts)
             data.obsm["protein"] = surface.astype(np.float32)
-            scvi.model.TOTALVI.setup_anndata(data, protein_expression_obsm_key="protein")
-            with torch.enable_grad():
-                model = scvi.model.TOTALVI(
-                    data, n_latent=self.width, override_missing_proteins=True
-                )
-                model.train(
-                    max_epochs=self.epochs, lr=self.lr, batch_size=self.batch_size,
-                    early_stopping=self.early_stopping,
-                    accelerator="gpu" if device.type == "cuda" else "cpu",
-                    devices=[device.index or 0] if device.type == "cuda" else 1,
-                    datasplitter_kwargs={"drop_last": alone},
-                    enable_progress_bar=show, enable_checkpointing=False,
-                    default_root_dir=folder,
-                )  # fmt: skip
+            data.obs["batch"] = batch_column(self.columns_, bags)
+            scvi.model.TOTALVI.setup_anndata(
+                data, protein_expression_obsm_key="protein", batch_key="batch"
+            )
+            model = scvi.model.TOTALVI(data, n_latent=self.width, override_missing_proteins=True)
+            model.train(
+                max_epochs=self.epochs, lr=self.lr, early_stopping=self.early_stopping,
+                **training_settings(len(library), self.batch_size, network.library.device,
+                                    show=show, folder=folder),
+            )  # fmt: skip
             network.module.load_state_dict(model.module.state_dict())
             model.deregister_manager(data)  # the class would keep the data alive
         network.eval()
-
-
-def _whole(bags: Bags, name: str) -> Any:
-    """A view in memory, sparse where it is."""
-    view = bags.x[name]
-    return view if sp.issparse(view) else bags.table(name)
-
-
-def _check_counts(bags: Bags, names: tuple[str, str]) -> None:
-    for name in names:
-        problem = count_problem(bags.x[name])
-        if problem is not None:
-            raise InputError(
-                f"totalvi models raw counts, and view {name!r} holds none: {problem}. Scaled or "
-                "log values were given: pass the raw counts (a layer, or .raw), and no "
-                "preprocessing but 'count_genes'."
-            )
 
 
 class TotalVINet(nn.Module):
@@ -187,32 +170,37 @@ class TotalVINet(nn.Module):
         Genes and proteins.
     width
         Of the code.
+    n_batches
+        Batches of cells.
     """
 
     library: Tensor  # (), a scalar
 
-    def __init__(self, names: tuple[str, str], sizes: tuple[int, int], *, width: int) -> None:
+    def __init__(
+        self, names: tuple[str, str], sizes: tuple[int, int], *, width: int, n_batches: int = 1
+    ) -> None:
         super().__init__()
         module = need("scvi.module").TOTALVAE
         self.names = names
         self.module = module(
-            n_input_genes=sizes[0], n_input_proteins=sizes[1], n_batch=1, n_latent=width, n_panel=1
-        )
+            n_input_genes=sizes[0], n_input_proteins=sizes[1], n_batch=n_batches, n_latent=width,
+            n_panel=n_batches,
+        )  # fmt: skip
         self.register_buffer("library", torch.ones(()))  # median RNA counts of the training cells
 
     def forward(self, batch: Batch) -> Output:
         """Mean of q(z | x, y) of each cell, (n, width), as ``raw``."""
         parts = [batch.views[name] for name in self.names]
         x = torch.cat([torch.log1p(v / (1 + v.mean(1, keepdim=True))) for v in parts], dim=1)
-        encoder = self.module.encoder
-        return Output(encoder.z_mean_encoder(encoder.encoder(x, _batch(x))))
+        encoder, b = self.module.encoder, batch_index(batch.instance.get("batch"), x)
+        return Output(encoder.z_mean_encoder(encoder.encoder(x, b)))
 
-    def decode(self, z: Tensor) -> dict[str, Tensor]:
-        """Expected counts, (n, n_features) each, from the code (n, width).
+    def decode(self, z: Tensor, batch: Tensor | None = None) -> dict[str, Tensor]:
+        """Expected counts, (n, n_features) each, from the code (n, width) in batches (n,).
 
         RNA at the median library of training, proteins with background.
         """
-        net, b = self.module.decoder, _batch(z)
+        net, b = self.module.decoder, batch_index(batch, z)
         scale = net.px_scale_decoder(torch.cat([net.px_decoder(z, b), z], dim=1), b)
         back = torch.cat([net.py_back_decoder(z, b), z], dim=1)
         alpha = net.py_back_mean_log_alpha(back, b)
@@ -221,17 +209,13 @@ class TotalVINet(nn.Module):
         times = net.py_fore_scale_decoder(fore, b) + 1 + 1e-8  # foreground over background
         mixing = net.py_background_decoder(torch.cat([net.sigmoid_decoder(z, b), z], dim=1), b)
         share = torch.sigmoid(mixing)  # probability of background
-        rate = torch.exp(alpha + beta.square() / 2 + self.module.log_per_batch_efficiency[:, 0])
+        efficiency = self.module.log_per_batch_efficiency.t()[b[:, 0]]
+        rate = torch.exp(alpha + beta.square() / 2 + efficiency)
         rna, protein = self.names
         return {
             rna: self.library * net.px_scale_activation(scale),
             protein: rate * (share + (1 - share) * times),
         }
-
-
-def _batch(x: Tensor) -> Tensor:
-    """(n, 1) the one batch that there is."""
-    return torch.zeros(len(x), 1, dtype=torch.long, device=x.device)
 
 
 __all__ = ["TotalVI", "TotalVINet"]

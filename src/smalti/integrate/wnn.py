@@ -57,6 +57,8 @@ class WNN(Integration):
     name: ClassVar[str] = "wnn"
     reference: ClassVar[str] = "Hao et al. (2021), Cell 184:3573-3587"
     cite: ClassVar[tuple[str, ...]] = ("hao2021", "bredikhin2022")
+    # the graph: muon's tutorial by Leiden, Seurat's by SLM, for the same modularity
+    clusters_by: ClassVar[str] = "leiden"
     reconstructs: ClassVar[bool] = False
     missing: ClassVar[bool] = False
 

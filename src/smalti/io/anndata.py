@@ -164,7 +164,7 @@ def read(
     origin = {"sample": sample, "x": x, "label": label, "donor": donor, "site": site, "kind": kind,
               "positive": positive, "order": order, "cell_type": cell_type,
               "bag_columns": list(bag_columns), "cells": cells,
-              "kinds": dict(kinds or {})}  # fmt: skip
+              "kinds": dict(kinds or {}), "joined": obs is not None}  # fmt: skip
     if cells not in (None, "intersection", "union"):
         raise InputError(f"cells={cells!r} is neither 'intersection' nor 'union'.")
     table = open_table(data, obs=obs, runs=runs)

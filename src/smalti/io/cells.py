@@ -59,6 +59,18 @@ def to_anndata(bags: Bags, *, pictures: bool = True) -> Any:
     return table
 
 
+def view_table(bags: Bags, name: str) -> Any:
+    """One view of cells as AnnData, in their order: its numbers as ``X``, and their columns.
+
+    Cells in which it was not measured are left out.
+    """
+    from anndata import AnnData
+
+    var = pd.DataFrame(index=pd.Index(bags.features[name], dtype=object))
+    table = AnnData(bags.x[name], obs=bags.instance.rename(index=str), var=var)
+    return table[bags.present[name]].copy() if name in bags.present else table
+
+
 def instance_table(bags: Bags) -> pd.DataFrame:
     """``obs`` of all instances, by names of their own: their columns, and those of their bags."""
     obs = bags.instance.copy()

@@ -69,7 +69,12 @@ def keys_there(data: Any, x: Any) -> Any:
 
 
 def to_write(
-    data: Any, out: str | Path | None, *, obs: Any = None, runs: Sequence[str] | None = None
+    data: Any,
+    out: str | Path | None,
+    *,
+    obs: Any = None,
+    runs: Sequence[str] | None = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> Any:
     """What a result is written into: data as they are, or in memory what several files come to.
 
@@ -79,18 +84,39 @@ def to_write(
         As of :func:`open_table`; what ``obs`` does not name is left out.
     out
         The file to write; of an .h5mu types of features become modalities.
+    origin
+        ``Bags.origin`` of what a model was fitted on.
 
     Raises
     ------
     InputError
-        If data that are no one file have none to be written to.
+        If data that are no one file have none to be written to, or lack a column that came from
+        ``obs`` when the model was fitted.
     """
     if obs is None and not is_gathered(data):
+        if runs is not None:
+            raise InputError("runs= names several runs, and the data are one.")
+        _refuse_unjoined(data, origin or {})
         return data
     if out is None:
-        raise InputError("these files are read and never changed: name one to write, out=FILE.")
+        what = "a table of cells is not written into its data" if not is_gathered(data) else \
+            "these files are read and never changed"  # fmt: skip
+        raise InputError(f"{what}: name one to write, out=FILE.")
     whole = gather(data, obs=obs, runs=runs)
     return split_types(whole) if Path(out).suffix == ".h5mu" else whole
+
+
+def _refuse_unjoined(data: Any, origin: Mapping[str, Any]) -> None:
+    """Refuse data without columns that a table of cells gave the data of the training."""
+    if origin.get("joined"):
+        table = open_table(data)
+        wanted = (origin.get("sample"), origin.get("cell_type"), *origin.get("bag_columns", ()))
+        lacking = next((c for c in wanted if c is not None and not table.has(c)), None)
+        if lacking is not None:
+            raise InputError(
+                f"{table.name} has no column {lacking!r}, which came from a table of cells when "
+                "the model was fitted: give such a table of these cells, obs=TABLE."
+            )
 
 
 def holds_mudata(path: Path) -> bool:

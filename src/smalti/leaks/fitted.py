@@ -17,7 +17,19 @@ _COLUMNS = 64  # that are looked at
 _SAMPLE = 20_000
 _NULL = 1e-6
 # embeddings that leave no trace in their numbers: only their names can tell
-_NAMED = {"pca", "umap", "tsne", "scvi", "harmony", "scanvi", "mofa", "totalvi", "umint", "lsi"}
+_NAMED = {
+    "pca",
+    "umap",
+    "tsne",
+    "scvi",
+    "harmony",
+    "scanvi",
+    "mofa",
+    "totalvi",
+    "multivi",
+    "umint",
+    "lsi",
+}
 _MEND = "Read the values before this step, and have it done in each fold: preprocess={}."
 
 

@@ -254,6 +254,8 @@ class Method(Estimator):
         scores: Scores | None = None,
         label: str | None = None,
         missing: str | None = None,
+        obs: str | Path | pd.DataFrame | None = None,
+        runs: Sequence[str] | None = None,
     ) -> None:
         """Write attributions and settings into the table that the training bags were read from.
 
@@ -261,7 +263,8 @@ class Method(Estimator):
         ----------
         data
             AnnData or MuData, changed in place; or the path of an .h5ad, .h5mu or .zarr, which gets
-            these columns and keeps all else.
+            these columns and keeps all else; or what :func:`smalti.read` takes besides (files of
+            Cell Ranger, several), which needs ``out``.
         out
             Write to this path instead.
         key_added
@@ -276,6 +279,9 @@ class Method(Estimator):
             Name of that row, where settings do not tell.
         missing
             What to take features for that the data lack (see :meth:`complete`); ``uns`` says so.
+        obs, runs
+            As of :func:`smalti.read`, where the data are read with them; what comes of it needs
+            ``out``.
 
         Raises
         ------
@@ -296,7 +302,7 @@ class Method(Estimator):
         from smalti.io.write import write
 
         check_is_fitted(self)
-        data = to_write(data, out)
+        data = to_write(data, out, obs=obs, runs=runs, origin=self.origin_)
         if self.origin_ is None or "sample" not in self.origin_:
             raise InputError("these bags were not read by smalti.read: use attribute() instead.")
         source = {k: self.origin_[k] for k in ("sample", "x", "cells") if k in self.origin_}
@@ -306,9 +312,9 @@ class Method(Estimator):
         bags = self._filled(read_as, missing)
         key, n = key_added or self.name, len(data.obs) if hasattr(data, "obs") else None
         note = results.note(self, scores, label) | said(bags, read_as)
-        obs, obsm = results.cell_tables(self, bags, n, key)
+        columns, obsm = results.cell_tables(self, bags, n, key)
         note["fitted_on"] = told_of(self, [f"obsm/{name}" for name in obsm])
-        write(data, obs=obs, obsm=obsm, uns={key: note}, out=out, overwrite=overwrite,
+        write(data, obs=columns, obsm=obsm, uns={key: note}, out=out, overwrite=overwrite,
               bags=read_as)  # fmt: skip
 
     def samples(self, X: Any, *, group: str | None = None, missing: str | None = None) -> Any:

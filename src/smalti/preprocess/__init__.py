@@ -33,6 +33,7 @@ from smalti.preprocess.on import On
 from smalti.preprocess.sequence import (
     apply_steps,
     at_hand,
+    by_company,
     fit_steps,
     from_state,
     names_of,
@@ -70,6 +71,7 @@ __all__ = [
     "Trace",
     "apply_steps",
     "at_hand",
+    "by_company",
     "cells_per_bag_note",
     "check_kinds",
     "controls",

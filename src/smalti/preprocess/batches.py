@@ -15,6 +15,7 @@ from smalti.bags import Bags
 from smalti.columns import batches_of
 from smalti.counts import count_problem
 from smalti.errors import InputError
+from smalti.names import some
 from smalti.preprocess.components import PCA
 from smalti.preprocess.step import Step
 from smalti.system.extras import need
@@ -71,8 +72,8 @@ class ScaleBatch(_OfBatches):
 
     Cells of a batch of training are scaled by the training cells of their batch. A batch that
     training did not have is scaled by its own cells at hand: there what comes out for a cell hangs
-    on which others came with it. Differences of the batches in which cells they hold go with the
-    rest. A sparse table becomes dense (float32).
+    on which others came with it, which a warning says, and a note of a comparison. Differences of
+    the batches in which cells they hold go with the rest. A sparse table becomes dense (float32).
 
     Parameters
     ----------
@@ -84,6 +85,11 @@ class ScaleBatch(_OfBatches):
     InputError
         If the column is not there, a cell has no batch, or a batch has one cell only.
 
+    Warns
+    -----
+    UserWarning
+        Where cells are of a batch that training did not have.
+
     Examples
     --------
     >>> import smalti as sm
@@ -94,6 +100,7 @@ class ScaleBatch(_OfBatches):
     """
 
     name: ClassVar[str] = "scale_batch"
+    by_company: bool = True
     state: ClassVar[tuple[str, ...]] = ("means_", "sds_")
     columnwise: ClassVar[bool] = True
 
@@ -109,7 +116,14 @@ class ScaleBatch(_OfBatches):
         known = {name: i for i, name in enumerate(self.batches_)}
         if set(names) - set(known):
             fresh = ~np.isin(names, self.batches_)[codes]
-            self._check_sizes(*self._groups_of(codes[fresh], names))
+            new = self._groups_of(codes[fresh], names)
+            self._check_sizes(*new)
+            warnings.warn(
+                f"{self.name}: {int(fresh.sum()):,} cells are of batches that training did not "
+                f"have (column {self.column!r}: {some(new[1])}), and each batch is scaled by its "
+                "own cells: what comes out for one hangs on which others came with it.",
+                UserWarning, stacklevel=2,
+            )  # fmt: skip
         out = np.empty(view.shape, dtype=np.float32)
         for i, name in enumerate(names):
             rows = np.flatnonzero(codes == i)

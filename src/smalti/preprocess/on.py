@@ -72,6 +72,11 @@ class On(Step):
         """Whether its step takes no other cells than those of its fit."""
         return self.step.transductive
 
+    @property
+    def by_company(self) -> bool:  # type: ignore[override]
+        """Whether what its step makes of a new cell may hang on which others came with it."""
+        return self.step.by_company
+
     def columns(self) -> tuple[str, ...]:
         """Those of its step."""
         return self.step.columns()

@@ -141,6 +141,12 @@ def at_hand(spec: Any) -> list[str]:
     return list(dict.fromkeys(_inner(step).name for step in steps if step.transductive))
 
 
+def by_company(spec: Any) -> list[str]:
+    """Names of the steps of which what comes out for a new cell may hang on which others came."""
+    steps = [] if isinstance(spec, str) and spec == "auto" else steps_of(spec)
+    return list(dict.fromkeys(_inner(step).name for step in steps if step.by_company))
+
+
 def _inner(step: Step) -> Step:
     return step.step if isinstance(step, On) else step
 

@@ -90,7 +90,9 @@ def decimals(value: float) -> str:
     return text.replace("-", "−")
 
 
-def signed(value: float) -> str:
-    """A difference as a sentence has it."""
+def signed(value: float, digits: int | None = None) -> str:
+    """A difference as a sentence has it; with so many ``digits``, where they are given."""
+    if digits is not None:
+        return f"{value:+.{digits}f}".replace("-", "−")
     text = decimals(value)
     return text if text[0] == "−" or text == "0.00" else f"+{text}"

@@ -1,7 +1,7 @@
 """Intervals of a score from cross-validation, and of what each is one.
 
 None is exact: fits share training donors, and test donors return in each repeat. How often each
-holds the truth is measured by ``benchmarks/coverage.py``.
+holds the truth is measured by ``benchmarks/intervals.py``.
 """
 
 from __future__ import annotations

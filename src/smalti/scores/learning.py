@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from smalti.scores.headline import signed
-from smalti.scores.metrics import LOWER_IS_BETTER, SHARES, named
+from smalti.scores.metrics import LOWER_IS_BETTER, SHARES, ends_of, named
 from smalti.scores.statistics import corrected_test
 from smalti.scores.verdicts import judge
 
@@ -40,8 +40,7 @@ def learning_means(curve: pd.DataFrame, metric: str, freedom: int | None = None)
         found = corrected_test(part["value"].to_numpy(), part["n_train"].mean(),
                                part["n_test"].mean(), freedom=freedom)  # fmt: skip
         low, high = found["low"], found["high"]
-        if metric in SHARES:
-            low, high = np.clip([low, high], 0, 1)
+        low, high = np.clip([low, high], *ends_of(metric))
         rows.append({"method": method, "share": share, "donors": part["donors"].mean(),
                      "value": found["difference"], "low": low, "high": high,
                      "folds": len(part)})  # fmt: skip

@@ -6,6 +6,7 @@ there and left out of the mean; the number of folds that counted is reported bes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -18,6 +19,8 @@ LOWER_IS_BETTER = frozenset({
     "log_loss", "brier", "mean_absolute_error", "root_mean_squared_error", "davies_bouldin",
     "mse", "mae", "gene_correlation_error", "n_constant", "transfer_ece",
 })  # fmt: skip
+NOT_RANKED = frozenset({"halves_mixing"})
+"""Metrics of which neither more nor less is better throughout: 1 is as mixed as chance has it."""
 SHARES = frozenset(
     {
         "roc_auc",
@@ -29,6 +32,12 @@ SHARES = frozenset(
         "transfer_accuracy",
     }
 )
+_UNIT = SHARES | {
+    "fmi_kmeans", "fmi_ward", "fmi_leiden", "nmi_kmeans", "nmi_ward", "nmi_leiden", "ilisi", "kbet",
+    "graph_connectivity", "unique_purity", "halves_transfer_f1", "halves_transfer_accuracy",
+    "transfer_ece",
+}  # fmt: skip
+_CORRELATIONS = ("spearman", "pearson", "quadratic_kappa", "silhouette", "ors", "pcc_")
 MARGIN = 0.01  # within which scores of one metric are practically equal, as Benavoli et al. (2017)
 
 
@@ -93,6 +102,24 @@ def named(metric: str) -> str:
     if metric.startswith("ors_"):
         return f"{NAMES['ors']}, {metric.removeprefix('ors_')}"
     return NAMES.get(metric, metric.replace("_", " "))
+
+
+def ends_of(metric: str) -> tuple[float, float]:
+    """Least and greatest value that a metric can have, of infinite ones too.
+
+    Examples
+    --------
+    >>> from smalti.scores.metrics import ends_of
+    >>> ends_of("roc_auc"), ends_of("ari_kmeans"), ends_of("mse"), ends_of("r2")
+    ((0.0, 1.0), (-0.5, 1.0), (0.0, inf), (-inf, 1.0))
+    """
+    if metric in _UNIT:
+        return 0.0, 1.0
+    if metric.startswith("ari_"):
+        return -0.5, 1.0  # Chacon & Rastrojo (2023)
+    if metric.startswith(_CORRELATIONS):
+        return -1.0, 1.0
+    return 0.0 if metric in LOWER_IS_BETTER else -math.inf, 1.0 if metric == "r2" else math.inf
 
 
 def with_unit(metric: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from smalti.scores.headline import with_ends
-from smalti.scores.metrics import LOWER_IS_BETTER, margin_of, named
+from smalti.scores.metrics import LOWER_IS_BETTER, NOT_RANKED, margin_of, named
 from smalti.scores.verdicts import in_words
 
 
@@ -68,7 +68,7 @@ def _rows(table: Any) -> str:
     # a metric may be NaN for every method, as R2 is where folds test one bag
     known = summary[summary["method"].map(table.races)].dropna(subset="mean")
     best = {m: f"{means.min() if m in LOWER_IS_BETTER else means.max():.3f}"
-            for m, means in known.groupby("metric")["mean"]}  # fmt: skip
+            for m, means in known.groupby("metric")["mean"] if m not in NOT_RANKED}  # fmt: skip
     rows = []
     for method in summary["method"].drop_duplicates():
         cells = summary[summary.method == method].set_index("metric")
@@ -79,6 +79,7 @@ def _rows(table: Any) -> str:
             # equal to the digits shown is equally good
             star = "*" if best.get(m) == f"{mean:.3f}" and table.races(method) else " "
             spread = "" if pd.isna(sd) else f" ± {sd:.3f}"
-            row[named(m)] = "–" if pd.isna(mean) else f"{mean:.3f}{spread}{star}"
+            shown = f"{mean:.3f}{spread}{star}".replace("-", "−")
+            row[named(m)] = "–" if pd.isna(mean) else shown
         rows.append(row)
     return pd.DataFrame(rows).to_string(index=False)

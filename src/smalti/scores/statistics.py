@@ -15,7 +15,7 @@ def corrected_test(
     The variance of the mean of n differences is taken as (1 / n + n_test / n_train) s^2, with
     n - 1 degrees of freedom. Repeats deal the same donors again: with n - 1 of five times five
     folds the test found a difference in 6 to 14 % of cohorts without any, with those of one repeat
-    in 1 to 5 % (``benchmarks/coverage.py``), which comparisons therefore take.
+    in 1 to 5 % (``benchmarks/intervals.py``), which comparisons therefore take.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from smalti._version import __version__
 from smalti.errors import InputError
 from smalti.scores.headline import detail, headline
 from smalti.scores.intervals import resampled_interval
-from smalti.scores.metrics import LOWER_IS_BETTER, SHARES, margin_of
+from smalti.scores.metrics import LOWER_IS_BETTER, ends_of, margin_of
 from smalti.scores.selection import chosen_gap
 from smalti.scores.sentences import additions, as_text, of_controls, terms
 from smalti.scores.statistics import corrected_test
@@ -255,7 +255,7 @@ class Scores:
         """Mean of each method with its 95 % interval: of the procedure at this training size.
 
         By :func:`smalti.scores.resampled_interval` with the degrees of freedom of one repeat: of
-        the candidates of ``benchmarks/coverage.py`` it covers best at 20 to 200 donors.
+        the candidates of ``benchmarks/intervals.py`` it covers best at 20 to 200 donors.
 
         Parameters
         ----------
@@ -282,8 +282,7 @@ class Scores:
                 continue
             n_train, n_test = sizes.loc[method]
             low, high = resampled_interval(wide[method], n_train, n_test, freedom=freedom)
-            if metric in SHARES:
-                low, high = np.clip([low, high], 0, 1)
+            low, high = np.clip([low, high], *ends_of(metric))
             value = wide[method].mean()
             rows.append({"method": method, "metric": metric, "value": value, "value_low": low,
                          "value_high": high})  # fmt: skip
@@ -299,8 +298,8 @@ class Scores:
             both = sizes.loc[[one, two]].mean()
             gaps = (wide[one] - wide[two]).to_numpy()
             found = corrected_test(gaps, both["n_train"], both["n_test"], freedom=freedom)
-            if metric in SHARES:  # no two shares are farther apart
-                found |= {end: float(np.clip(found[end], -1, 1)) for end in ("low", "high")}
+            most = ends_of(metric)[1] - ends_of(metric)[0]  # no two values are farther apart
+            found |= {end: float(np.clip(found[end], -most, most)) for end in ("low", "high")}
             rows.append({"method": one, "reference": two, "metric": metric} | found)
         return pd.DataFrame(rows)
 

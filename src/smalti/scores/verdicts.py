@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from smalti.errors import InputError
+from smalti.scores.headline import signed
 
 LEVEL = 0.05  # of a family: how often any of its answers may be found by chance
 _POWER = 0.8
@@ -124,14 +125,14 @@ def verdict(found: Mapping[str, Any], *, lower_is_better: bool = False) -> str:
 
 def in_words(one: str, other: str, found: Mapping[str, Any], comma: str = "") -> str:
     """A row of :func:`judge` as a sentence; ``comma`` closes an aside in ``other``."""
-    gap, answer = f"{found['difference']:+.3f}", found["verdict"]
+    gap, answer = signed(found["difference"], 3), found["verdict"]
     pair = f"{one} and {other}{comma} are {answer}"
     if np.isnan(found["low"]):
         if answer == "not tested":
             return f"{one} and {other}{comma} cannot be tested: {gap}" + (
                 " in every part" * int(found["n"] > 1))  # fmt: skip
         return f"{pair}: equal in every part"
-    gap += f" (95 % interval {found['low']:+.3f} to {found['high']:+.3f}"
+    gap += f" (95 % interval {signed(found['low'], 3)} to {signed(found['high'], 3)}"
     if found["family"] > 1:
         gap += f"; p {found['p_holm']:.2g} by Holm over {found['family']} comparisons"
     if answer in ("better", "worse"):

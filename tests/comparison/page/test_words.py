@@ -8,7 +8,7 @@ import pytest
 
 import smalti as sm
 from smalti.comparison.page.citation import citation
-from smalti.comparison.page.settings import changed, settings
+from smalti.comparison.page.settings import _plain, changed, settings
 from smalti.comparison.page.tripod import HERE, PART, YOURS, answers, tripod
 from smalti.datasets import planted_bags
 
@@ -36,6 +36,11 @@ def test_defaults_are_no_difference():
     assert changed(own) == {}
     assert changed(own | {"seed": 3, "progress": False}) == {}
     assert changed({"method": "of nobody"}) is None
+
+
+def test_a_long_list_is_said_by_its_ends():
+    assert _plain(tuple(float(i) for i in range(30))) == "(0, 1, …, 29; 30 in all)"
+    assert _plain((1, 2)) == "(1, 2)"
 
 
 def test_just_the_methods_that_took_part_are_cited(table):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from smalti.comparison.search.table import as_frame, chosen, optimism, searches, sentences
+from smalti.scores.headline import signed
 
 
 def note(fold, inner, lr, metric="roc_auc", **more):
@@ -34,8 +35,8 @@ def test_optimism_is_how_much_better_the_inner_score_is(metric, sign):
     name = {"roc_auc": "AUROC", "log_loss": "log loss"}[metric]
     assert said == (
         f"a searched: settings that had {name} 0.800 inside the folds have 0.700 on donors who "
-        f"took no part, an optimism of {0.1 * sign:+.3f} (fold by fold {ends[0]:+.3f} to "
-        f"{ends[1]:+.3f}); as given it has 0.600"
+        f"took no part, an optimism of {signed(0.1 * sign, 3)} (fold by fold "
+        f"{signed(ends[0], 3)} to {signed(ends[1], 3)}); as given it has 0.600"
     )
 
 

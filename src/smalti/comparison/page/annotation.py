@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from smalti.integrate.reference import several
+from smalti.integrate.turns import several
 from smalti.report.section import Drawing, Facts, Note, Part, Section, Table, Text
 
 _SAMPLES = 40  # bars of a picture; the table has all
@@ -12,7 +12,8 @@ _SURE = (
     "Confidence is the probability that the label of the vote is right if the reference has the "
     "type at all. It was learned on cells of {by} that were left out in turn; each dot is "
     "confidence by a map of the other turns. A cell is unknown where it lies farther from the "
-    "reference than all but {alarm:.0%} of these cells: a type that lies near another is missed."
+    "reference, or is rebuilt worse from its code, than all but {alarm:.0%} of these cells: a type "
+    "that lies near another is missed."
 )
 
 
@@ -32,8 +33,8 @@ def samples(table: Any) -> Section | None:
     from smalti.plot import plot_composition
 
     shares, frame = table._shares, table.samples()
-    worst = frame.loc[frame["unknown"].idxmax()]
-    words = f"The most unknown cells are in {worst['sample']}: {worst['unknown']:.0%}."
+    at = frame["unknown"].idxmax()
+    words = f"The most unknown cells are in {frame['sample'][at]}: {frame['unknown'][at]:.0%}."
     few = "" if len(shares) <= _SAMPLES else f" The first {_SAMPLES} of {len(shares):,} samples."
     drawing = Drawing("composition", plot_composition(shares.head(_SAMPLES)), alt=words,
                       caption=f"Labels of the cells of each sample.{few}")  # fmt: skip
@@ -46,12 +47,12 @@ def reference(table: Any) -> Section:
     from smalti.plot import plot_reliability
 
     one = table.annotator
-    facts = {"reference": one.said(), "column of its labels": one.label,
+    facts = {"cells it rests on": one.said(), "column of its labels": one.label,
              "cells without a label": f"{one.n_without_:,}", "digest of its cells": one.digest_,
              "integration": one.model_.name}  # fmt: skip
     parts: list[Part] = [Facts(facts)]
     parts += [Note(note) for note in one.notes_]
-    parts.append(Text(_SURE.format(by=several(one.by_), alarm=one.false_alarm), soft=True))
+    parts.append(Text(_SURE.format(by=several(one.by_), alarm=table.false_alarm), soft=True))
     frame, curve = table.calibrations(), table.curve()
     if len(curve):
         first = frame.iloc[0]

@@ -9,7 +9,7 @@ import pandas as pd
 from smalti.comparison.page.rows import marks
 from smalti.report.section import Drawing, Part, Section, Table, Text
 from smalti.scores.chance import BY_RANK
-from smalti.scores.metrics import LOWER_IS_BETTER, named
+from smalti.scores.metrics import LOWER_IS_BETTER, NOT_RANKED, named
 
 _SHOWN = 5  # metrics in a table; more do not fit on paper
 
@@ -60,7 +60,9 @@ def metrics_table(
     for m in names:
         frame[m] = wide["mean"][m].to_numpy(float)
         frame[f"{m}_sd"] = wide["sd_folds"][m].to_numpy(float)
-    heads = {m: f"{named(m)}\u00a0{'↓' if m in LOWER_IS_BETTER else '↑'}" for m in names}
+    arrows = {m: "" if m in NOT_RANKED else "\u00a0↓" if m in LOWER_IS_BETTER else "\u00a0↑"
+              for m in names}  # fmt: skip
+    heads = {m: f"{named(m)}{arrow}" for m, arrow in arrows.items()}
     spread = (
         f"Mean ± standard deviation over {table.unit}; ↑ higher is better, ↓ lower. The spread is "
         "not a standard error: fits share training data."
@@ -80,7 +82,7 @@ def _seconds(table: Any, methods: pd.Series) -> pd.Series:
 def _best(table: Any, frame: pd.DataFrame, metrics: list[str]) -> frozenset[tuple[int, str]]:
     """Cells of the best mean; what is equal to the digits shown is equally good."""
     out = set()
-    for m in metrics:
+    for m in (m for m in metrics if m not in NOT_RANKED):
         kept = frame.loc[frame["method"].map(table.races).astype(bool), m].dropna()
         if len(kept):
             top = f"{kept.min() if m in LOWER_IS_BETTER else kept.max():.3f}"

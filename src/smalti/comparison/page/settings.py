@@ -12,6 +12,7 @@ from smalti.errors import InputError
 from smalti.report.section import Facts, Folded, Section, Table
 
 _RUN = {"method", "progress", "n_jobs", "seed", "device"}  # how a fit is run, not what is fitted
+_MOST = 8  # values of one setting that are written out
 
 
 def settings(table: Any) -> Section:
@@ -19,6 +20,8 @@ def settings(table: Any) -> Section:
     rows = []
     for label, own in table.settings.items():
         other = changed(own)
+        if label in table.baselines and not {*own} - {"method"} <= {*(_usual(own) or ())}:
+            other = {}  # a baseline of this kind of comparison alone, which nobody can set
         said = "not known here" if other is None else _listed(other) or "defaults"
         rows.append({"row": label, "method": own.get("method", ""), "other": said})
     whole = {label: _listed({k: v for k, v in own.items() if v is not None})
@@ -35,12 +38,19 @@ def changed(settings: Mapping[str, Any]) -> dict[str, Any] | None:
 
     None where its package is not installed here, as where a page is written of an old table.
     """
+    usual = _usual(settings)
+    if usual is None:
+        return None
+    return {k: v for k, v in settings.items() if k not in _RUN and v != usual.get(k)}
+
+
+def _usual(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The defaults of the method of that name; None where there is none."""
     try:
         usual = make(str(settings["method"])).get_params(deep=False)
     except (InputError, KeyError):
         return None
-    usual["preprocess"] = usual["preprocess"] or ""  # a table has steps as text
-    return {k: v for k, v in settings.items() if k not in _RUN and v != usual.get(k)}
+    return usual | {"preprocess": usual["preprocess"] or ""}  # a table has steps as text
 
 
 def _listed(settings: Mapping[str, Any]) -> str:
@@ -48,4 +58,7 @@ def _listed(settings: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, (list, tuple)) and len(value) > _MOST:
+        ends = (_plain(value[0]), _plain(value[1]), "…", _plain(value[-1]))
+        return f"({', '.join(ends)}; {len(value)} in all)"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from smalti.comparison.search.space import as_text
+from smalti.scores.headline import signed
 from smalti.scores.metrics import LOWER_IS_BETTER, named
 
 COLUMNS = ["method", "repeat", "fold", "metric", "inner", "trials", "failed", "folds", "unit",
@@ -104,7 +105,8 @@ def sentences(searched: pd.DataFrame, folds: pd.DataFrame) -> list[str]:
     return [
         f"{row['method']}: settings that had {named(row['metric'])} {row['inner']:.3f} inside the "
         f"folds have {row['outer']:.3f} on donors who took no part, an optimism of "
-        f"{row['optimism']:+.3f} (fold by fold {row['low']:+.3f} to {row['high']:+.3f})"
+        f"{signed(row['optimism'], 3)} (fold by fold {signed(row['low'], 3)} to "
+        f"{signed(row['high'], 3)})"
         + ("" if np.isnan(row["unsearched"]) else f"; as given it has {row['unsearched']:.3f}")
         for row in optimism(searched, folds).to_dict("records") if not np.isnan(row["outer"])
     ]  # fmt: skip
