@@ -12,12 +12,13 @@ import pandas as pd
 
 from smalti._version import __version__
 from smalti.errors import InputError
-from smalti.scores.headline import detail, headline, with_ends
+from smalti.scores.headline import detail, headline
 from smalti.scores.intervals import resampled_interval
-from smalti.scores.metrics import LOWER_IS_BETTER, NOT_RANKED, ends_of, margin_of, named
+from smalti.scores.metrics import LOWER_IS_BETTER, ends_of, margin_of
 from smalti.scores.selection import chosen_gap
+from smalti.scores.sentences import additions, as_text, of_controls, terms
 from smalti.scores.statistics import corrected_test
-from smalti.scores.verdicts import in_words, judge
+from smalti.scores.verdicts import judge
 from smalti.system.files import atomic_folder
 from smalti.system.listed import is_listed
 from smalti.system.tables import write_table
@@ -363,32 +364,11 @@ class Scores:
     def said(self) -> list[str]:
         """All that the table says, as sentences without their full stops."""
         metric = self.metrics[0]
-        return [self.headline(), *detail(self, metric), *self._of_controls(), *self.additions()]
-
-    def _of_controls(self) -> list[str]:
-        """What is known without looking at the data."""
-        if not self.controls:
-            return []
-        means = self.intervals().set_index("method")
-        return [f"A control, {m}, has {named(self.metrics[0])} {with_ends(means.loc[m])}: what of "
-                "the target lies in how the data were made"
-                for m in self.controls if m in means.index]  # fmt: skip
+        return [self.headline(), *detail(self, metric), *of_controls(self), *self.additions()]
 
     def terms(self) -> list[str]:
         """What the words and intervals of :meth:`said` mean, as whole sentences."""
-        n = self.folds["n_train"]
-        size = f"{n.min():,}" if n.min() == n.max() else f"{n.min():,} to {n.max():,}"
-        margin, freedom = margin_of(self.metrics[0]), self.freedom(self.metrics[0])
-        several = ["The interval of the best of several is too hopeful: these scores chose it."]
-        several *= int((~self.ranked()["baseline"]).sum() > 1)
-        of_one = "" if freedom is None else f", {freedom} degrees of freedom"
-        return [
-            f"Intervals are of the procedure, fitted on {size} {self.trains_on}, not of one fitted "
-            f"model (corrected resampled t-test{of_one}).",
-            "Practically equal: "
-            + (f"less than {margin:g} apart." if margin else "not asked of a loss."),
-            *several,
-        ]
+        return terms(self)
 
     def find(self, identity: str, seed: int | None = None) -> list[str]:
         """Labels of the rows of these settings; of several, those of this seed where there are any.
@@ -422,16 +402,7 @@ class Scores:
         >>> table.additions()[0][:22]
         'x, noise and x are not'
         """
-        metric = metric or self.metrics[0]
-        read = {k: set(v["views"]) for k, v in self.settings.items() if v.get("views")}
-        rest = {k: {**self.settings[k], "views": None, "preprocess": None} for k in read}
-        out = []
-        for less in read:
-            more = [k for k in read if rest[k] == rest[less] and read[less] < read[k]]
-            if more and less in set(self.folds["method"]):
-                found = self.against(less, metric).set_index("method")
-                out += [in_words(k, less, found.loc[k]) for k in more if k in found.index]
-        return out
+        return additions(self, metric or self.metrics[0])
 
     def of(self, method: str) -> dict[str, dict[str, Any]]:
         """Scores of one method, as AnnData can hold them: metric -> mean, sd_folds, folds.
@@ -461,32 +432,7 @@ class Scores:
         return self.folds[self.folds["metric"] == metric]
 
     def __str__(self) -> str:
-        names = [m for m in self.metrics if m in set(self.folds["metric"])][:6]
-        table = self.summary()
-        # a metric may be NaN for every method, as R2 is where folds test one bag
-        known = table[table["method"].map(self.races)].dropna(subset="mean")
-        best = {m: f"{means.min() if m in LOWER_IS_BETTER else means.max():.3f}"
-                for m, means in known.groupby("metric")["mean"]
-                if m not in NOT_RANKED}  # fmt: skip
-        rows = []
-        for method in table["method"].drop_duplicates():
-            cells = table[table.method == method].set_index("metric")
-            role = f" ({self.role(method)})" if self.role(method) else ""
-            row = {"method": method + role + self.lost(method)}
-            for m in names:
-                mean, sd = cells.loc[m, ["mean", "sd_folds"]]
-                # equal to the digits shown is equally good
-                star = "*" if best.get(m) == f"{mean:.3f}" and self.races(method) else " "
-                spread = "" if pd.isna(sd) else f" ± {sd:.3f}"
-                shown = f"{mean:.3f}{spread}{star}".replace("-", "−")
-                row[named(m)] = "–" if pd.isna(mean) else shown
-            rows.append(row)
-        text = pd.DataFrame(rows).to_string(index=False)
-        tail = f"mean ± s.d. over {self.n_fits} {self.unit}; * best mean. Digest {self.digest}."
-        notes = [f"Note: {note}" for note in self.notes]
-        notes += [f"Audit, {finding}" for finding in self.audit or ()]
-        said = [f"{sentence}." for sentence in self.said()]
-        return "\n".join([self.about, "", text, "", *said, *self.terms(), tail, *notes])
+        return as_text(self)
 
     def save_table(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the tidy table of folds as .csv or .parquet.

@@ -1,0 +1,85 @@
+"""What a table of scores says beside its headline: as text, of controls, of views, of its words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from smalti.scores.headline import with_ends
+from smalti.scores.metrics import LOWER_IS_BETTER, NOT_RANKED, margin_of, named
+from smalti.scores.verdicts import in_words
+
+
+def of_controls(table: Any) -> list[str]:
+    """What is known without looking at the data, a sentence for each control."""
+    if not table.controls:
+        return []
+    metric = table.metrics[0]
+    means = table.intervals(metric).set_index("method")
+    return [f"A control, {m}, has {named(metric)} {with_ends(means.loc[m])}: what of "
+            "the target lies in how the data were made"
+            for m in table.controls if m in means.index]  # fmt: skip
+
+
+def terms(table: Any) -> list[str]:
+    """What the words and intervals mean, as whole sentences (``Scores.terms``)."""
+    n, metric = table.folds["n_train"], table.metrics[0]
+    size = f"{n.min():,}" if n.min() == n.max() else f"{n.min():,} to {n.max():,}"
+    margin, freedom = margin_of(metric), table.freedom(metric)
+    several = ["The interval of the best of several is too hopeful: these scores chose it."]
+    several *= int((~table.ranked()["baseline"]).sum() > 1)
+    of_one = "" if freedom is None else f", {freedom} degrees of freedom"
+    return [
+        f"Intervals are of the procedure, fitted on {size} {table.trains_on}, not of one fitted "
+        f"model (corrected resampled t-test{of_one}).",
+        "Practically equal: "
+        + (f"less than {margin:g} apart." if margin else "not asked of a loss."),
+        *several,
+    ]
+
+
+def additions(table: Any, metric: str) -> list[str]:
+    """What views add, a sentence for each pair of methods (``Scores.additions``)."""
+    read = {k: set(v["views"]) for k, v in table.settings.items() if v.get("views")}
+    rest = {k: {**table.settings[k], "views": None, "preprocess": None} for k in read}
+    out = []
+    for less in read:
+        more = [k for k in read if rest[k] == rest[less] and read[less] < read[k]]
+        if more and less in set(table.folds["method"]):
+            found = table.against(less, metric).set_index("method")
+            out += [in_words(k, less, found.loc[k]) for k in more if k in found.index]
+    return out
+
+
+def as_text(table: Any) -> str:
+    """The whole table as a terminal shows it."""
+    tail = f"mean ± s.d. over {table.n_fits} {table.unit}; * best mean. Digest {table.digest}."
+    notes = [f"Note: {note}" for note in table.notes]
+    notes += [f"Audit, {finding}" for finding in table.audit or ()]
+    said = [f"{sentence}." for sentence in table.said()]
+    return "\n".join([table.about, "", _rows(table), "", *said, *table.terms(), tail, *notes])
+
+
+def _rows(table: Any) -> str:
+    """A line for each method: mean and spread of the first six metrics."""
+    names = [m for m in table.metrics if m in set(table.folds["metric"])][:6]
+    summary = table.summary()
+    # a metric may be NaN for every method, as R2 is where folds test one bag
+    known = summary[summary["method"].map(table.races)].dropna(subset="mean")
+    best = {m: f"{means.min() if m in LOWER_IS_BETTER else means.max():.3f}"
+            for m, means in known.groupby("metric")["mean"] if m not in NOT_RANKED}  # fmt: skip
+    rows = []
+    for method in summary["method"].drop_duplicates():
+        cells = summary[summary.method == method].set_index("metric")
+        role = f" ({table.role(method)})" if table.role(method) else ""
+        row = {"method": method + role + table.lost(method)}
+        for m in names:
+            mean, sd = cells.loc[m, ["mean", "sd_folds"]]
+            # equal to the digits shown is equally good
+            star = "*" if best.get(m) == f"{mean:.3f}" and table.races(method) else " "
+            spread = "" if pd.isna(sd) else f" ± {sd:.3f}"
+            shown = f"{mean:.3f}{spread}{star}".replace("-", "−")
+            row[named(m)] = "–" if pd.isna(mean) else shown
+        rows.append(row)
+    return pd.DataFrame(rows).to_string(index=False)
