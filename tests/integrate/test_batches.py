@@ -1,12 +1,15 @@
 """batch= of the networks: offsets by hand, a new batch adapted, old cells as they were."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import smalti as sm
+from smalti.columns import Columns
+from smalti.integrate.adapt import refuse_new_batches
 
 CELLS = sm.datasets.planted_batches(240, strength=2, batches=3, features=(40, 8), seed=0)
 OLD = (CELLS.instance["batch"] != "b3").to_numpy()
@@ -74,6 +77,14 @@ def test_a_new_batch_is_refused_and_adapted_and_old_codes_stay(fitted):
     assert wide.digest_ != fitted.digest_
     with pytest.raises(sm.InputError, match="nothing to adapt"):
         wide.adapt(CELLS)
+
+
+def test_a_method_that_cannot_adapt_says_what_else():
+    one = SimpleNamespace(name="totalvi", batch="batch",
+                          columns_=Columns(batch="batch", batches=("b1", "b2")))  # fmt: skip
+    with pytest.raises(sm.InputError, match="so it has no offsets for them: fit it with cells of"):
+        refuse_new_batches(one, CELLS)
+    refuse_new_batches(one, some(OLD))
 
 
 def test_adapting_lowers_the_error_of_the_new_batch(fitted):
