@@ -6,8 +6,8 @@
 sim: eight donors, each with a shift of its own, four types; donors are left out in turn: a type
 that the reference lacks is a new mix of states that it knows. state: counts, and the type that is
 left out (2/2) is in a state of its own in both modalities, which is the case of the tutorial.
-citeseq: one donor, so cells are left out; its labels are gates on the proteins, so that a method that reads
-proteins is asked for what they say.
+citeseq: one donor, so cells are left out; its labels are gates on the proteins, so that a method
+that reads proteins is asked for what they say.
 """
 
 from __future__ import annotations
