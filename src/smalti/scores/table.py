@@ -14,7 +14,7 @@ from smalti._version import __version__
 from smalti.errors import InputError
 from smalti.scores.headline import detail, headline, with_ends
 from smalti.scores.intervals import resampled_interval
-from smalti.scores.metrics import LOWER_IS_BETTER, NOT_RANKED, ends_of, margin_of, named
+from smalti.scores.metrics import LOWER_IS_BETTER, NOT_RANKED, ends_of, margin_of, named, widest
 from smalti.scores.selection import chosen_gap
 from smalti.scores.statistics import corrected_test
 from smalti.scores.verdicts import in_words, judge
@@ -299,7 +299,7 @@ class Scores:
             both = sizes.loc[[one, two]].mean()
             gaps = (wide[one] - wide[two]).to_numpy()
             found = corrected_test(gaps, both["n_train"], both["n_test"], freedom=freedom)
-            most = ends_of(metric)[1] - ends_of(metric)[0]  # no two values are farther apart
+            most = widest(metric)  # no two values are farther apart
             found |= {end: float(np.clip(found[end], -most, most)) for end in ("low", "high")}
             rows.append({"method": one, "reference": two, "metric": metric} | found)
         return pd.DataFrame(rows)
