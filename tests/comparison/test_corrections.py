@@ -12,6 +12,7 @@ from smalti.comparison.page.batches import batches, changes, verdict
 from smalti.comparison.page.order import INTEGRATION
 from smalti.integrate.base import Integration
 from smalti.preprocess import spec_text, steps_of
+from smalti.report.section import Drawing, Folded, Table
 
 ALL = ("none", "scaled", "harmony")
 CELLS = sm.datasets.planted_batches(160, strength=2, shared=3, features=(40, 8), seed=0)
@@ -131,3 +132,13 @@ def test_a_method_of_counts_has_no_corrected_input():
     spec = spec_text(steps_of(lineup.methods["own, combat"].preprocess))
     assert "genes=2000,combat=batch" in spec
     assert "clr=cell,combat=batch" in spec
+
+
+def test_of_many_rows_one_picture_is_open_and_indices_fold(table):
+    parts = {s.name: s.parts for s in table.sections()}
+    shown = [p for p in parts["scores"] if isinstance(p, Drawing)]
+    folded = [p for p in parts["scores"] if isinstance(p, Folded)]
+    assert len(shown) == 1
+    assert len(folded) == (1 if len([m for m in table.titles if m in table.metrics]) > 1 else 0)
+    more = parts["clusters"][-1]
+    assert "shape" in {part.name for part in more.parts if isinstance(part, Table)}

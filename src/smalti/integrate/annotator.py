@@ -42,9 +42,9 @@ class Annotator(BaseEstimator):
     method
         A method of :mod:`smalti.integrate` that embeds new cells, or its name; it is fitted on the
         reference, and anew for each turn of the calibration. One that is fitted already is taken as
-        it is, then the cells of the calibration were among its own. The default is linear:
-        where it was measured beside UMINT's code (docs/results/annotation.md), one simulated set,
-        its novelty found more of a type that the reference lacks.
+        it is, then the cells of the calibration were among its own. The default is linear
+        and quick, and no network was ahead of it in finding types that the reference lacks where
+        they were measured (docs/results/annotation.md).
     label
         Instance column of the reference that has the labels.
     batch

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from smalti.scores.metrics import SHARES, named
+from smalti.scores.metrics import named, widest
 
 _SMALL = 0.01  # differences below it need a third decimal
 
@@ -69,7 +69,7 @@ def detail(table: Any, metric: str) -> list[str]:
     n = found["family"]
     over = f" by Holm over {n} comparisons" if n > 1 else ""
     told = f"one of {decimals(found['detectable'])} would be told apart four times of five"
-    if metric in SHARES and found["detectable"] >= 1:
+    if found["detectable"] >= widest(metric):
         told = "so few parts that spread so far would tell no difference apart four times of five"
     return [f"The difference has p {found['p_holm']:.2g}{over}; {told}"]
 

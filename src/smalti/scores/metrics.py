@@ -122,6 +122,12 @@ def ends_of(metric: str) -> tuple[float, float]:
     return 0.0 if metric in LOWER_IS_BETTER else -math.inf, 1.0 if metric == "r2" else math.inf
 
 
+def widest(metric: str) -> float:
+    """How far apart two values of a metric can be."""
+    low, high = ends_of(metric)
+    return high - low
+
+
 def with_unit(metric: str) -> str:
     """The same at length and with its unit, for an axis."""
     return _WITH_UNIT.get(metric, named(metric))

@@ -14,7 +14,7 @@ from smalti._version import __version__
 from smalti.errors import InputError
 from smalti.scores.headline import detail, headline
 from smalti.scores.intervals import resampled_interval
-from smalti.scores.metrics import LOWER_IS_BETTER, ends_of, margin_of
+from smalti.scores.metrics import LOWER_IS_BETTER, ends_of, margin_of, widest
 from smalti.scores.selection import chosen_gap
 from smalti.scores.sentences import additions, as_text, of_controls, terms
 from smalti.scores.statistics import corrected_test
@@ -298,7 +298,7 @@ class Scores:
             both = sizes.loc[[one, two]].mean()
             gaps = (wide[one] - wide[two]).to_numpy()
             found = corrected_test(gaps, both["n_train"], both["n_test"], freedom=freedom)
-            most = ends_of(metric)[1] - ends_of(metric)[0]  # no two values are farther apart
+            most = widest(metric)  # no two values are farther apart
             found |= {end: float(np.clip(found[end], -most, most)) for end in ("low", "high")}
             rows.append({"method": one, "reference": two, "metric": metric} | found)
         return pd.DataFrame(rows)

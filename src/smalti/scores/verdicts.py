@@ -11,6 +11,7 @@ from scipy import stats
 
 from smalti.errors import InputError
 from smalti.scores.headline import signed
+from smalti.scores.metrics import widest
 
 LEVEL = 0.05  # of a family: how often any of its answers may be found by chance
 _POWER = 0.8
@@ -138,5 +139,7 @@ def in_words(one: str, other: str, found: Mapping[str, Any], comma: str = "") ->
     if answer in ("better", "worse"):
         return f"{one} is {answer} than {other}: {gap})"
     if answer == "not told apart":
-        gap += f"; {found['detectable']:.2f} would be told apart four times of five"
+        few = found["detectable"] >= widest(str(found.get("metric", "")))
+        gap += "; so few parts would tell no difference apart" if few else \
+            f"; {found['detectable']:.2f} would be told apart four times of five"  # fmt: skip
     return f"{pair}: {gap})"

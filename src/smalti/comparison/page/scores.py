@@ -7,11 +7,12 @@ from typing import Any
 import pandas as pd
 
 from smalti.comparison.page.rows import marks
-from smalti.report.section import Drawing, Part, Section, Table, Text
+from smalti.report.section import Drawing, Folded, Part, Section, Table, Text
 from smalti.scores.chance import BY_RANK
-from smalti.scores.metrics import LOWER_IS_BETTER, NOT_RANKED, named
+from smalti.scores.metrics import LOWER_IS_BETTER, NOT_RANKED, named, widest
 
 _SHOWN = 5  # metrics in a table; more do not fit on paper
+_MANY = 10  # rows, above which one picture is shown and the others open by a click
 
 
 def scores(table: Any) -> Section:
@@ -32,6 +33,8 @@ def _tested(table: Any) -> Table:
     gaps = pd.DataFrame() if rival is None else table.against(rival)
     if len(gaps):
         ends = {"low": "difference_low", "high": "difference_high"}
+        known = gaps["detectable"] < widest(metric)  # of values within 1, 17 is none
+        gaps["detectable"] = gaps["detectable"].where(known)
         columns = ["method", "difference", *ends.values(), "p_holm", "detectable", "verdict"]
         frame = frame.merge(gaps.rename(columns=ends)[columns], on="method", how="left")
         frame.loc[frame["method"] == rival, "verdict"] = "the reference"
@@ -39,7 +42,7 @@ def _tested(table: Any) -> Table:
     what = "" if rival is None else (
         f" Difference: to the best baseline, {rival}, paired over {table.unit}. p: by Holm "
         "over the methods; baselines and controls are a family of their own. Detectable: the "
-        "difference that would be told apart four times of five."
+        "difference that would be told apart four times of five, – where none would."
     )  # fmt: skip
     caption = f"{named(metric)} with its 95 % interval, {_better(metric)}; best mean in bold.{what}"
     heads = {metric: f"{named(metric)} (95 %)", "difference": "difference (95 %)", "p_holm": "p",
@@ -97,7 +100,10 @@ def _pictures(table: Any) -> list[Part]:
         "Shaded: where nine of ten means lie of scores that mean nothing, one a donor, in these "
         "very folds."
     )
-    return [Drawing(f"scores-{m.replace('_', '-')}", plot_scores(table, m, title=""),
-                    alt=f"{table.headline(m)}.",
-                    caption=shaded if m in BY_RANK and hasattr(table, "chance") else "")
-            for m in table.titles or table.metrics[:1] if m in table.metrics]  # fmt: skip
+    found = [Drawing(f"scores-{m.replace('_', '-')}", plot_scores(table, m, title=""),
+                     alt=f"{table.headline(m)}.",
+                     caption=shaded if m in BY_RANK and hasattr(table, "chance") else "")
+             for m in table.titles or table.metrics[:1] if m in table.metrics]  # fmt: skip
+    if len(found) < 2 or table.folds["method"].nunique() <= _MANY:
+        return list(found)
+    return [found[0], Folded("Pictures of the other scores", tuple(found[1:]))]
