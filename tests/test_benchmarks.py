@@ -17,6 +17,7 @@ TOYS = [
     "annotation --set citeseq --methods block_pca --cells 600 --seeds 1 --folds 2 --unseen",
     "chain --images 12 --spots 4 --folds 2 --repeats 1",
     "atac --toy",
+    "atac --toy --together scores.csv",
     "audit --part copies --repeats 1 --cells 10",
     "audit --part fitted --repeats 1 --cells 20",
     "audit --part names --repeats 1 --cells 10",
