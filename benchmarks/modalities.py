@@ -175,14 +175,25 @@ def meant_for(settings: Mapping[str, Any]) -> str:
 
 def scores(result: sm.comparison.IntegrationComparison, metric: str) -> dict[str, str]:
     """Method -> its mean with the ends of its interval."""
-    return {r.method: f"{r.value:.3f} ({r.value_low:.2f} to {r.value_high:.2f})".replace("-", "−")
+    return {r.method: minus(f"{r.value:.3f}{between(r.value_low, r.value_high, '.2f')}")
             for r in result.intervals(metric).itertuples() if np.isfinite(r.value)}  # fmt: skip
 
 
 def answers(result: sm.comparison.IntegrationComparison, metric: str) -> dict[str, str]:
     """Method -> what the paired test says, and the difference with its interval."""
-    return {r.method: f"{r.verdict}: {r.difference:+.3f} ({r.low:+.3f} to {r.high:+.3f})".replace(
-            "-", "−") for r in result.against(REFERENCE, metric).itertuples()}  # fmt: skip
+    return {r.method: minus(f"{r.verdict}: {r.difference:+.3f}{between(r.low, r.high, '+.3f')}")
+            for r in result.against(REFERENCE, metric).itertuples()
+            if np.isfinite(r.difference)}  # fmt: skip
+
+
+def between(low: float, high: float, form: str) -> str:
+    """Ends of an interval, if the seeds differ at all."""
+    return f" ({low:{form}} to {high:{form}})" if np.isfinite(low) else " in every seed"
+
+
+def minus(text: str) -> str:
+    """With signs as they are set."""
+    return text.replace("-", "−")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
