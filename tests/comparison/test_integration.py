@@ -492,7 +492,7 @@ def test_tables_and_report(tmp_path, monkeypatch):
     result.report(tmp_path / "report.html", title="Kinds")
     page = (tmp_path / "report.html").read_text()
     assert "Kinds" in page
-    assert "Clusters by k-means against the labels" in page
+    assert "Clusters by k-means." in page
 
 
 def test_own_clusters_are_by_the_algorithm_that_a_method_is_meant_for():

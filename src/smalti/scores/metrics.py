@@ -109,6 +109,7 @@ def ends_of(metric: str) -> tuple[float, float]:
 
     Examples
     --------
+    >>> import smalti as sm
     >>> from smalti.scores.metrics import ends_of
     >>> ends_of("roc_auc"), ends_of("ari_kmeans"), ends_of("mse"), ends_of("r2")
     ((0.0, 1.0), (-0.5, 1.0), (0.0, inf), (-inf, 1.0))
