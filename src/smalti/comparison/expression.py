@@ -193,14 +193,14 @@ def compare_expression(
         How many; gene sets for "blocks".
     vectors
         Of the genes, for the methods that name none (see :func:`smalti.genes.gene_vectors`).
+    scheduler
+        Address of a Dask scheduler, such as tcp://10.0.0.1:8786: its workers fit, on other
+        machines (the extra "dask").
 
     Notes
     -----
     A spot's total, by which counts are scaled, is over all genes of the view, hidden ones included:
     it is the depth of the spot. ``units="log1p"`` of the methods knows no totals.
-    scheduler
-        Address of a Dask scheduler, such as tcp://10.0.0.1:8786: its workers fit, on other
-        machines (the extra "dask").
 
     Returns
     -------
