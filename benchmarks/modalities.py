@@ -27,7 +27,7 @@ import scipy.sparse as sp
 
 import smalti as sm
 from smalti.bags import Bags
-from smalti.datasets import planted_modalities
+from smalti.datasets import planted_batches, planted_modalities
 
 FAST = [f"{name}:fast" for name in ("umint", "ae", "dae", "sae")]
 FAST += [f"{name}:modality-fast" for name in ("ae", "dae", "sae")]
@@ -80,7 +80,7 @@ GROUPS = {
 }
 
 
-SETS = ("citeseq", "snare", "two", "three", "tied", "tied-two")
+SETS = ("citeseq", "snare", "two", "three", "tied", "tied-two", "batches")
 
 
 def data(text: str, cells: int, seed: int = 0) -> tuple[Bags, str]:
@@ -97,6 +97,9 @@ def data(text: str, cells: int, seed: int = 0) -> tuple[Bags, str]:
         features = (40, 12) if name == "tied-two" else (40, 12, 60)
         return planted_modalities(cells, features=features, clusters=5, tied=0.9, counts=True,
                                   effect=5.0, missing=gaps, seed=seed), "state_0"  # fmt: skip
+    if name == "batches":  # two, and nothing is told of them: what they cost (batches.py corrects)
+        bags = planted_batches(cells, strength=2, seed=seed)
+        return (lacking(bags, gaps) if gaps else bags), "cell_type"
     root = os.environ.get("SMALTI_DATA")
     if not root:
         raise SystemExit("SMALTI_DATA is not set: it names the folder of the real data.")
