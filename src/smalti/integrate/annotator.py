@@ -43,8 +43,8 @@ class Annotator(BaseEstimator):
         A method of :mod:`smalti.integrate` that embeds new cells, or its name; it is fitted on the
         reference, and anew for each turn of the calibration. One that is fitted already is taken as
         it is, then the cells of the calibration were among its own. The default is linear
-        and quick, and no network was ahead of it in finding types that the reference lacks where
-        they were measured (docs/results/annotation.md).
+        and quick, and no network was ahead of it by more than an AUROC of 0.001 in finding types
+        that the reference lacks where they were measured (docs/results/annotation.md).
     label
         Instance column of the reference that has the labels.
     batch
