@@ -34,10 +34,31 @@ def test_one_job_that_kills_its_process_spares_the_others(square_or_die):
 
 
 @pytest.fixture
-def say_where_or_die():
+def say_where_or_die(tmp_path):
+    """Where a job was done. What is told does not hang on how soon a process starts.
+
+    Job 1 dies while job 2 is under way, and the pool takes job 2 with it; from 3 on each job waits
+    until two processes are there.
+    """
+    begun, used = tmp_path / "begun", tmp_path / "used"
+    used.mkdir()
+
+    def until(there, seconds=60):
+        end = time.monotonic() + seconds
+        while not there() and time.monotonic() < end:
+            time.sleep(0.01)
+
     def work(job):
-        time.sleep(0.2)
-        return os.kill(os.getpid(), 9) if job == 1 else os.getpid()
+        if job == 1:
+            until(begun.exists)
+            os.kill(os.getpid(), 9)
+        if job == 2 and not begun.exists():
+            begun.touch()
+            time.sleep(60)
+        if job > 2:
+            (used / str(os.getpid())).touch()
+            until(lambda: len(list(used.iterdir())) > 1)
+        return os.getpid()
 
     return work
 
@@ -47,7 +68,7 @@ def test_what_had_not_begun_when_a_process_was_lost_is_not_done_one_by_one(say_w
     answers = dict(workers.run_queue(say_where_or_die, range(14), 2))
     assert isinstance(answers.pop(1), workers.WorkerLost)
     assert sorted(answers) == [0, *range(2, 14)]
-    used = [answers[i] for i in range(4, 14)]  # long after the loss
+    used = [answers[i] for i in range(3, 14)]  # after the loss
     assert len(set(used)) == 2  # two processes share the rest, and none is started for one job
 
 
