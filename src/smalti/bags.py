@@ -27,7 +27,7 @@ from smalti.errors import InputError
 from smalti.labels import check_kind, check_order, missing, missing_words
 from smalti.left import Left, vanished
 from smalti.names import namesakes, some
-from smalti.views import View, as_views, len_, read_rows, slice_rows, take
+from smalti.views import View, as_views, dense, len_, read_rows, slice_rows, take
 
 if TYPE_CHECKING:
     from smalti.task import Task
@@ -511,9 +511,7 @@ class Bags:
     def table(self, name: str | None = None) -> np.ndarray:
         """A view as one dense array in memory, (n_instances, ...)."""
         view = self.view(name)[1]
-        if sp.issparse(view):
-            return view.toarray()
-        return view if isinstance(view, np.ndarray) else view.read(0, self.n_instances)
+        return dense(view if hasattr(view, "__getitem__") else view.read(0, self.n_instances))
 
     def scatter(self, values: np.ndarray, n: int | None = None) -> np.ndarray:
         """Put values of the instances back into the order of the user's table.

@@ -216,7 +216,7 @@ def test_tiles_of_every_layout_lie_where_they_are_in_the_picture(cohort, layout)
     assert (bags.bag["tile_um"] == EDGE * UM).all()
     pixel = UM * 2 if layout in ("trident", "stamp 2", "clam patches") else None
     assert bags.bag.get("tile_um_per_px", pd.Series([None] * 2)).tolist() == [pixel] * 2
-    view = bags.x["tile"].base
+    view = bags.x["tile"]
     whole = view.images[0].whole()
     assert view.images[0].region(64, 128, 64, 64).tolist() == whole[128:192, 64:128].tolist()
     assert view.corners[9].tolist() == CORNERS[9].tolist()
@@ -262,7 +262,7 @@ def test_a_smaller_copy_stands_for_the_slide(cohort):
         whole[64:128, 128:192] = 255  # the seventh tile
         Image.fromarray(whole[::4, ::4]).save(file)
     bags = sm.read_features(folder / "h5", table, slides=folder / "wsi", um_per_px=UM)
-    image = bags.x["tile"].base.images[0]
+    image = bags.x["tile"].images[0]
     assert (image.width, image.height) == (300, 200)
     tiles = bags.x["tile"].read(0, N).mean((1, 2, 3))
     assert tiles.argmax() == 6
@@ -280,12 +280,10 @@ def test_pictures_by_column_and_mapping(cohort):
                                          for i, n in enumerate(names))
     )  # fmt: skip
     bags = sm.read_features(folder / "h5", folder / "labels.csv", slides="file", um_per_px="mpp")
-    assert [i.path.stem for i in bags.x["tile"].base.images] == names
+    assert [i.path.stem for i in bags.x["tile"].images] == names
     assert (bags.bag["um_per_px"] == UM).all()
     files = {n: folder / "wsi" / f"{n}.png" for n in names}
-    assert (
-        sm.read_features(folder / "h5", table, slides=files).x["tile"].base.images[1].width == 300
-    )
+    assert sm.read_features(folder / "h5", table, slides=files).x["tile"].images[1].width == 300
     with pytest.raises(InputError, match="slides='file' is no folder or file, and no column"):
         sm.read_features(folder / "h5", table, slides="file")
 

@@ -18,7 +18,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from smalti.bags import Bags
-from smalti.views import View, pieces, take
+from smalti.views import View, dense_rows, pieces
 
 _told: weakref.WeakSet[Any] = weakref.WeakSet()  # models of which it was said
 
@@ -151,10 +151,8 @@ def _of_bags(bags: Bags) -> list[str]:
     parts = [f"{n}".encode() for n in bags.lengths]
     for view in bags.x.values():
         for rows in (bags.offsets[:-1], bags.offsets[1:] - 1):
-            ends = take(view, rows)
-            ends = ends.toarray() if sp.issparse(ends) else ends
-            ends = ends if isinstance(ends, np.ndarray) else ends.read(0, len(rows))
-            ends = np.ascontiguousarray(ends, dtype=np.float32)  # a table read twice may widen
+            # float32: a table read twice may widen
+            ends = np.ascontiguousarray(dense_rows(view, rows), dtype=np.float32)
             parts = [part + row.tobytes() for part, row in zip(parts, ends, strict=True)]
     return [_digest(part) for part in parts]
 

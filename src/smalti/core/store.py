@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,7 +16,7 @@ from smalti.bags import Bags
 from smalti.batch import Batch
 from smalti.columns import Columns
 from smalti.segment import Segments
-from smalti.views import View, slice_rows
+from smalti.views import View, pick, slice_rows
 
 RESIDENT = 2**31  # bytes of one dense view that may live on the device as a whole
 _NUMBERS = 2**27  # of a view in one batch: half a gigabyte
@@ -87,14 +88,15 @@ class Store:
                 return view[int(rows[0]) : int(rows[-1]) + 1].to(self.dtype)
             at = torch.from_numpy(rows).to(self.device)
             return view.index_select(0, at).to(self.dtype)
-        if sp.issparse(view) and self.sparse:
-            return _csr(view[rows]).to(self.device, self.dtype)
-        if sp.issparse(view):
-            part = view[rows].toarray()
-        elif isinstance(view, np.ndarray):
+        part: Any
+        if isinstance(view, np.ndarray):
             part = view[rows[0] : rows[-1] + 1] if whole else view[rows]
         else:
-            part = _read(view, rows)
+            part = view[rows] if sp.issparse(view) else pick(view, rows)
+        if sp.issparse(part):
+            if self.sparse:
+                return _csr(part).to(self.device, self.dtype)
+            part = part.toarray()
         return torch.as_tensor(part).to(self.device, self.dtype, non_blocking=True)
 
     def batch(self, bags: np.ndarray) -> Batch:
@@ -171,12 +173,6 @@ def _csr(part: sp.csr_matrix) -> Tensor:
             torch.as_tensor(part.indices.astype(np.int64)),
             torch.as_tensor(part.data), part.shape,
         )  # fmt: skip
-
-
-def _read(view: View, rows: np.ndarray) -> np.ndarray:
-    """Rows (n,) of a view on disk, read in runs that lie together."""
-    runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
-    return np.concatenate([view.read(int(r[0]), int(r[-1]) + 1) for r in runs])
 
 
 def pack(

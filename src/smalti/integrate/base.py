@@ -336,7 +336,7 @@ class Integration(WithHalves, Contributing, Estimator):
         check_is_fitted(self)
         data = to_write(data, out, obs=obs, runs=runs, origin=self.origin_)
         where = {} if self.origin_ is None else {
-            k: self.origin_[k] for k in ("x", "cells") if k in self.origin_}  # fmt: skip
+            k: self.origin_[k] for k in ("x", "cells", "backed") if k in self.origin_}  # fmt: skip
         if self.missing:
             where["x"] = keys_there(data, where.get("x"))
         read_as = read(data, **where)

@@ -14,6 +14,7 @@ import pandas as pd
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.io.counts import told_apart, unique_names
+from smalti.io.gather import is_gathered
 from smalti.io.open import AnyTable, open_table
 from smalti.io.records import fitted_on, recorded
 from smalti.io.samples import samples_of
@@ -21,7 +22,9 @@ from smalti.io.tables import all_nan, rows_at
 from smalti.labels import missing, missing_words
 from smalti.left import Left, vanished
 from smalti.preprocess import cells_per_bag_note, check_kinds
+from smalti.system.memory import room
 from smalti.system.reading import about
+from smalti.views import rows_read, stored_bytes, take
 
 
 def read(
@@ -44,6 +47,7 @@ def read(
     kinds: Mapping[str, str] | None = None,
     obs: str | Path | pd.DataFrame | None = None,
     runs: Sequence[str] | None = None,
+    backed: bool | None = None,
 ) -> Bags:
     """Read cells as instances and samples as bags.
 
@@ -111,6 +115,12 @@ def read(
         not name are left out, with a warning.
     runs
         Names of several runs; when left out what tells their paths apart.
+    backed
+        True: matrices stay in the file (one .h5ad, .h5mu or .zarr, or an AnnData that is backed or
+        of Dask arrays), and fits, predictions and steps read a part at a time; False: all is read
+        now. When left out: True where matrices of a file would take more than half of the memory
+        that is free, which a note says. Of an AnnData file cells are then known by their positions,
+        and of ``obs`` only the columns that are named are read.
 
     Returns
     -------
@@ -164,10 +174,10 @@ def read(
     origin = {"sample": sample, "x": x, "label": label, "donor": donor, "site": site, "kind": kind,
               "positive": positive, "order": order, "cell_type": cell_type,
               "bag_columns": list(bag_columns), "cells": cells,
-              "kinds": dict(kinds or {}), "joined": obs is not None}  # fmt: skip
+              "kinds": dict(kinds or {}), "joined": obs is not None, "backed": backed}  # fmt: skip
     if cells not in (None, "intersection", "union"):
         raise InputError(f"cells={cells!r} is neither 'intersection' nor 'union'.")
-    table = open_table(data, obs=obs, runs=runs)
+    table, large = _opened(data, obs, runs, backed, x, sample)
     targets = [] if label is None else [label] if isinstance(label, str) else list(label)
     of_sample = [] if sample is None else [sample]
     of_donor = [] if donor in (None, "bag") else [str(donor)]
@@ -205,7 +215,8 @@ def read(
             present=present, kinds=kinds,
         )  # fmt: skip
     tiny = None if sample is None else cells_per_bag_note(bags)
-    notes = [*table.notes, *left, *sieve.left, *notes, *([tiny] if tiny else [])]
+    notes = [*large, *table.notes, *left, *sieve.left, *notes, *([tiny] if tiny else []),
+             *_scattered(views, bags)]  # fmt: skip
     for note in notes:
         if not (isinstance(note, Left) and note.asked):
             warnings.warn(note, UserWarning, stacklevel=2)
@@ -217,6 +228,46 @@ def read(
     named = {name: found for name, key in keys.items() if (found := table.ids(key))}
     return dataclasses.replace(bags, origin=origin, notes=tuple(notes), rows=keep[bags.rows],
                                ids=named)  # fmt: skip
+
+
+def _opened(
+    data: Any, obs: Any, runs: Any, backed: bool | None, x: Any, sample: str | None
+) -> tuple[AnyTable, list[str]]:
+    """The table, on disk where that is asked for or it is large; and a note of the latter."""
+    table = open_table(data, obs=obs, runs=runs, backed=bool(backed))
+    if backed is not None or not isinstance(data, (str, Path)) or is_gathered(data):
+        return table, []
+    on_disk = open_table(data, backed=True)
+    keys = on_disk.defaults(sample)[0] if x is None else _keys(x, on_disk.view_name)
+    try:
+        size = sum(stored_bytes(on_disk.matrix(key)[0]) for key in keys.values())
+    except InputError:  # said when it is read
+        return table, []
+    free = room()
+    if 2 * size <= free:
+        return table, []
+    note = (
+        f"{table.name}: its cells would take {size / 2**30:,.1f} GiB of memory and "
+        f"{free / 2**30:,.1f} are free, so they are read from the file a part at a time (say "
+        "backed=False to read all of them)."
+    )
+    return open_table(data, obs=obs, runs=runs, backed=True), [note]
+
+
+def _scattered(views: Mapping[str, Any], bags: Bags) -> list[str]:
+    """A note where the cells of a sample lie far apart in a file: how much more is read then."""
+    disk = [view for view in views.values() if not hasattr(view, "__getitem__")]
+    if not disk or bags.lengths.max() == 1:
+        return []
+    some = np.unique(np.linspace(0, len(bags) - 1, 20).astype(int))
+    parts = [bags.rows[bags.offsets[i] : bags.offsets[i + 1]] for i in some]
+    times = max(sum(rows_read(view, part) for part in parts) / sum(map(len, parts))
+                for view in disk)  # fmt: skip
+    if times < 1.5:
+        return []
+    return [f"The cells of a sample lie scattered in the file, so that every pass over the samples "
+            f"reads it about {times:,.0f} times: sort them once, smalti arrange FILE OUT.zarr "
+            "--sample COLUMN."]  # fmt: skip
 
 
 def _bag_ids(table: AnyTable, obs: pd.DataFrame, sample: str | None) -> np.ndarray:
@@ -361,7 +412,7 @@ def _views(
         bare = np.zeros(len(sieve.inside), dtype=bool)
         bare[keep[~stay]] = True
         _leave_unmeasured(sieve, bare, "are measured in", keys, cells)
-        views = {k: v[stay] for k, v in views.items()}
+        views = {k: take(v, np.flatnonzero(stay)) for k, v in views.items()}
         present = {k: v[stay] for k, v in present.items()}
     return views, features, {k: v for k, v in present.items() if not v.all()}, notes
 

@@ -72,21 +72,39 @@ def _sparse(group: Any, where: str, kind: str) -> Any:
     return sparse_matrix(data, indices, indptr, list(group.attrs["shape"]), where, kind)
 
 
+def checked_column(root: Any, key: str, path: Path) -> Any:
+    """One column of a table, read alone; checked as :func:`read_element` checks whole tables.
+
+    Raises
+    ------
+    InputError
+        As of :func:`read_element`.
+    """
+    column = read_element(root, key, path)
+    if isinstance(getattr(column, "dtype", None), pd.CategoricalDtype):
+        _check_codes(element(root, key, path), pd.Series(column), f"{path}: {key}")
+    return column
+
+
 def _check_frame(group: Any, frame: pd.DataFrame, where: str) -> None:
-    """Names that were lost, and codes: a chunk that is not there counts as the first category."""
+    """Names that were lost, and codes."""
     names = frame.index
     if names.dtype == object and (names == "").sum() > 1:
         raise InputError(f"{where}: {int((names == '').sum()):,} rows have no name, so names were "
                          "lost: copy or write it again.")  # fmt: skip
     for column in frame.columns[frame.dtypes == "category"]:
-        part = group.get(str(column))
-        codes = None if part is None or not hasattr(part, "keys") else part.get("codes")
-        if codes is None or not lost_chunks(codes):
-            continue
-        idle = frame[column].cat.categories.difference(frame[column].cat.remove_unused_categories()
-                                                       .cat.categories)  # fmt: skip
-        if len(idle):
-            raise InputError(
-                f"{where}/{column} lacks {lost_chunks(codes)} pieces, and no row is {idle[0]!r}: "
-                "rows were lost, copy it again (or write it with unused categories removed)."
-            )
+        _check_codes(group.get(str(column)), frame[column], f"{where}/{column}")
+
+
+def _check_codes(part: Any, column: pd.Series, where: str) -> None:
+    """A chunk of codes that is not there counts as the first category."""
+    codes = None if part is None or not hasattr(part, "keys") else part.get("codes")
+    if codes is None or not lost_chunks(codes):
+        return
+    used = column.cat.remove_unused_categories().cat.categories
+    idle = column.cat.categories.difference(used)
+    if len(idle):
+        raise InputError(
+            f"{where} lacks {lost_chunks(codes)} pieces, and no row is {idle[0]!r}: rows were "
+            "lost, copy it again (or write it with unused categories removed)."
+        )

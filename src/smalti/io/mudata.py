@@ -41,13 +41,18 @@ class MuTable:
         if not inside:
             raise InputError(f"{self.name} has no modalities: it is not MuData.")
         self.parts = {
-            k: Table(f"modality {k!r} of {top.name}", source, root, top.kind)
+            k: type(top)(f"modality {k!r} of {top.name}", source, root, top.kind)
             for k, (source, root) in inside.items()
         }
 
     @property
     def names(self) -> pd.Index:
         """Names of the cells of all modalities."""
+        return self.top.names
+
+    @property
+    def index(self) -> pd.Index:
+        """The same."""
         return self.top.names
 
     # ---------------------------------------------------------------- features

@@ -10,6 +10,7 @@ import pandas as pd
 
 from smalti.errors import InputError
 from smalti.io.cell_tables import join_cells
+from smalti.io.disk_table import DiskTable, LeanTable
 from smalti.io.gather import gather, gathered, is_gathered
 from smalti.io.modalities import split_types
 from smalti.io.mudata import MuTable
@@ -19,7 +20,11 @@ AnyTable: TypeAlias = Table | MuTable
 
 
 def open_table(
-    data: Any, *, obs: str | Path | pd.DataFrame | None = None, runs: Sequence[str] | None = None
+    data: Any,
+    *,
+    obs: str | Path | pd.DataFrame | None = None,
+    runs: Sequence[str] | None = None,
+    backed: bool = False,
 ) -> AnyTable:
     """The parts of an AnnData or MuData, in memory or on disk; of other files what they come to.
 
@@ -29,13 +34,21 @@ def open_table(
         As of :func:`smalti.io.gather.gather`.
     obs
         Table of the cells, whose columns then are among theirs; ``gone`` says which it lacks.
+    backed
+        Leave matrices on disk. Of an AnnData file cells are then known by their position, where no
+        names are needed: to join a table of cells, or modalities.
 
     Raises
     ------
     InputError
-        If it is of no such kind.
+        If it is of no such kind, or of a kind that cannot be left on disk.
     """
     if is_gathered(data):
+        if backed:
+            raise InputError(
+                "backed=True reads one .h5ad, .h5mu or .zarr: write several files, or those of "
+                "Cell Ranger, into one first (smalti arrange), or leave backed= out."
+            )
         whole, notes, name = gathered(data, obs=obs, runs=runs)
         top = Table(name, whole)
         top.notes = notes
@@ -46,10 +59,15 @@ def open_table(
     if not isinstance(data, (str, Path)):
         if not many and not hasattr(data, "obsm"):
             raise InputError(f"expected AnnData, MuData or a path, got {type(data).__name__}.")
-        top = Table("the MuData" if many else "the AnnData", data)
+        kind = DiskTable if backed else Table
+        top = kind("the MuData" if many else "the AnnData", data)
     else:
         many = holds_mudata(Path(data))
-        top = Table(str(data), Path(data), kind="a MuData" if many else "an AnnData")
+        what, path = "a MuData" if many else "an AnnData", Path(data)
+        top = (DiskTable if backed else Table)(str(data), path, kind=what)
+        if backed and not many and obs is None:
+            lean = LeanTable(str(data), path, kind=what)
+            top = lean if lean.by_column else top
     if obs is not None:
         joined = join_cells(top.obs, obs, top.name)
         top.obs, top.notes = joined.obs, joined.notes

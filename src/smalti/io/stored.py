@@ -45,6 +45,37 @@ def open_h5(path: str | Path) -> Iterator[Any]:
         yield file
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The root of an HDF5 file or a zarr store.
+
+    Raises
+    ------
+    InputError
+        As of :func:`open_h5`.
+    """
+    if path.suffix != ".zarr":
+        with open_h5(path) as file:
+            yield file
+        return
+    import zarr
+
+    yield zarr.open_group(str(path), mode="r")
+
+
+def state_of_element(path: Path, key: str) -> str:
+    """What tells an element from what it was before: sizes and times of its files.
+
+    Of HDF5 that is the whole file, whatever was changed in it.
+    """
+    if path.suffix != ".zarr":
+        there = path.stat()
+        return f"{path.name} {there.st_size} {there.st_mtime_ns}"
+    files = [file.stat() for file in sorted((path / key).rglob("*")) if file.is_file()]
+    return f"{key} {len(files)} {sum(f.st_size for f in files)} " \
+           f"{max((f.st_mtime_ns for f in files), default=0)}"  # fmt: skip
+
+
 def element(root: Any, key: str, path: Path) -> Any:
     """What lies under a key of an open file, all of it fit to be read; None where nothing is there.
 

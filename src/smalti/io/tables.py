@@ -16,10 +16,11 @@ from smalti.counts import count_problem
 from smalti.errors import InputError
 from smalti.io.elements import read_element
 from smalti.io.sparse import checked_sparse
-from smalti.io.stored import members, open_h5, within
+from smalti.io.stored import members, opened, within
 from smalti.io.symbols import feature_names
 from smalti.preprocess import is_hashtag, kind_of
 from smalti.system.reading import DAMAGE, too_large
+from smalti.views import take
 
 # feature types of 10x -> the modality that they are; others are set apart
 TYPES = {"Gene Expression": "rna", "Antibody Capture": "protein", "Peaks": "atac"}
@@ -63,12 +64,8 @@ class Table:
             If the file is damaged, or not what it should be.
         """
         try:
-            if self.source.suffix == ".zarr":
-                import zarr
-
-                return question(zarr.open_group(str(self.source), mode="r"))
-            with open_h5(self.source) as file:
-                return question(file)
+            with opened(self.source) as root:
+                return question(root)
         except MemoryError as error:
             raise too_large(self.source, repr(key)) from error
         except InputError:
@@ -94,7 +91,7 @@ class Table:
         InputError
             If there are none.
         """
-        table = self._element("obs") if self.on_disk else self.source.obs
+        table = self._element("obs") if self.on_disk else _in_memory(self.source.obs)
         if table is None:
             raise InputError(f"{self.name} has no obs: it is not {self.kind} file.")
         return table
@@ -103,6 +100,11 @@ class Table:
     def names(self) -> pd.Index:
         """Names of the cells."""
         return self.obs.index
+
+    @property
+    def index(self) -> pd.Index:
+        """Names of the cells as they are written, also where ``names`` are positions."""
+        return self.names
 
     def find(self, column: str) -> None:
         """Raise InputError where ``obs`` has no such column."""
@@ -308,14 +310,7 @@ class Table:
             raise InputError(
                 f"no features {key!r} in {self.name}; there are {', '.join(self.there())}."
             )
-        if self.on_disk:
-            values = self._element("X" if where == "X" else f"{where}/{name}")
-        else:
-            source = self.source
-            values = getattr(source, "X", None) if where == "X" else getattr(source, where)[name]
-            values = _in_memory(values)
-            if sp.issparse(values):
-                values = checked_sparse(values, f"{key!r} of {self.name}")
+        values = self._values(where, name)
         if values is None:
             raise InputError(f"{self.name} has no X: name an obsm key or a layer.")
         if isinstance(values, pd.DataFrame):
@@ -327,7 +322,19 @@ class Table:
             return values, names
         at = self.columns_of(key)
         values = sp.csr_matrix(values) if sp.issparse(values) else values
-        return values[:, at], tuple(names[i] for i in at)
+        part = values[:, at] if hasattr(values, "__getitem__") else values.of_columns(at)
+        return part, tuple(names[i] for i in at)
+
+    def _values(self, where: str, name: str) -> Any:
+        """What is in X, or under a name in ``layers`` or ``obsm``; None: nothing."""
+        if self.on_disk:
+            return self._element("X" if where == "X" else f"{where}/{name}")
+        source = self.source
+        values = getattr(source, "X", None) if where == "X" else getattr(source, where)[name]
+        values = _in_memory(values)
+        if sp.issparse(values):
+            values = checked_sparse(values, f"{where} of {self.name}")
+        return values
 
     def there(self) -> list[str]:
         """Keys that ``x`` may name."""
@@ -350,8 +357,10 @@ def _in_memory(values: Any) -> Any:
 def rows_at(values: Any, at: np.ndarray) -> Any:
     """Rows ``at`` (k,) of a view, (k, ...), zeros where it says -1.
 
-    A sparse view becomes CSR and stays sparse.
+    A sparse view becomes CSR and stays sparse; one that is on disk stays there.
     """
+    if not hasattr(values, "__getitem__"):
+        return take(values, at)
     if sp.issparse(values):
         values = sp.csr_matrix(values)
     if len(at) == values.shape[0] and (at == np.arange(len(at))).all():

@@ -100,7 +100,8 @@ def write(
 
     def additions(table: AnyTable) -> dict[Key, Any]:
         if bags is not None:
-            refuse_others(table.names, bags)
+            by_position = pd.api.types.is_integer_dtype(bags.instance.index)
+            refuse_others(table.names if by_position else table.index, bags)
         n = len(table.names)
         graphs = {k: _placed(v, bags.rows, n) for k, v in (obsp or {}).items() if bags is not None}
         return _additions(table, obs, obsm, uns, layers or {}, origin, overwrite, graphs)
@@ -108,7 +109,7 @@ def write(
     if path is not None and target is not None and path.suffix == target.suffix:
 
         def attempt(before: State) -> None:
-            found = additions(open_table(path))
+            found = additions(open_table(path, backed=True))
             with changed_copy(path, target, before, overwrite=overwrite) as root:
                 put(root, found)
 
@@ -141,7 +142,7 @@ def _additions(
     _check_size(plan)
     for key, note in uns.items() if not overwrite else ():
         refuse_taken({key: top.note(key)}, key, note, [
-            *(f"obs[{n!r}]" for n in obs if n in top.obs),
+            *(f"obs[{n!r}]" for n in obs if top.has(n)),
             *(f"obsm[{n!r}]" for n in obsm if n in top.keys("obsm")),
             *(f"obsp[{n!r}]" for n in graphs if n in top.keys("obsp")),
             *_there(table, plan, key),
@@ -152,7 +153,7 @@ def _additions(
     }
     for name, values in obsm.items():
         frame = isinstance(values, pd.DataFrame)
-        found["obsm", name] = values.set_axis(table.names) if frame else values
+        found["obsm", name] = values.set_axis(table.index) if frame else values
     found |= {("obsp", k): v for k, v in graphs.items()}
     found |= _layers_of(table, plan, layers, list(uns))
     return found | {("uns", k): v for k, v in uns.items()}
@@ -358,7 +359,7 @@ def _layers_of(
             found["obsm", long] = (
                 values
                 if names is None
-                else pd.DataFrame(values, index=table.names, columns=list(names))
+                else pd.DataFrame(values, index=table.index, columns=list(names))
             )
             continue
         part, root = part_of(table, modality), () if modality is None else ("mod", modality)

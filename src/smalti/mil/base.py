@@ -305,7 +305,9 @@ class Method(Estimator):
         data = to_write(data, out, obs=obs, runs=runs, origin=self.origin_)
         if self.origin_ is None or "sample" not in self.origin_:
             raise InputError("these bags were not read by smalti.read: use attribute() instead.")
-        source = {k: self.origin_[k] for k in ("sample", "x", "cells") if k in self.origin_}
+        source = {
+            k: self.origin_[k] for k in ("sample", "x", "cells", "backed") if k in self.origin_
+        }
         if self.columns_.group == "cell_type" and self.group_predicts:
             source["cell_type"] = self.origin_.get("cell_type")
         read_as = read(data, **source, bag_columns=[c["name"] for c in self.columns_.covariates])

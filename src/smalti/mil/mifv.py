@@ -16,6 +16,7 @@ from smalti.core.settings import Count, Share
 from smalti.core.stage import Stage, Sweep, Training
 from smalti.mil.base import Method
 from smalti.nn.linear import BagLinear, linear_sweep
+from smalti.views import dense_rows
 
 
 class MiFV(Method):
@@ -54,10 +55,7 @@ class MiFV(Method):
         rows = np.arange(bags.n_instances)
         if len(rows) > self.max_instances:
             rows = np.sort(training.rng.choice(rows, self.max_instances, replace=False))
-        name, view = bags.view()
-        x = view[rows] if hasattr(view, "__getitem__") else bags.table(name)[rows]
-        x = (x.toarray() if hasattr(x, "toarray") else np.asarray(x)).reshape(len(rows), -1)
-        x = x.astype(np.float64)
+        x = dense_rows(bags.view()[1], rows).reshape(len(rows), -1).astype(np.float64)
         mean, sd = x.mean(0), x.std(0)
         sd[sd <= 1e-7 * np.maximum(np.abs(mean), 1e-30)] = 1.0
         _, s, vt = np.linalg.svd((x - mean) / sd, full_matrices=False)

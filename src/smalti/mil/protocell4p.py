@@ -29,11 +29,10 @@ from smalti.nn.scale import standardize_sweep
 from smalti.nn.sparse import linear, squared_error
 from smalti.segment import Segments
 from smalti.task import Task
-from smalti.views import read_rows
+from smalti.views import pieces
 
 _CACHED = "prototype similarity"  # the view that the second stage computes once
 _BLOCKED = 0.3  # share of the prototype-to-cell distances that a step leaves out
-_CHUNK = 2**24  # numbers read at a time
 
 
 class ProtoCell4P(NetworkMethod):
@@ -391,10 +390,8 @@ def _look_for_negatives(network: nn.Module, training: Training) -> None:
     """A decoder that ends in a ReLU cannot give back what is below zero."""
     assert isinstance(network, _Net)
     _, view = training.bags.view()
-    step = max(1, _CHUNK // int(view.shape[1]))
     low = 0.0
-    for start in range(0, training.bags.n_instances, step):
-        part = read_rows(view, start, min(start + step, training.bags.n_instances))
+    for part in pieces(view):
         values = part.data if sp.issparse(part) else part
         low = min(low, float(values.min())) if values.size else low
     network.signed.fill_(low < 0)

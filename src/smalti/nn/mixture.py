@@ -16,7 +16,7 @@ from smalti.errors import InputError
 from smalti.nn.scale import Standardize
 from smalti.solve.moments import moments
 from smalti.task import Task
-from smalti.views import slice_rows, take
+from smalti.views import dense_rows, slice_rows
 
 _NUMBERS = 2**26  # of the largest tensor in a pass over components
 TEMPERS = ("squash", "mean")
@@ -139,9 +139,7 @@ def bag_cells(network: nn.Module, training: Training, bags: np.ndarray, most: in
     rows = slice_rows(training.bags.offsets, bags)
     if len(rows) > most:
         rows = np.sort(training.rng.choice(rows, most, replace=False))
-    view = take(training.bags.view()[1], rows)
-    x = view.toarray() if hasattr(view, "toarray") else view
-    x = x if isinstance(x, np.ndarray) else x.read(0, len(rows))
+    x = dense_rows(training.bags.view()[1], rows)
     scale = network.cells
     assert isinstance(scale, Standardize)
     mean, sd = scale.mean.double().cpu().numpy(), scale.sd.double().cpu().numpy()

@@ -6,13 +6,12 @@ import dataclasses
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.sparse as sp
 
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.preprocess.step import Step
 from smalti.preprocess.trace import Trace
-from smalti.views import read_rows
+from smalti.views import Beside, side_by_side
 
 
 class Join(Step):
@@ -69,9 +68,11 @@ class Join(Step):
             if part.shape[1] != width:
                 raise InputError(f"join was fitted on {width} features of view {name!r}, which has "
                                  f"{part.shape[1]}.")  # fmt: skip
-            parts.append(read_rows(part, 0, X.n_instances))
+            parts.append(part)
+        here = all(hasattr(part, "__getitem__") for part in parts)
+        joined = side_by_side(parts) if here else Beside(parts)
         return dataclasses.replace(
-            X, x={self._joined: _side_by_side(parts)}, features=self._names_of(X),
+            X, x={self._joined: joined}, features=self._names_of(X),
             present=self._present(X), lacking=self._lacking(X), kinds={},
         )  # fmt: skip
 
@@ -111,10 +112,3 @@ class Join(Step):
     def restore(self, arrays: dict[str, np.ndarray], note: dict[str, Any]) -> None:
         """Take back what :meth:`note` gave; there are no arrays."""
         self.widths_ = dict(note["widths"])
-
-
-def _side_by_side(parts: list[Any]) -> Any:
-    """(n, width of all) sparse where all are; dense as float32 else."""
-    if all(map(sp.issparse, parts)):
-        return sp.csr_matrix(sp.hstack(parts))
-    return np.hstack([np.asarray(p.toarray() if sp.issparse(p) else p, np.float32) for p in parts])

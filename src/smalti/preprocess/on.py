@@ -130,6 +130,10 @@ class On(Step):
 
 def _spread_out(part: Any, rows: np.ndarray, n: int) -> Any:
     """(n, d) with the rows of a part (k, d) at their places, and 0 elsewhere."""
+    if not hasattr(part, "__getitem__"):
+        place = np.full(n, -1)
+        place[rows] = np.arange(len(rows))
+        return take(part, place)
     if sp.issparse(part):
         ones = np.ones(len(rows), dtype=part.dtype)
         return sp.csr_matrix((ones, (rows, np.arange(len(rows)))), shape=(n, len(rows))) @ part

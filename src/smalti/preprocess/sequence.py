@@ -13,6 +13,7 @@ Design:
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 import logging
@@ -27,6 +28,8 @@ from smalti.errors import InputError
 from smalti.preprocess.fitted_once import shared_fit
 from smalti.preprocess.on import On
 from smalti.preprocess.step import ELSEWHERE, STEPS, Step, step_named
+from smalti.system.memory import room
+from smalti.views import is_made, stored_bytes, whole
 
 _log = logging.getLogger("smalti")
 
@@ -161,21 +164,32 @@ def fit_steps(steps: Sequence[Step], bags: Bags) -> tuple[list[Step], Bags]:
 
 
 def _fit_steps(steps: Sequence[Step], bags: Bags) -> tuple[list[Step], Bags]:
-    fitted = []
+    fitted, bags = [], held(bags)
     for step in steps:
         # clones: the same steps are fitted anew in every fold, each on what the last one made
         fitted.append(clone(step).fit(bags))
         if found := fitted[-1].finding():
             _log.info("%s.", found)
-        bags = fitted[-1].transform(bags)
+        bags = held(fitted[-1].transform(bags))
     return fitted, bags
+
+
+def held(bags: Bags) -> Bags:
+    """Bags whose tables on disk are in memory where they are small: what follows reads them often.
+
+    Tables that are unpacked, or go through steps, whenever they are read; and up to a quarter of
+    what is free, for the next step makes another of each, and folds run side by side.
+    """
+    small = {name: whole(view) for name, view in bags.x.items()
+             if is_made(view) and 4 * stored_bytes(view) <= room()}  # fmt: skip
+    return dataclasses.replace(bags, x={**bags.x, **small}) if small else bags
 
 
 def apply_steps(steps: Sequence[Step], bags: Bags) -> Bags:
     """Bags after fitted steps."""
     for step in steps:
         bags = step.transform(bags)
-    return bags
+    return held(bags)
 
 
 def state_of(steps: Sequence[Step]) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.preprocess.trace import Trace
-from smalti.views import View, whole
+from smalti.views import Through, View, whole
 
 STEPS: dict[str, type[Step]] = {}  # by name: a step is known as soon as its class is
 ELSEWHERE: dict[str, Callable[[], Any]] = {}  # steps of rooms above: what makes their class known
@@ -30,8 +31,9 @@ def step_named(name: str) -> type[Step] | None:
 class Step(TransformerMixin, BaseEstimator):
     """One step. Works on the first view, and leaves bags, columns and notes as they are.
 
-    A view that is on disk is read piece by piece in fitting, and into memory in transforming.
-    :class:`On` puts a step on another view.
+    A view that is on disk is read piece by piece in fitting, and changed as it is read afterwards
+    (:class:`~smalti.views.Through`), where a step changes each row by itself; else it is read into
+    memory. :class:`On` puts a step on another view.
     """
 
     name: ClassVar[str] = ""  # in the short text, and in model files
@@ -81,7 +83,7 @@ class Step(TransformerMixin, BaseEstimator):
         if there and self.features_in_ and tuple(there) != tuple(self.features_in_):
             odd = next(a for a, b in zip(there, self.features_in_, strict=True) if a != b)
             raise InputError(f"{self.name}: feature {odd!r} is not where it was in training.")
-        changed = self._apply(whole(view), X)
+        changed = self._changed(view, X)
         features = {k: v for k, v in X.features.items() if k != name}
         names = self._names(there or self.features_in_)
         if names is not None:
@@ -92,6 +94,13 @@ class Step(TransformerMixin, BaseEstimator):
         return dataclasses.replace(
             X, x={**X.x, name: changed}, features=features, lacking=lacking
         )  # fmt: skip
+
+    def _changed(self, view: View, X: Bags) -> View:
+        """The changed rows, on disk where the view is."""
+        rowwise = not (self.transductive or self.by_company or self.columns())
+        if hasattr(view, "__getitem__") or not rowwise:
+            return self._apply(whole(view), X)
+        return Through(view, partial(self._apply, bags=X))
 
     def _learn(self, view: View, bags: Bags) -> None:
         """Set the fitted arrays."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from smalti.views import View, read_rows
+from smalti.views import View, placed
 
 _CHUNK = 2**24  # numbers read at a time
 
@@ -16,13 +16,11 @@ def moments(view: View, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.
     Read in pieces, by the pairwise update of Chan, Golub & LeVeque (1983); a sparse piece stays
     sparse. ``rows`` is a mask of the instances to count.
     """
-    n_rows = int(view.shape[0])
     step = max(1, _CHUNK // int(np.prod(view.shape[1:])))
     count, mean, square = 0, np.zeros(view.shape[1]), np.zeros(view.shape[1])
-    for start in range(0, n_rows, step):
-        part = read_rows(view, start, min(start + step, n_rows))
+    for start, part in placed(view, step):
         if rows is not None:
-            part = part[rows[start : start + step]]
+            part = part[rows[start : start + part.shape[0]]]
         if not part.shape[0]:
             continue
         if sp.issparse(part):
