@@ -32,6 +32,7 @@ from .expression.base import ExpressionMethod
 from .integrate.annotator import Annotator
 from .integrate.base import Integration
 from .io.anndata import read
+from .io.arrange import arrange
 from .io.cells import to_anndata
 from .io.droplets import empty_droplets
 from .io.features import read_features
@@ -57,6 +58,7 @@ __all__ = [
     "Search",
     "Task",
     "__version__",
+    "arrange",
     "audit",
     "citation",
     "compare",

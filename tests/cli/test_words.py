@@ -37,7 +37,7 @@ def options(verb):
 
 
 def test_every_verb_says_its_options():
-    assert len(VERBS) == 22
+    assert len(VERBS) == 23
     assert [name for name, command in VERBS.items() if not isinstance(command, Verb)] == []
 
 
@@ -175,6 +175,7 @@ STANDS_FOR = [
     ("predict", sm.read, {*READ, *SITE, "label", "kind", "positive", "order", "bag_columns",
                           "kinds"}),
     ("predict", sm.read_features, {*FOLDER, *SITE, "label", "kind", "positive", "order"}),
+    ("arrange", sm.arrange, {*BAR}),
     ("cells", sm.read_slides, {*SLIDES, *SITE, "donor", *BAR}),  # table: --labels
     ("cells", sm.features.extract, {*EXTRACT, *BAR}),
     ("cells", sm.features.neighbours, {"bags", "view", "k"}),  # k: --neighbours

@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from smalti.cli.annotate import annotate
+from smalti.cli.arrange import arrange
 from smalti.cli.audit import audit
 from smalti.cli.cells import cells
 from smalti.cli.cite import cite
@@ -73,6 +74,7 @@ for _verb in (
     cite,
     features,
     cells,
+    arrange,
     fit,
     predict,
     heatmap,

@@ -29,6 +29,7 @@ def activity(
     kinds: options.Kinds = None,
     obs: options.Obs = None,
     runs: options.Runs = None,
+    backed: options.Backed = None,
     view: Annotated[
         str | None,
         typer.Option(help="The view of peaks, where several may be it.", rich_help_panel=PEAKS),
@@ -59,7 +60,7 @@ def activity(
     check_free(out, overwrite=overwrite, inputs=read_here("out"))
     need("bioframe")  # before the data are read
     bags = read_views(data_of(data), x, cells, kinds=options.kinds_of(kinds), obs=obs,
-                      runs=options.listed(runs))  # fmt: skip
+                      runs=options.listed(runs), backed=backed)  # fmt: skip
     introduce(bags)
     asked: dict[str, Any] = {"biotype": None if biotype == "all" else biotype}
     found = gene_activity(bags, genes, view=view, upstream=upstream, max_width=max_width,

@@ -33,6 +33,7 @@ def annotate(
     cells: options.Cells = None,
     obs: options.Obs = None,
     runs: options.Runs = None,
+    backed: options.Backed = None,
     sample: options.Sample = None,
     false_alarm: Annotated[
         float | None,
@@ -71,7 +72,7 @@ def annotate(
             f"{model} holds {known.name}, which knows no cell types: make a reference, smalti "
             "integrate METHOD REFERENCE --label NAME --model FOLDER."
         )
-    bags = read_views(given, x, cells, sample=sample)
+    bags = read_views(given, x, cells, sample=sample, backed=backed)
     introduce(bags)
     typer.echo(known.said())
     for note in known.notes_:

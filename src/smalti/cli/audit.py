@@ -30,6 +30,7 @@ def audit(
     kinds: options.Kinds = None,
     obs: options.Obs = None,
     runs: options.Runs = None,
+    backed: options.Backed = None,
     labels: options.Labels = None,
     id: options.Id = None,
     key: options.Key = None,
@@ -67,7 +68,8 @@ def audit(
     if integrate:
         refuse(given, OF_BAGS, "--integrate does not use {}: leave it out.")
         bags = read_views(data_of(data), x, cells, sample=sample, donor=donor, obs=obs,
-                          kinds=options.kinds_of(kinds), runs=options.listed(runs))  # fmt: skip
+                          kinds=options.kinds_of(kinds), runs=options.listed(runs),
+                          backed=backed)  # fmt: skip
         refuse_one(data_of(data), bags)
     else:
         refuse(given, ("batch", "leave_out"), "{} is for --integrate: leave it out.")
@@ -75,7 +77,7 @@ def audit(
                          labels=labels, kind=kind, positive=positive, order=order,
                          cell_type=cell_type, covariates=covariates, cells=cells, kinds=kinds,
                          obs=obs, runs=runs, id=id, key=key, absent=absent, patches=patches,
-                         tile_px=tile_px, um_per_px=um_per_px)  # fmt: skip
+                         tile_px=tile_px, um_per_px=um_per_px, backed=backed)  # fmt: skip
     typer.echo(repr(bags))
     groups: dict[str, Any] = {"label": label, "batch": batch} if integrate else {}
     if leave_out is not None:

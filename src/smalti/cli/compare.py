@@ -41,6 +41,7 @@ def compare(
     kinds: options.Kinds = None,
     obs: options.Obs = None,
     runs: options.Runs = None,
+    backed: options.Backed = None,
     labels: options.Labels = None,
     id: options.Id = None,
     key: options.Key = None,
@@ -224,7 +225,8 @@ def compare(
             data_of(data), out, "umint:fast" if methods is None else methods, label=label,
             predict=predict, x=x,
             cells=cells, kinds=kinds, sample=sample, donor=donor, preprocess=preprocess,
-            settings=settings, obs=obs, runs=options.listed(runs), title=title_of(data),
+            settings=settings, obs=obs, runs=options.listed(runs), backed=backed,
+            title=title_of(data),
             batch=batch, corrections=options.listed(corrections),
             n_clusters=n_clusters, by=options.listed(by),
             seeds=range(seed, seed + (seeds or (10 if predict is None else 3))), cache=cache,
@@ -255,7 +257,8 @@ def compare(
     asked = dict(sample=sample, label=label, donor=donor, site=site, x=x, kind=kind,
                  positive=positive, order=order, cell_type=cell_type, covariates=covariates,
                  cells=cells, kinds=kinds, obs=obs, runs=runs, id=id, key=key, absent=absent,
-                 slides=slides, patches=patches, tile_px=tile_px, um_per_px=um_per_px)  # fmt: skip
+                 slides=slides, patches=patches, tile_px=tile_px, um_per_px=um_per_px,
+                 backed=backed)  # fmt: skip
     fold = None if splits in (None, *NAMED) or Path(str(splits)).suffix in TABLES else splits
     bags = open_bags(data_of(data), labels=labels, fold=fold, **asked)
     others = None

@@ -25,6 +25,7 @@ def compare_integrations(
     kinds: str | None,
     obs: Path | None,
     runs: list[str] | None,
+    backed: bool | None,
     title: str,
     sample: str | None,
     donor: str | None,
@@ -59,7 +60,7 @@ def compare_integrations(
     chosen = dict(zip(names, options.make_methods(methods, settings), strict=True))
     check_free(out, overwrite=overwrite, ours=is_run, inputs=read_here("out"))
     bags = read_views(data, x, cells, sample=sample, donor=donor, kinds=options.kinds_of(kinds),
-                      obs=obs, runs=runs)  # fmt: skip
+                      obs=obs, runs=runs, backed=backed)  # fmt: skip
     refuse_one(data, bags)
     given = settings.get("preprocess")
     say_modalities(modalities(bags) if given is None else given_modalities(bags, steps_of(given)))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 TABLES = (".h5ad", ".h5mu", ".zarr")
 _OF_TABLES = ("sample", "x", "cell_type", "covariates", "cells", "kinds", "labels", "id", "obs",
-              "runs")  # fmt: skip
+              "runs", "backed")  # fmt: skip
 _OF_FOLDERS = ("sample", "labels", "id", "key", "absent", "slides", "patches", "tile_px",
                "um_per_px")  # fmt: skip
 
@@ -36,7 +36,7 @@ def open_bags(data: Any, **asked: Any) -> Bags:
     """
     if isinstance(data, Path) and not data.exists():
         raise InputError(f"no file or folder {data}: check the path.")
-    asked = {name: value for name, value in asked.items() if value}
+    asked = {name: value for name, value in asked.items() if value or value is False}
     asked |= {name: listed(asked[name]) for name in ("label", "order") if name in asked}
     if len(asked.get("label", ())) == 1:
         asked["label"] = asked["label"][0]

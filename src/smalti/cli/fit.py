@@ -29,6 +29,7 @@ def fit(
     kinds: options.Kinds = None,
     obs: options.Obs = None,
     runs: options.Runs = None,
+    backed: options.Backed = None,
     labels: options.Labels = None,
     id: options.Id = None,
     key: options.Key = None,
@@ -81,7 +82,7 @@ def fit(
     bags = open_bags(data_of(data), sample=sample, label=label, donor=donor, x=x, labels=labels,
                      kind=kind, positive=positive, order=order, cell_type=cell_type,
                      covariates=covariates, cells=cells, kinds=kinds, obs=obs, runs=runs, id=id,
-                     key=key, absent=absent)  # fmt: skip
+                     key=key, absent=absent, backed=backed)  # fmt: skip
     if bags.target is None:
         raise InputError("nothing to predict: name the column, --label NAME.")
     introduce(bags)

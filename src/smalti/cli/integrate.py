@@ -41,6 +41,7 @@ def integrate(
     kinds: options.Kinds = None,
     obs: options.Obs = None,
     runs: options.Runs = None,
+    backed: options.Backed = None,
     layers: Annotated[
         bool,
         typer.Option("--layers", help="Write reconstructions too.", rich_help_panel=options.WRITE),
@@ -127,7 +128,8 @@ def integrate(
         )
     if not (isinstance(given, Path) and is_same(out, given)):
         check_free(out, overwrite=overwrite, inputs=read_here("out", "model", "checkpoint"))
-    bags = read_views(given, x, cells, donor=donor, kinds=options.kinds_of(kinds))
+    bags = read_views(given, x, cells, donor=donor, kinds=options.kinds_of(kinds),
+                      backed=backed)  # fmt: skip
     introduce(bags)
     with kept_until_saved():
         if not fitted:

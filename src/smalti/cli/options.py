@@ -48,6 +48,15 @@ Runs: TypeAlias = Annotated[
         rich_help_panel=READ,
     ),
 ]
+Backed: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--backed/--in-memory",
+        help="Leave matrices in the file and read a part at a time; or read all. On disk by itself "
+        "where they would take half of the memory that is free.",
+        rich_help_panel=READ,
+    ),
+]
 Sample: TypeAlias = Annotated[
     str | None,
     typer.Option(help="Column that says which bag a row belongs to.", rich_help_panel=READ),

@@ -33,6 +33,7 @@ def predict(
     cells: options.Cells = None,
     obs: options.Obs = None,
     runs: options.Runs = None,
+    backed: options.Backed = None,
     labels: options.Labels = None,
     id: options.Id = None,
     key: options.Key = None,
@@ -95,8 +96,9 @@ def predict(
     if write is not None and (obs is not None or is_gathered(given)):
         given, obs, runs = to_write(given, write, obs=obs, runs=options.listed(runs)), None, None
     bags = open_bags(given, donor=donor, labels=labels, id=id, key=key, absent=absent, obs=obs,
-                     runs=runs, **_as_fitted(fitted, given, sample=sample, x=x, cells=cells,
-                                             cell_type=cell_type))  # fmt: skip
+                     runs=runs, backed=backed,
+                     **_as_fitted(fitted, given, sample=sample, x=x, cells=cells,
+                                  cell_type=cell_type))  # fmt: skip
     introduce(bags)
     read_as = bags
     if missing is not None:

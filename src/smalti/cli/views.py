@@ -64,12 +64,13 @@ def read_views(
     kinds: dict[str, str] | None = None,
     obs: Path | None = None,
     runs: list[str] | None = None,
+    backed: bool | None = None,
 ) -> Bags:
     """Cells of several modalities."""
     from smalti.io.anndata import read
 
     return read(data, x=options.views_of(x), cells=cells, sample=sample, donor=donor, kinds=kinds,
-                obs=obs, runs=runs)  # fmt: skip
+                obs=obs, runs=runs, backed=backed)  # fmt: skip
 
 
 def refuse_one(data: Any, bags: Bags) -> None:

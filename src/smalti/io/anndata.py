@@ -248,8 +248,8 @@ def _opened(
         return table, []
     note = (
         f"{table.name}: its cells would take {size / 2**30:,.1f} GiB of memory and "
-        f"{free / 2**30:,.1f} are free, so they are read from the file a part at a time (say "
-        "backed=False to read all of them)."
+        f"{free / 2**30:,.1f} are free, so they are read from the file a part at a time, and "
+        "called by their positions (say backed=False to read all of them)."
     )
     return open_table(data, obs=obs, runs=runs, backed=True), [note]
 
@@ -265,9 +265,10 @@ def _scattered(views: Mapping[str, Any], bags: Bags) -> list[str]:
                 for view in disk)  # fmt: skip
     if times < 1.5:
         return []
-    return [f"The cells of a sample lie scattered in the file, so that every pass over the samples "
-            f"reads it about {times:,.0f} times: sort them once, smalti arrange FILE OUT.zarr "
-            "--sample COLUMN."]  # fmt: skip
+    return [
+        "The cells of a sample lie scattered in the file, so that every pass over the samples "
+        f"reads it about {times:,.0f} times: sort them once by sample (smalti arrange)."
+    ]
 
 
 def _bag_ids(table: AnyTable, obs: pd.DataFrame, sample: str | None) -> np.ndarray:

@@ -7,8 +7,8 @@ piece by piece. Matrices are :class:`~smalti.io.disk_rows.DiskRows`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,23 @@ class LeanTable(DiskTable):
         name = self._ask_index(lambda _, key: key)
         return pd.Index(self.ask(name, lambda root: read_element(root, name, self.source)))
 
+    def pieces_of_index(self, step: int) -> Iterator[list[str]]:
+        """Names of the cells as they are written, so many at a time."""
+        name = self._ask_index(lambda _, key: key)
+        for start in range(0, len(self.names), step):
+            stop = min(start + step, len(self.names))
+            part = partial(_part, key=name, path=self.source, start=start, stop=stop)
+            yield [t.decode() if isinstance(t, bytes) else str(t)
+                   for t in self.ask(name, part).tolist()]  # fmt: skip
+
+    def has_matrix(self, key: str) -> bool:
+        """Whether there is a table of numbers under a key, with slashes from the root."""
+        found = self.ask(key, lambda root: within(root, key, self.source))
+        if found is None:
+            return False
+        kind = self.ask(key, lambda root: _encoding(root, key, self))
+        return kind in ("csr_matrix", "csc_matrix", "array", "None")
+
     def _ask_index(self, question: Callable[[Any, str], Any]) -> Any:
         """Ask the open file something about the names of its cells."""
         key = self.root + "obs"
@@ -126,6 +143,12 @@ class LeanTable(DiskTable):
         if self._columns[column] in _TEXTS:
             return self.ask(key, lambda root: _categories(element(root, key, self.source)))
         return self.ask(key, lambda root: checked_column(root, key, self.source))
+
+
+def _part(root: Any, *, key: str, path: Path, start: int, stop: int) -> np.ndarray:
+    """Values ``start:stop`` of an element, (stop - start,)."""
+    found = element(root, key, path)
+    return np.asarray((found["values"] if hasattr(found, "keys") else found)[start:stop])
 
 
 def _encoding(root: Any, key: str, table: Table) -> str:

@@ -325,4 +325,12 @@ def lost_chunks(data: Any) -> int:
     the values of a sparse matrix, nor where codes of categories would leave one of them unused.
     That a chunk of zeros of a dense table, or of whole numbers, was lost cannot be known.
     """
-    return 0 if _is_h5(data) else int(data.nchunks - data.nchunks_initialized)
+    if _is_h5(data):
+        return 0
+    there = int(data.nchunks_initialized)
+    if getattr(data, "shards", None) is None:
+        return int(data.nchunks) - there
+    # zarr counts a shard that is there as all chunks that it has room for
+    room = math.prod(s // c for s, c in zip(data.shards, data.chunks, strict=True))
+    shards = math.prod(-(-n // s) for n, s in zip(data.shape, data.shards, strict=True))
+    return shards - there // room
