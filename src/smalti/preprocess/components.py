@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from smalti.bags import Bags
 from smalti.preprocess.step import Step
 from smalti.solve.components import components, signed
-from smalti.views import View, dense, pieces, placed, whole
+from smalti.views import View, pieces, placed, whole
 
 _WIDE = 4000  # features up to which their covariance is made
 
@@ -53,12 +53,21 @@ class Scale(Step):
 
     def _apply(self, view: Any, bags: Bags) -> Any:
         out = np.empty(view.shape, dtype=np.float32)
+        if sp.issparse(view):  # a value that is not stored becomes the same in every row
+            view = sp.csr_matrix(view)
+            if not view.has_canonical_format:  # a place that is stored twice is a sum
+                view = view.copy()
+                view.sum_duplicates()
+            out[:] = self._cut(-self.mean_ / self.sd_)
+            rows, at = np.repeat(np.arange(view.shape[0]), np.diff(view.indptr)), view.indices
+            out[rows, at] = self._cut((view.data - self.mean_[at]) / self.sd_[at])
+            return out
         for start, part in placed(view):
-            z = (dense(part) - self.mean_) / self.sd_
-            if self.max_value is not None:
-                z = np.clip(z, -self.max_value, self.max_value)
-            out[start : start + len(z)] = z
+            out[start : start + len(part)] = self._cut((part - self.mean_) / self.sd_)
         return out
+
+    def _cut(self, z: np.ndarray) -> np.ndarray:
+        return z if self.max_value is None else np.clip(z, -self.max_value, self.max_value)
 
 
 class PCA(Step):
