@@ -40,7 +40,7 @@ def make(path, n, kind):
     import scipy.sparse as sp
     from anndata.io import write_elem
 
-    rng = np.random.default_rng(0)
+    rng, block = np.random.default_rng(0), min(BLOCK, n)
     sample = rng.integers(SAMPLES, size=n)
     ill = np.arange(SAMPLES) // (SAMPLES // DONORS) % 2
     with h5py.File(path, "w") as file:
@@ -57,7 +57,7 @@ def make(path, n, kind):
         width = GENES if kind == "sparse" else WIDTH
         write_elem(file, "var", pd.DataFrame(index=[f"g{i}" for i in range(width)]))
         if kind == "dense":
-            x = file.create_dataset("X", (n, WIDTH), np.float32, chunks=(8192, WIDTH))
+            x = file.create_dataset("X", (n, WIDTH), np.float32, chunks=(min(8192, n), WIDTH))
             x.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
             for at in range(0, n, BLOCK):
                 part = rng.normal(size=(min(BLOCK, n - at), WIDTH)).astype(np.float32)
@@ -66,18 +66,19 @@ def make(path, n, kind):
             return
         rate = rng.gamma(0.3, 0.35, GENES)
         blocks = [sp.csr_matrix(rng.poisson(rate * (1 + 0.5 * i * (np.arange(GENES) < 50)),
-                                            (BLOCK, GENES)).astype(np.float32))
+                                            (block, GENES)).astype(np.float32))
                   for i in range(2)]  # fmt: skip
+        both = sp.vstack(blocks, format="csr")
         group = file.create_group("X")
         group.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0",
                             "shape": [n, GENES]})  # fmt: skip
         data, indices = (group.create_dataset(k, (0,), d, chunks=(2**18,), maxshape=(None,))
                          for k, d in (("data", np.float32), ("indices", np.int32)))  # fmt: skip
         indptr, held = [np.zeros(1, dtype=np.int64)], 0
-        for at in range(0, n, BLOCK):
-            mine = ill[sample[at : at + BLOCK]]
-            rows = rng.permutation(BLOCK)[: len(mine)]
-            part = sp.vstack(blocks, format="csr")[rows + BLOCK * mine]
+        for at in range(0, n, block):
+            mine = ill[sample[at : at + block]]
+            rows = rng.permutation(block)[: len(mine)]
+            part = both[rows + block * mine]
             for array, values in ((data, part.data), (indices, part.indices)):
                 array.resize((held + part.nnz,))
                 array[held:] = values

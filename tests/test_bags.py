@@ -1,5 +1,7 @@
 """Bags and tasks: every way in, the way back, and every error."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -1102,3 +1104,41 @@ def test_one_column_of_targets_is_one_target_whatever_the_way_in():
 
 def test_no_bags_can_be_shown():
     assert repr(Bags.from_rows(np.ones((2, 1)), [0, 1])[[]]) == "Bags: no bags"
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_fold_of_a_mapped_cohort_is_no_copy_and_has_the_same_digest(
+    tmp_path, monkeypatch, sparse
+):
+    """What worker processes are given: the arrays in a file that they share."""
+    from smalti import views
+
+    rng = np.random.default_rng(0)
+    table = rng.poisson(0.5, (400, 30)).astype(np.float32)
+    here = sp.csr_matrix(table) if sparse else table
+    bags = Bags.from_rows(here, np.arange(400) // 20, y=np.arange(400) // 20 % 2)
+
+    def mapped(array, name):
+        np.save(tmp_path / f"{name}.npy", array)
+        return np.load(tmp_path / f"{name}.npy", mmap_mode="r")
+
+    if sparse:
+        parts = [mapped(getattr(here, k), k) for k in ("data", "indices", "indptr")]
+        there = here.copy()
+        there.data, there.indices, there.indptr = parts  # as it arrives in a worker
+    else:
+        there = mapped(table, "x")
+    monkeypatch.setattr(views, "_SHARED", 1)
+    shared = dataclasses.replace(bags, x={"x": there})
+    order = rng.permutation(20)[:11]
+    fold, wanted = shared[order], bags[order]
+    assert not hasattr(fold.x["x"], "__getitem__")
+    np.testing.assert_array_equal(fold.table(), wanted.table())
+    assert fold.digest == wanted.digest
+    assert fold.asked_digest == wanted.asked_digest
+    np.testing.assert_array_equal(fold[[3, 1]].table(), wanted[[3, 1]].table())
+    from smalti.mil import ABMIL
+
+    models = [ABMIL(epochs=1, widths=(4,), preprocess="log1p,scale", progress=False).fit(b)
+              for b in (fold, wanted)]  # fmt: skip
+    np.testing.assert_array_equal(*(m.predict_proba(bags) for m in models))

@@ -27,7 +27,7 @@ from smalti.errors import InputError
 from smalti.labels import check_kind, check_order, missing, missing_words
 from smalti.left import Left, vanished
 from smalti.names import namesakes, some
-from smalti.views import View, as_views, dense, len_, read_rows, slice_rows, take
+from smalti.views import View, add_values, as_views, dense, len_, read_rows, slice_rows, take
 
 if TYPE_CHECKING:
     from smalti.task import Task
@@ -804,13 +804,7 @@ class Bags:
         sha = hashlib.sha256()
         for name, view in sorted(self.x.items()):
             sha.update(f"{name}{view.shape}{view.dtype}".encode())
-            if sp.issparse(view):
-                for part in (view.data, view.indices, view.indptr):
-                    sha.update(np.ascontiguousarray(part).tobytes())
-            elif isinstance(view, np.ndarray):
-                sha.update(np.ascontiguousarray(view).tobytes())
-            else:
-                sha.update(view.digest().encode())
+            add_values(sha, view)
         for name, there in sorted(self.present.items()):
             sha.update(name.encode() + np.packbits(there).tobytes())
         return sha.hexdigest()

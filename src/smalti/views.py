@@ -31,6 +31,7 @@ class Backed(Protocol):
 
 
 PIECE = 2**24  # numbers of a dense piece of a table
+_SHARED = 2**26  # bytes from which a mapped array is not copied for a part of its rows
 _NEAR = 2**18  # numbers between two runs of rows that are read as one
 View: TypeAlias = Any  # np.ndarray, scipy.sparse.csr_matrix or Backed
 
@@ -76,6 +77,8 @@ def pick(base: View, rows: np.ndarray) -> Any:
         return pick(base.base, _of(base.rows, rows))
     if len(rows) and rows[0] >= 0 and _rising(rows):
         return base.read(int(rows[0]), int(rows[-1]) + 1)
+    if isinstance(base, _Map) and len(rows) and rows.min() >= 0:
+        return base.table[rows]
     at, back = np.unique(rows, return_inverse=True)
     gaps, at = len(at) > 0 and at[0] < 0, at[at >= 0]
     parts = []
@@ -122,6 +125,51 @@ def _rising(rows: np.ndarray) -> bool:
     )
 
 
+class _Map:
+    """A large array, or the parts of a CSR matrix, that lie in a file which processes share."""
+
+    def __init__(self, table: Any) -> None:
+        self.table, self.shape, self.dtype = table, table.shape, table.dtype
+
+    def read(self, start: int, stop: int) -> Any:
+        return self.table[start:stop]
+
+    def digest(self) -> str:
+        raise NotImplementedError  # it is known by its values: see add_values
+
+
+def is_map(view: View) -> bool:
+    """Whether a view is large and lies in a file that is mapped: its rows are taken when needed.
+
+    So workers see a cohort, which is then in memory once, and no fold is a copy of its own.
+    """
+    values = view.data if sp.issparse(view) else view
+    return isinstance(values, np.memmap) and values.nbytes >= _SHARED
+
+
+def add_values(sha: Any, view: View) -> None:
+    """Add the values of a view to a digest; of what is on disk its own digest."""
+    if isinstance(view, _Rows) and isinstance(view.base, _Map):
+        # as of the rows in memory, which are never there as a whole
+        if not sp.issparse(view.base.table):
+            for _, part in placed(view):
+                sha.update(np.ascontiguousarray(part))
+            return
+        for name in ("data", "indices"):
+            for _, part in placed(view):
+                sha.update(np.ascontiguousarray(getattr(part, name)))
+        lengths = np.diff(view.base.table.indptr)[view.rows]
+        begin = np.concatenate([[0], lengths.cumsum()])
+        sha.update(begin.astype(view.base.table.indptr.dtype).tobytes())
+    elif sp.issparse(view):
+        for values in (view.data, view.indices, view.indptr):
+            sha.update(np.ascontiguousarray(values))
+    elif isinstance(view, np.ndarray):
+        sha.update(np.ascontiguousarray(view))
+    else:
+        sha.update(view.digest().encode())
+
+
 def take(view: View, rows: np.ndarray) -> View:
     """Some rows, (k,) int64, of any view: (k, ...); of a backed one they stay on disk.
 
@@ -130,6 +178,8 @@ def take(view: View, rows: np.ndarray) -> View:
     whole = _rising(rows) and len(rows) > 0 and rows[0] >= 0
     if whole and len(rows) == len_(view):
         return view
+    if is_map(view):
+        return _Rows(_Map(view), np.asarray(rows))
     if hasattr(view, "__getitem__"):
         return view[int(rows[0]) : int(rows[-1]) + 1] if whole else view[rows]
     if isinstance(view, _Rows):

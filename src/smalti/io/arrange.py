@@ -12,6 +12,7 @@ Design:
 
 from __future__ import annotations
 
+import mmap
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -278,7 +279,7 @@ def _write(
     array = _array(root, key, (n, width), dtype, (step, max(width, 1)), (shard, max(width, 1)))
     array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
     for low in range(0, n, 2 * shard):
-        array[low : low + 2 * shard] = into.values[low : low + 2 * shard]
+        array[low : low + 2 * shard] = into.read(low, low + 2 * shard)
     into.remove()
 
 
@@ -309,7 +310,7 @@ def _write_sparse(
     for name, dtype in names.items():
         array = _array(group, name, (int(begin[-1]),), dtype, (_CHUNK,), (_SHARD,))
         for low in range(0, int(begin[-1]), _AT_ONCE):
-            array[low : low + _AT_ONCE] = into[name].values[low : low + _AT_ONCE]
+            array[low : low + _AT_ONCE] = into[name].read(low, low + _AT_ONCE)
         into[name].remove()
     array = _array(group, "indptr", begin.shape, begin.dtype, (_CHUNK,), (_SHARD,))
     array[:] = begin
@@ -352,6 +353,18 @@ class _Scratch:
             self.values[int(at[0]) : int(at[-1]) + 1] = values
         else:
             self.values[at] = values
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Leave what was written to the system, which else counts it as this process's memory."""
+        if hasattr(self.values, "_mmap") and hasattr(mmap, "MADV_DONTNEED"):
+            self.values._mmap.madvise(mmap.MADV_DONTNEED)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Values ``start:stop``, copied: (stop - start, ...)."""
+        part = np.array(self.values[start:stop])
+        self.let_go()
+        return part
 
     def remove(self) -> None:
         """Give the disk back."""

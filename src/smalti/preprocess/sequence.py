@@ -164,24 +164,24 @@ def fit_steps(steps: Sequence[Step], bags: Bags) -> tuple[list[Step], Bags]:
 
 
 def _fit_steps(steps: Sequence[Step], bags: Bags) -> tuple[list[Step], Bags]:
-    fitted, bags = [], held(bags)
+    fitted = []
     for step in steps:
         # clones: the same steps are fitted anew in every fold, each on what the last one made
         fitted.append(clone(step).fit(bags))
         if found := fitted[-1].finding():
             _log.info("%s.", found)
-        bags = held(fitted[-1].transform(bags))
-    return fitted, bags
+        bags = fitted[-1].transform(bags)
+    return fitted, held(bags)
 
 
 def held(bags: Bags) -> Bags:
     """Bags whose tables on disk are in memory where they are small: what follows reads them often.
 
-    Tables that are unpacked, or go through steps, whenever they are read; and up to a quarter of
-    what is free, for the next step makes another of each, and folds run side by side.
+    Tables that are unpacked, or go through steps, whenever they are read; and up to a third of what
+    is free. What steps make on the way is never held: each of them would be there twice.
     """
     small = {name: whole(view) for name, view in bags.x.items()
-             if is_made(view) and 4 * stored_bytes(view) <= room()}  # fmt: skip
+             if is_made(view) and 3 * stored_bytes(view) <= room()}  # fmt: skip
     return dataclasses.replace(bags, x={**bags.x, **small}) if small else bags
 
 
