@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import os
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TUTORIALS = [
     *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
+    *sorted((ROOT / "docs" / "how-to").glob("*.md")),
     ROOT / "docs" / "preprocessing.md",
     ROOT / "docs" / "settings.md",
 ]
@@ -24,6 +26,20 @@ def blocks(path):
     return re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.S | re.M)
 
 
+def run_page(path):
+    """Blocks of Python in one namespace, those of bash in the folder that we are in, in order."""
+    text, names = path.read_text(encoding="utf-8"), {}
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                        "OMP_NUM_THREADS": "1"}  # fmt: skip
+    for kind, block in re.findall(r"^```(python|bash)\n(.*?)^```", text, re.S | re.M):
+        if kind == "python":
+            exec(compile(block, str(path), "exec"), names)
+        elif path.parent.name == "how-to":
+            done = subprocess.run(["bash", "-mec", block], capture_output=True, text=True, env=env,
+                                  timeout=300, check=False)  # fmt: skip
+            assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+
+
 @pytest.mark.slow  # they fit at the size of a tutorial
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda p: p.stem)
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -31,9 +47,7 @@ def test_tutorial_runs(path, tmp_path, monkeypatch):
     if "SMALTI_DATA" in path.read_text(encoding="utf-8") and not os.environ.get("SMALTI_DATA"):
         pytest.skip("SMALTI_DATA is not set: the page reads a real cohort")
     monkeypatch.chdir(tmp_path)
-    names = {}
-    for block in blocks(path):
-        exec(compile(block, str(path), "exec"), names)
+    run_page(path)
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda p: p.stem)
@@ -155,7 +169,10 @@ def verbs():
             if hasattr(command, "commands"):
                 yield from walk(command, f"{before}{name} ")
             else:
-                yield f"{before}{name}", {o for p in command.params for o in p.opts}
+                yield (
+                    f"{before}{name}",
+                    {o for p in command.params for o in (*p.opts, *p.secondary_opts)},
+                )
 
     return dict(walk(get_command(app)))
 
@@ -168,6 +185,8 @@ def test_options_of_the_pages_exist(page, verbs):
         assert set(re.findall(r"(?<=\s)--[a-z-]+", command)) <= verbs[verb], command
     if "results" not in page.parts and page.name != "CHANGELOG.md":  # runs of benchmarks, the past
         known = set().union(*verbs.values()) | {"--help"}
+        if page.parent.name == "how-to":  # of Dask, torchrun and SLURM too, in blocks
+            text = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M).replace("`--mem`", "")
         assert set(re.findall(r"(?<=[`( ])--[a-z][a-z-]*", text)) <= known
 
 
