@@ -26,6 +26,7 @@ from smalti.bags import Bags
 from smalti.batch import Shape
 from smalti.core import training
 from smalti.core.align import aligned, column_means, view_of, with_means
+from smalti.core.alone import DTYPES
 from smalti.core.fit import Fit, FittedState
 from smalti.core.identity import identity
 from smalti.core.registry import path_of
@@ -269,7 +270,7 @@ class Estimator(BaseEstimator):
 
     @property
     def _dtype(self) -> torch.dtype:
-        return training.DTYPES.get(self.precision, torch.float32)
+        return DTYPES.get(self.precision, torch.float32)
 
     def _store(self, bags: Bags, device: torch.device) -> Store:
         return Store(bags, device, self._dtype, self.columns_, sparse=self.sparse)

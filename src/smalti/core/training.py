@@ -1,4 +1,4 @@
-"""The one training loop, on Lightning Fabric. Only this room knows optimisers and devices.
+"""The one training loop. Only this room knows optimisers, devices and Lightning Fabric.
 
 Design:
 
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from smalti.bags import Bags
+from smalti.core.alone import PRECISIONS, Alone
 from smalti.core.checkpoint import Checkpoint
 from smalti.core.convergence import still_falling
 from smalti.core.fit import Fit, Place
@@ -33,18 +34,22 @@ from smalti.views import slice_rows
 
 
 def make_fabric(accelerator: str, devices: int, precision: str) -> Any:
-    """Lightning Fabric for one process, or for the processes that torchrun or SLURM started.
+    """Lightning Fabric for a GPU, or for the processes that torchrun or SLURM started.
+
+    One process on one CPU needs none of it, and loads none of it.
 
     Raises
     ------
     InputError
         If this machine has no such accelerator, so many devices, or this precision.
     """
+    if accelerator == "auto" and not torch.cuda.is_available():
+        accelerator = "cpu"  # the Apple GPU lacks kernels that ragged bags need
+    if accelerator == "cpu" and devices == 1 and precision in PRECISIONS:
+        return Alone(precision)
     from lightning_fabric import Fabric
 
     strategy = "ddp" if devices > 1 else "auto"
-    if accelerator == "auto" and not torch.cuda.is_available():
-        accelerator = "cpu"  # the Apple GPU lacks kernels that ragged bags need
     try:
         fabric = Fabric(
             accelerator=accelerator, devices=devices, precision=precision, strategy=strategy
@@ -71,9 +76,6 @@ def jobs_for(methods: Iterable[Any], n_jobs: int | None) -> int | None:
     if n_jobs is None and torch.cuda.is_available():
         return 1 if any(m.accelerator != "cpu" for m in methods) else None
     return n_jobs
-
-
-DTYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
 
 
 def noise_stream(seed: int, device: torch.device) -> torch.Generator:
