@@ -33,7 +33,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], float | None]] = {
                         "--overwrite"), 1.35),
     "smalti compare, 2 folds": ((*SMALTI, "compare", *CELLS, "--label", "state", "--methods",
                                  "abmil", "--epochs", "1", "--folds", "2", "--repeats", "1",
-                                 "--jobs", "1", "--donor", "bag", "--out", "compared", "--overwrite"), None),
+                                 "--jobs", "1", "--donor", "bag", "--out", "compared",
+                                 "--overwrite"), None),
 }  # fmt: skip
 MEMORY = 100.0  # MiB above the import, at most, where a ratio is asked
 
@@ -91,9 +92,9 @@ def main() -> None:
         print(f"| `{n}` | {spread(seconds[:, i], '.2f')} | {spread(ratio, '.2f')} | "
               f"{most or ''} | {np.median(memory[:, i]):.0f} | {above:.0f} |")  # fmt: skip
         if most is not None:
-            met = np.median(ratio) <= most, above <= MEMORY
-            print(f"  {n}: ratio {'met' if met[0] else 'MISSED'}, memory "
-                  f"(at most {MEMORY:.0f}) {'met' if met[1] else 'MISSED'}", file=sys.stderr)  # fmt: skip
+            fast, small = ("met" if m else "MISSED"
+                           for m in (np.median(ratio) <= most, above <= MEMORY))  # fmt: skip
+            print(f"  {n}: ratio {fast}, memory (at most {MEMORY:.0f}) {small}", file=sys.stderr)
 
 
 if __name__ == "__main__":
