@@ -32,6 +32,7 @@ def published(parameters, stage):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_it_is_the_fit_of_fabric(precision, monkeypatch):
+    monkeypatch.setattr(training, "_SMALL", 0.0)  # else mixed precision is not taken
     ours = fitted(precision=precision)
     monkeypatch.setattr(training, "PRECISIONS", ())  # Fabric, as for several processes
     assert not isinstance(training.make_fabric("cpu", 1, precision), Alone)
@@ -39,6 +40,12 @@ def test_it_is_the_fit_of_fabric(precision, monkeypatch):
         patch.setattr(runner, "make_optimizer", published)
         same_fit(ours, fitted(precision=precision))
     same_fit(ours, fitted(precision=precision))  # and with our optimiser inside of it
+
+
+def test_small_steps_are_not_taken_in_16_bits():
+    with pytest.warns(UserWarning, match="so small that 32 bits are faster"):
+        mixed = fitted(precision="bf16-mixed")
+    same_fit(fitted(), mixed)
 
 
 @pytest.mark.parametrize("first", ["alone", "fabric"])

@@ -97,7 +97,7 @@ class Estimator(BaseEstimator):
     seed: Whole = 0  # of everything random in a fit
     accelerator: str = "auto"  # "cpu", "cuda"; auto takes a GPU where there is one
     devices: Count = 1  # processes, under torchrun or SLURM
-    precision: str = "32-true"  # as Lightning Fabric names it: "bf16-mixed", "64-true", ...
+    precision: str = "32-true"  # by Fabric's names: "64-true", "bf16-mixed" (in large steps), ...
     progress: bool | None = None  # show a bar; None: on a terminal only
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

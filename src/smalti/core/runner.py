@@ -87,7 +87,8 @@ class Runner:
         sampler = self.stage.sampler if self.fit.network.training else None
         if sampler is None:
             at = torch.from_numpy(own).to(self.store.device)
-            batch, target, weight = self.store.batch(own), self.target[at], self.weight[at]
+            batch = self.store.batch(own)
+            target, weight = self.target.index_select(0, at), self.weight.index_select(0, at)
         else:
             batch, target = sampler.batch(self.store, own), sampler.target(own, self.target)
             weight = torch.as_tensor(sampler.weight(own, self.fit.weight)).to(self.weight)
@@ -102,18 +103,19 @@ class Runner:
         ``units`` are (n_bags,) positions of bags, or (n_units, k) units of the sampler. The loss
         stays on the device: to read it would make every step wait for the last.
         """
-        self.fit.network.train()
+        if not self.fit.network.training:  # to say so to each layer takes as long as a layer
+            self.fit.network.train()
         # DDP averages over the processes
         share = self.fabric.world_size / (len(units) * self.usual)
         self.optimizer.zero_grad()
-        pieces = min(self.stage.accumulate, len(units))
-        total = torch.zeros((), device=self.store.device)
+        losses = []
         with noise.drawn_from(self._stream()):
-            for piece in np.array_split(units, pieces):
+            for piece in _pieces(units, self.stage.accumulate):
                 loss = self._loss(piece) * share
                 self.fabric.backward(loss)
-                total = total + loss.detach()
+                losses.append(loss.detach())
         self.optimizer.step()
+        total = sum(losses[1:], start=losses[0])
         if self.fabric.world_size > 1:
             total = self.fabric.all_reduce(total, reduce_op="mean")
         return total
@@ -177,3 +179,8 @@ class Runner:
                 _, i, name = key.split(".", 2)
                 slots.setdefault(int(i), {})[name] = value
         self.optimizer.load(slots)
+
+
+def _pieces(units: np.ndarray, n: int) -> list[np.ndarray]:
+    """Units of a step (n_units, ...) in at most n pieces."""
+    return [units] if n == 1 or len(units) == 1 else np.array_split(units, min(n, len(units)))
