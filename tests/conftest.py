@@ -12,7 +12,7 @@ import pytest
 import threadpoolctl
 
 # two test processes with two threads each on two cores wait for one another; so do processes that
-# a comparison starts where its first fit was slow, as one is that imports torch's optimisers
+# a comparison starts where its first fit was slow
 if "PYTEST_XDIST_WORKER" in os.environ:
     # for what is loaded later; numba, which scanpy brings, sets torch's number to its own
     os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
@@ -23,20 +23,6 @@ def pytest_collection_finish():
     """A million objects of imported packages are no garbage: nobody looks at them again."""
     gc.collect()
     gc.freeze()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_search_for_callbacks():
-    """Fabric looks through all installed packages for callbacks in each fit: 10 ms, for nothing."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:  # a test alone need not import Fabric
-        yield
-        return
-    import lightning_fabric.fabric
-
-    with pytest.MonkeyPatch.context() as patch:
-        name = "_load_external_callbacks"  # its own name: where it is gone there is no search
-        patch.setattr(lightning_fabric.fabric, name, lambda group: [], raising=False)
-        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

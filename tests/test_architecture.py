@@ -5,6 +5,7 @@ with a planted breach: a law that lets one pass is no law.
 """
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -190,8 +191,10 @@ def only_io_knows_user_data(house):
 
 
 def only_training_knows_devices(house):
-    """Optimisers and Fabric are known in ``core/training.py`` only."""
-    return _only(house, ("lightning_fabric", "torch.optim"), modules=("smalti.core.training",))
+    """Fabric is known in ``core/training.py`` only, and PyTorch's optimisers nowhere."""
+    found = _only(house, ("lightning_fabric",), modules=("smalti.core.training",))
+    found += [f"{m} has an optimiser" for m in house.files if "torch.optim." in house.text(m)]
+    return found + _only(house, ("torch.optim",))
 
 
 def losses_have_a_home(house):
@@ -298,6 +301,8 @@ BREACHES = [
      "if TYPE_CHECKING:\n    from smalti.mil.base import Method"),
     (only_io_knows_user_data, "mil/base.py", "def f():\n    import anndata"),
     (only_training_knows_devices, "mil/many.py", "import torch.optim"),
+    (only_training_knows_devices, "core/runner.py", "X = lambda p: torch.optim.Adam(p)"),
+    (only_training_knows_devices, "mil/many.py", "def f():\n    import lightning_fabric"),
     (losses_have_a_home, "mil/abmil.py", "from torch.nn.functional import mse_loss"),
     (no_pickle, "core/save.py", "import pickle"),
     (no_pickle, "features/cache.py", "X = lambda p: torch.load(p)"),
@@ -328,6 +333,29 @@ def test_importing_smalti_loads_nothing_heavy():
            "'matplotlib','lightning_fabric') if m in sys.modules])"  # fmt: skip
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+SHORT = """
+import sys
+import anndata, numpy, pandas
+from smalti.cli import app
+obs = pandas.DataFrame({"sample": [f"s{i // 5}" for i in range(60)],
+                        "state": [("ill", "well")[i // 5 % 2] for i in range(60)]})
+obs.index = obs.index.astype(str)
+anndata.AnnData(numpy.random.rand(60, 4).astype("float32"), obs=obs).write_h5ad("cells.h5ad")
+fit = "fit abmil cells.h5ad --sample sample --label state --epochs 1 --out model"
+for verb in (fit, "predict model cells.h5ad --out out.csv"):
+    app(verb.split(), standalone_mode=False)
+print([m for m in ("lightning_fabric", "torchmetrics", "scipy.signal", "matplotlib",
+                   "torch._dynamo", "sympy") if m in sys.modules])
+"""
+
+
+def test_a_fit_on_one_cpu_loads_nothing_that_it_does_not_use(tmp_path):
+    env = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    out = subprocess.run([sys.executable, "-W", "ignore", "-c", SHORT], capture_output=True,
+                         text=True, check=True, cwd=tmp_path, env=env)  # fmt: skip
+    assert out.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("room", ["", *(p.parent.name for p in ROOT.glob("*/__init__.pyi"))])

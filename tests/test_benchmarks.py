@@ -72,6 +72,7 @@ TOYS = [
     "segments --rows 1000",
     "write_back --cells 200 --genes 20 --rounds 1",
     "slides --px 400 --side 100 --file flat",
+    "startup --rounds 1 --only sm.read",
     "speed epoch matmul --share 0.03",
     "speed fits --fits 1 --epochs 1",
     "standardize --seeds 2 --patients 8 --tests 8 --cells 40 --methods mean_pooling",

@@ -319,7 +319,7 @@ class Task:
         """Loss of each unit: raw (n, n_outputs) and encoded target to (n,)."""
         if self.kind == "binary":
             return F.binary_cross_entropy_with_logits(
-                raw[:, 0], target.to(raw.dtype), reduction="none"
+                raw.squeeze(1), target.to(raw.dtype), reduction="none"
             )
         if self.kind == "multiclass":
             return F.cross_entropy(raw, target, reduction="none")

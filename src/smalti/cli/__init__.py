@@ -7,6 +7,7 @@ one red line and exit code 2; a bug keeps its traceback. Ctrl-C ends with code 1
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -118,6 +119,9 @@ logging.getLogger("smalti").addFilter(_in_words)
 
 def main() -> None:
     """Entry point of the ``smalti`` command."""
+    # imports make a million objects that stay: to look through them for garbage after each 700 is
+    # a sixth of a short command
+    gc.set_threshold(50_000)
     # without a handler the process ends where it stands, and leaves workers and half files behind
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if not sys.stderr.isatty():  # where no bar can be shown, a line of the log for each fit

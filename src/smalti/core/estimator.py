@@ -26,6 +26,7 @@ from smalti.bags import Bags
 from smalti.batch import Shape
 from smalti.core import training
 from smalti.core.align import aligned, column_means, view_of, with_means
+from smalti.core.alone import DTYPES
 from smalti.core.fit import Fit, FittedState
 from smalti.core.identity import identity
 from smalti.core.registry import path_of
@@ -96,7 +97,7 @@ class Estimator(BaseEstimator):
     seed: Whole = 0  # of everything random in a fit
     accelerator: str = "auto"  # "cpu", "cuda"; auto takes a GPU where there is one
     devices: Count = 1  # processes, under torchrun or SLURM
-    precision: str = "32-true"  # as Lightning Fabric names it: "bf16-mixed", "64-true", ...
+    precision: str = "32-true"  # by Fabric's names: "64-true", "bf16-mixed" (in large steps), ...
     progress: bool | None = None  # show a bar; None: on a terminal only
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -269,7 +270,7 @@ class Estimator(BaseEstimator):
 
     @property
     def _dtype(self) -> torch.dtype:
-        return training.DTYPES.get(self.precision, torch.float32)
+        return DTYPES.get(self.precision, torch.float32)
 
     def _store(self, bags: Bags, device: torch.device) -> Store:
         return Store(bags, device, self._dtype, self.columns_, sparse=self.sparse)

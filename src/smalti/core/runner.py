@@ -1,8 +1,7 @@
-"""Steps of one fit on Lightning Fabric: its optimiser, its device, its share of the processes."""
+"""Steps of one fit: its network, its optimiser, its device, its share of the processes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,33 +11,9 @@ from torch import Tensor
 from smalti.batch import Output
 from smalti.core import noise
 from smalti.core.fit import Fit
+from smalti.core.optimizers import make_optimizer
 from smalti.core.stage import Gradient
 from smalti.core.store import Store, pack
-from smalti.errors import InputError
-
-
-def make_optimizer(parameters: Sequence[Tensor], stage: Gradient) -> torch.optim.Optimizer:
-    """The stage's optimiser; fused kernels, which matter where the network is small.
-
-    ``parameters`` may have any shape.
-
-    Raises
-    ------
-    InputError
-        If there is none of this name.
-    """
-    decay = stage.weight_decay
-    if stage.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=stage.lr, momentum=stage.momentum, weight_decay=decay,
-            nesterov=stage.momentum > 0, fused=True,
-        )  # fmt: skip
-    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    if stage.optimizer not in kinds:
-        raise InputError(f"optimizer={stage.optimizer!r} is not one of ['adam', 'adamw', 'sgd'].")
-    return kinds[stage.optimizer](
-        parameters, lr=stage.lr, weight_decay=decay, eps=stage.epsilon, fused=True
-    )
 
 
 class Runner:
@@ -50,7 +25,8 @@ class Runner:
     Parameters
     ----------
     fabric
-        Lightning Fabric: the device, the precision and the processes.
+        The device, the precision and the processes: Lightning Fabric, or
+        :class:`~smalti.core.alone.Alone`.
     stage
         What to do.
     store
@@ -111,7 +87,8 @@ class Runner:
         sampler = self.stage.sampler if self.fit.network.training else None
         if sampler is None:
             at = torch.from_numpy(own).to(self.store.device)
-            batch, target, weight = self.store.batch(own), self.target[at], self.weight[at]
+            batch = self.store.batch(own)
+            target, weight = self.target.index_select(0, at), self.weight.index_select(0, at)
         else:
             batch, target = sampler.batch(self.store, own), sampler.target(own, self.target)
             weight = torch.as_tensor(sampler.weight(own, self.fit.weight)).to(self.weight)
@@ -126,18 +103,19 @@ class Runner:
         ``units`` are (n_bags,) positions of bags, or (n_units, k) units of the sampler. The loss
         stays on the device: to read it would make every step wait for the last.
         """
-        self.fit.network.train()
+        if not self.fit.network.training:  # to say so to each layer takes as long as a layer
+            self.fit.network.train()
         # DDP averages over the processes
         share = self.fabric.world_size / (len(units) * self.usual)
-        self.optimizer.zero_grad(set_to_none=True)
-        pieces = min(self.stage.accumulate, len(units))
-        total = torch.zeros((), device=self.store.device)
+        self.optimizer.zero_grad()
+        losses = []
         with noise.drawn_from(self._stream()):
-            for piece in np.array_split(units, pieces):
+            for piece in _pieces(units, self.stage.accumulate):
                 loss = self._loss(piece) * share
                 self.fabric.backward(loss)
-                total = total + loss.detach()
+                losses.append(loss.detach())
         self.optimizer.step()
+        total = sum(losses[1:], start=losses[0])
         if self.fabric.world_size > 1:
             total = self.fabric.all_reduce(total, reduce_op="mean")
         return total
@@ -185,9 +163,8 @@ class Runner:
         ``optimizer.I.SLOT``.
         """
         state = {f"network.{k}": v for k, v in self.fit.network.state_dict().items()}
-        for i, slots in self.optimizer.state_dict()["state"].items():
-            state |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in slots.items()
-                      if v is not None}  # fmt: skip
+        for i, slots in self.optimizer.state.items():
+            state |= {f"optimizer.{i}.{name}": slot for name, slot in slots.items()}
         return state
 
     def restore(self, state: dict[str, Tensor]) -> None:
@@ -201,5 +178,9 @@ class Runner:
             if key.startswith("optimizer."):
                 _, i, name = key.split(".", 2)
                 slots.setdefault(int(i), {})[name] = value
-        whole = self.optimizer.state_dict()
-        self.optimizer.load_state_dict({"state": slots, "param_groups": whole["param_groups"]})
+        self.optimizer.load(slots)
+
+
+def _pieces(units: np.ndarray, n: int) -> list[np.ndarray]:
+    """Units of a step (n_units, ...) in at most n pieces."""
+    return [units] if n == 1 or len(units) == 1 else np.array_split(units, min(n, len(units)))

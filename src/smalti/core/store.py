@@ -114,12 +114,11 @@ class Store:
         ``rows`` (n,) of the data, cut by ``offsets`` (k + 1,); ``bags`` (k,) the bag that each part
         is of.
         """
-        at, of = self._ints(rows), self._ints(bags)
         return Batch(
             self.rows(rows),
             Segments.of(torch.from_numpy(offsets), self.device),
-            {name: column.index_select(0, at) for name, column in self.instance.items()},
-            {name: column.index_select(0, of) for name, column in self.bag.items()},
+            {k: column.index_select(0, self._ints(rows)) for k, column in self.instance.items()},
+            {k: column.index_select(0, self._ints(bags)) for k, column in self.bag.items()},
         )
 
     def most(self, max_instances: int) -> int:

@@ -1,4 +1,4 @@
-"""The one training loop, on Lightning Fabric. Only this room knows optimisers and devices.
+"""The one training loop. Only this room knows optimisers, devices and Lightning Fabric.
 
 Design:
 
@@ -13,6 +13,7 @@ Design:
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 
 from smalti.bags import Bags
+from smalti.core.alone import PRECISIONS, Alone
 from smalti.core.checkpoint import Checkpoint
 from smalti.core.convergence import still_falling
 from smalti.core.fit import Fit, Place
@@ -33,18 +35,22 @@ from smalti.views import slice_rows
 
 
 def make_fabric(accelerator: str, devices: int, precision: str) -> Any:
-    """Lightning Fabric for one process, or for the processes that torchrun or SLURM started.
+    """Lightning Fabric for a GPU, or for the processes that torchrun or SLURM started.
+
+    One process on one CPU needs none of it, and loads none of it.
 
     Raises
     ------
     InputError
         If this machine has no such accelerator, so many devices, or this precision.
     """
+    if accelerator == "auto" and not torch.cuda.is_available():
+        accelerator = "cpu"  # the Apple GPU lacks kernels that ragged bags need
+    if accelerator == "cpu" and devices == 1 and precision in PRECISIONS:
+        return Alone(precision)
     from lightning_fabric import Fabric
 
     strategy = "ddp" if devices > 1 else "auto"
-    if accelerator == "auto" and not torch.cuda.is_available():
-        accelerator = "cpu"  # the Apple GPU lacks kernels that ragged bags need
     try:
         fabric = Fabric(
             accelerator=accelerator, devices=devices, precision=precision, strategy=strategy
@@ -73,35 +79,49 @@ def jobs_for(methods: Iterable[Any], n_jobs: int | None) -> int | None:
     return n_jobs
 
 
-DTYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
-
-
 def noise_stream(seed: int, device: torch.device) -> torch.Generator:
     """The stream that a fit's network draws from (see :mod:`smalti.core.noise`)."""
     return torch.Generator(device=device).manual_seed(seed)
 
 
-_SMALL = 5e8  # floating-point operations in a step below which a second thread gains little
+_SMALL = 5e8  # floating-point operations of a step
 
 
-@contextmanager
-def few_threads(stage: Gradient, fit: Fit, store: Store) -> Iterator[None]:
-    """One CPU thread while steps are small.
+def is_small(stage: Gradient, fit: Fit, store: Store) -> bool:
+    """Whether a step is so small that a second thread, or products of 16 bits, do not pay.
 
     Threads that wait for one another spin: on a machine that does anything else, a step of a
-    millisecond then takes thirty. A small step loses an eighth without its second thread.
+    millisecond then takes thirty; a small step loses an eighth without its second thread. And of
+    16 bits each product is compiled anew for each number of rows, 1 to 2 ms, as long as a small
+    step takes in all.
     """
     weights = sum(p.numel() for p in fit.network.parameters())
     rows = float(store.lengths[fit.train].mean()) * stage.batch_size
     flat = all(len(v.shape) == 2 for v in store.views.values())  # images reuse each weight
-    before = torch.get_num_threads()
     # a weight is multiplied and added, 2, once a row forward and twice backward: 6
-    small = flat and 6 * weights * min(rows, stage.max_instances) < _SMALL
+    return flat and 6 * weights * min(rows, stage.max_instances) < _SMALL
+
+
+@contextmanager
+def _one_thread(small: bool) -> Iterator[None]:
+    """One CPU thread while steps are small."""
+    before = torch.get_num_threads()
     try:
         torch.set_num_threads(1 if small else before)
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _as_precise(fabric: Any, small: bool) -> Any:
+    """Float32 in place of mixed bfloat16 while steps are small, on a CPU; said once."""
+    if not (small and isinstance(fabric, Alone) and fabric.precision == "bf16-mixed"):
+        return fabric
+    warnings.warn(
+        "precision='bf16-mixed': the steps of this fit are so small that 32 bits are faster, and "
+        "are taken.", stacklevel=2,
+    )  # fmt: skip
+    return Alone("32-true")
 
 
 # -------------------------------------------------------------------- stages
@@ -290,7 +310,8 @@ def run(
             sweep(stage, fit, bags, store, progress)
         else:
             stage = stage if stage.begin is None else stage.begin(stage, store)
-            runner = Runner(fabric, stage, store, fit)
-            with few_threads(stage, fit, store):
+            small = is_small(stage, fit, store)
+            runner = Runner(_as_precise(fabric, small), stage, store, fit)
+            with _one_thread(small):
                 descend(runner, checkpoint=checkpoint, progress=progress)
     fit.network.eval()

@@ -38,12 +38,12 @@ from smalti.labels import KINDS, Kind, scikit_kind
 from smalti.mil import heatmaps, reading, results
 from smalti.mil.running import Running
 from smalti.nn.encoders import Encoder
-from smalti.scores.table import Scores
 from smalti.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from smalti.scores.table import Scores
     from smalti.tiles.heatmap import Heatmap
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,10 @@ from smalti.bags import Bags
 from smalti.core.identity import model_digest
 from smalti.errors import InputError
 from smalti.preprocess import Step, spec_text
-from smalti.scores.table import Scores
 from smalti.task import Task
+
+if TYPE_CHECKING:
+    from smalti.scores.table import Scores
 
 
 class Fitted(Protocol):

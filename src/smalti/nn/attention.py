@@ -29,4 +29,4 @@ class Attention(nn.Module):
             inner = torch.tanh(v) * torch.sigmoid(u)
         else:
             inner = torch.tanh(inner)
-        return segment.softmax(self.outer(inner), segments)[:, 0]
+        return segment.softmax(self.outer(inner), segments).squeeze(1)
