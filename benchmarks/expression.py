@@ -43,7 +43,7 @@ def ridge(n: int, d: int, donors: int, genes: int, repeats: int) -> None:
     folds = list(LeaveOneGroupOut().split(x, groups=groups))
 
     def ours() -> tuple[float, np.ndarray]:
-        alpha = ALPHAS[int(tune(x, y, groups, ALPHAS).mean(1).argmin())]
+        alpha = ALPHAS[int(tune(x, y, groups, ALPHAS).argmin())]
         return alpha, ridge_path(x, y).solution(alpha)[0]
 
     def by_donor() -> float:

@@ -207,7 +207,8 @@ def test_a_step_equals_a_loop_over_draws_outputs_and_bags():
     with noise.drawn_from(torch.Generator().manual_seed(5)), torch.no_grad():
         extra = net(batch).extra
     samples = extra["samples"]
-    torch.testing.assert_close(extra["penalty"], net.divergence(net.factor()) / 12)  # shared by the bags
+    penalty = net.divergence(net.factor()) / 12  # shared by the bags
+    torch.testing.assert_close(extra["penalty"], penalty)
     assert extra["share"] == 12 / 12
     x, q = net.scale(batch.x) / bags.shape[1] ** 0.5, bags.shape[1]
     for s, weights in enumerate(draws_of(net, seed=5)):
