@@ -131,7 +131,8 @@ def bench(monkeypatch):
 def measured(**more):
     row = {"name": "ors", "share": 1, "work": "a score", "peer": "loops", "goal": 5, "note": "",
            "seconds": {"smalti": [1.0, 2.0, 4.0], "peer": [10.0, 10.0, 10.0]},
-           "peaks": {"smalti": 0.5, "peer": 1.5}, "rates": {"float32": 1e9, "float64": 5e8, "memory": 1e10},
+           "peaks": {"smalti": 0.5, "peer": 1.5},
+           "rates": {"float32": 1e9, "float64": 5e8, "memory": 1e10},
            "least": {"float32": 5e8, "float64": 2.5e8}}  # fmt: skip
     return row | more
 

@@ -155,9 +155,9 @@ class _Net(nn.Module):
     def divergence(self, factor: Tensor) -> Tensor:
         """Kullback-Leibler divergence of the posterior from the prior, over all outputs."""
         q = self.mean.shape[1] // 2
-        var = factor.square() if self.lower is None else factor.square().sum(2)  # (p, 2q)
-        square = (var + self.mean.square()).unflatten(1, (2, q)).sum(2)  # (p, 2)
-        each = square / self.log_prior.exp() + q * (self.log_prior - 1)
+        var = factor.unflatten(1, (2, q)).square().flatten(2).sum(2)  # (p, 2), traces
+        square = var + self.mean.unflatten(1, (2, q)).square().sum(2)
+        each = square * (-self.log_prior).exp() + q * (self.log_prior - 1)
         return 0.5 * each.sum() - self.log_sd.sum()
 
     # ---------------------------------------------------------------- model
@@ -215,8 +215,7 @@ class _Net(nn.Module):
         x, factor = self.centred(batch), self.factor()
         weights = self.draw(factor)
         u = self.effects(x, weights, batch)
-        center, spread = _moments(u)
-        effect = (u - center) / spread * _rms(weights.chunk(2, dim=2)[1]).flatten()
+        effect = _standardised(u, _rms(weights.chunk(2, dim=2)[1]).flatten())
         samples = self.finish(effect.unflatten(1, (self.n_draws, -1)), batch)
         if self.tracks:  # a validation needs them before the last stage, which is exact
             with torch.no_grad():
@@ -237,6 +236,12 @@ def _n_effects(task: Task) -> int:
 
 def _rms(weights: Tensor) -> Tensor:
     return weights.square().mean(-1).clamp(min=1e-24).sqrt()
+
+
+def _standardised(u: Tensor, size: Tensor) -> Tensor:
+    """Columns of (n_bags, k) less their mean, of standard deviation ``size`` (k,); of one bag 0."""
+    size = size * (1 - 1 / len(u)) ** 0.5  # the variance of batch norm is the mean square
+    return torch.batch_norm(u, size, None, None, None, True, 0.0, 1e-12, True)
 
 
 def _moments(u: Tensor) -> tuple[Tensor, Tensor]:
