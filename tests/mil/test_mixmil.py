@@ -13,7 +13,7 @@ from smalti.core import noise
 from smalti.datasets import mixmil_bags, planted_bags
 from smalti.errors import InputError
 from smalti.mil import MixMIL
-from smalti.mil.mixmil import _loss, _moments
+from smalti.mil.mixmil import _loss, _moments, _standardised
 from smalti.nn.linear import PENALTIES
 from smalti.segment import Segments
 
@@ -111,6 +111,25 @@ def test_likelihoods_are_those_of_torch():
     want = -Normal(raw[:, :, 0], log_noise.exp()).log_prob(y[:, None]).mean(1)
     found = loss("regression", raw[:, :, :1], y, log_noise=log_noise)
     torch.testing.assert_close(found + 0.5 * np.log(2 * np.pi), want)
+
+
+@pytest.mark.parametrize("n", [1, 5, 64])
+def test_effects_of_a_step_are_standardised_by_the_formula(n):
+    torch.manual_seed(0)
+    u, size, flow = 0.3 + torch.randn(n, 80), torch.rand(80), torch.randn(n, 80)
+    found, wanted = [], []
+    for values, own, standardised in (
+        (u, found, _standardised),
+        (u.double(), wanted, lambda u, size: (u - _moments(u)[0]) / _moments(u)[1] * size),
+    ):
+        x, s = (t.detach().to(values, copy=True).requires_grad_() for t in (values, size))
+        out = standardised(x, s)
+        out.backward(flow.to(values))
+        own += [out.detach(), s.grad, x.grad]
+    for a, b in zip(found, wanted, strict=True):
+        if n > 1:
+            torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
+    assert (found[0] == 0).all() == (n == 1)
 
 
 def test_a_prediction_knows_no_other_bag():
