@@ -209,7 +209,7 @@ def measure(name: str, share: float, rounds: int | None, peers: Path | None) -> 
         pass
     elif needs:
         there = version(peers, needs)
-        found["version"] = f"{needs} {there}" if there else None
+        found["version"] = f"{needs} {there or ''}".strip()
         if there:
             pythons["peer"] = peers
         else:
@@ -295,7 +295,7 @@ def cells(row: dict[str, Any]) -> list[str]:
         goal += ", met" if middle >= row["goal"] else ", missed"
     held = [f"{peaks[s]:.2f}" for s in ("smalti", "peer") if peaks.get(s)]
     return [
-        row["work"], spread(ours), row.get("version") or row["peer"],
+        row["work"], spread(ours), ", ".join(filter(None, (row.get("version"), row["peer"]))),
         spread(theirs) if theirs else row.get("note", ""), ratio, goal,
         f"{least:.2g}" if least else "",
         f"{least / statistics.median(ours):.0%}" if least else "", " / ".join(held),

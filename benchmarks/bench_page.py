@@ -44,10 +44,10 @@ def growth(rows: list[dict[str, Any]]) -> Any:
     """A column for each work: seconds above, memory below."""
     from smalti.plot.style import new, styled
 
+    rows = sorted((r for r in rows if r["seconds"].get("smalti")), key=lambda r: r["share"])
     works: dict[str, list] = {}
-    for row in sorted(rows, key=lambda r: r["share"]):
-        if row["seconds"].get("smalti"):
-            works.setdefault(row["name"], []).append(row)
+    for row in rows:
+        works.setdefault(row["name"], []).append(row)
 
     @styled
     def draw() -> Any:
@@ -56,7 +56,7 @@ def growth(rows: list[dict[str, Any]]) -> Any:
         for column, (name, own) in zip(axes.T, works.items(), strict=True):
             draw_work(column, name, own)
         axes[0, 0].set_ylabel("CPU seconds")
-        axes[1, 0].set_ylabel("peak, GiB")
+        axes[1, 0].set(ylabel="peak, GiB", ylim=(0, 1.1 * max(r["peaks"]["smalti"] for r in rows)))
         return figure
 
     return draw()
@@ -77,7 +77,7 @@ def draw_work(axes: Any, name: str, rows: list[dict[str, Any]]) -> None:
                        color=GREY, fontsize=8, ha="right")  # fmt: skip
     below.plot(at, [r["peaks"]["smalti"] for r in rows], marker=MARKS[1], color=COLOURS[1])
     above.set(title=name, xscale="log", yscale="log")
-    below.set(xscale="log", ylim=(0, None))
+    below.set(xscale="log")
     above.set_xticks(at, [])
     below.set_xticks(at, [words.get(a, f"{a:g}") for a in at], rotation=45, ha="right", fontsize=7)
     for each in axes:

@@ -4,7 +4,7 @@ scikit-learn's own choice for this shape is randomised: half the time, and appro
 """
 
 WORK = "block PCA: 64 components of 20,000 cells x (2,000 genes + 25 proteins)"
-PEER, NEEDS, GOAL = "StandardScaler and PCA(covariance_eigh)", "scikit-learn", 1
+PEER, NEEDS = "StandardScaler and PCA(covariance_eigh)", "scikit-learn"
 GENES, PROTEINS, WIDTH = 2000, 25, 64
 SIZES = ((0.5, "10,000 cells"), (1, "20,000"), (2, "40,000"), (4, "80,000"))
 

@@ -1,8 +1,7 @@
 """CloudPred's shares against the plain expansion of the square, product by product."""
 
-from rows.cloudpred import TIMES, WIDTH, data, least, smalti  # noqa: F401
+from rows.cloudpred import TIMES, WIDTH, WORK, data, least, smalti  # noqa: F401
 
-WORK = "the same"
 PEER, GOAL = "the square expanded into three terms", 1
 
 

@@ -1,9 +1,10 @@
 """The same slides bag after bag, as CLAM trains: no padding on either side."""
 
 from rows import epoch_musk2 as short
+from rows import epoch_slides
 from rows.epoch_slides import EPOCHS, data, least, smalti  # noqa: F401
 
-WORK = "the same"
+WORK = epoch_slides.WORK
 PEER, GOAL, ROUNDS = "CLAM's loop: a slide a step, in memory", 1, 3
 
 

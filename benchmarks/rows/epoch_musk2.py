@@ -1,7 +1,7 @@
 """Training on many short bags."""
 
 WORK = "10 epochs of gated attention, 102 bags of 1 to 1,044 x 166 (like Musk2), 16 a step"
-PEER, NEEDS, GOAL = "torchmil, padded", "torchmil", 3
+PEER, NEEDS, GOAL = "padded", "torchmil", 3
 HIDDEN, STEP, EPOCHS, WIDTH = 128, 16, 10, 166
 
 

@@ -5,7 +5,7 @@ from functools import partial
 from rows import epoch_musk2 as short
 
 WORK = "2 epochs of gated attention, 16 bags of some 2,500 x 1,024 (like slides), 16 a step"
-PEER, NEEDS, GOAL, ROUNDS = "torchmil, padded", "torchmil", 5, 3
+PEER, NEEDS, GOAL, ROUNDS = "padded", "torchmil", 5, 3
 EPOCHS = 2
 smalti, peer = (partial(f, epochs=EPOCHS) for f in (short.smalti, short.peer))
 least = partial(short.least, epochs=EPOCHS)

@@ -1,7 +1,7 @@
 """Latent semantic indexing of peaks."""
 
 WORK = "LSI: 50 components of 5,000 cells x 20,000 peaks, 3 % open"
-PEER, NEEDS, GOAL, ROUNDS = "muon's TF-IDF and LSI", "muon", 1, 3
+PEER, NEEDS, ROUNDS = "TF-IDF and LSI", "muon", 3
 PEAKS, WIDTH = 20_000, 50
 SIZES = ((0.5, "2,500 cells"), (1, "5,000"), (2, "10,000"), (4, "20,000"))
 

@@ -1,7 +1,7 @@
 """Features of tiles by a pretrained network; the weights are random, which changes no time."""
 
 WORK = "features of 32 tiles of 224 px, ResNet-50"
-PEER, NEEDS, GOAL, ROUNDS = "the plain loop over timm", "timm", 1, 3
+PEER, NEEDS, ROUNDS = "the plain loop", "timm", 3
 BATCH = 8
 
 

@@ -1,7 +1,7 @@
 """An epoch of the two networks that are trained on RNA and proteins."""
 
 WORK = "umint: 2 epochs of 4,000 cells x (2,000 genes + 25 proteins)"
-PEER, NEEDS, GOAL, ROUNDS = "2 epochs of totalVI", "scvi-tools", 1, 3
+PEER, NEEDS, ROUNDS = "2 epochs of totalVI", "scvi-tools", 3
 EPOCHS = 2
 
 
