@@ -17,8 +17,8 @@ A row is a file of ``benchmarks/rows``. Its name is that of the file, and it has
 - ``least(*data)``: what the work takes at the least: floating-point operations as "float32" and
   "float64", bytes as "memory" and "disk". The limit is the time of those at the rates of this
   machine, measured in turn with the row;
-- where wanted ``ROUNDS``; ``SIZES``, (share, size in words) of the growth; and ``WARM``, the share
-  of a first run that is not timed, where the whole would take long.
+- where wanted ``BOUND``, words on what bounds it; ``ROUNDS``; ``SIZES``, (share, size in words) of
+  the growth; and ``WARM``, the share of a first run, not timed, where the whole would take long.
 
 A benchmark of its own becomes a row by ``SCRIPT = "slides_epoch.py --json {file}"`` in place of the
 functions: it writes {"smalti": [seconds, ...], "peer": [seconds, ...], "limit": seconds,

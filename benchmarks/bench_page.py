@@ -32,7 +32,9 @@ smalti alone (`python benchmarks/bench.py --growth`): seconds, the limit and pea
 def write_page(kept: dict[str, Any], folder: Path) -> None:
     """``bench.md``, ``bench.json`` and the picture of growth."""
     said = f"Measured on {kept['machine']['day']}: {rates_of(kept)}.\n"
-    parts = [INTRO, said, table(kept["rows"]), ""]
+    parts = [INTRO, said, table(kept["rows"]), "", "What bounds them:", ""]
+    bounds = {r["name"]: getattr(load(r["name"]), "BOUND", "") for r in kept["rows"]}
+    parts += [f"- `{name}`: {words}" for name, words in bounds.items() if words] + [""]
     if kept["growth"]:
         growth(kept["growth"]).savefig(folder / "bench-growth.svg", metadata={"Date": None})
         parts.append(GROWTH)

@@ -3,6 +3,10 @@
 WORK = "block head: 3,467 genes in 5 groups, 64 tiles of 112 px, forward and backward"
 PEER, GOAL = "five networks", 3.5
 GROUPS, GENES = 5, 3467
+BOUND = (
+    "the trunk, which is all but the whole work: five networks run it five times, so that "
+    "the ratio cannot pass 5."
+)
 
 
 def data(share):

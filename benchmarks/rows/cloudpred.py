@@ -4,6 +4,10 @@ WORK = "CloudPred: shares of 10 clusters and gradient, 100 patients x 200 cells 
 PEER, GOAL = "loops over patients and clusters", 20
 K, WIDTH, TIMES = 10, 50, 20
 SIZES = ((0.25, "5,000 cells"), (1, "20,000"), (4, "80,000"), (16, "320,000"))
+BOUND = (
+    "the softmax and the passes over cells x clusters; products with so few columns run "
+    "at a fraction of the rate of square ones."
+)
 
 
 def data(share):

@@ -6,6 +6,10 @@ from rows.epoch_slides import EPOCHS, data, least, smalti  # noqa: F401
 
 WORK = epoch_slides.WORK
 PEER, GOAL, ROUNDS = "CLAM's loop: a slide a step, in memory", 1, 3
+BOUND = (
+    "the same products on either side: a slide is long enough for the rate of the machine "
+    "by itself, and nothing is padded."
+)
 
 
 def peer(arrays, labels):

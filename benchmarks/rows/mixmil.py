@@ -3,6 +3,13 @@
 WORK = "MixMIL: 20 epochs of 1,000 bags of 50 x 30, 10 outputs, 8 draws"
 PEER, NEEDS, GOAL, ROUNDS = "the authors' own", "mixmil", 5, 5
 EPOCHS, LENGTH, WIDTH, OUTPUTS, DRAWS = 20, 50, 30, 10, 8
+BOUND = (
+    "the likelihood has no closed form, whatever the target: an effect is standardised "
+    "over the bags of its step, so that it is a ratio of two forms in the drawn weights; "
+    "the divergence has one, and it is used. All draws and outputs are one product. What "
+    "is left beside the products are exponentials, passes over rows x draws x outputs, "
+    "and some hundreds of small operations of a step of 64 bags."
+)
 
 
 def data(share):

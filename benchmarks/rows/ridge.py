@@ -4,6 +4,10 @@ WORK = "ridge: 20 penalties, 3,467 genes, 3,000 tiles x 512, 8 donors left out"
 PEER, NEEDS, GOAL, ROUNDS = "RidgeCV with the same folds", "scikit-learn", 10, 2
 GENES, WIDTH, DONORS = 3467, 512, 8
 WARM = 0.1
+BOUND = (
+    "decompositions, which run below the rate of products, and the products with the "
+    "genes once for a fold."
+)
 
 
 def data(share):
