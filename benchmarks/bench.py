@@ -199,8 +199,7 @@ def version(python: Path | str, needs: str) -> str | None:
 def measure(name: str, share: float, rounds: int | None, peers: Path | None) -> dict[str, Any]:
     """All that a row of the table says; without ``peers`` of smalti alone."""
     row = load(name)
-    found = {"name": name, "share": share, "work": row.WORK, "peer": getattr(row, "PEER", ""),
-             "goal": getattr(row, "GOAL", None), "seconds": {}, "peaks": {}}  # fmt: skip
+    found = {"name": name, "share": share, "seconds": {}, "peaks": {}} | words_of(row)
     if hasattr(row, "SCRIPT"):
         return found | of_script(row.SCRIPT)
     needs = getattr(row, "NEEDS", "")
@@ -241,6 +240,11 @@ def measure(name: str, share: float, rounds: int | None, peers: Path | None) -> 
     if len(answers) == 2 and None not in answers and len(answers[0]) == len(answers[1]):
         found["difference"] = max(abs(a - b) for a, b in zip(*answers, strict=True))
     return found
+
+
+def words_of(row: Any) -> dict[str, Any]:
+    """What a row says of itself."""
+    return {"work": row.WORK, "peer": getattr(row, "PEER", ""), "goal": getattr(row, "GOAL", None)}
 
 
 def of_script(command: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Overall reconstruction score, cells as many as an n x n matrix allows."""
 
 WORK = "reconstruction score: 4,000 cells x 2,000 genes"
-PEER, GOAL = "both n x n matrices of distances", 3
+PEER = "both n x n matrices of distances"
 GENES = 2000
 SIZES = ((1, "4,000 cells"), (2.5, "10,000"), (7.5, "30,000"), (25, "100,000"))
 
