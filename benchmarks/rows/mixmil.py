@@ -1,7 +1,7 @@
 """MixMIL as its authors simulated it: epochs, without the start."""
 
 WORK = "MixMIL: 20 epochs of 1,000 bags of 50 x 30, 10 outputs, 8 draws"
-PEER, NEEDS, GOAL, ROUNDS = "the authors' own", "mixmil", 5, 5
+PEER, NEEDS, GOAL, ROUNDS = "the authors' own", "mixmil", 5, 3
 EPOCHS, LENGTH, WIDTH, OUTPUTS, DRAWS = 20, 50, 30, 10, 8
 BOUND = (
     "the likelihood has no closed form, whatever the target: an effect is standardised "
