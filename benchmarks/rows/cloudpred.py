@@ -1,6 +1,6 @@
 """CloudPred: shares of the clusters in each patient, and their gradient."""
 
-WORK = "CloudPred: shares of 10 clusters and gradient, 100 patients x 200 cells x 50"
+WORK = "CloudPred, 20 times: shares of 10 clusters and gradient, 100 patients x 200 cells x 50"
 PEER, GOAL = "loops over patients and clusters", 20
 K, WIDTH, TIMES = 10, 50, 20
 SIZES = ((0.25, "5,000 cells"), (1, "20,000"), (4, "80,000"), (16, "320,000"))
