@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import limit, load, rates_of, table, words_of
+from bench import ROWS, limit, load, rates_of, table, words_of
 
 INTRO = """\
 # Beside other packages
@@ -33,7 +33,10 @@ def write_page(kept: dict[str, Any], folder: Path) -> None:
     """``bench.md``, ``bench.json`` and the picture of growth."""
     kept["rows"] = [r | words_of(load(r["name"])) for r in kept["rows"]]  # words may be mended
     said = f"Measured on {kept['machine']['day']}: {rates_of(kept)}.\n"
-    parts = [INTRO, said, table(kept["rows"]), "", "What bounds them:", ""]
+    parts = [INTRO, said, table(kept["rows"]), ""]
+    if left := [f"`{n}`" for n in ROWS if n not in {r["name"] for r in kept["rows"]}]:
+        parts += [f"Not measured in this run: {', '.join(left)}.", ""]
+    parts += ["What bounds them:", ""]
     bounds = {r["name"]: getattr(load(r["name"]), "BOUND", "") for r in kept["rows"]}
     parts += [f"- `{name}`: {words}" for name, words in bounds.items() if words] + [""]
     if kept["growth"]:

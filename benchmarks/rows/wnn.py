@@ -1,7 +1,7 @@
 """Weighted nearest neighbours on the same points."""
 
 WORK = "WNN: 2,000 cells, views of 30 and 20 components, 20 neighbours of 200 candidates"
-PEER, NEEDS, ROUNDS = "pp.neighbors", "muon", 3
+PEER, NEEDS, ROUNDS = "pp.neighbors", "muon", 2
 NEAR, CANDIDATES = 20, 200
 SIZES = ((1, "2,000 cells"), (2.5, "5,000"), (5, "10,000"), (10, "20,000"))
 BOUND = "muon compiles its search anew in each call; without that, distances and sorting."
