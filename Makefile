@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 
 CODE := src tests tools docs benchmarks
 
-.PHONY: demo test test-all steel fuzz mutants contract check format stubs bench docs clean
+.PHONY: demo test test-all steel fuzz mutants contract check format stubs bench bench-peers docs clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -22,7 +22,8 @@ help:
 	@echo "make check      ruff, format and mypy"
 	@echo "make format     let ruff mend what it can, write the stubs"
 	@echo "make stubs      the lists of methods that type checkers read"
-	@echo "make bench      speed and memory beside a peer"
+	@echo "make bench      speed and memory beside other packages, one table (25 minutes)"
+	@echo "make bench-peers   those packages, in .bench; without it their rows say so"
 	@echo "make docs       the documentation, docs/_build/html/index.html"
 	@echo "make clean      remove what these made, $(VENV) included"
 
@@ -85,13 +86,23 @@ format: $(VENV)/.check stubs
 stubs: $(VENV)/.base
 	$(BIN)/python tools/stubs.py
 
-bench: $(VENV)/.test $(VENV)/.bench
-	$(BIN)/python benchmarks/speed.py
+# build/bench.json keeps what was measured; ROWS="mixmil ridge" for some rows, ARGS=--growth
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/bench.py $(ROWS) $(ARGS)
+
+# the peers' own environment; mixmil compiles an extension, some minutes
+PEERS := torch torchvision torchmil==1.0.2 scikit-learn muon scanpy mofapy2 scvi-tools timm
+bench-peers: .bench/.made
+.bench/.made: constraints.txt Makefile
+	$(PYTHON) -m venv .bench
+	.bench/bin/python -m pip install -q -c constraints.txt setuptools wheel $(PEERS)
+	.bench/bin/python -m pip install -q -c constraints.txt --no-build-isolation mixmil==0.1.2
+	@touch $@
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 clean:
-	rm -rf $(VENV) mutants smalti-demo docs/_build docs/methods docs/api .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .bench mutants smalti-demo docs/_build docs/methods docs/api .pytest_cache .mypy_cache .ruff_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,7 +4,6 @@ r"""Time and memory of integration: fit and embed, on simulated RNA and protein 
     python benchmarks/integration.py --cells 30000 --methods umint:fast umint totalvi \
         --faithful-epochs 3 --totalvi-epochs 20     # the slow ones from some of their epochs
     python benchmarks/integration.py --growth       # umint:fast, block_pca up to 300,000 cells
-    python benchmarks/integration.py --ors          # overall reconstruction score against n x n
 
 2,000 genes, sparse as CSR (about 8 % not zero), and 25 proteins, 8 known clusters. All methods at
 their defaults, on the CPU. Each runs in a process of its own, one after another, and first on 300
@@ -38,8 +37,7 @@ METHODS = ("umint:fast", "umint", "ae:fast", "ae", "dae:fast", "sae:fast", "bloc
 BASE = "umint:fast"  # ratios are to this one
 GROWTH = ("umint:fast", "block_pca")
 GENES, PROTEINS, CLUSTERS = 2000, 25, 8
-MEMORY_GOAL, ORS_GOAL = 6.0, 2.0  # GiB in all; seconds at 30,000 cells
-NAIVE = 4000  # cells of the n x n way
+MEMORY_GOAL = 6.0  # GiB in all
 BLOCK = 4096  # cells simulated at a time
 RUN = time.strftime("%Y-%m-%dT%H:%M:%S")  # rows of one run, in the CSV
 
@@ -173,45 +171,6 @@ def fit_one(path: str, name: str, n: int, epochs: int | None) -> None:
         truth = bags.instance["cell_type"].cat.codes.to_numpy()
         found = cluster(z, CLUSTERS)
         log("score", ari=cluster_scores(truth, found)["ari"])
-
-
-def score_one(path: str, n: int, naive: bool) -> None:
-    """The overall reconstruction score of noisy copies of preprocessed cells."""
-    import smalti as sm
-    from smalti.scores import overall_reconstruction_score
-
-    warnings.simplefilter("ignore")
-    bags, rng = cells(n), np.random.default_rng(0)
-    inputs = dict(sm.make("block_pca", width=2, progress=False).fit(bags).inputs(bags))
-    outputs = {}
-    for name, view in inputs.items():
-        outputs[name] = rng.normal(0, 0.3, view.shape).astype(np.float32)
-        for start in range(0, n, BLOCK):
-            part = view[start : start + BLOCK]
-            outputs[name][start : start + BLOCK] += part.toarray() if sp.issparse(part) else part
-    few = slice(0, 500)
-    overall_reconstruction_score({k: v[few] for k, v in inputs.items()},
-                                 {k: v[few] for k, v in outputs.items()})  # fmt: skip
-    forget_peak()
-    log = Log(path)
-    log("ready", held=memory()[0])
-    log.began = time.perf_counter()
-    score = naive_score if naive else overall_reconstruction_score
-    value = score(inputs, outputs)["ors"]
-    log("score", ors=value)
-
-
-def naive_score(inputs: dict, outputs: dict) -> dict[str, float]:
-    """Both n x n matrices of squared distances, and their correlation."""
-
-    def distances(x: object) -> np.ndarray:
-        x = (x.toarray() if sp.issparse(x) else x).astype(np.float64)
-        square = (x * x).sum(1)
-        return square[:, None] + square - 2 * (x @ x.T)
-
-    each = [np.corrcoef(distances(x).ravel(), distances(outputs[k]).ravel())[0, 1]
-            for k, x in inputs.items()]  # fmt: skip
-    return {"ors": float(np.mean(each))}
 
 
 # -------------------------------------------------------------------- in the parent
@@ -408,55 +367,14 @@ def growth(args: argparse.Namespace) -> None:
         before = r
 
 
-def scores(args: argparse.Namespace) -> None:
-    """The score at all sizes, and the naive way where it fits."""
-    runs, rows = [(n, False) for n in args.cells], []
-    small = min(NAIVE, *args.cells)
-    runs = [(small, True)] + ([] if small in args.cells else [(small, False)]) + runs
-    for n, naive in runs:
-        what = "naive n x n" if naive else "smalti"
-        row: dict = {"method": f"ors, {what}", "cells": n, "threads": args.threads}
-        out, ended = apart(["score_one", n, naive], args.threads, args.limit, row["method"])
-        by = {e["what"]: e for e in out}
-        row["how"] = "measured" if "score" in by else ended
-        if ended == "limit":
-            row["how"] = f"over {args.limit:g} s"
-        if "ready" in by:
-            held, peak = by["ready"]["held"], max(e["peak"] for e in out)
-            row |= {"held": held, "peak": peak, "above": peak - held}
-        if "score" in by:
-            row |= {"total": by["score"]["at"], "ors": by["score"]["ors"]}
-        rows.append(row)
-        keep(args.out, rows)
-        print(f"  {row['method']} {n:,}: {number(row, 'total', '.2f')} s, {row['how']}",
-              flush=True)  # fmt: skip
-    print("\n| cells | way | s | held, GiB | peak, GiB | above, GiB | score | how |")
-    print("|---" * 8 + "|")
-    for r in rows:
-        values = [number(r, "total", ".3f"), number(r, "held", ".2f"), number(r, "peak", ".2f"),
-                  number(r, "above", ".2f"), number(r, "ors", ".7f")]  # fmt: skip
-        print(f"| {r['cells']:,} | {r['method'].removeprefix('ors, ')} | "
-              + " | ".join(values) + f" | {r['how']} |")  # fmt: skip
-    seconds = {r["method"]: r.get("total") for r in rows if r["cells"] == small}
-    naive, ours = (seconds.get(f"ors, {what}") for what in ("naive n x n", "smalti"))
-    if naive and ours:
-        print(f"\nat {small:,} cells the naive way takes {naive / ours:.1f} times as long")
-    for r in rows:
-        if r["cells"] == 30_000 and "total" in r:
-            met = "under" if r["total"] < ORS_GOAL else "over"
-            print(f"30,000 cells: {r['total']:.2f} s, {met} the goal of {ORS_GOAL:g} s "
-                  f"(threads: {args.threads})")  # fmt: skip
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--cells", type=int, nargs="+", help="8000 30000; --growth: 30000 100000 "
-                        "300000; --ors: 30000")  # fmt: skip
+                        "300000")  # fmt: skip
     parser.add_argument("--methods", nargs="+", help="names, with presets; all when left out")
     parser.add_argument("--growth", action="store_true", help="the quick methods, to 300,000 cells")
-    parser.add_argument("--ors", action="store_true", help="the overall reconstruction score")
     parser.add_argument("--threads", type=int, default=1, help="of each process")
     parser.add_argument("--limit", type=float, default=1800, help="seconds of fit and embed")
     parser.add_argument("--totalvi-epochs", type=int, help="run so many and extrapolate")
@@ -467,12 +385,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.call:
         name, *values = json.loads(args.call)
-        {"fit_one": fit_one, "score_one": score_one}[name](*values)
+        {"fit_one": fit_one}[name](*values)
         return
-    if args.ors:
-        args.cells = args.cells or [30_000]
-        scores(args)
-    elif args.growth:
+    if args.growth:
         args.cells = args.cells or [30_000, 100_000, 300_000]
         args.methods = args.methods or list(GROWTH)
         growth(args)

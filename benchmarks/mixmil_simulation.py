@@ -7,7 +7,7 @@ weight, on the 200 test bags: at the start (mean model, uniform attention) and a
 authors' notebook, one seed, ± standard error over the outputs: 0.6004 and 0.5000 at the start,
 0.8316 ± 0.0111 and 0.9362 ± 0.0078 at the end. ``--authors`` fits their package (``mixmil`` 0.1.2,
 which needs ``torch_scatter``) to the same bags, where it is installed. For the speed of a step see
-``scale.py --versus mixmil``.
+``bench.py mixmil``.
 """
 
 from __future__ import annotations

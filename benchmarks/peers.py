@@ -1,6 +1,11 @@
-"""Networks and loops that are not ours, to measure against: padded, and bag after bag."""
+"""Networks and loops that are not ours, to measure against: padded, and bag after bag.
+
+It imports nothing of smalti, for it is read in the peers' environment too.
+"""
 
 from __future__ import annotations
+
+import contextlib
 
 import torch
 from torch import Tensor, nn
@@ -76,3 +81,18 @@ def usual_fit(x: list[Tensor], y: Tensor, epochs: int) -> Usual:
             (-(y[i] * p.log() + (1 - y[i]) * (1 - p).log())).backward()
             optimizer.step()
     return net.eval()
+
+
+_KEPT = []
+
+
+def mend_torchvision() -> None:
+    """Let a torchvision that was built for a GPU be imported beside a torch that was not.
+
+    Its import asks for operators that only its GPU library declares; timm and lightning import it.
+    """
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        with contextlib.suppress(RuntimeError):  # there already
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _KEPT.append(library)  # it declares as long as it lives

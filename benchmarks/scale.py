@@ -1,9 +1,7 @@
-"""Fit time and peak memory of every method from 50,000 to 1,000,000 cells, and against naive forms.
+"""Fit time and peak memory of every method from 50,000 to 1,000,000 cells, and ScRAT's naive form.
 
     python benchmarks/scale.py                       # the growth table; resumes from scale.csv
     python benchmarks/scale.py --versus scrat        # lazy mixup and attention against naive ones
-    python benchmarks/scale.py --versus cloudpred    # one product against loops
-    python benchmarks/scale.py --versus mixmil       # a step, against the authors' package
 
 100 patients, 50 features, 8 types. Each fit runs in a process of its own; memory is the peak above
 what the process held with the data loaded. Few epochs: the times compare sizes, not methods.
@@ -18,7 +16,6 @@ import subprocess
 import sys
 import time
 import warnings
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +107,7 @@ def growth(path, names, asked):
               f"{last['total']:.2f} |")  # fmt: skip
 
 
-# -------------------------------------------------------------------- against naive forms
+# -------------------------------------------------------------------- against the naive form
 
 
 def scrat_step(lazy, augment, batch):
@@ -176,100 +173,19 @@ def versus_scrat():
               f"{lazy['seconds']:.1f} |", flush=True)  # fmt: skip
 
 
-def best_of(function, repeats=5):
-    """Least seconds of some runs."""
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        result = function()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds), result
-
-
-def versus_cloudpred():
-    """Shares of the clusters and their gradient: one product against loops."""
-    import torch
-
-    from smalti.core.store import Store
-    from smalti.mil import CloudPred
-
-    print("| cells a patient | clusters | loops, ms | smalti, ms | ratio | largest difference |")
-    print("|---" * 6 + "|")
-    for n, k in ((20_000, 10), (20_000, 25), (100_000, 25)):
-        bags = cohort(n)
-        net = CloudPred(centers=k, starts=1, joint=False, em_rounds=5, max_cells=5_000).fit(
-            bags).network_  # fmt: skip
-        batch = Store(bags, torch.device("cpu"), torch.float32).batch(np.arange(100))
-
-        def loops(net=net, batch=batch, k=k):
-            x, ends = net.cells(batch.x), batch.segments.offsets.tolist()
-            weight, var = net.log_weights.log_softmax(0), net.log_variances.exp()
-            out = []
-            for start, stop in pairwise(ends):
-                each = []
-                for j in range(k):
-                    d = x[start:stop] - net.means[j]
-                    quadratic = -0.5 * (d * d / var[j] + var[j].log() + np.log(2 * np.pi))
-                    each.append(weight[j] + quadratic.sum(1))
-                out.append(torch.stack(each, 1).softmax(1).mean(0))
-            shares = torch.stack(out)
-            net.zero_grad()
-            shares.square().sum().backward()
-            return shares.detach()
-
-        def ours(net=net, batch=batch, k=k):
-            shares = net.features(batch)[:, :k]
-            net.zero_grad()
-            shares.square().sum().backward()
-            return shares.detach()
-
-        (slow, a), (fast, b) = best_of(loops, 3), best_of(ours)
-        print(f"| {n // 100} | {k} | {slow * 1e3:.0f} | {fast * 1e3:.1f} | {slow / fast:.1f} | "
-              f"{(a - b).abs().max():.1e} |", flush=True)  # fmt: skip
-
-
-def versus_mixmil():
-    """An epoch of the simulation of the authors (1,000 bags of 50, 10 outputs)."""
-    from smalti.datasets import mixmil_bags
-    from smalti.mil import MixMIL
-
-    def an_epoch(run, few, many):
-        return (best_of(lambda: run(many), 3)[0] - best_of(lambda: run(few), 3)[0]) / (many - few)
-
-    bags = mixmil_bags(1000)
-    ours = an_epoch(lambda n: MixMIL(epochs=n, progress=False).fit(bags), 1, 21)
-    print(f"smalti: {ours * 1e3:.0f} ms an epoch of 16 steps", flush=True)
-    try:
-        import torch
-        from mixmil import MixMIL as Theirs
-    except ImportError as error:
-        print(f"the authors' package cannot be imported ({error}): no ratio")
-        return
-    ragged = [torch.as_tensor(b.table()) for b in bags]
-    f, y = torch.ones(1000, 1), torch.as_tensor(bags.labels).float()
-    model = Theirs.init_with_mean_model(ragged, f, y, likelihood="binomial", n_trials=2)
-    for what, x in (("list of bags", ragged), ("one tensor of equal bags", torch.stack(ragged))):
-        theirs = an_epoch(lambda n, x=x: model.train(x, f, y, n_epochs=n, verbose=False), 1, 6)
-        print(
-            f"mixmil, {what}: {theirs * 1e3:.0f} ms an epoch; ratio {theirs / ours:.1f}", flush=True
-        )
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--methods", help="with commas; all when left out")
     parser.add_argument("--cells", type=int, nargs="+", default=list(SIZES), help="two or more")
     parser.add_argument("--out", type=Path, default=Path("scale.csv"))
-    parser.add_argument("--versus", choices=["scrat", "cloudpred", "mixmil"])
+    parser.add_argument("--versus", choices=["scrat"])
     parser.add_argument("--call", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.call:
         name, *values = json.loads(args.call)
         print(json.dumps({"fit_one": fit_one, "scrat_step": scrat_step}[name](*values)))
     elif args.versus:
-        {"scrat": versus_scrat, "cloudpred": versus_cloudpred, "mixmil": versus_mixmil}[
-            args.versus
-        ]()
+        versus_scrat()
     else:
         names = args.methods.split(",") if args.methods else list(METHODS)
         unknown = sorted(set(names) - set(METHODS))

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
-NOT_RUN = {"peers": "read by speed.py", "killed": "takes minutes, and real cohorts"}
+NOT_RUN = {
+    "peers": "read by rows of bench.py",
+    "bench_page": "drawn below",
+    "killed": "takes minutes, and real cohorts",
+}
 TOYS = [
     "intervals --cohorts 2 --donors 20 --samples 1 3 --effects middle",
     "intervals --part power --cohorts 2 --donors 20",
@@ -38,7 +42,6 @@ TOYS = [
     "encoders --seeds 2 --bags 8 --tiles 4",
     "explanations --blind 2",
     "explanations --donors 12 --folds 2 --methods abmil",
-    "expression --repeats 1 --share 0.02",
     "gene_graph --genes 50 --k 3 --width 16 --repeats 1",
     "gene_loss covariance --tiles 8 --genes 30 --repeats 2",
     "gene_loss groups --tiles 8 --genes 100 --repeats 2",
@@ -50,7 +53,6 @@ TOYS = [
     "her2st --genes 20 --only knn --seeds 1 --spots 3",
     "heatmaps --px 1200 --side 100 --kinds png geojson ome-tiff html",
     "integration --cells 300 --methods block_pca",
-    "integration --ors --cells 300",
     "key_groups --cohorts 4",
     "morphology_parts --tiles 2 --spots 4 --images 20 --rows 2",
     "mixmil_simulation --seeds 1 --epochs 2 --bags 50",
@@ -73,8 +75,9 @@ TOYS = [
     "write_back --cells 200 --genes 20 --rounds 1",
     "slides --px 400 --side 100 --file flat",
     "startup --rounds 1 --only sm.read",
-    "speed epoch matmul --share 0.03",
-    "speed fits --fits 1 --epochs 1",
+    "bench --list",
+    "bench ors cloudpred mixmil --share 0.02 --rounds 1 --out bench.json --peers absent",
+    "bench lsi --growth --share 0.02 --rounds 1 --out bench.json",
     "standardize --seeds 2 --patients 8 --tests 8 --cells 40 --methods mean_pooling",
     "tile_features --tiles 2 --batch 2 --repeats 1 --encoders resnet18",
     "tissue --side 100 --seeds 1",
@@ -84,7 +87,7 @@ TOYS = [
 ]
 REAL = {"chain", "classical", "cohorts", "gene_maps", "glas", "her2st", "mnist_bags", "zero_shot",
         "modalities --set snare", "audit --part real", "annotation --set citeseq",
-        "batches --set her2st", "morphology_parts", "speed fits"}  # fmt: skip
+        "batches --set her2st", "morphology_parts"}  # fmt: skip
 PACKAGES = {
     "chain": "timm",
     "glas": "timm",
@@ -121,3 +124,63 @@ def test_it_runs(toy, tmp_path, monkeypatch, capsys):
         monkeypatch.delitem(sys.modules, other.stem, raising=False)
     importlib.import_module(name).main()
     assert "Error" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module("bench")
+
+
+def measured(**more):
+    row = {"name": "ors", "share": 1, "work": "a score", "peer": "loops", "goal": 5, "note": "",
+           "seconds": {"smalti": [1.0, 2.0, 4.0], "peer": [10.0, 10.0, 10.0]},
+           "peaks": {"smalti": 0.5, "peer": 1.5},
+           "rates": {"float32": 1e9, "float64": 5e8, "memory": 1e10},
+           "least": {"float32": 5e8, "float64": 2.5e8}}  # fmt: skip
+    return row | more
+
+
+def test_a_row_of_the_bench_has_its_ratio_and_its_limit(bench):
+    assert bench.cells(measured()) == [
+        "a score", "2 (1 to 4)", "loops", "10 (10 to 10)", "**5.0x** (2.5 to 10.0)", "5x, met", "1",
+        "50%", "0.50 / 1.50",
+    ]  # fmt: skip
+    absent = measured(seconds={"smalti": [1.0]}, version="fast", note="it is not installed")
+    assert bench.cells(absent)[2:6] == ["fast, loops", "it is not installed", "", "5x"]
+    assert "3 (3 to 3)" in bench.cells(measured(seconds={"smalti": [3.0]}, least={}, limit=1.5))
+    assert bench.cells(measured(seconds={}, note="smalti: broke"))[1] == "smalti: broke"
+
+
+def test_a_script_of_its_own_is_a_row(bench, tmp_path, monkeypatch):
+    script = tmp_path / "own.py"
+    script.write_text("import json, sys\n"
+                      "json.dump({'smalti': [2, 3], 'peer': [4, 6], 'limit': 1, 'peaks': [0.1]}, "
+                      "open(sys.argv[2], 'w'))")  # fmt: skip
+    monkeypatch.setattr(bench, "HERE", tmp_path)
+    row = measured(least={}) | bench.of_script("own.py --json {file}")
+    assert bench.cells(row)[1:8] == ["2.5 (2 to 3)", "loops", "5 (4 to 6)", "**2.0x** (2.0 to 2.0)",
+                                     "5x, missed", "1", "40%"]  # fmt: skip
+    assert "nothing.py" in bench.of_script("nothing.py")["note"]
+
+
+def test_every_row_says_what_it_is(bench):
+    for name in bench.ROWS:
+        row = bench.load(name)
+        assert row.WORK
+        if not hasattr(row, "SCRIPT"):
+            assert callable(row.data) and callable(row.smalti)  # noqa: PT018
+        assert hasattr(row, "PEER") == (hasattr(row, "peer") or hasattr(row, "SCRIPT"))
+
+
+def test_the_page_of_the_bench_is_drawn(bench, tmp_path):
+    from bench_page import write_page
+
+    machine = {"cpu": "one", "cores": 2, "disk": 1e9, "day": "2026-01-01"}
+    grown = [measured(share=s) for s, _ in bench.load("ors").SIZES]
+    kept = {"machine": machine, "rows": [measured()], "growth": grown}
+    write_page(kept, tmp_path)
+    page = (tmp_path / "bench.md").read_text()
+    assert f"| {bench.load('ors').WORK} | 2 (1 to 4) |" in page
+    assert "float32 1 GFLOP/s" in page
+    assert (tmp_path / "bench-growth.svg").exists()

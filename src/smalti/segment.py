@@ -170,10 +170,14 @@ def _ceiling(scores: Tensor, segments: Segments) -> Tensor:
     return torch.nan_to_num(top, neginf=0.0)  # a slice without rows
 
 
+def _mass(scores: Tensor, segments: Segments) -> Tensor:
+    """(n, d) exponentials, the largest of each slice 1."""
+    return (scores - _ceiling(scores, segments).index_select(0, segments.index)).exp_()
+
+
 def _share(scores: Tensor, segments: Segments) -> Tensor:
     """(n, d) softmax over the rows of each slice; in place where it can, for memory is the cost."""
-    top = _ceiling(scores, segments)
-    mass = (scores - top.index_select(0, segments.index)).exp_()  # (n, d), <= 1
+    mass = _mass(scores, segments)
     whole = _sum(mass, None, segments)  # (n_segments, d), >= 1 where there are rows
     return mass.div_(whole.index_select(0, segments.index))
 
@@ -214,20 +218,27 @@ class _Peak(torch.autograd.Function):
 
 
 class _Attend(torch.autograd.Function):
+    """What passes over memory is the cost: shares are never made, their sum divides the pooled."""
+
     @staticmethod
     def forward(ctx: Any, scores: Tensor, values: Tensor, segments: Segments) -> Tensor:
-        share = _share(scores, segments)  # (n, d)
-        pooled = _sum(share * values, None, segments)  # (n_segments, d)
-        ctx.save_for_backward(values, pooled, share)
+        mass = _mass(scores, segments)  # (n, d)
+        moved = mass * values  # (n, d)
+        whole = _sum(mass, None, segments).clamp(min=1.0)  # (n_segments, d), 0 without rows
+        pooled = _sum(moved, None, segments) / whole
+        ctx.save_for_backward(mass, moved, whole, pooled)
         ctx.segments = segments
         return pooled
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        # dv_r = p_r g, and through the softmax ds_r = p_r g (v_r - pooled)
-        (values, pooled, share), index = ctx.saved_tensors, ctx.segments.index
-        grad_values = grad.index_select(0, index).mul_(share)  # (n, d)
-        grad_scores = (values - pooled.index_select(0, index)).mul_(grad_values)  # (n, d)
+        # dv_r = p_r g, and through the softmax ds_r = p_r g (v_r - pooled), p_r = mass_r / whole
+        (mass, moved, whole, pooled), index = ctx.saved_tensors, ctx.segments.index
+        flow = (grad / whole).index_select(0, index)  # (n, d)
+        grad_values = mass * flow
+        grad_scores = flow.mul_(moved).addcmul_(
+            grad_values, pooled.index_select(0, index), value=-1
+        )
         return grad_scores, grad_values, None
 
 

@@ -10,7 +10,7 @@ from smalti.datasets import planted_slides
 from smalti.errors import InputError
 from smalti.expression.ridge import Ridge
 from smalti.solve.leave_out import tuning_folds
-from smalti.solve.ridge import ALPHAS, left_out, ridge_path, tune
+from smalti.solve.ridge import ALPHAS, left_out, ridge_path, tune, tune_each
 
 
 def table(n, d, g=7, seed=0):
@@ -43,15 +43,32 @@ def test_leaving_a_group_out_equals_a_refit(n, d):
             np.testing.assert_allclose(guess, peer(x[rest], y[rest], alpha, x[rows]), atol=1e-6)
 
 
-def test_tuning_error_is_that_of_a_loop():
-    x, y, groups = table(120, 10)
-    error = tune(x, y, groups, (1.0, 100.0))
+@pytest.mark.parametrize(("n", "d"), [(120, 10), (60, 200)])
+def test_tuning_error_is_that_of_a_loop(n, d):
+    x, y, groups = table(n, d)
+    error, mean = (f(x, y, groups, (1.0, 100.0)) for f in (tune_each, tune))
+    np.testing.assert_allclose(mean, error.mean(1), rtol=1e-5)
     for i, alpha in enumerate((1.0, 100.0)):
         left = np.zeros(y.shape[1])
         for g in range(4):
             out = groups == g
             left += ((peer(x[~out], y[~out], alpha, x[out]) - y[out]) ** 2).sum(0)
-        np.testing.assert_allclose(error[i], left / ((y - y.mean(0)) ** 2).sum(0), rtol=1e-5)
+        wanted = left / ((y - y.mean(0)) ** 2).sum(0)
+        np.testing.assert_allclose(error[i], wanted, rtol=1e-5)
+        assert mean[i] == pytest.approx(wanted.mean(), rel=1e-9)
+
+
+def test_the_error_of_a_tiny_penalty_on_features_that_repeat():
+    x, y, groups = table(120, 10)
+    x = np.concatenate(
+        [x, x[:, :4] + 1e-4 * np.random.default_rng(1).normal(size=(120, 4))], axis=1
+    )
+    alphas = (1e-6, 1e-3, 1.0)
+    error = tune(x, y, groups, alphas)
+    left = [sum(((next(p.predictions(x[rows], (a,))) - y[rows]) ** 2).sum(0)
+                for rows, p in left_out(x, y, groups)) for a in alphas]  # fmt: skip
+    wanted = np.mean(left / ((y - y.mean(0)) ** 2).sum(0), axis=1)
+    np.testing.assert_allclose(error, wanted, rtol=1e-6)
 
 
 def test_without_standardising():
@@ -71,7 +88,10 @@ def test_constant_features_and_genes():
     weight, bias = ridge_path(x, y).solution(1.0)
     assert np.abs(weight[2]).max() < 1e-12
     np.testing.assert_allclose(x @ weight[:, 1] + bias[1], 2.0, atol=1e-8)
-    assert np.isnan(tune(x, y, groups)[:, 1]).all()
+    assert np.isnan(tune_each(x, y, groups)[:, 1]).all()
+    others = tune(x, np.delete(y, 1, axis=1), groups)
+    np.testing.assert_allclose(tune(x, y, groups), others, rtol=1e-9)
+    assert (tune(x, y[:, [1]], groups) == 0).all()
 
 
 def test_the_penalty_is_chosen_by_donors():
@@ -79,7 +99,7 @@ def test_the_penalty_is_chosen_by_donors():
     groups, what = tuning_folds(bags)
     assert what == "donor"
     model = Ridge(progress=False).fit(bags)
-    error = tune(bags.table("X_planted"), model.measured(bags), groups)
+    error = tune_each(bags.table("X_planted"), model.measured(bags), groups)
     assert float(model.network_.alpha[0]) == pytest.approx(ALPHAS[int(error.mean(1).argmin())])
     own = Ridge(per_gene=True, progress=False).fit(bags)
     chosen = np.asarray(ALPHAS)[error.argmin(0)]

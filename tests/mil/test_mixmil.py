@@ -13,7 +13,7 @@ from smalti.core import noise
 from smalti.datasets import mixmil_bags, planted_bags
 from smalti.errors import InputError
 from smalti.mil import MixMIL
-from smalti.mil.mixmil import _loss, _moments
+from smalti.mil.mixmil import _loss, _moments, _standardised
 from smalti.nn.linear import PENALTIES
 from smalti.segment import Segments
 
@@ -38,12 +38,12 @@ def test_divergence_is_that_of_torch(posterior):
             MultivariateNormal(net.mean[p], scale_tril=factor),
             MultivariateNormal(torch.zeros(2 * q), torch.diag(prior)),
         )
-    assert net.divergence().item() == pytest.approx(want.item(), rel=1e-4)
+    assert net.divergence(net.factor()).item() == pytest.approx(want.item(), rel=1e-4)
 
 
 def draws_of(net, seed=0):
     with noise.drawn_from(torch.Generator().manual_seed(seed)), torch.no_grad():
-        return net.draw()
+        return net.draw(net.factor())
 
 
 @pytest.mark.parametrize("posterior", ["full", "mean_field"])
@@ -111,6 +111,25 @@ def test_likelihoods_are_those_of_torch():
     want = -Normal(raw[:, :, 0], log_noise.exp()).log_prob(y[:, None]).mean(1)
     found = loss("regression", raw[:, :, :1], y, log_noise=log_noise)
     torch.testing.assert_close(found + 0.5 * np.log(2 * np.pi), want)
+
+
+@pytest.mark.parametrize("n", [1, 5, 64])
+def test_effects_of_a_step_are_standardised_by_the_formula(n):
+    torch.manual_seed(0)
+    u, size, flow = 0.3 + torch.randn(n, 80), torch.rand(80), torch.randn(n, 80)
+    found, wanted = [], []
+    for values, own, standardised in (
+        (u, found, _standardised),
+        (u.double(), wanted, lambda u, size: (u - _moments(u)[0]) / _moments(u)[1] * size),
+    ):
+        x, s = (t.detach().to(values, copy=True).requires_grad_() for t in (values, size))
+        out = standardised(x, s)
+        out.backward(flow.to(values))
+        own += [out.detach(), s.grad, x.grad]
+    for a, b in zip(found, wanted, strict=True):
+        if n > 1:
+            torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
+    assert (found[0] == 0).all() == (n == 1)
 
 
 def test_a_prediction_knows_no_other_bag():
@@ -192,7 +211,7 @@ def test_the_gradient_reaches_mean_and_factor():
     net = fitted(planted_bags(20)).network_
     net.zero_grad()
     with noise.drawn_from(torch.Generator().manual_seed(1)):
-        net.draw()[0, 0].sum().backward()
+        net.draw(net.factor())[0, 0].sum().backward()
     with noise.drawn_from(torch.Generator().manual_seed(1)):
         eps = noise.normal(net.mean.detach().expand(net.n_draws, -1, -1))[0, 0]
     torch.testing.assert_close(net.mean.grad[0], torch.ones_like(eps))
@@ -207,7 +226,8 @@ def test_a_step_equals_a_loop_over_draws_outputs_and_bags():
     with noise.drawn_from(torch.Generator().manual_seed(5)), torch.no_grad():
         extra = net(batch).extra
     samples = extra["samples"]
-    torch.testing.assert_close(extra["penalty"], net.divergence() / 12)  # shared by the bags
+    penalty = net.divergence(net.factor()) / 12  # shared by the bags
+    torch.testing.assert_close(extra["penalty"], penalty)
     assert extra["share"] == 12 / 12
     x, q = net.scale(batch.x) / bags.shape[1] ** 0.5, bags.shape[1]
     for s, weights in enumerate(draws_of(net, seed=5)):
@@ -365,7 +385,7 @@ def test_against_the_authors_package():
     y = torch.as_tensor(bags.labels).float()
     u = theirs(x, n_samples=None, predict=True)
     _, parts = theirs.loss(u, torch.ones(200, 1), y, return_dict=True)
-    assert parts["kld"] == pytest.approx(net.divergence().item() / 200, rel=1e-3)
+    assert parts["kld"] == pytest.approx(net.divergence(net.factor()).item() / 200, rel=1e-3)
     constant = np.log(2) * (bags.labels == 1).sum() / 200  # the binomial coefficient
     ours = model.task_.loss(torch.as_tensor(raw), y).mean().item() - constant
     assert -parts["ll"] == pytest.approx(ours, abs=1e-4)

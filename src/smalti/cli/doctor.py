@@ -21,8 +21,7 @@ _OPTIONAL = {"pyarrow": ("parquet", "attributions written as .parquet"),
              "spatialdata": ("spatialdata", "SpatialData"), "goatools": ("go", "GO terms"),
              "captum": ("explain", "integrated gradients back to genes"),
              "optuna": ("search", "settings chosen by a sampler"),
-             "sphinx": ("docs", "building the documentation"),
-             "torchmil": ("bench", "speed measured side by side")}  # fmt: skip
+             "sphinx": ("docs", "building the documentation")}  # fmt: skip
 
 
 def devices() -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -48,8 +47,7 @@ class NearestGene(ZeroShotMethod):
             alpha = self.alpha
             if alpha is None:
                 error = tune(x, y, tuning_folds(training.bags)[0], self.alphas)
-                known = np.isfinite(error).all(0)
-                alpha = self.alphas[int(error[:, known].mean(1).argmin()) if known.any() else -1]
+                alpha = self.alphas[int(error.argmin())]
             linear_map(network, *ridge_path(x, y).solution(alpha))
 
         yield Sweep(step=step, name="ridge")

@@ -14,7 +14,7 @@ from smalti.core.settings import Weight
 from smalti.core.stage import Stage, Sweep, Training
 from smalti.expression.base import ExpressionMethod, linear_map
 from smalti.solve.leave_out import tuning_folds
-from smalti.solve.ridge import ALPHAS, ridge_path, tune
+from smalti.solve.ridge import ALPHAS, ridge_path, tune, tune_each
 
 
 class Ridge(ExpressionMethod):
@@ -69,16 +69,15 @@ class Ridge(ExpressionMethod):
         yield Sweep(step=step, name="ridge")
 
     def _tuned(self, x: np.ndarray, y: np.ndarray, training: Training) -> tuple[Any, np.ndarray]:
-        error = tune(
-            x, y, tuning_folds(training.bags)[0], self.alphas, standardize=self.standardize
-        )  # fmt: skip
-        known = np.isfinite(error).all(0)
-        mean = error[:, known].mean(1) if known.any() else np.zeros(len(self.alphas))
-        common = self.alphas[int(mean.argmin())]
+        folds = tuning_folds(training.bags)[0]
+        error = tune(x, y, folds, self.alphas, standardize=self.standardize)
+        common = self.alphas[int(error.argmin())]
         if not self.per_gene:
-            return common, mean
-        own = np.asarray(self.alphas)[np.where(known, error, 0).argmin(0)]
-        return np.where(known, own, common), mean
+            return common, error
+        each = tune_each(x, y, folds, self.alphas, standardize=self.standardize)
+        known = np.isfinite(each).all(0)
+        own = np.asarray(self.alphas)[np.where(known, each, 0).argmin(0)]
+        return np.where(known, own, common), error
 
     @classmethod
     def example(cls) -> Ridge:

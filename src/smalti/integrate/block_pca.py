@@ -186,6 +186,14 @@ def _of_products(network: BlockPCANet, training: Training) -> Found:
     return values, vectors, mean + away, float(variance.sum())
 
 
+def _gram(x: Tensor) -> np.ndarray:
+    """Products of the columns of (n, d): (d, d)."""
+    if x.is_cuda:
+        return np.asarray((x.t() @ x).numpy(force=True))
+    rows = x.numpy(force=True)
+    return np.asarray(rows.T @ rows)  # half the work: NumPy sees that it is symmetric
+
+
 def _of_covariance(network: BlockPCANet, training: Training) -> Found:
     """From the covariance of all features, summed up in pieces."""
     d, m = sum(network.blocks.sizes), len(network.blocks.sizes)
@@ -195,7 +203,7 @@ def _of_covariance(network: BlockPCANet, training: Training) -> Found:
         x, present = network.rows(batch)
         there = x.new_ones(len(x), m) if present is None else present.to(x.dtype)
         # pieces in the network's precision, their sum in float64; rows not measured are 0
-        gram += (x.t() @ x).numpy(force=True)
+        gram += _gram(x)
         total += (there.t() @ x).numpy(force=True)  # of each feature, where modality j is there
         pairs += (there.t() @ there).numpy(force=True)
     cov = np.empty((d, d))

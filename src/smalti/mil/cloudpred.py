@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from smalti import segment
 from smalti.batch import Batch, Output, Shape
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _TRIAL = 20_000  # cells by which mixtures are chosen
 
 _FLOOR = 1e-5  # of a variance, as published
+_LANES = 16  # columns below which PyTorch's softmax goes number by number: 10 cost as much as 30
 
 
 class CloudPred(NetworkMethod):
@@ -164,16 +166,19 @@ class _Net(BagLinear):
         self.log_weights = nn.Parameter(torch.zeros(k))
         self.register_buffer("used", torch.ones(k, dtype=torch.bool))
 
-    def log_density(self, x: Tensor) -> Tensor:
-        """Log of weight times density of scaled cells under each cluster, (n, k).
+    def log_density(self, x: Tensor, more: int = 0) -> Tensor:
+        """Log of weight times density of scaled cells under each cluster, (n, k + more).
 
-        Two matrix products for all cells and clusters: (x - m)' L (x - m) is expanded.
+        Two matrix products for all cells and clusters: (x - m)' L (x - m) is expanded. ``more``
+        clusters without weight follow, of density 0.
         """
         precision = (-self.log_variances).exp().clamp(max=1 / _FLOOR)
         scaled = precision * self.means
         logs = precision.log().sum(1) - x.shape[1] * float(np.log(2 * np.pi))
         weights = self.log_weights.masked_fill(~self.used, -torch.inf).log_softmax(0)
         constant = weights + 0.5 * (logs - (scaled * self.means).sum(1))
+        constant = pad(constant, (0, more), value=-torch.inf)
+        precision, scaled = (pad(each, (0, 0, 0, more)) for each in (precision, scaled))
         return torch.addmm(torch.addmm(constant, x * x, -0.5 * precision.T), x, scaled.T)
 
     def place(self, weights: Tensor, means: Tensor, variances: Tensor) -> None:
@@ -192,7 +197,8 @@ class _Net(BagLinear):
 
     def responsibility(self, batch: Batch) -> Tensor:
         """(n, k) share of each cluster in each cell."""
-        return self.log_density(self.cells(batch.x)).softmax(1)
+        k = len(self.means)
+        return self.log_density(self.cells(batch.x), max(_LANES - k, 0)).softmax(1)[:, :k]
 
     def features(self, batch: Batch) -> Tensor:
         share = segment.mean(self.responsibility(batch), batch.segments)

@@ -144,21 +144,20 @@ class _Net(nn.Module):
         sd = self.log_sd.exp()
         return sd if self.lower is None else self.lower.tril(-1) + torch.diag_embed(sd)
 
-    def draw(self) -> Tensor:
-        """(draws, p, 2q) weights."""
+    def draw(self, factor: Tensor) -> Tensor:
+        """(draws, p, 2q) weights; ``factor`` as :meth:`factor` gives it."""
         eps = noise.normal(self.mean.detach().expand(self.n_draws, -1, -1))
-        factor = self.factor()
         if self.lower is None:
             return self.mean + factor * eps
-        return self.mean + torch.einsum("pij,spj->spi", factor, eps)
+        away = eps.transpose(0, 1) @ factor.mT  # (p, draws, 2q): one product for all draws
+        return self.mean + away.transpose(0, 1)
 
-    def divergence(self) -> Tensor:
+    def divergence(self, factor: Tensor) -> Tensor:
         """Kullback-Leibler divergence of the posterior from the prior, over all outputs."""
         q = self.mean.shape[1] // 2
-        factor = self.factor()
-        var = factor.square() if self.lower is None else factor.square().sum(2)  # (p, 2q)
-        square = (var + self.mean.square()).unflatten(1, (2, q)).sum(2)  # (p, 2)
-        each = square / self.log_prior.exp() + q * (self.log_prior - 1)
+        var = factor.unflatten(1, (2, q)).square().flatten(2).sum(2)  # (p, 2), traces
+        square = var + self.mean.unflatten(1, (2, q)).square().sum(2)
+        each = square * (-self.log_prior).exp() + q * (self.log_prior - 1)
         return 0.5 * each.sum() - self.log_sd.sum()
 
     # ---------------------------------------------------------------- model
@@ -173,17 +172,15 @@ class _Net(nn.Module):
         root = (self.mean.shape[1] // 2) ** 0.5
         return self.scale.sd * root if isinstance(self.scale, Standardize) else root
 
-    def scores(self, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores of the attention, and values, of all outputs and draws at once, (n, s * p).
-
-        ``x`` is :meth:`centred`.
-        """
+    def maps(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Of :meth:`centred` instances: scores of the attention, and values; (s * p, q) each."""
         b_u, b_z = weights.reshape(-1, weights.shape[-1]).chunk(2, dim=1)  # (s p, q)
-        return x @ (b_u / self.unit).T, x @ (b_z / _rms(b_z)[:, None] / self.unit).T
+        return b_u / self.unit, b_z / (_rms(b_z)[:, None] * self.unit)
 
     def effects(self, x: Tensor, weights: Tensor, batch: Batch) -> Tensor:
-        """Effects of the bags, (n_bags, s * p), not scaled."""
-        return segment.attend(*self.scores(x, weights), batch.segments)
+        """Effects of the bags, (n_bags, s * p), not scaled; of all outputs and draws at once."""
+        score, value = (x @ m.T for m in self.maps(weights))
+        return segment.attend(score, value, batch.segments)
 
     def finish(self, effect: Tensor, batch: Batch) -> Tensor:
         """Raw predictions from scaled effects (n_bags, ..., p): fixed effects are added."""
@@ -201,7 +198,8 @@ class _Net(nn.Module):
             return self._train(batch) if self.training else self._predict(batch)
 
     def _predict(self, batch: Batch) -> Output:
-        score, value = self.scores(self.centred(batch), self.mean)
+        x = self.centred(batch)
+        score, value = (x @ m.T for m in self.maps(self.mean))
         share = segment.softmax(score, batch.segments)
         u = segment.total(share * value, batch.segments)
         size = _rms(self.mean.chunk(2, dim=1)[1]) / self.spread
@@ -214,10 +212,10 @@ class _Net(nn.Module):
         )  # fmt: skip
 
     def _train(self, batch: Batch) -> Output:
-        x, weights = self.centred(batch), self.draw()
+        x, factor = self.centred(batch), self.factor()
+        weights = self.draw(factor)
         u = self.effects(x, weights, batch)
-        center, spread = _moments(u)
-        effect = (u - center) / spread * _rms(weights.chunk(2, dim=2)[1]).flatten()
+        effect = _standardised(u, _rms(weights.chunk(2, dim=2)[1]).flatten())
         samples = self.finish(effect.unflatten(1, (self.n_draws, -1)), batch)
         if self.tracks:  # a validation needs them before the last stage, which is exact
             with torch.no_grad():
@@ -226,7 +224,7 @@ class _Net(nn.Module):
                     kept.copy_(torch.lerp(kept, value.to(kept.dtype), 0.1))
         share = min(len(u) / self.full_batch, 1.0)
         return Output(samples.mean(1), extra={
-            "samples": samples, "penalty": self.divergence() / self.n_bags, "share": share,
+            "samples": samples, "penalty": self.divergence(factor) / self.n_bags, "share": share,
             "log_noise": self.log_noise,
         })  # fmt: skip
 
@@ -238,6 +236,12 @@ def _n_effects(task: Task) -> int:
 
 def _rms(weights: Tensor) -> Tensor:
     return weights.square().mean(-1).clamp(min=1e-24).sqrt()
+
+
+def _standardised(u: Tensor, size: Tensor) -> Tensor:
+    """Columns of (n_bags, k) less their mean, of standard deviation ``size`` (k,); of one bag 0."""
+    size = size * (1 - 1 / len(u)) ** 0.5  # the variance of batch norm is the mean square
+    return torch.batch_norm(u, size, None, None, None, True, 0.0, 1e-12, True)
 
 
 def _moments(u: Tensor) -> tuple[Tensor, Tensor]:

@@ -59,9 +59,7 @@ def left_out_scores(
     """
     x = bags.table(view)
     folds = tuning_folds(bags)[0]
-    error = tune(x, target, folds)
-    known = np.isfinite(error).all(0)
-    alpha = ALPHAS[int(error[:, known].mean(1).argmin())] if known.any() else ALPHAS[-1]
+    alpha = ALPHAS[int(tune(x, target, folds).argmin())]
     guess = np.empty(target.shape)
     for rows, path in left_out(x, target, folds):
         guess[rows] = next(path.predictions(x[rows].astype(np.float64), (alpha,)))

@@ -4,12 +4,18 @@ The problem is min ||Y - X W||^2 + alpha ||W||^2 on standardised features and ce
 X = U S V' every penalty shares V and V'X'Y (Hastie, Tibshirani & Friedman 2009, section 3.4.1), so
 a grid of penalties costs one decomposition. Leaving a group out subtracts its moments, so no row
 is read twice; the standardisation is redone for what is left, and each answer is that of a refit.
+
+Where only the error over all targets counts, no prediction is made. With scores Z of rows left
+out, their targets T, B = V'X'Y, d = 1 / (S^2 + alpha) and W the weights of the targets, the squared
+error is d'(Z'Z * BWB')d - 2 d'diag(Z'TWB') + tr(TWT'): what grows with the targets is computed once
+for a group, and each penalty is a form in d.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import scipy.linalg
@@ -73,7 +79,7 @@ class RidgePath:
             values, vectors = scipy.linalg.eigh(gram, overwrite_a=True, check_finite=False)
             keep = values > _LEAST * max(values[-1], 1e-300)
             self.values, self.vectors = values[keep], vectors[:, keep]
-            self.inner = self.vectors.T @ cross
+            self._left, self._right = self.vectors, cross
         else:
             x = (rows[0] - self.center) / self.scale
             x[:, constant] = 0
@@ -81,7 +87,12 @@ class RidgePath:
             keep = values > _LEAST * max(values[-1], 1e-300)
             self.values, left = values[keep], left[:, keep]
             self.vectors = x.T @ (left / np.sqrt(self.values))
-            self.inner = np.sqrt(self.values)[:, None] * (left.T @ (rows[1] - self.target))
+            self._left, self._right = left * np.sqrt(self.values), rows[1] - self.target
+
+    @cached_property
+    def inner(self) -> np.ndarray:
+        """(r, g) V'X'Y, which every penalty shares."""
+        return self._left.T @ self._right
 
     def solution(self, alpha: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights (d, g) and intercept (g,) on the features as they were given.
@@ -97,6 +108,36 @@ class RidgePath:
         scores = ((x - self.center) / self.scale) @ self.vectors
         for alpha in alphas:
             yield (scores / (self.values + alpha)) @ self.inner + self.target
+
+    def errors(
+        self, x: np.ndarray, y: np.ndarray, weight: np.ndarray, alphas: tuple[float, ...]
+    ) -> np.ndarray:
+        """Squared error of the predictions of new rows, summed over rows and weighted targets.
+
+        Parameters
+        ----------
+        x, y
+            (n, d) rows and (n, g) what they should give.
+        weight
+            (g,) of the targets, none negative.
+        alphas
+            Penalties.
+
+        Returns
+        -------
+        ndarray
+            (n_alphas,) float64.
+        """
+        scores = ((x - self.center) / self.scale) @ self.vectors  # (n, r)
+        gap = (y - self.target) * weight
+        right = self._right * np.sqrt(weight)
+        # of a matrix with its own transpose NumPy computes half
+        square = (scores.T @ scores) * (self._left.T @ (right @ right.T) @ self._left)
+        linear = (scores * (gap @ self._right.T @ self._left)).sum(0)  # (r,)
+        constant = np.vdot(gap, y - self.target)
+        shrink = 1 / (self.values + np.asarray(alphas)[:, None])  # (n_alphas, r)
+        both = ((shrink @ square) * shrink).sum(1)
+        return np.asarray(both - 2 * shrink @ linear + constant)
 
 
 def ridge_path(x: np.ndarray, y: np.ndarray, *, standardize: bool = True) -> RidgePath:
@@ -143,19 +184,41 @@ def tune(
     Returns
     -------
     ndarray
-        (n_alphas, g) float64: summed squared error over the target's sum of squares about the
-        mean, so that 1 is what the mean of all rows leaves; NaN for constant targets.
+        (n_alphas,) float64: summed squared error over the target's sum of squares about the mean,
+        so that 1 is what the mean of all rows leaves; the mean over targets that are not constant,
+        0 where all are.
     """
-    y64 = np.asarray(y, dtype=np.float64)
-    total = np.zeros((len(alphas), y64.shape[1]))
-    x64 = np.asarray(x, dtype=np.float64)
-    for rows, path in left_out(x64, y64, folds, standardize=standardize):
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    spread = _spread(y)
+    known = np.isfinite(spread)
+    weight = np.divide(1, spread, out=np.zeros(len(spread)), where=known)
+    paths = left_out(x, y, folds, standardize=standardize)
+    total = sum(path.errors(x[rows], y[rows], weight, alphas) for rows, path in paths)
+    return np.asarray(total / max(known.sum(), 1))
+
+
+def tune_each(
+    x: np.ndarray, y: np.ndarray, folds: np.ndarray, alphas: tuple[float, ...] = ALPHAS, *,
+    standardize: bool = True,
+) -> np.ndarray:  # fmt: skip
+    """:func:`tune` for each target apart: (n_alphas, g) float64, NaN for constant targets.
+
+    All predictions are made, which takes many times as long.
+    """
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    total = np.zeros((len(alphas), y.shape[1]))
+    for rows, path in left_out(x, y, folds, standardize=standardize):
         # the decomposition is in double precision; the errors that are compared need less
-        scores = (((x64[rows] - path.center) / path.scale) @ path.vectors).astype(np.float32)
-        inner, wanted = path.inner.astype(np.float32), (y64[rows] - path.target).astype(np.float32)
+        scores = (((x[rows] - path.center) / path.scale) @ path.vectors).astype(np.float32)
+        inner, wanted = path.inner.astype(np.float32), (y[rows] - path.target).astype(np.float32)
         for i, alpha in enumerate(alphas):
             gap = (scores / (path.values + alpha).astype(np.float32)) @ inner
             gap -= wanted
             total[i] += np.einsum("ij,ij->j", gap, gap)
-    spread = ((y64 - y64.mean(0)) ** 2).sum(0)
-    return total / np.where(spread > 1e-12, spread, np.nan)
+    return total / _spread(y)
+
+
+def _spread(y: np.ndarray) -> np.ndarray:
+    """(g,) sum of squares about the mean; NaN of constant targets."""
+    spread = ((y - y.mean(0)) ** 2).sum(0)
+    return np.where(spread > 1e-12, spread, np.nan)
