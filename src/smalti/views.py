@@ -15,7 +15,11 @@ from smalti.errors import InputError
 
 @runtime_checkable
 class Backed(Protocol):
-    """A view whose rows stay on disk until they are needed."""
+    """A view whose rows stay on disk until they are needed.
+
+    One that has ``fill(start, out)`` reads into an array that is given, from several threads at a
+    time: see :func:`fills`.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -53,6 +57,20 @@ def len_(view: View) -> int:
     return int(view.shape[0])
 
 
+def runs(rows: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Runs of neighbours among (n,) rows: first row, last + 1, and where in ``rows`` it begins."""
+    if len(rows):
+        heads = np.flatnonzero(np.concatenate([[True], np.diff(rows) != 1]))
+        lengths = np.diff([*heads, len(rows)])
+        for at, n in zip(heads.tolist(), lengths.tolist(), strict=True):
+            yield int(rows[at]), int(rows[at]) + n, at
+
+
+def fills(view: View) -> bool:
+    """Whether a view on disk reads into an array that is given: ``fill(start, out)``."""
+    return hasattr(getattr(view, "base", view), "fill")
+
+
 class _Rows:
     """Some rows of a backed view, still on disk."""
 
@@ -63,11 +81,18 @@ class _Rows:
 
     def read(self, start: int, stop: int) -> np.ndarray:
         rows = self.rows[start:stop]
-        if not len(rows):
-            return np.empty((0, *self.shape[1:]), self.dtype)
-        breaks = np.flatnonzero(np.diff(rows) != 1) + 1  # runs of neighbours are one read each
-        runs = np.split(rows, breaks)
-        return np.concatenate([self.base.read(int(r[0]), int(r[-1]) + 1) for r in runs])
+        if fills(self):
+            out = np.empty((len(rows), *self.shape[1:]), self.dtype)
+            self.fill(start, out)
+            return out
+        parts = [self.base.read(low, high) for low, high, _ in runs(rows)]
+        return np.concatenate(parts) if parts else np.empty((0, *self.shape[1:]), self.dtype)
+
+    def fill(self, start: int, out: np.ndarray) -> None:
+        """Rows from ``start`` on into ``out``, (k, ...)."""
+        base: Any = self.base
+        for low, high, at in runs(self.rows[start : start + len(out)]):
+            base.fill(low, out[at : at + high - low])
 
     def digest(self) -> str:
         return self.base.digest() + hashlib.sha256(self.rows.tobytes()).hexdigest()

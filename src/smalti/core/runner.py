@@ -99,14 +99,25 @@ class Runner:
         for name, parameter in self.fit.network.named_parameters():
             parameter.requires_grad_(self.movable[name])
 
+    def expect(self, batches: Sequence[np.ndarray]) -> None:
+        """Have what is on disk of coming batches read ahead: (n_bags,) positions of bags each."""
+        self.store.expect([self._own(units) for units in batches])
+
+    def _own(self, units: np.ndarray) -> np.ndarray:
+        """Of (n, ...) units the share of this process, or one: each must take part in a step."""
+        mine = units[self.fabric.global_rank :: self.fabric.world_size]
+        return mine if len(mine) else units[:1]
+
+    def pieces(self, units: np.ndarray) -> list[np.ndarray]:
+        """Units of a step, (n, ...), as the gradient is computed of them, one after another."""
+        return np.array_split(units, min(self.stage.accumulate, len(units)))
+
     def _loss(self, units: np.ndarray) -> Tensor:
         """Weighted sum of the losses of this process's share of the bags, ().
 
         ``units`` are (n_bags,) positions of bags, or (n_units, k) units of the sampler.
         """
-        rank, world = self.fabric.global_rank, self.fabric.world_size
-        mine = units[rank::world]
-        own = mine if len(mine) else units[:1]  # every process must take part in the step
+        own = self._own(units)
         # validation sees whole bags, whatever the training is made of
         sampler = self.stage.sampler if self.fit.network.training else None
         if sampler is None:
@@ -118,7 +129,7 @@ class Runner:
         output: Output = self.module(batch)
         output.raw = output.raw.to(self.store.dtype)
         losses = self.stage.loss(self.fit.task, output, target)  # (n_units,)
-        return (losses * weight).sum() * (len(mine) > 0)
+        return (losses * weight).sum() * (len(units) > self.fabric.global_rank)
 
     def step(self, units: np.ndarray) -> Tensor:
         """One step down the gradient; the mean loss before it, ().
@@ -130,10 +141,9 @@ class Runner:
         # DDP averages over the processes
         share = self.fabric.world_size / (len(units) * self.usual)
         self.optimizer.zero_grad(set_to_none=True)
-        pieces = min(self.stage.accumulate, len(units))
         total = torch.zeros((), device=self.store.device)
         with noise.drawn_from(self._stream()):
-            for piece in np.array_split(units, pieces):
+            for piece in self.pieces(units):
                 loss = self._loss(piece) * share
                 self.fabric.backward(loss)
                 total = total + loss.detach()
@@ -169,6 +179,7 @@ class Runner:
             self.fit.valid, self.store.lengths, max(64, self.stage.batch_size),
             self.store.most(self.stage.max_instances),
         )  # fmt: skip
+        self.expect(packs)
         total = sum(self._loss(g).double() for g in packs)
         if self.fabric.world_size > 1:
             total = self.fabric.all_reduce(total, reduce_op="sum")

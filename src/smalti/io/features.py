@@ -147,7 +147,7 @@ def read_features(
         warnings.warn(note, UserWarning, stacklevel=2)
     view: Any = H5View(
         [(s.path, s.key, len(s.places.corner)) for s in found], found[0].width,
-        np.result_type(*(s.dtype for s in found)),
+        np.result_type(*(s.dtype for s in found)), [s.lying for s in found],
     )  # fmt: skip
     which = np.repeat(np.arange(len(found)), [len(s.places.corner) for s in found])
     instance = joined.instance.dropna(axis=1, how="all").copy()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from smalti.errors import InputError
+from smalti.io.h5_rows import all_rows
 from smalti.io.stored import element, open_h5
 from smalti.system.reading import reading
 
@@ -75,7 +76,7 @@ def places(file: Any, path: Path, n: int) -> Places:
     if coords is None:
         return Places(np.full((n, 2), np.nan))
     with reading(path, "coords"):
-        stored = np.asarray(coords)
+        stored = all_rows(coords, path)
         root, own = dict(file.attrs), dict(coords.attrs)
     stored = stored.reshape(-1, stored.shape[-1] if stored.ndim else 1)
     if len(stored) != n or stored.shape[1] < 2 or stored.dtype.kind not in "fiu":
