@@ -57,13 +57,59 @@ def len_(view: View) -> int:
     return int(view.shape[0])
 
 
-def runs(rows: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Runs of neighbours among (n,) rows: first row, last + 1, and where in ``rows`` it begins."""
-    if len(rows):
-        heads = np.flatnonzero(np.concatenate([[True], np.diff(rows) != 1]))
-        lengths = np.diff([*heads, len(rows)])
-        for at, n in zip(heads.tolist(), lengths.tolist(), strict=True):
-            yield int(rows[at]), int(rows[at]) + n, at
+class Picked:
+    """Positions of some rows, in any order and with repeats; of rows of bags their runs alone.
+
+    Attributes
+    ----------
+    starts, lengths
+        (k,) first row of each run of neighbours, and how many they are.
+    """
+
+    def __init__(self, starts: np.ndarray, lengths: np.ndarray) -> None:
+        self.starts, self.lengths = starts, lengths
+        self.ends = lengths.cumsum()  # (k,) of the runs, among the rows that are picked
+
+    @classmethod
+    def of(cls, rows: np.ndarray) -> Picked:
+        """Of (n,) positions."""
+        heads = np.flatnonzero(np.concatenate([[True], np.diff(rows) != 1])) if len(rows) else rows
+        return cls(np.asarray(rows[heads], dtype=np.int64), np.diff([*heads, len(rows)]))
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(n,) positions."""
+        return np.arange(len(self)) + np.repeat(
+            self.starts - self.ends + self.lengths, self.lengths
+        )
+
+    def runs(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int, int]]:
+        """Runs between two places: first row, last + 1, and where it begins after ``start``."""
+        stop = len(self) if stop is None else min(stop, len(self))
+        for i in range(int(np.searchsorted(self.ends, start, side="right")), len(self.ends)):
+            begin = int(self.ends[i] - self.lengths[i])
+            low, high = max(start, begin), min(stop, int(self.ends[i]))
+            if low >= stop:
+                return
+            first = int(self.starts[i]) + low - begin
+            yield first, first + high - low, low - start
+
+    def take(self, other: Picked) -> Picked:
+        """Those of these rows that are at the places which another picks."""
+        if len(other.starts) > len(self.starts) + 10_000:  # scattered
+            return Picked.of(self.rows[other.rows])
+        found = [(low, high - low) for start, n in zip(other.starts, other.lengths, strict=True)
+                 for low, high, _ in self.runs(int(start), int(start + n))]  # fmt: skip
+        return Picked(*np.array(found, dtype=np.int64).reshape(-1, 2).T)
+
+    def of_array(self, values: np.ndarray) -> np.ndarray:
+        """The rows of an array, (n, ...)."""
+        if 8 * len(self.starts) >= len(self):  # short runs, or none
+            return values[self.rows]
+        return np.concatenate([values[low:high] for low, high, _ in self.runs()])
 
 
 def fills(view: View) -> bool:
@@ -74,37 +120,54 @@ def fills(view: View) -> bool:
 class _Rows:
     """Some rows of a backed view, still on disk."""
 
-    def __init__(self, base: Backed, rows: np.ndarray) -> None:
-        self.base, self.rows = base, rows
-        self.shape = (len(rows), *base.shape[1:])
+    def __init__(self, base: Backed, picked: Picked) -> None:
+        self.base, self.picked = base, picked
+        self.shape = (len(picked), *base.shape[1:])
         self.dtype = base.dtype
 
+    @property
+    def rows(self) -> np.ndarray:
+        """(n,) positions in the whole view."""
+        return self.picked.rows
+
     def read(self, start: int, stop: int) -> np.ndarray:
-        rows = self.rows[start:stop]
         if fills(self):
-            out = np.empty((len(rows), *self.shape[1:]), self.dtype)
+            out = np.empty((max(0, min(stop, len_(self)) - start), *self.shape[1:]), self.dtype)
             self.fill(start, out)
             return out
-        parts = [self.base.read(low, high) for low, high, _ in runs(rows)]
+        parts = [self.base.read(low, high) for low, high, _ in self.picked.runs(start, stop)]
         return np.concatenate(parts) if parts else np.empty((0, *self.shape[1:]), self.dtype)
 
     def fill(self, start: int, out: np.ndarray) -> None:
         """Rows from ``start`` on into ``out``, (k, ...)."""
         base: Any = self.base
-        for low, high, at in runs(self.rows[start : start + len(out)]):
+        for low, high, at in self.picked.runs(start, start + len(out)):
             base.fill(low, out[at : at + high - low])
 
     def digest(self) -> str:
-        return self.base.digest() + hashlib.sha256(self.rows.tobytes()).hexdigest()
+        sha = hashlib.sha256()
+        for low, high, _ in self.picked.runs():
+            sha.update(np.arange(low, high).tobytes())
+        return self.base.digest() + sha.hexdigest()
 
 
-def take(view: View, rows: np.ndarray) -> View:
+def take(view: View, rows: np.ndarray | Picked) -> View:
     """Some rows, (k,) int64, of any view: (k, ...); of a backed one they stay on disk."""
+    if isinstance(view, np.ndarray) and isinstance(rows, Picked):
+        return rows.of_array(view)
     if hasattr(view, "__getitem__"):
-        return view[rows]
+        return view[rows.rows if isinstance(rows, Picked) else rows]
+    picked = rows if isinstance(rows, Picked) else Picked.of(np.asarray(rows))
     if isinstance(view, _Rows):
-        return _Rows(view.base, view.rows[rows])
-    return _Rows(view, np.asarray(rows))
+        return _Rows(view.base, view.picked.take(picked))
+    return _Rows(view, picked)
+
+
+def take_rows(table: pd.DataFrame, picked: Picked) -> pd.DataFrame:
+    """Some rows of a table; one that is made when it is asked for is not made for that."""
+    if hasattr(table, "picked"):
+        return table.picked(picked)
+    return table.iloc[picked.rows]
 
 
 def as_views(x: Any) -> tuple[dict[str, View], dict[str, tuple[str, ...]]]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from smalti.system.readers import readers
-from smalti.views import fills, runs, slice_rows
+from smalti.views import Picked, fills
 
 AHEAD = 2**29  # bytes of batches that wait, at most
 _PIECE = 2**23  # bytes that a thread reads at a time
@@ -70,7 +70,8 @@ class Ahead:
     def _begin(self) -> None:
         held = sum(part.nbytes for batch in self.begun for part in batch.parts.values())
         while self.coming:
-            rows = slice_rows(self.offsets, self.coming[0])
+            bags = self.coming[0]
+            rows = Picked(self.offsets[bags], np.diff(self.offsets)[bags])
             held += sum(len(rows) * _row_bytes(view) for view in self.views.values())
             if self.begun and held > AHEAD:
                 return
@@ -85,8 +86,8 @@ def _row_bytes(view: Any) -> int:
     return int(np.prod(view.shape[1:])) * int(view.dtype.itemsize)
 
 
-def begin(view: Any, rows: np.ndarray, *, pinned: bool) -> tuple[Tensor, list[Future[None]]]:
-    """An array for (n,) rows of a view on disk, (n, ...), and the reads that fill it."""
+def begin(view: Any, rows: Picked, *, pinned: bool) -> tuple[Tensor, list[Future[None]]]:
+    """An array for n rows of a view on disk, (n, ...), and the reads that fill it."""
     shape = (len(rows), *view.shape[1:])
     if pinned:
         like = torch.from_numpy(np.empty(0, view.dtype)).dtype
@@ -94,12 +95,12 @@ def begin(view: Any, rows: np.ndarray, *, pinned: bool) -> tuple[Tensor, list[Fu
     else:
         part = torch.from_numpy(np.empty(shape, view.dtype))  # which asks for large pages
     out, step = part.numpy(), max(1, _PIECE // max(_row_bytes(view), 1))
-    if hasattr(view, "rows"):  # some rows of a view: what lies together there is one read
-        view, rows = view.base, view.rows[rows]
+    if hasattr(view, "picked"):  # some rows of a view: what lies together there is one read
+        view, rows = view.base, view.picked.take(rows)
     read = _filled if fills(view) else _copied
     pieces = [
         (start, min(start + step, high), at + start - low)
-        for low, high, at in runs(rows) for start in range(low, high, step)
+        for low, high, at in rows.runs() for start in range(low, high, step)
     ]  # fmt: skip
     return part, [readers().submit(read, view, *piece, out) for piece in pieces]
 

@@ -17,7 +17,7 @@ from smalti.batch import Batch
 from smalti.columns import Columns
 from smalti.core.ahead import Ahead, begin
 from smalti.segment import Segments
-from smalti.views import View, slice_rows
+from smalti.views import Picked, View, slice_rows
 
 RESIDENT = 2**31  # bytes of one dense view that lives in memory as a tensor, where there is no GPU
 _NUMBERS = 2**27  # of a view in one batch: half a gigabyte
@@ -216,7 +216,7 @@ def _csr(part: sp.csr_matrix) -> Tensor:
 
 def _read(view: View, rows: np.ndarray) -> Tensor:
     """Rows (n,) of a view on disk, as they are there."""
-    part, pieces = begin(view, rows, pinned=False)
+    part, pieces = begin(view, Picked.of(rows), pinned=False)
     for piece in pieces:
         piece.result()
     return part

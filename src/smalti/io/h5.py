@@ -19,7 +19,7 @@ from smalti.io.tile_places import Places, places
 from smalti.solve.moments import Moments, moments_of, none_of
 from smalti.system.readers import ahead
 from smalti.system.reading import plain_file
-from smalti.views import runs
+from smalti.views import Picked
 
 _PIECE = 2**22  # numbers that are read at a time
 FEATURES = ("features", "feats", "patch_embeddings")  # CLAM and TRIDENT; STAMP; STAMP 2
@@ -79,8 +79,8 @@ class H5View:
             self.lying[i] = read_rows_into(path, key, (n, self.shape[1]), low - begin, rows,
                                            self.lying.get(i))  # fmt: skip
 
-    def moments(self, rows: np.ndarray | None = None) -> Moments:
-        """Of some rows, (k,) positions, or of all; those of whole files are read once and kept.
+    def moments(self, picked: Picked | None = None) -> Moments:
+        """Of some rows, or of all; those of whole files are read once and kept.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class H5View:
             As of :meth:`read`.
         """
         found, whole = none_of(self.shape[1]), []
-        for low, high, _ in [(0, self.shape[0], 0)] if rows is None else runs(rows):
+        for low, high, _ in [(0, self.shape[0], 0)] if picked is None else picked.runs():
             first, last = np.searchsorted(self.offsets, [low, high - 1], side="right") - 1
             for i in range(first, last + 1):
                 a, b = max(low, self.offsets[i]), min(high, self.offsets[i + 1])

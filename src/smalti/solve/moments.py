@@ -27,9 +27,10 @@ class Moments:
         n = self.count + other.count
         if not n:
             return self
-        away = other.mean - self.mean
-        square = self.square + other.square + away**2 * (self.count * other.count / n)
-        return Moments(n, self.mean + away * (other.count / n), square)
+        with np.errstate(invalid="ignore", over="ignore"):  # of infinity comes NaN, which is seen
+            away = other.mean - self.mean
+            square = self.square + other.square + away**2 * (self.count * other.count / n)
+            return Moments(n, self.mean + away * (other.count / n), square)
 
 
 def none_of(width: int) -> Moments:
@@ -72,7 +73,7 @@ def moments(view: View, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.
     """
     base: Any = getattr(view, "base", view)
     if rows is None and hasattr(base, "moments"):
-        found = base.moments(getattr(view, "rows", None))
+        found = base.moments(getattr(view, "picked", None))
     else:
         n_rows, found = int(view.shape[0]), none_of(view.shape[1])
         step = max(1, _CHUNK // int(np.prod(view.shape[1:])))
