@@ -174,7 +174,8 @@ def epoch(args: argparse.Namespace) -> None:
     lengths = np.exp(rng.normal(np.log(args.tiles), 0.6, args.slides)).astype(int)
     lengths = lengths.clip(20, 4 * args.tiles)
     print(f"{args.slides} slides of {lengths.min():,} to {lengths.max():,} tiles, "
-          f"{lengths.sum():,} in all, x {args.width}; medians of {args.rounds} turns (least to most)")  # fmt: skip
+          f"{lengths.sum():,} in all, x {args.width}; medians of {args.rounds} turns "
+          "(least to most)")  # fmt: skip
     for case in args.cases:
         dtype, layout = case.split("-")
         with tempfile.TemporaryDirectory(dir=args.folder) as name:
