@@ -99,8 +99,10 @@ class Picked:
 
     def take(self, other: Picked) -> Picked:
         """Those of these rows that are at the places which another picks."""
-        if len(other.starts) > len(self.starts) + 10_000:  # scattered
-            return Picked.of(self.rows[other.rows])
+        if 2 * len(other.starts) > len(other):  # scattered
+            at = other.rows
+            run = np.searchsorted(self.ends, at, side="right")
+            return Picked.of(self.starts[run] + at - (self.ends - self.lengths)[run])
         found = [(low, high - low) for start, n in zip(other.starts, other.lengths, strict=True)
                  for low, high, _ in self.runs(int(start), int(start + n))]  # fmt: skip
         return Picked(*np.array(found, dtype=np.int64).reshape(-1, 2).T)

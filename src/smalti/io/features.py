@@ -146,23 +146,25 @@ def read_features(
                   um_per_px=um_per_px, notes=notes)  # fmt: skip
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=2)
+    first, n_slides = found[0], len(found)
     view: Any = H5View(
         [(s.path, s.key, len(s.places.corner)) for s in found], found[0].width,
         np.result_type(*(s.dtype for s in found)), [s.lying for s in found],
     )  # fmt: skip
+    del found  # with the corners of each slide: the table has them all
     columns = {"slide": table.index.to_numpy(), **joined.instance.tiles.columns}
     columns |= {c: table[c].array for c in others if c not in columns}
-    made = found[0].made
+    made = first.made
     name = "features" if made is None else made.view
     target = label if label is None or isinstance(label, str) else tuple(label)
     with about(labels):
         # of slides first: whatever is to be said of them, no tile is needed for
         slides_of = Bags.from_rows(
-            {name: np.zeros((len(found), found[0].width), np.uint8)}, bag_of, target=target,
+            {name: np.zeros((n_slides, first.width), np.uint8)}, bag_of, target=target,
             donor=donor, site=site, kind=kind, positive=positive, order=order,
             instance=table[others].reset_index(drop=True),
             bag=_with_lengths(bag, joined.lengths, bag_of),
-            features={name: found[0].names} if found[0].names else None, notes=notes,
+            features={name: first.names} if first.names else None, notes=notes,
         )  # fmt: skip
     n, at = np.diff(view.offsets), slides_of.rows
     picked = Picked(view.offsets[at], n[at])

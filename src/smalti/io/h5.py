@@ -43,8 +43,8 @@ class H5View:
         self.shape = (int(self.offsets[-1]), width)
         self.dtype = np.dtype(dtype)
         self.lying = dict(enumerate(lying))  # where their rows are, as far as it is known
-        self.mean: np.ndarray | None = None  # (n_files, width) of those that were surveyed
-        self.square: np.ndarray | None = None  # (n_files, width) sums of squared deviations
+        # (2, n_files, width) means and squared deviations of files that were surveyed
+        self.kept = np.zeros((2, 0, width))
         self.surveyed: dict[int, tuple[int, int]] = {}  # what they were like then
 
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -98,17 +98,17 @@ class H5View:
                     found += moments_of(self.read(a, b))
         self._survey(list(dict.fromkeys(whole)))
         for i in whole:
-            found += self._kept(i)
+            found += Moments(self.parts[i][2], *self.kept[:, i])
         return found
 
     def _survey(self, files: Sequence[int]) -> None:
         """Read the files whose moments are not known as they are now."""
-        if self.mean is None or self.square is None:
-            self.mean, self.square = np.zeros((2, len(self.parts), self.shape[1]))
-        if not self.mean.flags.writeable:  # shared with other processes
-            self.mean, self.square = self.mean.copy(), self.square.copy()
         now = {i: stamp_of(plain_file(self.parts[i][0])) for i in files}
         new = [i for i in files if self.surveyed.get(i) != now[i]]
+        if new and not self.kept.shape[1]:
+            self.kept = np.zeros((2, len(self.parts), self.shape[1]))
+        elif new and not self.kept.flags.writeable:  # shared with other processes
+            self.kept = self.kept.copy()
         step = max(1, _PIECE // self.shape[1])
         ends = {i: (int(self.offsets[i]), int(self.offsets[i + 1])) for i in new}
         jobs = [(i, at, min(at + step, end)) for i, (begin, end) in ends.items()
@@ -117,13 +117,8 @@ class H5View:
         for (i, _, stop), part in zip(jobs, ahead(self.read, [j[1:] for j in jobs]), strict=True):
             found += moments_of(part)
             if stop == self.offsets[i + 1]:
-                self.mean[i], self.square[i] = found.mean, found.square
+                self.kept[:, i] = found.mean, found.square
                 self.surveyed[i], found = now[i], none_of(self.shape[1])
-
-    def _kept(self, i: int) -> Moments:
-        assert self.mean is not None
-        assert self.square is not None
-        return Moments(self.parts[i][2], self.mean[i], self.square[i])
 
     def digest(self) -> str:
         """Of names, sizes and times of the files; the rows are not read."""
