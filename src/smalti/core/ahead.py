@@ -24,7 +24,7 @@ from smalti.system.readers import readers
 from smalti.views import Picked, fills
 
 AHEAD = 2**29  # bytes of batches that wait, at most
-_PIECE = 2**23  # bytes that a thread reads at a time
+_PIECE = 2**26  # bytes that a thread reads at a time: what is packed is unpacked once
 
 
 class _Begun(NamedTuple):

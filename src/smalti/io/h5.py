@@ -21,7 +21,7 @@ from smalti.system.readers import ahead
 from smalti.system.reading import plain_file
 from smalti.views import Picked
 
-_PIECE = 2**22  # numbers that are read at a time
+_PIECE = 2**23  # numbers that are read at a time
 FEATURES = ("features", "feats", "patch_embeddings")  # CLAM and TRIDENT; STAMP; STAMP 2
 
 

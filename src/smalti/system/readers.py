@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,10 +14,14 @@ THREADS = 4  # a disk and the page cache are busy with so many
 Read = TypeVar("Read")
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=1)  # a process that was forked has none of the threads
 def readers() -> ThreadPoolExecutor:
     """The threads."""
     return ThreadPoolExecutor(THREADS, "smalti-reader")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=readers.cache_clear)
 
 
 def ahead(read: Callable[..., Read], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Read]:
