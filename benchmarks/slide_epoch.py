@@ -34,6 +34,7 @@ import smalti as sm
 from peers import Gated, loop_step, torchmil_step
 from smalti.core.stage import Gradient
 from smalti.core.store import Store
+from speed import padded_share
 
 HIDDEN = 128
 
@@ -171,11 +172,12 @@ def ways_of(folder: Path, table: pd.DataFrame, width: int, batch_size: int) -> d
 def epoch(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     rng = np.random.default_rng(1)
-    lengths = np.exp(rng.normal(np.log(args.tiles), 0.6, args.slides)).astype(int)
-    lengths = lengths.clip(20, 4 * args.tiles)
+    lengths = np.exp(rng.normal(np.log(args.tiles), args.spread, args.slides)).astype(int)
+    lengths = lengths.clip(20, 10 * args.tiles)
     print(f"{args.slides} slides of {lengths.min():,} to {lengths.max():,} tiles, "
-          f"{lengths.sum():,} in all, x {args.width}; medians of {args.rounds} turns "
-          "(least to most)")  # fmt: skip
+          f"{lengths.sum():,} in all, x {args.width}; padding {args.batch} slides at a time "
+          f"would hold {padded_share(lengths, args.batch):.1f} times the tiles; medians of "
+          f"{args.rounds} turns (least to most)")  # fmt: skip
     for case in args.cases:
         dtype, layout = case.split("-")
         with tempfile.TemporaryDirectory(dir=args.folder) as name:
@@ -330,6 +332,7 @@ def main() -> None:
     parser.add_argument("what", choices=["epoch", "metadata", "cohort"])
     parser.add_argument("--slides", type=int, default=24)
     parser.add_argument("--tiles", type=int, default=4000)
+    parser.add_argument("--spread", type=float, default=1.0, help="of the logarithm of tiles")
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
