@@ -58,6 +58,7 @@ class Store:
             name: self._resident(view) for name, view in bags.x.items()
         }
         on_disk = {name: v for name, v in self.views.items() if hasattr(v, "read")}
+        self.streams = bool(on_disk)
         self.ahead = Ahead(on_disk, self.offsets, pinned=device.type == "cuda")
         self.instance: dict[str, Tensor] = {}
         self.bag: dict[str, Tensor] = {}
