@@ -165,6 +165,13 @@ def take(view: View, rows: np.ndarray | Picked) -> View:
     return _Rows(view, picked)
 
 
+def survey(view: View) -> None:
+    """Have a view on disk that keeps the moments of its files read those it does not know."""
+    base: Any = getattr(view, "base", view)
+    if hasattr(base, "moments"):
+        base.moments(getattr(view, "picked", None))
+
+
 def take_rows(table: pd.DataFrame, picked: Picked) -> pd.DataFrame:
     """Some rows of a table; one that is made when it is asked for is not made for that."""
     if hasattr(table, "picked"):

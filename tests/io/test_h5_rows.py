@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 import smalti as sm
+from smalti.comparison.phenotype import prepared
 from smalti.errors import InputError
 from smalti.io import h5, h5_rows
 from smalti.io.h5 import H5View, inspect
@@ -143,6 +144,18 @@ def test_before_training_each_file_is_read_once(tmp_path, rows_read):
     method.fit(bags[[0, 1, 2]])
     ends = 2  # the first row of a bag and the last, by which the model knows it again
     assert rows_read == {name: 2 * n + ends for name, n in once.items() if name != "s3.h5"}
+
+
+def test_a_comparison_reads_each_file_once_before_its_folds(tmp_path, rows_read):
+    bags, arrays = cohort(tmp_path, ("f4",) * 8)
+    arena, _ = prepared(["bag_mean"], bags, folds=2)
+    rows_read.clear()  # a few rows, to see whether they are counts
+    arena.begin()
+    once = {f"s{i}.h5": len(x) for i, x in enumerate(arrays)}
+    assert rows_read == once
+    bags[[0, 1, 2]].check()
+    center_and_spread(bags[[3, 1]].view()[1])
+    assert rows_read == once
 
 
 def test_moments_of_files_are_those_of_their_rows(tmp_path):
