@@ -67,6 +67,10 @@ class Picked:
     """
 
     def __init__(self, starts: np.ndarray, lengths: np.ndarray) -> None:
+        apart = starts[1:] != starts[:-1] + lengths[:-1]
+        if not apart.all():  # some are neighbours of one another
+            heads = np.flatnonzero(np.concatenate([[True], apart]))
+            starts, lengths = starts[heads], np.add.reduceat(lengths, heads)
         self.starts, self.lengths = starts, lengths
         self.ends = lengths.cumsum()  # (k,) of the runs, among the rows that are picked
 

@@ -167,14 +167,14 @@ def read_features(
             features={name: first.names} if first.names else None, notes=notes,
         )  # fmt: skip
     n, at = np.diff(view.offsets), slides_of.rows
-    picked = Picked(view.offsets[at], n[at])
+    picked, rows = Picked(view.offsets[at], n[at]), np.arange(len_(view), dtype=np.int32)
     views = {name: view} if joined.view is None else {name: view, "tile": joined.view}
     views = {k: take(v, picked) for k, v in views.items()}
     if in_memory:
         views[name] = views[name].read(0, view.shape[0])
     bags = dataclasses.replace(
         slides_of, x=views, instance=joined.instance.remade(columns=columns).picked(picked),
-        rows=picked.of_array(np.arange(len_(view), dtype=np.int32)),
+        rows=rows if len(picked.starts) == 1 else picked.of_array(rows),  # no copy of all
         offsets=np.concatenate([[0], n[at].cumsum()])[slides_of.offsets],
     )  # fmt: skip
     if made is None:
