@@ -14,6 +14,7 @@ from sklearn.utils import _safe_indexing
 from smalti.bags import Bags, as_bags
 from smalti.errors import InputError
 from smalti.task import Task
+from smalti.views import Picked, slice_rows
 
 
 def rows(seed=0):
@@ -1142,3 +1143,27 @@ def test_a_fold_of_a_mapped_cohort_is_no_copy_and_has_the_same_digest(
     models = [ABMIL(epochs=1, widths=(4,), preprocess="log1p,scale", progress=False).fit(b)
               for b in (fold, wanted)]  # fmt: skip
     np.testing.assert_array_equal(*(m.predict_proba(bags) for m in models))
+
+
+# ---------------------------------------------------------------- rows as runs
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_that_are_picked_twice_are_those_of_an_array(seed):
+    """By runs of bags, scattered, both after one another, and none."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(200, 2))
+    offsets = np.concatenate([[0], np.sort(rng.permutation(np.arange(1, 200))[:9]), [200]])
+    bags = rng.integers(10, size=7)
+    picked = Picked(offsets[bags], np.diff(offsets)[bags])
+    rows = slice_rows(offsets, bags)
+    for other in (rng.integers(len(rows), size=40), np.arange(3, min(60, len(rows))), rows[:0]):
+        for start, whole in ((Picked.of(rows), rows), (picked, rows)):
+            both = start.take(Picked.of(other))
+            assert both.rows.tolist() == whole[other].tolist()
+            assert len(both) == len(other)
+            np.testing.assert_array_equal(both.of_array(values), values[rows[other]])
+            for low, high in ((0, len(other)), (5, 20), (len(other), len(other) + 3)):
+                got = [r for a, b, _ in both.runs(low, high) for r in range(a, b)]
+                assert got == whole[other][low:high].tolist()
+                assert [at for *_, at in both.runs(low, high)][:1] in ([0], [])

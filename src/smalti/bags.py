@@ -27,11 +27,12 @@ from smalti.errors import InputError
 from smalti.labels import check_kind, check_order, missing, missing_words
 from smalti.left import Left, vanished
 from smalti.names import namesakes, some
-from smalti.views import View, add_values, as_views, dense, len_, read_rows, slice_rows, take
+from smalti.views import Picked, View, add_values, as_views, dense, len_, placed, take, take_rows
 
 if TYPE_CHECKING:
     from smalti.task import Task
 
+_HASHED = 2**20  # rows of a table of instances that are hashed at a time
 _COUNTED = 10_000  # of more bags a selection does not count the donors: a cell is no person
 
 
@@ -426,16 +427,16 @@ class Bags:
             key = key[0]
         bags = np.arange(len(self))[key]
         bags = np.atleast_1d(bags)
-        rows = slice_rows(self.offsets, bags)
+        picked = Picked(self.offsets[bags], self.lengths[bags])
         return dataclasses.replace(
             self,
             notes=self._selected(bags, self.n_instances - int(self.lengths[np.unique(bags)].sum())),
-            x={k: take(v, rows) for k, v in self.x.items()},
+            x={k: take(v, picked) for k, v in self.x.items()},
             offsets=np.concatenate([[0], self.lengths[bags].cumsum()]),
-            instance=self.instance.iloc[rows],
+            instance=take_rows(self.instance, picked),
             bag=self.bag.iloc[bags],
-            rows=self.rows[rows],
-            present={k: v[rows] for k, v in self.present.items()},
+            rows=picked.of_array(self.rows),
+            present={k: picked.of_array(v) for k, v in self.present.items()},
             kind=self._kept_kind,
         )
 
@@ -745,9 +746,13 @@ class Bags:
         return self
 
     def _check_values(self, name: str, view: View) -> None:
-        step = max(1, 2**24 // max(1, int(np.prod(view.shape[1:]))))
-        for start in range(0, self.n_instances, step):
-            part = read_rows(view, start, min(start + step, self.n_instances))
+        base: Any = getattr(view, "base", view)
+        if hasattr(base, "moments"):  # of files, which are kept: what is read now is read once
+            found = base.moments(getattr(view, "picked", None))
+            # no value lies farther from the mean than the root of all squared deviations
+            if (np.abs(found.mean) + np.sqrt(found.square) < np.finfo(np.float32).max).all():
+                return
+        for start, part in placed(view):
             values = part.data if sp.issparse(part) else np.asarray(part)
             if values.dtype.kind != "f" or _fits_float32(values).all():
                 continue
@@ -794,8 +799,10 @@ class Bags:
             asked = (*asked, dict(self.kinds))
         sha = hashlib.sha256(f"{self.digest} {asked!r}".encode())
         if len(self.instance.columns):
-            rows = pd.util.hash_pandas_object(self.instance, index=False)
-            sha.update(np.ascontiguousarray(rows.to_numpy()).tobytes())
+            for start in range(0, self.n_instances, _HASHED):
+                part = self.instance.iloc[start : start + _HASHED]
+                rows = pd.util.hash_pandas_object(part, index=False)
+                sha.update(np.ascontiguousarray(rows.to_numpy()).tobytes())
         return sha.hexdigest()[:16]
 
     @cached_property

@@ -16,7 +16,11 @@ from smalti.errors import InputError
 
 @runtime_checkable
 class Backed(Protocol):
-    """A view whose rows stay on disk until they are needed."""
+    """A view whose rows stay on disk until they are needed.
+
+    One that has ``fill(start, out)`` reads into an array that is given, from several threads at a
+    time: see :func:`fills`.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -57,43 +61,123 @@ def len_(view: View) -> int:
     return int(view.shape[0])
 
 
-class _Rows:
-    """Some rows of a backed view, still on disk; zeros where ``rows`` is -1."""
+class Picked:
+    """Positions of some rows, in any order and with repeats; of rows of bags their runs alone.
 
-    def __init__(self, base: Backed, rows: np.ndarray) -> None:
-        self.base, self.rows = base, rows
-        self.shape = (len(rows), *base.shape[1:])
-        self.dtype = base.dtype
+    Attributes
+    ----------
+    starts, lengths
+        (k,) first row of each run of neighbours, and how many they are.
+    """
+
+    def __init__(self, starts: np.ndarray, lengths: np.ndarray) -> None:
+        apart = starts[1:] != starts[:-1] + lengths[:-1]
+        if not apart.all():  # some are neighbours of one another
+            heads = np.flatnonzero(np.concatenate([[True], apart]))
+            starts, lengths = starts[heads], np.add.reduceat(lengths, heads)
+        self.starts, self.lengths = starts, lengths
+        self.ends = lengths.cumsum()  # (k,) of the runs, among the rows that are picked
+
+    @classmethod
+    def of(cls, rows: np.ndarray) -> Picked:
+        """Of (n,) positions."""
+        heads = np.flatnonzero(np.concatenate([[True], np.diff(rows) != 1])) if len(rows) else rows
+        return cls(np.asarray(rows[heads], dtype=np.int64), np.diff([*heads, len(rows)]))
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(n,) positions."""
+        return np.arange(len(self)) + np.repeat(
+            self.starts - self.ends + self.lengths, self.lengths
+        )
+
+    def runs(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, int, int]]:
+        """Runs between two places: first row, last + 1, and where it begins after ``start``."""
+        stop = len(self) if stop is None else min(stop, len(self))
+        for i in range(int(np.searchsorted(self.ends, start, side="right")), len(self.ends)):
+            begin = int(self.ends[i] - self.lengths[i])
+            low, high = max(start, begin), min(stop, int(self.ends[i]))
+            if low >= stop:
+                return
+            first = int(self.starts[i]) + low - begin
+            yield first, first + high - low, low - start
+
+    def take(self, other: Picked) -> Picked:
+        """Those of these rows that are at the places which another picks."""
+        if 2 * len(other.starts) > len(other):  # scattered
+            at = other.rows
+            run = np.searchsorted(self.ends, at, side="right")
+            return Picked.of(self.starts[run] + at - (self.ends - self.lengths)[run])
+        found = [(low, high - low) for start, n in zip(other.starts, other.lengths, strict=True)
+                 for low, high, _ in self.runs(int(start), int(start + n))]  # fmt: skip
+        return Picked(*np.array(found, dtype=np.int64).reshape(-1, 2).T)
+
+    def of_array(self, values: np.ndarray) -> np.ndarray:
+        """The rows of an array, (n, ...)."""
+        if 8 * len(self.starts) >= len(self):  # short runs, or none
+            return values[self.rows]
+        return np.concatenate([values[low:high] for low, high, _ in self.runs()])
+
+
+def fills(view: View) -> bool:
+    """Whether a view on disk reads into an array that is given: ``fill(start, out)``."""
+    return hasattr(getattr(view, "base", view), "fill")
+
+
+class _Rows:
+    """Some rows of a backed view, still on disk."""
+
+    def __init__(self, base: Backed, picked: Picked) -> None:
+        self.base, self.picked = base, picked
+        self.shape = (len(picked), *base.shape[1:])
+        self.dtype, self.sparse = base.dtype, getattr(base, "sparse", False)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(n,) positions in the whole view."""
+        return self.picked.rows
 
     def read(self, start: int, stop: int) -> Any:
-        return pick(self.base, self.rows[start:stop])
+        if fills(self):
+            out = np.empty((max(0, min(stop, len_(self)) - start), *self.shape[1:]), self.dtype)
+            self.fill(start, out)
+            return out
+        runs = [np.arange(low, high) for low, high, _ in self.picked.runs(start, stop)]
+        return pick(self.base, np.concatenate(runs) if runs else np.arange(0))
+
+    def fill(self, start: int, out: np.ndarray) -> None:
+        """Rows from ``start`` on into ``out``, (k, ...)."""
+        base: Any = self.base
+        for low, high, at in self.picked.runs(start, start + len(out)):
+            base.fill(low, out[at : at + high - low])
 
     def digest(self) -> str:
-        return self.base.digest() + hashlib.sha256(self.rows.tobytes()).hexdigest()
+        sha = hashlib.sha256()
+        for low, high, _ in self.picked.runs():
+            sha.update(np.arange(low, high).tobytes())
+        return self.base.digest() + sha.hexdigest()
 
 
-def pick(base: View, rows: np.ndarray) -> Any:
+def pick(view: View, rows: np.ndarray) -> Any:
     """Rows of a backed view in any order, (k, ...), read in as few runs as lie near each other."""
-    if isinstance(base, _Rows):
-        return pick(base.base, _of(base.rows, rows))
-    if len(rows) and rows[0] >= 0 and _rising(rows):
-        return base.read(int(rows[0]), int(rows[-1]) + 1)
-    if isinstance(base, _Map) and len(rows) and rows.min() >= 0:
-        return base.table[rows]
+    if isinstance(view, _Rows):
+        return pick(view.base, view.picked.take(Picked.of(rows)).rows)
+    if _rising(rows):
+        return view.read(int(rows[0]), int(rows[-1]) + 1)
+    if isinstance(view, _Map):
+        return view.table[rows]
+    if not len(rows):
+        return view.read(0, 0)
     at, back = np.unique(rows, return_inverse=True)
-    gaps, at = len(at) > 0 and at[0] < 0, at[at >= 0]
     parts = []
-    for run in _runs(base, at):
-        part = base.read(int(run[0]), int(run[-1]) + 1)
+    for run in _near(view, at):
+        part = view.read(int(run[0]), int(run[-1]) + 1)
         parts.append(part if part.shape[0] == len(run) else part[run - run[0]])
-    if gaps or not parts:
-        part = base.read(0, 0)[:0]
-        shape = (int(gaps), *base.shape[1:])
-        empty = sp.csr_matrix(shape, dtype=part.dtype) if sp.issparse(part) else \
-            np.zeros(shape, part.dtype)  # fmt: skip
-        parts.insert(0, empty)
     whole = parts[0] if len(parts) == 1 else _joined(parts)
-    return whole if len(back) == whole.shape[0] and _rising(back) else whole[back]
+    return whole if _rising(back) else whole[back]
 
 
 def dense_rows(view: View, rows: np.ndarray) -> np.ndarray:
@@ -101,16 +185,18 @@ def dense_rows(view: View, rows: np.ndarray) -> np.ndarray:
     return dense(view[rows] if hasattr(view, "__getitem__") else pick(view, rows))
 
 
-def _runs(base: View, at: np.ndarray) -> list[np.ndarray]:
+def _near(view: View, at: np.ndarray) -> list[np.ndarray]:
     """Different rows (k,) in order, cut where it is not worth to read what lies between."""
-    near = max(1, _NEAR // max(1, int(np.prod(base.shape[1:]))))
-    return np.split(at, np.flatnonzero(np.diff(at) > near) + 1) if len(at) else []
+    # of one that is read without unpacking each run is a read of its own
+    apart = 1 if fills(view) else max(1, _NEAR // max(1, int(np.prod(view.shape[1:]))))
+    return np.split(at, np.flatnonzero(np.diff(at) > apart) + 1) if len(at) else []
 
 
 def rows_read(view: View, rows: np.ndarray) -> int:
     """How many rows of a backed view are read for some of them, those between them included."""
-    base, at = (view.base, _of(view.rows, rows)) if isinstance(view, _Rows) else (view, rows)
-    return sum(int(run[-1] - run[0]) + 1 for run in _runs(base, np.unique(at[at >= 0])))
+    if isinstance(view, _Rows):
+        return rows_read(view.base, view.picked.take(Picked.of(rows)).rows)
+    return sum(int(run[-1] - run[0]) + 1 for run in _near(view, np.unique(rows)))
 
 
 def _joined(parts: list[Any]) -> Any:
@@ -120,8 +206,8 @@ def _joined(parts: list[Any]) -> Any:
 
 
 def _rising(rows: np.ndarray) -> bool:
-    """Whether each row follows the one before it."""
-    return len(rows) == 0 or (
+    """Whether there are rows, and each follows the one before it."""
+    return len(rows) > 0 and (
         int(rows[-1]) - int(rows[0]) + 1 == len(rows) and bool((np.diff(rows) == 1).all())
     )
 
@@ -131,6 +217,7 @@ class _Map:
 
     def __init__(self, table: Any) -> None:
         self.table, self.shape, self.dtype = table, table.shape, table.dtype
+        self.sparse = sp.issparse(table)
 
     def read(self, start: int, stop: int) -> Any:
         return self.table[start:stop]
@@ -152,7 +239,7 @@ def add_values(sha: Any, view: View) -> None:
     """Add the values of a view to a digest; of what is on disk its own digest."""
     if isinstance(view, _Rows) and isinstance(view.base, _Map):
         # as of the rows in memory, which are never there as a whole
-        if not sp.issparse(view.base.table):
+        if not view.sparse:
             for _, part in placed(view):
                 sha.update(np.ascontiguousarray(part))
             return
@@ -171,26 +258,57 @@ def add_values(sha: Any, view: View) -> None:
         sha.update(view.digest().encode())
 
 
-def take(view: View, rows: np.ndarray) -> View:
+def take(view: View, rows: np.ndarray | Picked) -> View:
     """Some rows, (k,) int64, of any view: (k, ...); of a backed one they stay on disk.
 
     Rows that follow one another are no copy of an array; -1 is a row of zeros of a backed view.
     """
-    whole = _rising(rows) and len(rows) > 0 and rows[0] >= 0
-    if whole and len(rows) == len_(view):
+    if not isinstance(rows, Picked):
+        rows = np.asarray(rows)
+        if len(rows) and rows.min() < 0 and not hasattr(view, "__getitem__"):
+            return _Gapped(view, rows)
+        rows = Picked.of(rows)
+    one = len(rows.starts) == 1
+    if one and len(rows) == len_(view):
         return view
     if is_map(view):
-        return _Rows(_Map(view), np.asarray(rows))
+        return _Rows(_Map(view), rows)
     if hasattr(view, "__getitem__"):
-        return view[int(rows[0]) : int(rows[-1]) + 1] if whole else view[rows]
+        if one:
+            return view[int(rows.starts[0]) : int(rows.starts[0]) + len(rows)]
+        return rows.of_array(view) if isinstance(view, np.ndarray) else view[rows.rows]
     if isinstance(view, _Rows):
-        return _Rows(view.base, _of(view.rows, rows))
-    return _Rows(view, np.asarray(rows))
+        return _Rows(view.base, view.picked.take(rows))
+    return _Rows(view, rows)
 
 
-def _of(rows: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """(k,) those of some rows, -1 where ``at`` says -1."""
-    return np.where(at < 0, -1, rows[at]) if len(at) and at.min() < 0 else rows[at]
+class _Gapped:
+    """Rows of a backed view at their places among others, which are zeros: (n, ...).
+
+    ``place`` is (n,), the row of the view or -1.
+    """
+
+    def __init__(self, view: View, place: np.ndarray) -> None:
+        self.of, self.place = view, place
+        self.shape, self.dtype = (len(place), *view.shape[1:]), view.dtype
+        self.sparse = getattr(view, "sparse", False)
+        self.run = max(1, PIECE // max(1, int(view.shape[1])))
+
+    def read(self, start: int, stop: int) -> Any:
+        place = self.place[start:stop]
+        there = np.flatnonzero(place >= 0)
+        part = pick(self.of, place[there])
+        if not sp.issparse(part):
+            out = np.zeros((len(place), *self.shape[1:]), part.dtype)
+            out[there] = part
+            return out
+        lengths = np.zeros(len(place), dtype=part.indptr.dtype)
+        lengths[there] = np.diff(part.indptr)
+        begin = np.concatenate([[0], lengths.cumsum()])
+        return sp.csr_matrix((part.data, part.indices, begin), shape=(len(place), part.shape[1]))
+
+    def digest(self) -> str:
+        return str(self.of.digest()) + hashlib.sha256(self.place.tobytes()).hexdigest()
 
 
 class Through:
@@ -205,18 +323,18 @@ class Through:
     """
 
     def __init__(self, base: Backed, change: Callable[[Any], Any]) -> None:
-        self.base, self.change = base, change
+        self.source, self.change = base, change  # "base" is of rows that are as they were
         trial = change(base.read(0, min(1, base.shape[0])))
         self.shape = (int(base.shape[0]), *trial.shape[1:])
         self.dtype, self.sparse = trial.dtype, sp.issparse(trial)
 
     def read(self, start: int, stop: int) -> Any:
         """Rows ``start:stop``, changed: (stop - start, ...)."""
-        return self.change(self.base.read(start, stop))
+        return self.change(self.source.read(start, stop))
 
     def digest(self) -> str:
         """That of what is read; what changes it is known by its name."""
-        return self.base.digest()
+        return self.source.digest()
 
 
 class Beside:
@@ -254,11 +372,15 @@ def stored_bytes(view: View) -> int:
     """Bytes that a view takes in memory, at most."""
     if isinstance(view, Through):
         # what changes single rows makes no value of a sparse table where there was none
-        return stored_bytes(view.base) if view.sparse else _dense_bytes(view)
+        return stored_bytes(view.source) if view.sparse else _dense_bytes(view)
     if isinstance(view, Beside):
         return sum(map(stored_bytes, view.views)) if view.sparse else _dense_bytes(view)
     if isinstance(view, _Rows):
-        return int(stored_bytes(view.base) * len(view.rows) / max(1, view.base.shape[0]))
+        return int(stored_bytes(view.base) * len_(view) / max(1, view.base.shape[0]))
+    if isinstance(view, _Gapped):
+        return stored_bytes(view.of)
+    if isinstance(view, _Map):
+        return stored_bytes(view.table)
     if sp.issparse(view):
         return int(view.data.nbytes + view.indices.nbytes + view.indptr.nbytes)
     return int(getattr(view, "stored_bytes", _dense_bytes(view)))
@@ -266,6 +388,20 @@ def stored_bytes(view: View) -> int:
 
 def _dense_bytes(view: View) -> int:
     return int(np.prod(view.shape, dtype=np.int64)) * view.dtype.itemsize
+
+
+def survey(view: View) -> None:
+    """Have a view on disk that keeps the moments of its files read those it does not know."""
+    base: Any = getattr(view, "base", view)
+    if hasattr(base, "moments"):
+        base.moments(getattr(view, "picked", None))
+
+
+def take_rows(table: pd.DataFrame, picked: Picked) -> pd.DataFrame:
+    """Some rows of a table; one that is made when it is asked for is not made for that."""
+    if hasattr(table, "picked"):
+        return table.picked(picked)
+    return table.iloc[picked.rows]
 
 
 def as_views(x: Any) -> tuple[dict[str, View], dict[str, tuple[str, ...]]]:
@@ -307,8 +443,8 @@ def placed(view: View, step: int | None = None) -> Iterator[tuple[int, Any]]:
     n, width = int(view.shape[0]), max(1, int(np.prod(view.shape[1:])))
     step = max(1, PIECE // width) if step is None else step
     if isinstance(view, Through):
-        inner = min(step, max(1, PIECE // max(1, int(np.prod(view.base.shape[1:])))))
-        for start, part in placed(view.base, inner):
+        inner = min(step, max(1, PIECE // max(1, int(np.prod(view.source.shape[1:])))))
+        for start, part in placed(view.source, inner):
             yield start, view.change(part)
         return
     if hasattr(view, "__getitem__"):

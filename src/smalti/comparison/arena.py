@@ -47,6 +47,9 @@ class Arena(ABC):
     def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
         """Metric -> value of an answer. Runs where the race was called, is not kept."""
 
+    def begin(self) -> None:  # noqa: B027  nothing, for most
+        """Before the first fit, here: what each worker would otherwise do anew."""
+
     def identity(self, method: Any) -> str:
         """What of a method an answer depends on, beside the seed."""
         return identity(method)

@@ -22,6 +22,7 @@ from smalti.core.validation import k_folds
 from smalti.mil.heatmaps import tile_numbers
 from smalti.scores.metrics import METRICS, score
 from smalti.task import Task
+from smalti.views import survey
 
 OF_SEVERAL = ("roc_auc", "average_precision", "balanced_accuracy", "spearman", "pearson", "r2",
                "quadratic_kappa")  # fmt: skip
@@ -65,6 +66,12 @@ class Folds(Arena):
         """That of all bags, with every class."""
         assert self.bags.task is not None
         return self.bags.task
+
+    def begin(self) -> None:
+        """Files of slides are read once for all folds: what is kept of them travels along."""
+        for bags in {id(part): part for part in (self.bags, self.test_bags)}.values():
+            for view in bags.x.values():
+                survey(view)
 
     def splits(self, method: Any) -> list[Split]:
         """The same for every method."""

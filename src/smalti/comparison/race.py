@@ -216,6 +216,8 @@ def _made(
 ) -> Generator[tuple[int, Any], None, None]:
     """Positions of the entries that were fitted here, and their answers."""
     todo = [entries[i] for i in waiting]
+    if todo:
+        arena.begin()
     work, take = partial(fit_one, arena), lambda at: claims.take(waiting[at])
     if isinstance(where, str):
         queue = run_on_cluster(work, todo, where, take)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -75,14 +76,26 @@ class Runner:
         for name, parameter in self.fit.network.named_parameters():
             parameter.requires_grad_(self.movable[name])
 
+    def expect(self, batches: Sequence[np.ndarray]) -> None:
+        """Have what is on disk of coming batches read ahead: (n_bags,) positions of bags each."""
+        self.store.expect([self._own(units) for units in batches])
+
+    def _own(self, units: np.ndarray) -> np.ndarray:
+        """Of (n, ...) units the share of this process, or one: each must take part in a step."""
+        mine = units[self.fabric.global_rank :: self.fabric.world_size]
+        return mine if len(mine) else units[:1]
+
+    def pieces(self, units: np.ndarray) -> list[np.ndarray]:
+        """Units of a step, (n, ...), as the gradient is computed of them, one after another."""
+        n = min(self.stage.accumulate, len(units))
+        return [units] if n == 1 else np.array_split(units, n)
+
     def _loss(self, units: np.ndarray) -> Tensor:
         """Weighted sum of the losses of this process's share of the bags, ().
 
         ``units`` are (n_bags,) positions of bags, or (n_units, k) units of the sampler.
         """
-        rank, world = self.fabric.global_rank, self.fabric.world_size
-        mine = units[rank::world]
-        own = mine if len(mine) else units[:1]  # every process must take part in the step
+        own = self._own(units)
         # validation sees whole bags, whatever the training is made of
         sampler = self.stage.sampler if self.fit.network.training else None
         if sampler is None:
@@ -95,7 +108,7 @@ class Runner:
         output: Output = self.module(batch)
         output.raw = output.raw.to(self.store.dtype)
         losses = self.stage.loss(self.fit.task, output, target)  # (n_units,)
-        return (losses * weight).sum() * (len(mine) > 0)
+        return (losses * weight).sum() * (len(units) > self.fabric.global_rank)
 
     def step(self, units: np.ndarray) -> Tensor:
         """One step down the gradient; the mean loss before it, ().
@@ -110,7 +123,7 @@ class Runner:
         self.optimizer.zero_grad()
         losses = []
         with noise.drawn_from(self._stream()):
-            for piece in _pieces(units, self.stage.accumulate):
+            for piece in self.pieces(units):
                 loss = self._loss(piece) * share
                 self.fabric.backward(loss)
                 losses.append(loss.detach())
@@ -147,6 +160,7 @@ class Runner:
             self.fit.valid, self.store.lengths, max(64, self.stage.batch_size),
             self.store.most(self.stage.max_instances),
         )  # fmt: skip
+        self.expect(packs)
         total = sum(self._loss(g).double() for g in packs)
         if self.fabric.world_size > 1:
             total = self.fabric.all_reduce(total, reduce_op="sum")
@@ -179,8 +193,3 @@ class Runner:
                 _, i, name = key.split(".", 2)
                 slots.setdefault(int(i), {})[name] = value
         self.optimizer.load(slots)
-
-
-def _pieces(units: np.ndarray, n: int) -> list[np.ndarray]:
-    """Units of a step (n_units, ...) in at most n pieces."""
-    return [units] if n == 1 or len(units) == 1 else np.array_split(units, min(n, len(units)))

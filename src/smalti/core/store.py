@@ -1,10 +1,11 @@
-"""Bags as tensors: kept on the device when they fit, streamed with read-ahead when they do not."""
+"""Bags as tensors: kept on the device where they fit, else read ahead of the step."""
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ from torch import Tensor
 from smalti.bags import Bags
 from smalti.batch import Batch
 from smalti.columns import Columns
+from smalti.core.ahead import Ahead, begin
 from smalti.segment import Segments
-from smalti.views import View, pick, slice_rows
+from smalti.views import Picked, View, fills, pick, slice_rows
 
-RESIDENT = 2**31  # bytes of one dense view that may live on the device as a whole
+RESIDENT = 2**31  # bytes of one dense view that lives in memory as a tensor, where there is no GPU
 _NUMBERS = 2**27  # of a view in one batch: half a gigabyte
+_PIECE = 2**24  # numbers that go to a GPU at a time
 _TILES = 2**30  # bytes of tiles that are cut once and held
 
 
@@ -55,7 +58,11 @@ class Store:
         self.views: dict[str, Tensor | View] = {
             name: self._resident(view) for name, view in bags.x.items()
         }
-        self.streams = any(not isinstance(v, Tensor) for v in self.views.values())
+        # those that a network takes as sparse tensors are not read into arrays ahead
+        on_disk = {name: v for name, v in self.views.items() if hasattr(v, "read")
+                   and not (sparse and getattr(v, "sparse", False))}  # fmt: skip
+        self.streams = bool(on_disk)
+        self.ahead = Ahead(on_disk, self.offsets, pinned=device.type == "cuda")
         self.instance: dict[str, Tensor] = {}
         self.bag: dict[str, Tensor] = {}
         if bags.present:
@@ -71,13 +78,33 @@ class Store:
             self.bag["covariates"] = torch.as_tensor(columns.table(bags)).to(device, dtype)
 
     def _resident(self, view: View) -> Tensor | View:
-        """The view on the device as a whole, or as it is where it is sparse, large or on disk."""
+        """The view on the device as a whole, or as it is where it is sparse, large or on disk.
+
+        On a GPU it stays where half of what is free holds it, in the type that it has on disk. On a
+        CPU a view on disk is read again: the system keeps its files in memory as long as there is
+        room, once for all processes.
+        """
         if _cut(view):
             # in random order each batch would decode every picture anew
             view = view.read(0, int(view.shape[0]))
-        if not isinstance(view, np.ndarray) or view.nbytes > RESIDENT:
+        n_bytes = math.prod(view.shape) * view.dtype.itemsize
+        if sp.issparse(view) or n_bytes > _room(self.device):
             return view
-        return torch.as_tensor(np.ascontiguousarray(view), device=self.device)
+        if isinstance(view, np.ndarray):
+            return torch.as_tensor(np.ascontiguousarray(view), device=self.device)
+        if self.device.type == "cpu":
+            return view
+        return self._loaded(view)
+
+    def _loaded(self, view: View) -> Tensor:
+        """A view on disk, read piece by piece onto the device: (n, ...)."""
+        n, step = int(view.shape[0]), max(1, _PIECE // math.prod(view.shape[1:]))
+        dtype = torch.from_numpy(np.empty(0, view.dtype)).dtype
+        out = torch.empty(tuple(view.shape), dtype=dtype, device=self.device)
+        for start in range(0, n, step):
+            part = _read(view, np.arange(start, min(start + step, n)))
+            out[start : start + step].copy_(part)
+        return out
 
     def _gather(self, view: Tensor | View, rows: np.ndarray) -> Tensor:
         """Rows (n,) of a view on the device, (n, ...)."""
@@ -91,6 +118,8 @@ class Store:
         part: Any
         if isinstance(view, np.ndarray):
             part = view[rows[0] : rows[-1] + 1] if whole else view[rows]
+        elif fills(view):
+            return _read(view, rows).to(self.device, self.dtype)
         else:
             part = view[rows] if sp.issparse(view) else pick(view, rows)
         if sp.issparse(part):
@@ -106,16 +135,20 @@ class Store:
         it: their instances are not copied.
         """
         slices = np.concatenate([[0], self.lengths[bags].cumsum()])  # (n_bags + 1,) of the batch
-        return self.parts(slice_rows(self.offsets, bags), slices, bags)
+        read = self.ahead.take(bags) or {}
+        return self.parts(slice_rows(self.offsets, bags), slices, bags, read)
 
-    def parts(self, rows: np.ndarray, offsets: np.ndarray, bags: np.ndarray) -> Batch:
+    def parts(
+        self, rows: np.ndarray, offsets: np.ndarray, bags: np.ndarray,
+        read: Mapping[str, Tensor] = MappingProxyType({}),
+    ) -> Batch:  # fmt: skip
         """Parts of bags as bags of a batch: what a bag is when some of its instances are gone.
 
         ``rows`` (n,) of the data, cut by ``offsets`` (k + 1,); ``bags`` (k,) the bag that each part
-        is of.
+        is of; ``read`` has what is there already of the views on disk, (n, ...) each.
         """
         return Batch(
-            self.rows(rows),
+            self.rows(rows, read),
             Segments.of(torch.from_numpy(offsets), self.device),
             {k: column.index_select(0, self._ints(rows)) for k, column in self.instance.items()},
             {k: column.index_select(0, self._ints(bags)) for k, column in self.bag.items()},
@@ -126,9 +159,14 @@ class Store:
         width = max(int(np.prod(v.shape[1:])) for v in self.views.values())
         return max(1, min(max_instances, _NUMBERS // max(width, 1)))
 
-    def rows(self, rows: np.ndarray) -> dict[str, Tensor]:
-        """Any (n,) rows of all views, each (n, ...)."""
-        return {name: self._gather(view, rows) for name, view in self.views.items()}
+    def rows(
+        self, rows: np.ndarray, read: Mapping[str, Tensor] = MappingProxyType({})
+    ) -> dict[str, Tensor]:
+        """Any (n,) rows of all views, each (n, ...); ``read`` as in :meth:`parts`."""
+        return {
+            name: read[name].to(self.device, self.dtype, non_blocking=True) if name in read else
+            self._gather(view, rows) for name, view in self.views.items()
+        }  # fmt: skip
 
     def instances(self, rows: np.ndarray) -> Batch:
         """Some (n,) rows of the data as a batch of n bags of one instance each."""
@@ -141,20 +179,28 @@ class Store:
     def _ints(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, non_blocking=True)
 
+    def expect(self, packs: Sequence[np.ndarray]) -> None:
+        """Read what is on disk ahead, for :meth:`batch` to be asked for these packs, in order.
+
+        Each pack is (k,) positions of bags; none: nothing is read ahead any more.
+        """
+        self.ahead.expect(packs)
+
     def stream(self, packs: Sequence[np.ndarray]) -> Iterator[Batch]:
-        """Batches of packs of bags, in order; the next is read while the present one is used.
+        """Batches of packs of bags, in order; the next are read while the present one is used.
 
         Each pack is (k,) positions of bags.
         """
-        if not self.streams or len(packs) < 2:
-            yield from map(self.batch, packs)
-            return
-        with ThreadPoolExecutor(1) as pool:
-            ahead = pool.submit(self.batch, packs[0])
-            for bags in packs[1:]:
-                ready, ahead = ahead.result(), pool.submit(self.batch, bags)
-                yield ready
-            yield ahead.result()
+        self.expect(packs)
+        yield from map(self.batch, packs)
+
+
+def _room(device: torch.device) -> float:
+    """Bytes of a view that may be on a device as a whole."""
+    if device.type != "cuda":
+        return RESIDENT
+    free, _ = torch.cuda.mem_get_info(device)
+    return free / 2
 
 
 def _cut(view: View) -> bool:
@@ -172,6 +218,14 @@ def _csr(part: sp.csr_matrix) -> Tensor:
             torch.as_tensor(part.indices.astype(np.int64)),
             torch.as_tensor(part.data), part.shape,
         )  # fmt: skip
+
+
+def _read(view: View, rows: np.ndarray) -> Tensor:
+    """Rows (n,) of a view on disk, as they are there."""
+    part, pieces = begin(view, Picked.of(rows), pinned=False)
+    for piece in pieces:
+        piece.result()
+    return part
 
 
 def pack(

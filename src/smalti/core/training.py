@@ -187,6 +187,8 @@ def _epoch(runner: Runner, place: Place, checkpoint: Checkpoint | None) -> None:
         # float64: many small float32 losses are added
         place.loss = torch.zeros((), dtype=torch.float64, device=store.device)
     steps = _steps(place.order, stage, store)
+    if store.streams and stage.sampler is None:
+        runner.expect([piece for units in steps[place.step :] for piece in runner.pieces(units)])
     while place.step < len(steps):
         units = steps[place.step]
         if stage.schedule is not None or place.step == 0:

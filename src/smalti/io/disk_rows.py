@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from smalti.io.sparse import checked_sparse, sparse_matrix
 from smalti.io.stored import element, lost_chunks, opened, state_of_element
 from smalti.system.reading import reading
 
+_OPENING = threading.Lock()
 _RUN = 2**22  # values that are read at once where all rows are gone through
 
 
@@ -98,10 +100,11 @@ class DiskRows:
 
     def _open(self) -> Any:
         """The element of the file, which stays open; a child process opens its own."""
-        if self._file is None or self._file[0] != os.getpid():
-            stack = opened(self.path)
-            self._file = os.getpid(), (stack, element(stack.__enter__(), self.key, self.path))
-        return self._file[1][1]
+        with _OPENING:  # of two threads that open it one would close the other's
+            if self._file is None or self._file[0] != os.getpid():
+                stack = opened(self.path)
+                self._file = os.getpid(), (stack, element(stack.__enter__(), self.key, self.path))
+            return self._file[1][1]
 
     def read(self, start: int, stop: int) -> Any:
         """Rows ``start:stop``, (stop - start, n_columns): an array, or CSR.

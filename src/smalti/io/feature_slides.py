@@ -15,6 +15,7 @@ from smalti.io.h5 import Slide
 from smalti.io.pictures import match_pictures
 from smalti.io.sections import Ask
 from smalti.io.tile_places import Places, patches_of
+from smalti.io.tile_table import OfCorner, TileTable, tile_table
 from smalti.tiles.enlarged import Enlarged
 from smalti.tiles.image import SlideImage
 from smalti.tiles.view import TileView
@@ -30,14 +31,15 @@ class Joined:
     Attributes
     ----------
     instance
-        Columns x, y, x_px, y_px, x_um, y_um and tile_px, a row for each tile.
+        Columns x, y, x_px, y_px, x_um, y_um and tile_px, as far as a slide has them, a row for each
+        tile.
     lengths
         Columns um_per_px, tile_um and tile_um_per_px, a row for each slide.
     view
         The tiles, cut from their pictures; None where no picture was given.
     """
 
-    instance: pd.DataFrame
+    instance: TileTable
     lengths: pd.DataFrame
     view: TileView | None
 
@@ -81,7 +83,8 @@ def join(
             image = _to_scale(found[name], places, slide, name)
             um = image.um_per_px if um is None else um
         parts.append((places, um, image, slide, name))
-    instance = pd.concat([_columns(places, um) for places, um, *_ in parts], ignore_index=True)
+    instance = tile_table([places.corner for places, *_ in parts],
+                          _columns([(places, um) for places, um, *_ in parts]))  # fmt: skip
     lengths = pd.DataFrame([_lengths(places, um) for places, um, *_ in parts], index=names)
     view = None
     if found is not None:
@@ -157,13 +160,19 @@ def _to_scale(image: SlideImage, places: Places, slide: Slide, name: str) -> Sli
     return image if abs(step - 1) < _SAME else Enlarged(image, places.extent)
 
 
-def _columns(places: Places, um_per_px: float | None) -> pd.DataFrame:
-    px, edge = places.px(um_per_px)
-    um, _ = places.um(um_per_px)
-    return pd.DataFrame({
-        "x": places.corner[:, 0], "y": places.corner[:, 1], "x_px": px[:, 0], "y_px": px[:, 1],
-        "x_um": um[:, 0], "y_um": um[:, 1], "tile_px": np.nan if edge is None else edge,
-    })  # fmt: skip
+def _columns(parts: Sequence[tuple[Places, float | None]]) -> dict[str, OfCorner | np.ndarray]:
+    """Columns of the tiles by slide; those that no slide has are left out."""
+    px = [p.to_centre("px", None if um is None else 1 / um) for p, um in parts]
+    um = [p.to_centre("um", um) for p, um in parts]
+    there = [p.corner.strides != (0, 0) for p, _ in parts]  # else one NaN stands for all
+    as_stored = [(0.0, 1.0) if has else (np.nan, np.nan) for has in there]
+    columns: dict[str, OfCorner | np.ndarray] = {}
+    for end, pairs in (("", as_stored), ("_px", px), ("_um", um)):
+        shift, factor = np.array(pairs).T
+        if not np.isnan(factor).all():
+            columns |= {f"{axis}{end}": OfCorner(i, shift, factor) for i, axis in enumerate("xy")}
+    edge = np.array([2 * shift * factor for shift, factor in px])
+    return columns if np.isnan(edge).all() else columns | {"tile_px": edge}
 
 
 def _lengths(places: Places, um_per_px: float | None) -> dict[str, float]:

@@ -20,6 +20,7 @@ from smalti.labels import missing, missing_words
 from smalti.left import Left, vanished
 from smalti.system.reading import about
 from smalti.system.tables import read_table
+from smalti.views import Picked, len_, take
 
 _IDS = ("slide_id", "slide", "filename", "sample", "id")
 _SAME = 1.01  # lengths of slides of one bag that are the same
@@ -145,29 +146,37 @@ def read_features(
                   um_per_px=um_per_px, notes=notes)  # fmt: skip
     for note in notes:
         warnings.warn(note, UserWarning, stacklevel=2)
+    first, n_slides = found[0], len(found)
     view: Any = H5View(
         [(s.path, s.key, len(s.places.corner)) for s in found], found[0].width,
-        np.result_type(*(s.dtype for s in found)),
+        np.result_type(*(s.dtype for s in found)), [s.lying for s in found],
     )  # fmt: skip
-    which = np.repeat(np.arange(len(found)), [len(s.places.corner) for s in found])
-    instance = joined.instance.dropna(axis=1, how="all").copy()
-    instance.insert(0, "slide", table.index.to_numpy()[which])
-    for column in others:
-        if column not in instance:
-            instance[column] = table[column].array[which]
-    made = found[0].made
+    del found  # with the corners of each slide: the table has them all
+    columns = {"slide": table.index.to_numpy(), **joined.instance.tiles.columns}
+    columns |= {c: table[c].array for c in others if c not in columns}
+    made = first.made
     name = "features" if made is None else made.view
-    views = {name: view.read(0, view.shape[0]) if in_memory else view}
-    if joined.view is not None:
-        views["tile"] = joined.view
     target = label if label is None or isinstance(label, str) else tuple(label)
     with about(labels):
-        bags = Bags.from_rows(
-            views, bag_of[which], target=target, donor=donor, site=site, kind=kind,
-            positive=positive, order=order, instance=instance,
+        # of slides first: whatever is to be said of them, no tile is needed for
+        slides_of = Bags.from_rows(
+            {name: np.zeros((n_slides, first.width), np.uint8)}, bag_of, target=target,
+            donor=donor, site=site, kind=kind, positive=positive, order=order,
+            instance=table[others].reset_index(drop=True),
             bag=_with_lengths(bag, joined.lengths, bag_of),
-            features={name: found[0].names} if found[0].names else None, notes=notes,
+            features={name: first.names} if first.names else None, notes=notes,
         )  # fmt: skip
+    n, at = np.diff(view.offsets), slides_of.rows
+    picked, rows = Picked(view.offsets[at], n[at]), np.arange(len_(view), dtype=np.int32)
+    views = {name: view} if joined.view is None else {name: view, "tile": joined.view}
+    views = {k: take(v, picked) for k, v in views.items()}
+    if in_memory:
+        views[name] = views[name].read(0, view.shape[0])
+    bags = dataclasses.replace(
+        slides_of, x=views, instance=joined.instance.remade(columns=columns).picked(picked),
+        rows=rows if len(picked.starts) == 1 else picked.of_array(rows),  # no copy of all
+        offsets=np.concatenate([[0], n[at].cumsum()])[slides_of.offsets],
+    )  # fmt: skip
     if made is None:
         return bags
     return dataclasses.replace(bags, origin={"made": {name: dict(made.how)}})

@@ -29,8 +29,15 @@ _AGAIN = "copy or write it again"
 
 
 @contextmanager
-def open_h5(path: str | Path) -> Iterator[Any]:
+def open_h5(path: str | Path, *, heaps: bool = True) -> Iterator[Any]:
     """An HDF5 file; any damage found while it is open is one error.
+
+    Parameters
+    ----------
+    path
+        The file.
+    heaps
+        Look for damaged heaps first; otherwise it is to be done before a text is read.
 
     Raises
     ------
@@ -40,7 +47,8 @@ def open_h5(path: str | Path) -> Iterator[Any]:
     import h5py
 
     path = plain_file(path)
-    check_heaps(path)
+    if heaps:
+        check_heaps(path)
     with reading(path), h5py.File(path, "r") as file:
         yield file
 

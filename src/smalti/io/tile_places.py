@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from smalti.errors import InputError
+from smalti.io.h5_rows import all_rows
 from smalti.io.stored import element, open_h5
+from smalti.io.tile_table import narrow
 from smalti.system.reading import reading
 
 _OLD_PX, _OLD_UM = 224, 256.0  # of STAMP before it wrote units: a tile, and how long it is
@@ -57,10 +59,20 @@ class Places:
         return self._in("px", None if um_per_px is None else 1 / um_per_px)
 
     def _in(self, unit: str, factor: float | None) -> tuple[np.ndarray, float | None]:
+        shift, factor = self.to_centre(unit, factor)
+        if np.isnan(factor):
+            return np.full(self.corner.shape, np.nan), None
+        return (self.corner.astype(np.float64) + shift) * factor, 2 * shift * factor
+
+    def to_centre(self, unit: str, factor: float | None) -> tuple[float, float]:
+        """What to add to a corner, and to multiply that with, for a centre in px or um.
+
+        ``factor`` is of the other unit; both are NaN where they are not known.
+        """
         factor = 1.0 if self.unit == unit else factor
         if self.unit is None or self.edge is None or factor is None:
-            return np.full(self.corner.shape, np.nan), None
-        return (self.corner + self.edge / 2) * factor, self.edge * factor
+            return np.nan, np.nan
+        return self.edge / 2, factor
 
 
 def places(file: Any, path: Path, n: int) -> Places:
@@ -73,19 +85,20 @@ def places(file: Any, path: Path, n: int) -> Places:
     """
     coords = element(file, "coords", path)
     if coords is None:
-        return Places(np.full((n, 2), np.nan))
+        return Places(narrow(np.full((n, 2), np.nan)))
     with reading(path, "coords"):
-        stored = np.asarray(coords)
+        stored = all_rows(coords, path)
         root, own = dict(file.attrs), dict(coords.attrs)
     stored = stored.reshape(-1, stored.shape[-1] if stored.ndim else 1)
     if len(stored) != n or stored.shape[1] < 2 or stored.dtype.kind not in "fiu":
         raise InputError(f"{path}: coords of {stored.dtype} and shape {stored.shape} for {n} "
                          "tiles.")  # fmt: skip
-    corner = stored[:, :2].astype(np.float64)
+    corner = stored[:, :2]
     wrong = np.flatnonzero(~np.isfinite(corner).all(1))
     if len(wrong):
         raise InputError(f"{path}: coords of tile {wrong[0]} are {corner[wrong[0]]}: make it "
                          "again.")  # fmt: skip
+    corner = narrow(corner)
     with reading(path, "the attributes of coords"):
         if "feats" in file or "patch_embeddings" in file or {"unit", "tile_size_um"} & set(root):
             return _stamp(root, corner, path)
@@ -129,7 +142,7 @@ def _stamp(root: Mapping[str, Any], corner: np.ndarray, path: Path) -> Places:
         raise InputError(f"{path}: unit {unit!r} of coords is neither um nor px: mend the "
                          "attribute.")  # fmt: skip
     if round(_positive(root, "tile_size", path) or _step(corner)) == _OLD_PX:
-        return Places(corner / _OLD_PX * _OLD_UM, "um", _OLD_UM, _OLD_PX)
+        return Places(narrow(corner / _OLD_PX * _OLD_UM), "um", _OLD_UM, _OLD_PX)
     return Places(corner)
 
 
