@@ -65,8 +65,7 @@ def our_epoch(bags: sm.Bags, batch_size: int, precision: str) -> Callable[[], ob
     stage = Gradient(epochs=1, lr=1e-4, batch_size=batch_size, max_instances=10**9)
 
     def run() -> None:
-        runner = training.Runner(fabric, stage, store, fit)
-        training.descend(runner, progress=Progress(False))
+        training.run([stage], fit, bags, store, fabric, progress=Progress(False))
 
     return run
 
