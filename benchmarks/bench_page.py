@@ -12,7 +12,7 @@ from bench import ROWS, limit, load, rates_of, table, words_of
 INTRO = """\
 # Beside other packages
 
-One run of `benchmarks/bench.py` (`make bench-peers` once, then `make bench`), and nothing typed:
+Rows of `benchmarks/bench.py` (`make bench-peers` once, then `make bench`), and nothing typed:
 this page is drawn from [bench.json](bench.json) by `python benchmarks/bench.py --page`. One thread
 each; smalti, the peer and the products of matrices that tell the machine's rate take turns. CPU
 seconds of the process, medians and ranges; memory is the most that the process held, libraries and
