@@ -193,7 +193,7 @@ def _near(view: View, at: np.ndarray) -> list[np.ndarray]:
 
 
 def rows_read(view: View, rows: np.ndarray) -> int:
-    """How many rows of a backed view are read for some of them, those between them included."""
+    """How many rows of a backed view are read for (k,) of them, those between them included."""
     if isinstance(view, _Rows):
         return rows_read(view.base, view.picked.take(Picked.of(rows)).rows)
     return sum(int(run[-1] - run[0]) + 1 for run in _near(view, np.unique(rows)))

@@ -55,7 +55,7 @@ class Alone:
         return _made_as(DTYPES[self.precision])
 
     def backward(self, loss: Tensor) -> None:
-        """Gradients of a loss, ()."""
+        """Gradients of a loss (), a scalar."""
         loss.backward()
 
     def barrier(self) -> None:

@@ -91,6 +91,9 @@ def arrange(
     """
     import zarr
 
+    if int(zarr.__version__.split(".")[0]) < 3:
+        raise InputError(f"arrange writes zarr of format 3, and zarr {zarr.__version__} does not: "
+                         "pip install -U 'zarr>=3.1'.")  # fmt: skip
     out = Path(out)
     if out.suffix != ".zarr":
         raise InputError(f"{out}: end the name in .zarr.")

@@ -18,7 +18,13 @@ import scipy.sparse as sp
 
 from smalti.errors import InputError
 from smalti.io.sparse import checked_sparse, sparse_matrix
-from smalti.io.stored import element, lost_chunks, opened, state_of_element
+from smalti.io.stored import (
+    element,
+    fast_codecs,
+    lost_chunks,
+    opened,
+    state_of_element,
+)
 from smalti.system.reading import reading
 
 _OPENING = threading.Lock()
@@ -99,11 +105,16 @@ class DiskRows:
         return indptr
 
     def _open(self) -> Any:
-        """The element of the file, which stays open; a child process opens its own."""
+        """The array, or the arrays of values and places; a child process opens its own."""
         with _OPENING:  # of two threads that open it one would close the other's
             if self._file is None or self._file[0] != os.getpid():
                 stack = opened(self.path)
-                self._file = os.getpid(), (stack, element(stack.__enter__(), self.key, self.path))
+                root = stack.__enter__()
+                with fast_codecs():
+                    found = element(root, self.key, self.path)
+                    if self.sparse:  # zarr opens an array anew at every look at its group
+                        found = {name: found[name] for name in ("data", "indices")}
+                self._file = os.getpid(), (stack, found)
             return self._file[1][1]
 
     def read(self, start: int, stop: int) -> Any:

@@ -13,6 +13,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,18 @@ def opened(path: Path) -> Iterator[Any]:
     import zarr
 
     yield zarr.open_group(str(path), mode="r")
+
+
+@contextmanager
+def fast_codecs() -> Iterator[None]:
+    """Arrays of zarr that are opened meanwhile are unpacked by zarrs, where it is installed."""
+    if find_spec("zarrs") is None:
+        yield
+        return
+    import zarr
+
+    with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
+        yield
 
 
 def state_of_element(path: Path, key: str) -> str:
