@@ -3,6 +3,7 @@
     python benchmarks/out_of_core.py --folder DIR --cells 1000000 3000000 10000000
     python benchmarks/out_of_core.py --folder DIR --kind dense --cells 10000000
     python benchmarks/out_of_core.py --folder DIR --disk            # an epoch beside the disk
+    python benchmarks/out_of_core.py --folder DIR --disk --annbatch PYTHON  # and beside annbatch
 
 Cells of 200 samples of 100 donors, in random order in an .h5ad (``dense``: 50 floats a cell;
 ``sparse``: counts of 2,000 genes, 8 % of them not 0). Each part is a process of its own, which is
@@ -12,6 +13,11 @@ resident memory, as the system has them.
 ``arrange``  sorts the file by sample into a .zarr.
 ``fit``      ABMIL, two epochs, with the steps of ``STEPS``; the model is saved.
 ``predict``  all samples, attention of every cell, and both written into the .zarr.
+
+``--disk`` goes once through the rows of a .zarr that ``--keep`` left, in order, after the system
+was made to forget its files; so does a plain reader of the files' bytes; and annbatch's own loader,
+in an interpreter that has it (Python 3.12), in order and shuffled (chunks of 512 cells, 32 at a
+time).
 """
 
 import argparse
@@ -144,7 +150,6 @@ def forget(folder):
 
 def disk(folder, kind, n):
     """An epoch's reading, cold: bytes of the files, and seconds against plain reading of them."""
-    from smalti.core.store import Store  # noqa: F401  (imports are not timed)
     from smalti.io.disk_rows import DiskRows
     from smalti.views import pieces
 
@@ -169,6 +174,35 @@ def disk(folder, kind, n):
           f"processor); {n / ours:,.0f} cells a second", flush=True)  # fmt: skip
 
 
+ANNBATCH = """
+import sys, time, zarr, annbatch, anndata as ad
+zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
+x = zarr.open_group(sys.argv[1], mode="r")["X"]
+x = x if hasattr(x, "shape") else ad.io.sparse_dataset(x)
+loader = annbatch.Loader(batch_size=4096, chunk_size=512, preload_nchunks=32,
+                         shuffle=sys.argv[2] == "shuffled")
+loader.add_adata(ad.AnnData(X=x))
+n, began, cpu = 0, time.perf_counter(), time.process_time()
+for batch in loader:
+    n += batch["X"].shape[0]
+print(n, time.perf_counter() - began, time.process_time() - cpu)
+"""
+
+
+def annbatch(path, python):
+    """Its loader over the same files, cold."""
+    for order in ("in order", "shuffled"):
+        size = forget(path / "X")
+        done = subprocess.run([python, "-W", "ignore", "-c", ANNBATCH, str(path), order],
+                              capture_output=True, text=True, check=False)  # fmt: skip
+        if done.returncode:
+            print(f"annbatch, {order}: {done.stderr.strip().splitlines()[-1][:200]}")
+            continue
+        n, clock, cpu = map(float, done.stdout.split())
+        print(f"annbatch, {order}: {clock:.1f} s ({size / clock / 2**20:,.0f} MiB/s; {cpu:.1f} s "
+              f"of the processor); {n / clock:,.0f} cells a second", flush=True)  # fmt: skip
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="where files go, many GB")
@@ -176,6 +210,7 @@ def main():
     parser.add_argument("--kind", choices=["sparse", "dense"], nargs="+",
                         default=["dense", "sparse"])  # fmt: skip
     parser.add_argument("--disk", action="store_true", help="the files against the disk alone")
+    parser.add_argument("--annbatch", metavar="PYTHON", help="an interpreter that has annbatch")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--keep", action="store_true", help="do not remove the files of each size")
     parser.add_argument("--call", help=argparse.SUPPRESS)
@@ -191,6 +226,8 @@ def main():
         for kind in args.kind:
             for n in args.cells:
                 disk(args.folder, kind, n)
+                if args.annbatch:
+                    annbatch(args.folder / f"{kind}_{n}.zarr", args.annbatch)
         return
     args.folder.mkdir(parents=True, exist_ok=True)
     print("| cells | kind | part | clock, s | processor, s | peak, GiB | disk, GiB |")
