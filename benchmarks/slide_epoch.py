@@ -6,7 +6,7 @@
 
 *epoch*: the same gated attention on features as they are, one thread, in turns. "loop" is written
 from the description of CLAM: a DataLoader of one slide, read by h5py, one step of Adam a slide.
-torchmil pads (optional, ``pip install "smalti[bench]"``). Files hold rows one by one, as CLAM and
+torchmil pads (optional, ``pip install torchmil``). Files hold rows one by one, as CLAM and
 TRIDENT write them, or as a whole. Before a cold turn the system is told to forget the files.
 
 *cohort*: a few files under many names; memory by the system, of this process and its workers.
@@ -28,7 +28,6 @@ import h5py
 import numpy as np
 import pandas as pd
 import torch
-from speed import padded_share
 from torch.utils.data import DataLoader, Dataset
 
 import smalti as sm
@@ -55,6 +54,13 @@ def write(folder: Path, lengths: np.ndarray, width: int, dtype: str, layout: str
             coords = file.create_dataset("coords", data=at, chunks=(1, 2) if rows else None)
             coords.attrs["patch_size_level0"] = 256
     return labels(len(lengths))
+
+
+def padded_share(lengths: np.ndarray, batch_size: int) -> float:
+    order = np.random.default_rng(0).permutation(len(lengths))
+    held = sum(lengths[g].max() * len(g) for g in np.array_split(
+        order, range(batch_size, len(order), batch_size)))  # fmt: skip
+    return float(held / lengths.sum())
 
 
 def labels(n: int) -> pd.DataFrame:
