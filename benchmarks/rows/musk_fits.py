@@ -3,6 +3,10 @@
 WORK = "a fit of 100 epochs on 92 bags of 2 to 40 x 166 (like Musk1)"
 PEER, GOAL, ROUNDS = "as usually written: a bag a step, SGD", 15, 3
 EPOCHS, WIDTH = 100, 166
+BOUND = (
+    "products of some 160 rows, which run below the rate of large ones, and in each step some "
+    "hundred small operations: masks of dropout, slices, the optimiser."
+)
 
 
 def data(share):
@@ -36,3 +40,9 @@ def peer(arrays, labels, epochs):
         usual_fit(x, y, epochs)
 
     return run
+
+
+def least(arrays, labels, epochs):
+    """Forward, gradients of the weights, and of what each layer but the first reads."""
+    rows, first, others = sum(map(len, arrays)), WIDTH * 256, 256 * 128 + 128 * 64 + 64 * 64
+    return {"float32": epochs * rows * 2 * (2 * first + 3 * others)}
