@@ -85,7 +85,7 @@ class DiskRows:
         if kind == "csc_matrix":
             raise InputError(
                 f"{self.where} is stored by columns (csc), and cells are read by rows: write it by "
-                "rows first (smalti arrange), or read it into memory, backed=False."
+                "rows (adata.X = adata.X.tocsr()), or read it into memory, backed=False."
             )
         lost = [name for name in ("data", "indices", "indptr") if name not in group]
         if kind != "csr_matrix" or lost:

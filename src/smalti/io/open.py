@@ -46,8 +46,8 @@ def open_table(
     if is_gathered(data):
         if backed:
             raise InputError(
-                "backed=True reads one .h5ad, .h5mu or .zarr: write several files, or those of "
-                "Cell Ranger, into one first (smalti arrange), or leave backed= out."
+                "backed=True reads one .h5ad, .h5mu or .zarr: several .h5ad become one by smalti "
+                "arrange, files of Cell Ranger by sm.gather; or leave backed= out."
             )
         whole, notes, name = gathered(data, obs=obs, runs=runs)
         top = Table(name, whole)
