@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +27,7 @@ from smalti.io.disk_rows import DiskRows
 from smalti.io.disk_table import LeanTable
 from smalti.io.open import holds_mudata, open_table
 from smalti.io.stacked import RUN
-from smalti.io.writeback import as_column
+from smalti.io.writeback import as_column, of_formats
 from smalti.names import some
 from smalti.system.files import atomic_folder
 from smalti.system.progress import Progress
@@ -106,9 +105,8 @@ def arrange(
         atomic_folder(out, overwrite=overwrite) as trial,
         TemporaryDirectory(prefix=f".{out.name}-", dir=trial.parent) as scratch,
         Progress(progress, "arrange") as bar,
-        warnings.catch_warnings(),
+        of_formats(),
     ):
-        warnings.filterwarnings("ignore", message="zarr v3 autosharding")  # shards are chosen here
         root = zarr.open_group(str(trial), mode="w", zarr_format=3)
         root.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         matrices = source.matrices()

@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,7 +130,8 @@ def _open_zarr(path: Path) -> Iterator[Any]:
     group = zarr.open_group(str(path), mode="r+", use_consolidated=False)
     yield group
     if _is_consolidated(path):
-        zarr.consolidate_metadata(str(path), zarr_format=group.metadata.zarr_format)
+        with of_formats():
+            zarr.consolidate_metadata(str(path), zarr_format=group.metadata.zarr_format)
 
 
 def _is_consolidated(path: Path) -> bool:
@@ -149,6 +151,21 @@ def put(root: Any, additions: Mapping[Key, Any]) -> None:
     additions
         Columns of ``obs`` as arrays, one value a cell; others as AnnData holds them.
     """
+    with of_formats():
+        _put(root, additions)
+
+
+@contextmanager
+def of_formats() -> Iterator[None]:
+    """Without what zarr and AnnData have to say of formats to come, which is not for users."""
+    with warnings.catch_warnings():
+        for text in ("Consolidated metadata is currently not", "zarr v3 autosharding",
+                     "Writing zarr v2 data"):  # fmt: skip
+            warnings.filterwarnings("ignore", message=text)
+        yield
+
+
+def _put(root: Any, additions: Mapping[Key, Any]) -> None:
     from anndata.io import read_elem, write_elem
 
     for key, value in additions.items():

@@ -16,6 +16,7 @@ from smalti.bags import Bags
 from smalti.columns import groups_of
 from smalti.core.seen import donor_names
 from smalti.leaks.finding import Finding
+from smalti.preprocess.sequence import held
 
 Check: TypeAlias = Callable[["Case"], Iterable[Finding]]
 CHECKS: dict[str, Check] = {}
@@ -100,9 +101,13 @@ class Case:
 
     @cached_property
     def tables(self) -> dict[str, Any]:
-        """Views that are tables of finite numbers in memory: (n, d) dense or CSR."""
+        """Views that are tables of finite numbers: (n, d) dense or CSR.
+
+        Of cells on disk those that are small enough to be held; :mod:`smalti.leaks.on_disk` tells
+        of the others.
+        """
         return {
-            name: view for name, view in self.bags.x.items()
+            name: view for name, view in held(self.bags).x.items()
             if (isinstance(view, np.ndarray) or sp.issparse(view)) and len(view.shape) == 2
             and np.isfinite(view.sum(dtype=np.float64))
         }  # fmt: skip

@@ -41,11 +41,11 @@ def fitted(case: Case) -> Iterator[Finding]:
     """
     origin = case.bags.origin or {}
     keys, records = (origin.get(k, {}) for k in ("keys", "recorded"))
-    for name, table in case.bags.x.items():
-        found = None
+    for name in case.bags.x:
+        found, table = None, case.tables.get(name)
         if name in origin.get("fitted_on", {}):
             continue
-        if name in case.tables and isinstance(table, np.ndarray) and table.dtype.kind == "f":
+        if isinstance(table, np.ndarray) and table.dtype.kind == "f":
             found = _trace(case, name, table)
         words = re.findall(r"[a-z]+", f"{name} {keys.get(name, '')}".casefold())
         by_record = name in records and not _whole(case, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Iterator
 
@@ -15,7 +16,7 @@ from smalti.leaks.case import Case, check
 from smalti.leaks.finding import Finding
 from smalti.names import some
 from smalti.preprocess import fit_steps, guess_steps, steps_of
-from smalti.views import dense, take
+from smalti.views import dense, is_made, take, whole
 
 _MOST = 20_000  # cells
 _FEATURES = 300  # of a panel, of which single ones are gated by
@@ -36,7 +37,8 @@ def gated(case: Case) -> Iterator[Finding]:
         return
     codes, names = case.groups
     shown = [*names, "no label"]
-    for view in case.tables:
+    # a sample is enough, so that what is on disk is looked into too
+    for view in [k for k, v in case.bags.x.items() if k in case.tables or is_made(v)]:
         rows = _rows(case, view)
         if len(rows) < 200:
             continue
@@ -74,7 +76,7 @@ def _rows(case: Case, view: str) -> np.ndarray:
 
 def _sharp(case: Case, view: str, rows: np.ndarray, groups: np.ndarray) -> list[Border]:
     """Borders of a view that are too sharp, the sharpest first."""
-    raw, stepped = take(case.bags.x[view], rows), _stepped(case, view, rows)
+    raw, stepped = whole(take(case.bags.x[view], rows)), _stepped(case, view, rows)
     found: list[Border] = []
     if raw.shape[1] <= _FEATURES:
         tables = [dense(stepped)]
@@ -90,6 +92,7 @@ def _sharp(case: Case, view: str, rows: np.ndarray, groups: np.ndarray) -> list[
 def _stepped(case: Case, view: str, rows: np.ndarray) -> np.ndarray | sp.csr_matrix:
     """These rows of a view after the steps that are guessed for it."""
     part = case.bags.only(view).keep(rows)
+    part = dataclasses.replace(part, x={view: whole(part.x[view])})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return fit_steps(steps_of(guess_steps(part)), part)[1].x[view]
