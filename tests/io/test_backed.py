@@ -299,3 +299,25 @@ def test_a_damaged_row_is_an_error_and_not_the_memory_of_others(tmp_path):
         file["X/indptr"][3] = 10**6
     with pytest.raises(InputError, match="indptr does not rise"):
         sm.read(other, backed=True, **READ)
+
+
+def test_new_cells_on_disk_with_other_features_are_laid_out_as_in_training(tmp_path, on_disk):
+    model = sm.mil.BagMean(preprocess="normalize,log1p,genes=20,scale,pca=5", progress=False)
+    model.fit(sm.read(written(tmp_path, "h5ad"), backed=False, **READ))
+    table = ad.read_h5ad(tmp_path / "cells.h5ad")
+    other = table[:, np.random.default_rng(0).permutation(GENES)[: GENES - 3]].copy()
+    other.write_h5ad(tmp_path / "other.h5ad")
+    for missing in ("zero", "mean"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            p = [model.predict_proba(sm.read(tmp_path / "other.h5ad", backed=b, **READ),
+                                     missing=missing) for b in (True, False)]  # fmt: skip
+        np.testing.assert_allclose(*p, rtol=1e-5)
+
+
+def test_types_and_genes_behind_high_scores_are_those_of_memory(tmp_path, on_disk):
+    path = written(tmp_path, "h5ad")
+    scores = np.random.default_rng(0).random(N)
+    found = [sm.explain.enrichment(sm.read(path, backed=b, **READ), {"s": scores})
+             for b in (True, False)]  # fmt: skip
+    pd.testing.assert_frame_equal(*found)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +20,7 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.names import mismatch, namesakes, some
 from smalti.preprocess import Trace
-from smalti.views import View
+from smalti.views import Through, View
 
 MISSING = ("zero", "mean")
 
@@ -179,7 +180,13 @@ def _smaller_sums(trace: Trace, name: str, other: str, n: int, of: int) -> list[
 def _columns(bags: Bags, name: str, place: np.ndarray) -> Any:
     """(n, len(place)) columns of a view, 0 where ``place`` is -1."""
     view: View = bags.x[name]
-    table = view if hasattr(view, "__getitem__") else bags.table(name)
+    if hasattr(view, "__getitem__"):
+        return _laid_out(view, place)
+    return Through(view, partial(_laid_out, place=place))
+
+
+def _laid_out(table: Any, place: np.ndarray) -> Any:
+    """(n, len(place)) columns of rows in memory, 0 where ``place`` is -1."""
     there = np.flatnonzero(place >= 0)
     part = table[:, place[there]]
     if len(there) == len(place):
@@ -228,11 +235,17 @@ def with_means(bags: Bags, means: Mapping[str, np.ndarray]) -> Bags:
                 "the model was saved before means of training were kept, so nothing can be taken "
                 "for its mean: fit it again, or say missing='zero'."
             )
-        row = np.where(gone, means[name], 0).astype(np.float32)
-        if sp.issparse(views[name]):
-            there = sp.diags((~gone).astype(np.float32))
-            rows = sp.csr_matrix(np.ones((bags.n_instances, 1), np.float32)) @ sp.csr_matrix(row)
-            views[name] = sp.csr_matrix(views[name] @ there + rows)
-        else:
-            views[name] = np.where(gone, row, views[name])
+        change = partial(_with_mean, gone=gone, mean=means[name])
+        here = hasattr(views[name], "__getitem__")
+        views[name] = change(views[name]) if here else Through(views[name], change)
     return dataclasses.replace(bags, x=views)
+
+
+def _with_mean(table: Any, gone: np.ndarray, mean: np.ndarray) -> Any:
+    """(n, d) rows in memory whose features that are gone, (d,) bool, are at their mean, (d,)."""
+    row = np.where(gone, mean, 0).astype(np.float32)
+    if not sp.issparse(table):
+        return np.where(gone, row, table)
+    there = sp.diags((~gone).astype(np.float32))
+    rows = sp.csr_matrix(np.ones((table.shape[0], 1), np.float32)) @ sp.csr_matrix(row)
+    return sp.csr_matrix(table @ there + rows)

@@ -18,7 +18,7 @@ from smalti.counts import count_problem
 from smalti.errors import InputError
 from smalti.explain.across_donors import across_donors
 from smalti.preprocess import Log1p, Normalize
-from smalti.views import placed
+from smalti.views import is_made, placed
 
 TOP = 0.1  # share of the instances of a bag that are "high"
 _NEIGHBOURS = 15
@@ -184,7 +184,7 @@ def _tables(
 def _levels(bags: Bags) -> Any:
     """The only view; raw counts as log(1 + counts per 10,000)."""
     view = bags.view()[1]
-    if hasattr(view, "__getitem__") and count_problem(view) is None:
+    if (hasattr(view, "__getitem__") or is_made(view)) and count_problem(view) is None:
         for step in (Normalize(), Log1p()):
             bags = step.fit(bags).transform(bags)
     return bags.view()[1]
