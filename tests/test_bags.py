@@ -1138,6 +1138,7 @@ def test_a_fold_of_a_mapped_cohort_is_no_copy_and_has_the_same_digest(
     assert fold.digest == wanted.digest
     assert fold.asked_digest == wanted.asked_digest
     np.testing.assert_array_equal(fold[[3, 1]].table(), wanted[[3, 1]].table())
+    assert len({fold.x["x"].digest(), shared[order[:5]].x["x"].digest()}) == 2
     from smalti.mil import ABMIL
 
     models = [ABMIL(epochs=1, widths=(4,), preprocess="log1p,scale", progress=False).fit(b)

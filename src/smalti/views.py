@@ -223,7 +223,9 @@ class _Map:
         return self.table[start:stop]
 
     def digest(self) -> str:
-        raise NotImplementedError  # it is known by its values: see add_values
+        sha = hashlib.sha256()
+        add_values(sha, self.table)
+        return sha.hexdigest()
 
 
 def is_map(view: View) -> bool:
@@ -320,10 +322,14 @@ class Through:
         What is read.
     change
         From rows to as many rows.
+    told
+        What tells the change from others, its fitted numbers too: rows changed otherwise are other
+        data.
     """
 
-    def __init__(self, base: Backed, change: Callable[[Any], Any]) -> None:
+    def __init__(self, base: Backed, change: Callable[[Any], Any], told: str) -> None:
         self.source, self.change = base, change  # "base" is of rows that are as they were
+        self.told = told
         trial = change(base.read(0, min(1, base.shape[0])))
         self.shape = (int(base.shape[0]), *trial.shape[1:])
         self.dtype, self.sparse = trial.dtype, sp.issparse(trial)
@@ -333,8 +339,17 @@ class Through:
         return self.change(self.source.read(start, stop))
 
     def digest(self) -> str:
-        """That of what is read; what changes it is known by its name."""
-        return self.source.digest()
+        """Of what is read, and of what is done to it."""
+        return hashlib.sha256(f"{self.source.digest()} {self.told}".encode()).hexdigest()
+
+
+def told_of_arrays(what: str, *arrays: np.ndarray) -> str:
+    """A change by its name and the numbers in it, of any shape."""
+    sha = hashlib.sha256(what.encode())
+    for values in arrays:
+        values = np.ascontiguousarray(values)
+        sha.update(f"{values.dtype}{values.shape}".encode() + values.tobytes())
+    return sha.hexdigest()
 
 
 class Beside:

@@ -192,7 +192,7 @@ def test_steps_change_each_row_by_itself_or_say_that_they_do_not(name):
 
 def test_what_is_read_through_steps_is_what_they_make(tmp_path):
     view = DiskRows(written(tmp_path, "h5ad"), "X")
-    through = Through(view, lambda part: part[:, :3])
+    through = Through(view, lambda part: part[:, :3], "three")
     assert through.shape == (N, 3)
     np.testing.assert_array_equal(dense(whole(through)), dense(view.read(0, N))[:, :3])
 
@@ -321,3 +321,17 @@ def test_types_and_genes_behind_high_scores_are_those_of_memory(tmp_path, on_dis
     found = [sm.explain.enrichment(sm.read(path, backed=b, **READ), {"s": scores})
              for b in (True, False)]  # fmt: skip
     pd.testing.assert_frame_equal(*found)
+
+
+def test_rows_that_were_changed_otherwise_are_other_data(tmp_path, on_disk):
+    """By their digest what is fitted on them is shared: the same cells after other steps."""
+    bags = sm.read(written(tmp_path, "h5ad"), backed=True, **READ)
+
+    def after(steps, fitted_on=bags):
+        (step,) = sm.preprocess.steps_of(steps)
+        return step.fit(fitted_on).transform(bags).rows_digest
+
+    different = [bags.rows_digest, after("log1p"), after("normalize"), after("normalize=100"),
+                 after("top=5"), after("top=6"), after("scale"), after("scale", bags[:6])]  # fmt: skip
+    assert len(set(different)) == len(different)
+    assert after("scale") == different[-2]

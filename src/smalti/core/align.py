@@ -20,7 +20,7 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.names import mismatch, namesakes, some
 from smalti.preprocess import Trace
-from smalti.views import Through, View
+from smalti.views import Through, View, told_of_arrays
 
 MISSING = ("zero", "mean")
 
@@ -182,7 +182,7 @@ def _columns(bags: Bags, name: str, place: np.ndarray) -> Any:
     view: View = bags.x[name]
     if hasattr(view, "__getitem__"):
         return _laid_out(view, place)
-    return Through(view, partial(_laid_out, place=place))
+    return Through(view, partial(_laid_out, place=place), told_of_arrays("laid out", place))
 
 
 def _laid_out(table: Any, place: np.ndarray) -> Any:
@@ -237,7 +237,8 @@ def with_means(bags: Bags, means: Mapping[str, np.ndarray]) -> Bags:
             )
         change = partial(_with_mean, gone=gone, mean=means[name])
         here = hasattr(views[name], "__getitem__")
-        views[name] = change(views[name]) if here else Through(views[name], change)
+        told = told_of_arrays("means", gone, means[name])
+        views[name] = change(views[name]) if here else Through(views[name], change, told)
     return dataclasses.replace(bags, x=views)
 
 

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.preprocess.trace import Trace
-from smalti.views import Through, View, whole
+from smalti.views import Through, View, told_of_arrays, whole
 
 STEPS: dict[str, type[Step]] = {}  # by name: a step is known as soon as its class is
 ELSEWHERE: dict[str, Callable[[], Any]] = {}  # steps of rooms above: what makes their class known
@@ -100,7 +100,10 @@ class Step(TransformerMixin, BaseEstimator):
         rowwise = not (self.transductive or self.by_company or self.columns())
         if hasattr(view, "__getitem__") or not rowwise:
             return self._apply(whole(view), X)
-        return Through(view, partial(self._apply, bags=X))
+        lacking = X.lacking.get(X.view()[0])
+        numbers = [*self.arrays().values(), *([] if lacking is None else [lacking])]
+        return Through(view, partial(self._apply, bags=X),
+                       told_of_arrays(f"{self.spec()}", *numbers))  # fmt: skip
 
     def _learn(self, view: View, bags: Bags) -> None:
         """Set the fitted arrays."""
