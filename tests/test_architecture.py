@@ -27,7 +27,7 @@ NOUNS = {"errors", "labels", "left", "bags", "views", "columns", "task", "segmen
          "counts", "names", "_version"}  # fmt: skip
 METHOD_ROOMS = ("mil", "integrate", "expression")
 # where losses may be written: of all tasks, and of one kind
-LOSSES = ("task.py", "expression/losses/")
+LOSSES = ("task/", "expression/losses/")
 
 
 @cache
@@ -198,7 +198,7 @@ def only_training_knows_devices(house):
 
 
 def losses_have_a_home(house):
-    """Losses are in ``task.py``, or in the one module of the kind that they belong to."""
+    """Losses are in ``task/``, or in the one module of the kind that they belong to."""
     names = re.compile(r"cross_entropy|mse_loss|BCELoss|CrossEntropyLoss|MSELoss|huber_loss")
     outside = [m for m in house.files if not house.relative(m).startswith(LOSSES)]
     return [f"{m} writes a loss" for m in outside if names.search(house.text(m))]

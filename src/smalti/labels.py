@@ -24,7 +24,8 @@ import pandas as pd
 
 from smalti.errors import InputError
 
-Kind: TypeAlias = Literal["binary", "multiclass", "multilabel", "ordinal", "binomial", "regression"]
+Kind: TypeAlias = Literal["binary", "multiclass", "multilabel", "ordinal", "binomial",
+                          "regression", "survival"]  # fmt: skip
 KINDS: tuple[str, ...] = get_args(Kind)
 MISSING = frozenset(("", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "<NA>", "NaT", "None", "NULL",
                      "null"))  # fmt: skip
@@ -36,6 +37,12 @@ CONTROL = frozenset((
     "sham", "dmso", "pbs", "saline",
 ))  # fmt: skip
 """Words (and a minus at the end) that mark the negative one of two labels."""
+EVENTS = frozenset(("1", "1.0", "true", "yes", "event", "dead", "deceased", "died", "death",
+                    "progressed", "progression", "recurred", "recurrence", "relapsed", "relapse",
+                    "recurred/progressed"))  # fmt: skip
+NO_EVENTS = frozenset(("0", "0.0", "false", "no", "none", "censored", "no event", "alive", "living",
+                       "diseasefree", "disease free", "progression free"))  # fmt: skip
+"""How tables of studies say whether an event was seen."""
 _MOST_CODES = 20  # so many different whole numbers may be classes
 
 
@@ -205,6 +212,65 @@ def kind_of(series: pd.Series, values: Sequence[Any], said: bool, what: str) -> 
             "kind='ordinal' if they are grades, kind='multiclass' if they are names of classes."
         )
     return "multiclass"
+
+
+def looks_censored(labels: Any) -> bool:
+    """Whether the columns of (n, 2 or 3) labels are a time, an event and perhaps an entry.
+
+    The first holds numbers other than 0 and 1, which no label of several may; the second is 0 or 1,
+    or says in words whether the event was seen.
+    """
+    y = np.asarray(labels)
+    if y.ndim != 2 or y.shape[1] not in (2, 3) or pd.isna(y).any():
+        return False
+    try:
+        time = y[:, 0].astype(float)
+        events_of(y[:, 1], "event")
+    except (TypeError, ValueError):  # InputError is one of these
+        return False
+    return not np.isin(time, (0, 1)).all()
+
+
+def events_of(values: Any, what: str) -> np.ndarray:
+    """(n,) 1.0 where an event was seen and 0.0 where not: of 0 and 1, truth values or words.
+
+    Words are those of :data:`EVENTS` and :data:`NO_EVENTS`, also behind a number ("1:DECEASED").
+
+    Raises
+    ------
+    InputError
+        If there are other values, as the causes 0, 1 and 2 of competing risks.
+    """
+    series = pd.Series(values).reset_index(drop=True)
+    known = {v: _event(v) for v in series.unique().tolist()}
+    strange = sorted({repr(v) for v, event in known.items() if event is None})
+    if not strange:
+        return series.map(known).to_numpy(float)
+    held = sorted({str(v) for v in known})
+    if set(held) <= {"1", "2", "1.0", "2.0"}:
+        raise InputError(f"{what!r} holds {' and '.join(held)}, as R codes censored and event: "
+                         "write 0 and 1.")  # fmt: skip
+    if all(_type(v) == "numbers" for v in known) and len(known) > 2:
+        raise InputError(
+            f"{what!r} holds {', '.join(held[:5])}: several causes compete, which one curve cannot "
+            "say. Ask for one cause: 1 for its events and 0 for all others (a cause-specific "
+            "hazard, whose curves are then not those of the other causes' absence)."
+        )
+    raise InputError(
+        f"{what!r} holds {', '.join(strange[:3])}, which says neither that the event was seen nor "
+        "that it was not: write 1 and 0."
+    )
+
+
+def _event(value: Any) -> float | None:
+    """1.0, 0.0 or, of what says neither, None."""
+    if isinstance(value, (bool, np.bool_)):
+        return float(value)
+    if isinstance(value, str):
+        number, _, word = value.strip().lower().partition(":")
+        word = (word or number).strip()
+        return 1.0 if word in EVENTS else 0.0 if word in NO_EVENTS else None
+    return float(value) if _type(value) == "numbers" and value in (0, 1) else None
 
 
 def scikit_kind(y: Any) -> str | None:
