@@ -220,7 +220,7 @@ def test_curves_of_cox_are_those_of_scikit_survival(cohort):
     model = linear.CoxPHSurvivalAnalysis(ties="efron", tol=1e-12).fit(x, y)
     task, labels = task_of(cohort, "cox")
     raw = (x @ model.coef_)[:, None]
-    task = task.settled(raw, labels)
+    task = task.settled(raw, task.encode(labels))
     at = np.unique(cohort["time"])[:-1]
     found = task.curves(raw, at)
     expected = np.array([f(at) for f in model.predict_survival_function(x)])
@@ -236,7 +236,7 @@ def test_a_higher_raw_is_an_earlier_event(cohort, model):
     raw = np.zeros((2, task.n_outputs))
     raw[1] += 1.0 if model == "discrete" else 0.0
     raw[1, 0] = 1.0
-    task = task.settled(np.zeros((N, task.n_outputs)), labels)
+    task = task.settled(np.zeros((N, task.n_outputs)), task.encode(labels))
     risk, curves = task.decide(raw), task.curves(raw, [5.0, 15.0])
     assert risk[1] > risk[0]
     assert (curves[1] < curves[0]).all()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 import torch
+from scipy.stats import spearmanr
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
@@ -152,12 +153,17 @@ def _predictions(model: Method, bags: Bags) -> list[np.ndarray]:
 
 def check_every_kind(cls: type[Method]) -> None:
     """Each kind of target it names is fitted, with predictions of the right form."""
-    for kind in cls.kinds:
+    asked = [(kind, {}) for kind in cls.kinds if kind != "survival"]
+    asked += [("survival", {"survival": m}) for m in cls.survivals if "survival" in cls.kinds]
+    for kind, how in asked:
         bags = _planted(cls, 24, kind=kind, bags_per_donor=2)
-        model = _short(cls).fit(bags)
+        model = _short(cls, **how).fit(bags)
         assert model.task_.kind == kind
-        assert model.predict(bags).shape == np.shape(bags.labels), kind
-        if kind in ("regression", "binomial"):
+        found = model.predict(bags)
+        assert found.shape == np.shape(bags.labels)[: 1 if kind == "survival" else None], kind
+        if kind == "survival":
+            _curves_fall(model, bags, found)
+        if kind in ("regression", "binomial", "survival"):
             assert not hasattr(model, "predict_proba")
             continue
         p = model.predict_proba(bags)
@@ -165,6 +171,16 @@ def check_every_kind(cls: type[Method]) -> None:
         assert ((p >= 0) & (p <= 1)).all(), kind
         if kind != "multilabel":
             np.testing.assert_allclose(p.sum(1), 1, atol=1e-6)
+
+
+def _curves_fall(model: Method, bags: Bags, risk: np.ndarray) -> None:
+    """Curves begin at 1 at most and fall; a higher risk has the lower curve, on the whole."""
+    curves = model.predict_survival(bags, [1.0, 6.0, 24.0, 60.0]).to_numpy()
+    assert ((curves >= 0) & (curves <= 1)).all(), "a curve leaves 0 to 1"
+    assert (np.diff(curves, axis=1) <= 1e-9).all(), "a curve rises"
+    mean = model.predict_restricted_mean(bags, 60.0)
+    if np.ptp(mean) > 1e-3:
+        assert spearmanr(risk, mean).statistic < 0, "a higher risk has the longer life"
 
 
 def check_save_and_load(cls: type[Method]) -> None:

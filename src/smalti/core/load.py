@@ -118,7 +118,8 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
     method = class_of(note["method"], settings).from_state(settings, state)
     column, classes = note["task"]["column"], tuple(note["task"]["classes"])
     column = tuple(column) if isinstance(column, list) else column
-    method.task_ = Task(**(note["task"] | {"classes": classes, "column": column}))
+    of_task = {k: tuple(v) if isinstance(v, list) else v for k, v in note["task"].items()}
+    method.task_ = Task(**(of_task | {"classes": classes, "column": column}))
     views = {k: tuple(v) for k, v in note["shape"]["views"].items()}
     known = note["columns"]
     method.columns_ = Columns(known["group"], tuple(known["levels"]), tuple(known["covariates"]),

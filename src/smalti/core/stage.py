@@ -30,6 +30,15 @@ def task_loss(task: Task, output: Output, target: Tensor) -> Tensor:
     return task.loss(output.raw, target)
 
 
+ALL = 2**62
+"""Units of a step: every one, as many as fit by their instances."""
+
+
+def units_of_step(task: Task, batch_size: int) -> int:
+    """Units of a step: all of them where the loss of a unit depends on the others."""
+    return ALL if task.compares else batch_size
+
+
 class Sampler(Protocol):
     """Makes what a gradient stage trains on: draws of cells, mixtures of two bags.
 

@@ -27,7 +27,7 @@ from smalti.core.checkpoint import Checkpoint
 from smalti.core.convergence import still_falling
 from smalti.core.fit import Fit, Place
 from smalti.core.runner import Runner
-from smalti.core.stage import Gradient, Sweep, Training
+from smalti.core.stage import ALL, Gradient, Sweep, Training
 from smalti.core.store import Store, pack
 from smalti.errors import InputError
 from smalti.system.progress import Progress
@@ -187,6 +187,8 @@ def _epoch(runner: Runner, place: Place, checkpoint: Checkpoint | None) -> None:
         # float64: many small float32 losses are added
         place.loss = torch.zeros((), dtype=torch.float64, device=store.device)
     steps = _steps(place.order, stage, store)
+    if fit.task.compares and stage.batch_size == ALL:
+        _check_compared(len(steps), place, runner)
     if store.streams and stage.sampler is None:
         runner.expect([piece for units in steps[place.step :] for piece in runner.pieces(units)])
     while place.step < len(steps):
@@ -215,6 +217,29 @@ def _steps(order: np.ndarray, stage: Gradient, store: Store) -> list[np.ndarray]
     most = store.most(stage.max_instances)
     packs = pack(order, store.lengths, stage.batch_size, most)
     return [np.sort(bags) for bags in packs]
+
+
+def _check_compared(n_steps: int, place: Place, runner: Runner) -> None:
+    """Units that do not fit into one step are compared within steps; said once.
+
+    Raises
+    ------
+    InputError
+        If several processes share a step: each would compare its own units only.
+    """
+    if runner.fabric.world_size > 1:
+        raise InputError(
+            "the loss of a Cox model compares all bags of a fit, which several processes cannot "
+            "share: take devices=1, or survival='discrete'."
+        )
+    if n_steps > 1 and place.epoch == 0 and place.step == 0:
+        warnings.warn(
+            f"the loss of a Cox model compares bags with one another; they do not fit into one "
+            f"step, so they are compared within {n_steps} steps of an epoch, which leads to "
+            "somewhat weaker effects. Raise max_instances where memory allows it, or take "
+            "survival='discrete', which compares none.",
+            UserWarning, stacklevel=2,
+        )  # fmt: skip
 
 
 def _end_epoch(runner: Runner, place: Place, progress: Progress) -> None:
@@ -317,3 +342,14 @@ def run(
             with _one_thread(small):
                 descend(runner, checkpoint=checkpoint, progress=progress)
     fit.network.eval()
+    if fit.task.compares:
+        _settle(fit, store)
+
+
+@torch.no_grad()
+def _settle(fit: Fit, store: Store) -> None:
+    """What a comparison of bags leaves open, as a baseline, is taken from the training bags."""
+    packs = pack(fit.train, store.lengths, 4096, store.most(200_000))
+    raw = [fit.network(batch).raw.double().cpu().numpy() for batch in store.stream(packs)]
+    members = np.concatenate(packs)
+    fit.task = fit.task.settled(np.concatenate(raw), fit.target[members])

@@ -46,6 +46,7 @@ def planted_bags(
         of its own direction. "multilabel": two directions, each there or not. "regression" and
         "ordinal": the share of key instances is drawn evenly from 0 to twice ``witness_rate``;
         it is the target, as it is or cut into ``n_classes``. "binomial": cut into 0, 1, 2.
+        "survival": the same share makes the event come earlier; columns ``time`` and ``event``.
     n_classes
         Classes of a multi-class or ordinal target.
     bags_per_donor
@@ -96,6 +97,7 @@ def planted_bags(
         share[:, 0] = 2 * witness_rate * level
         cuts = 3 if kind == "binomial" else n_classes
         y = share[:, 0] if kind == "regression" else (level * cuts).astype(int)
+        y = _lives(level, donor, seed) if kind == "survival" else y
     bag_of = np.repeat(np.arange(n_bags), lengths)
     place = np.arange(len(bag_of)) - np.repeat(lengths.cumsum() - lengths, lengths)
     x = rng.normal(size=(len(bag_of), n_features))
@@ -120,12 +122,26 @@ def planted_bags(
         index=pd.Index([f"bag{i}" for i in range(n_bags)]),
     )
     names = [f"label{j}" for j in range(y.shape[1])] if y.ndim == 2 else "target"
+    names = ["time", "event"] if kind == "survival" else names
     table[names] = y
     return Bags.from_rows(
         x[order].astype(np.float32), table.index.to_numpy()[bag_of], target=names, kind=kind,
         donor="donor", bag=table,
         instance=pd.DataFrame({"key": key[order], "cell_type": types[order]}),
     )  # fmt: skip
+
+
+def _lives(level: np.ndarray, donor: np.ndarray, seed: int) -> np.ndarray:
+    """(n_bags, 2) months and whether the event was seen; the hazard grows 50-fold with the level.
+
+    A third is censored, evenly over time.
+    """
+    rng = np.random.default_rng([seed, 3])
+    life = rng.exponential(24 * np.exp(-4 * (level[np.unique(donor, return_index=True)[1]] - 0.5)))
+    watched = rng.uniform(6, 90, len(life))
+    seen = life <= watched
+    months = np.round(np.maximum(np.minimum(life, watched), 0.1), 1)
+    return np.column_stack([months, seen])[donor]
 
 
 def _check(
@@ -142,7 +158,7 @@ def _check(
     n_directions = {"multilabel": 2, "multiclass": n_classes - 1}.get(kind, 1)
     if n_features < n_directions:
         raise InputError(f"n_features={n_features}: this target needs {n_directions} directions.")
-    most = 0.5 if kind in ("multilabel", "ordinal", "binomial", "regression") else 1.0
+    most = 0.5 if kind in ("multilabel", "ordinal", "binomial", "regression", "survival") else 1.0
     if not 0 < witness_rate <= most:
         raise InputError(f"witness_rate={witness_rate} is not over 0 and up to {most} ({kind}).")
     if n_bags < 1 or mean_length <= 0 or bags_per_donor < 1:

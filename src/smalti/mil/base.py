@@ -32,13 +32,14 @@ from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
 from smalti.core.seen import Seen, remember, told_of, warn_of_training
 from smalti.core.settings import Count, Part, Positive, Weight
-from smalti.core.stage import Gradient, Stage, task_loss
+from smalti.core.stage import Gradient, Stage, task_loss, units_of_step
 from smalti.errors import InputError
-from smalti.labels import KINDS, Kind, scikit_kind
+from smalti.labels import KINDS, Kind, missing, scikit_kind
 from smalti.mil import heatmaps, reading, results
 from smalti.mil.running import Running
 from smalti.nn.encoders import Encoder
 from smalti.task import Task
+from smalti.task.survival import MODELS, Survival
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,6 +61,8 @@ class Method(Estimator):
         Whether a prediction needs the ``group`` column too, where the method has one.
     takes_counts
         Whether it takes raw counts only; a comparison then gives it no preprocessing.
+    survivals
+        Models of a survival target that it can learn.
 
     Notes
     -----
@@ -74,9 +77,12 @@ class Method(Estimator):
     embeds: ClassVar[bool] = True
     group_predicts: ClassVar[bool] = True
     takes_counts: ClassVar[bool] = False
+    survivals: ClassVar[tuple[str, ...]] = MODELS
 
     views: str | tuple[str, ...] | None = None  # those that it reads, side by side; None: the first
     task: Kind | None = None  # kind of target; inferred from the labels when None
+    survival: Literal["cox", "discrete", "weibull"] = "cox"  # model of a survival target
+    strata: str | None = None  # of "cox": column of bags, each value with a hazard of its own
     class_weight: Any = None  # "balanced": each class the same mass in the loss; or {class: weight}
 
     def unfit_for(self, bags: Bags) -> str | None:
@@ -156,6 +162,41 @@ class Method(Estimator):
         raw = self._of_new_bags(X, missing)
         p = self.task_.probabilities(raw)
         return p[:, [self.task_.classes.index(c) for c in self.classes_.tolist()]]
+
+    @available_if(lambda self: self._is_survival())
+    def predict_survival(
+        self, X: Any, times: Any = None, *, missing: str | None = None
+    ) -> pd.DataFrame:
+        """Probability of no event until each of some times, one row per bag, one column per time.
+
+        Parameters
+        ----------
+        X
+            Bags.
+        times
+            (n_times,) in the unit of training; deciles of the training events when left out.
+            Beyond the last of these a curve stays as it is there (but for a Weibull).
+        missing
+            As in :meth:`predict`.
+
+        Returns
+        -------
+        DataFrame
+            (n_bags, n_times), falling along a row; its columns are the times.
+        """
+        raw = self._of_new_bags(X, missing)
+        at = self.task_.deciles if times is None else np.sort(np.asarray(times, float).ravel())
+        return pd.DataFrame(self.task_.curves(raw, at), columns=pd.Index(at, name="time"),
+                            index=as_bags(X).bag.index)  # fmt: skip
+
+    @available_if(lambda self: self._is_survival())
+    def predict_restricted_mean(
+        self, X: Any, until: float, *, missing: str | None = None
+    ) -> np.ndarray:
+        """(n_bags,) mean time without an event, of the time up to ``until``."""
+        if not until > 0:
+            raise InputError(f"until={until} must be a time over 0.")
+        return self.task_.restricted_mean(self._of_new_bags(X, missing), float(until))
 
     def _of_new_bags(self, X: Any, missing: str | None) -> np.ndarray:
         """(n_bags, n_outputs) raw predictions; says so where the bags are not new."""
@@ -370,6 +411,8 @@ class Method(Estimator):
                 f"{type(self).__name__} cannot learn a {task.kind} target (only "
                 f"{', '.join(self.kinds)})."
             )
+        if isinstance(task, Survival):
+            task = self._survival(task, part)
         _tell_of_lone_classes(task, part.labels)
         rng = np.random.default_rng(self.seed)
         train, valid = self._hold_out(part, task, rng)
@@ -380,9 +423,11 @@ class Method(Estimator):
             {k: v.shape[1:] for k, v in bags.x.items()}, task, len(train), self.columns_.levels,
             self.columns_.n_covariates,
         )  # fmt: skip
-        target = np.zeros((len(bags), *task.encode(part.labels).shape[1:]),
-                          dtype=task.encode(part.labels).dtype)  # fmt: skip
-        target[members] = task.encode(part.labels)
+        known = task.encode(part.labels)
+        if self.strata is not None:
+            known = np.column_stack([known, self._strata(task, part)])
+        target = np.zeros((len(bags), *known.shape[1:]), dtype=known.dtype)
+        target[members] = known
         weight = np.ones(len(bags), dtype=np.float32)
         weight[members] = task.weights(part.labels, self.class_weight)
         return Fit(
@@ -391,9 +436,31 @@ class Method(Estimator):
             noise=training.noise_stream(self.seed, device),
         )  # fmt: skip
 
+    def _survival(self, task: Survival, bags: Bags) -> Task:
+        """The model of a survival target that was asked for, if this method can learn it."""
+        if self.survival not in self.survivals:
+            raise InputError(
+                f"{type(self).__name__} cannot learn survival={self.survival!r} (only "
+                f"{', '.join(self.survivals)})."
+            )
+        return task.as_model(bags.labels, self.survival)
+
+    def _strata(self, task: Task, bags: Bags) -> np.ndarray:
+        """(n_bags,) codes of the strata of a Cox model."""
+        if not task.compares:
+            raise InputError(f"strata={self.strata!r} has a meaning for a Cox model only: leave it "
+                             "out.")  # fmt: skip
+        if self.strata not in bags.bag:
+            raise InputError(f"strata={self.strata!r} is no column of the bags; there are "
+                             f"{', '.join(map(str, bags.bag))}.")  # fmt: skip
+        if missing(bags.bag[self.strata]).any():
+            raise InputError(f"strata={self.strata!r} is missing for some bags: drop them.")
+        return pd.factorize(bags.bag[self.strata])[0]
+
     def adopt(self, job: Fit, bags: Bags) -> Self:
         """Take over the result of a fit."""
         super().adopt(job, bags)
+        self.task_ = job.task
         self.seen_ = Seen.of(bags)
         if self.task_.is_classifier:
             self.classes_ = self.task_.sorted_classes
@@ -447,8 +514,11 @@ class Method(Estimator):
     def _is_classifier(self) -> bool:
         task = getattr(self, "task_", None)
         if task is None:
-            return self.task not in ("regression", "binomial")
+            return self.task not in ("regression", "binomial", "survival")
         return task.is_classifier
+
+    def _is_survival(self) -> bool:
+        return getattr(getattr(self, "task_", self), "kind", self.task) == "survival"
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import ClassifierTags, RegressorTags, TransformerTags
@@ -508,7 +578,7 @@ class NetworkMethod(Method):
             yield standardize_sweep()
         yield Gradient(
             epochs=self.epochs, lr=self.lr, optimizer=self.optimizer, momentum=self.momentum,
-            weight_decay=self.weight_decay, batch_size=self.batch_size,
+            weight_decay=self.weight_decay, batch_size=units_of_step(shape.task, self.batch_size),
             max_instances=self.max_instances, patience=self.patience, loss=self.loss,
             name="train",
         )  # fmt: skip

@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 from smalti import segment
 from smalti.batch import Batch, Output, Shape
 from smalti.core.settings import Count, Positive, Weight
-from smalti.core.stage import Gradient, Stage, Sweep, Training
+from smalti.core.stage import Gradient, Stage, Sweep, Training, units_of_step
 from smalti.core.validation import folds_by_donor
 from smalti.errors import InputError
 from smalti.mil.base import NetworkMethod
@@ -98,7 +98,7 @@ class CloudPred(NetworkMethod):
         if self.joint:
             yield Gradient(
                 epochs=self.epochs, lr=self.lr, optimizer=self.optimizer, momentum=self.momentum,
-                weight_decay=self.weight_decay, batch_size=self.batch_size,
+                weight_decay=self.weight_decay, batch_size=units_of_step(shape.task, self.batch_size),
                 max_instances=self.max_instances, patience=self.patience, name="joint",
             )  # fmt: skip
 

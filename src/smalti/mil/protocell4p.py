@@ -20,7 +20,7 @@ from smalti.batch import Batch, Output, Shape
 from smalti.columns import Columns
 from smalti.core import noise
 from smalti.core.settings import Count, Part, Positive, Weight, Whole
-from smalti.core.stage import Gradient, Stage, Sweep, Training
+from smalti.core.stage import Gradient, Stage, Sweep, Training, units_of_step
 from smalti.core.store import Store
 from smalti.errors import InputError
 from smalti.mil.base import NetworkMethod
@@ -123,8 +123,10 @@ class ProtoCell4P(NetworkMethod):
         common: dict[str, Any] = {
             "optimizer": self.optimizer, "momentum": self.momentum, "sampler": sampler,
             "weight_decay": self.weight_decay, "max_instances": self.max_instances,
-            "batch_size": self.batch_size * (8 if sampler else 1), "patience": self.patience,
+            "patience": self.patience,
         }  # fmt: skip
+        batch_size = self.batch_size * (8 if sampler else 1)
+        compared = units_of_step(shape.task, batch_size)
         prototypes = ["encoder.", "prototypes"]
         prototypes += ["decoder."] if self.lambda1 else []
         prototypes += ["type_by_similarity."] if self.lambda5 else []
@@ -133,17 +135,17 @@ class ProtoCell4P(NetworkMethod):
         if not self.pretrain:
             yield Gradient(
                 epochs=self.epochs, lr=self.lr, loss=_joint_loss, moves=(*prototypes, *bags),
-                name="train", **common,
+                batch_size=compared, name="train", **common,
             )  # fmt: skip
             return
         if self.pretrain_epochs:
             yield Gradient(
                 epochs=self.pretrain_epochs, lr=self.pretrain_lr, loss=_prototype_loss,
-                moves=tuple(prototypes), name="pretrain", **common,
+                moves=tuple(prototypes), batch_size=batch_size, name="pretrain", **common,
             )  # fmt: skip
         yield Gradient(
             epochs=self.epochs, lr=self.lr, loss=_bag_loss, moves=tuple(bags), cache=_similarity,
-            name="train", **common,
+            batch_size=compared, name="train", **common,
         )  # fmt: skip
 
     def name_prototypes(self, X: Any, *, group: str | None = None) -> pd.DataFrame:
@@ -203,7 +205,9 @@ class _Net(nn.Module):
         super().__init__()
         self.task, g, p = shape.task, shape.x[0], method.n_prototypes
         self.several = self.task.kind == "multiclass"
-        linked = self.task.kind in ("regression", "ordinal")
+        linked = self.task.kind in ("regression", "ordinal") or (
+            self.task.kind == "survival" and self.task.model != "discrete"
+        )
         n_out = 1 if linked else self.task.n_outputs
         self.n_classes = n_out if self.several else 2 * n_out  # two that differ by an output
         self.lambdas = (method.lambda1, method.lambda2, method.lambda3, method.lambda4,

@@ -2,7 +2,7 @@
 
 One convex problem for all kinds: the weighted mean of the task's own loss plus an L2 penalty on the
 weights (not on the intercept). Classes are scikit-learn's ``LogisticRegression``, a regression is
-ridge in closed form, ordered classes are proportional odds.
+ridge in closed form, ordered classes are proportional odds, and survival is its own likelihood.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from smalti.errors import InputError
 from smalti.task import Task
+from smalti.task.survival import Survival
 
 
 def fit_head(
@@ -64,8 +65,8 @@ def fit_head(
         u, s, span = np.linalg.svd(z, full_matrices=False)
         data = u * s
     share = np.asarray(weight, dtype=np.float64) / np.sum(weight)
-    if task.kind == "ordinal":
-        return _fit_ordinal(head, data, span, target, share, task, penalty)
+    if task.kind == "ordinal" or (task.kind == "survival" and task.model != "discrete"):
+        return _descend(head, data, span, target, share, task, penalty)
     if task.kind == "regression":
         middle, mean = share @ data, float(share @ target)
         centred = data - middle
@@ -94,16 +95,23 @@ def _fit_logistic(
     unchecked = partial(config_context, assume_finite=True, skip_parameter_validation=True)
     w = np.zeros((task.n_outputs, data.shape[1]))
     b = np.full(task.n_outputs, -30.0)  # a class that the bags at hand lack
-    several = task.kind in ("multilabel", "binomial")
+    several = task.kind in ("multilabel", "binomial", "survival")
     labels = target.T if several else [target]
+    if isinstance(task, Survival):  # hazards of intervals, each of the bags that were watched in it
+        hits, through = (part.numpy() for part in task.intervals(torch.as_tensor(target)))
+        labels, watched = hits.T.astype(int), (hits | through).T
     rows, mass = data, share
     for j, y in enumerate(labels):
+        if task.kind == "survival":
+            rows, mass, y = data[watched[j]], share[watched[j]], y[watched[j]]
         if task.kind == "binomial":  # y successes and n - y failures, as rows of that weight
             rows = np.concatenate([data, data])
             mass = np.concatenate([share * y, share * (task.trials - y)])
             y = np.repeat([1, 0], len(data))[mass > 0]
             rows, mass = rows[mass > 0], mass[mass > 0]
         there = np.unique(y).astype(int)
+        if not len(there):
+            continue
         if len(there) == 1:
             at = j if several else 0
             b[there if task.kind == "multiclass" else at] = 30.0 if there[0] else -30.0
@@ -125,7 +133,7 @@ def _fit_logistic(
     return w, b
 
 
-def _fit_ordinal(
+def _descend(
     head: nn.Module,
     data: np.ndarray,
     span: np.ndarray,
@@ -134,10 +142,10 @@ def _fit_ordinal(
     task: Task,
     penalty: float,
 ) -> float:
-    """Proportional odds by L-BFGS in float64; scikit-learn has none."""
+    """By L-BFGS in float64: proportional odds and survival, which scikit-learn has not."""
     rows, y, weights = map(torch.as_tensor, (data, target, share))
     values = {n: p.detach().double().cpu() for n, p in head.named_parameters()}
-    names = [n for n, p in values.items() if p.ndim == 2]  # the rest are thresholds
+    names = [n for n, p in values.items() if p.ndim == 2]  # the rest are thresholds and shapes
     values |= {n: values[n] @ torch.as_tensor(span).T for n in names}
     shapes = {n: v.shape for n, v in values.items()}
 

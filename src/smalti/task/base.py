@@ -47,6 +47,8 @@ class Task:
         Ends of the intervals of a discrete survival target, in the unit of its times.
     hazard_times, hazard
         Times of events in training and the baseline hazard cumulated up to each (Cox).
+    deciles
+        Of the times of events in training.
     """
 
     kind: str
@@ -59,6 +61,7 @@ class Task:
     cuts: tuple[float, ...] = ()
     hazard_times: tuple[float, ...] = ()
     hazard: tuple[float, ...] = ()
+    deciles: tuple[float, ...] = ()
 
     by_kind: ClassVar[dict[str, type[Task]]] = {}
     of: ClassVar[str] = "none"
@@ -267,10 +270,11 @@ class Task:
 
     # ---------------------------------------------------------------- predictions
 
-    def settled(self, raw: np.ndarray, labels: Any) -> Task:
+    def settled(self, raw: np.ndarray, target: np.ndarray) -> Task:
         """The task with what only a fitted network can tell of it: of Cox, a baseline hazard.
 
-        ``raw`` (n, n_outputs) are its predictions for the training bags, ``labels`` are theirs.
+        ``raw`` (n, n_outputs) are its predictions for the training bags, ``target`` (n, ...) what
+        is true of them, encoded.
         """
         return self
 

@@ -32,9 +32,7 @@ MODELS = ("cox", "discrete", "weibull")
 _INTERVALS = 10  # of "discrete", at most; an event in each at least
 
 
-def steps_at(
-    times: Any, values: Any, at: Any, *, start: float, before: bool = False
-) -> np.ndarray:
+def steps_at(times: Any, values: Any, at: Any, *, start: float, before: bool = False) -> np.ndarray:
     """Values at times of any shape of a curve that steps to ``values`` (n,) at ``times`` (n,).
 
     ``start`` holds before the first; with ``before`` a step at the very time has not been made.
@@ -64,9 +62,7 @@ class Survival(Task, of="survival"):
         )
 
     @classmethod
-    def of_columns(
-        cls, labels: Any, column: str | tuple[str, ...], model: str = "cox"
-    ) -> Task:
+    def of_columns(cls, labels: Any, column: str | tuple[str, ...], model: str = "cox") -> Task:
         """Of the columns time, event and, where given, entry: (n, 2) or (n, 3)."""
         y = _columns(labels, column)
         if model not in MODELS:
@@ -78,6 +74,7 @@ class Survival(Task, of="survival"):
                 "throughout): there is nothing to learn."
             )
         cuts: tuple[float, ...] = ()
+        deciles = tuple(np.unique(np.quantile(time[event], np.arange(1, 10) / 10)).tolist())
         if model == "discrete":
             at = np.quantile(time[event], np.linspace(0, 1, 1 + min(_INTERVALS, event.sum()))[1:])
             cuts = tuple(np.unique(at[at > 0]).tolist())
@@ -89,9 +86,9 @@ class Survival(Task, of="survival"):
                     "take survival='cox'."
                 )
             logs = np.log(time)
-            return cls(kind="survival", column=column, model=model, center=float(logs.mean()),
-                       scale=float(logs.std()) or 1.0)  # fmt: skip
-        return cls(kind="survival", column=column, model=model, cuts=cuts)
+            return cls(kind="survival", column=column, model=model, deciles=deciles,
+                       center=float(logs.mean()), scale=float(logs.std()) or 1.0)  # fmt: skip
+        return cls(kind="survival", column=column, model=model, cuts=cuts, deciles=deciles)
 
     def as_model(self, labels: Any, model: str) -> Task:
         """The same target by another model, as these labels (n, 2 or 3) have it."""
@@ -150,15 +147,21 @@ class Survival(Task, of="survival"):
             log_hazard, gone = self._weibull(raw, time)
             before = torch.where(entry > 0, self._weibull(raw, entry.clamp(min=1e-300))[1], 0.0)
             return gone - before - event * log_hazard
-        ends = raw.new_tensor(self.cuts)
-        starts = F.pad(ends[:-1], (1, 0))
-        late = time > ends[-1]  # beyond the last interval nothing is modelled: seen to its end
-        time, event = torch.where(late, ends[-1], time), torch.where(late, 0.0, event)
-        whole = (ends <= time[:, None]) & (starts >= entry[:, None])  # (n, n_intervals)
-        hit = (event[:, None] > 0) & (starts < time[:, None]) & (time[:, None] <= ends)
-        hit = hit | ((event[:, None] > 0) & (time[:, None] <= 0) & (starts == 0))
+        hit, through = self.intervals(target)
         return -(torch.where(hit, F.logsigmoid(raw), 0.0)
-                 + torch.where(whole & ~hit, F.logsigmoid(-raw), 0.0)).sum(1)  # fmt: skip
+                 + torch.where(through, F.logsigmoid(-raw), 0.0)).sum(1)  # fmt: skip
+
+    def intervals(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Which intervals a bag had its event in, and which it went through: (n, n_intervals) each.
+
+        Neither is one that it was not watched in from the beginning, or not to the end; beyond the
+        last nothing is modelled.
+        """
+        time, event, entry = (column[:, None] for column in target.T[:3])
+        ends = target.new_tensor(self.cuts)
+        starts = F.pad(ends[:-1], (1, 0))
+        hit = (event > 0) & (time <= ends) & ((starts < time) | (starts == 0))
+        return hit, (ends <= time) & (starts >= entry) & ~hit
 
     def _weibull(self, raw: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
         """Logarithm of the hazard and the cumulated hazard at times, (n,) each or (n, n_times)."""
@@ -179,14 +182,15 @@ class Survival(Task, of="survival"):
 
     # ---------------------------------------------------------------- predictions
 
-    def settled(self, raw: np.ndarray, labels: Any) -> Task:
+    def settled(self, raw: np.ndarray, target: np.ndarray) -> Task:
         """The task with the baseline hazard of the training bags (Breslow 1972), of a Cox model.
 
-        ``raw`` (n, 1) are the predictions for them, ``labels`` (n, 2 or 3) what is true of them.
+        ``raw`` (n, 1) are the predictions for them, ``target`` (n, 3 or 4) what is true of them;
+        of strata, one baseline for all.
         """
         if self.model != "cox":
             return self
-        time, event, entry = self.encode(labels).T
+        time, event, entry = np.asarray(target, float).T[:3]
         score = np.asarray(raw, dtype=np.float64)[:, 0]
         center = float(score.mean())
         share = np.exp(score - center)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from smalti.bags import as_bags
 from smalti.batch import Batch, Output, Shape
 from smalti.core.settings import Count, Part, Positive, Whole
-from smalti.core.stage import Gradient, Stage, Sweep, Training
+from smalti.core.stage import Gradient, Stage, Sweep, Training, units_of_step
 from smalti.core.store import Store
 from smalti.errors import InputError
 from smalti.mil.base import NetworkMethod
@@ -103,14 +103,16 @@ class ScRAT(NetworkMethod):
             yield standardize_sweep()
         yield Sweep(step=self._note_small, name="lengths")
         classes = shape.task.kind in ("binary", "multiclass", "ordinal")
+        # a mixture of two has no place among those at risk
+        mixtures = 0 if shape.task.compares else self.augment
         yield Gradient(
             epochs=self.epochs, lr=self.lr, optimizer=self.optimizer, momentum=self.momentum,
-            weight_decay=self.weight_decay, batch_size=self.batch_size,
+            weight_decay=self.weight_decay, batch_size=units_of_step(shape.task, self.batch_size),
             max_instances=self.max_instances, patience=self.patience, loss=mixed_loss,
             schedule=_halved, name="train",
             sampler=Mixup(
-                draw=self.draw, draws=self.draws, augment=self.augment, alpha=self.alpha,
-                pool=self.pool, mix=self.mix if classes else "any", inter_only=self.inter_only,
+                draw=self.draw, draws=self.draws, augment=mixtures, alpha=self.alpha,
+                pool=self.pool, mix=self.mix if classes else "any", inter_only=self.inter_only and bool(mixtures),
                 n_types=max(1, len(shape.levels)),
             ),
         )  # fmt: skip
