@@ -23,7 +23,7 @@ def exchange_of(bags: Bags) -> Exchange:
     """
     if bags.task is None or bags.task.several:
         raise InputError("permutations need one target.")
-    codes = np.unique(bags.labels, return_inverse=True)[1]
+    codes = bags.bag[_columns(bags)].groupby(_columns(bags), sort=False).ngroup().to_numpy()
     site = bags.site
     sites = None if site is None else bags.bag[site].to_numpy()
     exchange = Exchange.of(codes, donor_names(bags), sites)
@@ -37,10 +37,14 @@ def arrangements(bags: Bags, exchange: Exchange, n: int, seed: int) -> Iterator[
     seen = exchange.label.astype(float)
     places, _ = exchange.arrangements(seen, n, seed)
     same = np.flatnonzero((places == seen).all(1))[0]
-    column = str(bags.target)
-    values = bags.bag[column]
+    values = bags.bag[_columns(bags)]
     first = {int(code): at for at, code in zip(exchange.first, exchange.label, strict=True)}
     for place in np.delete(places, same, axis=0):
         at = [first[int(code)] for code in place[exchange.arm]]
         moved = values.iloc[at].set_axis(bags.bag.index)
-        yield dataclasses.replace(bags, bag=bags.bag.assign(**{column: moved}))
+        yield dataclasses.replace(bags, bag=bags.bag.assign(**dict(moved.items())))
+
+
+def _columns(bags: Bags) -> list[str]:
+    """Those of the target, which move together."""
+    return [bags.target] if isinstance(bags.target, str) else list(bags.target or ())

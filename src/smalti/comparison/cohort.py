@@ -145,6 +145,10 @@ def _grouping(bags: Bags) -> Any:
     if task.is_classifier:
         names = list(map(str, task.classes))
         return lambda part: pd.Categorical(list(map(str, part.labels)), names)
+    if task.kind == "survival":
+        return lambda part: pd.Categorical.from_codes(
+            (task.encode(part.labels)[:, 1] > 0).astype(int), ["censored", "event"]
+        )
     return _thirds(task, bags.labels)
 
 

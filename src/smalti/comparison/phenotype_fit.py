@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,14 @@ from smalti.core.seen import donor_names
 from smalti.core.validation import k_folds
 from smalti.mil.heatmaps import tile_numbers
 from smalti.scores.metrics import METRICS, score
+from smalti.scores.survival import survival_scores
 from smalti.task import Task
+from smalti.task.survival import Survival
 from smalti.views import survey
 
 OF_SEVERAL = ("roc_auc", "average_precision", "balanced_accuracy", "spearman", "pearson", "r2",
-               "quadratic_kappa")  # fmt: skip
+               "quadratic_kappa", "c_index", "c_uno", "auroc_time")  # fmt: skip
+CURVE = "alive_"  # and a time: columns of predicted curves
 
 
 def metrics_of(kind: str, protocol: str) -> tuple[str, ...]:
@@ -36,7 +40,7 @@ def metrics_of(kind: str, protocol: str) -> tuple[str, ...]:
     every = METRICS[kind]
     if protocol != DONORS:
         return every
-    first = {"log_loss": 0, "brier": 1}
+    first = {"log_loss": 0, "brier": 1, "integrated_brier": 1}
     return tuple(sorted(every, key=lambda m: first.get(m, 2 + (m in OF_SEVERAL))))
 
 
@@ -66,6 +70,12 @@ class Folds(Arena):
         """That of all bags, with every class."""
         assert self.bags.task is not None
         return self.bags.task
+
+    @functools.cached_property
+    def times(self) -> np.ndarray:
+        """(25,) times at which curves are kept, to the last event of all bags."""
+        time, event, _ = self.task.encode(self.bags.labels).T
+        return np.linspace(0, time[event > 0].max(), 26)[1:]
 
     def begin(self) -> None:
         """Files of slides are read once for all folds: what is kept of them travels along."""
@@ -100,6 +110,8 @@ class Folds(Arena):
         """What a fitted model says of bags."""
         raw = model.forward(test)[0]
         predicted = model.task_.decide(raw)
+        if isinstance(model.task_, Survival):
+            return Answer({"predicted": predicted, "curves": model.task_.curves(raw, self.times)})
         if not self.task.is_classifier:
             return Answer({"predicted": predicted})
         place = {c: i for i, c in enumerate(self.task.classes)}
@@ -154,11 +166,16 @@ class Folds(Arena):
 
     def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
         """Metric -> value; NaN for a rank of one donor alone."""
-        found = self.scores(self.test_bags[split.test], answer)
+        found = self.scores(self.bags[split.train], self.test_bags[split.test], answer)
         return found | {m: np.nan for m in found if self.alone and m in OF_SEVERAL}
 
-    def scores(self, test: Bags, answer: Answer) -> dict[str, float]:
-        """Metric -> value of what was said of bags."""
+    def scores(self, train: Bags, test: Bags, answer: Answer) -> dict[str, float]:
+        """Metric -> value of what was said of bags by a model of others."""
+        if self.task.kind == "survival":
+            return survival_scores(
+                self.task.encode(train.labels), self.task.encode(test.labels),
+                answer.arrays["predicted"], answer.arrays["curves"], self.times,
+            )  # fmt: skip
         return score(self.task, test.labels, self._decided(answer), answer.arrays.get("p"))
 
     def _decided(self, answer: Answer) -> np.ndarray:
@@ -175,9 +192,13 @@ class Folds(Arena):
             "repeat": split.repeat, "fold": split.fold, "bag": test.bag.index,
             "donor": donor_names(test),
         } | ({} if test.site is None else {"site": test.bag[test.site].to_numpy()}))  # fmt: skip
-        for what, values in (("true", test.labels), ("predicted", self._decided(answer))):
-            names = [f"{what}_{c}" for c in task.classes] if task.several else [what]
-            frame[names] = values.reshape(len(test), -1)
+        truth = task.encode(test.labels)[:, : len(task.truths)] if task.kind == "survival" else \
+            test.labels.reshape(len(test), -1)  # fmt: skip
+        frame[list(task.truths)] = truth
+        said = [f"predicted_{c}" for c in task.classes] if task.several else ["predicted"]
+        frame[said] = self._decided(answer).reshape(len(test), -1)
+        if "curves" in answer.arrays:
+            frame[[f"{CURVE}{t:.4g}" for t in self.times]] = answer.arrays["curves"]
         if "p" in answer.arrays:
             frame[[f"p_{c}" for c in task.classes]] = answer.arrays["p"]
         return frame

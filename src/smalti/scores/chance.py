@@ -10,10 +10,11 @@ import pandas as pd
 from scipy import stats
 
 from smalti.errors import InputError
+from smalti.scores.survival import concordances
 from smalti.scores.verdicts import LEVEL, holm
 from smalti.task import Task
 
-BY_RANK = ("roc_auc", "spearman")  # what a score without a scale has
+BY_RANK = ("roc_auc", "spearman", "c_index")  # what a score without a scale has
 
 
 def chance_scores(
@@ -33,10 +34,10 @@ def chance_scores(
     Parameters
     ----------
     metric
-        "roc_auc" or "spearman".
+        "roc_auc", "spearman" or "c_index".
     truth
         For roc_auc (n,) bool, or (n, n_classes), each class against the rest with random scores of
-        its own; for spearman (n,) numbers.
+        its own; for spearman (n,) numbers; for c_index (n, 2 or 3) time, event and entry.
     donors
         (n,) whose each test bag is.
     parts
@@ -66,24 +67,27 @@ def chance_scores(
     """
     if metric not in BY_RANK:
         raise InputError(f"chance of {metric!r} is not known; of {' and '.join(BY_RANK)} it is.")
-    columns = np.asarray(truth).reshape(len(truth), -1)
+    columns = np.asarray(truth).reshape(len(truth), -1).T[:, :, None]  # each (n, 1), but
+    if metric == "c_index":
+        columns = np.asarray(truth, float)[None]  # these belong together
     whose = np.unique(donors, return_inverse=True)[1]
     rng = np.random.default_rng([seed, 31])
-    value, least = (_auc, 2) if metric == "roc_auc" else (_spearman, 3)  # as in a table
+    value, least = _VALUES[metric]
     folds: dict[object, list[np.ndarray]] = {part: [] for part in np.unique(parts)}
-    for column in columns.T:
+    for column in columns:
         scores = rng.random((draws, whose.max() + 1))
         for part, values in folds.items():
             rows = np.flatnonzero(parts == part)
             known, owner = column[rows].astype(float), whose[rows]
-            if len(rows) >= least and np.ptp(known) > 0 and np.ptp(owner) > 0:
+            if len(rows) >= least and np.ptp(known[:, 0]) > 0 and np.ptp(owner) > 0:
                 values.append(value(known, scores[:, owner]))
-    means = [np.mean(values, axis=0) for values in folds.values() if values]
+    means = [np.mean(values, axis=0) for values in folds.values() if np.isfinite(values).any()]
     return np.mean(means, axis=0) if means else np.full(draws, np.nan)
 
 
 def _auc(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """(draws,) areas, by the rank sum of the positive bags."""
+    truth = truth[:, 0]
     n = truth.sum()
     total = stats.rankdata(scores, axis=1)[:, truth > 0].sum(1)
     return (total - n * (n + 1) / 2) / (n * (len(truth) - n))
@@ -91,9 +95,19 @@ def _auc(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 def _spearman(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """(draws,) correlations of ranks."""
-    wanted, found = stats.rankdata(truth), stats.rankdata(scores, axis=1)
+    wanted, found = stats.rankdata(truth[:, 0]), stats.rankdata(scores, axis=1)
     wanted, found = wanted - wanted.mean(), found - found.mean(1, keepdims=True)
     return found @ wanted / (np.linalg.norm(wanted) * np.linalg.norm(found, axis=1))
+
+
+def _concordance(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """(draws,) Harrell's C of risks."""
+    entry = truth[:, 2] if truth.shape[1] > 2 else None
+    return concordances(truth[:, 0], truth[:, 1], scores, entry)
+
+
+# and how many bags it needs, as in a table
+_VALUES = {"roc_auc": (_auc, 2), "spearman": (_spearman, 3), "c_index": (_concordance, 2)}
 
 
 def above_chance(
@@ -155,15 +169,15 @@ def truths(predictions: pd.DataFrame, task: Task, metric: str) -> np.ndarray:
     task
         The task of the whole set.
     metric
-        "roc_auc" or "spearman".
+        One of :data:`BY_RANK`.
 
     Returns
     -------
     ndarray
-        (n,) or (n, n_classes), as :func:`chance_scores` wants it.
+        (n,) or (n, n_columns), as :func:`chance_scores` wants it.
     """
-    if task.several:
-        return predictions[[f"true_{c}" for c in task.classes]].to_numpy(float)
+    if len(task.truths) > 1:
+        return predictions[list(task.truths)].to_numpy(float)
     if not task.is_classifier:
         return predictions["true"].to_numpy(float)
     codes = task.encode(predictions["true"].to_numpy())

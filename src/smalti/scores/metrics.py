@@ -17,7 +17,7 @@ from smalti.task import Task
 
 LOWER_IS_BETTER = frozenset({
     "log_loss", "brier", "mean_absolute_error", "root_mean_squared_error", "davies_bouldin",
-    "mse", "mae", "gene_correlation_error", "n_constant", "transfer_ece",
+    "mse", "mae", "gene_correlation_error", "n_constant", "transfer_ece", "integrated_brier",
 })  # fmt: skip
 NOT_RANKED = frozenset({"halves_mixing"})
 """Metrics of which neither more nor less is better throughout: 1 is as mixed as chance has it."""
@@ -33,6 +33,7 @@ SHARES = frozenset(
     }
 )
 _UNIT = SHARES | {
+    "c_index", "c_uno", "auroc_time", "integrated_brier",
     "fmi_kmeans", "fmi_ward", "fmi_leiden", "nmi_kmeans", "nmi_ward", "nmi_leiden", "ilisi", "kbet",
     "graph_connectivity", "unique_purity", "halves_transfer_f1", "halves_transfer_accuracy",
     "transfer_ece",
@@ -44,6 +45,8 @@ MARGIN = 0.01  # within which scores of one metric are practically equal, as Ben
 NAMES = {
     "roc_auc": "AUROC", "brier": "Brier score", "spearman": "Spearman correlation",
     "pearson": "Pearson correlation", "r2": "R²",
+    "c_index": "Harrell's C", "c_uno": "Uno's C", "auroc_time": "AUROC over time",
+    "integrated_brier": "integrated Brier score", "brier_gain": "gain over Kaplan-Meier",
     "ari_kmeans": "ARI by k-means", "ari_ward": "ARI by Ward", "ari_leiden": "ARI by Leiden",
     "ari_own": "ARI of own clusters",
     "fmi_kmeans": "FMI by k-means", "fmi_ward": "FMI by Ward", "fmi_leiden": "FMI by Leiden",
@@ -66,6 +69,7 @@ NAMES = {
 """Metric -> how people call it, wherever they read it; keys stay in code and tables."""
 _WITH_UNIT = {
     "accuracy": "accuracy (share of bags)", "log_loss": "log loss (nats per bag)",
+    "brier_gain": "gain over Kaplan-Meier (share of its Brier score)",
     "r2": "R² (share of variance)", "mean_absolute_error": "mean absolute error (units of the "
     "target)", "root_mean_squared_error": "root mean squared error (units of the target)",
     "ari_kmeans": "adjusted Rand index, k-means", "ari_ward": "adjusted Rand index, Ward",
@@ -82,7 +86,7 @@ _WITH_UNIT = {
     "pcc_slide_chosen": "PCC@H, genes chosen in training",
     "pcc_slide_h_optimistic": "PCC@H, genes chosen by the test",
 }  # fmt: skip
-BY_CHANCE = {"roc_auc": 0.5} | dict.fromkeys((
+BY_CHANCE = dict.fromkeys(("roc_auc", "c_index", "c_uno", "auroc_time"), 0.5) | dict.fromkeys((
     "spearman", "pearson", "quadratic_kappa", "r2", "ari_kmeans", "ari_ward", "ari_leiden",
     "ari_own", "nmi_kmeans", "pcc_slide", "pcc_fold", "pcc_slide_beyond_depth",
 ), 0.0)  # fmt: skip
@@ -120,7 +124,7 @@ def ends_of(metric: str) -> tuple[float, float]:
         return -0.5, 1.0  # Chacon & Rastrojo (2023)
     if metric.startswith(_CORRELATIONS):
         return -1.0, 1.0
-    return 0.0 if metric in LOWER_IS_BETTER else -math.inf, 1.0 if metric == "r2" else math.inf
+    return 0.0 if metric in LOWER_IS_BETTER else -math.inf, 1.0 if metric in ("r2", "brier_gain") else math.inf
 
 
 def widest(metric: str) -> float:
@@ -136,7 +140,8 @@ def with_unit(metric: str) -> str:
 
 def margin_of(metric: str) -> float | None:
     """The region of practical equivalence of a metric; None of losses that have a unit."""
-    return None if metric in LOWER_IS_BETTER and metric != "brier" else MARGIN
+    unit = metric in LOWER_IS_BETTER and metric not in ("brier", "integrated_brier")
+    return None if unit else MARGIN
 
 
 _CLASSES = ("roc_auc", "average_precision", "accuracy", "balanced_accuracy", "log_loss", "brier")
@@ -147,13 +152,14 @@ METRICS: dict[str, tuple[str, ...]] = {
     "ordinal": ("spearman", "quadratic_kappa", "mean_absolute_error", *_CLASSES),
     "binomial": ("spearman", "r2", "pearson", "mean_absolute_error", "root_mean_squared_error"),
     "regression": ("r2", "spearman", "pearson", "mean_absolute_error", "root_mean_squared_error"),
+    "survival": ("c_index", "c_uno", "auroc_time", "integrated_brier", "brier_gain"),
 }
 
 
 def score(
     task: Task, labels: np.ndarray, predicted: np.ndarray, probability: np.ndarray | None
 ) -> dict[str, float]:
-    """All metrics of the task's kind.
+    """All metrics of the task's kind; of survival see :func:`~smalti.scores.survival_scores`.
 
     Parameters
     ----------

@@ -193,6 +193,11 @@ class Task:
         return False
 
     @property
+    def truths(self) -> tuple[str, ...]:
+        """Columns that say what is true of a bag, in a table of predictions."""
+        return tuple(f"true_{c}" for c in self.classes) if self.several else ("true",)
+
+    @property
     def compares(self) -> bool:
         """Whether the loss of a unit depends on the others of its step, which must hold all."""
         return False

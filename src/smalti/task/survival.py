@@ -102,6 +102,12 @@ class Survival(Task, of="survival"):
         return {"cox": 1, "weibull": 2}.get(self.model, len(self.cuts))
 
     @property
+    def truths(self) -> tuple[str, ...]:
+        """Time and event, and the entry where it was told."""
+        n = len(self.column) if isinstance(self.column, tuple) else 2
+        return ("true_time", "true_event", "true_entry")[:n]
+
+    @property
     def compares(self) -> bool:
         """Whether the loss of a bag is among others, so that a step needs all of them."""
         return self.model == "cox"

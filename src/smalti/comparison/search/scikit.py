@@ -224,7 +224,7 @@ def _scorer(bags: Bags, metric: str) -> Callable[..., float]:
     def scored(estimator: Any, X: Bags, y: Any = None) -> float:
         model = last_of(estimator)
         test = X if model is estimator else estimator[:-1].transform(X)
-        return sign * arena.scores(test, arena.answer(model, test))[metric]
+        return sign * arena.scores(bags, test, arena.answer(model, test))[metric]
 
     return scored
 
