@@ -34,16 +34,17 @@ class Sampler(Protocol):
     """Makes what a gradient stage trains on: draws of cells, mixtures of two bags.
 
     A unit is a row of integers, all that its batch is made from, so that an epoch can be left and
-    taken up again. Validation and prediction see whole bags, never units.
+    taken up again. Validation and prediction see whole bags, never units. One that has
+    ``expect(store, units, done)`` is told of an epoch, (n_units, k), before it goes on from unit
+    ``done``, to have the store read ahead.
     """
 
     def epoch(
-        self, train: np.ndarray, target: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
+        self, train: np.ndarray, target: np.ndarray, store: Store, rng: np.random.Generator
     ) -> np.ndarray:
         """Units of one epoch in random order, (n_units, k) int64.
 
-        ``train`` are positions of bags; ``target`` and ``lengths`` have one row per bag of the
-        store.
+        ``train`` are positions of bags of the store; ``target`` has one row for each of them all.
         """
         ...
 

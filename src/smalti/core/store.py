@@ -17,8 +17,9 @@ from smalti.bags import Bags
 from smalti.batch import Batch
 from smalti.columns import Columns
 from smalti.core.ahead import Ahead, begin
+from smalti.core.blocks import Blocks
 from smalti.segment import Segments
-from smalti.views import Picked, View, fills, pick, slice_rows
+from smalti.views import Picked, View, fills, in_memory, pick, slice_rows
 
 RESIDENT = 2**31  # bytes of one dense view that lives in memory as a tensor, where there is no GPU
 _NUMBERS = 2**27  # of a view in one batch: half a gigabyte
@@ -62,7 +63,10 @@ class Store:
         on_disk = {name: v for name, v in self.views.items() if hasattr(v, "read")
                    and not (sparse and getattr(v, "sparse", False))}  # fmt: skip
         self.streams = bool(on_disk)
-        self.ahead = Ahead(on_disk, self.offsets, pinned=device.type == "cuda")
+        pinned = device.type == "cuda"
+        self.ahead = Ahead(on_disk, self.offsets, pinned=pinned)
+        far = {name: view for name, view in on_disk.items() if not in_memory(view)}
+        self.blocks = Blocks(far, pinned=pinned) if far else None  # of single instances
         self.instance: dict[str, Tensor] = {}
         self.bag: dict[str, Tensor] = {}
         if bags.present:
@@ -171,8 +175,9 @@ class Store:
     def instances(self, rows: np.ndarray) -> Batch:
         """Some (n,) rows of the data as a batch of n bags of one instance each."""
         at, ends = self._ints(rows), self._ints(np.arange(len(rows) + 1))
+        read = {} if self.blocks is None else self.blocks.take(rows)
         return Batch(
-            self.rows(rows), Segments(ends, ends[:-1], None),
+            self.rows(rows, read), Segments(ends, ends[:-1], None),
             {name: column.index_select(0, at) for name, column in self.instance.items()},
         )  # fmt: skip
 

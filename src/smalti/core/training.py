@@ -187,8 +187,11 @@ def _epoch(runner: Runner, place: Place, checkpoint: Checkpoint | None) -> None:
         # float64: many small float32 losses are added
         place.loss = torch.zeros((), dtype=torch.float64, device=store.device)
     steps = _steps(place.order, stage, store)
-    if store.streams and stage.sampler is None:
+    sampler = stage.sampler
+    if store.streams and sampler is None:
         runner.expect([piece for units in steps[place.step :] for piece in runner.pieces(units)])
+    elif sampler is not None and hasattr(sampler, "expect"):
+        sampler.expect(store, place.order, place.step * stage.batch_size)
     while place.step < len(steps):
         units = steps[place.step]
         if stage.schedule is not None or place.step == 0:
@@ -205,7 +208,7 @@ def _order(fit: Fit, stage: Gradient, store: Store) -> np.ndarray:
     """What an epoch goes through: (n,) training bags, or (n_units, k) units made of them."""
     if stage.sampler is None:
         return fit.order.permutation(fit.train)
-    return stage.sampler.epoch(fit.train, fit.target, store.lengths, fit.order)
+    return stage.sampler.epoch(fit.train, fit.target, store, fit.order)
 
 
 def _steps(order: np.ndarray, stage: Gradient, store: Store) -> list[np.ndarray]:

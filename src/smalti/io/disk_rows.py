@@ -75,9 +75,11 @@ class DiskRows:
             else:
                 stored = rows * self.width
                 self.stored_bytes = stored * self.dtype.itemsize
-            chunk = 1 if self.sparse else int((found.chunks or (1,))[0])
-        run = _RUN * max(rows, 1) // max(stored, 1)
-        self.run = max(1, run // chunk) * chunk  # rows of one read
+            chunk = int(((found["data"] if self.sparse else found).chunks or (1,))[0])
+        # rows that are unpacked as one
+        self.chunk = max(1, chunk * max(rows, 1) // max(stored, 1)) if self.sparse else chunk
+        step = 1 if self.sparse else chunk
+        self.run = max(1, _RUN * max(rows, 1) // max(stored, 1) // step) * step  # rows of one read
 
     def _begin(self, group: Any) -> np.ndarray:
         """Where the values of each row begin."""
@@ -169,7 +171,8 @@ class DaskRows:
         self.array = array if columns is None else array[:, columns]
         self.where, self.shape = where, tuple(int(s) for s in self.array.shape)
         self.dtype = np.dtype(array.dtype)
-        self.run = int(array.chunks[0][0]) if self.shape[0] else 1  # one chunk is computed whole
+        # one chunk is computed whole
+        self.run = self.chunk = int(array.chunks[0][0]) if self.shape[0] else 1
 
     def read(self, start: int, stop: int) -> Any:
         """Rows ``start:stop``, (stop - start, n_columns): an array, or CSR."""
