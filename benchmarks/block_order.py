@@ -3,10 +3,10 @@
     python benchmarks/block_order.py --quality                  # what comes out, over seeds
     python benchmarks/block_order.py --speed --folder DIR       # cells a second, cold page cache
 
-``--quality``: UMINT and the autoencoder (their "fast" presets) on the PBMCs of $SMALTI_DATA/citeseq,
-sorted by cell type, so that each run of neighbours is of one type; and on simulated cells of 100
-samples, sorted by sample, each with kinds of its own and a shift of its own in all genes. An epoch
-is some buffers, each of so many runs; "all" is one buffer, the order of memory. Balanced accuracy
+``--quality``: UMINT and the autoencoder (their "fast" presets) on the PBMCs in citeseq of
+$SMALTI_DATA, sorted by cell type, so that each run of neighbours is of one type; and on simulated
+cells of 100 samples, sorted by sample, each with kinds of its own and a shift of its own in all
+genes. An epoch is some buffers, each of so many runs; "all" is one buffer, the order of memory. Balanced accuracy
 of the 15 nearest neighbours in the code (5 folds), ARI of k-means against the types, and the error
 of reconstruction (mean square, all cells); then the differences from "all" of the same seed: mean
 and 95 % interval (t).
@@ -58,9 +58,11 @@ def pbmc(path, cells):
 def cohort(path, cells, samples=100):
     """Simulated cells of samples that differ in their kinds and in all genes, sorted by sample."""
     import anndata as ad
+
     import smalti as sm
 
-    bags = sm.datasets.planted_modalities(cells, features=(200, 20), clusters=3, counts=True, seed=0)
+    law = {"features": (200, 20), "clusters": 3, "counts": True}
+    bags = sm.datasets.planted_modalities(cells, **law, seed=0)
     rng = np.random.default_rng(1)
     kind = pd.factorize(bags.instance["kind"])[0]
     taste = rng.dirichlet(np.full(samples, 0.3), kind.max() + 1)  # (kinds, samples)
@@ -91,10 +93,11 @@ def drawn(cells, runs):
 
 def outcome(path, method, seed):
     """Accuracy of neighbours, ARI against the kinds, and the error of reconstruction."""
-    import smalti as sm
     from sklearn.cluster import KMeans
     from sklearn.model_selection import cross_val_score
     from sklearn.neighbors import KNeighborsClassifier
+
+    import smalti as sm
     from smalti.scores.clusters import cluster_scores
 
     bags = sm.read(path, x={"rna": "X", "protein": "obsm/protein"}, backed=True, columns=["kind"])
@@ -144,8 +147,9 @@ def quality(args):
 
 def epoch(path, order, steps, seconds):
     """Batches of an epoch, no step taken: cells, and seconds on the clock."""
-    import smalti as sm
     import torch
+
+    import smalti as sm
     from smalti.core.instances import Rows
     from smalti.core.store import Store
 

@@ -275,14 +275,12 @@ def test_scattered_cells_are_told_with_what_they_cost(tmp_path, monkeypatch):
         sm.read(path, backed=True, **READ)
 
 
-def test_tables_by_columns_and_several_files_are_refused(tmp_path):
+def test_tables_by_columns_are_refused(tmp_path):
     table = cells()
     table.X = sp.csc_matrix(table.X)
     table.write_h5ad(tmp_path / "a.h5ad")
     with pytest.raises(InputError, match=r"by columns \(csc\)"):
         sm.read(tmp_path / "a.h5ad", backed=True, **READ)
-    with pytest.raises(InputError, match="reads one .h5ad"):
-        sm.read([tmp_path / "a.h5ad", tmp_path / "a.h5ad"], backed=True, **READ)
 
 
 def test_a_damaged_row_is_an_error_and_not_the_memory_of_others(tmp_path):

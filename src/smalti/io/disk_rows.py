@@ -140,7 +140,8 @@ class DiskRows:
 
     def of_columns(self, columns: np.ndarray) -> DiskRows:
         """The same rows of some columns, (k,) positions."""
-        return DiskRows(self.path, self.key, columns)
+        return DiskRows(self.path, self.key,
+                        columns if self.columns is None else self.columns[columns])  # fmt: skip
 
     def digest(self) -> str:
         """Of the sizes and times of its files, and of what is read of them."""
