@@ -6,10 +6,10 @@
 ``--quality``: UMINT and the autoencoder (their "fast" presets) on the PBMCs in citeseq of
 $SMALTI_DATA, sorted by cell type, so that each run of neighbours is of one type; and on simulated
 cells of 100 samples, sorted by sample, each with kinds of its own and a shift of its own in all
-genes. An epoch is some buffers, each of so many runs; "all" is one buffer, the order of memory. Balanced accuracy
-of the 15 nearest neighbours in the code (5 folds), ARI of k-means against the types, and the error
-of reconstruction (mean square, all cells); then the differences from "all" of the same seed: mean
-and 95 % interval (t).
+genes. An epoch is some buffers, each of so many runs; "all" is one buffer, the order of memory.
+Balanced accuracy of the 15 nearest neighbours in the code (5 folds), ARI of k-means against the
+types, and the error of reconstruction (mean square, all cells); then the differences from "all" of
+the same seed: mean and 95 % interval (t).
 
 ``--speed``: batches of 256 of the files that benchmarks/out_of_core.py makes, sorted by sample
 (made where they are not there), in a process each, after the system was made to forget the file.

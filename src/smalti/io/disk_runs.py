@@ -18,7 +18,7 @@ import scipy.sparse as sp
 
 from smalti.errors import InputError
 from smalti.io.cell_files import STORES, run_names, runs_at
-from smalti.io.disk_table import LeanTable
+from smalti.io.disk_table import LeanTable, lean_table
 from smalti.io.stacked import RUN, by_id, stack
 from smalti.io.tables import Table
 from smalti.views import leaf, pick, stored_bytes
@@ -206,6 +206,10 @@ def runs_on_disk(data: Sequence[Any], runs: Sequence[str] | None) -> LeanTable:
         raise InputError(f"runs={list(runs)} must be {len(found)} names, one for each run.")
     names = list(runs) if runs is not None else \
         run_names([file for _, file in found], [name for name, _ in found])  # fmt: skip
+    for _, file in found:
+        if file.suffix == ".h5mu" or Table(str(file), file).encoding() == "MuData":
+            raise InputError(f"{file} is MuData: of several files on disk each is AnnData, one "
+                             "modality a file.")  # fmt: skip
     tables = [lean_table(file) for _, file in found]
     return RunsTable(tables, names) if len(tables) > 1 else tables[0]
 
@@ -213,22 +217,3 @@ def runs_on_disk(data: Sequence[Any], runs: Sequence[str] | None) -> LeanTable:
 def is_store(item: Any) -> bool:
     """Whether something is a path of AnnData or MuData."""
     return isinstance(item, (str, Path)) and Path(item).suffix in STORES
-
-
-def lean_table(path: Path) -> LeanTable:
-    """The table of one AnnData file.
-
-    Raises
-    ------
-    InputError
-        If it is of another kind, or too old to be read column by column.
-    """
-    kind = Table(str(path), path).ask("attributes", lambda g: g.attrs.get("encoding-type"))
-    if kind == "MuData" or path.suffix == ".h5mu":
-        raise InputError(f"{path} is MuData: of several files on disk each is AnnData, one "
-                         "modality a file.")  # fmt: skip
-    table = LeanTable(str(path), path)
-    if not table.by_column:
-        raise InputError(f"{path} was written by AnnData before 0.8: sort it once by sample "
-                         "(smalti arrange), or read and write it again.")  # fmt: skip
-    return table

@@ -164,5 +164,4 @@ def holds_mudata(path: Path) -> bool:
         raise InputError(f"{path} is neither .h5ad nor .zarr nor .h5mu.")
     if path.suffix != ".zarr":
         return path.suffix == ".h5mu"
-    kind = Table(str(path), path).ask("attributes", lambda g: g.attrs.get("encoding-type"))
-    return kind == "MuData"
+    return Table(str(path), path).encoding() == "MuData"
