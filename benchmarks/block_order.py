@@ -124,7 +124,7 @@ def quality(args):
     print("|---" * 10 + "|", flush=True)
     for name, method in itertools.product(args.data, args.methods):
         path = args.folder / f"{name}_{args.cells[0] if args.cells else ''}.zarr"
-        n = args.cells[0] if args.cells else {"pbmc": 6855, "cohort": 20_000}[name]
+        n = args.cells[0] if args.cells else {"pbmc": 6855, "cohort": 8000}[name]
         if not path.exists():
             globals()[name](path, n)
         base = None
@@ -212,9 +212,9 @@ def main():
     parser.add_argument("--cells", type=int, nargs="+", help="all; --speed: 1,000,000")
     parser.add_argument("--data", nargs="+", choices=["pbmc", "cohort"], default=["pbmc", "cohort"])
     parser.add_argument("--methods", nargs="+", default=["umint:fast", "ae:fast"])
-    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--buffers", type=int, nargs="+", default=[8], help="of an epoch")
-    parser.add_argument("--runs", type=int, nargs="+", default=[2, 16, 64], help="in a buffer")
+    parser.add_argument("--runs", type=int, nargs="+", default=[4, 64], help="in a buffer")
     parser.add_argument("--kind", choices=["sparse", "dense"], nargs="+",
                         default=["dense", "sparse"])  # fmt: skip
     parser.add_argument("--seconds", type=float, default=30, help="of the slow order")

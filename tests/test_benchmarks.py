@@ -60,6 +60,8 @@ TOYS = [
     "modalities --set tied:0.5 two --group halves --only aligned --seeds 1 --cells 200",
     "modalities --set snare --group widths --only block_pca --seeds 1",
     "modality_prediction --set tied --seeds 1 --cells 200 --only block_pca",
+    "block_order --quality --data cohort --cells 600 --seeds 1 --runs 2 --buffers 2",
+    "block_order --speed --kind dense --cells 2000 --seconds 1",
     "out_of_core --folder files --kind sparse --cells 2000 --keep",
     "out_of_core --folder files --kind dense --cells 2000",
     "workers --cells 3000 --width 5 --workers 1",
