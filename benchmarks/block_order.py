@@ -83,8 +83,8 @@ def drawn(cells, runs):
     from smalti.core import blocks, store
 
     class Given(blocks.Blocks):
-        def __init__(self, views, *, pinned):
-            super().__init__(views, pinned=pinned)
+        def __init__(self, views):
+            super().__init__(views)
             self.buffer = max(1, cells // BATCH) * BATCH if cells else 2**62
             self.run = max(1, self.buffer // runs)
 

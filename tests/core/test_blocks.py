@@ -56,7 +56,7 @@ def umint(**settings):
 
 
 def test_an_epoch_has_every_cell_once_in_shuffled_runs_of_neighbours(path, small):
-    view = Blocks({"x": DiskRows(path, "X")}, pinned=False)
+    view = Blocks({"x": DiskRows(path, "X")})
     rows = np.arange(N)
     order = view.order(rows, np.random.default_rng(0))
     np.testing.assert_array_equal(np.sort(order), rows)
@@ -108,7 +108,7 @@ def test_cells_of_buffers_are_those_of_the_file(path, small, done):
         "gaps": take(x, np.where(np.arange(2000) % 7 == 0, -1, some)),
     }  # fmt: skip
     wanted = {name: dense(view.read(0, 2000)) for name, view in views.items()}
-    drawn = Blocks(views, pinned=False)
+    drawn = Blocks(views)
     order = drawn.order(np.arange(2000), rng)
     drawn.expect(order, done)
     for at in range(done, 2000, 100):  # some batches lie in two buffers

@@ -30,7 +30,7 @@ from smalti.views import Picked, dense, leaf, pick, places, stored_bytes
 BUFFER = 2**28  # bytes of rows that are shuffled among themselves; two such are held
 RUNS = 64  # runs in a buffer, at least: cells of a file that is sorted are of so many places
 _RUN = 2**20  # bytes of a run: so long a read takes a disk no longer than a short one
-_CHUNKS = 2  # of a file that each run takes up, at least: those at its ends are unpacked twice
+_CHUNKS = 4  # of a file that a run takes up, at least: those at its ends are unpacked twice
 _BATCH = 256  # rows that buffers are multiples of, so that few batches lie in two
 _log = logging.getLogger("smalti")
 
@@ -42,8 +42,6 @@ class Blocks:
     ----------
     views
         Those on disk, by name; each has all rows.
-    pinned
-        Into memory from which a GPU copies while it computes.
 
     Attributes
     ----------
@@ -51,8 +49,8 @@ class Blocks:
         Rows of a buffer, and of a run, at most.
     """
 
-    def __init__(self, views: Mapping[str, Any], *, pinned: bool) -> None:
-        self.views, self.pinned = dict(views), pinned
+    def __init__(self, views: Mapping[str, Any]) -> None:
+        self.views = dict(views)
         each = {name: max(1, stored_bytes(v) // max(1, v.shape[0])) for name, v in views.items()}
         self.first = views[max(each, key=lambda name: each[name])]  # whose neighbours are taken
         row = sum(each.values())
@@ -85,8 +83,8 @@ class Blocks:
         if not self.told:
             self.told = True
             _log.info(
-                "%s cells do not fit in memory and are drawn in block order: runs of %s "
-                "neighbours in the file in random order, about %s cells shuffled at a time.",
+                "%s rows on disk are drawn in block order: runs of %s neighbours in the file in "
+                "random order, about %s rows shuffled at a time.",
                 f"{n:,}", f"{self.run:,}", f"{self._size(n):,}",
             )  # fmt: skip
 
@@ -125,13 +123,13 @@ class Blocks:
         while self.coming and len(self.held) < 2:
             rows = self.coming.popleft()
             rows = rows[np.argsort(places(self.first, rows), kind="stable")]
-            self.held.append(_Buffer(self.views, rows, pinned=self.pinned))
+            self.held.append(_Buffer(self.views, rows))
 
 
 class _Buffer:
     """Some rows (k,) of views, as they are read, in the order of their file."""
 
-    def __init__(self, views: Mapping[str, Any], rows: np.ndarray, *, pinned: bool) -> None:
+    def __init__(self, views: Mapping[str, Any], rows: np.ndarray) -> None:
         self.sorter = np.argsort(rows, kind="stable")
         self.sorted = rows[self.sorter]
         self.parts: dict[str, Any] = {}
@@ -142,7 +140,7 @@ class _Buffer:
                 self.reads[name] = [readers().submit(pick, view, rows[at : at + step])
                                     for at in range(0, len(rows), step)]  # fmt: skip
             else:
-                part, self.reads[name] = begin(view, Picked.of(rows), pinned=pinned)
+                part, self.reads[name] = begin(view, Picked.of(rows), pinned=False)
                 self.parts[name] = part.numpy()
 
     def find(self, rows: np.ndarray) -> np.ndarray:

@@ -63,10 +63,9 @@ class Store:
         on_disk = {name: v for name, v in self.views.items() if hasattr(v, "read")
                    and not (sparse and getattr(v, "sparse", False))}  # fmt: skip
         self.streams = bool(on_disk)
-        pinned = device.type == "cuda"
-        self.ahead = Ahead(on_disk, self.offsets, pinned=pinned)
+        self.ahead = Ahead(on_disk, self.offsets, pinned=device.type == "cuda")
         far = {name: view for name, view in on_disk.items() if not in_memory(view)}
-        self.blocks = Blocks(far, pinned=pinned) if far else None  # of single instances
+        self.blocks = Blocks(far) if far else None  # of single instances
         self.instance: dict[str, Tensor] = {}
         self.bag: dict[str, Tensor] = {}
         if bags.present:
