@@ -173,3 +173,12 @@ def test_several_files_on_disk_by_the_command_line(files, tmp_path, capsys):
         bags = sm.read(files, backed=False, **READ)
         probabilities.append(sm.load(tmp_path / name).predict_proba(bags))
     np.testing.assert_array_equal(*probabilities)
+    tables = []
+    for name, flag in (("disk.csv", "--backed"), ("memory.csv", "--in-memory")):
+        given = ["umint", *files, "--x", "rna=X,other=obsm/X_pca", flag, "--epochs", "1", "--out",
+                 tmp_path / name, "--preprocess",
+                 '{"rna": "log1p,genes=10,scale", "other": "scale"}']  # fmt: skip
+        done = CliRunner().invoke(app, ["integrate", *map(str, given)])
+        assert done.exit_code == 0, done.output
+        tables.append(pd.read_csv(tmp_path / name).drop(columns="cell").to_numpy())
+    np.testing.assert_array_equal(*tables)
