@@ -12,6 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from smalti.errors import InputError
+from smalti.system.shared import shared
 
 
 @runtime_checkable
@@ -122,6 +123,11 @@ class Picked:
         return np.concatenate([values[low:high] for low, high, _ in self.runs()])
 
 
+def in_memory(view: View) -> bool:
+    """Whether rows of a view are there at once: in an array, or in one that processes share."""
+    return hasattr(view, "__getitem__") or isinstance(getattr(view, "base", view), _Map)
+
+
 def fills(view: View) -> bool:
     """Whether a view on disk reads into an array that is given: ``fill(start, out)``."""
     return hasattr(getattr(view, "base", view), "fill")
@@ -168,7 +174,7 @@ def pick(view: View, rows: np.ndarray) -> Any:
     if _rising(rows):
         return view.read(int(rows[0]), int(rows[-1]) + 1)
     if isinstance(view, _Map):
-        return view.table[rows]
+        return view.table[rows] if view.sparse else Picked.of(rows).of_array(view.table)
     if not len(rows):
         return view.read(0, 0)
     at, back = np.unique(rows, return_inverse=True)
@@ -216,8 +222,8 @@ class _Map:
     """A large array, or the parts of a CSR matrix, that lie in a file which processes share."""
 
     def __init__(self, table: Any) -> None:
-        self.table, self.shape, self.dtype = table, table.shape, table.dtype
-        self.sparse = sp.issparse(table)
+        self.sparse, self.shape, self.dtype = sp.issparse(table), table.shape, table.dtype
+        self.table = table if self.sparse else table.view(np.ndarray)
 
     def read(self, start: int, stop: int) -> Any:
         return self.table[start:stop]
@@ -235,6 +241,16 @@ def is_map(view: View) -> bool:
     """
     values = view.data if sp.issparse(view) else view
     return isinstance(values, np.memmap) and values.nbytes >= _SHARED
+
+
+def shared_view(view: View) -> View:
+    """A large table in memory, moved to where worker processes see it; any other as it is."""
+    if sp.issparse(view) and view.data.nbytes >= _SHARED:
+        parts = shared(view.data), shared(view.indices), view.indptr
+        return sp.csr_matrix(parts, shape=view.shape, copy=False)
+    if isinstance(view, np.ndarray) and view.nbytes >= _SHARED:
+        return shared(view)
+    return view
 
 
 def add_values(sha: Any, view: View) -> None:
@@ -462,9 +478,9 @@ def placed(view: View, step: int | None = None) -> Iterator[tuple[int, Any]]:
         for start, part in placed(view.source, inner):
             yield start, view.change(part)
         return
-    if hasattr(view, "__getitem__"):
+    if in_memory(view):
         for start in range(0, n, step):
-            yield start, view[start : min(start + step, n)]
+            yield start, read_rows(view, start, min(start + step, n))
         return
     base = view.base if isinstance(view, _Rows) else view
     run = max(1, int(getattr(base, "run", step)) // step) * step
