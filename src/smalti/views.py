@@ -12,6 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from smalti.errors import InputError
+from smalti.system.shared import shared
 
 
 @runtime_checkable
@@ -232,15 +233,19 @@ class _Map:
     """A large array, or the parts of a CSR matrix, that lie in a file which processes share."""
 
     def __init__(self, table: Any) -> None:
-        self.table, self.shape, self.dtype = table, table.shape, table.dtype
-        self.sparse = sp.issparse(table)
+        self.sparse, self.shape, self.dtype = sp.issparse(table), table.shape, table.dtype
+        self.table = table if self.sparse else table.view(np.ndarray)
 
     def read(self, start: int, stop: int) -> Any:
         return self.table[start:stop]
 
     def pick(self, rows: np.ndarray) -> Any:
         """Rows (k,) in any order, (k, ...)."""
-        return self.table[rows]
+        if self.sparse:
+            return self.table[rows]
+        if _rising(rows):
+            return self.read(int(rows[0]), int(rows[-1]) + 1)
+        return Picked.of(rows).of_array(self.table)
 
     def digest(self) -> str:
         sha = hashlib.sha256()
@@ -270,6 +275,16 @@ def leaf(view: View) -> View:
 def in_memory(view: View) -> bool:
     """Whether the rows of a view are in memory, its own or what processes share."""
     return isinstance(leaf(view), _Map) or hasattr(view, "__getitem__")
+
+
+def shared_view(view: View) -> View:
+    """A large table in memory, moved to where worker processes see it; any other as it is."""
+    if sp.issparse(view) and view.data.nbytes >= _SHARED:
+        parts = shared(view.data), shared(view.indices), view.indptr
+        return sp.csr_matrix(parts, shape=view.shape, copy=False)
+    if isinstance(view, np.ndarray) and view.nbytes >= _SHARED:
+        return shared(view)
+    return view
 
 
 def add_values(sha: Any, view: View) -> None:
@@ -526,9 +541,9 @@ def placed(view: View, step: int | None = None) -> Iterator[tuple[int, Any]]:
         for start, part in placed(view.source, inner):
             yield start, view.change(part)
         return
-    if hasattr(view, "__getitem__"):
+    if in_memory(view):
         for start in range(0, n, step):
-            yield start, view[start : min(start + step, n)]
+            yield start, read_rows(view, start, min(start + step, n))
         return
     base = view.base if isinstance(view, _Rows) else view
     run = max(1, int(getattr(base, "run", step)) // step) * step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,8 @@ class Runner:
             everything, self.store.lengths, 4096, self.store.most(self.stage.max_instances)
         )
         self.fit.network.eval()
-        parts = [self.stage.cache(self.fit.network, b) for b in self.store.stream(packs)]
+        cached = partial(self.stage.cache, self.fit.network)
+        parts = list(map(cached, self.store.stream(packs)))
         for name in parts[0]:
             self.store.views[name] = torch.cat([p[name] for p in parts])
         return list(parts[0])

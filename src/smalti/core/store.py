@@ -60,7 +60,8 @@ class Store:
             name: self._resident(view) for name, view in bags.x.items()
         }
         # those that a network takes as sparse tensors are not read into arrays ahead
-        on_disk = {name: v for name, v in self.views.items() if hasattr(v, "read")
+        on_disk = {name: v for name, v in self.views.items()
+                   if not (isinstance(v, Tensor) or in_memory(v))
                    and not (sparse and getattr(v, "sparse", False))}  # fmt: skip
         self.streams = bool(on_disk)
         self.ahead = Ahead(on_disk, self.offsets, pinned=device.type == "cuda")
@@ -94,7 +95,7 @@ class Store:
         if sp.issparse(view) or n_bytes > _room(self.device):
             return view
         if isinstance(view, np.ndarray):
-            return torch.as_tensor(np.ascontiguousarray(view), device=self.device)
+            return _tensor(np.ascontiguousarray(view)).to(self.device)
         if self.device.type == "cpu":
             return view
         return self._loaded(view)
@@ -129,7 +130,7 @@ class Store:
             if self.sparse:
                 return _csr(part).to(self.device, self.dtype)
             part = part.toarray()
-        return torch.as_tensor(part).to(self.device, self.dtype, non_blocking=True)
+        return _tensor(part).to(self.device, self.dtype, non_blocking=True)
 
     def batch(self, bags: np.ndarray) -> Batch:
         """Some bags as one batch, in the order given.
@@ -212,6 +213,15 @@ def _cut(view: View) -> bool:
     if not hasattr(view, "read") or len(view.shape) != 4:
         return False
     return int(np.prod(view.shape)) * view.dtype.itemsize <= _TILES
+
+
+def _tensor(part: np.ndarray) -> Tensor:
+    """The same numbers, (n, ...), where processes share them too: nothing writes into a batch."""
+    if part.flags.writeable:
+        return torch.from_numpy(part)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(part)
 
 
 def _csr(part: sp.csr_matrix) -> Tensor:
