@@ -79,6 +79,7 @@ TOYS = [
     "slide_epoch metadata --slides 8 --tiles 20",
     "slide_epoch cohort --slides 8 --tiles 20 --width 4 --jobs 1",
     "slides --px 400 --side 100 --file flat",
+    "step --rounds 1 --epochs 1 --share 0.2",
     "startup --rounds 1 --only sm.read",
     "bench --list",
     "bench ors cloudpred mixmil --share 0.02 --rounds 1 --out bench.json --peers absent",

@@ -47,6 +47,8 @@ def slice_rows(offsets: np.ndarray, bags: np.ndarray) -> np.ndarray:
     ``offsets`` is (n_bags + 1,), ``bags`` (k,) positions, in any order and with repeats.
     """
     starts = offsets[bags]
+    if len(bags) == 1:
+        return np.arange(starts[0], offsets[bags[0] + 1])
     lengths = offsets[bags + 1] - starts
     ends = lengths.cumsum()
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)

@@ -110,22 +110,20 @@ class Store:
             out[start : start + step].copy_(part)
         return out
 
-    def _gather(self, view: Tensor | View, rows: np.ndarray) -> Tensor:
+    def _gather(self, view: Tensor | View, rows: np.ndarray | slice) -> Tensor:
         """Rows (n,) of a view on the device, (n, ...)."""
-        # the first test is cheap and nearly always decides
-        whole = len(rows) and rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all()
         if isinstance(view, Tensor):
-            if whole:  # a slice is no copy
-                return view[int(rows[0]) : int(rows[-1]) + 1].to(self.dtype)
-            at = torch.from_numpy(rows).to(self.device)
-            return view.index_select(0, at).to(self.dtype)
+            if isinstance(rows, slice):  # no copy
+                return view[rows].to(self.dtype)
+            return view.index_select(0, self._ints(rows)).to(self.dtype)
         part: Any
-        if isinstance(view, np.ndarray):
-            part = view[rows[0] : rows[-1] + 1] if whole else view[rows]
-        elif fills(view):
-            return _read(view, rows).to(self.device, self.dtype)
+        if sp.issparse(view) or isinstance(view, np.ndarray):
+            part = view[rows]
         else:
-            part = view[rows] if sp.issparse(view) else pick(view, rows)
+            at = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+            if fills(view):
+                return _read(view, at).to(self.device, self.dtype)
+            part = pick(view, at)
         if sp.issparse(part):
             if self.sparse:
                 return _csr(part).to(self.device, self.dtype)
@@ -138,12 +136,18 @@ class Store:
         ``bags`` are (n_bags,) positions. Bags that follow one another in the data are a slice of
         it: their instances are not copied.
         """
-        slices = np.concatenate([[0], self.lengths[bags].cumsum()])  # (n_bags + 1,) of the batch
         read = self.ahead.take(bags) or {}
-        return self.parts(slice_rows(self.offsets, bags), slices, bags, read)
+        run = _run(bags)
+        if run is None:
+            rows: np.ndarray | slice = slice_rows(self.offsets, bags)
+        else:
+            rows = slice(int(self.offsets[run.start]), int(self.offsets[run.stop]))
+        slices = np.zeros(len(bags) + 1, dtype=np.int64)  # of the batch
+        self.lengths[bags].cumsum(out=slices[1:])
+        return self.parts(rows, slices, bags, read)
 
     def parts(
-        self, rows: np.ndarray, offsets: np.ndarray, bags: np.ndarray,
+        self, rows: np.ndarray | slice, offsets: np.ndarray, bags: np.ndarray,
         read: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> Batch:  # fmt: skip
         """Parts of bags as bags of a batch: what a bag is when some of its instances are gone.
@@ -154,8 +158,8 @@ class Store:
         return Batch(
             self.rows(rows, read),
             Segments.of(torch.from_numpy(offsets), self.device),
-            {k: column.index_select(0, self._ints(rows)) for k, column in self.instance.items()},
-            {k: column.index_select(0, self._ints(bags)) for k, column in self.bag.items()},
+            {k: self._column(column, rows) for k, column in self.instance.items()},
+            {k: self._column(column, bags) for k, column in self.bag.items()},
         )
 
     def most(self, max_instances: int) -> int:
@@ -164,9 +168,11 @@ class Store:
         return max(1, min(max_instances, _NUMBERS // max(width, 1)))
 
     def rows(
-        self, rows: np.ndarray, read: Mapping[str, Tensor] = MappingProxyType({})
+        self, rows: np.ndarray | slice, read: Mapping[str, Tensor] = MappingProxyType({})
     ) -> dict[str, Tensor]:
         """Any (n,) rows of all views, each (n, ...); ``read`` as in :meth:`parts`."""
+        if not isinstance(rows, slice):
+            rows = _run(rows) or rows
         return {
             name: read[name].to(self.device, self.dtype, non_blocking=True) if name in read else
             self._gather(view, rows) for name, view in self.views.items()
@@ -180,6 +186,10 @@ class Store:
             self.rows(rows, read), Segments(ends, ends[:-1], None),
             {name: column.index_select(0, at) for name, column in self.instance.items()},
         )  # fmt: skip
+
+    def _column(self, column: Tensor, at: np.ndarray | slice) -> Tensor:
+        """Some (n,) of the rows of a tensor on the device, (n, ...)."""
+        return column[at] if isinstance(at, slice) else column.index_select(0, self._ints(at))
 
     def _ints(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, non_blocking=True)
@@ -198,6 +208,15 @@ class Store:
         """
         self.expect(packs)
         yield from map(self.batch, packs)
+
+
+def _run(at: np.ndarray) -> slice | None:
+    """Positions (n,) as a slice, where each follows the one before."""
+    n = len(at)
+    # the first test is cheap and nearly always decides
+    if not n or at[-1] - at[0] + 1 != n or (n > 1 and (np.diff(at) != 1).any()):
+        return None
+    return slice(int(at[0]), int(at[-1]) + 1)
 
 
 def _room(device: torch.device) -> float:

@@ -198,7 +198,7 @@ def _epoch(runner: Runner, place: Place, checkpoint: Checkpoint | None) -> None:
             at = place.epoch + place.step / len(steps)
             for settings in runner.optimizer.param_groups:
                 settings["lr"] = stage.lr * (stage.schedule(at) if stage.schedule else 1.0)
-        place.loss += runner.step(units) * len(units)
+        torch.add(place.loss, runner.step(units), alpha=len(units), out=place.loss)
         place.step += 1
         if checkpoint is not None:
             checkpoint.save_gradient(runner, fit, place)
