@@ -1,4 +1,4 @@
-"""Arrays that worker processes map: there once, the same numbers, gone with the last who has them."""
+"""Arrays that worker processes map: there once, the same numbers, gone with the last user."""
 
 import gc
 import os
