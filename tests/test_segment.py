@@ -173,12 +173,29 @@ def test_attend_is_the_weighted_mean_forward_and_backward():
     torch.manual_seed(0)
     offsets = torch.tensor([0, 3, 4, 4, 9])
     parts = Segments.of(offsets)
-    for width in (1, 3, 20):
-        inputs = [torch.randn(9, width, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    for width, columns in ((1, 1), (3, 3), (20, 20), (3, 1)):  # a column of scores serves all
+        inputs = [torch.randn(9, w, dtype=torch.float64, requires_grad=True)
+                  for w in (columns, width)]  # fmt: skip
         found = segment.attend(*inputs, parts)
         want = segment.total(segment.softmax(inputs[0], parts) * inputs[1], parts)
         torch.testing.assert_close(found, want)
         assert torch.autograd.gradcheck(lambda s, v: segment.attend(s, v, parts), inputs)
+
+
+@pytest.mark.parametrize("n", [0, 1, 90, 700, 7000])
+def test_a_slice_alone_is_as_among_others(n):
+    torch.manual_seed(0)
+    scores, values = torch.randn(n + 2, 1), torch.randn(n + 2, 3)
+    alone, among = Segments.of(torch.tensor([0, n])), Segments.of(torch.tensor([0, n, n + 2]))
+    for kernel in (lambda s, v, p: segment.softmax(s, p), segment.attend):
+        found = []
+        for rows, parts in ((n, alone), (n + 2, among)):
+            s, v = (t[:rows].clone().requires_grad_() for t in (scores, values))
+            out = kernel(s, v, parts)[: n if kernel is not segment.attend else 1]
+            grads = torch.autograd.grad(out.square().sum(), (s, v), materialize_grads=True)
+            found.append((out, *(g[:n] for g in grads)))
+        for a, b in zip(*found, strict=True):
+            torch.testing.assert_close(a, b)
 
 
 N = 300_000  # rows of a long slice, between two short ones

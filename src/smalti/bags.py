@@ -27,7 +27,18 @@ from smalti.errors import InputError
 from smalti.labels import check_kind, check_order, missing, missing_words
 from smalti.left import Left, vanished
 from smalti.names import namesakes, some
-from smalti.views import Picked, View, add_values, as_views, dense, len_, placed, take, take_rows
+from smalti.views import (
+    Picked,
+    View,
+    add_values,
+    as_views,
+    dense,
+    len_,
+    placed,
+    shared_view,
+    take,
+    take_rows,
+)
 
 if TYPE_CHECKING:
     from smalti.task import Task
@@ -527,6 +538,15 @@ class Bags:
         out = np.full((n, *values.shape[1:]), np.nan if gaps else 0, dtype=kind)
         out[self.rows] = values
         return out
+
+    def share(self) -> None:
+        """Move large tables to where worker processes see them: in place, for one copy is enough.
+
+        They are arrays of the same numbers afterwards. One that is held elsewhere too stays there.
+        """
+        for name in list(self.x):
+            # one at a time: the memory of one goes before the next is copied
+            object.__setattr__(self, "x", {**self.x, name: shared_view(self.x[name])})
 
     # ---------------------------------------------------------------- target
 

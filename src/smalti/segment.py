@@ -18,7 +18,7 @@ A bag is a slice of one flat tensor, so every pooling is a reduction over slices
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -55,6 +55,8 @@ class Segments(NamedTuple):
         Offsets on the CPU spare a GPU the wait: how long the slices are is read from them.
         """
         device = offsets.device if device is None else device
+        if offsets.shape[0] == 2:
+            return _alone(int(offsets[1]), device)
         ends = offsets.cpu().numpy()
         lengths = ends[1:] - ends[:-1]
         index = np.repeat(np.arange(len(lengths)), lengths)  # (n,)
@@ -69,6 +71,21 @@ class Segments(NamedTuple):
     def lengths(self) -> Tensor:
         """(n_segments,) int64, the number of rows of each slice."""
         return self.offsets.diff()
+
+    def spread(self, values: Tensor) -> Tensor:
+        """To each row what its slice has: (n_segments, d) to (n, d), or (1, d) for all rows."""
+        return values if values.shape[0] == 1 else values.index_select(0, self.index)
+
+
+@lru_cache(maxsize=2**14)
+def _alone(n: int, device: torch.device) -> Segments:
+    """One slice of n rows, of which nothing is as long as they are: kept from epoch to epoch."""
+    ends, pieces = np.array([0, n]), None
+    if n > _PIECE:
+        starts, slices = (_put(part, device) for part in _cut(ends, ends[1:]))
+        pieces = starts, slices, n > _PIECE**2
+    zero = torch.zeros(1, dtype=torch.int64, device=device)
+    return Segments(_put(ends, device), zero.expand(n), pieces)
 
 
 def _cut(offsets: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +112,7 @@ def _sum(x: Tensor, weight: Tensor | None, segments: Segments) -> Tensor:
 
 def _plain_sum(x: Tensor, weight: Tensor | None, offsets: Tensor) -> Tensor:
     """Row added to row, in the precision of x."""
-    rows = torch.arange(len(x), device=x.device)  # the "words" of bag i: its own rows, in order
+    rows = torch.arange(x.shape[0], device=x.device)  # the "words" of bag i: its own rows, in order
     # without the checks of torch.nn.functional, which take as long as the sum of a short bag
     return torch.embedding_bag(x, rows, offsets, False, 0, False, weight, True)[0]
 
@@ -131,29 +148,36 @@ class _Total(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         # out_i = sum of w_r x_r over its rows r: dx_r = w_r grad_i, dw_r = <x_r, grad_i>
-        x, weight = ctx.saved_tensors
-        if weight is not None and not x.is_cuda and len(x) >= _LONG * len(grad):
-            return _total_backward_by_slice(ctx, grad)
-        spread = grad.index_select(0, ctx.segments.index)  # (n, d)
+        (x, weight), segments, needed = ctx.saved_tensors, ctx.segments, ctx.needs_input_grad
         if weight is None:
-            return spread, None, None
-        grad_weight = (x * spread).sum(1) if ctx.needs_input_grad[1] else None  # (n,)
-        grad_x = spread.mul_(weight[:, None]) if ctx.needs_input_grad[0] else None  # (n, d)
-        return grad_x, grad_weight, None
+            return segments.spread(grad).expand_as(x), None, None
+        grad_weight = _along(x, grad, segments) if needed[1] else None
+        return _outer(weight, grad, segments) if needed[0] else None, grad_weight, None
 
 
-def _total_backward_by_slice(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """The same gradients without an (n, d) copy of ``grad``: a matrix-vector product per slice."""
-    x, weight = ctx.saved_tensors
-    grad_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
-    grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
-    ends = ctx.segments.offsets.tolist()
-    for i, (start, stop) in enumerate(pairwise(ends)):
-        if grad_weight is not None:
-            torch.mv(x[start:stop], grad[i], out=grad_weight[start:stop])
-        if grad_x is not None:
-            torch.outer(weight[start:stop], grad[i], out=grad_x[start:stop])
-    return grad_x, grad_weight, None
+def _long(n: int, grad: Tensor) -> bool:
+    """Whether n rows of the slices of ``grad`` (n_segments, d) are better taken slice by slice."""
+    return not grad.is_cuda and n >= _LONG * grad.shape[0]
+
+
+def _along(x: Tensor, grad: Tensor, segments: Segments) -> Tensor:
+    """<x_r, grad_i> of each row (n, d) and its slice (n_segments, d): (n,)."""
+    if not _long(x.shape[0], grad):
+        return (x * segments.spread(grad)).sum(1)
+    out = x.new_zeros(len(x))
+    for i, (start, stop) in enumerate(pairwise(segments.offsets.tolist())):
+        torch.mv(x[start:stop], grad[i], out=out[start:stop])
+    return out
+
+
+def _outer(weight: Tensor, grad: Tensor, segments: Segments) -> Tensor:
+    """w_r grad_i of each row (n,) and its slice (n_segments, d): (n, d)."""
+    if not _long(weight.shape[0], grad):
+        return segments.spread(grad) * weight[:, None]
+    out = grad.new_zeros(len(weight), grad.shape[1])
+    for i, (start, stop) in enumerate(pairwise(segments.offsets.tolist())):
+        torch.outer(weight[start:stop], grad[i], out=out[start:stop])
+    return out
 
 
 _WIDE = 8  # columns from which scatter_reduce is ten times as fast as segment_reduce on a CPU
@@ -162,24 +186,29 @@ _WIDE = 8  # columns from which scatter_reduce is ten times as fast as segment_r
 def _ceiling(scores: Tensor, segments: Segments) -> Tensor:
     """(n_segments, d) at least the largest value of each slice, to keep exponentials finite."""
     offsets, index = segments.offsets, segments.index
+    if offsets.shape[0] == 2 and scores.shape[0]:
+        return scores.amax(0, keepdim=True)
     if scores.is_cuda or scores.shape[1] < _WIDE:
-        top = torch.segment_reduce(scores, "max", offsets=offsets, initial=None)
-    else:
-        top = scores.new_full((len(offsets) - 1, scores.shape[1]), -torch.inf)
-        top.scatter_reduce_(0, index[:, None].expand_as(scores), scores, "amax")
-    return torch.nan_to_num(top, neginf=0.0)  # a slice without rows
+        return torch.segment_reduce(scores, "max", offsets=offsets, initial=None)
+    top = scores.new_full((len(offsets) - 1, scores.shape[1]), -torch.inf)
+    return top.scatter_reduce_(0, index[:, None].expand_as(scores), scores, "amax")
 
 
 def _mass(scores: Tensor, segments: Segments) -> Tensor:
     """(n, d) exponentials, the largest of each slice 1."""
-    return (scores - _ceiling(scores, segments).index_select(0, segments.index)).exp_()
+    return (scores - segments.spread(_ceiling(scores, segments))).exp_()
+
+
+_EIGHT = 8 * _PIECE  # rows that PyTorch adds as we do: eight at a time, at most 80 in a row
 
 
 def _share(scores: Tensor, segments: Segments) -> Tensor:
     """(n, d) softmax over the rows of each slice; in place where it can, for memory is the cost."""
+    if segments.offsets.shape[0] == 2 and scores.shape[0] <= _EIGHT:
+        return scores.T.softmax(1).T
     mass = _mass(scores, segments)
     whole = _sum(mass, None, segments)  # (n_segments, d), >= 1 where there are rows
-    return mass.div_(whole.index_select(0, segments.index))
+    return mass.div_(segments.spread(whole))
 
 
 class _Softmax(torch.autograd.Function):
@@ -195,7 +224,7 @@ class _Softmax(torch.autograd.Function):
         # ds_r = p_r (g_r - sum of p g over the slice)
         (share,), segments = ctx.saved_tensors, ctx.segments
         flow = share * grad  # (n, d)
-        mean = _sum(flow, None, segments).index_select(0, segments.index)  # (n, d)
+        mean = segments.spread(_sum(flow, None, segments))
         return flow - share * mean, None
 
 
@@ -239,6 +268,30 @@ class _Attend(torch.autograd.Function):
         grad_scores = flow.mul_(moved).addcmul_(
             grad_values, pooled.index_select(0, index), value=-1
         )
+        return grad_scores, grad_values, None
+
+
+class _Pool(torch.autograd.Function):
+    """The same with one column of scores for all of values, which are summed where they lie."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, values: Tensor, segments: Segments) -> Tensor:
+        share = _share(scores, segments)[:, 0]  # (n,)
+        pooled = _sum(values, share, segments)
+        ctx.save_for_backward(share, values, pooled)
+        ctx.segments = segments
+        return pooled
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        # dv_r = p_r g, ds_r = p_r (<g, v_r> - <g, pooled>)
+        (share, values, pooled), segments = ctx.saved_tensors, ctx.segments
+        grad_scores = grad_values = None
+        if ctx.needs_input_grad[0]:
+            mean = segments.spread((pooled * grad).sum(1))
+            grad_scores = (_along(values, grad, segments).sub_(mean).mul_(share))[:, None]
+        if ctx.needs_input_grad[1]:
+            grad_values = _outer(share, grad, segments)
         return grad_scores, grad_values, None
 
 
@@ -287,11 +340,13 @@ def softmax(scores: Tensor, segments: Segments) -> Tensor:
 def attend(scores: Tensor, values: Tensor, segments: Segments) -> Tensor:
     """Mean of values weighted by the softmax of scores, column by column, in each slice.
 
-    Two (n, d) tensors to (n_segments, d). The same as ``total(softmax(scores) * values)``, in half
-    the passes over memory.
+    Two (n, d) tensors, or scores (n, 1) for all columns, to (n_segments, d). The same as
+    ``total(softmax(scores) * values)``, in half the passes over memory.
     """
-    pooled = _Attend.apply(_wide(scores), _wide(values), segments)
-    return pooled.to(torch.result_type(scores, values))
+    kernel = _Pool if scores.shape[1] == 1 else _Attend
+    pooled = kernel.apply(_wide(scores), _wide(values), segments)
+    kind = torch.promote_types(scores.dtype, values.dtype)
+    return pooled if pooled.dtype == kind else pooled.to(kind)  # which takes time for nothing
 
 
 def logsumexp(scores: Tensor, segments: Segments) -> Tensor:

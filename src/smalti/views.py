@@ -12,6 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from smalti.errors import InputError
+from smalti.system.shared import shared
 
 
 @runtime_checkable
@@ -46,6 +47,8 @@ def slice_rows(offsets: np.ndarray, bags: np.ndarray) -> np.ndarray:
     ``offsets`` is (n_bags + 1,), ``bags`` (k,) positions, in any order and with repeats.
     """
     starts = offsets[bags]
+    if len(bags) == 1:
+        return np.arange(starts[0], offsets[bags[0] + 1])
     lengths = offsets[bags + 1] - starts
     ends = lengths.cumsum()
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
@@ -148,6 +151,14 @@ class _Rows:
         runs = [np.arange(low, high) for low, high, _ in self.picked.runs(start, stop)]
         return pick(self.base, np.concatenate(runs) if runs else np.arange(0))
 
+    def pick(self, rows: np.ndarray) -> Any:
+        """Rows (k,) in any order, (k, ...)."""
+        return pick(self.base, self.picked.take(Picked.of(rows)).rows)
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """See :func:`places`: (k,)."""
+        return places(self.base, self.picked.take(Picked.of(rows)).rows)
+
     def fill(self, start: int, out: np.ndarray) -> None:
         """Rows from ``start`` on into ``out``, (k, ...)."""
         base: Any = self.base
@@ -163,12 +174,10 @@ class _Rows:
 
 def pick(view: View, rows: np.ndarray) -> Any:
     """Rows of a backed view in any order, (k, ...), read in as few runs as lie near each other."""
-    if isinstance(view, _Rows):
-        return pick(view.base, view.picked.take(Picked.of(rows)).rows)
+    if hasattr(view, "pick"):  # rows of another
+        return view.pick(rows)
     if _rising(rows):
         return view.read(int(rows[0]), int(rows[-1]) + 1)
-    if isinstance(view, _Map):
-        return view.table[rows]
     if not len(rows):
         return view.read(0, 0)
     at, back = np.unique(rows, return_inverse=True)
@@ -180,9 +189,19 @@ def pick(view: View, rows: np.ndarray) -> Any:
     return whole if _rising(back) else whole[back]
 
 
+def rows_of(view: View, rows: np.ndarray) -> Any:
+    """Rows (k,) of any view, in memory: (k, ...)."""
+    return view[rows] if hasattr(view, "__getitem__") else pick(view, rows)
+
+
 def dense_rows(view: View, rows: np.ndarray) -> np.ndarray:
     """Rows (k,) of any view in memory, dense: (k, ...)."""
-    return dense(view[rows] if hasattr(view, "__getitem__") else pick(view, rows))
+    return dense(rows_of(view, rows))
+
+
+def places(view: View, rows: np.ndarray) -> np.ndarray:
+    """Where rows (k,) of a backed view lie in their file: (k,), the same or other positions."""
+    return view.places(rows) if hasattr(view, "places") else rows
 
 
 def _near(view: View, at: np.ndarray) -> list[np.ndarray]:
@@ -216,11 +235,19 @@ class _Map:
     """A large array, or the parts of a CSR matrix, that lie in a file which processes share."""
 
     def __init__(self, table: Any) -> None:
-        self.table, self.shape, self.dtype = table, table.shape, table.dtype
-        self.sparse = sp.issparse(table)
+        self.sparse, self.shape, self.dtype = sp.issparse(table), table.shape, table.dtype
+        self.table = table if self.sparse else table.view(np.ndarray)
 
     def read(self, start: int, stop: int) -> Any:
         return self.table[start:stop]
+
+    def pick(self, rows: np.ndarray) -> Any:
+        """Rows (k,) in any order, (k, ...)."""
+        if self.sparse:
+            return self.table[rows]
+        if _rising(rows):
+            return self.read(int(rows[0]), int(rows[-1]) + 1)
+        return Picked.of(rows).of_array(self.table)
 
     def digest(self) -> str:
         sha = hashlib.sha256()
@@ -235,6 +262,31 @@ def is_map(view: View) -> bool:
     """
     values = view.data if sp.issparse(view) else view
     return isinstance(values, np.memmap) and values.nbytes >= _SHARED
+
+
+def leaf(view: View) -> View:
+    """What the rows of a view are read from in the end: of several, the widest on disk."""
+    while isinstance(view, (_Rows, Through, _Gapped, Beside)):
+        if isinstance(view, Beside):
+            view = view.widest()
+        else:
+            view = view.base if isinstance(view, _Rows) else view.source
+    return view
+
+
+def in_memory(view: View) -> bool:
+    """Whether the rows of a view are in memory, its own or what processes share."""
+    return isinstance(leaf(view), _Map) or hasattr(view, "__getitem__")
+
+
+def shared_view(view: View) -> View:
+    """A large table in memory, moved to where worker processes see it; any other as it is."""
+    if sp.issparse(view) and view.data.nbytes >= _SHARED:
+        parts = shared(view.data), shared(view.indices), view.indptr
+        return sp.csr_matrix(parts, shape=view.shape, copy=False)
+    if isinstance(view, np.ndarray) and view.nbytes >= _SHARED:
+        return shared(view)
+    return view
 
 
 def add_values(sha: Any, view: View) -> None:
@@ -291,15 +343,23 @@ class _Gapped:
     """
 
     def __init__(self, view: View, place: np.ndarray) -> None:
-        self.of, self.place = view, place
+        self.source, self.place = view, place
         self.shape, self.dtype = (len(place), *view.shape[1:]), view.dtype
         self.sparse = getattr(view, "sparse", False)
         self.run = max(1, PIECE // max(1, int(view.shape[1])))
 
     def read(self, start: int, stop: int) -> Any:
-        place = self.place[start:stop]
+        return self.pick(np.arange(start, min(stop, len(self.place))))
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """See :func:`places`: (k,), -1 where nothing is read."""
+        return self.place[rows]
+
+    def pick(self, rows: np.ndarray) -> Any:
+        """Rows (k,) in any order, (k, ...)."""
+        place = self.place[rows]
         there = np.flatnonzero(place >= 0)
-        part = pick(self.of, place[there])
+        part = pick(self.source, place[there])
         if not sp.issparse(part):
             out = np.zeros((len(place), *self.shape[1:]), part.dtype)
             out[there] = part
@@ -310,7 +370,7 @@ class _Gapped:
         return sp.csr_matrix((part.data, part.indices, begin), shape=(len(place), part.shape[1]))
 
     def digest(self) -> str:
-        return str(self.of.digest()) + hashlib.sha256(self.place.tobytes()).hexdigest()
+        return str(self.source.digest()) + hashlib.sha256(self.place.tobytes()).hexdigest()
 
 
 class Through:
@@ -338,6 +398,14 @@ class Through:
         """Rows ``start:stop``, changed: (stop - start, ...)."""
         return self.change(self.source.read(start, stop))
 
+    def pick(self, rows: np.ndarray) -> Any:
+        """Rows (k,) in any order, changed: (k, ...)."""
+        return self.change(pick(self.source, rows))
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """See :func:`places`: (k,)."""
+        return places(self.source, rows)
+
     def digest(self) -> str:
         """Of what is read, and of what is done to it."""
         return hashlib.sha256(f"{self.source.digest()} {self.told}".encode()).hexdigest()
@@ -364,6 +432,19 @@ class Beside:
     def read(self, start: int, stop: int) -> Any:
         """Rows ``start:stop``, (stop - start, width of all)."""
         return side_by_side([read_rows(view, start, stop) for view in self.views])
+
+    def pick(self, rows: np.ndarray) -> Any:
+        """Rows (k,) in any order, (k, width of all)."""
+        return side_by_side([rows_of(view, rows) for view in self.views])
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """See :func:`places`, of the widest on disk: (k,)."""
+        return places(self.widest(), rows)
+
+    def widest(self) -> View:
+        """The view on disk that takes most."""
+        on_disk = [view for view in self.views if not hasattr(view, "__getitem__")]
+        return max(on_disk, key=lambda view: (not in_memory(view), stored_bytes(view)))
 
     def digest(self) -> str:
         """Those of all that are on disk."""
@@ -393,7 +474,7 @@ def stored_bytes(view: View) -> int:
     if isinstance(view, _Rows):
         return int(stored_bytes(view.base) * len_(view) / max(1, view.base.shape[0]))
     if isinstance(view, _Gapped):
-        return stored_bytes(view.of)
+        return stored_bytes(view.source)
     if isinstance(view, _Map):
         return stored_bytes(view.table)
     if sp.issparse(view):
@@ -462,9 +543,9 @@ def placed(view: View, step: int | None = None) -> Iterator[tuple[int, Any]]:
         for start, part in placed(view.source, inner):
             yield start, view.change(part)
         return
-    if hasattr(view, "__getitem__"):
+    if in_memory(view):
         for start in range(0, n, step):
-            yield start, view[start : min(start + step, n)]
+            yield start, read_rows(view, start, min(start + step, n))
         return
     base = view.base if isinstance(view, _Rows) else view
     run = max(1, int(getattr(base, "run", step)) // step) * step

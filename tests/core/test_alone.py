@@ -5,7 +5,7 @@ import torch
 
 from smalti import mil
 from smalti.contract.fitted import Killed, killed, same_fit
-from smalti.core import runner, training
+from smalti.core import noise, runner, training
 from smalti.core.alone import PRECISIONS, Alone
 from smalti.core.optimizers import make_optimizer
 from smalti.core.stage import Gradient
@@ -90,3 +90,34 @@ def test_an_optimiser_is_that_of_pytorch(settings, dtype):
     for p, q, before in zip(ours, theirs, begun, strict=True):
         assert torch.equal(p, q)
         assert not torch.equal(p, before) or p is ours[1]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])  # SGD of PyTorch, fused, refuses it
+def test_parameters_that_move_now_and_then_are_those_of_torch(optimizer):
+    torch.manual_seed(0)
+    stage = Gradient(epochs=1, lr=0.1, optimizer=optimizer, weight_decay=0.01)
+    start = [torch.randn(3), torch.randn(2, 2), torch.randn(())]
+    ours, theirs = ([p.clone().requires_grad_() for p in start] for _ in range(2))
+    mine, plain = make_optimizer(ours, stage), published(theirs, stage)
+    for step in range(12):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn_like(a) if (step + a.ndim) % 3 else None
+            b.grad = None if a.grad is None else a.grad.clone()
+        if step == 7:  # taken up again
+            kept = {i: {k: v.clone() for k, v in s.items()} for i, s in mine.state.items()}
+            mine = make_optimizer(ours, stage)
+            mine.load(kept)
+        mine.step()
+        plain.step()
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_mask_is_cut_from_the_words_of_the_stream():
+    for kind in (torch.float32, torch.bfloat16):
+        with noise.drawn_from(torch.Generator().manual_seed(3)):
+            found = noise.Dropout(0.3)(torch.ones(7, 5, dtype=kind))
+        words = torch.empty(9, dtype=torch.int64)
+        words.random_(-(2**63), None, generator=torch.Generator().manual_seed(3))
+        keep = (words.view(torch.int16)[:35] >= round(0.3 * 2**16) - 2**15).view(7, 5)
+        assert torch.equal(found, torch.zeros_like(found).masked_fill(keep, 1 / 0.7))

@@ -116,7 +116,7 @@ def test_the_genes_of_a_step_keep_their_vectors(few):
     model = small("sgn", vectors=vectors, genes=seen, epochs=1).fit(bags)
     sampler = SlideGenes(table_of(model, seen), bags.offsets, 5)
     store = model._store(model._read_new(bags), torch.device("cpu"))
-    units = sampler.epoch(np.arange(3), None, bags.lengths, np.random.default_rng(0))
+    units = sampler.epoch(np.arange(3), None, store, np.random.default_rng(0))
     for unit in units:
         genes = sampler.batch(store, unit[None]).genes
         np.testing.assert_array_equal(genes.x.numpy(), vectors.x[unit[1:]])

@@ -3,6 +3,7 @@
 import warnings
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 import smalti as sm
 from smalti.errors import InputError
 from smalti.io import arrange as module
+from smalti.io import turned
 
 N = 300
 
@@ -127,3 +129,90 @@ def test_bad_input_is_one_error(tmp_path):
     with pytest.raises(InputError, match=r"cells have no 'sample'"):
         sm.arrange(write(table, tmp_path / "gap.h5ad"), tmp_path / "o.zarr", sample="sample")
     assert not (tmp_path / "o.zarr").exists()
+
+
+@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
+def test_tables_by_columns_are_turned(tmp_path, kind, monkeypatch):
+    for name, value in {"_RUN": 300, "_AT_ONCE": 700}.items():
+        monkeypatch.setattr(turned, name, value)  # so that there are several of each
+    table = cells()
+    table.X = sp.csc_matrix(table.X)
+    table.layers["half"] = sp.csc_matrix(table.layers["half"])
+    table.layers["none"] = sp.csc_matrix(table.shape, dtype=np.float32)
+    path = write(table, tmp_path / f"in.{kind}")
+    sm.arrange(path, tmp_path / "out.zarr", sample="sample")
+    after = ad.read_zarr(tmp_path / "out.zarr")
+    wanted = table[np.argsort(table.obs["sample"].to_numpy(), kind="stable")]
+    for mine, theirs in ((after.X, wanted.X), (after.layers["half"], wanted.layers["half"]),
+                         (after.layers["none"], wanted.layers["none"])):  # fmt: skip
+        assert mine.format == "csr"
+        assert mine.has_canonical_format
+        assert mine.dtype == theirs.dtype
+        assert (mine != theirs.tocsr()).nnz == 0
+    there = sm.read(tmp_path / "out.zarr", sample="sample", backed=True)
+    np.testing.assert_array_equal(there.table(), sm.read(path, sample="sample").table()[
+        np.concatenate([np.arange(a, b) for a, b in _bags_in_order(path)])])  # fmt: skip
+
+
+def _bags_in_order(path):
+    """Rows of each sample, in the order of their names."""
+    bags = sm.read(path, sample="sample", backed=False)
+    order = np.argsort(bags.bag.index.astype(str))
+    return [(bags.offsets[i], bags.offsets[i + 1]) for i in order]
+
+
+def test_tables_by_columns_of_several_files(tmp_path):
+    one, two = cells(0), cells(1, genes=25)
+    two.X = sp.csc_matrix(two.X)
+    two = two[:, ::-1].copy()
+    paths = [write(one, tmp_path / "a.h5ad"), write(two, tmp_path / "b.h5ad")]
+    sm.arrange(paths, tmp_path / "out.zarr", sample="sample")
+    after = ad.read_zarr(tmp_path / "out.zarr")
+    own = after.obs["run"] == "b"
+    wanted = two[np.argsort(two.obs["sample"].to_numpy(), kind="stable"), after.var_names].X
+    np.testing.assert_array_equal(after.X[own.to_numpy()].toarray(), wanted.toarray())
+
+
+def test_a_damaged_table_by_columns_is_an_error(tmp_path):
+    table = cells()
+    table.X = sp.csc_matrix(table.X)
+    path = write(table, tmp_path / "in.h5ad")
+    with h5py.File(path, "r+") as file:
+        file["X/indices"][3] = 10**6
+    with pytest.raises(InputError, match="indices has 1000000"):
+        sm.arrange(path, tmp_path / "out.zarr", sample="sample")
+    assert not (tmp_path / "out.zarr").exists()
+
+
+def old(table, path):
+    """A file as AnnData 0.7 wrote it: categories beside the columns, whose kind is not said."""
+    write(table, path)
+    with h5py.File(path, "r+") as file:
+        obs = file["obs"]
+        obs.attrs["encoding-version"] = "0.1.0"
+        kept = obs.create_group("__categories")
+        for name in list(obs.attrs["column-order"]):
+            if obs[name].attrs["encoding-type"] == "categorical":
+                codes, labels = obs[name]["codes"][()], obs[name]["categories"][()]
+                del obs[name]
+                kept.create_dataset(name, data=labels, dtype=h5py.string_dtype())
+                obs.create_dataset(name, data=codes)
+                obs[name].attrs["categories"] = kept[name].ref
+            else:
+                for key in ("encoding-type", "encoding-version"):
+                    del obs[name].attrs[key]
+    return path
+
+
+def test_files_of_anndata_before_0_8(tmp_path):
+    paths = [old(cells(seed), tmp_path / f"{seed}.h5ad") for seed in (0, 1)]
+    sm.arrange(paths[0], tmp_path / "out.zarr", sample="sample")
+    after, wanted = ad.read_zarr(tmp_path / "out.zarr"), cells()
+    wanted = wanted[np.argsort(wanted.obs["sample"].to_numpy(), kind="stable")]
+    assert list(after.obs_names) == list(wanted.obs_names)
+    assert list(after.obs["type"]) == list(wanted.obs["type"])
+    np.testing.assert_array_equal(after.X.toarray(), wanted.X.toarray())
+    for data in (paths[0], paths):
+        there, here = (sm.read(data, sample="sample", backed=b) for b in (True, False))
+        assert not hasattr(there.x["X"], "__getitem__")
+        np.testing.assert_array_equal(there.table(), here.table())

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from typer.testing import CliRunner
 
 import smalti as sm
+from smalti.cli import app
 from smalti.errors import InputError
 from smalti.io import anndata as reading
 from smalti.io.disk_rows import DiskRows
@@ -275,14 +277,17 @@ def test_scattered_cells_are_told_with_what_they_cost(tmp_path, monkeypatch):
         sm.read(path, backed=True, **READ)
 
 
-def test_tables_by_columns_and_several_files_are_refused(tmp_path):
+def test_tables_by_columns_are_refused(tmp_path):
     table = cells()
     table.X = sp.csc_matrix(table.X)
     table.write_h5ad(tmp_path / "a.h5ad")
-    with pytest.raises(InputError, match=r"by columns \(csc\)"):
+    with pytest.raises(InputError, match=r"by columns \(csc\).*smalti arrange .*a.h5ad OUT.zarr"):
         sm.read(tmp_path / "a.h5ad", backed=True, **READ)
-    with pytest.raises(InputError, match="reads one .h5ad"):
-        sm.read([tmp_path / "a.h5ad", tmp_path / "a.h5ad"], backed=True, **READ)
+    given = ["bag_mean", tmp_path / "a.h5ad", "--sample", "sample", "--donor", "bag", "--label",
+             "state", "--backed", "--out", tmp_path / "model"]  # fmt: skip
+    told = CliRunner().invoke(app, ["fit", *map(str, given)])
+    assert told.exit_code == 2
+    assert "--in-memory" in told.output
 
 
 def test_a_damaged_row_is_an_error_and_not_the_memory_of_others(tmp_path):

@@ -1,6 +1,7 @@
 """ProtoCell4P against loops over cells and prototypes, and sparse input against dense."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -319,7 +320,8 @@ def test_draws_of_cells():
     lengths = np.array([100, 100, 30, 7, 55, 10_000])
     train = np.array([0, 1, 2, 3, 4])
     draws = protocell4p._Draws()
-    units = draws.epoch(train, np.zeros(6), lengths, np.random.default_rng(0))
+    store = SimpleNamespace(lengths=lengths)
+    units = draws.epoch(train, np.zeros(6), store, np.random.default_rng(0))
     width = int(lengths[train].mean()) // 5  # 11
     times = {0: 8, 1: 8, 2: 5, 3: 1, 4: 8}
     assert {b: (units[:, 0] == b).sum() for b in range(5)} == times

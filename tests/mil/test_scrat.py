@@ -141,9 +141,7 @@ def test_units_are_samples_and_pairs_of_different_classes():
     rng = np.random.default_rng(0)
     train = np.array([0, 1, 2, 4])
     for mix, inter in (("different", False), ("same", True), ("any", False)):
-        units = sampler(augment=200, mix=mix, inter_only=inter, draws=3).epoch(
-            train, y, np.full(5, 9), rng
-        )
+        units = sampler(augment=200, mix=mix, inter_only=inter, draws=3).epoch(train, y, None, rng)
         pairs = units[units[:, 1] >= 0]
         assert len(pairs) == 600
         assert len(units) - len(pairs) == (0 if inter else 12)

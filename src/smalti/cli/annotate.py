@@ -72,7 +72,8 @@ def annotate(
             f"{model} holds {known.name}, which knows no cell types: make a reference, smalti "
             "integrate METHOD REFERENCE --label NAME --model FOLDER."
         )
-    bags = read_views(given, x, cells, sample=sample, backed=backed)
+    bags = read_views(given, x, cells, sample=sample, backed=backed,
+                      runs=options.listed(runs) if isinstance(given, list) else None)  # fmt: skip
     introduce(bags)
     typer.echo(known.said())
     for note in known.notes_:

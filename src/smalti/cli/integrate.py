@@ -128,8 +128,8 @@ def integrate(
         )
     if not (isinstance(given, Path) and is_same(out, given)):
         check_free(out, overwrite=overwrite, inputs=read_here("out", "model", "checkpoint"))
-    bags = read_views(given, x, cells, donor=donor, kinds=options.kinds_of(kinds),
-                      backed=backed)  # fmt: skip
+    bags = read_views(given, x, cells, donor=donor, kinds=options.kinds_of(kinds), backed=backed,
+                      runs=options.listed(runs) if isinstance(given, list) else None)  # fmt: skip
     introduce(bags)
     with kept_until_saved():
         if not fitted:

@@ -34,6 +34,8 @@ def to_embed(data: list[Path], out: Path, obs: Path | None, runs: str | None) ->
     if out.suffix not in (*FILES, *TABLES):
         raise InputError(f"--out {out} is none of {', '.join((*FILES, *TABLES))}.")
     given = data_of(data)
+    if obs is None and out.suffix in TABLES and isinstance(given, list):
+        return given  # nothing is written into what they come to
     if obs is not None or is_gathered(given):
         given = to_write(given, out, obs=obs, runs=options.listed(runs))
     elif runs is not None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from smalti.bags import Bags
 from smalti.comparison.cache import Answer
 from smalti.comparison.splits import Split
 from smalti.core.identity import identity
@@ -49,6 +50,12 @@ class Arena(ABC):
 
     def begin(self) -> None:  # noqa: B027  nothing, for most
         """Before the first fit, here: what each worker would otherwise do anew."""
+
+    def share(self) -> None:
+        """Before it travels to processes of this machine: its bags are there once for all."""
+        for held in vars(self).values():
+            if isinstance(held, Bags):
+                held.share()
 
     def identity(self, method: Any) -> str:
         """What of a method an answer depends on, beside the seed."""

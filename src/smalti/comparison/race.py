@@ -222,7 +222,8 @@ def _made(
     if isinstance(where, str):
         queue = run_on_cluster(work, todo, where, take)
     else:
-        queue = run_queue(work, todo, jobs_for((e.method for e in todo), where), take)
+        n_jobs = jobs_for((e.method for e in todo), where)
+        queue = run_queue(work, todo, n_jobs, take, arena.share)
     with closing(queue):
         for at, answer in queue:
             yield waiting[at], answer

@@ -24,7 +24,7 @@ from smalti.system.readers import readers
 from smalti.views import Picked, dense, fills, pick
 
 AHEAD = 2**29  # bytes of batches that wait, at most
-_PIECE = 2**26  # bytes that a thread reads at a time: what is packed is unpacked once
+_PIECE = 2**24  # bytes that a thread reads at a time: what is packed at its ends is unpacked twice
 
 
 class _Begun(NamedTuple):

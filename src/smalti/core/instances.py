@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,14 @@ import torch
 from smalti.batch import Batch, Output
 from smalti.core.store import Store
 from smalti.task import Task
+from smalti.views import slice_rows
 
 
 class Rows:
     """Units of an epoch: instances, in random order (see :class:`smalti.core.stage.Sampler`).
 
-    Sorted within a batch, so that rows on disk are read in few pieces.
+    What streams from disk, more than is held at a time, comes in block order: see
+    :mod:`smalti.core.blocks`. Sorted within a batch, neighbours need no copy.
 
     Parameters
     ----------
@@ -27,12 +30,18 @@ class Rows:
         self.labelled = labelled
 
     def epoch(
-        self, train: np.ndarray, target: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
+        self, train: np.ndarray, target: np.ndarray, store: Store, rng: np.random.Generator
     ) -> np.ndarray:
         """(n_instances, 1) positions of the instances of the training bags."""
-        starts = np.concatenate([[0], lengths.cumsum()])
-        rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in train])
-        return rng.permutation(rows)[:, None]
+        rows = slice_rows(store.offsets, train)
+        shuffled = rng.permutation if store.blocks is None else \
+            functools.partial(store.blocks.order, rng=rng)  # fmt: skip
+        return shuffled(rows)[:, None]
+
+    def expect(self, store: Store, units: np.ndarray, done: int) -> None:
+        """Have the instances of an epoch, (n_instances, 1), read ahead from one of them on."""
+        if store.blocks is not None:
+            store.blocks.expect(units[:, 0], done)
 
     def weight(self, units: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """(n_units,) ones: every instance counts the same."""

@@ -2,13 +2,13 @@
 
 A class of ``torch.optim`` loads TorchDynamo when it is made: 1.1 CPU seconds and 70 MiB in every
 process, for a compiler that no fit here asks. And where a network is small, half of its step is
-Python. Weights are those of ``torch.optim`` to the bit (``tests/core/test_optimizers.py``).
+Python. Weights are those of ``torch.optim`` to the bit (``tests/core/test_alone.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,6 +40,8 @@ class Optimizer:
         self.stage = stage
         self.param_groups: list[dict[str, Any]] = [{"params": list(parameters), "lr": stage.lr}]
         self.state: dict[int, dict[str, Tensor]] = {}
+        self._groups: list[_Group] = []
+        self._moving: list[int] = []  # positions of those that are in a group
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -49,21 +51,36 @@ class Optimizer:
     @torch.no_grad()
     def step(self) -> None:
         """Move every parameter that has a gradient."""
-        alike: dict[torch.dtype, tuple[list[Tensor], list[dict[str, Tensor]]]] = {}
-        for i, parameter in enumerate(self.param_groups[0]["params"]):
-            if parameter.grad is None:
-                continue
-            if i not in self.state:
-                self.state[i] = self._begin(parameter)
-            parameters, slots = alike.setdefault(parameter.dtype, ([], []))
-            parameters.append(parameter)
-            slots.append(self.state[i])
-        for parameters, slots in alike.values():  # a kernel takes numbers of one type
-            self._move(parameters, [p.grad for p in parameters], slots)
+        parameters = self.param_groups[0]["params"]
+        moving = [i for i, p in enumerate(parameters) if p.grad is not None]
+        if moving != self._moving:  # nearly always those of the step before
+            self._gather(moving)
+        for group in self._groups:
+            for count in group.counts.values():
+                count += 1
+            self._move(group.parameters, [p.grad for p in group.parameters], group.slots)
+
+    def _gather(self, moving: list[int]) -> None:
+        """Lists of what moves together, for a kernel takes numbers of one type.
+
+        Parameters that have made as many steps share one count of them, anew with each choice.
+        """
+        alike: dict[torch.dtype, _Group] = {}
+        for i in moving:
+            parameter = self.param_groups[0]["params"][i]
+            slots = self.state.setdefault(i, self._begin(parameter))
+            group = alike.setdefault(parameter.dtype, _Group([], {k: [] for k in slots}, {}))
+            if "step" in slots:
+                slots["step"] = group.counts.setdefault(int(slots["step"]), slots["step"].clone())
+            group.parameters.append(parameter)
+            for name, slot in slots.items():
+                group.slots[name].append(slot)
+        self._groups, self._moving = list(alike.values()), moving
 
     def load(self, state: dict[int, dict[str, Tensor]]) -> None:
         """Go on from a ``state``, tensors of any shape."""
         self.state.clear()
+        self._groups, self._moving = [], []
         for i, slots in state.items():
             begun = self._begin(self.param_groups[0]["params"][i])
             self.state[i] = {name: slot.copy_(slots[name]) for name, slot in begun.items()}
@@ -72,9 +89,15 @@ class Optimizer:
         raise NotImplementedError
 
     def _move(
-        self, parameters: list[Tensor], grads: list[Any], slots: list[dict[str, Tensor]]
+        self, parameters: list[Tensor], grads: list[Any], slots: dict[str, list[Tensor]]
     ) -> None:
         raise NotImplementedError
+
+
+class _Group(NamedTuple):
+    parameters: list[Tensor]
+    slots: dict[str, list[Tensor]]
+    counts: dict[int, Tensor]  # of steps, each (), by what they were at the start
 
 
 class Adam(Optimizer):
@@ -91,13 +114,11 @@ class Adam(Optimizer):
         }
 
     def _move(
-        self, parameters: list[Tensor], grads: list[Any], slots: list[dict[str, Tensor]]
+        self, parameters: list[Tensor], grads: list[Any], slots: dict[str, list[Tensor]]
     ) -> None:
-        steps = [s["step"] for s in slots]
-        torch._foreach_add_(steps, 1)
         self.kernel(
-            parameters, grads, [s["exp_avg"] for s in slots], [s["exp_avg_sq"] for s in slots],
-            [], steps, lr=self.param_groups[0]["lr"], beta1=0.9, beta2=0.999,
+            parameters, grads, slots["exp_avg"], slots["exp_avg_sq"], [], slots["step"],
+            lr=self.param_groups[0]["lr"], beta1=0.9, beta2=0.999,
             weight_decay=self.stage.weight_decay, eps=self.stage.epsilon, amsgrad=False,
             maximize=False,
         )  # fmt: skip
@@ -118,11 +139,11 @@ class SGD(Optimizer):
         return {"momentum_buffer": torch.zeros_like(parameter)} if moves else {}
 
     def _move(
-        self, parameters: list[Tensor], grads: list[Any], slots: list[dict[str, Tensor]]
+        self, parameters: list[Tensor], grads: list[Any], slots: dict[str, list[Tensor]]
     ) -> None:
         momentum = self.stage.momentum
         torch._fused_sgd_(
-            parameters, grads, [s["momentum_buffer"] for s in slots] if momentum else [],
+            parameters, grads, slots.get("momentum_buffer", []),
             weight_decay=self.stage.weight_decay, momentum=momentum,
             lr=self.param_groups[0]["lr"], dampening=0.0, nesterov=momentum > 0, maximize=False,
             is_first_step=False,

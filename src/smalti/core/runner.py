@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,7 @@ class Runner:
             parameter.requires_grad_(moves and self.movable[name])
         moving = [p for p in fit.network.parameters() if p.requires_grad]
         self.module, self.optimizer = fabric.setup(fit.network, make_optimizer(moving, stage))
-        self.target = torch.as_tensor(fit.target, device=store.device)
-        self.weight = torch.as_tensor(fit.weight, device=store.device, dtype=store.dtype)
+        self.target = torch.as_tensor(fit.target, device=store.device)  # for a sampler
         # the weight of a usual bag; a step is not divided by its own: a step of one bag would not
         # know how heavy the bag is
         self.usual = float(fit.weight[fit.train].mean())
@@ -64,7 +64,8 @@ class Runner:
             everything, self.store.lengths, 4096, self.store.most(self.stage.max_instances)
         )
         self.fit.network.eval()
-        parts = [self.stage.cache(self.fit.network, b) for b in self.store.stream(packs)]
+        cached = partial(self.stage.cache, self.fit.network)
+        parts = list(map(cached, self.store.stream(packs)))
         for name in parts[0]:
             self.store.views[name] = torch.cat([p[name] for p in parts])
         return list(parts[0])
@@ -90,8 +91,8 @@ class Runner:
         n = min(self.stage.accumulate, len(units))
         return [units] if n == 1 else np.array_split(units, n)
 
-    def _loss(self, units: np.ndarray) -> Tensor:
-        """Weighted sum of the losses of this process's share of the bags, ().
+    def _loss(self, units: np.ndarray, share: float = 1.0) -> Tensor:
+        """Weighted sum of the losses of this process's share of the bags, times ``share``, ().
 
         ``units`` are (n_bags,) positions of bags, or (n_units, k) units of the sampler.
         """
@@ -99,16 +100,21 @@ class Runner:
         # validation sees whole bags, whatever the training is made of
         sampler = self.stage.sampler if self.fit.network.training else None
         if sampler is None:
-            at = torch.from_numpy(own).to(self.store.device)
-            batch = self.store.batch(own)
-            target, weight = self.target.index_select(0, at), self.weight.index_select(0, at)
+            batch, target = self.store.batch(own), self._put(self.fit.target[own])
+            heavy = self.fit.weight[own]
         else:
             batch, target = sampler.batch(self.store, own), sampler.target(own, self.target)
-            weight = torch.as_tensor(sampler.weight(own, self.fit.weight)).to(self.weight)
+            heavy = sampler.weight(own, self.fit.weight)
         output: Output = self.module(batch)
-        output.raw = output.raw.to(self.store.dtype)
+        if output.raw.dtype != self.store.dtype:
+            output.raw = output.raw.to(self.store.dtype)
         losses = self.stage.loss(self.fit.task, output, target)  # (n_units,)
-        return (losses * weight).sum() * (len(units) > self.fabric.global_rank)
+        share *= len(units) > self.fabric.global_rank  # else the unit is there to take part only
+        return losses @ self._put(heavy * share).to(losses.dtype)
+
+    def _put(self, values: np.ndarray) -> Tensor:
+        """An array on the device, of the same shape; few are cheaper picked by NumPy."""
+        return torch.from_numpy(values).to(self.store.device, non_blocking=True)
 
     def step(self, units: np.ndarray) -> Tensor:
         """One step down the gradient; the mean loss before it, ().
@@ -124,7 +130,7 @@ class Runner:
         losses = []
         with noise.drawn_from(self._stream()):
             for piece in self.pieces(units):
-                loss = self._loss(piece) * share
+                loss = self._loss(piece, share)
                 self.fabric.backward(loss)
                 losses.append(loss.detach())
         self.optimizer.step()

@@ -18,8 +18,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from smalti.bags import Bags
-from smalti.views import View, dense_rows, pieces
+from smalti.views import View, dense_rows, placed
 
+_NUMBERS = 2**20  # of a table that are mixed at a time, in 64 bits
 _told: weakref.WeakSet[Any] = weakref.WeakSet()  # models of which it was said
 
 
@@ -128,7 +129,8 @@ def row_prints(view: View) -> np.ndarray:
     Sums over the columns of mixed bits times odd numbers, so that zeros count for nothing.
     """
     odd = np.random.default_rng(17).integers(2**63, size=view.shape[1], dtype=np.uint64) * 2 + 1
-    return np.concatenate([_prints(part, odd) for part in pieces(view)])
+    step = max(1, _NUMBERS // max(1, view.shape[1]))
+    return np.concatenate([_prints(part, odd) for _, part in placed(view, step)])
 
 
 def _prints(part: Any, odd: np.ndarray) -> np.ndarray:

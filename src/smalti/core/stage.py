@@ -43,16 +43,17 @@ class Sampler(Protocol):
     """Makes what a gradient stage trains on: draws of cells, mixtures of two bags.
 
     A unit is a row of integers, all that its batch is made from, so that an epoch can be left and
-    taken up again. Validation and prediction see whole bags, never units.
+    taken up again. Validation and prediction see whole bags, never units. One that has
+    ``expect(store, units, done)`` is told of an epoch, (n_units, k), before it goes on from unit
+    ``done``, to have the store read ahead.
     """
 
     def epoch(
-        self, train: np.ndarray, target: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
+        self, train: np.ndarray, target: np.ndarray, store: Store, rng: np.random.Generator
     ) -> np.ndarray:
         """Units of one epoch in random order, (n_units, k) int64.
 
-        ``train`` are positions of bags; ``target`` and ``lengths`` have one row per bag of the
-        store.
+        ``train`` are positions of bags of the store; ``target`` has one row for each of them all.
         """
         ...
 
@@ -177,28 +178,36 @@ class Training:
     members: np.ndarray
 
     def batches(self, network: nn.Module, max_instances: int = 200_000) -> Iterator[Batch]:
-        """The bags in order, in batches, in the precision of the network."""
+        """The bags in order, in batches, in the precision of the network.
+
+        None is held here while the next is made: the memory of one batch is enough.
+        """
         from smalti.core.store import pack
 
-        dtype = next(t.dtype for t in network.state_dict().values() if t.is_floating_point())
-        for batch in self.store.stream(
-            pack(self.members, self.store.lengths, 4096, self.store.most(max_instances))
-        ):
-            for part in (batch.views, batch.bag):
-                part.update({name: value.to(dtype) for name, value in part.items()})
-            yield batch
+        most = self.store.most(max_instances)
+        packs = pack(self.members, self.store.lengths, 4096, most)
+        return map(_in_precision_of(network), self.store.stream(packs))
 
     def instances(self, network: nn.Module, step: int = 8192) -> Iterator[Batch]:
         """The instances of the bags in pieces of equal size, in the precision of the network."""
         from smalti.views import slice_rows
 
-        dtype = next(t.dtype for t in network.state_dict().values() if t.is_floating_point())
         rows = slice_rows(self.store.offsets, self.members)
         step = self.store.most(step)
-        for start in range(0, len(rows), step):
-            batch = self.store.instances(rows[start : start + step])
-            batch.views.update({name: value.to(dtype) for name, value in batch.views.items()})
-            yield batch
+        packs = (rows[start : start + step] for start in range(0, len(rows), step))
+        return map(_in_precision_of(network), map(self.store.instances, packs))
+
+
+def _in_precision_of(network: nn.Module) -> Callable[[Batch], Batch]:
+    """A batch with its features and covariates in the floating type of a network."""
+    dtype = next(t.dtype for t in network.state_dict().values() if t.is_floating_point())
+
+    def cast(batch: Batch) -> Batch:
+        for part in (batch.views, batch.bag):
+            part.update({name: value.to(dtype) for name, value in part.items()})
+        return batch
+
+    return cast
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,9 @@ from smalti.bags import Bags
 from smalti.batch import Batch
 from smalti.columns import Columns
 from smalti.core.ahead import Ahead, begin
+from smalti.core.blocks import Blocks
 from smalti.segment import Segments
-from smalti.views import Picked, View, fills, pick, slice_rows
+from smalti.views import Picked, View, fills, in_memory, pick, slice_rows
 
 RESIDENT = 2**31  # bytes of one dense view that lives in memory as a tensor, where there is no GPU
 _NUMBERS = 2**27  # of a view in one batch: half a gigabyte
@@ -59,10 +60,13 @@ class Store:
             name: self._resident(view) for name, view in bags.x.items()
         }
         # those that a network takes as sparse tensors are not read into arrays ahead
-        on_disk = {name: v for name, v in self.views.items() if hasattr(v, "read")
+        on_disk = {name: v for name, v in self.views.items()
+                   if not (isinstance(v, Tensor) or in_memory(v))
                    and not (sparse and getattr(v, "sparse", False))}  # fmt: skip
         self.streams = bool(on_disk)
         self.ahead = Ahead(on_disk, self.offsets, pinned=device.type == "cuda")
+        far = {name: view for name, view in on_disk.items() if not in_memory(view)}
+        self.blocks = Blocks(far) if far else None  # of single instances
         self.instance: dict[str, Tensor] = {}
         self.bag: dict[str, Tensor] = {}
         if bags.present:
@@ -91,7 +95,7 @@ class Store:
         if sp.issparse(view) or n_bytes > _room(self.device):
             return view
         if isinstance(view, np.ndarray):
-            return torch.as_tensor(np.ascontiguousarray(view), device=self.device)
+            return _tensor(np.ascontiguousarray(view)).to(self.device)
         if self.device.type == "cpu":
             return view
         return self._loaded(view)
@@ -106,27 +110,25 @@ class Store:
             out[start : start + step].copy_(part)
         return out
 
-    def _gather(self, view: Tensor | View, rows: np.ndarray) -> Tensor:
+    def _gather(self, view: Tensor | View, rows: np.ndarray | slice) -> Tensor:
         """Rows (n,) of a view on the device, (n, ...)."""
-        # the first test is cheap and nearly always decides
-        whole = len(rows) and rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all()
         if isinstance(view, Tensor):
-            if whole:  # a slice is no copy
-                return view[int(rows[0]) : int(rows[-1]) + 1].to(self.dtype)
-            at = torch.from_numpy(rows).to(self.device)
-            return view.index_select(0, at).to(self.dtype)
+            if isinstance(rows, slice):  # no copy
+                return view[rows].to(self.dtype)
+            return view.index_select(0, self._ints(rows)).to(self.dtype)
         part: Any
-        if isinstance(view, np.ndarray):
-            part = view[rows[0] : rows[-1] + 1] if whole else view[rows]
-        elif fills(view):
-            return _read(view, rows).to(self.device, self.dtype)
+        if sp.issparse(view) or isinstance(view, np.ndarray):
+            part = view[rows]
         else:
-            part = view[rows] if sp.issparse(view) else pick(view, rows)
+            at = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+            if fills(view):
+                return _read(view, at).to(self.device, self.dtype)
+            part = pick(view, at)
         if sp.issparse(part):
             if self.sparse:
                 return _csr(part).to(self.device, self.dtype)
             part = part.toarray()
-        return torch.as_tensor(part).to(self.device, self.dtype, non_blocking=True)
+        return _tensor(part).to(self.device, self.dtype, non_blocking=True)
 
     def batch(self, bags: np.ndarray) -> Batch:
         """Some bags as one batch, in the order given.
@@ -134,12 +136,18 @@ class Store:
         ``bags`` are (n_bags,) positions. Bags that follow one another in the data are a slice of
         it: their instances are not copied.
         """
-        slices = np.concatenate([[0], self.lengths[bags].cumsum()])  # (n_bags + 1,) of the batch
         read = self.ahead.take(bags) or {}
-        return self.parts(slice_rows(self.offsets, bags), slices, bags, read)
+        run = _run(bags)
+        if run is None:
+            rows: np.ndarray | slice = slice_rows(self.offsets, bags)
+        else:
+            rows = slice(int(self.offsets[run.start]), int(self.offsets[run.stop]))
+        slices = np.zeros(len(bags) + 1, dtype=np.int64)  # of the batch
+        self.lengths[bags].cumsum(out=slices[1:])
+        return self.parts(rows, slices, bags, read)
 
     def parts(
-        self, rows: np.ndarray, offsets: np.ndarray, bags: np.ndarray,
+        self, rows: np.ndarray | slice, offsets: np.ndarray, bags: np.ndarray,
         read: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> Batch:  # fmt: skip
         """Parts of bags as bags of a batch: what a bag is when some of its instances are gone.
@@ -150,8 +158,8 @@ class Store:
         return Batch(
             self.rows(rows, read),
             Segments.of(torch.from_numpy(offsets), self.device),
-            {k: column.index_select(0, self._ints(rows)) for k, column in self.instance.items()},
-            {k: column.index_select(0, self._ints(bags)) for k, column in self.bag.items()},
+            {k: self._column(column, rows) for k, column in self.instance.items()},
+            {k: self._column(column, bags) for k, column in self.bag.items()},
         )
 
     def most(self, max_instances: int) -> int:
@@ -160,9 +168,11 @@ class Store:
         return max(1, min(max_instances, _NUMBERS // max(width, 1)))
 
     def rows(
-        self, rows: np.ndarray, read: Mapping[str, Tensor] = MappingProxyType({})
+        self, rows: np.ndarray | slice, read: Mapping[str, Tensor] = MappingProxyType({})
     ) -> dict[str, Tensor]:
         """Any (n,) rows of all views, each (n, ...); ``read`` as in :meth:`parts`."""
+        if not isinstance(rows, slice):
+            rows = _run(rows) or rows
         return {
             name: read[name].to(self.device, self.dtype, non_blocking=True) if name in read else
             self._gather(view, rows) for name, view in self.views.items()
@@ -171,10 +181,15 @@ class Store:
     def instances(self, rows: np.ndarray) -> Batch:
         """Some (n,) rows of the data as a batch of n bags of one instance each."""
         at, ends = self._ints(rows), self._ints(np.arange(len(rows) + 1))
+        read = {} if self.blocks is None else self.blocks.take(rows)
         return Batch(
-            self.rows(rows), Segments(ends, ends[:-1], None),
+            self.rows(rows, read), Segments(ends, ends[:-1], None),
             {name: column.index_select(0, at) for name, column in self.instance.items()},
         )  # fmt: skip
+
+    def _column(self, column: Tensor, at: np.ndarray | slice) -> Tensor:
+        """Some (n,) of the rows of a tensor on the device, (n, ...)."""
+        return column[at] if isinstance(at, slice) else column.index_select(0, self._ints(at))
 
     def _ints(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, non_blocking=True)
@@ -195,6 +210,15 @@ class Store:
         yield from map(self.batch, packs)
 
 
+def _run(at: np.ndarray) -> slice | None:
+    """Positions (n,) as a slice, where each follows the one before."""
+    n = len(at)
+    # the first test is cheap and nearly always decides
+    if not n or at[-1] - at[0] + 1 != n or (n > 1 and (np.diff(at) != 1).any()):
+        return None
+    return slice(int(at[0]), int(at[-1]) + 1)
+
+
 def _room(device: torch.device) -> float:
     """Bytes of a view that may be on a device as a whole."""
     if device.type != "cuda":
@@ -208,6 +232,15 @@ def _cut(view: View) -> bool:
     if not hasattr(view, "read") or len(view.shape) != 4:
         return False
     return int(np.prod(view.shape)) * view.dtype.itemsize <= _TILES
+
+
+def _tensor(part: np.ndarray) -> Tensor:
+    """The same numbers, (n, ...), where processes share them too: nothing writes into a batch."""
+    if part.flags.writeable:
+        return torch.from_numpy(part)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(part)
 
 
 def _csr(part: sp.csr_matrix) -> Tensor:

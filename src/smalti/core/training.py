@@ -189,15 +189,18 @@ def _epoch(runner: Runner, place: Place, checkpoint: Checkpoint | None) -> None:
     steps = _steps(place.order, stage, store)
     if fit.task.compares and stage.batch_size == ALL:
         _check_compared(len(steps), place, runner)
-    if store.streams and stage.sampler is None:
+    sampler = stage.sampler
+    if store.streams and sampler is None:
         runner.expect([piece for units in steps[place.step :] for piece in runner.pieces(units)])
+    elif sampler is not None and hasattr(sampler, "expect"):
+        sampler.expect(store, place.order, place.step * stage.batch_size)
     while place.step < len(steps):
         units = steps[place.step]
         if stage.schedule is not None or place.step == 0:
             at = place.epoch + place.step / len(steps)
             for settings in runner.optimizer.param_groups:
                 settings["lr"] = stage.lr * (stage.schedule(at) if stage.schedule else 1.0)
-        place.loss += runner.step(units) * len(units)
+        torch.add(place.loss, runner.step(units), alpha=len(units), out=place.loss)
         place.step += 1
         if checkpoint is not None:
             checkpoint.save_gradient(runner, fit, place)
@@ -207,7 +210,7 @@ def _order(fit: Fit, stage: Gradient, store: Store) -> np.ndarray:
     """What an epoch goes through: (n,) training bags, or (n_units, k) units made of them."""
     if stage.sampler is None:
         return fit.order.permutation(fit.train)
-    return stage.sampler.epoch(fit.train, fit.target, store.lengths, fit.order)
+    return stage.sampler.epoch(fit.train, fit.target, store, fit.order)
 
 
 def _steps(order: np.ndarray, stage: Gradient, store: Store) -> list[np.ndarray]:

@@ -117,7 +117,7 @@ class SlideGenes:
         self.table, self.offsets, self.n = table, offsets, min(n, len(table))
 
     def epoch(
-        self, train: np.ndarray, target: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
+        self, train: np.ndarray, target: np.ndarray, store: Store, rng: np.random.Generator
     ) -> np.ndarray:
         """(n_slides, 1 + n) position of a slide, then those of its genes."""
         order = rng.permutation(train)

@@ -14,7 +14,7 @@ import pandas as pd
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.io.counts import told_apart, unique_names
-from smalti.io.gather import is_gathered
+from smalti.io.disk_runs import is_store
 from smalti.io.open import AnyTable, open_table
 from smalti.io.records import fitted_on, recorded
 from smalti.io.samples import samples_of
@@ -116,11 +116,11 @@ def read(
     runs
         Names of several runs; when left out what tells their paths apart.
     backed
-        True: matrices stay in the file (one .h5ad, .h5mu or .zarr, or an AnnData that is backed or
-        of Dask arrays), and fits, predictions and steps read a part at a time; False: all is read
-        now. When left out: True where matrices of a file would take more than half of the memory
-        that is free, which a note says. Of an AnnData file cells are then known by their positions,
-        and of ``obs`` only the columns that are named are read.
+        True: matrices stay in the file (.h5ad, .h5mu or .zarr, several AnnData as a list, or an
+        AnnData that is backed or of Dask arrays), and fits, predictions and steps read a part at a
+        time; False: all is read now. When left out: True where matrices of files would take more
+        than half of the memory that is free, which a note says. Of AnnData files cells are then
+        known by their positions, and of ``obs`` only the columns that are named are read.
 
     Returns
     -------
@@ -234,24 +234,30 @@ def _opened(
     data: Any, obs: Any, runs: Any, backed: bool | None, x: Any, sample: str | None
 ) -> tuple[AnyTable, list[str]]:
     """The table, on disk where that is asked for or it is large; and a note of the latter."""
-    table = open_table(data, obs=obs, runs=runs, backed=bool(backed))
-    if backed is not None or not isinstance(data, (str, Path)) or is_gathered(data):
-        return table, []
-    on_disk = open_table(data, backed=True)
-    keys = on_disk.defaults(sample)[0] if x is None else _keys(x, on_disk.view_name)
-    try:
-        size = sum(stored_bytes(on_disk.matrix(key)[0]) for key in keys.values())
-    except InputError:  # said when it is read
-        return table, []
     free = room()
-    if 2 * size <= free:
-        return table, []
+    size = _size(data, obs, runs, x, sample) if backed is None else 0
+    if backed is not None or 2 * size <= free:
+        return open_table(data, obs=obs, runs=runs, backed=bool(backed)), []
+    table = open_table(data, obs=obs, runs=runs, backed=True)
     note = (
         f"{table.name}: its cells would take {size / 2**30:,.1f} GiB of memory and "
         f"{free / 2**30:,.1f} are free, so they are read from the file a part at a time, and "
         "called by their positions (say backed=False to read all of them)."
     )
-    return open_table(data, obs=obs, runs=runs, backed=True), [note]
+    return table, [note]
+
+
+def _size(data: Any, obs: Any, runs: Any, x: Any, sample: str | None) -> int:
+    """Bytes that the matrices of files would take in memory; 0 where they cannot be left there."""
+    several = isinstance(data, (list, tuple)) and obs is None and bool(data)
+    if not all(map(is_store, data if several else [data])):
+        return 0
+    try:
+        table = open_table(data, runs=runs, backed=True)
+        keys = table.defaults(sample)[0] if x is None else _keys(x, table.view_name)
+        return sum(stored_bytes(table.matrix(key)[0]) for key in keys.values())
+    except InputError:  # said when it is read
+        return 0
 
 
 def _scattered(views: Mapping[str, Any], bags: Bags) -> list[str]:

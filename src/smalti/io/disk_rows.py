@@ -75,17 +75,20 @@ class DiskRows:
             else:
                 stored = rows * self.width
                 self.stored_bytes = stored * self.dtype.itemsize
-            chunk = 1 if self.sparse else int((found.chunks or (1,))[0])
-        run = _RUN * max(rows, 1) // max(stored, 1)
-        self.run = max(1, run // chunk) * chunk  # rows of one read
+            chunk = int(((found["data"] if self.sparse else found).chunks or (1,))[0])
+        # rows that are unpacked as one
+        self.chunk = max(1, chunk * max(rows, 1) // max(stored, 1)) if self.sparse else chunk
+        step = 1 if self.sparse else chunk
+        self.run = max(1, _RUN * max(rows, 1) // max(stored, 1) // step) * step  # rows of one read
 
     def _begin(self, group: Any) -> np.ndarray:
         """Where the values of each row begin."""
         kind = str(group.attrs.get("encoding-type"))
         if kind == "csc_matrix":
             raise InputError(
-                f"{self.where} is stored by columns (csc), and cells are read by rows: write it by "
-                "rows (adata.X = adata.X.tocsr()), or read it into memory, backed=False."
+                f"{self.where} is stored by columns (csc), and cells are read by rows: turn and "
+                f"sort it once, smalti arrange {self.path} OUT.zarr --sample COLUMN, or read it "
+                "into memory, backed=False."
             )
         lost = [name for name in ("data", "indices", "indptr") if name not in group]
         if kind != "csr_matrix" or lost:
@@ -138,7 +141,8 @@ class DiskRows:
 
     def of_columns(self, columns: np.ndarray) -> DiskRows:
         """The same rows of some columns, (k,) positions."""
-        return DiskRows(self.path, self.key, columns)
+        return DiskRows(self.path, self.key,
+                        columns if self.columns is None else self.columns[columns])  # fmt: skip
 
     def digest(self) -> str:
         """Of the sizes and times of its files, and of what is read of them."""
@@ -169,7 +173,8 @@ class DaskRows:
         self.array = array if columns is None else array[:, columns]
         self.where, self.shape = where, tuple(int(s) for s in self.array.shape)
         self.dtype = np.dtype(array.dtype)
-        self.run = int(array.chunks[0][0]) if self.shape[0] else 1  # one chunk is computed whole
+        # one chunk is computed whole
+        self.run = self.chunk = int(array.chunks[0][0]) if self.shape[0] else 1
 
     def read(self, start: int, stop: int) -> Any:
         """Rows ``start:stop``, (stop - start, n_columns): an array, or CSR."""

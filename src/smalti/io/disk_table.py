@@ -94,13 +94,13 @@ class LeanTable(DiskTable):
             yield [t.decode() if isinstance(t, bytes) else str(t)
                    for t in self.ask(name, part).tolist()]  # fmt: skip
 
-    def has_matrix(self, key: str) -> bool:
-        """Whether there is a table of numbers under a key, with slashes from the root."""
+    def kind_of_matrix(self, key: str) -> str | None:
+        """How a table of numbers is stored that lies under a key from the root; None: none does."""
         found = self.ask(key, lambda root: within(root, key, self.source))
         if found is None:
-            return False
+            return None
         kind = self.ask(key, lambda root: _encoding(root, key, self))
-        return kind in ("csr_matrix", "csc_matrix", "array", "None")
+        return kind if kind in ("csr_matrix", "csc_matrix", "array", "None") else None
 
     def _ask_index(self, question: Callable[[Any, str], Any]) -> Any:
         """Ask the open file something about the names of its cells."""
@@ -143,6 +143,40 @@ class LeanTable(DiskTable):
         if self._columns[column] in _TEXTS:
             return self.ask(key, lambda root: _categories(element(root, key, self.source)))
         return self.ask(key, lambda root: checked_column(root, key, self.source))
+
+
+class OldTable(LeanTable):
+    """An AnnData file from before 0.8, whose obs cannot be read column by column: it is read."""
+
+    @cached_property
+    def _encodings(self) -> dict[str, str] | None:
+        return dict.fromkeys(map(str, self.obs.columns), "")
+
+    @cached_property
+    def names(self) -> pd.Index:
+        """Positions of the cells."""
+        return pd.RangeIndex(len(self.obs))
+
+    @property
+    def index(self) -> pd.Index:
+        """Names of the cells as they are written."""
+        return self.obs.index
+
+    def pieces_of_index(self, step: int) -> Iterator[list[str]]:
+        """Names of the cells as they are written, so many at a time."""
+        for start in range(0, len(self.names), step):
+            yield list(map(str, self.obs.index[start : start + step]))
+
+    def _column(self, column: str) -> Any:
+        self.find(column)
+        values = self.obs[column]
+        return values.array if values.dtype != object else pd.Categorical(values)
+
+
+def lean_table(path: Path) -> LeanTable:
+    """The table of one AnnData file, cells by their position, however old it is."""
+    table = LeanTable(str(path), path)
+    return table if table.by_column else OldTable(str(path), path)
 
 
 def _part(root: Any, *, key: str, path: Path, start: int, stop: int) -> np.ndarray:

@@ -159,5 +159,4 @@ def _loaded(file: Path, notes: list[str], *, droplets: bool) -> Any:
 
 
 def _is_mudata(path: Path) -> bool:
-    kind = Table(str(path), path).ask("attributes", lambda g: g.attrs.get("encoding-type"))
-    return bool(kind == "MuData")
+    return Table(str(path), path).encoding() == "MuData"

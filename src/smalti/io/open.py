@@ -10,6 +10,7 @@ import pandas as pd
 
 from smalti.errors import InputError
 from smalti.io.cell_tables import join_cells
+from smalti.io.disk_runs import runs_on_disk
 from smalti.io.disk_table import DiskTable, LeanTable
 from smalti.io.gather import gather, gathered, is_gathered
 from smalti.io.modalities import split_types
@@ -45,10 +46,7 @@ def open_table(
     """
     if is_gathered(data):
         if backed:
-            raise InputError(
-                "backed=True reads one .h5ad, .h5mu or .zarr: several .h5ad become one by smalti "
-                "arrange, files of Cell Ranger by sm.gather; or leave backed= out."
-            )
+            return _gathered_on_disk(data, obs, runs)
         whole, notes, name = gathered(data, obs=obs, runs=runs)
         top = Table(name, whole)
         top.notes = notes
@@ -74,6 +72,21 @@ def open_table(
         if joined.gone.any():
             top.gone = joined.gone, joined.why
     return MuTable(top) if many else top
+
+
+def _gathered_on_disk(data: Any, obs: Any, runs: Sequence[str] | None) -> LeanTable:
+    """Several AnnData files as one table on disk."""
+    if obs is not None:
+        raise InputError(
+            "a table of cells is joined to one file on disk, and these are several: make one of "
+            "them (smalti arrange), or read them into memory, backed=False."
+        )
+    if isinstance(data, Mapping):
+        raise InputError(
+            "modalities in files of their own are joined in memory: write them as one .h5mu, "
+            "sm.gather(...).write(...); or leave backed= out."
+        )
+    return runs_on_disk(list(data) if isinstance(data, (list, tuple)) else [data], runs)
 
 
 def keys_there(data: Any, x: Any) -> Any:
@@ -151,5 +164,4 @@ def holds_mudata(path: Path) -> bool:
         raise InputError(f"{path} is neither .h5ad nor .zarr nor .h5mu.")
     if path.suffix != ".zarr":
         return path.suffix == ".h5mu"
-    kind = Table(str(path), path).ask("attributes", lambda g: g.attrs.get("encoding-type"))
-    return kind == "MuData"
+    return Table(str(path), path).encoding() == "MuData"

@@ -75,13 +75,18 @@ def _named(table: Any, name: str) -> Any:
     return own
 
 
+def by_id(tables: Sequence[Any]) -> bool:
+    """Whether features of several AnnData are known by their ids, and not by their names."""
+    return all("gene_ids" in t.var and t.var["gene_ids"].is_unique for t in tables)
+
+
 def _one(tables: list[Any], names: Sequence[str], where: str) -> tuple[Any, list[str]]:
     """AnnData of several, on the features of all; and notes with the numbers."""
     if len(tables) == 1:
         return tables[0], []
     called = tables[0].var_names
-    by_id = all("gene_ids" in t.var and t.var["gene_ids"].is_unique for t in tables)
-    if by_id:
+    known = by_id(tables)
+    if known:
         called = pd.Series(called, index=tables[0].var["gene_ids"].astype(str))
         for table in tables:
             table.var_names = table.var["gene_ids"].astype(str)
@@ -102,7 +107,7 @@ def _one(tables: list[Any], names: Sequence[str], where: str) -> tuple[Any, list
     if lost:
         notes.append(f"{some(sorted(lost))} are not in all runs{where}, or of different widths, "
                      "and are left out.")  # fmt: skip
-    if by_id:
+    if known:
         whole.var_names = called.loc[whole.var_names].to_numpy()
     return whole, notes
 

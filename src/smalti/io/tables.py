@@ -77,6 +77,10 @@ class Table:
                 f"{type(error).__name__}: {detail}): download or write it again."
             ) from error
 
+    def encoding(self) -> str:
+        """What the file says that it is: "anndata", "MuData"."""
+        return self.ask("attributes", lambda root: str(root.attrs.get("encoding-type")))
+
     def _element(self, key: str) -> Any:
         """One element, read from disk; None where there is none."""
         key = self.root + key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,9 +11,11 @@ from scipy.stats import binom
 
 from smalti.leaks.case import Case, check
 from smalti.leaks.finding import Finding
+from smalti.views import placed
 
 _LEAST = 15  # features, below which nothing can be said
 _DRAWS = 199
+_NUMBERS = 2**20  # of a table that are widened at a time
 
 
 @check("chosen by the label")
@@ -57,13 +60,20 @@ def chosen(case: Case) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _means(case: Case, table: np.ndarray) -> np.ndarray:
-    """(n_units, d) means of the first bag of each donor and label."""
-    bags = case.bags
-    each = sp.csr_matrix((np.repeat(1 / bags.lengths, bags.lengths), np.arange(bags.n_instances),
-                          bags.offsets))  # fmt: skip
-    found = each @ table
-    return np.asarray(found.todense() if sp.issparse(found) else found, dtype=float)[case.units]
+def _means(case: Case, table: Any) -> np.ndarray:
+    """(n_units, d) means of the first bag of each donor and label.
+
+    Some rows at a time, for the product widens them.
+    """
+    bags, of = case.bags, case.bags.index
+    found = np.zeros((len(bags), table.shape[1]))
+    for start, part in placed(table, max(1, _NUMBERS // table.shape[1])):
+        rows = of[start : start + part.shape[0]]
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        each = sp.csr_matrix((1 / bags.lengths[rows], (rows - first, np.arange(len(rows)))))
+        sums = each @ part
+        found[first:last] += sums.toarray() if sp.issparse(sums) else sums
+    return found[case.units]
 
 
 def _differences(means: np.ndarray, second: np.ndarray) -> np.ndarray:

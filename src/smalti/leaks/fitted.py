@@ -74,12 +74,14 @@ def _trace(case: Case, name: str, table: np.ndarray) -> Finding | None:
     n, d = table.shape
     if n < 50:
         return None
-    x = table[:, np.unique(np.linspace(0, d - 1, min(d, _COLUMNS)).astype(int))]
-    sample = x[np.sort(case.rng.permutation(n)[:_SAMPLE])].astype(np.float64)
+    columns = np.unique(np.linspace(0, d - 1, min(d, _COLUMNS)).astype(int))
+    rows = np.sort(case.rng.permutation(n)[:_SAMPLE])
+    sample = table[np.ix_(rows, columns)].astype(np.float64)
     several = np.array([len(np.unique(column[:200])) > 2 for column in sample.T], dtype=bool)
-    x, sample = x[:, several], sample[:, several]
-    if x.shape[1] < 2:
+    columns, sample = columns[several], sample[:, several]
+    if len(columns) < 2:
         return None
+    x = table if len(columns) == d else table[:, columns]  # all of a cohort is no copy
     mean, spread = x.mean(0, dtype=np.float64), sample.std(0)
     if _centred(mean, sample, n) and not _centred_by_bag(case, x, spread):
         what, step = _what(x, sample)

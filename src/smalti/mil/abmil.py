@@ -70,10 +70,11 @@ class _Net(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         h = self.encoder(self.scale(batch.x))  # (n, width)
-        a = self.attention(h, batch.segments)  # (n,)
-        z = segment.total(h, batch.segments, a)  # (n_bags, width)
+        score = self.attention(h)  # (n, 1)
+        z = segment.attend(score, h, batch.segments)  # (n_bags, width)
         raw = self.head(z)
         if self.training:
             return Output(raw)
+        a = segment.softmax(score, batch.segments)[:, 0]  # (n,)
         part = (self.head(h) - self.head(h.new_zeros(1, h.shape[1]))) * a[:, None]
         return Output(raw, instance={"attention": a, "contribution": part}, bag={"embedding": z})

@@ -51,4 +51,5 @@ class _Net(BagLinear):
 
     def shares(self, batch: Batch, z: Tensor) -> Tensor:
         part = batch.x.flatten(1) / batch.segments.lengths[batch.segments.index][:, None]
-        return nn.functional.pad(part, (0, z.shape[1] - part.shape[1]))  # covariates are no sum
+        covariates = z.shape[1] - part.shape[1]  # which are no sum
+        return nn.functional.pad(part, (0, covariates)) if covariates else part

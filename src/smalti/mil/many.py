@@ -75,8 +75,9 @@ def fit_many(
     answers: dict[int, Method | WorkerLost] = {}
     with Progress(progress, "fits") as bar:
         bar.start("", len(jobs))
-        # the bags are in every call, but joblib writes large arrays to disk once and maps them
-        for i, answer in run_queue(functools.partial(_fit, bags), jobs, n_jobs):
+        # the bags are in every call, but their large arrays are there once, and mapped
+        work = functools.partial(_fit, bags)
+        for i, answer in run_queue(work, jobs, n_jobs, share=bags.share):
             answers[i] = answer
             bar.advance()
     lost = {i: a for i, a in sorted(answers.items()) if isinstance(a, WorkerLost)}

@@ -427,10 +427,10 @@ class _Draws:
     """
 
     def epoch(
-        self, train: np.ndarray, target: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
+        self, train: np.ndarray, target: np.ndarray, store: Store, rng: np.random.Generator
     ) -> np.ndarray:
         """Units in random order, (n_units, 3)."""
-        n = lengths[train]
+        n = store.lengths[train]
         width = int(n.mean()) // 5
         drawn = (n >= 2 * width) & (width > 0)
         times = np.where(n >= 4 * width, 8, np.round(2 * n / max(width, 1))).astype(np.int64)

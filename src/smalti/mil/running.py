@@ -86,10 +86,12 @@ class Running:
         offsets = np.concatenate([[0], np.cumsum([len(part) for part in rows])])
         return self.store.parts(np.concatenate(rows), offsets, bags)
 
-    @torch.inference_mode()
     def _outputs(self, batches: Iterable[Batch]) -> Iterator[Output]:
+        return map(self._output, batches)  # which holds no batch while the next is made
+
+    @torch.inference_mode()
+    def _output(self, batch: Batch) -> Output:
         half = self.model.precision == "bf16-mixed"
-        for batch in batches:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-                out = self.network(batch)
-            yield out
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            out: Output = self.network(batch)
+        return out

@@ -5,9 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from smalti import segment
-from smalti.segment import Segments
-
 
 class Attention(nn.Module):
     """a_k = softmax_k(w' tanh(V h_k)), gated: softmax_k(w' [tanh(V h_k) * sigmoid(U h_k)]).
@@ -21,12 +18,12 @@ class Attention(nn.Module):
         self.inner = nn.Linear(width, 2 * hidden if gated else hidden)
         self.outer = nn.Linear(hidden, 1)
 
-    def forward(self, h: Tensor, segments: Segments) -> Tensor:
-        """(n, width) to the weight of each instance in its bag, (n,), summing to 1 by bag."""
+    def forward(self, h: Tensor) -> Tensor:
+        """(n, width) to the score of each instance, (n, 1), whose softmax over a bag is a_k."""
         inner = self.inner(h)
         if self.gated:
             v, u = inner.chunk(2, dim=1)
             inner = torch.tanh(v) * torch.sigmoid(u)
         else:
             inner = torch.tanh(inner)
-        return segment.softmax(self.outer(inner), segments).squeeze(1)
+        return self.outer(inner)

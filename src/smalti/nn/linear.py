@@ -73,8 +73,7 @@ def linear_sweep(penalties: Sequence[float] = PENALTIES, folds: int = 5) -> Swee
 
 def bag_features(network: BagLinear, training: Training) -> np.ndarray:
     """(n_bags, width) float64 features of the training bags."""
-    parts = [network.features(batch) for batch in training.batches(network)]
-    return torch.cat(parts).double().cpu().numpy()
+    return torch.cat(list(map(network.features, training.batches(network)))).double().cpu().numpy()
 
 
 def choose_penalty(

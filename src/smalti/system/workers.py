@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from smalti.errors import InputError
+from smalti.system.memory import give_back
 
 Job = TypeVar("Job")
 
@@ -66,11 +67,16 @@ def every(_: int) -> bool:
     return True
 
 
+def _nothing() -> None:
+    """Nothing is shared."""
+
+
 def run_queue(
     work: Callable[[Job], Any],
     jobs: Sequence[Job],
     n_jobs: int | None = None,
     take: Callable[[int], bool] = every,
+    share: Callable[[], None] = _nothing,
 ) -> Generator[tuple[int, Any], None, None]:
     """Do all jobs; yield each as it is done.
 
@@ -88,6 +94,9 @@ def run_queue(
     take
         Asked for the position of a job just before it is begun, perhaps from another thread, and
         perhaps twice: False leaves it out.
+    share
+        Called once before work goes to processes, to move what ``work`` holds to where they see it
+        (:func:`smalti.system.shared.shared`).
 
     Yields
     ------
@@ -112,6 +121,7 @@ def run_queue(
             if n_jobs is None and 1.1 * alone / min(workers, len(left) or 1) + _START < alone:
                 break
     if left:
+        share()
         yield from _in_processes(work, jobs, left, min(workers, len(left)), take)
 
 
@@ -164,7 +174,10 @@ def _numbered(
     _obey(parent)
     Path(begun, str(i)).touch()
     torch.set_num_threads(1)  # a small fit cannot use two threads well
-    return i, work(job)
+    try:
+        return i, work(job)
+    finally:
+        give_back()
 
 
 @lru_cache

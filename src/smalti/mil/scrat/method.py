@@ -221,12 +221,12 @@ class Mixup:
         self._store: Store | None = None
 
     def epoch(
-        self, train: np.ndarray, target: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
+        self, train: np.ndarray, target: np.ndarray, store: Store, rng: np.random.Generator
     ) -> np.ndarray:
         """Every training sample, and ``augment`` pairs, each ``draws`` times, shuffled.
 
         (n_units, 3) int64: first, second or -1, seed. ``train`` (n_train,) are positions of bags,
-        ``target`` and ``lengths`` have one row per bag of the store.
+        ``target`` has one row per bag of the store.
         """
         alone = np.stack([train, np.full(len(train), -1)], 1)
         pairs = self._pairs(train, target, rng)
