@@ -58,7 +58,7 @@ class DonorTable(ProbabilityTable):
         Parameters
         ----------
         metric
-            "roc_auc", "spearman" or "c_index"; default: the first of the table's metrics that is one of them.
+            "roc_auc", "spearman" or "c_index"; default: the first of these that the table has.
         draws, seed
             How many random scores, and the seed of them.
 

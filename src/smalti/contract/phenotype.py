@@ -153,7 +153,9 @@ def _predictions(model: Method, bags: Bags) -> list[np.ndarray]:
 
 def check_every_kind(cls: type[Method]) -> None:
     """Each kind of target it names is fitted, with predictions of the right form."""
-    asked: list[tuple[str, dict[str, str]]] = [(kind, {}) for kind in cls.kinds if kind != "survival"]
+    asked: list[tuple[str, dict[str, str]]] = [
+        (kind, {}) for kind in cls.kinds if kind != "survival"
+    ]
     asked += [("survival", {"survival": m}) for m in cls.survivals if "survival" in cls.kinds]
     for kind, how in asked:
         bags = _planted(cls, 24, kind=kind, bags_per_donor=2)

@@ -98,7 +98,8 @@ class CloudPred(NetworkMethod):
         if self.joint:
             yield Gradient(
                 epochs=self.epochs, lr=self.lr, optimizer=self.optimizer, momentum=self.momentum,
-                weight_decay=self.weight_decay, batch_size=units_of_step(shape.task, self.batch_size),
+                weight_decay=self.weight_decay,
+                batch_size=units_of_step(shape.task, self.batch_size),
                 max_instances=self.max_instances, patience=self.patience, name="joint",
             )  # fmt: skip
 

@@ -124,7 +124,10 @@ def ends_of(metric: str) -> tuple[float, float]:
         return -0.5, 1.0  # Chacon & Rastrojo (2023)
     if metric.startswith(_CORRELATIONS):
         return -1.0, 1.0
-    return 0.0 if metric in LOWER_IS_BETTER else -math.inf, 1.0 if metric in ("r2", "brier_gain") else math.inf
+    return 0.0 if metric in LOWER_IS_BETTER else -math.inf, 1.0 if metric in (
+        "r2",
+        "brier_gain",
+    ) else math.inf
 
 
 def widest(metric: str) -> float:

@@ -98,8 +98,9 @@ class Task:
 
         Two distinct values make a binary task, an ordered categorical (or ``order``) an ordinal
         one, real numbers a regression (so do more than 20 distinct integers), several columns a
-        multi-label one (a time and whether an event was seen: survival), all else a multi-class one. A binomial task is never inferred; its number
-        of trials is the largest value, at least 2. The rules are in :mod:`smalti.labels`.
+        multi-label one (a time and whether an event was seen: survival), all else a multi-class
+        one. A binomial task is never inferred; its number of trials is the largest value, at least
+        2. The rules are in :mod:`smalti.labels`.
 
         Parameters
         ----------

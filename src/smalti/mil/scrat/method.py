@@ -112,7 +112,8 @@ class ScRAT(NetworkMethod):
             schedule=_halved, name="train",
             sampler=Mixup(
                 draw=self.draw, draws=self.draws, augment=mixtures, alpha=self.alpha,
-                pool=self.pool, mix=self.mix if classes else "any", inter_only=self.inter_only and bool(mixtures),
+                pool=self.pool, mix=self.mix if classes else "any",
+                inter_only=self.inter_only and bool(mixtures),
                 n_types=max(1, len(shape.levels)),
             ),
         )  # fmt: skip
