@@ -214,7 +214,7 @@ class DonorTable(ProbabilityTable):
 
     def _of(self, method: str | None) -> pd.DataFrame:
         """Predictions of one method, the leading one where none is named."""
-        if self.task.several:
+        if len(self.task.truths) > 1:
             raise InputError("bags of several targets are not right or wrong as a whole.")
         method = self.leading() if method is None else method
         own = self.predictions[self.predictions["method"] == method]

@@ -13,7 +13,7 @@ _HEADS = {"column": "by", "roc_auc": "AUROC", "excess": "predicted less observed
 
 def groups(table: Any) -> Section | None:
     """Its scores by site, sex, age and what else describes the donors; None where nothing does."""
-    if table.task.several or table.cohort is None:
+    if len(table.task.truths) > 1 or table.cohort is None:
         return None
     method = table.leading()
     found = table.by_group(method)

@@ -20,7 +20,7 @@ _FIRST = 20  # misjudged ones in the open; all are folded away
 
 def patients(table: Any) -> Section | None:
     """What left-out models said of each bag, the worst judged first; None of several targets."""
-    if table.task.several:
+    if len(table.task.truths) > 1:
         return None
     from smalti.plot import plot_patients
 
