@@ -12,7 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from smalti.errors import InputError
-from smalti.system.shared import shared
+from smalti.mapped import shared
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 import smalti as sm
 from smalti import views
-from smalti.system.shared import shared
+from smalti.mapped import shared
 from smalti.system.workers import run_queue
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="of Linux")
