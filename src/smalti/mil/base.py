@@ -193,7 +193,13 @@ class Method(Estimator):
     def predict_restricted_mean(
         self, X: Any, until: float, *, missing: str | None = None
     ) -> np.ndarray:
-        """(n_bags,) mean time without an event, of the time up to ``until``."""
+        """(n_bags,) mean time without an event, of the time up to ``until``.
+
+        Raises
+        ------
+        InputError
+            If ``until`` is no time over 0.
+        """
         if not until > 0:
             raise InputError(f"until={until} must be a time over 0.")
         return self.task_.restricted_mean(self._of_new_bags(X, missing), float(until))
