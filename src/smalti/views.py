@@ -12,7 +12,6 @@ import pandas as pd
 import scipy.sparse as sp
 
 from smalti.errors import InputError
-from smalti.system.shared import shared
 
 
 @runtime_checkable
@@ -243,13 +242,13 @@ def is_map(view: View) -> bool:
     return isinstance(values, np.memmap) and values.nbytes >= _SHARED
 
 
-def shared_view(view: View) -> View:
-    """A large table in memory, moved to where worker processes see it; any other as it is."""
+def moved_view(view: View, move: Callable[[np.ndarray], np.ndarray]) -> View:
+    """A large table in memory, its arrays moved to where worker processes see them; others stay."""
     if sp.issparse(view) and view.data.nbytes >= _SHARED:
-        parts = shared(view.data), shared(view.indices), view.indptr
+        parts = move(view.data), move(view.indices), view.indptr
         return sp.csr_matrix(parts, shape=view.shape, copy=False)
     if isinstance(view, np.ndarray) and view.nbytes >= _SHARED:
-        return shared(view)
+        return move(view)
     return view
 
 
