@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,8 @@ from smalti.views import (
     as_views,
     dense,
     len_,
+    moved_view,
     placed,
-    shared_view,
     take,
     take_rows,
 )
@@ -539,14 +539,20 @@ class Bags:
         out[self.rows] = values
         return out
 
-    def share(self) -> None:
+    def share(self, move: Callable[[np.ndarray], np.ndarray]) -> None:
         """Move large tables to where worker processes see them: in place, for one copy is enough.
 
         They are arrays of the same numbers afterwards. One that is held elsewhere too stays there.
+
+        Parameters
+        ----------
+        move
+            From an array, of any shape, to the same in memory that workers see
+            (:func:`smalti.system.mapped.shared`).
         """
         for name in list(self.x):
             # one at a time: the memory of one goes before the next is copied
-            object.__setattr__(self, "x", {**self.x, name: shared_view(self.x[name])})
+            object.__setattr__(self, "x", {**self.x, name: moved_view(self.x[name], move)})
 
     # ---------------------------------------------------------------- target
 

@@ -12,7 +12,6 @@ import pandas as pd
 import scipy.sparse as sp
 
 from smalti.errors import InputError
-from smalti.mapped import shared
 
 
 @runtime_checkable
@@ -279,13 +278,13 @@ def in_memory(view: View) -> bool:
     return isinstance(leaf(view), _Map) or hasattr(view, "__getitem__")
 
 
-def shared_view(view: View) -> View:
-    """A large table in memory, moved to where worker processes see it; any other as it is."""
+def moved_view(view: View, move: Callable[[np.ndarray], np.ndarray]) -> View:
+    """A large table in memory, its arrays moved to where worker processes see them; others stay."""
     if sp.issparse(view) and view.data.nbytes >= _SHARED:
-        parts = shared(view.data), shared(view.indices), view.indptr
+        parts = move(view.data), move(view.indices), view.indptr
         return sp.csr_matrix(parts, shape=view.shape, copy=False)
     if isinstance(view, np.ndarray) and view.nbytes >= _SHARED:
-        return shared(view)
+        return move(view)
     return view
 
 

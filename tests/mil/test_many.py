@@ -31,7 +31,7 @@ def test_fits_in_processes_are_those_alone_to_the_bit():
 
 
 def test_a_lost_fit_is_named_and_the_others_are_kept(monkeypatch):
-    def lost(work, jobs, n_jobs):
+    def lost(work, jobs, n_jobs, share):
         yield 1, WorkerLost("its process was lost: killed")
         yield 0, work(jobs[0])
 
@@ -49,7 +49,8 @@ def test_a_lost_fit_is_named_and_the_others_are_kept(monkeypatch):
 def test_fits_share_one_gpu_only_if_told_to(monkeypatch, given, used):
     asked = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(many, "run_queue", lambda work, jobs, n: asked.append(n) or [(0, jobs[0])])
+    monkeypatch.setattr(many, "run_queue",
+                        lambda work, jobs, n, share: asked.append(n) or [(0, jobs[0])])  # fmt: skip
     for accelerator in ("auto", "cpu"):
         job = (mil.ABMIL(accelerator=accelerator), np.arange(20))
         many.fit_many([job], planted_bags(20), n_jobs=given)

@@ -13,6 +13,7 @@ from smalti.comparison.cache import Answer
 from smalti.comparison.splits import Split
 from smalti.core.identity import identity
 from smalti.errors import InputError
+from smalti.system.mapped import shared
 
 # What a fit may die of (of numbers, of memory, of a lost worker) without the others.
 FAILURES = (ValueError, RuntimeError, ArithmeticError, MemoryError)
@@ -55,7 +56,7 @@ class Arena(ABC):
         """Before it travels to processes of this machine: its bags are there once for all."""
         for held in vars(self).values():
             if isinstance(held, Bags):
-                held.share()
+                held.share(shared)
 
     def identity(self, method: Any) -> str:
         """What of a method an answer depends on, beside the seed."""

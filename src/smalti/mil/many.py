@@ -16,6 +16,7 @@ from sklearn.base import clone
 from smalti.bags import Bags
 from smalti.core.training import jobs_for
 from smalti.mil.base import Method
+from smalti.system.mapped import shared
 from smalti.system.progress import Progress
 from smalti.system.workers import WorkerLost, run_queue
 
@@ -77,7 +78,8 @@ def fit_many(
         bar.start("", len(jobs))
         # the bags are in every call, but their large arrays are there once, and mapped
         work = functools.partial(_fit, bags)
-        for i, answer in run_queue(work, jobs, n_jobs, share=bags.share):
+        share = functools.partial(bags.share, shared)
+        for i, answer in run_queue(work, jobs, n_jobs, share=share):
             answers[i] = answer
             bar.advance()
     lost = {i: a for i, a in sorted(answers.items()) if isinstance(a, WorkerLost)}

@@ -96,7 +96,7 @@ def run_queue(
         perhaps twice: False leaves it out.
     share
         Called once before work goes to processes, to move what ``work`` holds to where they see it
-        (:func:`smalti.mapped.shared`).
+        (:func:`smalti.system.mapped.shared`).
 
     Yields
     ------

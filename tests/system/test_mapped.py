@@ -1,4 +1,4 @@
-"""Arrays that worker processes map: there once, the same numbers, gone with the last user."""
+"""Arrays that worker processes map: there once, the same numbers, gone with their last holder."""
 
 import gc
 import os
@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 import smalti as sm
 from smalti import views
-from smalti.mapped import shared
+from smalti.system.mapped import shared
 from smalti.system.workers import run_queue
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="of Linux")
@@ -56,7 +56,7 @@ def test_bags_hold_one_copy_of_the_same(sparse, monkeypatch):
     before, digest = bags.x["x"], bags.digest
     old = weakref.ref(before.data if sparse else before)
     kept = before[:0].copy()
-    bags.share()
+    bags.share(shared)
     del before
     gc.collect()
     assert old() is None
