@@ -264,7 +264,7 @@ def test_what_is_no_survival_is_refused(values, words):
 
 
 def test_one_column_is_refused():
-    with pytest.raises(InputError, match="is two: the time"):
+    with pytest.raises(InputError, match="needs two: the time"):
         sm.Task.infer([1.0, 2.0, 3.5], kind="survival")
 
 

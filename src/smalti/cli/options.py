@@ -64,7 +64,9 @@ Sample: TypeAlias = Annotated[
 Label: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Column to predict; several with commas: a multi-label target.", rich_help_panel=TARGET
+        help="Column to predict; several with commas: a multi-label target, or a time and whether "
+        "the event was seen (and from when on a bag was watched): survival.",
+        rich_help_panel=TARGET,
     ),
 ]
 Donor: TypeAlias = Annotated[
@@ -169,7 +171,8 @@ Views: TypeAlias = Annotated[
 Kind: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Kind of target: binary, multiclass, multilabel, ordinal, binomial, regression. "
+        help="Kind of target: binary, multiclass, multilabel, ordinal, binomial, regression, "
+        "survival. "
         "Inferred (not binomial).",
         rich_help_panel=TARGET,
     ),

@@ -137,7 +137,7 @@ def cells_of(fitted: Method, data: Path) -> Bags:
 
 
 def predictions(model: Method, bags: Bags) -> pd.DataFrame:
-    """Table of predictions: bag, prediction, and one probability column per class."""
+    """Table of predictions: bag, prediction, and a probability for each class, or of no event."""
     import pandas as pd
 
     index = pd.Index(bags.bag.index, name="bag")
@@ -149,4 +149,7 @@ def predictions(model: Method, bags: Bags) -> pd.DataFrame:
     if model.task_.is_classifier:
         p = model.task_.probabilities(model.forward(bags)[0])  # the positive class last
         frame[[f"p_{c}" for c in model.task_.classes]] = p
+    if model.task_.kind == "survival":
+        curves = model.predict_survival(bags)
+        frame[model.task_.curve_columns(curves.columns)] = curves.to_numpy()
     return frame

@@ -29,7 +29,6 @@ from smalti.views import survey
 
 OF_SEVERAL = ("roc_auc", "average_precision", "balanced_accuracy", "spearman", "pearson", "r2",
                "quadratic_kappa", "c_index", "c_uno", "auroc_time")  # fmt: skip
-CURVE = "alive_"  # and a time: columns of predicted curves
 
 
 def metrics_of(kind: str, protocol: str) -> tuple[str, ...]:
@@ -192,13 +191,13 @@ class Folds(Arena):
             "repeat": split.repeat, "fold": split.fold, "bag": test.bag.index,
             "donor": donor_names(test),
         } | ({} if test.site is None else {"site": test.bag[test.site].to_numpy()}))  # fmt: skip
-        truth = task.encode(test.labels)[:, : len(task.truths)] if task.kind == "survival" else \
+        told = task.encode(test.labels) if isinstance(task, Survival) else \
             test.labels.reshape(len(test), -1)  # fmt: skip
-        frame[list(task.truths)] = truth
+        frame[list(task.truths)] = told[:, : len(task.truths)]
         said = [f"predicted_{c}" for c in task.classes] if task.several else ["predicted"]
         frame[said] = self._decided(answer).reshape(len(test), -1)
-        if "curves" in answer.arrays:
-            frame[[f"{CURVE}{t:.4g}" for t in self.times]] = answer.arrays["curves"]
+        if isinstance(task, Survival):
+            frame[task.curve_columns(self.times)] = answer.arrays["curves"]
         if "p" in answer.arrays:
             frame[[f"p_{c}" for c in task.classes]] = answer.arrays["p"]
         return frame

@@ -237,10 +237,10 @@ def _check_compared(n_steps: int, place: Place, runner: Runner) -> None:
         )
     if n_steps > 1 and place.epoch == 0 and place.step == 0:
         warnings.warn(
-            f"the loss of a Cox model compares bags with one another; they do not fit into one "
-            f"step, so they are compared within {n_steps} steps of an epoch, which leads to "
-            "somewhat weaker effects. Raise max_instances where memory allows it, or take "
-            "survival='discrete', which compares none.",
+            "the loss of a Cox model compares all bags with one another; they do not fit into one "
+            f"step, so that each is compared with those of its step only, of {n_steps} an epoch. "
+            "Raise max_instances where memory allows it, or take survival='discrete', which "
+            "compares none.",
             UserWarning, stacklevel=2,
         )  # fmt: skip
 

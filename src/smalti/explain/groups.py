@@ -91,8 +91,10 @@ def key_groups(
         raise InputError(f"no instance column {group!r}; there are {there}. Name one, group=...")
     if n_permutations < 1:
         raise InputError("n_permutations must be at least 1.")
-    if bags.task is None or bags.task.several:
-        raise InputError("key_groups needs one target: name it (label=, target= or y=).")
+    if bags.task is None or len(bags.task.truths) > 1:
+        raise InputError(
+            "key_groups needs a target of one column: name it (label=, target= or y=)."
+        )
     given = _contributions(model, bags)
     warn_of_training_bags(model, bags, "their contributions were fitted to these labels, so p is "
                           "too small")  # fmt: skip

@@ -79,13 +79,15 @@ class AtHand:
         nothing = np.zeros(len(raw), dtype=np.int64)
         if task.kind == "multiclass":
             return cls(task, raw.argmax(1), np.ones(len(raw)))
-        middle = 0.0 if task.kind == "regression" else 0.5
+        middle = 0.0 if _unbounded(task) else 0.5
         return cls(task, nothing, np.where(_level(task, raw) >= middle, 1.0, -1.0))
 
     @classmethod
     def true(cls, task: Task, labels: np.ndarray, raw: np.ndarray) -> AtHand:
         """Of the labels (n_bags,) of bags; of a label that training lacked the predicted one."""
         own = cls.of(task, raw)
+        if len(task.truths) > 1:  # of a censored time nobody knows on which side of a middle it is
+            return own
         if not task.is_classifier:
             middle = task.center if task.kind == "regression" else task.trials / 2
             return dataclasses.replace(
@@ -101,7 +103,8 @@ class AtHand:
     def values(self, raw: np.ndarray, bags: np.ndarray | None = None) -> np.ndarray:
         """(k,) how strongly it is predicted.
 
-        A probability; of grades a share of the scale; of numbers standard deviations.
+        A probability; of grades a share of the scale; of numbers standard deviations; of survival
+        the risk.
 
         Parameters
         ----------
@@ -115,7 +118,7 @@ class AtHand:
             p = self.task.values(torch.as_tensor(raw, dtype=torch.float64)).numpy()
             return p[np.arange(len(raw)), self.column[bags]]
         level, sign = _level(self.task, raw), self.sign[bags]
-        return sign * level if self.task.kind == "regression" else np.where(
+        return sign * level if _unbounded(self.task) else np.where(
             sign > 0, level, 1 - level
         )  # fmt: skip
 
@@ -141,6 +144,16 @@ class AtHand:
         return values[:, 0] * self.sign[index] if kind in SIGNED else values[:, 0]
 
 
+def _unbounded(task: Task) -> bool:
+    """Whether a prediction is a number around 0, not a share."""
+    return task.kind == "regression" or (task.kind == "survival" and task.model != "discrete")
+
+
 def _level(task: Task, raw: np.ndarray) -> np.ndarray:
-    """(k,) standardised value; probability of the positive class; share of the scale of grades."""
+    """(k,) standardised value; probability of the positive class; share of the scale of grades.
+
+    Of survival the risk: a log hazard, or the share of the time that is lost.
+    """
+    if task.kind == "survival":
+        return task.decide(raw)
     return task.values(torch.as_tensor(raw, dtype=torch.float64)).numpy().mean(1)

@@ -154,7 +154,9 @@ def _picked(task: Task, of: Any, name: str) -> Callable[[Tensor], Tensor]:
     """Raw predictions (n_bags, n_outputs) to the (n_bags,) numbers that are attributed."""
     if task.kind == "regression":
         return lambda raw: raw[:, 0] * task.scale
-    if task.kind in ("ordinal", "binomial") and not task.several:
+    if task.kind == "survival" and task.model != "discrete":
+        return lambda raw: raw[:, 0]
+    if task.kind in ("ordinal", "binomial", "survival") and not task.several:
         return lambda raw: raw.mean(1)
     of = task.positive if of is None else of
     if of not in task.classes:

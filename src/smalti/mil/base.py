@@ -39,7 +39,7 @@ from smalti.mil import heatmaps, reading, results
 from smalti.mil.running import Running
 from smalti.nn.encoders import Encoder
 from smalti.task import Task
-from smalti.task.survival import MODELS, Survival
+from smalti.task.survival import MODELS, Model, Survival
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,8 +81,8 @@ class Method(Estimator):
 
     views: str | tuple[str, ...] | None = None  # those that it reads, side by side; None: the first
     task: Kind | None = None  # kind of target; inferred from the labels when None
-    survival: Literal["cox", "discrete", "weibull"] = "cox"  # model of a survival target
-    strata: str | None = None  # of "cox": column of bags, each value with a hazard of its own
+    survival: Model = "cox"  # model of a survival target
+    strata: str | None = None  # of "cox": column of bags; compared are bags of one value
     class_weight: Any = None  # "balanced": each class the same mass in the loss; or {class: weight}
 
     def unfit_for(self, bags: Bags) -> str | None:
@@ -175,7 +175,8 @@ class Method(Estimator):
             Bags.
         times
             (n_times,) in the unit of training; deciles of the training events when left out.
-            Beyond the last of these a curve stays as it is there (but for a Weibull).
+            Beyond the last of these a curve stays as it is there (but for a Weibull). Of a model
+            with ``strata`` curves are those of one baseline for all.
         missing
             As in :meth:`predict`.
 

@@ -90,7 +90,7 @@ def _notes(model: Fitted, part: Bags, n: int) -> tuple[str, ...]:
     raw = model.forward(part)[0]
     task = model.task_
     guess = np.ravel(task.decide(raw)).tolist()
-    text = f"{model.name}: {task.column} is predicted {', '.join(map(str, guess))}"
+    text = f"{model.name}: {task.name} is predicted {', '.join(map(str, guess))}"
     if task.is_classifier:
         p = np.ravel(task.probabilities(raw))
         text += f" ({', '.join(f'{c} {v:.2f}' for c, v in zip(task.classes, p, strict=True))})"

@@ -12,6 +12,7 @@ from smalti.core.identity import model_digest
 from smalti.errors import InputError
 from smalti.preprocess import Step, spec_text
 from smalti.task import Task
+from smalti.task.survival import Survival
 
 if TYPE_CHECKING:
     from smalti.scores.table import Scores
@@ -93,6 +94,8 @@ def bag_tables(
     obs[names] = guess.reshape(len(bags), -1)
     if task.is_classifier:
         obs[[f"p_{c}" for c in task.classes]] = task.probabilities(raw)
+    if isinstance(task, Survival):
+        obs[task.curve_columns(task.deciles)] = task.curves(raw, task.deciles)
     obs["n_instances"] = bags.lengths
     obsm = {k: v for k, v in bag.items() if k != "embedding" and v.ndim == 2}
     group = group or getattr(model, "group", None)

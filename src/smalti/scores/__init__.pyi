@@ -14,6 +14,7 @@ from .reconstruction import overall_reconstruction_score, reconstruction_score
 from .selection import chosen_gap
 from .sets import differences_over_sets, wilcoxon_over_sets
 from .statistics import corrected_test
+from .survival import concordance, kaplan_meier, log_rank
 from .table import Scores
 from .verdicts import holm, judge, verdict
 
@@ -28,6 +29,7 @@ __all__ = [
     "chosen_gap",
     "cluster",
     "cluster_scores",
+    "concordance",
     "corrected_test",
     "delong_interval",
     "delong_test",
@@ -36,9 +38,11 @@ __all__ = [
     "expression_scores",
     "holm",
     "judge",
+    "kaplan_meier",
     "label_transfer",
     "learning_gains",
     "learning_means",
+    "log_rank",
     "mean_curves",
     "mixing_within",
     "morans_i",

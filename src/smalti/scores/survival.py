@@ -2,7 +2,8 @@
 
 Weights against censoring come from the censoring times of the *training* donors (Kaplan-Meier of
 them). Where fewer than a tenth of these are still watched, such weights explode: times beyond that
-are left out (:func:`horizon`).
+are left out (:func:`horizon`). Entry times are heeded by :func:`concordance`, Kaplan-Meier and the
+log-rank test; the weighted scores know none.
 """
 
 from __future__ import annotations

@@ -70,8 +70,8 @@ class Task:
     """Name of the default score."""
     is_classifier: ClassVar[bool] = False
     """Whether the target is a class (or ordered class, or several labels)."""
-    takes_columns: ClassVar[bool] = False
-    """Whether a bag may have several values, one in each of several columns."""
+    needs: ClassVar[str] = ""
+    """What a target of several columns holds in them, for whoever names one."""
 
     def __init_subclass__(cls, of: str = "", **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -129,11 +129,6 @@ class Task:
         if wide or kind == "binomial":
             kind = kind or ("survival" if looks_censored(labels) else "multilabel")
             check_said(kind, positive, order, what)
-            if not cls.by_kind[kind].takes_columns:
-                raise InputError(
-                    f"{what} has {np.shape(labels)[1]} columns, and a {kind} target is one: name "
-                    f"one of them. {SEVERAL}"
-                )
             return cls.by_kind[kind].of_columns(labels, column)
         series = clean(labels, what)
         values, said = in_order(series, order, what)
@@ -156,9 +151,9 @@ class Task:
         Raises
         ------
         InputError
-            If the labels do not make one of this kind.
+            If this kind is one of several columns, or the labels do not make one of it.
         """
-        raise NotImplementedError
+        raise InputError(f"target {column!r} is one column; {cls.of} needs {cls.needs}.")
 
     @classmethod
     def of_columns(cls, labels: Any, column: str | tuple[str, ...]) -> Task:
@@ -167,9 +162,12 @@ class Task:
         Raises
         ------
         InputError
-            If the columns do not make one of this kind.
+            If this kind is one of one column, or the columns do not make one of it.
         """
-        raise NotImplementedError
+        raise InputError(
+            f"target {column!r} has {np.shape(labels)[1]} columns, and a {cls.of} target is one: "
+            f"name one of them. {SEVERAL}"
+        )
 
     # ---------------------------------------------------------------- shape
 

@@ -18,15 +18,7 @@ class Multilabel(Task, of="multilabel"):
 
     metric = "roc_auc"
     is_classifier = True
-    takes_columns = True
-
-    @classmethod
-    def of_labels(
-        cls, series: pd.Series, values: list[Any], said: bool, positive: Any,
-        column: str | tuple[str, ...],
-    ) -> Task:  # fmt: skip
-        """Refused: it needs several columns."""
-        raise InputError(f"target {column!r} is one column; multilabel needs one column per label.")
+    needs = "one column per label"
 
     @classmethod
     def of_columns(cls, labels: Any, column: str | tuple[str, ...]) -> Task:

@@ -73,7 +73,6 @@ class Binomial(Task, of="binomial"):
     """Successes among ``trials``, of one column or several; ``raw`` is the logit of each."""
 
     metric = "spearman"
-    takes_columns = True
 
     @classmethod
     def of_columns(cls, labels: Any, column: str | tuple[str, ...]) -> Task:

@@ -15,7 +15,7 @@ event, so that contributions have a direction that is known:
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,8 @@ from smalti.errors import InputError
 from smalti.labels import events_of, missing
 from smalti.task.base import Task, doubles
 
-MODELS = ("cox", "discrete", "weibull")
+Model: TypeAlias = Literal["cox", "discrete", "weibull"]
+MODELS: tuple[str, ...] = get_args(Model)
 _INTERVALS = 10  # of "discrete", at most; an event in each at least
 
 
@@ -46,20 +47,12 @@ class Survival(Task, of="survival"):
     """A time until an event, right-censored; ``raw[:, 0]`` rises with the risk."""
 
     metric = "c_index"
-    takes_columns = True
+    needs = (
+        "two: the time, and whether the event was seen then (1) or not (0); a third says from when "
+        "on a bag was watched"
+    )
 
     # ---------------------------------------------------------------- making
-
-    @classmethod
-    def of_labels(
-        cls, series: pd.Series, values: list[Any], said: bool, positive: Any,
-        column: str | tuple[str, ...],
-    ) -> Task:  # fmt: skip
-        """Refused: it needs a time and an event."""
-        raise InputError(
-            f"target {column!r} is one column, and a survival target is two: the time and whether "
-            "the event was seen then (1) or not (0); a third says from when on a bag was watched."
-        )
 
     @classmethod
     def of_columns(cls, labels: Any, column: str | tuple[str, ...], model: str = "cox") -> Task:
@@ -235,6 +228,11 @@ class Survival(Task, of="survival"):
         knots = np.concatenate([[0.0], self.cuts])
         left = np.column_stack([np.ones(len(raw)), left])
         return np.stack([np.interp(at, knots, row) for row in left]).reshape(len(raw), len(at))
+
+    @staticmethod
+    def curve_columns(times: Any) -> list[str]:
+        """Names of columns of curves at times, (n_times,)."""
+        return [f"event_free_{t:.6g}" for t in times]
 
     def restricted_mean(self, raw: np.ndarray, until: float) -> np.ndarray:
         """Mean time without an event, up to a time: (n, n_outputs) to (n,) in the user's unit."""

@@ -87,6 +87,9 @@ def _weights(table: Any) -> str:
 
 
 def _output(table: Any) -> str:
+    if table.task.kind == "survival":
+        return ("A risk, higher where the event comes earlier, and the probability of no event "
+                "until each of some times.")  # fmt: skip
     if not table.task.is_classifier:
         return "A number, in the unit of the target."
     return ("Probabilities of the classes. Calls are by thresholds that left-out bags of other "
