@@ -279,7 +279,7 @@ def in_memory(view: View) -> bool:
 
 
 def moved_view(view: View, move: Callable[[np.ndarray], np.ndarray]) -> View:
-    """A large table in memory, its arrays moved to where worker processes see them; others stay."""
+    """A table, (n, ...), moved where workers see it if it is in memory and large; else as it is."""
     if sp.issparse(view) and view.data.nbytes >= _SHARED:
         parts = move(view.data), move(view.indices), view.indptr
         return sp.csr_matrix(parts, shape=view.shape, copy=False)

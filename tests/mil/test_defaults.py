@@ -10,6 +10,7 @@ from smalti.task import Task
 ALL = {
     "accelerator": "auto", "class_weight": None, "devices": 1, "precision": "32-true",
     "views": None, "preprocess": None, "progress": None, "seed": 0, "task": None,
+    "survival": None, "strata": None,
 }  # fmt: skip
 NETWORK = {
     "batch_size": 32, "dropout": 0.5, "encoder": "auto", "epochs": 100, "lr": 1e-3,

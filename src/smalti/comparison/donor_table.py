@@ -215,10 +215,8 @@ class DonorTable(ProbabilityTable):
     def _of(self, method: str | None) -> pd.DataFrame:
         """Predictions of one method, the leading one where none is named."""
         if len(self.task.truths) > 1:
-            raise InputError(
-                f"bags of a {self.task.kind} target are not right or wrong as a whole: read "
-                "predictions."
-            )
+            what = "several targets" if self.task.several else f"a {self.task.kind} target"
+            raise InputError(f"bags of {what} are not right or wrong as a whole: read predictions.")
         method = self.leading() if method is None else method
         own = self.predictions[self.predictions["method"] == method]
         if own.empty:

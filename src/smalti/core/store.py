@@ -65,8 +65,7 @@ class Store:
                    and not (sparse and getattr(v, "sparse", False))}  # fmt: skip
         self.streams = bool(on_disk)
         self.ahead = Ahead(on_disk, self.offsets, pinned=device.type == "cuda")
-        far = {name: view for name, view in on_disk.items() if not in_memory(view)}
-        self.blocks = Blocks(far) if far else None  # of single instances
+        self.blocks = Blocks(on_disk) if on_disk else None  # of single instances
         self.instance: dict[str, Tensor] = {}
         self.bag: dict[str, Tensor] = {}
         if bags.present:

@@ -86,9 +86,9 @@ class DiskRows:
         kind = str(group.attrs.get("encoding-type"))
         if kind == "csc_matrix":
             raise InputError(
-                f"{self.where} is stored by columns (csc), and cells are read by rows: turn and "
-                f"sort it once, smalti arrange {self.path} OUT.zarr --sample COLUMN, or read it "
-                "into memory, backed=False."
+                f"{self.where} is stored by columns (csc), and cells are read by rows: smalti "
+                "arrange (sm.arrange) turns and sorts it once; or read it into memory, "
+                "backed=False."
             )
         lost = [name for name in ("data", "indices", "indptr") if name not in group]
         if kind != "csr_matrix" or lost:

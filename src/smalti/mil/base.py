@@ -62,7 +62,7 @@ class Method(Estimator):
     takes_counts
         Whether it takes raw counts only; a comparison then gives it no preprocessing.
     survivals
-        Models of a survival target that it can learn.
+        Models of a survival target that it can learn, that of a fit where nothing is said first.
 
     Notes
     -----
@@ -81,7 +81,7 @@ class Method(Estimator):
 
     views: str | tuple[str, ...] | None = None  # those that it reads, side by side; None: the first
     task: Kind | None = None  # kind of target; inferred from the labels when None
-    survival: Model = "cox"  # model of a survival target
+    survival: Model | None = None  # of a survival target; None: the first that it can learn
     strata: str | None = None  # of "cox": column of bags; compared are bags of one value
     class_weight: Any = None  # "balanced": each class the same mass in the loss; or {class: weight}
 
@@ -202,7 +202,7 @@ class Method(Estimator):
             If ``until`` is no time over 0.
         """
         if not until > 0:
-            raise InputError(f"until={until} must be a time over 0.")
+            raise InputError(f"a mean time needs a time to end at, over 0, and not {until}.")
         return self.task_.restricted_mean(self._of_new_bags(X, missing), float(until))
 
     def _of_new_bags(self, X: Any, missing: str | None) -> np.ndarray:
@@ -445,12 +445,13 @@ class Method(Estimator):
 
     def _survival(self, task: Survival, bags: Bags) -> Task:
         """The model of a survival target that was asked for, if this method can learn it."""
-        if self.survival not in self.survivals:
+        model = self.survival or self.survivals[0]
+        if model not in self.survivals:
             raise InputError(
-                f"{type(self).__name__} cannot learn survival={self.survival!r} (only "
+                f"{type(self).__name__} cannot learn survival={model!r} (only "
                 f"{', '.join(self.survivals)})."
             )
-        return task.as_model(bags.labels, self.survival)
+        return task.as_model(bags.labels, model)
 
     def _strata(self, task: Task, bags: Bags) -> np.ndarray:
         """(n_bags,) codes of the strata of a Cox model."""

@@ -69,9 +69,8 @@ class MixMIL(NetworkMethod):
     )
     cite: ClassVar[tuple[str, ...]] = ("engelmann2024",)
 
-    survivals: ClassVar[tuple[str, ...]] = ("discrete",)
+    survivals: ClassVar[tuple[str, ...]] = ("discrete",)  # a likelihood of each bag by itself
 
-    survival: Literal["discrete"] = "discrete"  # a likelihood of each bag by itself
     covariates: tuple[str, ...] = ()  # columns of the bags: fixed effects, beside an intercept
     posterior: Literal["full", "mean_field"] = "full"  # covariance of the weights
     draws: Count = 8  # of the weights, in a step

@@ -80,7 +80,11 @@ class Task:
 
     def __new__(cls, *, kind: str = "", **_: Any) -> Self:
         """Of the class of its kind."""
-        return object.__new__(cls.by_kind.get(kind, cls))  # type: ignore[return-value]
+        if cls is Task:
+            return object.__new__(cls.by_kind.get(kind, cls))  # type: ignore[return-value]
+        if kind not in ("", cls.of):  # "": a copy
+            raise TypeError(f"a {cls.__name__} is no {kind} target: Task(kind={kind!r}) is one.")
+        return object.__new__(cls)
 
     # ---------------------------------------------------------------- making
 

@@ -103,7 +103,11 @@ class ScRAT(NetworkMethod):
             yield standardize_sweep()
         yield Sweep(step=self._note_small, name="lengths")
         classes = shape.task.kind in ("binary", "multiclass", "ordinal")
-        # a mixture of two has no place among those at risk
+        if shape.task.compares and self.inter_only:
+            raise InputError(
+                "inter_only=True trains on mixtures of two samples, which have no place among "
+                "those at risk of a Cox model: leave it out, or take survival='discrete'."
+            )
         mixtures = 0 if shape.task.compares else self.augment
         yield Gradient(
             epochs=self.epochs, lr=self.lr, optimizer=self.optimizer, momentum=self.momentum,
@@ -113,7 +117,7 @@ class ScRAT(NetworkMethod):
             sampler=Mixup(
                 draw=self.draw, draws=self.draws, augment=mixtures, alpha=self.alpha,
                 pool=self.pool, mix=self.mix if classes else "any",
-                inter_only=self.inter_only and bool(mixtures),
+                inter_only=self.inter_only,
                 n_types=max(1, len(shape.levels)),
             ),
         )  # fmt: skip
