@@ -75,6 +75,8 @@ class Comparison(DonorTable):
             if positive.isdecimal():  # "tells 1 from 0" says nothing
                 what = f"{self.task.column} {what}"
             return f"tells {what}", f", in telling {what}"
+        if self.task.kind == "survival":
+            return "tells whose event comes earlier", ", in telling whose event comes earlier"
         what = self.task.column if isinstance(self.task.column, str) else "the targets"
         return f"predicts {what}", f", in predicting {what}"
 
