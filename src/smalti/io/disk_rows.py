@@ -87,8 +87,8 @@ class DiskRows:
         if kind == "csc_matrix":
             raise InputError(
                 f"{self.where} is stored by columns (csc), and cells are read by rows: smalti "
-                "arrange (sm.arrange) turns and sorts it once; or read it into memory, "
-                "backed=False."
+                f"arrange {self.path} OUT.zarr (or sm.arrange) turns and sorts it once; or read "
+                "it into memory, backed=False."
             )
         lost = [name for name in ("data", "indices", "indptr") if name not in group]
         if kind != "csr_matrix" or lost:
