@@ -6,6 +6,7 @@ sums of gradients, and with dropout by its masks, which each process draws for i
 """
 
 import os
+import socket
 import subprocess
 import sys
 
@@ -48,9 +49,16 @@ np.savez(f"{out}.{rank}.npz", **{k: v.numpy() for k, v in model.network_.state_d
 """
 
 
-def torchrun(port, *command):
-    return [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2",
-            "--master_addr=127.0.0.1", f"--master_port={port}", *map(str, command)]  # fmt: skip
+def free_port():
+    """Of its own for each job: tests run beside one another."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def torchrun(*command):
+    started = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1"]
+    return [sys.executable, *started, f"--master_port={free_port()}", *map(str, command)]
 
 
 def run(command, folder, **how):
@@ -65,7 +73,7 @@ def fits(folder, name, devices, dropout, stop=""):
     script.write_text(FIT)
     args = [script, folder / name, devices, dropout, stop]
     alone = [sys.executable, *map(str, args)]
-    command = torchrun(29611, *args) if devices == 2 else alone
+    command = torchrun(*args) if devices == 2 else alone
     if stop:
         assert run(command, folder).returncode != 0
         assert (folder / f"{name}.fit").exists()
@@ -113,10 +121,10 @@ def test_of_two_processes_one_speaks_and_writes(started, tmp_path):
     alone = run([*begin, *verb[:4], "alone", *verb[5:]], tmp_path)
     assert alone.returncode == 0, alone.stderr
     if started == "torchrun":
-        refused = run(torchrun(29613, "-m", "smalti.cli", *verb), tmp_path)
+        refused = run(torchrun("-m", "smalti.cli", *verb), tmp_path)
         assert "torchrun started 2 processes: say --set devices=2" in refused.stderr
         assert not (tmp_path / "model").exists()
-        begin = torchrun(29613, "-m", "smalti.cli")
+        begin = torchrun("-m", "smalti.cli")
     both = run([*begin, *verb, "--set", "devices=2"], tmp_path)
     assert both.returncode == 0, both.stderr
     assert both.stdout == alone.stdout.replace("saved to alone", "saved to model")

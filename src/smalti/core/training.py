@@ -12,10 +12,12 @@ Design:
 
 from __future__ import annotations
 
+import atexit
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -61,7 +63,20 @@ def make_fabric(accelerator: str, devices: int, precision: str) -> Any:
             f"had here: {error}. Run `smalti doctor` to see what this machine has."
         ) from error
     fabric.launch()
+    if fabric.world_size > 1:
+        _part_at_the_end()
     return fabric
+
+
+@cache
+def _part_at_the_end() -> None:
+    """Leave the group of processes in order: its threads, left to the end, may abort a process.
+
+    Fabric does so where the group is one of GPUs only.
+    """
+    atexit.register(
+        lambda: torch.distributed.is_initialized() and torch.distributed.destroy_process_group()
+    )
 
 
 def jobs_for(methods: Iterable[Any], n_jobs: int | None) -> int | None:
