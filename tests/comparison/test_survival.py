@@ -59,9 +59,101 @@ def test_the_page_is_made(table, tmp_path):
     assert "A risk, higher where the event comes earlier" in text
 
 
-def test_what_needs_one_value_a_bag_says_so(table):
-    with pytest.raises(InputError, match="survival target are not right or wrong"):
-        table.patients()
+def test_the_page_says_what_became_of_the_thirds(table):
+    made = {s.name: s for s in table.sections()}
+    assert {"risks", "calibration", "patients"} <= set(made)
+    words = made["risks"].parts[0].words
+    assert "without an event" in words
+    assert "log-rank p" in words
+
+
+def test_thirds_are_of_ranks_within_the_fold(table):
+    found = table.risks("bag_mean")
+    own = table.predictions.query("method == 'bag_mean'")
+    for _, fold in own.groupby("fold"):
+        ranks = (fold["predicted"].rank() - 0.5) / len(fold)
+        there = found.set_index("donor").loc[fold["donor"], "rank"]
+        np.testing.assert_allclose(there, ranks)
+    groups = table.risk_groups("bag_mean")
+    assert groups["group"].tolist() == ["low", "middle", "high"]
+    assert groups["n"].sum() == 60
+    assert groups["event_free"].is_monotonic_decreasing
+    assert groups["p"].iloc[0] < 0.05
+    one = table.risk_groups("majority")  # one risk for all is no group
+    assert len(one) == 1
+    assert np.isnan(one["p"].iloc[0])
+
+
+def test_patients_are_judged_by_their_own_curves(table):
+    found = table.patients("bag_mean")
+    own = table.predictions.query("method == 'bag_mean'").set_index("bag")
+    first = found.iloc[0]
+    row = own.loc[first["bag"]]
+    curve = row.filter(like="event_free_")
+    at = [0.0, *(float(c.removeprefix("event_free_")) for c in curve.index)]
+    left = np.interp(row["true_time"], at, [1.0, *curve])
+    assert first["p_event"] == pytest.approx(1 - max(left, 1e-4))
+    gap = first["event"] + np.log(max(left, 1e-4))
+    rest = first["event"] * np.log(-np.log(max(left, 1e-4))) if first["event"] else 0.0
+    assert first["residual"] == pytest.approx(np.sign(gap) * np.sqrt(-2 * (gap + rest)))
+    assert found["off"].is_monotonic_decreasing
+
+
+def test_groups_have_a_concordance_and_an_excess(bags):
+    import dataclasses
+
+    where = bags.bag.assign(sex=np.where(np.arange(60) % 2, "f", "m"))
+    here = dataclasses.replace(bags, bag=where)
+    table = sm.compare(["bag_mean"], here, folds=3, n_jobs=1, progress=False)
+    found = table.by_group("bag_mean").query("column == 'sex'").set_index("group")
+    rows = table.predictions.query("method == 'bag_mean'").set_index("bag")
+    right, pairs = 0.0, 0
+    for _, fold in rows[rows.index.isin(where.index[where["sex"] == "f"])].groupby("fold"):
+        time, event, risk = (fold[c].to_numpy() for c in ("true_time", "true_event", "predicted"))
+        for i in range(len(fold)):
+            for j in range(len(fold)):
+                if event[i] and (time[i] < time[j] or (time[i] == time[j] and not event[j])):
+                    pairs += 1
+                    right += (risk[i] > risk[j]) + 0.5 * (risk[i] == risk[j])
+    assert found.loc["f", "c_index"] == pytest.approx(right / pairs)
+    assert abs(found.loc["f", "excess"]) < 0.3
+    assert {"verdict", "p_holm", "events"} <= set(found)
+
+
+def test_true_probabilities_are_calibrated_under_censoring(table):
+    import dataclasses
+
+    rng = np.random.default_rng(0)
+    n = 3000
+    hazard = np.exp(rng.normal(size=n)) / 20
+    life, watched = rng.exponential(1 / hazard), rng.uniform(0, 60, n)
+    at = np.linspace(0, 60, 121)[1:]
+    rows = pd.DataFrame({
+        "method": "oracle", "repeat": 0, "fold": 0, "bag": np.arange(n), "donor": np.arange(n),
+        "true_time": np.minimum(life, watched), "true_event": life <= watched, "predicted": hazard,
+    })  # fmt: skip
+    curves = pd.DataFrame(np.exp(-hazard[:, None] * at), columns=[f"event_free_{t:g}" for t in at])
+    asked = [5, 20]
+    told = dataclasses.replace(table, predictions=rows.join(curves)).calibration(times=asked)
+    assert told["time"].tolist() == asked
+    np.testing.assert_allclose(told["slope"], 1, atol=0.12)
+    np.testing.assert_allclose(told["intercept"], 0, atol=0.12)
+    assert (told["ece"] < told["ece_perfect_high"] * 1.2).all()
+    # without the weights those who were lost from sight early make events look common
+    plain = rows[rows["true_event"] | (rows["true_time"] > 20)]
+    share = 1 - np.exp(-20 * plain["predicted"]).mean()
+    assert (plain["true_time"] <= 20).mean() > share + 0.03
+    curve = dataclasses.replace(table, predictions=rows.join(curves)).calibration(curve=True)
+    assert set(curve["time"]) == set(told["time"]) or len(set(curve["time"])) == 3
+
+
+def test_times_are_asked_of_times_only(table):
+    binary = sm.compare(["bag_mean"], sm.datasets.planted_bags(24, seed=0), folds=3, n_jobs=1,
+                        progress=False)  # fmt: skip
+    with pytest.raises(InputError, match="no times until an event"):
+        binary.risks()
+    with pytest.raises(InputError, match="no probabilities of classes"):
+        table.net_benefit()
 
 
 def test_a_saved_model_keeps_its_baseline_and_direction(bags, tmp_path):

@@ -14,6 +14,8 @@ from smalti.comparison.learning import COLUMNS as LEARNING
 from smalti.comparison.patients import one_by_one
 from smalti.comparison.permuted import COLUMNS
 from smalti.comparison.probability_table import ProbabilityTable
+from smalti.comparison.protocols import DONORS
+from smalti.comparison.risks import by_donor, judged, thirds
 from smalti.errors import InputError
 from smalti.scores.chance import BY_RANK, above_chance, chance_scores, truths
 from smalti.scores.learning import learning_means, learning_said
@@ -186,7 +188,7 @@ class DonorTable(ProbabilityTable):
         >>> list(table.patients()[["bag", "p", "right", "off"]])
         ['bag', 'p', 'right', 'off']
         """
-        return one_by_one(self._of(method), self.task, self.cohort)
+        return one_by_one(self._of(method), self.task, self.cohort, self._alone)
 
     def by_group(self, method: str | None = None) -> pd.DataFrame:
         """Whether a method works alike in groups of donors: by site, sex, age and the like.
@@ -201,8 +203,9 @@ class DonorTable(ProbabilityTable):
         DataFrame
             One row per column that describes the bags and group in it: column, group, donors, bags;
             of two classes events, roc_auc and excess (mean probability less share of the class);
-            loss (log loss, or absolute error); each with its interval over donors, and p_holm and
-            verdict of each column. Empty where no column parts the donors.
+            of times events, c_index and excess (events expected less seen, a donor); loss (log
+            loss, or absolute error) of what is no time; each with its interval over donors, and
+            p_holm and verdict of each column. Empty where no column parts the donors.
 
         Raises
         ------
@@ -210,13 +213,75 @@ class DonorTable(ProbabilityTable):
             If there is no such method, or bags have several targets.
         """
         own = self._of(method)
-        return by_group(own, self.task, {} if self.cohort is None else groupings(self.cohort))
+        groups = {} if self.cohort is None else groupings(self.cohort)
+        return by_group(own, self.task, groups, self._alone)
+
+    def risks(self, method: str | None = None) -> pd.DataFrame:
+        """When donors had their event, and how high their risk was said to be when left out.
+
+        Parameters
+        ----------
+        method
+            Of the table; the best candidate when left out.
+
+        Returns
+        -------
+        DataFrame
+            One row per donor (per bag, where those of a donor have times of their own): time,
+            event, entry, rank (of the risk within the test fold, from 0 to 1, the mean over
+            repeats: models of several folds have no one scale) and group (the third by rank).
+            What :func:`smalti.plot.plot_survival` draws.
+
+        Raises
+        ------
+        InputError
+            If there is no such method, or the target is no time until an event.
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> bags = sm.datasets.planted_bags(60, kind="survival", effect=4.0, seed=0)
+        >>> table = sm.compare(["bag_mean"], bags, folds=3, n_jobs=1, progress=False)
+        >>> table.risks()["group"].value_counts(sort=False).to_dict()
+        {'low': 20, 'middle': 20, 'high': 20}
+        """
+        if self.task.kind != "survival":
+            raise InputError(f"a {self.task.kind} target has no times until an event.")
+        return by_donor(judged(self._of(method), self._alone))
+
+    def risk_groups(self, method: str | None = None) -> pd.DataFrame:
+        """What became of the thirds by risk: of left-out donors, each by models without it.
+
+        The p of the log-rank test takes the groups as given; the models of the folds share
+        training donors, so that it is not exact. ``compare(permutations=)`` tests the method.
+
+        Parameters
+        ----------
+        method
+            Of the table; the best candidate when left out.
+
+        Returns
+        -------
+        DataFrame
+            As :func:`smalti.comparison.risks.thirds` says.
+
+        Raises
+        ------
+        InputError
+            If there is no such method, or the target is no time until an event.
+        """
+        return thirds(self.risks(method))
+
+    @property
+    def _alone(self) -> bool:
+        """Whether test folds are single donors."""
+        return self.protocol == DONORS
 
     def _of(self, method: str | None) -> pd.DataFrame:
         """Predictions of one method, the leading one where none is named."""
-        if len(self.task.truths) > 1:
-            what = "several targets" if self.task.several else f"a {self.task.kind} target"
-            raise InputError(f"bags of {what} are not right or wrong as a whole: read predictions.")
+        if not self.task.by_itself:
+            raise InputError("bags of several targets are not right or wrong as a whole: read "
+                             "predictions.")  # fmt: skip
         method = self.leading() if method is None else method
         own = self.predictions[self.predictions["method"] == method]
         if own.empty:

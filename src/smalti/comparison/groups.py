@@ -8,8 +8,10 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from scipy import stats
 
 from smalti.comparison.cohort import OWN, Cohort
+from smalti.comparison.risks import excess, judged
 from smalti.labels import missing
-from smalti.scores.intervals import donor_bootstrap
+from smalti.scores.intervals import donor_bootstrap, pairs_bootstrap
+from smalti.scores.survival import comparable
 from smalti.scores.verdicts import LEVEL, holm
 from smalti.task import Task
 
@@ -38,7 +40,9 @@ def groupings(cohort: Cohort) -> dict[str, pd.Series]:
     return found
 
 
-def by_group(predictions: pd.DataFrame, task: Task, groups: dict[str, pd.Series]) -> pd.DataFrame:
+def by_group(
+    predictions: pd.DataFrame, task: Task, groups: dict[str, pd.Series], alone: bool = False
+) -> pd.DataFrame:
     """What left-out models are worth in each group of donors.
 
     Parameters
@@ -49,22 +53,32 @@ def by_group(predictions: pd.DataFrame, task: Task, groups: dict[str, pd.Series]
         With one target.
     groups
         Column -> the group of each bag.
+    alone
+        Whether test folds are single donors.
 
     Returns
     -------
     DataFrame
         column, group, donors, bags; of two classes events (bags of the positive one), roc_auc
-        (pairs of one fold and one group) and excess (mean probability less share of the class);
-        then loss, the mean over donors (log_loss in nats; of numbers the absolute error). Each with
-        the 95 % interval of a bootstrap over donors (_low, _high): of these models' predictions;
-        none of an area of 0 or 1. p: that donors of the groups of a column have losses of one law
-        (Kruskal-Wallis; each loss less the mean of its class), p_holm over the columns, and the
-        verdict: "not alike" where that is at most 0.05, else "not told apart".
+        (pairs of one fold and one group) and excess (mean probability less share of the class); of
+        times events, c_index (such pairs too) and excess (the same, of an event by the median time
+        of events, weighted against censoring); then loss, the mean over donors (log_loss in nats;
+        of numbers the absolute error). Each with the 95 % interval of a bootstrap over donors
+        (_low, _high): of these models' predictions; none of a share of 0 or 1. p: that donors of
+        the groups of a column have losses of one law (Kruskal-Wallis; each loss less the mean of
+        its class); of times, that excesses have one mean (Alexander & Govern 1994: groups at other
+        risks spread otherwise). p_holm over the columns, and the verdict: "not alike" where that is
+        at most 0.05, else "not told apart".
     """
-    rows = predictions.assign(loss=_losses(predictions, task))
-    usual = rows.groupby("true")["loss"].transform("mean") if task.is_classifier else 0.0
-    # a group of mostly one class is not another for that
-    rows["apart"] = (rows["loss"] - usual).round(12)
+    if task.kind == "survival":
+        rows = judged(predictions, alone)
+        rows["apart"] = excess(predictions).round(12)
+    else:
+        rows = predictions.assign(loss=_losses(predictions, task))
+        usual = rows.groupby("true")["loss"].transform("mean") if task.is_classifier else 0.0
+        # a group of mostly one class is not another for that
+        rows["apart"] = (rows["loss"] - usual).round(12)
+    rows["part"] = rows.groupby(["repeat", "fold"]).ngroup()
     out, ps = [], {}
     for column, of in groups.items():
         own = rows.assign(group=rows["bag"].map(of)).dropna(subset=["group"])
@@ -72,7 +86,7 @@ def by_group(predictions: pd.DataFrame, task: Task, groups: dict[str, pd.Series]
             continue  # the column is the class itself
         each = own.groupby(["group", "donor"], sort=True)["apart"].mean()
         parts = [values for _, values in each.groupby("group") if len(values) >= _LEAST]
-        ps[column] = float(stats.kruskal(*parts).pvalue) if len(set(each)) > 1 else np.nan
+        ps[column] = _p(parts, task) if len(set(each)) > 1 else np.nan
         for group, part in own.groupby("group", sort=True):
             about = {"column": column, "group": str(group), "donors": part["donor"].nunique(),
                      "bags": part["bag"].nunique()}  # fmt: skip
@@ -86,6 +100,13 @@ def by_group(predictions: pd.DataFrame, task: Task, groups: dict[str, pd.Series]
     return table.assign(verdict=np.where(apart, "not alike", "not told apart"))
 
 
+def _p(parts: list[np.ndarray], task: Task) -> float:
+    if task.kind != "survival":
+        return float(stats.kruskal(*parts).pvalue)
+    known = all(np.ptp(values) > 0 for values in parts)
+    return float(stats.alexandergovern(*parts).pvalue) if known and len(parts) > 1 else np.nan
+
+
 def _losses(rows: pd.DataFrame, task: Task) -> np.ndarray:
     """(n,) what a prediction costs."""
     if not task.is_classifier:
@@ -97,17 +118,27 @@ def _losses(rows: pd.DataFrame, task: Task) -> np.ndarray:
 
 def _numbers(part: pd.DataFrame, task: Task) -> dict[str, float]:
     found: dict[str, float] = {}
+    if task.kind == "survival":
+        time, event, entry = (part[c].to_numpy() for c in ("time", "event", "entry"))
+        found["events"] = part.loc[event, "bag"].nunique()
+        share = pairs_bootstrap(lambda of: comparable(time[of], event[of], entry[of])[0],
+                                part["rank"], part["donor"], part["part"])  # fmt: skip
+        return found | _share("c_index", share) | _mean("excess", part["apart"].to_numpy(),
+                                                        part["donor"])  # fmt: skip
     if task.kind == "binary":
         truth = (part["true"].astype(str) == str(task.positive)).to_numpy()
         p = part[f"p_{task.positive}"].to_numpy(float)
         found["events"] = part.loc[truth, "bag"].nunique()
-        folds = part.groupby(["repeat", "fold"]).ngroup().to_numpy()
-        area = donor_bootstrap(truth, p, part["donor"], folds)
-        if area[0] in (0.0, 1.0):  # of which each sample is the same
-            area = (area[0], np.nan, np.nan)
-        found |= dict(zip(("roc_auc", "roc_auc_low", "roc_auc_high"), area, strict=True))
+        found |= _share("roc_auc", donor_bootstrap(truth, p, part["donor"], part["part"]))
         found |= _mean("excess", p - truth, part["donor"])
     return found | _mean("loss", part["loss"].to_numpy(), part["donor"])
+
+
+def _share(name: str, found: tuple[float, float, float]) -> dict[str, float]:
+    value, low, high = found
+    if value in (0.0, 1.0):  # of which each sample is the same
+        low = high = np.nan
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def _mean(name: str, values: np.ndarray, donors: pd.Series) -> dict[str, float]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
+from smalti.comparison.patients import one_by_one
 from smalti.errors import InputError
 from smalti.mil.heatmaps import signed_words, slide_rows
 from smalti.report.section import Drawing
@@ -105,8 +105,13 @@ def _first(table: Any, method: str) -> pd.DataFrame:
 def _judged(table: Any, method: str, name: Any, fold: int) -> str:
     own = _first(table, method)
     row = own[(own["bag"] == name) & (own["fold"] == fold)].iloc[0]
-    if "true" not in row:  # several targets
+    if not table.task.by_itself:
         return f"bag {name}"
+    if table.task.kind == "survival":
+        found = one_by_one(own, table.task).set_index("bag").loc[name]
+        seen = "event at" if found["event"] else "no event until"
+        return (f"{seen} {found['time']:.3g}, of a risk above {found['rank']:.0%} of its test "
+                "fold")  # fmt: skip
     if not table.task.is_classifier:
         return f"{table.task.column} is predicted {row['predicted']:.3g}, truly {row['true']:.3g}"
     p = row[f"p_{row['predicted']}"]
@@ -116,21 +121,21 @@ def _judged(table: Any, method: str, name: Any, fold: int) -> str:
 def _telling(table: Any, method: str, n: int) -> dict[Any, str]:
     """Bags to show and why, each of another donor: the best of each class, then the worst wrong."""
     own = _first(table, method)
-    if "true" not in own:
+    if not table.task.by_itself:
         return dict.fromkeys(own.drop_duplicates("donor")["bag"].tolist()[:n], "one of the first")
+    own = one_by_one(own, table.task)[::-1]
     if table.task.is_classifier:
-        off = 1 - np.array([row[f"p_{row['true']}"] for _, row in own.iterrows()])
-        wrong = (own["true"].astype(str) != own["predicted"].astype(str)).to_numpy()
+        wrong = own["true"].astype(str) != own["predicted"].astype(str)
     else:
-        off = np.abs(own["true"] - own["predicted"]).to_numpy()
-        wrong = off > np.median(off)
-    own = own.assign(off=off, wrong=wrong).sort_values("off", kind="stable")
+        wrong = own["off"] > own["off"].median()
+    own = own.assign(wrong=wrong)
     groups = "true" if table.task.is_classifier else "wrong"
     good = own[~own["wrong"]].groupby(groups, sort=False).head(1)
     few = max(1, n - min(n // 2, int(own["wrong"].sum())))
     best = "judged best of {}" if table.task.is_classifier else "judged best"
     worst = "misjudged worst" if table.task.is_classifier else "farthest off"
-    picks = [(row.bag, row.donor, best.format(row.true)) for row in good.itertuples()][:few]
+    picks = [(row["bag"], row["donor"], best.format(row.get("true")))
+             for row in good.to_dict("records")][:few]  # fmt: skip
     picks += [(row.bag, row.donor, worst) for row in own[own["wrong"]][::-1].itertuples()]
     shown: dict[Any, str] = {}
     donors: set[Any] = set()

@@ -8,13 +8,17 @@ import numpy as np
 import pandas as pd
 
 from smalti.comparison.cohort import Cohort
+from smalti.comparison.risks import judged
+from smalti.scores.survival import deviance
 from smalti.task import Task
 
 _MOST = 2000  # bags of which the types are compared
 _OFF = 0.02  # a share of a type that differs by less is not worth a word
 
 
-def one_by_one(predictions: pd.DataFrame, task: Task, cohort: Cohort | None) -> pd.DataFrame:
+def one_by_one(
+    predictions: pd.DataFrame, task: Task, cohort: Cohort | None = None, alone: bool = False
+) -> pd.DataFrame:
     """One row per test bag, those judged worst first.
 
     Parameters
@@ -25,6 +29,8 @@ def one_by_one(predictions: pd.DataFrame, task: Task, cohort: Cohort | None) -> 
         With one target.
     cohort
         What is known of the bags.
+    alone
+        Whether test folds are single donors.
 
     Returns
     -------
@@ -32,11 +38,17 @@ def one_by_one(predictions: pd.DataFrame, task: Task, cohort: Cohort | None) -> 
         bag, donor, true; of classes predicted (that of the mean probability), p (the mean over
         times of the positive class, where there are two; else of the true one), p_low, p_high,
         right (how many times), times, off (1 less the mean probability of the true class); of
-        numbers predicted (mean), predicted_low, predicted_high, times, residual, off (its size).
+        numbers predicted (mean), predicted_low, predicted_high, times, residual, off (its size); of
+        times until an event time, event, rank (0 to 1, the highest risk last), rank_low,
+        rank_high, times, p_event (while it was watched), residual (deviance: above 0 the event
+        came earlier than predicted) and off.
         Then site, instances, and where types are known ``differs`` and ``like``, in words.
     """
-    said = _of_classes if task.is_classifier else _of_numbers
-    found = said(predictions, task).sort_values("off", ascending=False, kind="stable")
+    if task.kind == "survival":
+        found = _of_times(judged(predictions, alone))
+    else:
+        found = (_of_classes if task.is_classifier else _of_numbers)(predictions, task)
+    found = found.sort_values("off", ascending=False, kind="stable")
     found = found.reset_index(drop=True)
     return found if cohort is None else _with_cohort(found, cohort)
 
@@ -66,6 +78,16 @@ def _of_numbers(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
                    times=("predicted", "size")).reset_index()  # fmt: skip
     residual = found["predicted"] - found["true"]
     return found.assign(residual=residual, off=residual.abs())
+
+
+def _of_times(rows: pd.DataFrame) -> pd.DataFrame:
+    by = rows.groupby("bag", sort=False)
+    found = by.agg(donor=("donor", "first"), time=("time", "first"), event=("event", "first"),
+                   rank=("rank", "mean"), rank_low=("rank", "min"), rank_high=("rank", "max"),
+                   times=("rank", "size"), expected=("expected", "mean")).reset_index()  # fmt: skip
+    due = found.pop("expected").to_numpy(float)
+    residual = deviance(found["event"].to_numpy(float), due)
+    return found.assign(p_event=1 - np.exp(-due), residual=residual, off=np.abs(residual))
 
 
 def _with_cohort(found: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
@@ -121,6 +143,13 @@ def _shares(cohort: Cohort) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def verdict(found: pd.DataFrame, task: Task, unit: str = "bags") -> str:
     """The finding in a sentence: how many are judged wrong, and by whom most surely."""
     n = len(found)
+    if task.kind == "survival":
+        first = found.iloc[0]
+        what = "an event at" if first["event"] else "no event until"
+        p = float(np.clip(first["p_event"], 0.01, 0.99))
+        given = f"{'below ' if p <= 0.01 else 'above ' if p >= 0.99 else ''}{p:.0%}"
+        return (f"Farthest off of {n} {unit} is {first['bag']}: {what} {first['time']:.3g}, where "
+                f"an event by then was given {given}")  # fmt: skip
     if not task.is_classifier:
         first = found.iloc[0]
         half = float(np.median(found["off"]))
@@ -146,7 +175,9 @@ def columns_shown(found: pd.DataFrame, task: Task) -> dict[str, Any]:
     p = f"p of {task.positive}" if task.kind == "binary" else "p of the true class"
     names = {
         "bag": "bag", "donor": "donor", "site": "site", "true": "true", "predicted": "called",
-        "p": p, "right": "right in", "residual": "residual", "instances": "instances",
+        "time": "time", "event": "event", "rank": "rank of risk",
+        "p_event": "p of an event by then", "p": p,
+        "right": "right in", "residual": "residual", "instances": "instances",
         "differs": "types (in its class)", "like": "types most like",
     }  # fmt: skip
     if not found["donor"].duplicated().any():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,28 +44,33 @@ def by_class(predictions: pd.DataFrame, task: Task) -> Iterator[tuple[str, str, 
 
 
 def table_of(
-    predictions: pd.DataFrame, task: Task, numbers: Callable[[pd.DataFrame], Any]
+    parts: Iterable[tuple[str, Any, pd.DataFrame]],
+    numbers: Callable[[pd.DataFrame], Any],
+    of: str = "class",
 ) -> pd.DataFrame:
-    """One row, or rows, of numbers for each method and class of which there are bags and others."""
+    """One row, or rows, of numbers for each method and class of which there are bags and others.
+
+    ``parts`` as :func:`by_class` gives them; ``of`` is what they are called that it gives second.
+    """
     frames = []
-    for method, c, rows in by_class(predictions, task):
+    for method, c, rows in parts:
         if rows["truth"].nunique() == 2:
             found = numbers(rows)
             frame = pd.DataFrame([found]) if isinstance(found, dict) else found
             frame.insert(0, "method", method)
-            frame.insert(1, "class", c)
+            frame.insert(1, of, c)
             frames.append(frame)
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def calibrated(rows: pd.DataFrame) -> dict[str, float]:
     """What :func:`~smalti.scores.calibration` says of them."""
-    return calibration(rows["truth"], rows["p"], rows["donor"])
+    return calibration(rows["truth"], rows["p"], rows["donor"], weight=rows.get("weight"))
 
 
 def curve(rows: pd.DataFrame) -> pd.DataFrame:
     """What :func:`~smalti.scores.calibration_curve` says of them."""
-    return calibration_curve(rows["truth"], rows["p"], rows["donor"])
+    return calibration_curve(rows["truth"], rows["p"], rows["donor"], weight=rows.get("weight"))
 
 
 def of_one_model(rows: pd.DataFrame) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import pandas as pd
@@ -11,6 +11,7 @@ import pandas as pd
 from smalti.comparison.phenotype_fit import metrics_of
 from smalti.comparison.probabilities import (
     benefit,
+    by_class,
     by_donor,
     calibrated,
     decided,
@@ -20,6 +21,7 @@ from smalti.comparison.probabilities import (
 )
 from smalti.comparison.probabilities import curve as points
 from smalti.comparison.protocols import FOLDS
+from smalti.comparison.risks import by_time
 from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
 from smalti.task import Task
@@ -52,23 +54,28 @@ class ProbabilityTable(ScoreTable):
         """Metrics of this kind of task, the default one first."""
         return metrics_of(self.task.kind, self.protocol)
 
-    def calibration(self, *, curve: bool = False) -> pd.DataFrame:
-        """Whether probabilities of left-out bags mean what they say, per method and class.
+    def calibration(
+        self, *, curve: bool = False, times: Sequence[float] | None = None
+    ) -> pd.DataFrame:
+        """Whether probabilities of left-out bags mean what they say, per method and class or time.
 
         Of the models of all folds and repeats together, by :func:`smalti.scores.calibration`:
         slope, intercept, Brier score and log loss with their references, expected calibration error
         beside what it is under perfect calibration. Intervals are over donors, with all repeats of
-        a donor together: of these models' predictions, not of the procedure.
+        a donor together: of these models' predictions, not of the procedure. Of a survival target
+        it is the probability of an event by a time, weighted against censoring.
 
         Parameters
         ----------
         curve
             The points of the calibration curve instead.
+        times
+            Of a survival target; the quartiles of the times of events when left out.
 
         Raises
         ------
         InputError
-            If the task has no classes.
+            If the task has no classes and no times.
 
         Examples
         --------
@@ -78,7 +85,10 @@ class ProbabilityTable(ScoreTable):
         >>> list(table.calibration().columns[:4])
         ['method', 'class', 'slope', 'slope_low']
         """
-        return table_of(self._ranked_predictions(), self.task, points if curve else calibrated)
+        numbers = points if curve else calibrated
+        if self.task.kind == "survival":
+            return table_of(by_time(self._ranked_predictions(), times), numbers, of="time")
+        return table_of(self._by_class(), numbers)
 
     def thresholds(
         self, *, sensitivity: float | None = None, prevalence: float | None = None
@@ -110,7 +120,7 @@ class ProbabilityTable(ScoreTable):
             If the task has no classes, or a share is not between 0 and 1.
         """
         numbers = partial(decided, sensitivity=sensitivity, prevalence=prevalence)
-        return table_of(self._ranked_predictions(), self.task, numbers)
+        return table_of(self._by_class(), numbers)
 
     def net_benefit(
         self, thresholds: Sequence[float] | None = None, *, prevalence: float | None = None
@@ -127,8 +137,8 @@ class ProbabilityTable(ScoreTable):
         InputError
             If the task has no classes, or a share is not between 0 and 1.
         """
-        return table_of(self._ranked_predictions(), self.task,
-                        partial(benefit, thresholds=thresholds, prevalence=prevalence))  # fmt: skip
+        numbers = partial(benefit, thresholds=thresholds, prevalence=prevalence)
+        return table_of(self._by_class(), numbers)
 
     def by_donor(self, reference: str, metric: str = "log_loss") -> pd.DataFrame:
         """Losses donor by donor against a reference, by a sign permutation test.
@@ -173,7 +183,10 @@ class ProbabilityTable(ScoreTable):
         if self.task.kind != "binary" or self.n_fits > 1:
             raise InputError("DeLong is of one model on one test set of a binary target: use a "
                              "fixed split, or another file to test on.")  # fmt: skip
-        return table_of(self._ranked_predictions(), self.task, of_one_model)
+        return table_of(self._by_class(), of_one_model)
+
+    def _by_class(self) -> Iterator[tuple[str, str, pd.DataFrame]]:
+        return by_class(self._ranked_predictions(), self.task)
 
     def _ranked_predictions(self) -> pd.DataFrame:
         """Predictions of the methods of which no fit failed."""

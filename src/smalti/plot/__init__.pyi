@@ -20,6 +20,7 @@ from .removal import plot_removal
 from .scores import plot_scores
 from .searches import plot_searches
 from .slides import plot_gene_maps, plot_grad_cam
+from .survival import plot_risks, plot_survival, plot_survival_calibration
 
 __all__ = [
     "plot_attention",
@@ -49,10 +50,13 @@ __all__ = [
     "plot_predictable",
     "plot_reliability",
     "plot_removal",
+    "plot_risks",
     "plot_roc",
     "plot_score_types",
     "plot_scores",
     "plot_screen",
     "plot_searches",
+    "plot_survival",
+    "plot_survival_calibration",
     "plot_tile_scores",
 ]

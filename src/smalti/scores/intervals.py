@@ -6,6 +6,7 @@ holds the truth is measured by ``benchmarks/intervals.py``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -111,17 +112,39 @@ def donor_bootstrap(
     >>> sm.scores.donor_bootstrap([0, 0, 1, 1], p, list("abcd"), [0] * 4, draws=9)[0]
     0.75
     """
-    y, p = np.asarray(truth, bool), np.asarray(p, float)
+    y = np.asarray(truth, bool)
+    return pairs_bootstrap(lambda part: y[part][:, None] & ~y[part], p, donors, parts,
+                           draws=draws, seed=seed)  # fmt: skip
+
+
+def pairs_bootstrap(
+    first: Callable[[np.ndarray], np.ndarray], p: Any, donors: Any, parts: Any, *,
+    draws: int = 500, seed: int = 0,
+) -> tuple[float, float, float]:  # fmt: skip
+    """Share of the pairs in order, of bags of one part, with a bootstrap interval over donors.
+
+    Parameters
+    ----------
+    first
+        Rows of a part, (k,) positions -> (k, k) whether the one is to have the higher score.
+    p, donors, parts, draws, seed
+        As of :func:`donor_bootstrap`.
+
+    Returns
+    -------
+    tuple
+        Value, low and high of 95 %; NaN where no pair can be compared.
+    """
+    p, parts = np.asarray(p, float), np.asarray(parts)
     whose = np.unique(np.asarray(donors), return_inverse=True)[1]
     n = int(whose.max()) + 1
-    won, all_ = np.zeros((n, n)), np.zeros((n, n))  # positive donor by negative donor
-    parts = np.asarray(parts)
+    won, all_ = np.zeros((n, n)), np.zeros((n, n))  # donor of the higher by donor of the lower
     for part in np.unique(parts):
-        one, two = np.flatnonzero((parts == part) & y), np.flatnonzero((parts == part) & ~y)
-        at = np.ix_(whose[one], whose[two])
-        above = (p[one][:, None] > p[two]) + 0.5 * (p[one][:, None] == p[two])
-        np.add.at(won, at, above)
-        np.add.at(all_, at, 1.0)
+        rows = np.flatnonzero(parts == part)
+        one, two = (rows[side] for side in np.nonzero(first(rows)))
+        above = (p[one] > p[two]) + 0.5 * (p[one] == p[two])
+        np.add.at(won, (whose[one], whose[two]), above)
+        np.add.at(all_, (whose[one], whose[two]), 1.0)
     if not all_.any():
         return np.nan, np.nan, np.nan
     weights = np.random.default_rng([seed, 47]).multinomial(n, np.full(n, 1 / n), draws)

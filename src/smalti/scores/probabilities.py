@@ -14,7 +14,7 @@ _SIGMA = float(stats.norm.ppf(0.975))
 
 
 def calibration(
-    truth: Any, p: Any, donors: Any = None, *, draws: int = 300, seed: int = 0
+    truth: Any, p: Any, donors: Any = None, *, weight: Any = None, draws: int = 300, seed: int = 0
 ) -> dict[str, float]:
     """How far the probabilities of one class are from what came true.
 
@@ -27,6 +27,8 @@ def calibration(
     donors
         (n,) whose each bag is; rows of one donor, in all repeats, are drawn together. Each row is
         a donor where left out.
+    weight
+        (n,) of each bag, above 0: against censoring, of an event by a time.
     draws, seed
         Bootstrap samples of donors, and the seed of them.
 
@@ -52,35 +54,37 @@ def calibration(
     (1.0, True)
     """
     y, p, whose = _inputs(truth, p, donors)
+    w = np.ones(len(y)) if weight is None else np.asarray(weight, float)
     rng = np.random.default_rng([seed, 43])
     n_donors = whose.max() + 1
     drawn = rng.multinomial(n_donors, np.full(n_donors, 1 / n_donors), draws)
-    weights = np.vstack([np.ones(len(y)), drawn[:, whose]])  # (1 + draws, n): the rows, then drawn
+    weights = w * np.vstack([np.ones(len(y)), drawn[:, whose]])  # (1 + draws, n): rows, then drawn
     x = special.logit(np.clip(p, _EDGE, 1 - _EDGE))
     out: dict[str, float] = {}
     for name, values in (("slope", _slopes(x, y, weights)), ("intercept", _shifts(x, y, weights))):
         low, high = _interval(values[1:])
         out |= {name: float(values[0]), f"{name}_low": low, f"{name}_high": high}
-    share = y.mean()
-    base = np.full(len(y), share)
-    out |= {"brier": _brier(y, p), "brier_reference": _brier(y, base),
-            "log_loss": _log_loss(y, p), "log_loss_reference": _log_loss(y, base)}  # fmt: skip
+    base = np.full(len(y), np.average(y, weights=w))
+    for name, loss in (("brier", _brier), ("log_loss", _log_loss)):
+        out |= {name: loss(y, p, w), f"{name}_reference": loss(y, base, w)}
     bins = _bins(p, n_donors)
     # one number a donor: what is true of a donor is true in all of its rows
     lucky = rng.random((draws, n_donors))[:, whose] < p
-    perfect = _gap(lucky.astype(float), p, bins)
+    perfect = _gap(lucky.astype(float), p, bins, w)
     return out | {
-        "ece": float(_gap(y[None], p, bins)[0]), "ece_perfect": float(perfect.mean()),
+        "ece": float(_gap(y[None], p, bins, w)[0]), "ece_perfect": float(perfect.mean()),
         "ece_perfect_high": float(np.quantile(perfect, 0.95)), "n": len(y), "events": int(y.sum()),
     }  # fmt: skip
 
 
-def calibration_curve(truth: Any, p: Any, donors: Any = None) -> pd.DataFrame:
+def calibration_curve(
+    truth: Any, p: Any, donors: Any = None, *, weight: Any = None
+) -> pd.DataFrame:
     """Observed shares beside mean probabilities, in bins of about as many bags each.
 
     Parameters
     ----------
-    truth, p, donors
+    truth, p, donors, weight
         As of :func:`calibration`.
 
     Returns
@@ -91,13 +95,15 @@ def calibration_curve(truth: Any, p: Any, donors: Any = None) -> pd.DataFrame:
         donors), n (bags), donors.
     """
     y, p, whose = _inputs(truth, p, donors)
+    w = np.ones(len(y)) if weight is None else np.asarray(weight, float)
     rows = []
     bins = _bins(p, whose.max() + 1)
     for b in np.unique(bins):
         own = bins == b
         n = len(np.unique(whose[own]))
-        low, high = wilson(y[own].mean(), n)
-        rows.append({"predicted": p[own].mean(), "observed": y[own].mean(), "low": low,
+        said, seen = (float(np.average(v[own], weights=w[own])) for v in (p, y))
+        low, high = wilson(seen, n)
+        rows.append({"predicted": said, "observed": seen, "low": low,
                      "high": high, "n": int(own.sum()), "donors": n})  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -173,13 +179,13 @@ def _interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _brier(y: np.ndarray, p: np.ndarray) -> float:
-    return float(((p - y) ** 2).mean())
+def _brier(y: np.ndarray, p: np.ndarray, weight: np.ndarray) -> float:
+    return float(np.average((p - y) ** 2, weights=weight))
 
 
-def _log_loss(y: np.ndarray, p: np.ndarray) -> float:
+def _log_loss(y: np.ndarray, p: np.ndarray, weight: np.ndarray) -> float:
     likely = np.where(y > 0, p, 1 - p)
-    return float(-np.log(np.clip(likely, 1e-15, 1)).mean())
+    return float(np.average(-np.log(np.clip(likely, 1e-15, 1)), weights=weight))
 
 
 def _bins(p: np.ndarray, n_donors: int) -> np.ndarray:
@@ -189,10 +195,10 @@ def _bins(p: np.ndarray, n_donors: int) -> np.ndarray:
     return np.searchsorted(edges, p, side="right")
 
 
-def _gap(y: np.ndarray, p: np.ndarray, bins: np.ndarray) -> np.ndarray:
+def _gap(y: np.ndarray, p: np.ndarray, bins: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """(m,) expected calibration errors of (m, n) truths."""
     total = np.zeros(len(y))
     for b in np.unique(bins):
         own = bins == b
-        total += np.abs(y[:, own].sum(1) - p[own].sum())
-    return total / len(p)
+        total += np.abs((y[:, own] - p[own]) @ weight[own])
+    return total / weight.sum()

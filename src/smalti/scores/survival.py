@@ -111,18 +111,18 @@ def concordance(
     >>> sm.scores.concordance([1, 2, 3], [1, 1, 0], [0.9, 0.4, 0.1])
     1.0
     """
-    first, share = _comparable(time, event, entry, weight, until)
+    first, share = comparable(time, event, entry, weight, until)
     return float(_concordant(first, share, np.asarray(risk, float)[None])[0])
 
 
 def concordances(time: Any, event: Any, risks: Any, entry: Any = None) -> np.ndarray:
     """Harrell's C of (k, n) risks, (k,)."""
-    first, share = _comparable(time, event, entry, None, np.inf)
+    first, share = comparable(time, event, entry)
     return _concordant(first, share, np.asarray(risks, float))
 
 
-def _comparable(
-    time: Any, event: Any, entry: Any, weight: Any, until: float
+def comparable(
+    time: Any, event: Any, entry: Any = None, weight: Any = None, until: float = np.inf
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which pairs (first, other) are in order by time, (n, n) bool; the weight of each first."""
     time, event = np.asarray(time, float), np.asarray(event, bool)
@@ -201,14 +201,55 @@ def brier_at(
     ndarray
         (n_times,); 0.25 is what a probability of one half has.
     """
-    time, event, curves = np.asarray(time, float), np.asarray(event, bool), np.asarray(curves)
-    own, at = _inverse(watched, time), _inverse(watched, times)
-    out = np.empty(len(at))
-    for j, t in enumerate(np.asarray(times, float)):
-        gone, there = event & (time <= t), time > t
-        out[j] = (own @ (curves[:, j] ** 2 * gone) + at[j] * ((1 - curves[there, j]) ** 2).sum()) \
-            / len(time)  # fmt: skip
+    time, curves = np.asarray(time, float), np.asarray(curves)
+    out = np.empty(len(np.atleast_1d(times)))
+    for j, t in enumerate(np.atleast_1d(times)):
+        weight = known_by(t, time, event, watched)
+        out[j] = weight @ (curves[:, j] - (time > t)) ** 2 / len(time)
     return out
+
+
+def deviance(event: Any, expected: Any) -> np.ndarray:
+    """Deviance residuals of a predicted hazard (Therneau et al. 1990).
+
+    Parameters
+    ----------
+    event
+        (n,) 0 or 1.
+    expected
+        (n,) events: the predicted hazard, cumulated while each was watched.
+
+    Returns
+    -------
+    ndarray
+        (n,); above 0 the event came earlier than predicted.
+    """
+    seen, due = np.asarray(event, float), np.maximum(np.asarray(expected, float), 1e-12)
+    gap = seen - due  # the martingale residual
+    return np.sign(gap) * np.sqrt(np.maximum(-2 * (gap + seen * np.log(due)), 0))
+
+
+def known_by(t: float, time: Any, event: Any, watched: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Weights against censoring of bags of which it is known whether they had the event by a time.
+
+    Parameters
+    ----------
+    t
+        That time.
+    time, event
+        (n,) each.
+    watched
+        Of the donors that tell how censoring goes, from :func:`still_watched`.
+
+    Returns
+    -------
+    ndarray
+        (n,) 1 / G(time) of those with the event by then, 1 / G(t) of those still without, and 0 of
+        those lost from sight before.
+    """
+    time, event = np.asarray(time, float), np.asarray(event, bool)
+    gone = np.where(event & (time <= t), _inverse(watched, time), 0.0)
+    return np.where(time > t, _inverse(watched, [t]), gone)
 
 
 def _inverse(watched: tuple[np.ndarray, np.ndarray], times: Any) -> np.ndarray:

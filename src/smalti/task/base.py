@@ -201,6 +201,11 @@ class Task:
         return tuple(f"true_{c}" for c in self.classes) if self.several else ("true",)
 
     @property
+    def by_itself(self) -> bool:
+        """Whether what was said of one bag can be held against that bag: not of several targets."""
+        return len(self.truths) == 1
+
+    @property
     def compares(self) -> bool:
         """Whether the loss of a unit depends on the others of its step, which must hold all."""
         return False

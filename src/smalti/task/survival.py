@@ -101,6 +101,11 @@ class Survival(Task, of="survival"):
         return ("true_time", "true_event", "true_entry")[:n]
 
     @property
+    def by_itself(self) -> bool:
+        """A time and its event are one target."""
+        return True
+
+    @property
     def compares(self) -> bool:
         """Whether the loss of a bag is among others, so that a step needs all of them."""
         return self.model == "cox"

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from smalti.comparison.page.rows import in_one_order, leading, marks, of_classes, of_one_class
+from smalti.comparison.page.rows import (
+    in_one_order,
+    in_order,
+    leading,
+    marks,
+    of_classes,
+    of_one_class,
+)
 from smalti.report.section import Drawing, Section, Table
 
 _COLUMNS = ("method", "class", "slope", "slope_low", "slope_high", "intercept", "intercept_low",
@@ -14,7 +21,9 @@ _HEADS = {"brier": "Brier", "brier_reference": "reference", "ece": "ECE",
 
 
 def calibration(table: Any) -> Section | None:
-    """The calibration table; of a binary task its curve too. None of a task without classes."""
+    """The calibration table, of a binary task or of times its curve too; None of other tasks."""
+    if table.task.kind == "survival":
+        return _at_times(table)
     found = of_classes(table, table.calibration)
     if found is None:
         return None
@@ -42,5 +51,40 @@ def calibration(table: Any) -> Section | None:
         drawing = Drawing("calibration-curve", plot_calibration(curve, methods=names), alt=alt,
                           caption="A dot is a bin of bags, its bar the 95 % interval of Wilson, n "
                                   "in donors; the dashed line is perfect.")  # fmt: skip
+        parts = (drawing, *parts)
+    return Section("calibration", "Do probabilities mean what they say?", parts)
+
+
+def _at_times(table: Any) -> Section | None:
+    """Of the probability of an event by a few times."""
+    from smalti.plot import plot_survival_calibration
+
+    found = table.calibration()
+    if found.empty:
+        return None
+    found = in_order(table, found)[["time", *(c for c in _COLUMNS if c in found)]]
+    frame = found[["method", *found.columns.drop(["method"])]]
+    caption = (
+        "Probabilities of an event by the quartiles of the times of events, for left-out bags: a "
+        "slope of 1 and an intercept of 0 are perfect. Those who were lost from sight before are "
+        "left out, and the others weighted for them. The Brier score stands beside its reference, "
+        "the share with the event; ECE beside what it would be of perfect probabilities. Intervals "
+        "are over donors."
+    )
+    method = table.leading()
+    curve = table.calibration(curve=True)
+    curve = curve[curve["method"] == method]
+    own = frame[frame["method"] == method]
+    parts: tuple[Any, ...] = (
+        Table("calibration", frame, caption, heads=_HEADS, marks=marks(table, frame)),
+    )
+    if len(curve):
+        slopes = ", ".join(f"{s:.2f} by {t:.3g}" for t, s in zip(own["time"], own["slope"],
+                                                                 strict=True))  # fmt: skip
+        drawing = Drawing("calibration-curve", plot_survival_calibration(curve),
+                          alt=f"Observed shares with an event over those that {method} predicted; "
+                              f"slopes {slopes}, where 1 is perfect.",
+                          caption=f"{method}: a dot is a bin of bags, its bar the 95 % interval of "
+                                  "Wilson, n in donors; the dashed line is perfect.")  # fmt: skip
         parts = (drawing, *parts)
     return Section("calibration", "Do probabilities mean what they say?", parts)

@@ -97,7 +97,7 @@ def _output(table: Any) -> str:
 
 
 def _fairness(table: Any) -> str:
-    if len(table.task.truths) > 1 or table.by_group().empty:
+    if not table.task.by_itself or table.by_group().empty:
         return "Nothing was done; no column that parts the donors was given."
     return "Nothing was done in training; scores by group: Does it work alike in all groups?"
 
