@@ -172,7 +172,8 @@ def test_cell_types_covariates_and_steps_go_all_the_way(cells, tmp_path):
                  "--out", tmp_path / "run")  # fmt: skip
     assert result.exit_code == 0, result.output
     table = pd.read_csv(tmp_path / "run" / "summary.csv")
-    rows = {"hier_mil + covariates", "type_composition", "bag_mean", "bag_mean + covariates"}
+    rows = {"hier_mil + covariates", "type_composition", "bag_mean", "bag_mean + covariates",
+            "covariates"}  # fmt: skip
     assert rows <= set(table["method"])
     note = json.loads((tmp_path / "run" / "split.json").read_text())
     assert note["settings"]["hier_mil + covariates"]["covariates"] == ["age"]

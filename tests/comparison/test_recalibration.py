@@ -7,7 +7,7 @@ from scipy.special import expit, logit, softmax
 import smalti as sm
 from smalti.comparison.phenotype_fit import Folds
 from smalti.comparison.protocols import protocol_of
-from smalti.comparison.recalibration import left_out, recalibrated
+from smalti.comparison.recalibration import left_out, recalibrated, recalibrated_curves
 from smalti.datasets import planted_bags
 from smalti.errors import InputError
 from smalti.mil.bag_mean import BagMean
@@ -139,3 +139,31 @@ def test_a_comparison_says_so():
 def test_what_cannot_be_recalibrated(kind, how, words):
     with pytest.raises(InputError, match=words):
         compared(kind, recalibrate=how)
+
+
+def test_curves_of_risks_that_are_ten_times_too_bold_are_read_as_they_should_be():
+    rng = np.random.default_rng(0)
+    n = 2000
+    x = rng.normal(size=n)
+    hazard = np.exp(x) / 20
+    life, watched = rng.exponential(1 / hazard), rng.uniform(5, 60, n)
+    truth = np.column_stack([np.minimum(life, watched), life <= watched, np.zeros(n)])
+    at, new = np.array([5.0, 20.0]), np.array([-1.0, 0.0, 1.0])
+    found = recalibrated_curves(10 * x + 3, truth, 10 * new + 3, at)
+    np.testing.assert_allclose(found, np.exp(-np.exp(new)[:, None] / 20 * at), atol=0.03)
+    # risks that say the contrary are not turned about: one curve for all
+    flat = recalibrated_curves(-x, truth, np.array([-1.0, 1.0]), at)
+    np.testing.assert_allclose(flat[0], flat[1], atol=1e-3)
+
+
+def test_a_fold_of_times_is_recalibrated_by_cox():
+    bags = sm.datasets.planted_bags(40, kind="survival", effect=4.0, seed=0)
+    how = {"folds": 2, "n_jobs": 1, "progress": False}
+    plain, read = (sm.compare(["bag_mean"], bags, **how, recalibrate=r) for r in (None, "cox"))
+    one, two = (t.predictions.query("method == 'bag_mean'") for t in (plain, read))
+    np.testing.assert_array_equal(one["predicted"], two["predicted"])  # risks stay
+    assert not np.allclose(one.filter(like="event_free"), two.filter(like="event_free"))
+    with pytest.raises(InputError, match="'sigmoid' is not for a survival target: cox is"):
+        sm.compare(["bag_mean"], bags, **how, recalibrate="sigmoid")
+    with pytest.raises(InputError, match="sigmoid or isotonic is"):
+        sm.compare(["bag_mean"], sm.datasets.planted_bags(20, seed=0), **how, recalibrate="cox")

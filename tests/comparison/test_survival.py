@@ -202,3 +202,12 @@ def test_the_command_line_predicts_curves(bags, tmp_path):
     found = pd.read_csv(tmp_path / "p.csv", index_col=0)
     assert found.columns[0] == "prediction"
     assert found.filter(like="event_free_").shape == (60, 9)
+
+
+def test_what_covariates_say_alone_is_a_baseline_whether_methods_read_them_or_not(bags):
+    how = {"folds": 3, "n_jobs": 1, "progress": False, "covariates": ["trait"]}
+    table = sm.compare(["mifv"], bags, **how)
+    assert {"covariates", "bag_mean", "bag_mean + covariates", "mifv"} <= set(table.settings)
+    assert {"covariates", "bag_mean + covariates"} <= set(table.baselines)
+    table = sm.compare([sm.mil.HierMIL.example()], bags, **how)  # which can read some
+    assert table.settings["hier_mil + covariates"]["covariates"] == ("trait",)

@@ -148,7 +148,8 @@ def compare(
     recalibrate: Annotated[
         str | None,
         typer.Option(
-            help="Make probabilities mean what they say, inside each fold: sigmoid or isotonic.",
+            help="Make probabilities mean what they say, inside each fold: sigmoid or isotonic; "
+            "curves of survival: cox.",
             rich_help_panel=options.FITS,
         ),
     ] = None,
@@ -247,8 +248,6 @@ def compare(
         refuse(given, idle, "--test is fitted and scored once: leave {} out.")
     else:
         refuse(given, OF_TEST, "{} says what --test is: name that too.")
-    if covariates:
-        settings["covariates"] = tuple(covariates)
     chosen: Any = _candidates(methods, settings | {"seed": seed}, search, searching.how_of(given))
     read = options.side_by_side(views, x)
     if views:
@@ -269,6 +268,7 @@ def compare(
     _run(chosen, bags, title_of(data), out, folds=folds or 5, repeats=repeats or 1, seed=seed,
          splits=splits, test=others, dry_run=dry_run,
          views=max(read, key=len, default=None), preprocess=options.steps_by_view(preprocess),
+         covariates=tuple(covariates or ()),
          n_jobs=jobs, cache=cache, overwrite=overwrite, scheduler=scheduler,
          permutations=permutations or 0, learning_curve=learning_curve,
          recalibrate=recalibrate,

@@ -17,6 +17,7 @@ from smalti.bags import Bags
 from smalti.core.seen import donor_names
 from smalti.labels import missing
 from smalti.leaks.confounding import technical
+from smalti.scores.sentences import plain
 from smalti.task import Task
 
 ALL = "all"  # the group of everyone
@@ -268,8 +269,4 @@ def _words(row: dict[str, Any]) -> str:
     gone = f"; {row['missing']:.0f} missing" if row["missing"] else ""
     if pd.isna(row["median"]):
         return f"–{gone}"
-    return f"{_plain(row['median'])} ({_plain(row['low'])} to {_plain(row['high'])}){gone}"
-
-
-def _plain(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:.3g}"
+    return f"{plain(row['median'])} ({plain(row['low'])} to {plain(row['high'])}){gone}"

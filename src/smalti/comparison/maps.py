@@ -12,6 +12,7 @@ from smalti.comparison.patients import one_by_one
 from smalti.errors import InputError
 from smalti.mil.heatmaps import signed_words, slide_rows
 from smalti.report.section import Drawing
+from smalti.scores.sentences import plain
 from smalti.tiles.heatmap import Heatmap, place_values
 
 _TILES = 6  # of each kind, below a map
@@ -110,7 +111,7 @@ def _judged(table: Any, method: str, name: Any, fold: int) -> str:
     if table.task.kind == "survival":
         found = one_by_one(own, table.task).set_index("bag").loc[name]
         seen = "event at" if found["event"] else "no event until"
-        return (f"{seen} {found['time']:.3g}, of a risk above {found['rank']:.0%} of its test "
+        return (f"{seen} {plain(found['time'])}, of a risk above {found['rank']:.0%} of its test "
                 "fold")  # fmt: skip
     if not table.task.is_classifier:
         return f"{table.task.column} is predicted {row['predicted']:.3g}, truly {row['true']:.3g}"

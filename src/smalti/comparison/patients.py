@@ -9,6 +9,7 @@ import pandas as pd
 
 from smalti.comparison.cohort import Cohort
 from smalti.comparison.risks import judged
+from smalti.scores.sentences import plain
 from smalti.scores.survival import deviance
 from smalti.task import Task
 
@@ -148,8 +149,8 @@ def verdict(found: pd.DataFrame, task: Task, unit: str = "bags") -> str:
         what = "an event at" if first["event"] else "no event until"
         p = float(np.clip(first["p_event"], 0.01, 0.99))
         given = f"{'below ' if p <= 0.01 else 'above ' if p >= 0.99 else ''}{p:.0%}"
-        return (f"Farthest off of {n} {unit} is {first['bag']}: {what} {first['time']:.3g}, where "
-                f"an event by then was given {given}")  # fmt: skip
+        return (f"Farthest off of {n} {unit} is {first['bag']}: {what} {plain(first['time'])}, "
+                f"where an event by then was given {given}")  # fmt: skip
     if not task.is_classifier:
         first = found.iloc[0]
         half = float(np.median(found["off"]))

@@ -17,7 +17,7 @@ from smalti.comparison.cells import Cells
 from smalti.comparison.cohort import COMPARED, TEST, TRAINING, Cohort, type_column
 from smalti.comparison.explained import explanations_of
 from smalti.comparison.flow import flow_of
-from smalti.comparison.lineup import Lineup, line_up
+from smalti.comparison.lineup import Lineup, line_up, name_of, of_search
 from smalti.comparison.permuted import COLUMNS, check_asked, race_permuted
 from smalti.comparison.phenotype_fit import Folds, metrics_of
 from smalti.comparison.phenotype_table import Comparison
@@ -54,6 +54,7 @@ def compare(
     test: Bags | None = None,
     views: str | Sequence[str] | None = None,
     preprocess: Any = None,
+    covariates: Sequence[str] = (),
     n_jobs: int | None = None,
     progress: bool | None = None,
     cache: str | Path | None = None,
@@ -74,8 +75,9 @@ def compare(
         (whose inner folds are then by donor), chooses settings anew in each fold, by the training
         donors alone; the method as it was given runs beside it. The baselines (majority, bag mean,
         bag statistics; pseudobulk where the features are counts, type means and composition where
-        there is a cell type) always run too, one with the covariates that any of the methods reads,
-        and one with the columns of the bags alone that say how they were made (batch, site, date).
+        there is a cell type) always run too, two with the covariates that are named (alone, and
+        beside bag means), and one with the columns of the bags alone that say how they were made
+        (batch, site, date).
     bags
         With a target and a donor.
     folds, repeats, seed
@@ -95,6 +97,9 @@ def compare(
     preprocess
         Steps for all methods that have none of their own, fitted on the training donors of each
         fold: "normalize,log1p,genes=2000,scale,pca=50" (see :mod:`smalti.preprocess`).
+    covariates
+        Columns of the bags (age, stage) for all methods that can read some and name none of their
+        own; what they say alone is a baseline, whether a method reads them or not.
     n_jobs
         Worker processes; 1: none, -1: every core, None: as many as make it end sooner.
     progress
@@ -127,7 +132,8 @@ def compare(
     recalibrate
         "sigmoid" or "isotonic": probabilities of every method are read by a map that is fitted
         within each fold, on predictions of training donors that were left out in turn, which takes
-        six fits for one. Isotonic takes a hundred training donors or more, and makes ties.
+        six fits for one. Isotonic takes a hundred training donors or more, and makes ties. Of times
+        until an event "cox": curves are those of a Cox model of the risks of left-out donors.
 
     Returns
     -------
@@ -149,8 +155,8 @@ def compare(
     """
     arena, lineup = prepared(
         candidates, bags, folds=folds, repeats=repeats, seed=seed, splits=splits, test=test,
-        views=views, preprocess=preprocess, attributions=attributions, explain=explain,
-        permutations=permutations, learning_curve=learning_curve,
+        views=views, preprocess=preprocess, covariates=covariates, attributions=attributions,
+        explain=explain, permutations=permutations, learning_curve=learning_curve,
         recalibrate=recalibrate,
     )  # fmt: skip
     protocol = arena.protocol
@@ -220,6 +226,7 @@ def prepared(
     test: Bags | None = None,
     views: Any = None,
     preprocess: Any = None,
+    covariates: Sequence[str] = (),
     attributions: bool = False,
     explain: bool = False,
     permutations: int | Mapping[str, int] = 0,
@@ -243,7 +250,8 @@ def prepared(
                 protocol_of(bags, splits, folds=folds, repeats=repeats, seed=seed))  # fmt: skip
     lineup = line_up(candidates, Method)
     lineup.beside_searched(metrics_of(bags.task.kind, protocol.name)[0])
-    _add_baselines(lineup, bags if views is None else bags.only(views))
+    _read_covariates(lineup, tuple(covariates))
+    _add_baselines(lineup, bags if views is None else bags.only(views), set(covariates))
     _add_site(lineup, bags, protocol)
     _fit_out(lineup, bags.task, views, preprocess)
     check_asked(permutations, bags, lineup)
@@ -261,7 +269,17 @@ def prepared(
     return arena, lineup
 
 
-def _add_baselines(lineup: Lineup, bags: Bags) -> None:
+def _read_covariates(lineup: Lineup, covariates: tuple[str, ...]) -> None:
+    """Give columns to those that can read some and name none."""
+    for label, method in list(lineup.methods.items()) if covariates else ():
+        if getattr(of_search(method), "covariates", None) == ():
+            usual = label == name_of(method)
+            of_search(method).set_params(covariates=covariates)
+            if usual:
+                lineup.rename(label, name_of(method))
+
+
+def _add_baselines(lineup: Lineup, bags: Bags, named: set[str]) -> None:
     """The baselines that can use these bags, and what the covariates alone say."""
     for cls in methods().values():
         reason = cls().unfit_for(bags) if cls.baseline else None
@@ -271,10 +289,10 @@ def _add_baselines(lineup: Lineup, bags: Bags) -> None:
                 lineup.notes.append(f"baseline {cls.name} was left out: {reason}.")
         elif cls.baseline:
             lineup.add_baseline(cls())
-    # whoever reads covariates must beat a baseline that reads them too
-    read = {c for m in lineup.methods.values() for c in getattr(m, "covariates", ())}
+    # whoever reads covariates must beat a baseline that reads them too, and what they say alone
+    read = named.union(*(getattr(m, "covariates", ()) for m in lineup.methods.values()))
     for cls in methods().values() if read else ():
-        if cls.baseline and "covariates" in cls().get_params():
+        if cls is Covariates or (cls.baseline and "covariates" in cls().get_params()):
             lineup.add_baseline(cls().set_params(covariates=tuple(sorted(read))))
 
     made = tuple(c for c in bags.bag if c not in _named(bags) and technical(str(c))

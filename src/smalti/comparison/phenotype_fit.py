@@ -16,7 +16,7 @@ from smalti.comparison.protocols import (
     DONORS,
     Protocol,
 )
-from smalti.comparison.recalibration import left_out, recalibrated
+from smalti.comparison.recalibration import left_out, recalibrated, recalibrated_curves
 from smalti.comparison.splits import Split, split_digest
 from smalti.core.seen import donor_names
 from smalti.core.validation import k_folds
@@ -125,6 +125,13 @@ class Folds(Arena):
     def _recalibrate(self, method: Any, train: Bags, answer: Answer) -> None:
         """Read probabilities by what models said of training donors that they had not seen."""
         assert self.recalibrate is not None
+        if isinstance(self.task, Survival):
+            rows, said = left_out(
+                method, train, lambda m, bags: self.answer(m, bags).arrays["predicted"]
+            )
+            truth, risk = self.task.encode(train.labels)[rows], answer.arrays["predicted"]
+            answer.arrays["curves"] = recalibrated_curves(said, truth, risk, self.times)
+            return
         rows, said = left_out(method, train, lambda m, bags: self.answer(m, bags).arrays["p"])
         place = {c: i for i, c in enumerate(self.task.classes)}
         truth = np.array([place[c] for c in train.labels[rows]])

@@ -1,4 +1,4 @@
-"""Probabilities made to mean what they say, by predictions of donors that training left out.
+"""Probabilities and curves made to mean what they say, by predictions of donors left out.
 
 The map is fitted inside a fold: its training donors are left out in turn, and what models say of
 them beside what is true of them says how the probabilities of the fold's own model are to be read.
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
 from scipy.special import logit
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -19,6 +21,7 @@ from smalti.bags import Bags
 from smalti.core.validation import folds_by_donor
 from smalti.errors import InputError
 from smalti.task import Task
+from smalti.task.survival import Survival, partial_likelihood
 
 if TYPE_CHECKING:
 
@@ -30,10 +33,12 @@ if TYPE_CHECKING:
 else:
     from sklearn.base import BaseEstimator, ClassifierMixin
 
-HOW = ("sigmoid", "isotonic")
+HOW = ("sigmoid", "isotonic", "cox")
 _FOLDS = 5
 _EDGE = 1e-9  # probabilities nearer to 0 or 1 have no logit that means anything
-_KINDS = ("binary", "multiclass", "ordinal")
+_KINDS = {"sigmoid": ("binary", "multiclass", "ordinal"), "cox": ("survival",)}
+_KINDS["isotonic"] = _KINDS["sigmoid"]
+_STEEPEST = 20.0  # log hazards a standard deviation of the risks: more is no slope but a wall
 
 
 def check(how: str | None, task: Task) -> None:
@@ -42,23 +47,27 @@ def check(how: str | None, task: Task) -> None:
     Raises
     ------
     InputError
-        If there is no such way, or the target has no classes one of which is true.
+        If there is no such way, or it is not one of this kind of target.
     """
     if how is None:
         return
     if how not in HOW:
         raise InputError(f"recalibrate={how!r} is not one of {', '.join(HOW)}.")
-    if task.kind not in _KINDS:
+    fit = [way for way in HOW if task.kind in _KINDS[way]]
+    if not fit:
         raise InputError(
-            f"recalibrate= is for classes one of which is true, and the target is {task.kind}: "
-            "leave it out."
+            "recalibrate= is for classes one of which is true, and for times until an event, and "
+            f"the target is {task.kind}: leave it out."
         )
+    if how not in fit:
+        raise InputError(f"recalibrate={how!r} is not for a {task.kind} target: "
+                         f"{' or '.join(fit)} is.")  # fmt: skip
 
 
 def left_out(
     method: Any, bags: Bags, say: Callable[[Any, Bags], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of bags, and (n, classes) what models of the others say of them, donor by donor.
+    """Positions of bags, and (n, ...) what models of the others say of them, donor by donor.
 
     Parameters
     ----------
@@ -67,7 +76,7 @@ def left_out(
     bags
         Training bags of a fold.
     say
-        Probabilities that a fitted model gives to bags.
+        Probabilities, or risks, that a fitted model gives to bags.
 
     Raises
     ------
@@ -128,6 +137,45 @@ def recalibrated(said: np.ndarray, truth: np.ndarray, p: np.ndarray, how: str) -
     model = CalibratedClassifierCV(given, method=how, ensemble=False, cv=[(rows, rows)])
     out[:, there] = model.fit(said[:, there], truth).predict_proba(p[:, there])
     return out
+
+
+def recalibrated_curves(
+    said: np.ndarray, truth: np.ndarray, risk: np.ndarray, times: np.ndarray
+) -> np.ndarray:
+    """Curves of no event that a Cox model of left-out risks reads off the risks.
+
+    A network that has learned its training bags by heart parts them too far, and a baseline hazard
+    that is learned of them is of no use for others.
+
+    Parameters
+    ----------
+    said
+        (n,) risks of bags that were left out.
+    truth
+        (n, 3) their time, event and entry.
+    risk
+        (m,) of other bags.
+    times
+        (n_times,) to ask at.
+
+    Returns
+    -------
+    ndarray
+        (m, n_times); the curve of all, where risks say nothing or the contrary.
+    """
+    middle, width = float(said.mean()), float(said.std()) or 1.0
+    score = torch.as_tensor((said - middle) / width)
+    time, event, entry = torch.as_tensor(np.asarray(truth, float)).T
+    none = torch.zeros_like(time)
+
+    def loss(slope: float) -> float:
+        return float(partial_likelihood(slope * score, time, event, entry, none).sum())
+
+    slope = float(minimize_scalar(loss, bounds=(0.0, _STEEPEST), method="bounded").x)
+    task = Survival(kind="survival", model="cox")
+    read = task.settled(slope * score[:, None].numpy(), truth)
+    assert isinstance(read, Survival)
+    return read.curves(slope * ((risk - middle) / width)[:, None], times)
 
 
 class _Given(ClassifierMixin, BaseEstimator):

@@ -20,6 +20,7 @@ from smalti.plot.style import (
     styled,
     unit_square,
 )
+from smalti.scores.sentences import plain
 from smalti.scores.survival import kaplan_meier
 
 _MOST = 3  # panels in a row
@@ -114,7 +115,7 @@ def plot_survival_calibration(curve: pd.DataFrame) -> Figure:
     for t, ax in zip(times, axes[0], strict=True):
         unit_square(ax)
         draw_bins(ax, curve[curve["time"] == t], fmt="o", lw=1.2, color=COLOURS[0])
-        ax.set_title(f"by {t:.3g}", fontsize=9)
+        ax.set_title(f"by {plain(t)}", fontsize=9)
     axes[0, 0].set_ylabel("share with an event")
     figure.supxlabel("mean predicted probability of an event; bars: 95 %, n in donors", fontsize=9)
     return figure

@@ -83,3 +83,8 @@ def _rows(table: Any) -> str:
             row[named(m)] = "–" if pd.isna(mean) else shown
         rows.append(row)
     return pd.DataFrame(rows).to_string(index=False)
+
+
+def plain(value: float) -> str:
+    """A measured number in a sentence: 1,206 and 3.45, never 1.21e+03."""
+    return f"{value:,.0f}" if abs(value) >= 100 or value == round(value) else f"{value:.3g}"

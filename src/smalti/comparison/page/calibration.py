@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 from smalti.comparison.page.rows import (
     in_one_order,
     in_order,
@@ -12,7 +14,8 @@ from smalti.comparison.page.rows import (
     of_classes,
     of_one_class,
 )
-from smalti.report.section import Drawing, Section, Table
+from smalti.report.section import Drawing, Section, Table, Text
+from smalti.scores.sentences import plain
 
 _COLUMNS = ("method", "class", "slope", "slope_low", "slope_high", "intercept", "intercept_low",
             "intercept_high", "brier", "brier_reference", "ece", "ece_perfect")  # fmt: skip
@@ -79,12 +82,33 @@ def _at_times(table: Any) -> Section | None:
         Table("calibration", frame, caption, heads=_HEADS, marks=marks(table, frame)),
     )
     if len(curve):
-        slopes = ", ".join(f"{s:.2f} by {t:.3g}" for t, s in zip(own["time"], own["slope"],
-                                                                 strict=True))  # fmt: skip
+        slopes = ", ".join(f"{s:.2f} by {plain(t)}" for t, s in zip(own["time"], own["slope"],
+                                                                    strict=True))  # fmt: skip
         drawing = Drawing("calibration-curve", plot_survival_calibration(curve),
                           alt=f"Observed shares with an event over those that {method} predicted; "
                               f"slopes {slopes}, where 1 is perfect.",
                           caption=f"{method}: a dot is a bin of bags, its bar the 95 % interval of "
                                   "Wilson, n in donors; the dashed line is perfect.")  # fmt: skip
         parts = (drawing, *parts)
-    return Section("calibration", "Do probabilities mean what they say?", parts)
+    return Section("calibration", "Do probabilities mean what they say?",
+                   (*_verdict(method, own), *parts))  # fmt: skip
+
+
+def _verdict(method: str, own: pd.DataFrame) -> list[Text]:
+    """Whether curves are surely off, in a sentence; they often are where a network has overfitted.
+
+    ``own`` is the row of each time.
+    """
+    bold, off = own[own["slope_high"] < 1], own[own["intercept_low"] > 0]
+    off = pd.concat([off, own[own["intercept_high"] < 0]])
+    if bold.empty and off.empty:
+        return []
+    row = (bold if len(bold) else off).iloc[-1].to_dict()
+    what = (f"too extreme: a slope of {row['slope']:.2f} (95 % {row['slope_low']:.2f} to "
+            f"{row['slope_high']:.2f})" if len(bold) else
+            f"too {'low' if row['intercept'] > 0 else 'high'}: an intercept of "
+            f"{row['intercept']:.2f} (95 % {row['intercept_low']:.2f} to "
+            f"{row['intercept_high']:.2f})")  # fmt: skip
+    return [Text(f"Probabilities of an event by {method} are {what} by {plain(row['time'])}. Read "
+                 "the order of its risks, not its curves; or recalibrate inside each fold, by Cox.")
+            ]  # fmt: skip

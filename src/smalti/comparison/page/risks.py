@@ -7,12 +7,13 @@ from typing import Any
 import pandas as pd
 
 from smalti.report.section import Drawing, Note, Section, Table, Text
+from smalti.scores.sentences import plain
 
 _HEADS = {"n": "donors", "half_by": "half had it by", "event_free": "without an event",
           "chi2": "log-rank χ²"}  # fmt: skip
 _CAPTION = (
     "Thirds by the risk that models without the donor gave, as ranks within the test fold, the "
-    "mean over repeats. Without an event: the share at {until:.3g}, the median time of events, "
+    "mean over repeats. Without an event: the share at {until}, the median time of events, "
     "with its 95 % interval (Greenwood); – where fewer than half had the event. The log-rank test "
     "takes the thirds as given, but models of the folds share training donors, so its p is not "
     "exact: permutations of the labels test the method."
@@ -27,7 +28,7 @@ def risks(table: Any) -> Section | None:
 
     method = table.leading()
     donors, found = table.risks(method), table.risk_groups(method)
-    words = _said(method, found)
+    words, until = _said(method, found), plain(found["until"].iloc[0])
     shown = found.drop(columns="until")
     one_each = "donor" in donors
     heads = _HEADS if one_each else _HEADS | {"n": "bags"}
@@ -40,7 +41,7 @@ def risks(table: Any) -> Section | None:
         "makes intervals too narrow.", soft=True)]  # fmt: skip
     return Section("risks", "Do those at higher risk have the event earlier?", (
         Text(words), drawing,
-        Table("risk-groups", shown, _CAPTION.format(until=found["until"].iloc[0]), heads=heads),
+        Table("risk-groups", shown, _CAPTION.format(until=until), heads=heads),
         *notes,
         Note("A cut-off of the risk that is chosen by these curves makes any p meaningless: take "
              "it from training donors, or fix it before.", strong="No cut-off is chosen here."),
@@ -54,7 +55,7 @@ def _said(method: str, found: pd.DataFrame) -> str:
     low, high = found.iloc[0], found.iloc[-1]
     p = f"p {found['p'].iloc[0]:.2g}" if found["p"].iloc[0] >= 1e-4 else "p below 0.0001"
     return (
-        f"At {high['until']:.3g}, {high['event_free']:.0%} of the third with the highest risks by "
-        f"{method} are without an event, and {low['event_free']:.0%} of that with the lowest; "
+        f"At {plain(high['until'])}, {high['event_free']:.0%} of the third with the highest risks "
+        f"by {method} are without an event, and {low['event_free']:.0%} of that with the lowest; "
         f"log-rank {p}."
     )
