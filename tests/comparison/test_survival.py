@@ -1,5 +1,7 @@
 """A comparison of a time until an event, from bags to page, and by the command line."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,12 +9,14 @@ from typer.testing import CliRunner
 
 import smalti as sm
 from smalti.cli import app
+from smalti.comparison.phenotype import prepared
 from smalti.errors import InputError
 
 
 @pytest.fixture(scope="module")
 def bags():
-    return sm.datasets.planted_bags(60, kind="survival", effect=4.0, seed=0)
+    made = sm.datasets.planted_bags(60, kind="survival", effect=4.0, seed=0)
+    return dataclasses.replace(made, bag=made.bag.assign(sex=np.where(np.arange(60) % 2, "f", "m")))
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +103,8 @@ def test_patients_are_judged_by_their_own_curves(table):
     assert found["off"].is_monotonic_decreasing
 
 
-def test_groups_have_a_concordance_and_an_excess(bags):
-    import dataclasses
-
-    where = bags.bag.assign(sex=np.where(np.arange(60) % 2, "f", "m"))
-    here = dataclasses.replace(bags, bag=where)
-    table = sm.compare(["bag_mean"], here, folds=3, n_jobs=1, progress=False)
+def test_groups_have_a_concordance_and_an_excess(table, bags):
+    where = bags.bag
     found = table.by_group("bag_mean").query("column == 'sex'").set_index("group")
     rows = table.predictions.query("method == 'bag_mean'").set_index("bag")
     right, pairs = 0.0, 0
@@ -121,8 +121,6 @@ def test_groups_have_a_concordance_and_an_excess(bags):
 
 
 def test_true_probabilities_are_calibrated_under_censoring(table):
-    import dataclasses
-
     rng = np.random.default_rng(0)
     n = 3000
     hazard = np.exp(rng.normal(size=n)) / 20
@@ -166,8 +164,6 @@ def test_a_saved_model_keeps_its_baseline_and_direction(bags, tmp_path):
 
 def test_strata_are_columns_of_bags_and_of_a_cox_model(bags):
     where = bags.bag.assign(site=np.arange(60) % 2)
-    import dataclasses
-
     here = dataclasses.replace(bags, bag=where)
     one = sm.mil.BagMean(strata="site").fit(here).predict(here)
     assert not np.allclose(one, sm.mil.BagMean().fit(here).predict(here))
@@ -205,9 +201,8 @@ def test_the_command_line_predicts_curves(bags, tmp_path):
 
 
 def test_what_covariates_say_alone_is_a_baseline_whether_methods_read_them_or_not(bags):
-    how = {"folds": 3, "n_jobs": 1, "progress": False, "covariates": ["trait"]}
-    table = sm.compare(["mifv"], bags, **how)
-    assert {"covariates", "bag_mean", "bag_mean + covariates", "mifv"} <= set(table.settings)
-    assert {"covariates", "bag_mean + covariates"} <= set(table.baselines)
-    table = sm.compare([sm.mil.HierMIL.example()], bags, **how)  # which can read some
-    assert table.settings["hier_mil + covariates"]["covariates"] == ("trait",)
+    _, lineup = prepared(["mifv"], bags, covariates=["trait"])
+    assert {"covariates", "bag_mean", "bag_mean + covariates", "mifv"} <= set(lineup.methods)
+    assert {"covariates", "bag_mean + covariates"} <= lineup.baselines
+    _, lineup = prepared(["hier_mil"], bags, covariates=["trait"])  # which can read some
+    assert lineup.methods["hier_mil + covariates"].covariates == ("trait",)

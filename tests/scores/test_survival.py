@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from scipy import stats
 
 from smalti.errors import InputError
 from smalti.scores.survival import (
@@ -11,9 +13,11 @@ from smalti.scores.survival import (
     horizon,
     kaplan_meier,
     log_rank,
+    log_rank_trend,
     still_watched,
     survival_scores,
 )
+from smalti.task.survival import partial_likelihood
 
 
 def lives(n, seed, *, decimals=0, signal=1.0):
@@ -118,6 +122,26 @@ def test_log_rank_is_that_of_lifelines(n_groups):
     assert found["p"] == pytest.approx(other.p_value, rel=1e-6)
     with pytest.raises(InputError, match="two groups"):
         log_rank(time, event, np.zeros(len(time)))
+
+
+def test_a_trend_is_the_score_test_of_a_cox_model():
+    rng = np.random.default_rng(0)
+    time, event, order = rng.exponential(size=60), rng.random(60) < 0.7, rng.integers(0, 3, 60)
+    slope = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    y = [torch.as_tensor(v, dtype=torch.float64) for v in (time, event, np.zeros(60), np.zeros(60))]
+    loss = partial_likelihood(slope * torch.as_tensor(order), *y).sum()
+    (first,) = torch.autograd.grad(loss, slope, create_graph=True)
+    (second,) = torch.autograd.grad(first, slope)
+    found = log_rank_trend(time, event, order)
+    assert found["z"] == pytest.approx(float(-first / second.sqrt()))
+    assert found["p"] == pytest.approx(stats.norm.sf(found["z"]))
+    two = log_rank_trend(time, event, order > 0)["z"]  # of two groups it is that test, with a sign
+    assert two**2 == pytest.approx(log_rank(time, event, order > 0)["chi2"])
+    assert log_rank_trend(time, event, -order)["z"] == pytest.approx(-found["z"])
+    early = log_rank_trend([1, 2, 3, 4], [1, 1, 1, 1], [1, 1, 0, 0])
+    assert early["z"] > 0  # the second group has its events earlier
+    with pytest.raises(InputError, match="two groups"):
+        log_rank_trend(time, event, np.zeros(60))
 
 
 def test_a_pair_counts_only_where_the_other_had_entered():

@@ -252,8 +252,8 @@ class DonorTable(ProbabilityTable):
     def risk_groups(self, method: str | None = None) -> pd.DataFrame:
         """What became of the thirds by risk: of left-out donors, each by models without it.
 
-        The p of the log-rank test takes the groups as given; the models of the folds share
-        training donors, so that it is not exact. ``compare(permutations=)`` tests the method.
+        The p of the log-rank test for trend takes the groups as given; the models of the folds
+        share training donors, so that it is not exact. ``compare(permutations=)`` tests the method.
 
         Parameters
         ----------

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from smalti.scores.survival import horizon, kaplan_meier, known_by, log_rank, still_watched
+from smalti.scores.survival import horizon, kaplan_meier, known_by, log_rank_trend, still_watched
 
 THIRDS = ("low", "middle", "high")
 _CURVE = "event_free_"
@@ -112,13 +112,14 @@ def thirds(donors: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         group, n, events, half_by (the time by which half had the event; NaN where fewer had),
         event_free with its 95 % interval (share without an event at the time in ``until``, the
-        median time of events), and of a log-rank test of all groups chi2 and p; NaN of one group.
+        median time of events), and of a log-rank test for trend z and p of one side: of curves in
+        the order of the risks. NaN of one group.
     """
     until = float(donors.loc[donors["event"], "time"].median())
-    test = {"chi2": np.nan, "p": np.nan}
+    test = {"z": np.nan, "p": np.nan}
     entry = donors["entry"] if donors["entry"].any() else None
     if donors["group"].cat.categories.size > 1:
-        test = log_rank(donors["time"], donors["event"], donors["group"].astype(str), entry)
+        test = log_rank_trend(donors["time"], donors["event"], donors["group"].cat.codes, entry)
     rows = []
     for name, own in donors.groupby("group", observed=True):
         curve = kaplan_meier(own["time"], own["event"], None if entry is None else own["entry"])
@@ -130,7 +131,7 @@ def thirds(donors: pd.DataFrame) -> pd.DataFrame:
             "group": str(name), "n": len(own), "events": int(own["event"].sum()),
             "half_by": float(half.iloc[0]) if len(half) else np.nan, "until": until,
             **dict(zip(("event_free", "event_free_low", "event_free_high"), left, strict=True)),
-            "chi2": test["chi2"], "p": test["p"],
+            **test,
         })  # fmt: skip
     return pd.DataFrame(rows)
 

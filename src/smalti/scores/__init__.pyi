@@ -14,7 +14,7 @@ from .reconstruction import overall_reconstruction_score, reconstruction_score
 from .selection import chosen_gap
 from .sets import differences_over_sets, wilcoxon_over_sets
 from .statistics import corrected_test
-from .survival import concordance, kaplan_meier, log_rank
+from .survival import concordance, kaplan_meier, log_rank, log_rank_trend
 from .table import Scores
 from .verdicts import holm, judge, verdict
 
@@ -43,6 +43,7 @@ __all__ = [
     "learning_gains",
     "learning_means",
     "log_rank",
+    "log_rank_trend",
     "mean_curves",
     "mixing_within",
     "morans_i",

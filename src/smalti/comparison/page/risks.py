@@ -10,13 +10,14 @@ from smalti.report.section import Drawing, Note, Section, Table, Text
 from smalti.scores.sentences import plain
 
 _HEADS = {"n": "donors", "half_by": "half had it by", "event_free": "without an event",
-          "chi2": "log-rank χ²"}  # fmt: skip
+          "z": "log-rank z"}  # fmt: skip
 _CAPTION = (
     "Thirds by the risk that models without the donor gave, as ranks within the test fold, the "
     "mean over repeats. Without an event: the share at {until}, the median time of events, "
     "with its 95 % interval (Greenwood); – where fewer than half had the event. The log-rank test "
-    "takes the thirds as given, but models of the folds share training donors, so its p is not "
-    "exact: permutations of the labels test the method."
+    "is for trend, of one side: curves in the order of the risks. It takes the thirds as given, "
+    "but models of the folds share training donors, so its p is not exact: permutations of the "
+    "labels test the method."
 )
 
 
