@@ -75,6 +75,7 @@ TOYS = [
     "segments --shapes 50x300 --rounds 3",
     "segments --rows 1000",
     "write_back --cells 200 --genes 20 --rounds 1",
+    "survival --seeds 1 --nulls 0 --donors 24 --epochs 2",
     "slide_epoch epoch --slides 4 --tiles 30 --width 8 --rounds 1 --batch 2 --cases f2-rows",
     "slide_epoch metadata --slides 8 --tiles 20",
     "slide_epoch cohort --slides 8 --tiles 20 --width 4 --jobs 1",
