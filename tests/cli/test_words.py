@@ -88,7 +88,7 @@ PYTHON_ONLY = {
     "bag", "instance",  # tables of Bags
     "batch_effect", "confounder", "driver_type", "effect", "margin", "n_bags", "n_classes",
     "n_features", "separation", "split", "std_length", "witness_rate", "strength",
-    "batches", "shared", "unique",  # simulated data
+    "batches", "shared", "unique", "alone", "n_donors", "n_sites", "unequal",  # simulated data
     "channel", "channels", "layer", "pad", "p",  # pictures
     "scale", "side_px", "source", "threshold",  # nuclei of one's own
     "n_context", "radius", "similarity",  # parts that networks are built of

@@ -82,6 +82,14 @@ def compare(
             rich_help_panel=options.FITS,
         ),
     ] = None,
+    contrast: Annotated[
+        str | None,
+        typer.Option(
+            help="donor: hold the samples of each donor against each other (before and after, "
+            "control and stimulated); donors of one label are left out.",
+            rich_help_panel=options.FITS,
+        ),
+    ] = None,
     test: Annotated[
         list[Path] | None,
         typer.Option(
@@ -271,7 +279,7 @@ def compare(
          covariates=tuple(covariates or ()),
          n_jobs=jobs, cache=cache, overwrite=overwrite, scheduler=scheduler,
          permutations=permutations or 0, learning_curve=learning_curve,
-         recalibrate=recalibrate,
+         recalibrate=recalibrate, contrast=contrast,
          attributions=attributions or slides is not None, explain=explain,
          pictured=slides is not None)  # fmt: skip
 
@@ -279,9 +287,9 @@ def compare(
 OF_TEST = ("test_labels", "test_obs", "test_runs")
 OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_type", "covariates",
            "folds", "repeats", "splits", "test", *OF_TEST, "site", "views", "permutations",
-           "learning_curve", "attributions", "explain", "recalibrate", "slides",
-           "patches", "tile_px", "um_per_px", "search", "trials", "inner_folds", "sampler",
-           "budget")  # fmt: skip
+           "learning_curve", "attributions", "explain", "recalibrate", "contrast",
+           "slides", "patches", "tile_px", "um_per_px", "search", "trials", "inner_folds",
+           "sampler", "budget")  # fmt: skip
 NAMED = ("leave-one-donor-out", "leave-one-site-out")
 TABLES = (".csv", ".tsv", ".parquet")
 OF_GROUPS = ("label", "batch", "corrections", "n_clusters", "by", "leave_out")

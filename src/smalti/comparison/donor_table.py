@@ -18,8 +18,11 @@ from smalti.comparison.protocols import DONORS
 from smalti.comparison.risks import by_donor, judged, thirds
 from smalti.errors import InputError
 from smalti.scores.chance import BY_RANK, above_chance, chance_scores, truths
+from smalti.scores.headline import with_ends
 from smalti.scores.learning import learning_means, learning_said
 from smalti.scores.metrics import LOWER_IS_BETTER, margin_of
+from smalti.scores.pairs import WITHIN, arms_of, of_predictions
+from smalti.scores.verdicts import LEVEL, holm
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -31,8 +34,8 @@ class DonorTable(ProbabilityTable):
     permuted
         What methods score with permuted labels: method, arrangement, metric, value (mean over the
         folds). With ``compare(permutations=)``.
-    exchanged
-        In words, which labels changed places there.
+    exchanged, least
+        In words, which labels changed places there; and the smallest p that they allow.
     learning
         Scores on growing shares of the training donors: method, share, donors, repeat, fold,
         metric, value, n_train, n_test. With ``compare(learning_curve=)``.
@@ -44,6 +47,7 @@ class DonorTable(ProbabilityTable):
         default_factory=lambda: pd.DataFrame(columns=COLUMNS)
     )
     exchanged: str = ""
+    least: float = 0.0
     learning: pd.DataFrame = dataclasses.field(
         default_factory=lambda: pd.DataFrame(columns=LEARNING)
     )
@@ -54,13 +58,16 @@ class DonorTable(ProbabilityTable):
     ) -> dict[str, Any]:
         """What these folds give to scores that mean nothing: one random score for each donor.
 
+        Where samples of a donor are held against each other, one for each label of a donor.
+
         A mean inside the range from ``low`` to ``high`` is what nine of ten such scores have, so
         that neither a mean below 0.5 nor one somewhat above says anything.
 
         Parameters
         ----------
         metric
-            "roc_auc", "spearman" or "c_index"; default: the first of these that the table has.
+            "donor_concordance", "roc_auc", "spearman" or "c_index"; default: the first of these
+            that the table has.
         draws, seed
             How many random scores, and the seed of them.
 
@@ -86,8 +93,9 @@ class DonorTable(ProbabilityTable):
         if metric not in self.metrics:
             raise InputError(f"no metric {metric!r} here; there are {', '.join(self.metrics)}.")
         found = self.predictions.drop_duplicates(["repeat", "fold", "bag"])
+        whose = ["donor"] if self.contrast is None else ["donor", "true"]
         means = chance_scores(
-            metric, truths(found, self.task, metric), found["donor"].to_numpy(),
+            metric, truths(found, self.task, metric), found.groupby(whose).ngroup().to_numpy(),
             found.groupby(["repeat", "fold"]).ngroup().to_numpy(), draws=draws, seed=seed,
         )  # fmt: skip
         low, high = np.quantile(means, [0.05, 0.95])
@@ -120,7 +128,101 @@ class DonorTable(ProbabilityTable):
         null = self.permuted[self.permuted["metric"] == metric]
         parts = {str(m): rows["value"].to_numpy() for m, rows in null.groupby("method", sort=False)}
         return above_chance({m: float(found[m]) for m in parts}, parts,
-                            lower_is_better=metric in LOWER_IS_BETTER)  # fmt: skip
+                            lower_is_better=metric in LOWER_IS_BETTER,
+                            least=self.least)  # fmt: skip
+
+    def within_donors(self, *, draws: int = 9999, seed: int = 0) -> pd.DataFrame:
+        """Samples of each left-out donor beside each other, by every method.
+
+        Parameters
+        ----------
+        draws, seed
+            Where labels have more arrangements within donors, so many random ones, and their seed.
+
+        Returns
+        -------
+        DataFrame
+            Per method, the best first: method, donors, value (share of the pairs of a donor's
+            samples that are in order, the mean over donors and repeats), value_low and value_high
+            (95 % over donors: of these models' predictions), right (donors with all pairs in
+            order in every repeat), p (two-sided; labels change places within donors), least (the
+            smallest p that the design can give), p_holm (methods are one family, baselines
+            another) and the verdict: "above chance", "below chance" or "not told from chance".
+
+        Raises
+        ------
+        InputError
+            If samples of donors were not held against each other (``compare(contrast="donor")``).
+
+        Examples
+        --------
+        >>> import smalti as sm
+        >>> bags = sm.datasets.planted_pairs(8, effect=6.0, seed=0)
+        >>> how = {"folds": 4, "n_jobs": 1, "progress": False}
+        >>> table = sm.compare(["bag_mean"], bags, contrast="donor", **how)
+        >>> best = table.within_donors().to_dict("records")[0]
+        >>> best["method"], best["donors"], round(best["least"], 4)
+        ('bag_mean', 8, 0.0078)
+        """
+        rows = []
+        for method in self.ranked(WITHIN)["method"] if self._contrasted() else ():
+            found = of_predictions(self._of(str(method)), self.task, draws=draws, seed=seed)
+            low, high = found.interval()
+            rows.append({
+                "method": str(method), "donors": len(found.value), "value": found.mean,
+                "value_low": low, "value_high": high, "right": int((found.value == 1).sum()),
+                "p": found.p, "least": found.least,
+            })  # fmt: skip
+        table = pd.DataFrame(rows)
+        of = table["method"].isin(self.baselines)  # two families, as of differences
+        table["p_holm"] = table.groupby(of)["p"].transform(lambda p: holm(p.to_numpy()))
+        side = np.where(table["value"] > 0.5, "above chance", "below chance")
+        told = (table["p_holm"] <= LEVEL).to_numpy()
+        return table.assign(verdict=np.where(told, side, "not told from chance"))
+
+    def in_order(self) -> list[str]:
+        """How many donors the leading method has in order, where that was asked."""
+        if self.contrast is None:
+            return []
+        rows, method = self.within_donors().set_index("method"), self.leading()
+        if method not in rows.index:
+            return []
+        row = rows.loc[method]
+        n, least = int(row["donors"]), row["least"]
+        few = (f"; with so few donors no p can be below {least:.2g}, and no method can be told from"
+               " chance" if least > LEVEL else f"; no p can be below {least:.2g}")  # fmt: skip
+        return [
+            f"{method} has the samples of {int(row['right'])} of {n} donors in order throughout, "
+            f"over donors a mean of {with_ends(row)}, p {row['p_holm']:.2g} by labels that change "
+            f"places within donors{few}"
+        ]
+
+    def arms(self, method: str | None = None) -> pd.DataFrame:
+        """One score for each label of each left-out donor, and whether they are in order.
+
+        Parameters
+        ----------
+        method
+            The best candidate when left out.
+
+        Returns
+        -------
+        DataFrame
+            As :func:`smalti.scores.pairs.arms_of` says.
+
+        Raises
+        ------
+        InputError
+            As :meth:`within_donors`, or if there is no such method.
+        """
+        self._contrasted()
+        return arms_of(self._of(method), self.task)
+
+    def _contrasted(self) -> bool:
+        if self.contrast is None:
+            raise InputError("samples of a donor were not held against each other: "
+                             "compare(contrast='donor') does it.")  # fmt: skip
+        return True
 
     def learning_curve(self, metric: str | None = None) -> pd.DataFrame:
         """Means over growing numbers of training donors, with their 95 % intervals.

@@ -39,7 +39,7 @@ class Shares(Folds):
             for i, train in _growing(whole.bags, s, self.shares, seed)
         ]
         super().__init__(whole.bags, Protocol(whole.protocol.name, parts), False, whole.test_bags,
-                         recalibrate=whole.recalibrate)  # fmt: skip
+                         recalibrate=whole.recalibrate, contrast=whole.contrast)  # fmt: skip
 
     def seed(self, method: Any, split: Split) -> int:
         """That of the fit on all donors of the fold."""

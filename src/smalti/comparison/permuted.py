@@ -32,7 +32,7 @@ def race_permuted(
     progress: bool | None = None,
     cache: str | Path | None = None,
     scheduler: str | None = None,
-) -> tuple[pd.DataFrame, str]:
+) -> tuple[pd.DataFrame, str, float]:
     """Means of methods over the folds of permuted labels.
 
     Parameters
@@ -53,8 +53,8 @@ def race_permuted(
     Returns
     -------
     tuple
-        Tidy: method, arrangement, metric, value (mean over the folds; NaN where a fit failed); and
-        in words where labels changed places.
+        Tidy: method, arrangement, metric, value (mean over the folds; NaN where a fit failed); in
+        words where labels changed places; and the smallest p that the arrangements allow.
     """
     chosen = chosen_of(asked, lineup, outcome.seconds())
     exchange = exchange_of(bags)
@@ -72,7 +72,10 @@ def race_permuted(
                 means = means * np.nan  # a mean over fewer folds is no mean over all
             about = {"method": label, "arrangement": i}
             rows += [about | {"metric": m, "value": v} for m, v in means.items()]
-    return pd.DataFrame(rows, columns=COLUMNS), exchange.describe()
+    seen = exchange.label.astype(float)
+    least = min(exchange.least(seen, n) for n in chosen.values())
+    told = f"{exchange.describe()}; the smallest possible p is {least:.2g}"
+    return pd.DataFrame(rows, columns=COLUMNS), told, least
 
 
 def check_asked(asked: int | Mapping[str, int], bags: Bags, lineup: Lineup) -> None:

@@ -15,6 +15,7 @@ from smalti.bags import Bags
 from smalti.comparison import learning, recalibration
 from smalti.comparison.cells import Cells
 from smalti.comparison.cohort import COMPARED, TEST, TRAINING, Cohort, type_column
+from smalti.comparison.contrast import check_together, contrasted
 from smalti.comparison.explained import explanations_of
 from smalti.comparison.flow import flow_of
 from smalti.comparison.lineup import Lineup, line_up, name_of, of_search
@@ -64,6 +65,7 @@ def compare(
     permutations: int | Mapping[str, int] = 0,
     learning_curve: learning.Asked = False,
     recalibrate: str | None = None,
+    contrast: str | None = None,
 ) -> Comparison:
     """Fit and score methods on the same splits by donor.
 
@@ -128,12 +130,16 @@ def compare(
         donors of each fold, class by class, and score it on the same test bags:
         :meth:`Comparison.learning_curve`. Or shares of your own, (0.3, 0.6); or label -> True or
         shares.
-
     recalibrate
         "sigmoid" or "isotonic": probabilities of every method are read by a map that is fitted
         within each fold, on predictions of training donors that were left out in turn, which takes
         six fits for one. Isotonic takes a hundred training donors or more, and makes ties. Of times
         until an event "cox": curves are those of a Cox model of the risks of left-out donors.
+    contrast
+        "donor": samples of one donor are held against each other (before and after, control and
+        stimulated, two sites of one body). Donors whose samples have one label are left out, and
+        methods are ranked by how often the samples of a left-out donor are in the right order
+        (:meth:`Comparison.within_donors`).
 
     Returns
     -------
@@ -157,9 +163,10 @@ def compare(
         candidates, bags, folds=folds, repeats=repeats, seed=seed, splits=splits, test=test,
         views=views, preprocess=preprocess, covariates=covariates, attributions=attributions,
         explain=explain, permutations=permutations, learning_curve=learning_curve,
-        recalibrate=recalibrate,
+        recalibrate=recalibrate, contrast=contrast,
     )  # fmt: skip
-    protocol = arena.protocol
+    protocol, bags = arena.protocol, arena.bags
+    test = None if test is None else arena.test_bags
     outcome = race(arena, lineup, n_jobs=n_jobs, progress=progress, cache=cache,
                    scheduler=scheduler)  # fmt: skip
     split = {(s.repeat, s.fold): s for s in protocol.splits}
@@ -171,9 +178,9 @@ def compare(
 
     def dealt(other: Bags) -> Folds:
         parts = protocol_of(other, splits, folds=folds, repeats=repeats, seed=seed)
-        return Folds(other, parts, False, other, recalibrate=recalibrate)
+        return Folds(other, parts, False, other, recalibrate=recalibrate, contrast=contrast)
 
-    permuted = (pd.DataFrame(columns=COLUMNS), "") if not permutations else race_permuted(
+    permuted = (pd.DataFrame(columns=COLUMNS), "", 0.0) if not permutations else race_permuted(
         permutations, bags, lineup, outcome, dealt, seed=seed, n_jobs=n_jobs, progress=progress,
         cache=cache, scheduler=scheduler,
     )  # fmt: skip
@@ -190,10 +197,11 @@ def compare(
     return Comparison(
         **outcome.table(lineup, (*_warnings(parts), *protocol.notes)), digest=arena.split_digest,
         about=arena.about, task=arena.task, protocol=protocol.name, recalibrated=recalibrate,
+        contrast=contrast,
         predictions=frame[["method", *frame.columns.drop("method")]],
         attributions=attributed,
         explanations=explanations_of(arena.test_bags, arena.task, split, outcome.answers),
-        permuted=permuted[0], exchanged=permuted[1], learning=curve,
+        permuted=permuted[0], exchanged=permuted[1], least=permuted[2], learning=curve,
         cells=_cells(arena, attributed, cohort, lineup, seed), cohort=cohort,
         flow=flow_of(parts, cohort.classes(), protocol.splits),
         audit=audit(bags if views is None else bags.only(views), lineup.methods, seed=seed),
@@ -232,6 +240,7 @@ def prepared(
     permutations: int | Mapping[str, int] = 0,
     learning_curve: learning.Asked = False,
     recalibrate: str | None = None,
+    contrast: str | None = None,
 ) -> tuple[Folds, Lineup]:
     """What a comparison of these arguments fits: its arena, and who takes part.
 
@@ -246,23 +255,29 @@ def prepared(
         raise InputError("test= is one split, of training and test: leave splits= out.")
     if test is not None and permutations:
         raise InputError("permutations= deals bags anew, test= says which test: leave one out.")
+    bags = contrasted(bags, contrast)
+    task = bags.task
+    assert task is not None
+    test = None if test is None else contrasted(test, contrast)
     protocol = (external(bags, test) if test is not None else
                 protocol_of(bags, splits, folds=folds, repeats=repeats, seed=seed))  # fmt: skip
+    if contrast is not None:
+        check_together(bags if test is None else test, protocol.splits)
     lineup = line_up(candidates, Method)
-    lineup.beside_searched(metrics_of(bags.task.kind, protocol.name)[0])
+    lineup.beside_searched(metrics_of(task.kind, protocol.name)[0])
     _read_covariates(lineup, tuple(covariates))
     _add_baselines(lineup, bags if views is None else bags.only(views), set(covariates))
     _add_site(lineup, bags, protocol)
-    _fit_out(lineup, bags.task, views, preprocess)
+    _fit_out(lineup, task, views, preprocess)
     check_asked(permutations, bags, lineup)
-    recalibration.check(recalibrate, bags.task)
+    recalibration.check(recalibrate, task)
     if recalibrate is not None:
         lineup.notes.append(
             f"probabilities of all methods are recalibrated ({recalibrate}), by predictions of "
             "training donors that were left out in turn within each fold."
         )
     arena = Folds(bags, protocol, attributions, bags if test is None else test, explain,
-                  recalibrate)  # fmt: skip
+                  recalibrate, contrast)  # fmt: skip
     if learning_curve:
         learning.check_asked(learning_curve, lineup)
         learning.smaller(arena, learning_curve, seed)

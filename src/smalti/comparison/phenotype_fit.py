@@ -22,6 +22,7 @@ from smalti.core.seen import donor_names
 from smalti.core.validation import k_folds
 from smalti.mil.heatmaps import tile_numbers
 from smalti.scores.metrics import METRICS, score
+from smalti.scores.pairs import WITHIN, likelihoods, within_donors
 from smalti.scores.survival import survival_scores
 from smalti.task import Task
 from smalti.task.survival import Survival
@@ -31,11 +32,14 @@ OF_SEVERAL = ("roc_auc", "average_precision", "balanced_accuracy", "spearman", "
                "quadratic_kappa", "c_index", "c_uno", "auroc_time")  # fmt: skip
 
 
-def metrics_of(kind: str, protocol: str) -> tuple[str, ...]:
+def metrics_of(kind: str, protocol: str, contrast: str | None = None) -> tuple[str, ...]:
     """Metrics of a kind of task, the one to rank by first.
 
-    One donor alone has no rank: there the first are those that a single bag has.
+    One donor alone has no rank: there the first are those that a single bag has. Where samples of
+    a donor are held against each other, that comes first.
     """
+    if contrast is not None:
+        return (WITHIN, *metrics_of(kind, protocol))
     every = METRICS[kind]
     if protocol != DONORS:
         return every
@@ -48,9 +52,9 @@ class Folds(Arena):
 
     def __init__(
         self, bags: Bags, protocol: Protocol, attributions: bool, test_bags: Bags,
-        explain: bool = False, recalibrate: str | None = None,
+        explain: bool = False, recalibrate: str | None = None, contrast: str | None = None,
     ) -> None:  # fmt: skip
-        self.recalibrate = recalibrate
+        self.recalibrate, self.contrast = recalibrate, contrast
         self.bags, self.test_bags, parts = bags, test_bags, protocol.splits
         self.protocol, self.parts, self.alone = protocol, parts, protocol.name == DONORS
         # attributions of two repeats are kept, to see whether they agree; the first is looked into
@@ -173,7 +177,9 @@ class Folds(Arena):
     def score(self, method: Any, split: Split, answer: Answer) -> dict[str, float]:
         """Metric -> value; NaN for a rank of one donor alone."""
         found = self.scores(self.bags[split.train], self.test_bags[split.test], answer)
-        return found | {m: np.nan for m in found if self.alone and m in OF_SEVERAL}
+        found |= {m: np.nan for m in found if self.alone and m in OF_SEVERAL}
+        return found if self.contrast is None else \
+            {WITHIN: self._within(self.test_bags[split.test], answer)} | found  # fmt: skip
 
     def scores(self, train: Bags, test: Bags, answer: Answer) -> dict[str, float]:
         """Metric -> value of what was said of bags by a model of others."""
@@ -183,6 +189,13 @@ class Folds(Arena):
                 answer.arrays["predicted"], answer.arrays["curves"], self.times,
             )  # fmt: skip
         return score(self.task, test.labels, self._decided(answer), answer.arrays.get("p"))
+
+    def _within(self, test: Bags, answer: Answer) -> float:
+        """Share of the pairs of a donor's samples in order, the mean over the donors."""
+        said, codes = likelihoods(
+            self.task, test.labels, answer.arrays["predicted"], answer.arrays.get("p")
+        )
+        return within_donors(said, codes, test.donors, draws=0).mean
 
     def _decided(self, answer: Answer) -> np.ndarray:
         """Predicted classes as the user has them, or values."""

@@ -91,6 +91,8 @@ class Comparison(DonorTable):
             write_table(self.learning, folder / "learning_curve.csv")
         if self.cohort is not None:
             write_table(self.cohort.describe(), folder / "cohort.csv")
+        if self.contrast is not None:
+            write_table(self.within_donors(), folder / "within_donors.csv")
         if len(self.flow):
             write_table(self.flow, folder / "flow.csv")
 
@@ -131,7 +133,7 @@ class Comparison(DonorTable):
 
     def said(self) -> list[str]:
         """The headline, what views add, and whether methods are above chance."""
-        told, name = super().said(), named(self.metrics[0])
+        told, name = [*super().said(), *self.in_order()], named(self.metrics[0])
         for row in [] if self.permuted.empty else self.above_chance().to_dict("records"):
             told.append(
                 f"{row['method']} is {row['verdict']}: {name} {row['value']:.3f}, as good in "
@@ -149,7 +151,8 @@ class Comparison(DonorTable):
         if np.isnan(null["mean"]):
             return {}
         ends = f"nine of ten from {null['low']:.2f} to {null['high']:.2f}"
-        name = f"{named(null['metric'])} of random scores, one a donor"
+        each = "donor" if self.contrast is None else "sample"
+        name = f"{named(null['metric'])} of random scores, one a {each}"
         return {name: f"{null['mean']:.2f}; {ends}"}
 
     def heatmap(

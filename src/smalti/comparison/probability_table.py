@@ -42,17 +42,20 @@ class ProbabilityTable(ScoreTable):
         splits" or "external validation".
     recalibrated
         How probabilities were recalibrated inside each fold; None where they were not.
+    contrast
+        "donor" where samples of a donor are held against each other, else None.
     """
 
     predictions: pd.DataFrame
     task: Task
     protocol: str = FOLDS
     recalibrated: str | None = None
+    contrast: str | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Metrics of this kind of task, the default one first."""
-        return metrics_of(self.task.kind, self.protocol)
+        return metrics_of(self.task.kind, self.protocol, self.contrast)
 
     def calibration(
         self, *, curve: bool = False, times: Sequence[float] | None = None

@@ -8,6 +8,7 @@ from .programmes import planted_programmes
 from .registry import folds, load, names
 from .simulate import planted_bags
 from .slides import planted_slides
+from .studies import planted_pairs, planted_sites
 
 __all__ = [
     "digit_bags",
@@ -22,7 +23,9 @@ __all__ = [
     "planted_bags",
     "planted_batches",
     "planted_modalities",
+    "planted_pairs",
     "planted_programmes",
+    "planted_sites",
     "planted_slides",
     "proportion_cohort",
 ]

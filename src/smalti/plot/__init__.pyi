@@ -14,6 +14,7 @@ from .heatmaps import plot_extreme_tiles, plot_heatmap, plot_tile_scores
 from .learning import plot_learning
 from .mixing import plot_mixing
 from .nuclei import plot_nuclei, plot_nuclei_map
+from .pairs import plot_pairs
 from .patients import plot_patients
 from .probabilities import plot_calibration, plot_net_benefit
 from .removal import plot_removal
@@ -45,6 +46,7 @@ __all__ = [
     "plot_net_benefit",
     "plot_nuclei",
     "plot_nuclei_map",
+    "plot_pairs",
     "plot_patients",
     "plot_precision_recall",
     "plot_predictable",

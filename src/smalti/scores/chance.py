@@ -10,11 +10,12 @@ import pandas as pd
 from scipy import stats
 
 from smalti.errors import InputError
+from smalti.scores.pairs import WITHIN
 from smalti.scores.survival import concordances
 from smalti.scores.verdicts import LEVEL, holm
 from smalti.task import Task
 
-BY_RANK = ("roc_auc", "spearman", "c_index")  # what a score without a scale has
+BY_RANK = ("roc_auc", "spearman", "c_index", WITHIN)  # what a score without a scale has
 
 
 def chance_scores(
@@ -34,12 +35,14 @@ def chance_scores(
     Parameters
     ----------
     metric
-        "roc_auc", "spearman" or "c_index".
+        "roc_auc", "spearman", "c_index" or "donor_concordance".
     truth
         For roc_auc (n,) bool, or (n, n_classes), each class against the rest with random scores of
-        its own; for spearman (n,) numbers; for c_index (n, 2 or 3) time, event and entry.
+        its own; for spearman (n,) numbers; for c_index (n, 2 or 3) time, event and entry; for
+        donor_concordance (n, 2) label and donor, as numbers.
     donors
-        (n,) whose each test bag is.
+        (n,) whose each test bag is. Where samples of a donor are held against each other, one name
+        for the samples of one label: with one score for all of them nothing would vary.
     parts
         (n,) which fold each test bag is in; a bag of several repeats has a row in each.
     draws, seed
@@ -68,7 +71,7 @@ def chance_scores(
     if metric not in BY_RANK:
         raise InputError(f"chance of {metric!r} is not known; of {' and '.join(BY_RANK)} it is.")
     columns = np.asarray(truth).reshape(len(truth), -1).T[:, :, None]  # each (n, 1), but
-    if metric == "c_index":
+    if metric in ("c_index", WITHIN):
         columns = np.asarray(truth, float)[None]  # these belong together
     whose = np.unique(donors, return_inverse=True)[1]
     rng = np.random.default_rng([seed, 31])
@@ -106,13 +109,30 @@ def _concordance(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return concordances(truth[:, 0], truth[:, 1], scores, entry)
 
 
+def _within(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """(draws,) shares of the pairs of a donor's labels that are in order, the mean over donors."""
+    arms, first = np.unique(truth, axis=0, return_index=True)
+    one, two = np.triu_indices(len(arms), 1)
+    same = arms[one, 1] == arms[two, 1]
+    one, two = one[same], two[same]
+    _, of, n_pairs = np.unique(arms[one, 1], return_inverse=True, return_counts=True)
+    if not len(one):
+        return np.full(len(scores), np.nan)
+    right = scores[:, first[two]] > scores[:, first[one]]
+    return right @ (1 / n_pairs[of] / len(n_pairs))
+
+
 # and how many bags it needs, as in a table
-_VALUES = {"roc_auc": (_auc, 2), "spearman": (_spearman, 3), "c_index": (_concordance, 2)}
+_VALUES = {
+    "roc_auc": (_auc, 2), "spearman": (_spearman, 3), "c_index": (_concordance, 2),
+    WITHIN: (_within, 2),
+}  # fmt: skip
 
 
 def above_chance(
-    found: Mapping[str, float], null: Mapping[str, Any], *, lower_is_better: bool = False
-) -> pd.DataFrame:
+    found: Mapping[str, float], null: Mapping[str, Any], *, lower_is_better: bool = False,
+    least: float = 0.0,
+) -> pd.DataFrame:  # fmt: skip
     """Whether methods score better than with permuted labels.
 
     Parameters
@@ -123,6 +143,8 @@ def above_chance(
         Method -> (n,) its scores with labels in other places; a NaN counts as good as the score.
     lower_is_better
         Whether the least is the best.
+    least
+        No p is smaller: where every label changes for the other, the question is the same one.
 
     Returns
     -------
@@ -146,7 +168,7 @@ def above_chance(
         other = np.asarray(null[method], float)
         best = np.where(np.isnan(other), np.inf, sign * other)
         reached = int((best >= sign * value - 1e-12).sum()) if value == value else len(other)
-        p = (1 + reached) / (1 + len(other))
+        p = max(least, (1 + reached) / (1 + len(other)))
         rows.append({"method": method, "value": value, "chance": _mean(other), "reached": reached,
                      "arrangements": len(other), "p": p})  # fmt: skip
     table = pd.DataFrame(rows)
@@ -178,6 +200,10 @@ def truths(predictions: pd.DataFrame, task: Task, metric: str) -> np.ndarray:
     """
     if len(task.truths) > 1:
         return predictions[list(task.truths)].to_numpy(float)
+    if metric == WITHIN:
+        return np.column_stack(
+            [pd.factorize(predictions["true"], sort=True)[0], pd.factorize(predictions["donor"])[0]]
+        )
     if not task.is_classifier:
         return predictions["true"].to_numpy(float)
     codes = task.encode(predictions["true"].to_numpy())

@@ -30,6 +30,7 @@ SHARES = frozenset(
         "brier",
         "transfer_f1",
         "transfer_accuracy",
+        "donor_concordance",
     }
 )
 _UNIT = SHARES | {
@@ -45,6 +46,7 @@ MARGIN = 0.01  # within which scores of one metric are practically equal, as Ben
 NAMES = {
     "roc_auc": "AUROC", "brier": "Brier score", "spearman": "Spearman correlation",
     "pearson": "Pearson correlation", "r2": "R²",
+    "donor_concordance": "concordance within donors",
     "c_index": "Harrell's C", "c_uno": "Uno's C", "auroc_time": "AUROC over time",
     "integrated_brier": "integrated Brier score", "brier_gain": "gain over Kaplan-Meier",
     "ari_kmeans": "ARI by k-means", "ari_ward": "ARI by Ward", "ari_leiden": "ARI by Leiden",
@@ -86,7 +88,9 @@ _WITH_UNIT = {
     "pcc_slide_chosen": "PCC@H, genes chosen in training",
     "pcc_slide_h_optimistic": "PCC@H, genes chosen by the test",
 }  # fmt: skip
-BY_CHANCE = dict.fromkeys(("roc_auc", "c_index", "c_uno", "auroc_time"), 0.5) | dict.fromkeys((
+BY_CHANCE = dict.fromkeys((
+    "roc_auc", "c_index", "c_uno", "auroc_time", "donor_concordance",
+), 0.5) | dict.fromkeys((
     "spearman", "pearson", "quadratic_kappa", "r2", "ari_kmeans", "ari_ward", "ari_leiden",
     "ari_own", "nmi_kmeans", "pcc_slide", "pcc_fold", "pcc_slide_beyond_depth",
 ), 0.0)  # fmt: skip

@@ -24,6 +24,7 @@ from smalti.comparison.page.genes import genes, pearson
 from smalti.comparison.page.groups import groups
 from smalti.comparison.page.learning import learning
 from smalti.comparison.page.net_benefit import net_benefit
+from smalti.comparison.page.pairs import pairs
 from smalti.comparison.page.patients import patients
 from smalti.comparison.page.risks import risks
 from smalti.comparison.page.scores import scores
@@ -42,6 +43,7 @@ def phenotype(bags: Bags | None = None, n_slides: int = 4, umap: bool = False) -
     return (
         cohort,
         scores,
+        pairs,
         curves,
         risks,
         calibration,

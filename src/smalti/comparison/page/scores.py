@@ -96,8 +96,9 @@ def _best(table: Any, frame: pd.DataFrame, metrics: list[str]) -> frozenset[tupl
 def _pictures(table: Any) -> list[Part]:
     from smalti.plot import plot_scores
 
+    each = "donor" if getattr(table, "contrast", None) is None else "sample"
     shaded = (
-        "Shaded: where nine of ten means lie of scores that mean nothing, one a donor, in these "
+        f"Shaded: where nine of ten means lie of scores that mean nothing, one a {each}, in these "
         "very folds."
     )
     found = [Drawing(f"scores-{m.replace('_', '-')}", plot_scores(table, m, title=""),

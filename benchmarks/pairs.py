@@ -1,0 +1,120 @@
+"""Samples of a donor beside each other: is p true, does the interval hold, what is found?
+
+    python benchmarks/pairs.py --cohorts 400 --out pairs.csv
+
+Simulated cohorts of pairs (control and stimulated), of which donors differ six times as much as
+their samples do (``planted_pairs``). Models are fitted and scored by folds of donors as
+``sm.compare(contrast="donor")`` does it. A row is a design and a way to learn: ``bag_mean`` as it
+is, and behind ``scale_batch=donor``, which takes away the level of a donor before it learns.
+Columns: share of null cohorts with p <= 0.05 and its standard error; the least p that there can
+be; share of null cohorts of which the interval holds 0.5, and their mean concordance; share of
+planted cohorts with p <= 0.05 (power), their mean concordance within donors and mean AUROC; share
+of null cohorts with p <= 0.125, and of the p of ``compare(permutations=)``, where models are fitted
+anew for all arrangements (four pairs only).
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import smalti as sm
+from smalti.comparison.arranged import arrangements, exchange_of
+from smalti.comparison.phenotype_fit import Folds
+from smalti.comparison.protocols import protocol_of
+from smalti.scores.metrics import score
+from smalti.scores.pairs import of_predictions
+
+EFFECT = 1.0
+# pairs -> folds, features
+DESIGNS = {"4_pairs": (4, 4, 8), "8_pairs": (8, 4, 8), "20_pairs": (20, 5, 8),
+           "20_pairs_one_feature": (20, 5, 1)}  # fmt: skip
+WAYS = {"as it is": None, "scale_batch=donor": "scale_batch=donor"}
+
+
+def predictions(bags: sm.Bags, folds: int, way: str | None) -> tuple[pd.DataFrame, Folds]:
+    """Of left-out donors."""
+    arena = Folds(bags, protocol_of(bags, folds=folds), False, bags, contrast="donor")
+    frames = []
+    for split in arena.parts:
+        method = sm.mil.BagMean(preprocess=way, progress=False)
+        answer = arena.fit(method.set_params(seed=arena.seed(method, split)), split)
+        frames.append(arena.predictions(split, answer))
+    return pd.concat(frames, ignore_index=True), arena
+
+
+def one(design: str, way: str, effect: float, seed: int, refit: bool = False) -> dict[str, float]:
+    """What is said of one cohort."""
+    pairs, folds, features = DESIGNS[design]
+    bags = sm.datasets.planted_pairs(pairs, effect=effect, n_features=features, seed=seed)
+    table, arena = predictions(bags, folds, WAYS[way])
+    found = of_predictions(table, arena.task)
+    low, high = found.interval()
+    areas = [
+        score(arena.task, part["true"].to_numpy(), part["predicted"].to_numpy(),
+              part[["p_ctrl", "p_stim"]].to_numpy())["roc_auc"]
+        for _, part in table.groupby("fold")
+    ]  # fmt: skip
+    out = {"p": found.p, "holds": low <= 0.5 <= high, "within": found.mean,
+           "auroc": float(np.mean(areas)), "least": found.least}  # fmt: skip
+    if refit:
+        null = [of_predictions(*_with_task(predictions(other, folds, WAYS[way]))).mean
+                for other in arrangements(bags, exchange_of(bags), 99, seed)]  # fmt: skip
+        p = (1 + sum(v >= found.mean - 1e-12 for v in null)) / (1 + len(null))
+        out["refitted"] = max(p, exchange_of(bags).least(exchange_of(bags).label.astype(float), 99))
+    return out
+
+
+def _with_task(made: tuple[pd.DataFrame, Folds]) -> tuple[pd.DataFrame, sm.Task]:
+    return made[0], made[1].task
+
+
+def row(design: str, way: str, cohorts: int, planted: int, refits: int) -> dict[str, object]:
+    """What is said of one design and way."""
+    null = pd.DataFrame([one(design, way, 0.0, i) for i in range(cohorts)])
+    other = pd.DataFrame([one(design, way, EFFECT, 10_000 + i) for i in range(planted)])
+    below = float((null["p"] <= 0.05).mean())
+    out: dict[str, object] = {
+        "design": design, "learned": way, "null p <= 0.05": below,
+        "error": (below * (1 - below) / cohorts) ** 0.5, "least p": null["least"].min(),
+        "interval holds 0.5": null["holds"].mean(), "null within": null["within"].mean(),
+        "power": float((other["p"] <= 0.05).mean()), "within": other["within"].mean(),
+        "AUROC": other["auroc"].mean(), "cohorts": f"{cohorts}, {planted} planted",
+    }  # fmt: skip
+    if refits and DESIGNS[design][0] == 4 and WAYS[way] is None:
+        again = pd.DataFrame([one(design, way, 0.0, i, refit=True) for i in range(refits)])
+        out["refitted p <= 0.125"] = float((again["refitted"] <= 0.125).mean())
+    out["p <= 0.125"] = float((null["p"] <= 0.125).mean())
+    return out
+
+
+def main(argv: list[str] | None = None) -> pd.DataFrame:
+    """Print the table, and write it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cohorts", type=int, default=400)
+    parser.add_argument("--planted", type=int, default=100, help="cohorts with an effect")
+    parser.add_argument("--refits", type=int, default=50, help="cohorts that are fitted anew")
+    parser.add_argument("--only", choices=DESIGNS, help="one design")
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args(argv)
+    warnings.filterwarnings("ignore", message="scale_batch", category=UserWarning)
+    rows = []
+    for design in DESIGNS if asked.only is None else [asked.only]:
+        for way in WAYS:
+            began = time.perf_counter()
+            rows.append(row(design, way, asked.cohorts, asked.planted, asked.refits))
+            print(f"{design}, {way}: {time.perf_counter() - began:.0f} s", flush=True)
+    table = pd.DataFrame(rows)
+    print(table.round(3).to_string(index=False))
+    if asked.out is not None:
+        table.to_csv(asked.out, index=False)
+    return table
+
+
+if __name__ == "__main__":
+    main()
