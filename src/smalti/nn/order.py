@@ -15,7 +15,7 @@ _ROWS = 4096  # that are widened to 64 bits at a time
 
 
 def odd_numbers(shape: tuple[int, ...]) -> Tensor:
-    """(...) int64 factors of :func:`content_hash` for instances of this shape: always the same."""
+    """(n_features,) int64 factors of :func:`content_hash`; of an image's shape, for images."""
     drawn = torch.randint(-(2**62), 2**62, shape, generator=torch.Generator().manual_seed(0))
     return 2 * drawn + 1
 
