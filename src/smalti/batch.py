@@ -29,6 +29,8 @@ class Batch:
         "group": (n_instances,) int64 codes of the groups, where the method has asked for them.
         "batch": (n_instances,) int64 codes of the batches, -1 for one that training did not have,
         where the method has asked for them.
+        "place": (n_instances,) int64 rank in reading order of where they lie, where the method has
+        asked for it and training bags say it.
         "present": (n_instances, n_views) 1 where an instance was measured in a view and 0 where
         not, where that is not everywhere.
     bag

@@ -36,6 +36,8 @@ class Columns:
         Column of the instances, or of the bags, with the batches of cells, or None.
     batches
         Its values in training, in order.
+    placed
+        Whether the method asks where the instances lie, and training bags say it.
     """
 
     group: str | None = None
@@ -43,6 +45,7 @@ class Columns:
     covariates: tuple[dict[str, Any], ...] = ()
     batch: str | None = None
     batches: tuple[str, ...] = ()
+    placed: bool = False
 
     @classmethod
     def of_batches(cls, bags: Bags, batch: str | None) -> Columns:
@@ -62,8 +65,10 @@ class Columns:
         return cls(batch=batch, batches=batches)
 
     @classmethod
-    def fit(cls, bags: Bags, group: str | None, covariates: tuple[str, ...]) -> Columns:
-        """Learn levels, means and standard deviations.
+    def fit(
+        cls, bags: Bags, group: str | None, covariates: tuple[str, ...], *, placed: bool = False
+    ) -> Columns:
+        """Learn levels, means and standard deviations; and whether places can be had if asked for.
 
         Raises
         ------
@@ -80,7 +85,7 @@ class Columns:
         if isinstance(covariates, str):
             covariates = (covariates,)
         fitted = tuple(_fit_covariate(_covariate(bags, c), c) for c in covariates)
-        return cls(group, levels, fitted)
+        return cls(group, levels, fitted, placed=placed and places_of(bags) is not None)
 
     @property
     def n_covariates(self) -> int:
@@ -113,6 +118,29 @@ class Columns:
         place = {name: i for i, name in enumerate(self.batches)}
         return np.array([place.get(b, -1) for b in batches_of(bags, self.batch)], dtype=np.int64)
 
+    def reading_order(self, bags: Bags) -> np.ndarray:
+        """(n_instances,) int64 rank in its bag: by slide, then from above, then from the left.
+
+        Instances of one place share a rank.
+
+        Raises
+        ------
+        InputError
+            If the bags do not say where their instances lie, as those of training did.
+        """
+        xy = places_of(bags)
+        if xy is None:
+            raise InputError(
+                "the training bags said where their instances lie (instance columns x_um and y_um, "
+                "or x_px and y_px), and these do not: read them as those were, or fit with "
+                "by_place=False."
+            )
+        keys = np.column_stack([slides_of(bags), xy[:, ::-1]])  # slide, y, x
+        order = np.lexsort(keys.T[::-1])
+        rank = np.empty(len(keys), dtype=np.int64)
+        rank[order] = np.append(0, (np.diff(keys[order], axis=0) != 0).any(1).cumsum())
+        return rank
+
     def table(self, bags: Bags) -> np.ndarray:
         """(n_bags, n_covariates) float32: standardised numbers, and one column per further level.
 
@@ -143,6 +171,28 @@ class Columns:
                 )  # fmt: skip
             parts.append(np.stack([text == level for level in known["levels"][1:]], axis=1))
         return np.concatenate([np.zeros((len(bags), 0)), *parts], axis=1).astype(np.float32)
+
+
+PLACES = (("x_um", "y_um"), ("x_px", "y_px"))
+"""Columns of the instances that say where they lie: µm, or pixels of their slide."""
+
+
+def places_of(bags: Bags) -> np.ndarray | None:
+    """(n_instances, 2) x and y; None where the bags do not say them of every instance."""
+    for columns in PLACES:
+        if set(columns) <= set(bags.instance):
+            xy = bags.instance[list(columns)].to_numpy(np.float64)
+            if np.isfinite(xy).all():
+                return xy
+    return None
+
+
+def slides_of(bags: Bags) -> np.ndarray:
+    """(n_instances,) number of the slide of each: in a bag of several, by their names."""
+    if "slide" not in bags.instance:
+        return bags.index
+    slide = pd.factorize(bags.instance["slide"].astype(str), sort=True)[0]
+    return bags.index * (slide.max(initial=0) + 1) + slide
 
 
 def of_instances(bags: Bags, name: str) -> pd.Series:

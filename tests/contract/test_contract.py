@@ -15,13 +15,13 @@ SLOW = {
     # a fit or more for each kind of target: of one linear method and the networks always
     "check_every_kind": {
         "bag_statistics", "cloudpred", "covariates", "mifv", "mixmil", "mixture_class",
-        "mixture_patient", "protocell4p", "pseudobulk", "scrat", "type_composition",
+        "mixture_patient", "protocell4p", "pseudobulk", "scrat", "transmil", "type_composition",
         "type_pseudobulk",
     },
     # fits of all epochs, thrice where a start finds nothing; the other checks fit them for a few
     "check_learns": {
         "cloudpred", "hier_mil", "max_pooling", "mean_pooling", "mi_net", "mi_net_ds", "mixmil",
-        "mixture_patient", "protocell4p", "scrat",
+        "mixture_patient", "protocell4p", "scrat", "transmil",
     },
     # two fits more; a table is read alike for all but ProtoCell4P, which has tests of its own
     "check_sparse": {

@@ -28,6 +28,10 @@ OWN = {
         "standardize": False, "starts": 3, "weight_decay": 0.0,
     },
     "covariates": {"covariates": ()},
+    "dtfd": {
+        "attention_width": 128, "distil": "afs", "dropout": 0.0, "epochs": 200, "gated": True,
+        "lr": 1e-4, "pseudo_bags": 4, "widths": (512,),
+    },
     "hier_mil": {
         "batch_size": 1024, "cell_attention": True, "covariates": (), "dropout": 0.3,
         "epochs": 500, "group": "cell_type", "type_attention": True, "weight_decay": 1e-3,
@@ -36,6 +40,10 @@ OWN = {
     "majority": {},
     "max_pooling": {},
     "mean_pooling": {},
+    "mi_graph": {
+        "costs": (0.1, 1.0, 10.0, 100.0), "folds": 5, "gammas": (0.25, 1.0, 4.0, 16.0, 64.0),
+        "max_instances": 10_000,
+    },
     "mi_net": {"pool": "max"},
     "mi_net_ds": {"pool": "max"},
     "mifv": {"components": 2, "max_instances": 50_000, "variance": 0.9},
@@ -57,6 +65,11 @@ OWN = {
         "embed": "linear", "group": "cell_type", "heads": 8, "hidden": 256, "inter_only": False,
         "lr": 3e-3, "mix": "different", "pool": 10_000, "predict_draws": 50, "width": 128,
     },
+    "transmil": {
+        "batch_size": 1, "by_place": True, "dropout": 0.1, "heads": 8, "iterations": 6,
+        "landmarks": 256, "lr": 2e-4, "max_instances": 20_000, "reach": 33, "weight_decay": 1e-5,
+        "widths": (512,),
+    },
     "type_composition": {"group": "cell_type", "log_ratio": True},
     "type_pseudobulk": {"group": "cell_type"},
 }  # fmt: skip
@@ -66,6 +79,7 @@ STAGES = {  # as the history and the progress bar call them
     "cloudpred": ["scale", "centers", "mixture", "linear", "joint"],
     "covariates": ["linear"],
     "majority": ["linear"],
+    "mi_graph": ["standardize", "machine"],
     "mifv": ["mixture", "linear"],
     "mixmil": ["standardize", "mean model", "train", "effects"],
     "mixture_class": ["scale", "mixtures"],

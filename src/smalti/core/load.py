@@ -123,7 +123,8 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
     views = {k: tuple(v) for k, v in note["shape"]["views"].items()}
     known = note["columns"]
     method.columns_ = Columns(known["group"], tuple(known["levels"]), tuple(known["covariates"]),
-                              known.get("batch"), tuple(known.get("batches", ())))  # fmt: skip
+                              known.get("batch"), tuple(known.get("batches", ())),
+                              known.get("placed", False))  # fmt: skip
     n_units = note["shape"]["n_units" if "n_units" in note["shape"] else "n_bags"]  # older files
     method.shape_ = Shape(views, method.task_, n_units, method.columns_.levels,
                           method.columns_.n_covariates, tuple(note["shape"].get("outputs", ())),

@@ -77,6 +77,8 @@ class Store:
             self.instance["group"] = self._ints(columns.codes(bags))
         if columns is not None and columns.batch is not None:
             self.instance["batch"] = self._ints(columns.batch_codes(bags))
+        if columns is not None and columns.placed:
+            self.instance["place"] = self._ints(columns.reading_order(bags))
         if columns is not None and columns.covariates:
             self.bag["covariates"] = torch.as_tensor(columns.table(bags)).to(device, dtype)
 

@@ -13,6 +13,7 @@ from scipy.stats import false_discovery_control, rankdata
 from sklearn.neighbors import NearestNeighbors
 
 from smalti.bags import Bags
+from smalti.columns import places_of
 from smalti.core.seen import donor_names
 from smalti.counts import count_problem
 from smalti.errors import InputError
@@ -23,7 +24,6 @@ from smalti.views import is_made, placed
 TOP = 0.1  # share of the instances of a bag that are "high"
 _NEIGHBOURS = 15
 _WIDEST = 100  # features of a view in which neighbours are looked for
-_PLACES = (("x_um", "y_um"), ("x_px", "y_px"))
 
 
 def enrichment(
@@ -195,14 +195,11 @@ def _around(bags: Bags, types: sp.csr_matrix, k: int) -> sp.csr_matrix | None:
 
     The instance itself is not of its neighbourhood.
     """
-    places = next((list(xy) for xy in _PLACES if set(xy) <= set(bags.instance)), None)
-    view = bags.view()[1]
-    if places is not None:
-        where = bags.instance[places].to_numpy(float)
-    elif isinstance(view, np.ndarray) and view.ndim == 2 and view.shape[1] <= _WIDEST:
+    where, view = places_of(bags), bags.view()[1]
+    if where is None:
+        if not isinstance(view, np.ndarray) or view.ndim != 2 or view.shape[1] > _WIDEST:
+            return None
         where = view
-    else:
-        return None
     parts = []
     for start, stop in pairwise(bags.offsets):
         n = int(stop - start)

@@ -8,9 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from smalti.bags import Bags
+from smalti.columns import places_of, slides_of
 from smalti.errors import InputError
-
-_PLACES = (("x_um", "y_um"), ("x_px", "y_px"))
 
 
 def neighbours(bags: Bags, view: str = "counts", k: int = 10) -> Bags:
@@ -53,33 +52,17 @@ def neighbours(bags: Bags, view: str = "counts", k: int = 10) -> Bags:
                          "is of tables.")  # fmt: skip
     if k < 1:
         raise InputError(f"k={k} must be 1 or more.")
+    xy = places_of(bags)
+    if xy is None:
+        raise InputError("where the cells lie is not known, instance columns x_um and y_um, or "
+                         "x_px and y_px: read them with sm.read_slides.")  # fmt: skip
     values = table if sp.issparse(table) else bags.table(name)
-    means = (_weights(_places(bags), _slides(bags), k) @ values).astype(np.float32)
+    means = (_weights(xy, slides_of(bags), k) @ values).astype(np.float32)
     new, names = f"{name}_neighbours", bags.features.get(name)
     features = {k: v for k, v in bags.features.items() if k != new} | (
         {new: names} if names else {}
     )
     return dataclasses.replace(bags, x={**bags.x, new: means}, features=features)
-
-
-def _places(bags: Bags) -> np.ndarray:
-    """(n, 2) x, y of the cells."""
-    for columns in _PLACES:
-        if set(columns) <= set(bags.instance):
-            xy = bags.instance[list(columns)].to_numpy(np.float64)
-            if np.isfinite(xy).all():
-                return xy
-    raise InputError("where the cells lie is not known, instance columns x_um and y_um, or x_px "
-                     "and y_px: read them with sm.read_slides.")  # fmt: skip
-
-
-def _slides(bags: Bags) -> np.ndarray:
-    """(n,) number of the slide of each cell: of one bag's slides each for itself."""
-    if "slide" not in bags.instance:
-        return bags.index
-    slide = bags.instance["slide"].astype(str).to_numpy()
-    return np.unique(np.array([f"{b} {s}" for b, s in zip(bags.index, slide, strict=True)]),
-                     return_inverse=True)[1]  # fmt: skip
 
 
 def _weights(xy: np.ndarray, slide: np.ndarray, k: int) -> sp.csr_matrix:

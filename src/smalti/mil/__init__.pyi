@@ -6,8 +6,10 @@ from .bag_statistics import BagStatistics
 from .base import Method, NetworkMethod
 from .cloudpred import CloudPred
 from .covariates import Covariates
+from .dtfd import DTFD
 from .hier_mil import HierMIL
 from .majority import Majority
+from .mi_graph import MiGraph
 from .mi_net import MiNet
 from .mi_net_ds import MINetDS
 from .mifv import MiFV
@@ -18,11 +20,13 @@ from .pooling import MaxPooling, MeanPooling
 from .protocell4p import ProtoCell4P
 from .pseudobulk import Pseudobulk
 from .scrat.method import ScRAT
+from .transmil import TransMIL
 from .type_composition import TypeComposition
 from .type_pseudobulk import TypePseudobulk
 
 __all__ = [
     "ABMIL",
+    "DTFD",
     "BagMean",
     "BagStatistics",
     "CloudPred",
@@ -34,6 +38,7 @@ __all__ = [
     "MeanPooling",
     "Method",
     "MiFV",
+    "MiGraph",
     "MiNet",
     "MixMIL",
     "MixtureClass",
@@ -42,6 +47,7 @@ __all__ = [
     "ProtoCell4P",
     "Pseudobulk",
     "ScRAT",
+    "TransMIL",
     "TypeComposition",
     "TypePseudobulk",
 ]

@@ -425,7 +425,9 @@ class Method(Estimator):
         train, valid = self._hold_out(part, task, rng)
         self.task_ = task
         covariates = getattr(self, "covariates", ())
-        self.columns_ = Columns.fit(part, getattr(self, "group", None), covariates)
+        self.columns_ = Columns.fit(
+            part, getattr(self, "group", None), covariates, placed=getattr(self, "by_place", False)
+        )
         self.shape_ = Shape(
             {k: v.shape[1:] for k, v in bags.x.items()}, task, len(train), self.columns_.levels,
             self.columns_.n_covariates,

@@ -21,6 +21,7 @@ from smalti.errors import InputError
 from smalti.mil.base import NetworkMethod
 from smalti.mil.scrat.transformer import EncoderBlock
 from smalti.nn import Dropout, Standardize
+from smalti.nn.order import content_hash, odd_numbers
 from smalti.segment import Segments
 from smalti.task import Task
 
@@ -345,8 +346,7 @@ class _Net(nn.Module):
             Dropout(method.dropout),
         )  # fmt: skip
         self.head = shape.task.head(method.width)
-        odd = torch.randint(-(2**62), 2**62, shape.x, generator=torch.Generator().manual_seed(0))
-        self.register_buffer("hash", 2 * odd + 1)
+        self.register_buffer("hash", odd_numbers(shape.x))
 
     def forward(self, batch: Batch) -> Output:
         if not self.training:
@@ -362,7 +362,7 @@ class _Net(nn.Module):
     def _predict(self, batch: Batch) -> Output:
         """Average draws, sample by sample; count the top keys on the way."""
         raw, embedding, keys = [], [], []
-        h, code = self.embed(self.scale(batch.x)), self._hash(batch.x)
+        h, code = self.embed(self.scale(batch.x)), content_hash(batch.x, self.hash)
         ends = batch.segments.offsets.tolist()
         for start, stop in pairwise(ends):
             cells, order = h[start:stop], code[start:stop].argsort()
@@ -391,13 +391,6 @@ class _Net(nn.Module):
         at = torch.arange(n_sets * size, device=order.device).view(n_sets, size) % n
         step = max(1, _SCORES // (self.block.heads * size * size))
         yield from order[at].split(step)
-
-    def _hash(self, x: Tensor) -> Tensor:
-        """(n,) int64 of the bits of each cell's values: a shuffle that knows no order."""
-        bits = x.float().contiguous().view(torch.int32).to(torch.int64)
-        code = (bits * self.hash).sum(1)
-        code = (code ^ (code >> 29)) * -4658895280553007687
-        return code ^ (code >> 32)
 
 
 def _padded(h: Tensor, segments: Segments) -> tuple[Tensor, Tensor | None]:
