@@ -25,6 +25,7 @@ from smalti.core.store import Store
 from smalti.errors import InputError
 from smalti.mil.base import NetworkMethod
 from smalti.nn import Dropout, Standardize
+from smalti.nn.beside import Beside
 from smalti.nn.scale import standardize_sweep
 from smalti.nn.sparse import linear, squared_error
 from smalti.segment import Segments
@@ -52,10 +53,11 @@ class ProtoCell4P(NetworkMethod):
     (mean over pairs of relu(d_min - ||p - q||)^2) + lambda5 x cross-entropy of the cell type read
     off the similarities. Second stage, all of these fixed: loss of the bags + lambda6 x
     cross-entropy of the cell type read off the relevances. Cells without types: ``group=None``.
+    Covariates of a bag add a linear part to its logits, in the second stage.
 
     ``contribution`` is the cell's logit over the number of cells: signed, summing over the bag to
-    the logit less its constant. ``prototype`` is the nearest one, ``similarity`` all s_p.
-    ``embedding`` is the mean of s_p r_pc, whose sums are the logits.
+    the logit less its constant and the part of the covariates. ``prototype`` is the nearest one,
+    ``similarity`` all s_p. ``embedding`` is the mean of s_p r_pc, whose sums are the logits.
 
     Notes
     -----
@@ -78,6 +80,7 @@ class ProtoCell4P(NetworkMethod):
     group_predicts: ClassVar[bool] = False
 
     group: str | None = None  # instance column of the cell types, used in training only
+    covariates: tuple[str, ...] = ()  # columns of the bags, added to the logits
     n_prototypes: Count = 8  # P
     latent: Count = 32  # width of z
     widths: tuple[Count, ...] = (128, 128)  # of encoder, decoder (mirrored) and scorer
@@ -130,7 +133,7 @@ class ProtoCell4P(NetworkMethod):
         prototypes = ["encoder.", "prototypes"]
         prototypes += ["decoder."] if self.lambda1 else []
         prototypes += ["type_by_similarity."] if self.lambda5 else []
-        bags = ["scorer.", "head."]
+        bags = ["scorer.", "head.", *(["beside."] if shape.n_covariates else [])]
         bags += ["type_by_relevance."] if self.lambda6 else []
         if not self.pretrain:
             yield Gradient(
@@ -226,6 +229,7 @@ class _Net(nn.Module):
         else:
             self.scorer = _linear(p, self.n_classes, bias=False)
         self.head = self.task.head(1) if linked else nn.Identity()
+        self.beside = Beside(shape)
         for parameter in self.head.parameters():
             if parameter.ndim == 2:  # the difference as it is; a bias or thresholds are learned
                 nn.init.ones_(parameter)
@@ -250,7 +254,7 @@ class _Net(nn.Module):
         if relevance is not None:
             parts = similarity.repeat_interleave(self.n_classes, 1) * relevance  # (n, P * C)
         embedding = segment.mean(parts, batch.segments)
-        raw = self.head(self._outputs(embedding))
+        raw = self.beside(batch, self.head(self._outputs(embedding)))
         if self.training:
             return Output(raw, extra=extra)
         part = self._outputs(parts)

@@ -21,6 +21,7 @@ from smalti.errors import InputError
 from smalti.mil.base import NetworkMethod
 from smalti.mil.scrat.transformer import EncoderBlock
 from smalti.nn import Dropout, Standardize
+from smalti.nn.beside import Beside
 from smalti.nn.order import content_hash, odd_numbers
 from smalti.segment import Segments
 from smalti.task import Task
@@ -38,6 +39,9 @@ class ScRAT(NetworkMethod):
     the other. Nothing is allocated in advance: a mixture is two samples and a seed, made when its
     step comes. Its loss is lambda loss(y_1) + (1 - lambda) loss(y_2), which for classes is the
     cross-entropy of the mixed label.
+
+    Covariates of a sample add a linear part to its logits; those of a mixture are mixed in
+    proportion too.
 
     A prediction averages the probabilities of ``predict_draws`` draws that cover the cells of the
     sample evenly (all cells at once where there are no more than ``draw``). Draws go by a hash of
@@ -74,6 +78,7 @@ class ScRAT(NetworkMethod):
     group_predicts: ClassVar[bool] = False
 
     group: str | None = "cell_type"  # types that are mixed with one another; None: all cells alike
+    covariates: tuple[str, ...] = ()  # columns of the bags, added to the logits; mixed as cells are
     augment: Whole = 300  # mixtures per epoch; 0: none
     mix: Literal["different", "same", "any"] = "different"  # classes of the two samples
     alpha: Positive = 0.5  # of the Beta distribution of lambda
@@ -278,13 +283,16 @@ class Mixup:
         lengths = np.array([len(p[0]) for p in parts])
         one, two = (np.concatenate([p[j] for p in parts]) for j in range(2))
         share = torch.as_tensor(np.repeat(self.shares(units), lengths)).to(store.device)
-        views = {}
         other = store.rows(two)
-        for name, first in store.rows(one).items():
-            mixed = torch.lerp(other[name], first, share.to(first.dtype)[:, None])
-            views[name] = mixed
+        views = {name: torch.lerp(other[name], rows, share.to(rows.dtype)[:, None])
+                 for name, rows in store.rows(one).items()}  # fmt: skip
         offsets = torch.as_tensor(np.concatenate([[0], lengths.cumsum()]))
-        return Batch(views, Segments.of(offsets, store.device))
+        first, second = (torch.as_tensor(u, device=store.device) for u in units[:, :2].T)
+        second = torch.where(second < 0, first, second)
+        share = torch.as_tensor(self.shares(units), device=store.device)[:, None]
+        bag = {name: torch.lerp(column[second], column[first], share.to(column.dtype))
+               for name, column in store.bag.items()}  # fmt: skip
+        return Batch(views, Segments.of(offsets, store.device), bag=bag)
 
     def _index(self, store: Store) -> None:
         """Sort cells by sample and type, once."""
@@ -345,7 +353,7 @@ class _Net(nn.Module):
             nn.Linear(method.width, method.width), nn.LayerNorm(method.width), nn.ReLU(),
             Dropout(method.dropout),
         )  # fmt: skip
-        self.head = shape.task.head(method.width)
+        self.head, self.beside = shape.task.head(method.width), Beside(shape)
         self.register_buffer("hash", odd_numbers(shape.x))
 
     def forward(self, batch: Batch) -> Output:
@@ -357,13 +365,15 @@ class _Net(nn.Module):
             z = h.mean(1)
         else:  # the mean is over real cells
             z = (h * there[:, :, None]).sum(1) / there.sum(1, keepdim=True)
-        return Output(self.head(self.last(z)))
+        return Output(self.beside(batch, self.head(self.last(z))))
 
     def _predict(self, batch: Batch) -> Output:
         """Average draws, sample by sample; count the top keys on the way."""
-        raw, embedding, keys = [], [], []
+        raw: list[Tensor] = []
+        embedding, keys = [], []
         h, code = self.embed(self.scale(batch.x)), content_hash(batch.x, self.hash)
         ends = batch.segments.offsets.tolist()
+        constant = self.beside(batch, h.new_zeros(len(ends) - 1, self.task.n_outputs))
         for start, stop in pairwise(ends):
             cells, order = h[start:stop], code[start:stop].argsort()
             z, count = [], order.new_zeros(len(order))
@@ -372,7 +382,8 @@ class _Net(nn.Module):
                 z.append(self.last(out.mean(1)))
                 count.index_add_(0, sets.flatten(), top.flatten())
             every = torch.cat(z)
-            raw.append(self.task.raw(self.task.values(self.head(every)).mean(0, keepdim=True)))
+            said = self.head(every) + constant[len(raw)]
+            raw.append(self.task.raw(self.task.values(said).mean(0, keepdim=True)))
             embedding.append(every.mean(0))
             keys.append(count / count.sum())
         top_key = torch.cat(keys).to(h.dtype)

@@ -1,0 +1,77 @@
+"""Covariates beside what ScRAT and ProtoCell4P read off cells, for each kind of target."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import smalti as sm
+from smalti.batch import Shape
+from smalti.core.store import Store
+from smalti.mil.scrat.method import Mixup
+from smalti.nn.beside import Beside
+from smalti.task import Task
+
+KINDS = ("binary", "multiclass", "multilabel", "ordinal", "binomial", "regression", "survival")
+
+
+def moved(bags, by):
+    return dataclasses.replace(bags, bag=bags.bag.assign(trait=bags.bag["trait"] + by))
+
+
+@pytest.mark.parametrize("method", [sm.mil.ScRAT, sm.mil.ProtoCell4P])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_trait_moves_predictions_by_one_number_a_bag(method, kind):
+    bags = sm.datasets.planted_bags(24, effect=0.01, kind=kind, seed=0)
+    # one draw, as values of several draws are averaged, not logits
+    more = {"predict_draws": 1, "draw": 100} if method is sm.mil.ScRAT else {}
+    model = method.example().set_params(covariates=("trait",), epochs=3, **more).fit(bags)
+    one, two = (model.forward(b)[0] for b in (bags, moved(bags, 1.0)))
+    gap = two - one
+    if kind == "multiclass":  # of which a number for all classes says nothing
+        gap -= gap.mean(1, keepdims=True)
+    assert np.abs(gap).max() > 1e-4
+    np.testing.assert_allclose(gap, np.broadcast_to(gap[:1], gap.shape), atol=2e-5)
+    if kind == "ordinal":  # thresholds stay as far apart as they are
+        np.testing.assert_allclose(gap, np.broadcast_to(gap[:, :1], gap.shape), atol=2e-5)
+
+
+def test_without_covariates_nothing_is_added_and_nothing_is_drawn():
+    task = Task.infer(["a", "b"] * 4)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        beside = Beside(Shape({"x": (3,)}, task, 8))
+        drawn = torch.rand(1)
+        torch.manual_seed(0)
+        assert drawn == torch.rand(1)
+    raw = torch.ones(2, 1)
+    assert beside(None, raw) is raw
+
+
+def test_covariates_of_a_mixture_are_mixed_as_its_cells_are():
+    bags = sm.datasets.planted_bags(12, seed=0)
+    model = sm.mil.ScRAT.example().set_params(covariates=("trait",), epochs=1).fit(bags)
+    store = Store(bags, torch.device("cpu"), torch.float32, model.columns_)
+    mixup = Mixup(draw=5, draws=1, augment=4, alpha=0.5, pool=100, mix="any", inter_only=False,
+                  n_types=len(model.shape_.levels))  # fmt: skip
+    target = np.arange(12) % 2
+    units = mixup.epoch(np.arange(12), target, store, np.random.default_rng(0))
+    batch = mixup.batch(store, units)
+    own = model.columns_.table(bags)
+    share = mixup.shares(units)[:, None]
+    second = np.where(units[:, 1] < 0, units[:, 0], units[:, 1])
+    expected = share * own[units[:, 0]] + (1 - share) * own[second]
+    np.testing.assert_allclose(batch.bag["covariates"].numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_with_covariates_is_saved_and_tells_them_from_cells(tmp_path):
+    bags = sm.datasets.planted_bags(16, seed=0)
+    model = sm.mil.ProtoCell4P.example().set_params(covariates=("trait",), epochs=3).fit(bags)
+    model.save(tmp_path / "model")
+    again = sm.load(tmp_path / "model")
+    np.testing.assert_allclose(again.forward(bags)[0], model.forward(bags)[0], rtol=1e-6)
+    part = model.attribute(bags).groupby("bag", sort=False)["contribution_1"].sum().to_numpy()
+    rest = model.forward(bags)[0][:, 0] - part  # the constant, and what the trait adds
+    trait = model.columns_.table(bags)[:, 0]
+    assert abs(np.corrcoef(rest, trait)[0, 1]) > 0.999
