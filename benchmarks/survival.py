@@ -20,6 +20,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,8 +90,8 @@ def tell(found: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def patients(folder: Path) -> None:
-    """Write the .h5ad of 198 patients, and run what a user would."""
+def patients(folder: Path, repeats: int, recalibrate: str | None) -> None:
+    """Write the .h5ad of 198 patients, run what a user would, and print the table of the page."""
     import anndata as ad
     from sksurv.datasets import load_breast_cancer
 
@@ -108,9 +109,29 @@ def patients(folder: Path) -> None:
     verb = [sys.executable, "-m", "smalti.cli", "compare", "breast.h5ad", "--sample", "woman",
             "--label", "days,metastasis", "--donor", "woman", "--methods", "abmil,mean_pooling",
             *(w for c in clinical for w in ("--covariate", c)), "--preprocess", "scale",
-            "--folds", "5", "--repeats", "3", "--out", "page"]  # fmt: skip
+            "--folds", "5", "--repeats", str(repeats), "--out", "page", "--overwrite"]  # fmt: skip
+    verb += [] if recalibrate is None else ["--recalibrate", recalibrate]
     print("$ " + " ".join(["smalti", *verb[3:]]))
     subprocess.run(verb, cwd=folder, check=True)
+    page = folder / "page" / "report_files"
+    scores, slopes = (pd.read_csv(page / f"{name}.csv") for name in ("scores", "calibration"))
+    gains = pd.read_csv(folder / "page" / "summary.csv").query("metric == 'brier_gain'")
+    last = slopes[slopes["time"] == slopes["time"].max()].set_index("method")
+    day = f"{last['time'].iloc[0]:.0f}"
+    print("| method | Harrell's C (95 %) | less the best baseline (95 %) | gain over Kaplan-Meier "
+          f"| slope by day {day} (95 %) |\n|---|---|---|---|---|")  # fmt: skip
+    for row in scores.to_dict("records"):
+        gain = gains.set_index("method")["mean"][row["method"]]
+        slope = last.loc[row["method"]]
+        less = "" if row["verdict"] == "the reference" else \
+            between(row, "difference") + f", {row['verdict']}"  # fmt: skip
+        print(f"| `{row['method']}` | {between(row, 'c_index')} | {less} | {gain:.3f} | "
+              f"{between(slope, 'slope')} |")  # fmt: skip
+
+
+def between(row: Any, name: str) -> str:
+    """A number and its interval."""
+    return f"{row[name]:.3f} ({row[f'{name}_low']:.3f} to {row[f'{name}_high']:.3f})"
 
 
 def main() -> None:
@@ -122,9 +143,11 @@ def main() -> None:
     ask.add_argument("--donors", type=int, default=DONORS)
     ask.add_argument("--epochs", type=int, default=0, help="of ABMIL; its own when left out")
     ask.add_argument("--patients", type=Path)
+    ask.add_argument("--repeats", type=int, default=3, help="of the patients' folds")
+    ask.add_argument("--recalibrate", help="of the patients: cox")
     args = ask.parse_args()
     if args.patients is not None:
-        patients(args.patients)
+        patients(args.patients, args.repeats, args.recalibrate)
         return
     more = {"epochs": args.epochs} if args.epochs else {}
     rows = []
