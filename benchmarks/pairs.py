@@ -100,12 +100,13 @@ def main(argv: list[str] | None = None) -> pd.DataFrame:
     parser.add_argument("--planted", type=int, default=100, help="cohorts with an effect")
     parser.add_argument("--refits", type=int, default=50, help="cohorts that are fitted anew")
     parser.add_argument("--only", choices=DESIGNS, help="one design")
+    parser.add_argument("--way", choices=WAYS, help="one way to learn")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args(argv)
     warnings.filterwarnings("ignore", message="scale_batch", category=UserWarning)
     rows = []
     for design in DESIGNS if asked.only is None else [asked.only]:
-        for way in WAYS:
+        for way in WAYS if asked.way is None else [asked.way]:
             began = time.perf_counter()
             rows.append(row(design, way, asked.cohorts, asked.planted, asked.refits))
             print(f"{design}, {way}: {time.perf_counter() - began:.0f} s", flush=True)

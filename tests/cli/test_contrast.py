@@ -11,8 +11,9 @@ from smalti.datasets import planted_pairs
 def test_pairs_go_from_the_command_line_to_the_page(tmp_path, one_penalty):
     bags = planted_pairs(5, alone=1, effect=6.0, n_features=4, seed=0)
     names = bags.bag.index.to_numpy().astype(str)
-    np.savez(tmp_path / "bags.npz", x=bags.table(), bag=names[bags.index],
-             label=bags.labels.astype(str), donor=bags.bag["donor"].to_numpy())  # fmt: skip
+    label = bags.labels.astype(str)
+    np.savez(tmp_path / "bags.npz", x=bags.table(), bag=names[bags.index], label=label,
+             donor=bags.bag["donor"].to_numpy())  # fmt: skip
     out = tmp_path / "run"
     asked = ["compare", tmp_path / "bags.npz", "--out", out, "--methods", "bag_mean"]
     asked += ["--folds", 4, "--contrast", "donor", "--jobs", 1]

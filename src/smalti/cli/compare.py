@@ -77,8 +77,9 @@ def compare(
     splits: Annotated[
         str | None,
         typer.Option(
-            help="leave-one-donor-out, leave-one-site-out; or your own folds: a column, or a .csv "
-            "with columns bag (or donor), fold (that tests it) and perhaps repeat.",
+            help="leave-one-donor-out, leave-one-site-out, preserved-sites (--folds of whole "
+            "sites); or a column, or a .csv with bag (or donor), fold (that tests it), perhaps "
+            "repeat.",
             rich_help_panel=options.FITS,
         ),
     ] = None,
@@ -250,7 +251,8 @@ def compare(
 
     refuse(given, OF_CELLS, "{} is for --integrate: leave it out.")
     if splits is not None:
-        refuse(given, ("folds", "repeats"), "--splits says all folds: leave {} out.")
+        dealt = ("folds",) if splits != "preserved-sites" else ()
+        refuse(given, (*dealt, "repeats"), "--splits says all folds: leave {} out.")
     if test is not None:
         idle = ("folds", "repeats", "splits", "slides")
         refuse(given, idle, "--test is fitted and scored once: leave {} out.")
@@ -290,7 +292,7 @@ OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_t
            "learning_curve", "attributions", "explain", "recalibrate", "contrast",
            "slides", "patches", "tile_px", "um_per_px", "search", "trials", "inner_folds",
            "sampler", "budget")  # fmt: skip
-NAMED = ("leave-one-donor-out", "leave-one-site-out")
+NAMED = ("leave-one-donor-out", "leave-one-site-out", "preserved-sites")
 TABLES = (".csv", ".tsv", ".parquet")
 OF_GROUPS = ("label", "batch", "corrections", "n_clusters", "by", "leave_out")
 OF_CELLS = ("predict", "batch", "corrections", "n_clusters", "by", "seeds", "leave_out")

@@ -145,9 +145,10 @@ class DonorTable(ProbabilityTable):
             Per method, the best first: method, donors, value (share of the pairs of a donor's
             samples that are in order, the mean over donors and repeats), value_low and value_high
             (95 % over donors: of these models' predictions), right (donors with all pairs in
-            order in every repeat), p (two-sided; labels change places within donors), least (the
-            smallest p that the design can give), p_holm (methods are one family, baselines
-            another) and the verdict: "above chance", "below chance" or "not told from chance".
+            order in every repeat), p (labels change places within donors; see
+            :func:`smalti.scores.pairs.within_donors`), least (the smallest p that the design can
+            give), p_holm (methods are one family, baselines another) and the verdict: "above
+            chance" or "not told from chance".
 
         Raises
         ------
@@ -176,9 +177,8 @@ class DonorTable(ProbabilityTable):
         table = pd.DataFrame(rows)
         of = table["method"].isin(self.baselines)  # two families, as of differences
         table["p_holm"] = table.groupby(of)["p"].transform(lambda p: holm(p.to_numpy()))
-        side = np.where(table["value"] > 0.5, "above chance", "below chance")
-        told = (table["p_holm"] <= LEVEL).to_numpy()
-        return table.assign(verdict=np.where(told, side, "not told from chance"))
+        above = table["p_holm"] <= LEVEL
+        return table.assign(verdict=np.where(above, "above chance", "not told from chance"))
 
     def in_order(self) -> list[str]:
         """How many donors the leading method has in order, where that was asked."""

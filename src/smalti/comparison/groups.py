@@ -15,7 +15,7 @@ from smalti.scores.survival import comparable
 from smalti.scores.verdicts import LEVEL, holm
 from smalti.task import Task
 
-_LEVELS = 8  # more are no groups
+_LEVELS, _SITES = 8, 30  # more are no groups
 _LEAST = 3  # donors of a group of which anything is said
 _DRAWS = 500
 
@@ -35,7 +35,8 @@ def groupings(cohort: Cohort) -> dict[str, pd.Series]:
             groups = column.astype(str)
         groups = groups.mask(gone)
         donors = bags["donor"].groupby(groups).nunique()
-        if 1 < len(donors) <= _LEVELS and (donors >= _LEAST).sum() > 1:
+        most = _SITES if name == "site" else _LEVELS
+        if 1 < len(donors) <= most and (donors >= _LEAST).sum() > 1:
             found[str(name)] = groups
     return found
 

@@ -15,6 +15,7 @@ from smalti.bags import Bags
 from smalti.comparison import learning, recalibration
 from smalti.comparison.cells import Cells
 from smalti.comparison.cohort import COMPARED, TEST, TRAINING, Cohort, type_column
+from smalti.comparison.company import check_groups
 from smalti.comparison.contrast import check_together, contrasted
 from smalti.comparison.explained import explanations_of
 from smalti.comparison.flow import flow_of
@@ -25,6 +26,7 @@ from smalti.comparison.phenotype_table import Comparison
 from smalti.comparison.protocols import (
     EXTERNAL,
     SITES,
+    WHOLE,
     Protocol,
     external,
     protocol_of,
@@ -86,8 +88,9 @@ def compare(
         Repeated stratified k-fold grouped by donor. Each fit gets its own seed.
     splits
         Another protocol: "leave-one-donor-out", where AUROC is NaN (one donor has no rank) and
-        methods are ranked by log loss; or "leave-one-site-out" (no donor of the site trains). Or
-        your own: pairs of training and test positions; a table with the columns ``bag`` (or
+        methods are ranked by log loss; "leave-one-site-out" (no donor of the site trains); or
+        "preserved-sites": ``folds`` of whole sites, with as equal numbers of each class as can be.
+        Or your own: pairs of training and test positions; a table with the columns ``bag`` (or
         ``donor``) and ``fold``, perhaps ``repeat``; or the name of a column of the bags that holds
         the fold (see :func:`smalti.comparison.given_folds`).
     test
@@ -269,6 +272,9 @@ def prepared(
     _add_baselines(lineup, bags if views is None else bags.only(views), set(covariates))
     _add_site(lineup, bags, protocol)
     _fit_out(lineup, task, views, preprocess)
+    arena = Folds(bags, protocol, attributions, bags if test is None else test, explain,
+                  recalibrate, contrast)  # fmt: skip
+    check_groups(lineup, arena)
     check_asked(permutations, bags, lineup)
     recalibration.check(recalibrate, task)
     if recalibrate is not None:
@@ -276,8 +282,6 @@ def prepared(
             f"probabilities of all methods are recalibrated ({recalibrate}), by predictions of "
             "training donors that were left out in turn within each fold."
         )
-    arena = Folds(bags, protocol, attributions, bags if test is None else test, explain,
-                  recalibrate, contrast)  # fmt: skip
     if learning_curve:
         learning.check_asked(learning_curve, lineup)
         learning.smaller(arena, learning_curve, seed)
@@ -327,7 +331,7 @@ def _add_site(lineup: Lineup, bags: Bags, protocol: Protocol) -> None:
     """What the site alone says of the target, where test bags are of sites that trained."""
     if bags.site is None:
         return
-    if protocol.name in (SITES, EXTERNAL):
+    if protocol.name in (SITES, WHOLE, EXTERNAL):
         return  # of a site that it has not seen it knows nothing
     if len(np.unique(bags.sites)) < 2:
         lineup.notes.append(f"all bags are of one {bags.site}, which says nothing of the target.")

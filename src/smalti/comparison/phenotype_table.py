@@ -17,6 +17,7 @@ from smalti.comparison.protocols import (
     DONORS,
     EXTERNAL,
     SITES,
+    WHOLE,
 )
 from smalti.explain.explanations import Explanations
 from smalti.scores.intervals import measured_coverage
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from smalti.tiles.heatmap import Heatmap
 
 _UNITS = {DONORS: "donors, each left out once", SITES: "sites, each left out once",
-          EXTERNAL: "set of test bags"}  # fmt: skip
+          WHOLE: "test folds of whole sites", EXTERNAL: "set of test bags"}  # fmt: skip
 
 
 @dataclasses.dataclass(kw_only=True)

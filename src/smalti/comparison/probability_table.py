@@ -38,8 +38,8 @@ class ProbabilityTable(ScoreTable):
     task
         The task of the whole set.
     protocol
-        How bags were parted: "donor folds", "leave-one-donor-out", "leave-one-site-out", "own
-        splits" or "external validation".
+        How bags were parted: "donor folds", "leave-one-donor-out", "leave-one-site-out",
+        "preserved-sites", "own splits" or "external validation".
     recalibrated
         How probabilities were recalibrated inside each fold; None where they were not.
     contrast

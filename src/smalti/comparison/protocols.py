@@ -1,4 +1,4 @@
-"""Which bags test and which train, by name: dealt donors, one donor or one site at a time.
+"""Which bags test and which train, by name: dealt donors or sites, one donor or site at a time.
 
 A protocol is a name, its splits, and what is to be known of them.
 """
@@ -13,6 +13,7 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.comparison.own_splits import given_folds
+from smalti.comparison.site_folds import site_folds
 from smalti.comparison.splits import Split, donor_folds
 from smalti.core.seen import Seen, donor_names
 from smalti.errors import InputError
@@ -20,7 +21,8 @@ from smalti.names import some
 
 DONORS, SITES = "leave-one-donor-out", "leave-one-site-out"
 FOLDS, OWN, EXTERNAL = "donor folds", "own splits", "external validation"
-NAMED = (DONORS, SITES)
+WHOLE = "preserved-sites"
+NAMED = (DONORS, SITES, WHOLE)
 """What ``splits=`` may name."""
 
 
@@ -53,10 +55,10 @@ def protocol_of(
     bags
         With a donor and a target.
     splits
-        None: :func:`donor_folds`. A name: "leave-one-donor-out" or "leave-one-site-out". Anything
-        else: as :func:`given_folds` takes it.
+        None: :func:`donor_folds`. A name: "leave-one-donor-out", "leave-one-site-out" or
+        "preserved-sites". Anything else: as :func:`given_folds` takes it.
     folds, repeats, seed
-        Of the donor folds.
+        Of the donor folds; folds also of whole sites, which are dealt once.
 
     Raises
     ------
@@ -71,6 +73,11 @@ def protocol_of(
     if isinstance(splits, str) and splits == SITES:
         parts = leave_one_out(bags, "site")
         return Protocol(SITES, parts, tuple(_parted(bags, parts)))
+    if isinstance(splits, str) and splits == WHOLE:
+        if repeats > 1:
+            raise InputError(f"repeats={repeats}: whole sites are dealt once, in the best way.")
+        parts, notes = site_folds(bags, folds)
+        return Protocol(WHOLE, parts, tuple(notes))
     return Protocol(OWN, given_folds(bags, splits))
 
 

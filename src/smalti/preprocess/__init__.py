@@ -42,6 +42,7 @@ from smalti.preprocess.sequence import (
     state_of,
     steps_of,
 )
+from smalti.preprocess.sites import SiteComBat, TransductiveSiteComBat
 from smalti.preprocess.step import Step, cells_per_bag_note
 from smalti.preprocess.trace import Trace
 
@@ -66,9 +67,11 @@ __all__ = [
     "Scale",
     "ScaleBatch",
     "SelectGenes",
+    "SiteComBat",
     "Step",
     "Top",
     "Trace",
+    "TransductiveSiteComBat",
     "apply_steps",
     "at_hand",
     "by_company",

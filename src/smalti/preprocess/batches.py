@@ -25,7 +25,7 @@ _COMPONENTS = 50  # that Harmony corrects
 _LIKE = 1e-4  # of the size of its cells: how far a print may lie from that of the fit
 
 
-class _OfBatches(Step):
+class OfBatches(Step):
     """A step that reads which batch each cell is of.
 
     Parameters
@@ -67,7 +67,7 @@ class _OfBatches(Step):
             )
 
 
-class ScaleBatch(_OfBatches):
+class ScaleBatch(OfBatches):
     """Each feature to mean 0 and standard deviation 1 within each batch.
 
     Cells of a batch of training are scaled by the training cells of their batch. A batch that
@@ -150,7 +150,7 @@ class ScaleBatch(_OfBatches):
         self.batches_ = list(note["batches"])
 
 
-class _AtHand(_OfBatches):
+class _AtHand(OfBatches):
     """A correction of the cells at hand: it places no other cell, and no other batch.
 
     What is kept of a fit is a number for each cell, by which the same cells are known again; they

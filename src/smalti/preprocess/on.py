@@ -77,6 +77,11 @@ class On(Step):
         """Whether what its step makes of a new cell may hang on which others came with it."""
         return self.step.by_company
 
+    @property
+    def known_only(self) -> bool:  # type: ignore[override]
+        """Whether its step takes no cell of a group that training lacked."""
+        return self.step.known_only
+
     def columns(self) -> tuple[str, ...]:
         """Those of its step."""
         return self.step.columns()

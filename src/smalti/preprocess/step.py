@@ -42,6 +42,7 @@ class Step(TransformerMixin, BaseEstimator):
     columnwise: ClassVar[bool] = False  # each column that it gives is one column that it got
     transductive: bool = False  # it changes the cells that it was fitted on, and takes no others
     by_company: bool = False  # what comes out for a new cell may hang on which others came with it
+    known_only: bool = False  # it takes no cell of a group of its column that training lacked
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

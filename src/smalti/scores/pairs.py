@@ -7,6 +7,7 @@ of a donor that have one label are one arm and count by their mean, as in
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,7 @@ class Within:
     value
         (n_donors,) share of the pairs of its samples that are in order, a tie counts half.
     p
-        Two-sided, over labels that change places within donors.
+        Over labels that change places within donors, for models that learn which way they go.
     least
         The smallest p that this design can give.
     """
@@ -66,8 +67,8 @@ class Within:
 
 
 def within_donors(
-    said: Any, codes: Any, donors: Any, *, draws: int = 9999, seed: int = 0
-) -> Within:  # fmt: skip
+    said: Any, codes: Any, donors: Any, *, alike: int = 2, draws: int = 9999, seed: int = 0
+) -> Within:
     """Hold the samples of each donor against each other.
 
     Two samples are in order where the labels that they have are likelier than the same two labels
@@ -82,6 +83,9 @@ def within_donors(
         (n,) which label each sample has, a position.
     donors
         (n,) whose each is. Those of one label are left out.
+    alike
+        How many ways to rename the labels leave the score of a model that learns them as it is: 2
+        of two labels and of numbers, which may be turned round; n! of n labels without an order.
     draws
         Where there are more arrangements of the labels, so many random ones are looked at.
     seed
@@ -90,8 +94,10 @@ def within_donors(
     Returns
     -------
     Within
-        Its p is exact where models do not know one another; those of a cross-validation share
-        training donors, and what that makes of it is measured by ``benchmarks/pairs.py``.
+        Its p is the share of the arrangements that are at least as well in order, ``alike`` times.
+        Models of a cross-validation learn from one another's test donors: where all donors differ
+        along one line, they are all right as soon as their differences have one sign, be it any.
+        Without the factor p would be too small by so much there (``benchmarks/pairs.py``).
 
     Examples
     --------
@@ -119,15 +125,14 @@ def within_donors(
     places, _ = exchange.arrangements(label.astype(float), draws, seed)
     places = places.astype(np.int64)
     step = max(1, _ROOM // max(1, len(said) * len(one)))
-    off = np.concatenate([
-        np.abs(np.nanmean(_shares(arms, one, two, whose, places[at : at + step]), axis=1) - 0.5)
+    means = np.concatenate([
+        np.nanmean(_shares(arms, one, two, whose, places[at : at + step]), axis=1)
         for at in range(0, len(places), step)
     ])  # fmt: skip
     there = np.isfinite(seen)
-    least = exchange.least(label.astype(float), draws)
-    p = float((off >= abs(seen[there].mean() - 0.5) - _SAME).mean()) if there.any() else np.nan
+    p = float((means >= seen[there].mean() - _SAME).mean()) if there.any() else np.nan
     names = donors[exchange.first[[m[0] for m in exchange.members]]]
-    return Within(names[there], seen[there], max(p, least), least)
+    return Within(names[there], seen[there], min(1.0, alike * p), min(1.0, alike / len(places)))
 
 
 def of_several(codes: Any, donors: Any) -> np.ndarray:
@@ -188,7 +193,10 @@ def of_predictions(predictions: pd.DataFrame, task: Task, **how: Any) -> Within:
     repeat, repeats = pd.factorize(predictions["repeat"])
     table = np.full((len(repeats), int(first.sum()), said.shape[1]), np.nan)
     table[repeat, bag] = said
-    return within_donors(table, codes[first], predictions["donor"].to_numpy()[first], **how)
+    alike = math.factorial(len(task.classes)) if task.kind == "multiclass" else 2
+    return within_donors(
+        table, codes[first], predictions["donor"].to_numpy()[first], alike=alike, **how
+    )
 
 
 def arms_of(predictions: pd.DataFrame, task: Task) -> pd.DataFrame:

@@ -75,6 +75,8 @@ def _sites(table: Any) -> str:
     n = table.predictions["site"].nunique()
     if table.protocol == "leave-one-site-out":
         return f"Each of {n} sites was left out in turn; the spread is over sites."
+    if table.protocol == "preserved-sites":
+        return f"{n} sites, each whole in one fold: no test donor is of a site that trained."
     return (f"{n} sites, each on both sides of the splits; what the site alone predicts is a row "
             "of the table.")  # fmt: skip
 
@@ -118,7 +120,7 @@ def _whole(table: Any) -> str:
 def _apart(table: Any) -> str:
     if table.protocol == "external validation":
         return "Two sources, given as two sets of bags: which differ is for you to say."
-    if table.protocol == "leave-one-site-out":
+    if table.protocol in ("leave-one-site-out", "preserved-sites"):
         return "Training and test donors are of different sites, and differ as sites do."
     return "One source, parted by donor: training and test donors differ by the parting alone."
 
