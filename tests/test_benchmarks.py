@@ -12,6 +12,7 @@ NOT_RUN = {
     "peers": "read by rows of bench.py",
     "bench_page": "drawn below",
     "killed": "takes minutes, and real cohorts",
+    "multimil_peer": "needs an environment of Python 3.12",
 }
 TOYS = [
     "intervals --cohorts 2 --donors 20 --samples 1 3 --effects middle",
