@@ -36,6 +36,8 @@ class Columns:
         Column of the instances, or of the bags, with the batches of cells, or None.
     batches
         Its values in training, in order.
+    donor
+        Column of the bags with their donors, which training alone reads, or None.
     """
 
     group: str | None = None
@@ -43,6 +45,7 @@ class Columns:
     covariates: tuple[dict[str, Any], ...] = ()
     batch: str | None = None
     batches: tuple[str, ...] = ()
+    donor: str | None = None
 
     @classmethod
     def of_batches(cls, bags: Bags, batch: str | None) -> Columns:
