@@ -144,7 +144,8 @@ class Columns:
                     f"bags, which no training bag is: read as {known['levels'][0]!r}.",
                     UserWarning, stacklevel=2,
                 )  # fmt: skip
-            parts.append(np.stack([text == level for level in known["levels"][1:]], axis=1))
+            others = np.asarray(known["levels"][1:], dtype=object)  # none of a constant one
+            parts.append(text.to_numpy(object)[:, None] == others)
         return np.concatenate([np.zeros((len(bags), 0)), *parts], axis=1).astype(np.float32)
 
 

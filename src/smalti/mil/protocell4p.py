@@ -54,8 +54,8 @@ class ProtoCell4P(NetworkMethod):
     cross-entropy of the cell type read off the relevances. Cells without types: ``group=None``.
 
     ``contribution`` is the cell's logit over the number of cells: signed, summing over the bag to
-    the logit less its constant. ``prototype`` is the nearest one, ``similarity`` all s_p.
-    ``embedding`` is the mean of s_p r_pc, whose sums are the logits.
+    the logit less its constant (and less the covariates' part). ``prototype`` is the nearest one,
+    ``similarity`` all s_p. ``embedding`` is the mean of s_p r_pc, whose sums are the logits.
 
     Notes
     -----
@@ -64,8 +64,8 @@ class ProtoCell4P(NetworkMethod):
     so that a weight of a bag counts its cells too; the diversity leaves out a constant, the
     distance of a prototype to itself; a prototype that had all its distances left out keeps them,
     instead of a loss of 1e9. A bag that is sub-sampled counts as often as it is drawn, as
-    published. Published inputs are counts scaled to 10,000 per cell, not logged
-    (``preprocess="normalize"``); the mean squared error then follows a few genes.
+    published. Covariates are ours. Published inputs are counts scaled to 10,000 per cell, not
+    logged (``preprocess="normalize"``); the mean squared error then follows a few genes.
     """
 
     name: ClassVar[str] = "protocell4p"
@@ -78,6 +78,7 @@ class ProtoCell4P(NetworkMethod):
     group_predicts: ClassVar[bool] = False
 
     group: str | None = None  # instance column of the cell types, used in training only
+    covariates: tuple[str, ...] = ()  # columns of the bags, a linear part of the logits
     n_prototypes: Count = 8  # P
     latent: Count = 32  # width of z
     widths: tuple[Count, ...] = (128, 128)  # of encoder, decoder (mirrored) and scorer
@@ -130,7 +131,7 @@ class ProtoCell4P(NetworkMethod):
         prototypes = ["encoder.", "prototypes"]
         prototypes += ["decoder."] if self.lambda1 else []
         prototypes += ["type_by_similarity."] if self.lambda5 else []
-        bags = ["scorer.", "head."]
+        bags = ["scorer.", "head.", "fixed."]
         bags += ["type_by_relevance."] if self.lambda6 else []
         if not self.pretrain:
             yield Gradient(
@@ -226,6 +227,9 @@ class _Net(nn.Module):
         else:
             self.scorer = _linear(p, self.n_classes, bias=False)
         self.head = self.task.head(1) if linked else nn.Identity()
+        n_logits = self.n_classes if self.several else n_out
+        self.fixed = nn.Linear(shape.n_covariates, n_logits, bias=False) \
+            if shape.n_covariates else None  # fmt: skip
         for parameter in self.head.parameters():
             if parameter.ndim == 2:  # the difference as it is; a bias or thresholds are learned
                 nn.init.ones_(parameter)
@@ -250,7 +254,10 @@ class _Net(nn.Module):
         if relevance is not None:
             parts = similarity.repeat_interleave(self.n_classes, 1) * relevance  # (n, P * C)
         embedding = segment.mean(parts, batch.segments)
-        raw = self.head(self._outputs(embedding))
+        logits = self._outputs(embedding)
+        if self.fixed is not None:
+            logits = logits + self.fixed(batch.bag["covariates"])
+        raw = self.head(logits)
         if self.training:
             return Output(raw, extra=extra)
         part = self._outputs(parts)

@@ -51,7 +51,8 @@ class ScRAT(NetworkMethod):
     Published: 20 draws of each sample and mixture are fixed before training and all seen in every
     epoch, 256 to a step. Here one fresh draw of each is seen per epoch, 16 to a step (``draws=20``
     has the published number). The authors' stored log used augment=50, epochs=10. Dropout acts on
-    the result of the attention, not on its weights. Features are standardised.
+    the result of the attention, not on its weights. Features are standardised. Covariates are ours:
+    the head reads them through a layer, and a mixture has those of both samples in proportion.
 
     Examples
     --------
@@ -73,6 +74,7 @@ class ScRAT(NetworkMethod):
     group_predicts: ClassVar[bool] = False
 
     group: str | None = "cell_type"  # types that are mixed with one another; None: all cells alike
+    covariates: tuple[str, ...] = ()  # columns of the bags, read by a layer of their own
     augment: Whole = 300  # mixtures per epoch; 0: none
     mix: Literal["different", "same", "any"] = "different"  # classes of the two samples
     alpha: Positive = 0.5  # of the Beta distribution of lambda
@@ -283,7 +285,15 @@ class Mixup:
             mixed = torch.lerp(other[name], first, share.to(first.dtype)[:, None])
             views[name] = mixed
         offsets = torch.as_tensor(np.concatenate([[0], lengths.cumsum()]))
-        return Batch(views, Segments.of(offsets, store.device))
+        return Batch(views, Segments.of(offsets, store.device), bag=self._bag(store, units))
+
+    def _bag(self, store: Store, units: np.ndarray) -> dict[str, Tensor]:
+        """Columns of both samples, in proportion."""
+        mixed = {}
+        for name, column in store.bag.items():
+            first, second, share = self.target(units, column)
+            mixed[name] = torch.lerp(second, first, share.to(column.dtype)[:, None])
+        return mixed
 
     def _index(self, store: Store) -> None:
         """Sort cells by sample and type, once."""
@@ -344,7 +354,12 @@ class _Net(nn.Module):
             nn.Linear(method.width, method.width), nn.LayerNorm(method.width), nn.ReLU(),
             Dropout(method.dropout),
         )  # fmt: skip
-        self.head = shape.task.head(method.width)
+        self.side = (
+            nn.Sequential(nn.Linear(shape.n_covariates, method.width), nn.ReLU(),
+                          Dropout(method.dropout))
+            if shape.n_covariates else None
+        )  # fmt: skip
+        self.head = shape.task.head(method.width * (1 if self.side is None else 2))
         odd = torch.randint(-(2**62), 2**62, shape.x, generator=torch.Generator().manual_seed(0))
         self.register_buffer("hash", 2 * odd + 1)
 
@@ -357,14 +372,20 @@ class _Net(nn.Module):
             z = h.mean(1)
         else:  # the mean is over real cells
             z = (h * there[:, :, None]).sum(1) / there.sum(1, keepdim=True)
-        return Output(self.head(self.last(z)))
+        return Output(self.head(torch.cat([self.last(z), self._side(batch)], dim=1)))
+
+    def _side(self, batch: Batch) -> Tensor:
+        """What the head reads of the covariates, (n_bags, width or 0)."""
+        if self.side is None:
+            return batch.x.new_zeros(len(batch.segments.lengths), 0)
+        return self.side(batch.bag["covariates"])
 
     def _predict(self, batch: Batch) -> Output:
         """Average draws, sample by sample; count the top keys on the way."""
         raw, embedding, keys = [], [], []
-        h, code = self.embed(self.scale(batch.x)), self._hash(batch.x)
+        h, code, sides = self.embed(self.scale(batch.x)), self._hash(batch.x), self._side(batch)
         ends = batch.segments.offsets.tolist()
-        for start, stop in pairwise(ends):
+        for side, (start, stop) in zip(sides, pairwise(ends), strict=True):
             cells, order = h[start:stop], code[start:stop].argsort()
             z, count = [], order.new_zeros(len(order))
             for sets in self._draws(order):
@@ -372,7 +393,8 @@ class _Net(nn.Module):
                 z.append(self.last(out.mean(1)))
                 count.index_add_(0, sets.flatten(), top.flatten())
             every = torch.cat(z)
-            raw.append(self.task.raw(self.task.values(self.head(every)).mean(0, keepdim=True)))
+            read = torch.cat([every, side.expand(len(every), -1)], dim=1)
+            raw.append(self.task.raw(self.task.values(self.head(read)).mean(0, keepdim=True)))
             embedding.append(every.mean(0))
             keys.append(count / count.sum())
         top_key = torch.cat(keys).to(h.dtype)
