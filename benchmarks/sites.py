@@ -5,10 +5,10 @@
 Simulated cohorts of 60 donors of six sites (``planted_sites``: three features, each site shifts and
 stretches them). ``bag_mean`` learns them as they are, behind ``site_combat``, and behind
 ``site_combat_transductive``. A row is a design (as many cases at each site, or not), folds (of
-donors, or each site left out) and a way to learn. Columns: mean AUROC over the cohorts with its standard
-error, with the labels that are true and with labels shuffled between donors. ``all sites at once,
-told the labels`` is what not to do: ComBat of the bag means of all donors with the label among its
-covariates, before the folds.
+donors, or each site left out) and a way to learn. Columns: mean AUROC over the cohorts with its
+standard error, with the labels that are true and with labels shuffled between donors. ``all sites
+at once, told the labels`` is what not to do: ComBat of the bag means of all donors with the label
+among its covariates, before the folds.
 """
 
 from __future__ import annotations

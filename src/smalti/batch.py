@@ -34,7 +34,9 @@ class Batch:
         "present": (n_instances, n_views) 1 where an instance was measured in a view and 0 where
         not, where that is not everywhere.
     bag
-        "covariates": (n_bags, n_covariates), where the method has asked for them.
+        "covariates": (n_bags, n_covariates), where the method has asked for them. "donor":
+        (n_bags,) int64, which donor of training each is of, where the method has asked for it; of
+        other bags the numbers mean nothing.
     genes
         The genes to predict, where a method predicts genes by their vectors (see
         :mod:`smalti.expression.zero_shot`).
@@ -111,6 +113,8 @@ class Shape:
         (width of the genes' vectors, width of their words), where a method predicts by them.
     batches
         Names of the batches of cells, where an integration has asked for them.
+    n_donors
+        Donors of training, where the method has asked for them.
     """
 
     views: Mapping[str, tuple[int, ...]]
@@ -122,6 +126,7 @@ class Shape:
     groups: tuple[int, ...] = ()
     meaning: tuple[int, ...] = ()
     batches: tuple[str, ...] = ()
+    n_donors: int = 0
 
     @property
     def x(self) -> tuple[int, ...]:

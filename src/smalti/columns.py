@@ -38,6 +38,8 @@ class Columns:
         Its values in training, in order.
     placed
         Whether the method asks where the instances lie, and training bags say it.
+    donor
+        Column of the bags with their donors, which training alone reads, or None.
     """
 
     group: str | None = None
@@ -46,6 +48,7 @@ class Columns:
     batch: str | None = None
     batches: tuple[str, ...] = ()
     placed: bool = False
+    donor: str | None = None
 
     @classmethod
     def of_batches(cls, bags: Bags, batch: str | None) -> Columns:
@@ -169,7 +172,8 @@ class Columns:
                     f"bags, which no training bag is: read as {known['levels'][0]!r}.",
                     UserWarning, stacklevel=2,
                 )  # fmt: skip
-            parts.append(np.stack([text == level for level in known["levels"][1:]], axis=1))
+            others = np.asarray(known["levels"][1:], dtype=object)  # none of a constant one
+            parts.append(text.to_numpy(object)[:, None] == others)
         return np.concatenate([np.zeros((len(bags), 0)), *parts], axis=1).astype(np.float32)
 
 

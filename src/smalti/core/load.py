@@ -130,7 +130,8 @@ def rebuild(note: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Any:
                           method.columns_.n_covariates, tuple(note["shape"].get("outputs", ())),
                           tuple(note["shape"].get("groups", ())),
                           tuple(note["shape"].get("meaning", ())),
-                          method.columns_.batches)  # fmt: skip
+                          method.columns_.batches,
+                          note["shape"].get("n_donors", 0))  # fmt: skip
     if method.shape_.outputs:
         method.genes_ = method.shape_.outputs
     # "auto" that came to no steps stands there as it was said

@@ -97,7 +97,7 @@ def describe(method: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
                                                        "hazard_times", "hazard", "deciles")},
         "shape": {"views": dict(method.shape_.views), "n_units": method.shape_.n_units,
                   "outputs": method.shape_.outputs, "groups": method.shape_.groups,
-                  "meaning": method.shape_.meaning},
+                  "meaning": method.shape_.meaning, "n_donors": method.shape_.n_donors},
         "more": state.note,
         "inputs": method.inputs_,
         "features": method.features_,

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 import torch
 from torch import Tensor
@@ -81,6 +82,8 @@ class Store:
             self.instance["place"] = self._ints(columns.reading_order(bags))
         if columns is not None and columns.covariates:
             self.bag["covariates"] = torch.as_tensor(columns.table(bags)).to(device, dtype)
+        if columns is not None and columns.donor in bags.bag:
+            self.bag["donor"] = self._ints(pd.factorize(bags.bag[columns.donor])[0])
 
     def _resident(self, view: View) -> Tensor | View:
         """The view on the device as a whole, or as it is where it is sparse, large or on disk.

@@ -13,6 +13,7 @@ Bags to phenotype; what it shares with other methods is in :mod:`smalti.core.est
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -430,7 +431,7 @@ class Method(Estimator):
         )
         self.shape_ = Shape(
             {k: v.shape[1:] for k, v in bags.x.items()}, task, len(train), self.columns_.levels,
-            self.columns_.n_covariates,
+            self.columns_.n_covariates, n_donors=self._donors(bags),
         )  # fmt: skip
         known = task.encode(part.labels)
         if self.strata is not None:
@@ -454,6 +455,18 @@ class Method(Estimator):
                 f"{', '.join(self.survivals)})."
             )
         return task.as_model(bags.labels, model)
+
+    def _donors(self, bags: Bags) -> int:
+        """How many donors the bags are of, where the method has an intercept of each."""
+        if not getattr(self, "donor_intercept", False):
+            return 0
+        donors = bags.donors
+        n = len(np.unique(donors))
+        if n == len(bags):
+            raise InputError("donor_intercept=True: each donor has one bag, and nothing tells its "
+                             "level from its bag: leave it out.")  # fmt: skip
+        self.columns_ = dataclasses.replace(self.columns_, donor=bags.donor)
+        return n
 
     def _strata(self, task: Task, bags: Bags) -> np.ndarray:
         """(n_bags,) codes of the strata of a Cox model."""

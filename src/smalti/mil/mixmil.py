@@ -50,6 +50,10 @@ class MixMIL(NetworkMethod):
     statsmodels, or cross-validated logistic regression); attention starts uniform.
     While training, u is standardised over the mini-batch, as published; a last mini-batch with few
     bags counts in proportion to its size.
+    With ``donor_intercept`` the logit of a bag also has v_d of its donor d, with the prior
+    N(0, s_v^2), whose s is learned, and a Gaussian posterior for each donor: bags of one donor are
+    then no independent ones. A new donor has v = 0, the mean of the prior. It is ours, not the
+    paper's.
 
     Examples
     --------
@@ -72,6 +76,7 @@ class MixMIL(NetworkMethod):
     survivals: ClassVar[tuple[str, ...]] = ("discrete",)  # a likelihood of each bag by itself
 
     covariates: tuple[str, ...] = ()  # columns of the bags: fixed effects, beside an intercept
+    donor_intercept: bool = False  # a random intercept of each donor, who has several bags
     posterior: Literal["full", "mean_field"] = "full"  # covariance of the weights
     draws: Count = 8  # of the weights, in a step
     epochs: Whole = 2000  # passes over the training bags; 0: the mean model that it starts from
@@ -114,7 +119,7 @@ class MixMIL(NetworkMethod):
 
 # all but the slope of an ordinal head, which b already is
 _MOVES = ("mean", "log_sd", "lower", "log_prior", "fixed", "intercept", "log_noise", "head.first",
-          "head.steps")  # fmt: skip
+          "head.steps", "level", "log_level_sd", "log_level_prior")  # fmt: skip
 
 
 class _Net(nn.Module):
@@ -136,6 +141,10 @@ class _Net(nn.Module):
         self.head = task.head(1) if task.kind == "ordinal" else None
         self.intercept = nn.Parameter(torch.zeros(p)) if self.head is None else None
         self.log_noise = nn.Parameter(torch.zeros(())) if task.kind == "regression" else None
+        d = shape.n_donors
+        self.level = nn.Parameter(torch.zeros(d, p)) if d else None  # posterior mean of v
+        self.log_level_sd = nn.Parameter(torch.full((d, p), float(np.log(0.5)))) if d else None
+        self.log_level_prior = nn.Parameter(torch.zeros(p)) if d else None  # log s_v^2
         self.register_buffer("center", torch.zeros(p))  # of u, over the training bags
         self.register_buffer("spread", torch.ones(p))
 
@@ -160,7 +169,23 @@ class _Net(nn.Module):
         var = factor.unflatten(1, (2, q)).square().flatten(2).sum(2)  # (p, 2), traces
         square = var + self.mean.unflatten(1, (2, q)).square().sum(2)
         each = square * (-self.log_prior).exp() + q * (self.log_prior - 1)
-        return 0.5 * each.sum() - self.log_sd.sum()
+        return 0.5 * each.sum() - self.log_sd.sum() + self.level_divergence()
+
+    def level_divergence(self) -> Tensor | float:
+        """The same of the levels of donors."""
+        if self.level is None or self.log_level_sd is None or self.log_level_prior is None:
+            return 0.0
+        square = self.level.square() + (2 * self.log_level_sd).exp()
+        each = square * (-self.log_level_prior).exp() + self.log_level_prior - 1
+        return 0.5 * each.sum() - self.log_level_sd.sum()
+
+    def draw_levels(self, batch: Batch) -> Tensor | float:
+        """(n_bags, draws, p) levels of the donors of the bags, one draw for all bags of a donor."""
+        if self.level is None or self.log_level_sd is None:
+            return 0.0
+        eps = noise.normal(self.level.detach().expand(self.n_draws, -1, -1))
+        levels = self.level + self.log_level_sd.exp() * eps  # (draws, d, p)
+        return levels.index_select(1, batch.bag["donor"]).transpose(0, 1)
 
     # ---------------------------------------------------------------- model
 
@@ -218,7 +243,8 @@ class _Net(nn.Module):
         weights = self.draw(factor)
         u = self.effects(x, weights, batch)
         effect = _standardised(u, _rms(weights.chunk(2, dim=2)[1]).flatten())
-        samples = self.finish(effect.unflatten(1, (self.n_draws, -1)), batch)
+        effect = effect.unflatten(1, (self.n_draws, -1)) + self.draw_levels(batch)
+        samples = self.finish(effect, batch)
         if self.tracks:  # a validation needs them before the last stage, which is exact
             with torch.no_grad():
                 now = _moments(self.effects(x, self.mean, batch))

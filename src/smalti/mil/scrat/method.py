@@ -287,12 +287,15 @@ class Mixup:
         views = {name: torch.lerp(other[name], rows, share.to(rows.dtype)[:, None])
                  for name, rows in store.rows(one).items()}  # fmt: skip
         offsets = torch.as_tensor(np.concatenate([[0], lengths.cumsum()]))
-        first, second = (torch.as_tensor(u, device=store.device) for u in units[:, :2].T)
-        second = torch.where(second < 0, first, second)
-        share = torch.as_tensor(self.shares(units), device=store.device)[:, None]
-        bag = {name: torch.lerp(column[second], column[first], share.to(column.dtype))
-               for name, column in store.bag.items()}  # fmt: skip
-        return Batch(views, Segments.of(offsets, store.device), bag=bag)
+        return Batch(views, Segments.of(offsets, store.device), bag=self._bag(store, units))
+
+    def _bag(self, store: Store, units: np.ndarray) -> dict[str, Tensor]:
+        """Columns of both samples, in proportion."""
+        mixed = {}
+        for name, column in store.bag.items():
+            first, second, share = self.target(units, column)
+            mixed[name] = torch.lerp(second, first, share.to(column.dtype)[:, None])
+        return mixed
 
     def _index(self, store: Store) -> None:
         """Sort cells by sample and type, once."""
