@@ -60,6 +60,19 @@ def test_weighted_total(lengths):
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+def test_ranks_are_those_of_each_slice_alone(lengths):
+    x, offsets = make(lengths)
+    x = x.detach().round(decimals=0)  # with ties, which keep their order
+    wanted = []
+    for a, b in pairwise(offsets.tolist()):
+        for k in range(a, b):
+            above = x[a:b] > x[k]
+            before = (x[a:k] == x[k]).sum(0)
+            wanted.append(above.sum(0) + before)
+    assert torch.equal(segment.ranks(x, Segments.of(offsets)), torch.stack(wanted))
+
+
 def test_ties_share_the_gradient_of_a_peak():
     x = torch.tensor([[1.0], [1.0], [0.0]], requires_grad=True)
     segment.peak(x, Segments.of(torch.tensor([0, 3]))).sum().backward()

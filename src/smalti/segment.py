@@ -356,3 +356,15 @@ def logsumexp(scores: Tensor, segments: Segments) -> Tensor:
     mass = total((wide - top[segments.index]).exp(), segments)  # (n_segments, d)
     # an empty slice has mass 0; all others at least 1
     return (top + mass.clamp(min=1.0).log()).to(scores.dtype)
+
+
+def ranks(scores: Tensor, segments: Segments) -> Tensor:
+    """Place of each row in its slice, column by column: (n, d) to (n, d) int64, the largest 0.
+
+    Rows that tie come in their order. It has no gradient.
+    """
+    order = scores.detach().argsort(dim=0, descending=True, stable=True)  # (n, d)
+    # sorted by slice, and within one still by score
+    order = order.gather(0, segments.index[order].argsort(dim=0, stable=True))
+    place = torch.arange(len(scores), device=scores.device) - segments.offsets[segments.index]
+    return torch.empty_like(order).scatter_(0, order, place[:, None].expand_as(order))

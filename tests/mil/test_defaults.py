@@ -20,8 +20,15 @@ NETWORK = {
 MIXTURES = {"centers": (5, 10, 15, 20, 25), "folds": 5, "ridge": 1e-4, "temper": "squash"}
 OWN = {
     "abmil": {"attention_width": 64, "gated": False},
+    "acmil": {
+        "attention_width": 64, "branches": 5, "gated": True, "mask_rate": 0.6, "masked": 10,
+    },
+    "additive_mil": {"attention_width": 64, "gated": False, "hidden": 64},
     "bag_mean": {"covariates": ()},
     "bag_statistics": {},
+    "clam": {
+        "attention_width": 64, "bag_weight": 0.7, "branches": "single", "gated": True, "sampled": 8,
+    },
     "cloudpred": {
         "batch_size": 1, "centers": (5, 10, 15, 20, 25), "em_rounds": 100, "folds": 5,
         "joint": True, "lr": 1e-4, "max_cells": 100_000, "optimizer": "sgd",
@@ -32,6 +39,7 @@ OWN = {
         "attention_width": 128, "distil": "afs", "dropout": 0.0, "epochs": 200, "gated": True,
         "lr": 1e-4, "pseudo_bags": 4, "widths": (512,),
     },
+    "dsmil": {"query_width": 128},
     "hier_mil": {
         "batch_size": 1024, "cell_attention": True, "covariates": (), "dropout": 0.3,
         "epochs": 500, "group": "cell_type", "type_attention": True, "weight_decay": 1e-3,

@@ -1,11 +1,15 @@
 # Made by `make stubs` from the files of this folder; do not edit.
 
 from .abmil import ABMIL
+from .acmil import ACMIL
+from .additive import AdditiveMIL
 from .bag_mean import BagMean
 from .bag_statistics import BagStatistics
 from .base import Method, NetworkMethod
+from .clam import CLAM
 from .cloudpred import CloudPred
 from .covariates import Covariates
+from .dsmil import DSMIL
 from .dtfd import DTFD
 from .hier_mil import HierMIL
 from .majority import Majority
@@ -26,7 +30,11 @@ from .type_pseudobulk import TypePseudobulk
 
 __all__ = [
     "ABMIL",
+    "ACMIL",
+    "CLAM",
+    "DSMIL",
     "DTFD",
+    "AdditiveMIL",
     "BagMean",
     "BagStatistics",
     "CloudPred",
