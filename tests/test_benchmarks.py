@@ -82,6 +82,7 @@ TOYS = [
     "slide_epoch epoch --slides 4 --tiles 30 --width 8 --rounds 1 --batch 2 --cases f2-rows",
     "slide_epoch metadata --slides 8 --tiles 20",
     "slide_epoch cohort --slides 8 --tiles 20 --width 4 --jobs 1",
+    "slide_parity --sizes 50 --rounds 1 --width 16",
     "slides --px 400 --side 100 --file flat",
     "step --rounds 1 --epochs 1 --share 0.2",
     "startup --rounds 1 --only sm.read",

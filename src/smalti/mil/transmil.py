@@ -121,7 +121,7 @@ class _Net(nn.Module):
                 square = h.index_select(0, at.flatten()).unflatten(0, at.shape)
                 tokens = torch.cat([self.token.expand(len(at), 1, -1).to(h), square], 1)
                 tokens = self.places(self.first(tokens), side)
-                z = z.index_copy(0, bags, self.norm(self.last(tokens)[:, 0]).to(h))
+                z = z.index_copy(0, bags, self.norm(self.last(tokens, 1)[:, 0]).to(h))
                 if not self.training:
                     looked = self.last.looked(tokens).to(h)
                     attention.index_add_(0, at.flatten(), looked.flatten())
@@ -172,18 +172,20 @@ class _Layer(nn.Module):
                                groups=self.heads, bias=False)  # fmt: skip
         self.out = nn.Sequential(nn.Linear(width, width), Dropout(method.dropout))
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(n_bags, n, width) to the same."""
+    def forward(self, tokens: Tensor, first: int | None = None) -> Tensor:
+        """(n_bags, n, width) to the same, or of the first tokens only."""
         q, k, v = self._queries_keys_values(tokens)
-        if q.shape[2] <= self.landmarks:
-            read = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+        n, asked = q.shape[2], q[:, :, :first]
+        if n <= self.landmarks:
+            read = F.scaled_dot_product_attention(asked, k, v, scale=1.0)
         else:
             q_mean, k_mean = _stretches(q, self.landmarks), _stretches(k, self.landmarks)
             told = F.scaled_dot_product_attention(q_mean, k, v, scale=1.0)  # S(Q~ K') V
             told = self._inverse(q_mean, k_mean, told)
-            read = F.scaled_dot_product_attention(q, k_mean, told, scale=1.0)
-        read = (read + self.along(v)).transpose(1, 2).flatten(2)
-        return tokens + self.out(read)
+            read = F.scaled_dot_product_attention(asked, k_mean, told, scale=1.0)
+        near = v[:, :, : asked.shape[2] + self.along.kernel_size[0] // 2]  # all that reaches them
+        read = (read + self.along(near)[:, :, : asked.shape[2]]).transpose(1, 2).flatten(2)
+        return tokens[:, :first] + self.out(read)
 
     def looked(self, tokens: Tensor) -> Tensor:
         """(n_bags, n, width) to (n_bags, n - 1): what the class token reads of each other."""
