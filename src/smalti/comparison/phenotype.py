@@ -269,7 +269,7 @@ def prepared(
     lineup = line_up(candidates, Method)
     lineup.beside_searched(metrics_of(task.kind, protocol.name)[0])
     _read_covariates(lineup, tuple(covariates))
-    _add_baselines(lineup, bags if views is None else bags.only(views), set(covariates))
+    _add_baselines(lineup, bags if views is None else bags.only(views), covariates)
     _add_site(lineup, bags, protocol)
     _fit_out(lineup, task, views, preprocess)
     arena = Folds(bags, protocol, attributions, bags if test is None else test, explain,
@@ -298,7 +298,7 @@ def _read_covariates(lineup: Lineup, covariates: tuple[str, ...]) -> None:
                 lineup.rename(label, name_of(method))
 
 
-def _add_baselines(lineup: Lineup, bags: Bags, named: set[str]) -> None:
+def _add_baselines(lineup: Lineup, bags: Bags, named: Iterable[str] = ()) -> None:
     """The baselines that can use these bags, and what the covariates alone say."""
     for cls in methods().values():
         reason = cls().unfit_for(bags) if cls.baseline else None
@@ -309,7 +309,7 @@ def _add_baselines(lineup: Lineup, bags: Bags, named: set[str]) -> None:
         elif cls.baseline:
             lineup.add_baseline(cls())
     # whoever reads covariates must beat a baseline that reads them too, and what they say alone
-    read = named.union(*(getattr(m, "covariates", ()) for m in lineup.methods.values()))
+    read = set(named).union(*(getattr(m, "covariates", ()) for m in lineup.methods.values()))
     for cls in methods().values() if read else ():
         if cls is Covariates or (cls.baseline and "covariates" in cls().get_params()):
             lineup.add_baseline(cls().set_params(covariates=tuple(sorted(read))))

@@ -90,6 +90,8 @@ def dealt(counts: np.ndarray, folds: int) -> np.ndarray:
 
     Examples
     --------
+    >>> import smalti as sm
+    >>> import numpy as np
     >>> from smalti.comparison.site_folds import dealt
     >>> dealt(np.array([[6, 0], [0, 4], [3, 2], [3, 2]]), 2).tolist()
     [0, 0, 1, 1]

@@ -101,6 +101,7 @@ def within_donors(
 
     Examples
     --------
+    >>> import smalti as sm
     >>> import numpy as np
     >>> from smalti.scores.pairs import within_donors
     >>> score, label = np.array([0.1, 0.3, 2.0, 2.2]), np.array([0, 1, 0, 1])
