@@ -130,8 +130,9 @@ def patients(folder: Path, repeats: int, recalibrate: str | None) -> None:
 
 
 def between(row: Any, name: str) -> str:
-    """A number and its interval."""
-    return f"{row[name]:.3f} ({row[f'{name}_low']:.3f} to {row[f'{name}_high']:.3f})"
+    """A number and its interval, where it has one."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f"{row[name]:.3f}" + ("" if np.isnan(low) else f" ({low:.3f} to {high:.3f})")
 
 
 def main() -> None:
