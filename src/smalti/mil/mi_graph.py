@@ -219,13 +219,17 @@ def bag_kernels(
     """
     kernels = [np.zeros((len(ends) - 1, len(ends) - 1)) for _ in gammas]
     for i, (start, stop) in enumerate(pairwise(ends)):
-        rows = [torch.zeros(len(x), dtype=x.dtype) for _ in gammas]
-        for part, own in zip(_rows(x[start:stop], x), _rows(voice[start:stop], x), strict=True):
-            square = _square(part, x)
+        later = x[start:]  # with itself; what stands before has met it already
+        rows = [torch.zeros(len(later), dtype=x.dtype) for _ in gammas]
+        for part, own in zip(
+            _rows(x[start:stop], later), _rows(voice[start:stop], later), strict=True
+        ):
+            square = _square(part, later)
             for row, gamma in zip(rows, gammas, strict=True):
                 row += own @ torch.exp(-gamma * square)
         for kernel, row in zip(kernels, rows, strict=True):
-            kernel[i] = np.add.reduceat((row * voice).numpy(), ends[:-1])
+            met = np.add.reduceat((row * voice[start:]).numpy(), ends[i:-1] - start)
+            kernel[i, i:] = kernel[i:, i] = met
     return kernels
 
 
