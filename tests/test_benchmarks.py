@@ -38,6 +38,7 @@ TOYS = [
     "contributions --seeds 1 --cells 100 --only block_pca",
     "cohorts --set melanoma --repeats 1 --methods mixture_class --jobs 1",
     "classical --sets musk1 --repeats 1 --folds 2 --methods mifv --cache runs",
+    "classical --sets musk1 --repeats 1 --folds 2 --picked",
     "defaults --seeds 1 --sizes 6 --most 60",
     "drivers --methods bag_mean --seeds 1",
     "encoders --seeds 2 --bags 8 --tiles 4",

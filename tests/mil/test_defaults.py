@@ -50,7 +50,7 @@ OWN = {
     "mean_pooling": {},
     "mi_graph": {
         "costs": (0.1, 1.0, 10.0, 100.0), "folds": 5, "gammas": (0.25, 1.0, 4.0, 16.0, 64.0),
-        "max_instances": 10_000,
+        "max_instances": 10_000, "standardize": True,
     },
     "mi_net": {"pool": "max"},
     "mi_net_ds": {"pool": "max"},

@@ -78,6 +78,7 @@ class MiGraph(Method):
     gammas: Choice = (0.25, 1.0, 4.0, 16.0, 64.0)  # over the mean squared distance of instances
     costs: Choice = (0.1, 1.0, 10.0, 100.0)  # C; several, here and above: chosen in folds
     folds: Count = 5  # of the training donors, for these choices
+    standardize: bool = True  # features to mean 0, s.d. 1, by the training bags
     max_instances: Count = 10_000  # training instances that are kept; time grows with the square
 
     def network(self, shape: Shape) -> nn.Module:
@@ -86,7 +87,8 @@ class MiGraph(Method):
 
     def plan(self, shape: Shape) -> Iterator[Stage]:
         """Standardise; then kernel, choices and machines."""
-        yield standardize_sweep()
+        if self.standardize:
+            yield standardize_sweep()
         yield Sweep(step=self._fit, name="machine")
 
     def _fit(self, network: nn.Module, training: Training) -> float:
@@ -217,13 +219,17 @@ def bag_kernels(
     """
     kernels = [np.zeros((len(ends) - 1, len(ends) - 1)) for _ in gammas]
     for i, (start, stop) in enumerate(pairwise(ends)):
-        rows = [torch.zeros(len(x), dtype=x.dtype) for _ in gammas]
-        for part, own in zip(_rows(x[start:stop], x), _rows(voice[start:stop], x), strict=True):
-            square = _square(part, x)
+        later = x[start:]  # with itself; what stands before has met it already
+        rows = [torch.zeros(len(later), dtype=x.dtype) for _ in gammas]
+        for part, own in zip(
+            _rows(x[start:stop], later), _rows(voice[start:stop], later), strict=True
+        ):
+            square = _square(part, later)
             for row, gamma in zip(rows, gammas, strict=True):
                 row += own @ torch.exp(-gamma * square)
         for kernel, row in zip(kernels, rows, strict=True):
-            kernel[i] = np.add.reduceat((row * voice).numpy(), ends[:-1])
+            met = np.add.reduceat((row * voice[start:]).numpy(), ends[i:-1] - start)
+            kernel[i, i:] = kernel[i:, i] = met
     return kernels
 
 

@@ -198,7 +198,7 @@ class _Layer(nn.Module):
             told = (q_mean @ k.transpose(2, 3)).softmax(3)  # S(Q~ K')
             share = (own @ k_mean.transpose(2, 3)).softmax(3)
             share = share @ self._inverse(q_mean, k_mean, told)
-        return share[:, :, 0, 1:].mean(1).clamp(min=0)
+        return share[:, :, 0, 1:].mean(1).clamp(min=1e-12)  # that a bag has 1 to share whatever
 
     def _queries_keys_values(self, tokens: Tensor) -> tuple[Tensor, ...]:
         """(n_bags, heads, n, width / heads) each, the queries over the root of their width."""
