@@ -125,8 +125,12 @@ def coverage(cohorts: int) -> pd.DataFrame:
 
 def markdown(table: pd.DataFrame) -> str:
     """The table as a page of results has it."""
-    rows = [list(table), ["---"] * table.shape[1], *table.round(3).to_numpy().tolist()]
-    words = [["–" if v != v else str(v).replace("_", " ") for v in row] for row in rows]
+    rows = [
+        list(table),
+        ["---"] * table.shape[1],
+        *table.round(3).astype(object).to_numpy().tolist(),
+    ]
+    words = [["–" if v != v else str(v) for v in row] for row in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in words)
 
 
