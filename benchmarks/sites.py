@@ -22,6 +22,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 import smalti as sm
+from pairs import markdown
 from smalti.comparison.protocols import protocol_of
 
 DESIGNS = {"even": 0.0, "uneven": 0.6}
@@ -81,16 +82,18 @@ def main(argv: list[str] | None = None) -> pd.DataFrame:
     """Print the table, and write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cohorts", type=int, default=20)
+    parser.add_argument("--read", type=Path, help="a table that was kept")
+    parser.add_argument("--markdown", action="store_true", help="the table as docs have it")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args(argv)
     warnings.filterwarnings("ignore")
     rows = []
-    for design in DESIGNS:
+    for design in [] if asked.read else DESIGNS:
         for folds in FOLDS:
             ways = [*WAYS, TOLD] if folds == "donors" else ["as it is", "site_combat_transductive"]
             rows += [row(design, folds, way, asked.cohorts) for way in ways]
-    table = pd.DataFrame(rows)
-    print(table.round(3).to_string(index=False))
+    table = pd.DataFrame(rows) if asked.read is None else pd.read_csv(asked.read)
+    print(markdown(table) if asked.markdown else table.round(3).to_string(index=False))
     if asked.out is not None:
         table.to_csv(asked.out, index=False)
     return table

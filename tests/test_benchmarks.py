@@ -57,6 +57,7 @@ TOYS = [
     "integration --cells 300 --methods block_pca",
     "key_groups --cohorts 4",
     "sites --cohorts 2",
+    "pairs --part coverage --cohorts 2",
     "pairs --cohorts 2 --planted 2 --refits 1 --only 4_pairs",
     "morphology_parts --tiles 2 --spots 4 --images 20 --rows 2",
     "mixmil_simulation --seeds 1 --epochs 2 --bags 50",

@@ -101,7 +101,7 @@ def test_interval_of_whole_donors_is_the_exact_one_of_a_coin(right, n):
     donors, codes = np.repeat(np.arange(n), 2), np.tile([0, 1], n)
     score = np.where(donors < right, codes, -codes)
     low, high = within_donors(np.outer(score, [0, 1]), codes, donors).interval()
-    want = stats.binomtest(right, n).proportion_ci(method="exact")
+    want = stats.binomtest(right, n).proportion_ci(0.975, method="exact")
     assert (low, high) == pytest.approx((want.low, want.high))
 
 

@@ -73,12 +73,15 @@ def check_groups(lineup: Lineup, arena: Folds) -> None:
     InputError
         If a split tests such a group.
     """
+    found: dict[str, New] = {}
     for label, method in list(lineup.methods.items()):
         marked = False
         for step, column in _reading(method):
             if not (step.known_only or step.by_company):
                 continue
-            new = new_groups(arena, column)
+            if column not in found:
+                found[column] = new_groups(arena, column)
+            new = found[column]
             if new.names and step.known_only:
                 raise InputError(
                     f"{label}: {step.name} is fitted on groups of {column!r} that train, and these "

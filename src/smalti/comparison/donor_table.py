@@ -146,7 +146,7 @@ class DonorTable(ProbabilityTable):
             samples that are in order, the mean over donors and repeats), value_low and value_high
             (95 % over donors: of these models' predictions), right (donors with all pairs in
             order in every repeat), p (labels change places within donors; see
-            :func:`smalti.scores.pairs.within_donors`), least (the smallest p that the design can
+            :func:`smalti.scores.within_donors`), least (the smallest p that the design can
             give), p_holm (methods are one family, baselines another) and the verdict: "above
             chance" or "not told from chance".
 
@@ -174,7 +174,8 @@ class DonorTable(ProbabilityTable):
                 "value_low": low, "value_high": high, "right": int((found.value == 1).sum()),
                 "p": found.p, "least": found.least,
             })  # fmt: skip
-        table = pd.DataFrame(rows)
+        columns = ["method", "donors", "value", "value_low", "value_high", "right", "p", "least"]
+        table = pd.DataFrame(rows, columns=columns)
         of = table["method"].isin(self.baselines)  # two families, as of differences
         table["p_holm"] = table.groupby(of)["p"].transform(lambda p: holm(p.to_numpy()))
         above = table["p_holm"] <= LEVEL

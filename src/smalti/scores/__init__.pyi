@@ -9,6 +9,7 @@ from .intervals import donor_bootstrap, nested_interval, posterior, resampled_in
 from .learning import learning_gains, learning_means, power_law
 from .metrics import METRICS, score
 from .mixing import batch_mixing, mixing_within
+from .pairs import within_donors
 from .probabilities import calibration, calibration_curve
 from .reconstruction import overall_reconstruction_score, reconstruction_score
 from .selection import chosen_gap
@@ -62,4 +63,5 @@ __all__ = [
     "shape_scores",
     "verdict",
     "wilcoxon_over_sets",
+    "within_donors",
 ]

@@ -23,6 +23,7 @@ WITHIN = "donor_concordance"
 """The metric: share of the pairs of a donor's samples that are in order, the mean over donors."""
 _ROOM = 2**22  # numbers of a piece of the work
 _SAME = 1e-9
+_TAIL = 0.0125  # beyond each end of an interval
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,16 @@ class Within:
         """95 % interval of the mean: of these models, on other donors.
 
         By Clopper and Pearson, with each donor as a trial that may be a success in part: of all
-        laws between 0 and 1 that of a coin spreads most.
+        laws between 0 and 1 that of a coin spreads most. Its ends are those of 97.5 %, as models
+        share training donors; so it held the truth in 92 to 99 % of simulated cohorts of 8 to 40
+        pairs, and that of 95 % in 88 to 99 (``benchmarks/pairs.py --part coverage``).
         """
         n, right = len(self.value), float(self.value.sum())
         if not n:
             return float("nan"), float("nan")
         # a tie in every donor is half of them right
-        low = stats.beta.ppf(0.025, right, n - right + 1) if right > 0 else 0.0
-        high = stats.beta.ppf(0.975, right + 1, n - right) if right < n else 1.0
+        low = stats.beta.ppf(_TAIL, right, n - right + 1) if right > 0 else 0.0
+        high = stats.beta.ppf(1 - _TAIL, right + 1, n - right) if right < n else 1.0
         return float(low), float(high)
 
 

@@ -28,9 +28,9 @@ def pairs(table: Any) -> Section | None:
     caption = (
         "The share of the pairs of a donor's samples that are in order, a tie counts half; mean "
         "over left-out donors, each once. Interval: over donors, of these models' predictions "
-        "(Clopper and Pearson). p: labels change places within donors, the models stay, and may "
-        "have learned either direction; "
-        "by Holm over the methods, baselines are a family of their own."
+        "(Clopper and Pearson, widened as models share training donors). p: labels change places "
+        "within donors, the models stay, and may have learned either direction; by Holm over the "
+        "methods, baselines are a family of their own."
     )
     frame = found.drop(columns=["least", "p"]).reindex(columns=_SHOWN)
     heads = {"value": f"{named(WITHIN)} (95 %)", "right": "donors in order throughout",
