@@ -41,7 +41,7 @@ OWN = {
     "mifv": {"components": 2, "max_instances": 50_000, "variance": 0.9},
     "mixmil": {
         "batch_size": 64, "covariates": (), "draws": 8, "epochs": 2000, "posterior": "full",
-        "weight_decay": 0.0,
+        "tolerance": 0.0, "weight_decay": 0.0,
     },
     "mixture_class": MIXTURES | {"max_cells": 50_000},
     "mixture_patient": MIXTURES | {"max_cells": 5000},
