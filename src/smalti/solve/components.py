@@ -83,7 +83,7 @@ def largest(
         return values[: -k - 1 : -1], vectors[:, : -k - 1 : -1]
     basis, within = np.empty((size, most), order="F"), np.zeros((most, most))
     block = np.linalg.qr(np.random.default_rng(0).normal(size=(size, _BLOCK)))[0]
-    n, looked = 0, 0
+    n, looked, before = 0, 0, np.full(k, -np.inf)
     while True:
         new = slice(n, n + _BLOCK)
         basis[:, new], n = block, new.stop
@@ -96,9 +96,13 @@ def largest(
         if full or n - looked >= k:
             values, turn = (part[..., ::-1] for part in np.linalg.eigh(within[:n, :n]))
             away = np.linalg.norm(again @ length @ turn[new, :k], axis=0)  # residuals
-            if (away <= np.maximum(_REST * values[:k], _ROUNDING * values[0])).all():
+            at_rest = (away <= np.maximum(_REST * values[:k], _ROUNDING * values[0])).all()
+            # where products lead nowhere new, an eigenvalue of many vectors may lack some of them:
+            # the next block, made of rounding, is as good as random, and finds them
+            alone = np.linalg.norm(length) <= _REST * values[0]
+            if at_rest and not (alone and (values[:k] - before > _REST * values[0]).any()):
                 return values[:k], own @ turn[:, :k]
-            looked = n
+            looked, before = n, values[:k]
         if full:
             n = looked = k + k // 2
             basis[:, :n], within[:] = own @ turn[:, :n], 0
@@ -176,8 +180,9 @@ def _times(table: Any) -> Callable[[np.ndarray], np.ndarray]:
     """The product of (n, d) with vectors (d, b): PyTorch's, by MKL, takes half of SciPy's time."""
     import torch
 
-    whole = sp.issparse(table) and table.format == "csr" and table.has_canonical_format
-    if not (whole and torch.backends.mkl.is_available() and table.indices.dtype == np.int32):
+    rows_of_doubles = sp.issparse(table) and table.format == "csr" and table.dtype == np.float64
+    small = rows_of_doubles and table.indices.dtype == np.int32  # MKL's own numbers
+    if not (small and table.has_canonical_format and torch.backends.mkl.is_available()):
         return lambda v: np.asarray(table @ v)
     rows, columns, values = map(torch.from_numpy, (table.indptr, table.indices, table.data))
     with warnings.catch_warnings():
