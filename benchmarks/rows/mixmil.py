@@ -6,9 +6,9 @@ EPOCHS, LENGTH, WIDTH, OUTPUTS, DRAWS = 20, 50, 30, 10, 8
 BOUND = (
     "the likelihood has no closed form, whatever the target: an effect is standardised "
     "over the bags of its step, so that it is a ratio of two forms in the drawn weights; "
-    "the divergence has one, and it is used. All draws and outputs are one product. What "
-    "is left beside the products are exponentials, passes over rows x draws x outputs, "
-    "and some hundreds of small operations of a step of 64 bags."
+    "the divergence has one, and it is used. All draws and outputs are one product. Arithmetic "
+    "and memory take a fifth of a step at the least; the rest are some hundred small operations, "
+    "passes over rows x draws x outputs, and Python (benchmarks/mixmil_roofline.py)."
 )
 
 

@@ -194,9 +194,17 @@ def _ceiling(scores: Tensor, segments: Segments) -> Tensor:
     return top.scatter_reduce_(0, index[:, None].expand_as(scores), scores, "amax")
 
 
+_TURNS = 1.4426950408889634  # log2(e): exp(x) = exp2(x log2(e))
+
+
 def _mass(scores: Tensor, segments: Segments) -> Tensor:
-    """(n, d) exponentials, the largest of each slice 1."""
-    return (scores - segments.spread(_ceiling(scores, segments))).exp_()
+    """(n, d) exponentials, the largest of each slice 1.
+
+    By powers of two, which take a third of the time of ``exp`` on a CPU, the product counted: that
+    of MKL is not made for every processor.
+    """
+    away = scores - segments.spread(_ceiling(scores, segments))
+    return away.exp_() if away.is_cuda else away.mul_(_TURNS).exp2_()
 
 
 _EIGHT = 8 * _PIECE  # rows that PyTorch adds as we do: eight at a time, at most 80 in a row

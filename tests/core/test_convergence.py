@@ -7,7 +7,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 import smalti as sm
-from smalti.core.convergence import still_falling
+from smalti.core.convergence import is_flat, still_falling
 from smalti.core.stage import warm_cosine
 from smalti.datasets import planted_bags
 
@@ -29,6 +29,20 @@ NOISE = np.random.default_rng(0).normal(size=100)
 ])  # fmt: skip
 def test_curves(losses, falling):
     assert still_falling(losses) is falling
+
+
+@pytest.mark.parametrize(("losses", "flat"), [
+    ([1.0] * 9, False),  # not yet two windows
+    ([1.0] * 10, True),
+    ([2.0] * 20 + [1.0] * 5, False),
+    ([5.0] * 20 + [1.0] * 10, True),  # what was before the two windows does not count
+    (1 - 0.003 * np.arange(10), False),  # 0.015 less
+    (1 - 0.001 * np.arange(10), True),
+    (-1 - 0.003 * np.arange(10), False),  # of its size, whatever its sign
+    ([1.0] * 5 + [1.5] * 5, True),
+])  # fmt: skip
+def test_flat_is_what_falls_by_less_than_a_share_from_one_window_to_the_next(losses, flat):
+    assert is_flat(losses, 5, 0.01) is flat
 
 
 def test_a_rate_that_goes_to_zero_is_no_rest():

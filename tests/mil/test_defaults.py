@@ -57,7 +57,7 @@ OWN = {
     "mifv": {"components": 2, "max_instances": 50_000, "variance": 0.9},
     "mixmil": {
         "batch_size": 64, "covariates": (), "donor_intercept": False, "draws": 8, "epochs": 2000,
-        "posterior": "full", "weight_decay": 0.0,
+        "posterior": "full", "tolerance": 0.0, "weight_decay": 0.0,
     },
     "mixture_class": MIXTURES | {"max_cells": 50_000},
     "mixture_patient": MIXTURES | {"max_cells": 5000},

@@ -13,7 +13,7 @@ from smalti.core import noise
 from smalti.datasets import mixmil_bags, planted_bags
 from smalti.errors import InputError
 from smalti.mil import MixMIL
-from smalti.mil.mixmil import _loss, _moments, _standardised
+from smalti.mil.mixmil import _Draw, _loss, _moments, _rms, _standardised
 from smalti.nn.linear import PENALTIES
 from smalti.segment import Segments
 
@@ -38,12 +38,35 @@ def test_divergence_is_that_of_torch(posterior):
             MultivariateNormal(net.mean[p], scale_tril=factor),
             MultivariateNormal(torch.zeros(2 * q), torch.diag(prior)),
         )
-    assert net.divergence(net.factor()).item() == pytest.approx(want.item(), rel=1e-4)
+    assert net.draw()[1].item() == pytest.approx(want.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("posterior", ["full", "mean_field"])
+def test_the_gradients_of_draws_and_divergence_are_those_of_autograd(posterior):
+    torch.manual_seed(0)
+    p, q, s, full = 2, 3, 4, posterior == "full"
+    of = [torch.randn(p, 2 * q), torch.randn(p, 2 * q), torch.randn(p, 2), torch.randn(s, p, 2 * q)]
+    mean, log_sd, log_prior, eps = (t.double() for t in of)
+    lower = torch.randn(p, 2 * q, 2 * q).double() if full else None
+    moving = [t.requires_grad_() for t in (mean, log_sd, log_prior, lower) if t is not None]
+
+    def plainly():
+        factor = torch.diag_embed(log_sd.exp()) + (lower.tril(-1) if full else 0)
+        scale = torch.diag_embed((log_prior / 2).exp().repeat_interleave(q, dim=1))
+        prior = MultivariateNormal(torch.zeros_like(mean), scale_tril=scale)
+        far = kl(MultivariateNormal(mean, scale_tril=factor), prior).sum()
+        return mean + torch.einsum("pij,spj->spi", factor, eps), far
+
+    ways = [plainly(), _Draw.apply(mean, log_sd, lower, log_prior, eps)]
+    torch.testing.assert_close(ways[1], ways[0])
+    slope = torch.randn_like(eps)
+    grads = [torch.autograd.grad((w * slope).sum() + 0.3 * far, moving) for w, far in ways]
+    torch.testing.assert_close(grads[1], grads[0])
 
 
 def draws_of(net, seed=0):
     with noise.drawn_from(torch.Generator().manual_seed(seed)), torch.no_grad():
-        return net.draw(net.factor())
+        return net.draw()[0]
 
 
 @pytest.mark.parametrize("posterior", ["full", "mean_field"])
@@ -211,7 +234,7 @@ def test_the_gradient_reaches_mean_and_factor():
     net = fitted(planted_bags(20)).network_
     net.zero_grad()
     with noise.drawn_from(torch.Generator().manual_seed(1)):
-        net.draw(net.factor())[0, 0].sum().backward()
+        net.draw()[0][0, 0].sum().backward()
     with noise.drawn_from(torch.Generator().manual_seed(1)):
         eps = noise.normal(net.mean.detach().expand(net.n_draws, -1, -1))[0, 0]
     torch.testing.assert_close(net.mean.grad[0], torch.ones_like(eps))
@@ -226,7 +249,7 @@ def test_a_step_equals_a_loop_over_draws_outputs_and_bags():
     with noise.drawn_from(torch.Generator().manual_seed(5)), torch.no_grad():
         extra = net(batch).extra
     samples = extra["samples"]
-    penalty = net.divergence(net.factor()) / 12  # shared by the bags
+    penalty = net.draw()[1] / 12  # shared by the bags
     torch.testing.assert_close(extra["penalty"], penalty)
     assert extra["share"] == 12 / 12
     x, q = net.scale(batch.x) / bags.shape[1] ** 0.5, bags.shape[1]
@@ -320,10 +343,32 @@ def test_validation_sees_effects_that_are_scaled_by_an_average_over_steps():
     batch = Batch({"x": torch.as_tensor(bags.table())}, Segments.of(torch.as_tensor(bags.offsets)))
     before = net.center.clone(), net.spread.clone()
     with torch.no_grad():
-        now = _moments(net.effects(net.centred(batch), net.mean, batch))
+        now = _moments(net.effects(net.centred(batch), net.mean, batch) / _rms(net.mean))
         net(batch)
     for kept, old, new in zip((net.center, net.spread), before, now, strict=True):
         torch.testing.assert_close(kept, 0.9 * old + 0.1 * new)
+
+
+def test_it_stops_where_the_bound_has_flattened_and_is_the_same_until_then(tmp_path):
+    bags = planted_bags(40)
+    settings = dict(epochs=200, lr=0.05, batch_size=40, draws=8, patience=10)
+    whole = fitted(bags, **settings)
+    loss = whole.history_.query("stage == 'train'")["train_loss"].to_numpy()
+    early = fitted(bags, tolerance=0.01, **settings)
+    kept = early.history_.query("stage == 'train'")["train_loss"].to_numpy()
+    n = len(kept)
+    assert 20 <= n < 200
+    np.testing.assert_array_equal(kept, loss[:n])
+
+    def gain(n):
+        return 1 - loss[n - 10 : n].mean() / loss[n - 20 : n - 10].mean()
+
+    assert gain(n) < 0.01  # and at no epoch before
+    assert min((gain(m) for m in range(20, n)), default=1) >= 0.01
+    short = fitted(bags, **settings | {"epochs": n})
+    np.testing.assert_array_equal(early.forward(bags)[0], short.forward(bags)[0])
+    never = fitted(bags, tolerance=0.01, **settings | {"epochs": n + 20, "patience": None})
+    assert len(never.history_) > len(early.history_)
 
 
 def test_unscaled_instances():
@@ -385,7 +430,7 @@ def test_against_the_authors_package():
     y = torch.as_tensor(bags.labels).float()
     u = theirs(x, n_samples=None, predict=True)
     _, parts = theirs.loss(u, torch.ones(200, 1), y, return_dict=True)
-    assert parts["kld"] == pytest.approx(net.divergence(net.factor()).item() / 200, rel=1e-3)
+    assert parts["kld"] == pytest.approx(net.draw()[1].item() / 200, rel=1e-3)
     constant = np.log(2) * (bags.labels == 1).sum() / 200  # the binomial coefficient
     ours = model.task_.loss(torch.as_tensor(raw), y).mean().item() - constant
     assert -parts["ll"] == pytest.approx(ours, abs=1e-4)

@@ -1,4 +1,4 @@
-"""Whether training came to rest: said of a fit, once, for a score of too few steps is no score."""
+"""Whether training came to rest: to stop there, or to say once that it did not."""
 
 from __future__ import annotations
 
@@ -9,6 +9,26 @@ import numpy as np
 _SHARE = 0.05  # of the whole fall, in the last tenth: more is no rest
 _LEAST = 0.001  # of the first loss: less is no fall
 _ERRORS = 2.0  # standard errors of a difference between means of noisy losses
+
+
+def is_flat(losses: Sequence[float], window: int, tolerance: float) -> bool:
+    """Whether the training loss falls by less than a share of itself over some epochs.
+
+    Means of ``window`` epochs are compared, as the loss of one epoch is noisy.
+
+    Parameters
+    ----------
+    losses
+        (n_epochs,) mean training loss of each epoch.
+    window
+        Epochs.
+    tolerance
+        The share.
+    """
+    if len(losses) < 2 * window:
+        return False
+    before, last = np.reshape(losses[-2 * window :], (2, window)).mean(1)
+    return bool(before - last < tolerance * abs(before))
 
 
 def still_falling(

@@ -97,6 +97,9 @@ class Gradient:
         Instances in a step, at most; a bag with more is a step of its own.
     patience
         Epochs without a better validation loss before stopping; None never stops.
+    tolerance
+        Stop too when the training loss falls by less than this share of itself from ``patience``
+        epochs to the next; 0 never does.
     schedule
         Epoch, with its fraction from step to step, -> factor of the learning rate.
     loss
@@ -127,6 +130,7 @@ class Gradient:
     batch_size: int = 16
     max_instances: int = 200_000
     patience: int | None = None
+    tolerance: float = 0.0
     schedule: Callable[[float], float] | None = None
     loss: Loss = task_loss
     moves: tuple[str, ...] = ()

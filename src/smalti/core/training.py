@@ -26,7 +26,7 @@ import torch
 from smalti.bags import Bags
 from smalti.core.alone import PRECISIONS, Alone
 from smalti.core.checkpoint import Checkpoint
-from smalti.core.convergence import still_falling
+from smalti.core.convergence import is_flat, still_falling
 from smalti.core.fit import Fit, Place
 from smalti.core.runner import Runner
 from smalti.core.stage import ALL, Gradient, Sweep, Training
@@ -176,9 +176,8 @@ def descend(runner: Runner, *, checkpoint: Checkpoint | None = None, progress: P
             _end_epoch(runner, place, progress)
             if checkpoint is not None:
                 checkpoint.save_gradient(runner, fit, place)
-    fit.falling = place.epoch >= stage.epochs and still_falling(
-        [row["train_loss"] for row in fit.history[-place.epoch :]], stage.schedule
-    )  # one that was stopped early by its validation bags was not cut off
+    # one that was stopped early was not cut off
+    fit.falling = place.epoch >= stage.epochs and still_falling(_losses(fit, place), stage.schedule)
     fit.network.load_state_dict(fit.best_state or runner.weights())
     fit.network.eval()
     runner.close()
@@ -189,9 +188,17 @@ def _goes_on(stage: Gradient, fit: Fit, place: Place) -> bool:
 
     Asked of what a checkpoint holds, so that a fit that was killed after its last epoch has ended.
     """
-    patient = stage.patience is None or fit.stale < stage.patience
-    # without validation every epoch is as good as the last; and one epoch there always is
-    return place.epoch < stage.epochs and (patient or not len(fit.valid) or place.epoch == 0)
+    if stage.patience is None or place.epoch in (0, stage.epochs):  # one epoch there always is
+        return place.epoch < stage.epochs
+    # without validation every epoch is as good as the last
+    stale = len(fit.valid) > 0 and fit.stale >= stage.patience
+    losses = _losses(fit, place) if stage.tolerance else []
+    return not stale and not is_flat(losses, stage.patience, stage.tolerance)
+
+
+def _losses(fit: Fit, place: Place) -> list[float]:
+    """(n_epochs,) training loss of each epoch of this stage, one at the least."""
+    return [row["train_loss"] for row in fit.history[-place.epoch :]]
 
 
 def _epoch(runner: Runner, place: Place, checkpoint: Checkpoint | None) -> None:

@@ -4,19 +4,20 @@ Design:
 
 - The mean is never taken off the table, which would make it dense: (X - 1m')v = Xv - 1(m'v).
 - Up to ``SMALL`` rows or columns, the products of all rows (or of all columns) with one another are
-  decomposed whole; beyond, ARPACK's Lanczos iteration asks for products with single vectors, to
-  rounding. Neither makes anything of features x features where there are many.
+  decomposed whole; beyond, a block Lanczos iteration asks for products with a few vectors at a
+  time, to rounding. ARPACK's, with single vectors, reads a sparse table twice as often. Neither
+  makes anything of features x features where there are many.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from smalti.views import PIECE, dense
 
@@ -62,18 +63,50 @@ def components(
     return values, signed(vectors)
 
 
+_BLOCK = 4  # vectors of a product: a sparse table is read once for all of them
+_REST = 1e-9  # residual of an eigenvector, as a share of its eigenvalue
+_ROUNDING = 1e-14  # the same, as a share of the largest eigenvalue
+
+
 def largest(
     multiply: Callable[[np.ndarray], np.ndarray], size: int, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Largest eigenvalues (k,), and vectors (size, k), of a symmetric matrix known by its products.
 
-    ``multiply`` is the product with a vector (size,), and gives one.
+    ``multiply`` is the product with some vectors (size, b), and gives as many. A block Lanczos
+    iteration, each block made orthogonal to all before it, with a thick restart: where the basis
+    is full, the leading vectors that it knows are kept.
     """
-    operator = LinearOperator((size, size), matvec=multiply, dtype=np.float64)
-    start = np.random.default_rng(0).normal(size=size)  # ARPACK would draw its own
-    values, vectors = eigsh(operator, k, which="LA", v0=start, ncv=min(size, max(2 * k + 1, 40)))
-    order = np.argsort(-values)
-    return values[order], vectors[:, order]
+    most = 4 * k + 8 * _BLOCK  # vectors of the basis
+    if size <= most:
+        values, vectors = scipy.linalg.eigh(multiply(np.eye(size)))
+        return values[: -k - 1 : -1], vectors[:, : -k - 1 : -1]
+    basis, within = np.empty((size, most), order="F"), np.zeros((most, most))
+    block = np.linalg.qr(np.random.default_rng(0).normal(size=(size, _BLOCK)))[0]
+    n, looked, before = 0, 0, np.full(k, -np.inf)
+    while True:
+        new = slice(n, n + _BLOCK)
+        basis[:, new], n = block, new.stop
+        own, left = basis[:, :n], multiply(block)
+        share = own.T @ left
+        within[:n, new], within[new, :n] = share, share.T
+        block, length = np.linalg.qr(left - own @ share)
+        block, again = np.linalg.qr(block - own @ (own.T @ block))  # what rounding left
+        full = n + _BLOCK > most
+        if full or n - looked >= k:
+            values, turn = (part[..., ::-1] for part in np.linalg.eigh(within[:n, :n]))
+            away = np.linalg.norm(again @ length @ turn[new, :k], axis=0)  # residuals
+            at_rest = (away <= np.maximum(_REST * values[:k], _ROUNDING * values[0])).all()
+            # where products lead nowhere new, an eigenvalue of many vectors may lack some of them:
+            # the next block, made of rounding, is as good as random, and finds them
+            alone = np.linalg.norm(length) <= _REST * values[0]
+            if at_rest and not (alone and (values[:k] - before > _REST * values[0]).any()):
+                return values[:k], own @ turn[:, :k]
+            looked, before = n, values[:k]
+        if full:
+            n = looked = k + k // 2
+            basis[:, :n], within[:] = own @ turn[:, :n], 0
+            within[np.arange(n), np.arange(n)] = values[:n]
 
 
 def signed(vectors: np.ndarray) -> np.ndarray:
@@ -85,7 +118,7 @@ def signed(vectors: np.ndarray) -> np.ndarray:
 def covariance_of_pairs(
     tables: Sequence[Any], there: np.ndarray
 ) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray, np.ndarray]:
-    """The covariance of features over the rows that have both, by its products with a vector.
+    """The covariance of features over the rows that have both, by its products with vectors.
 
     Parameters
     ----------
@@ -97,8 +130,8 @@ def covariance_of_pairs(
     Returns
     -------
     tuple
-        The product with a vector of all features (d,); the mean of each feature (d,) and its
-        variance (d,) over the rows that have it.
+        The product with vectors of all features, (d, b) to (d, b); the mean of each feature (d,)
+        and its variance (d,) over the rows that have it.
     """
     m, edges = len(tables), np.cumsum([0, *(t.shape[1] for t in tables)])
     there = np.asarray(there, dtype=np.float64)
@@ -107,15 +140,17 @@ def covariance_of_pairs(
     sums = [np.stack([t.T @ (there[:, i] * there[:, j]) for j in range(m)])
             for i, t in enumerate(tables)]  # fmt: skip
 
+    onto = [_times(t) for t in tables]
+
     def multiply(v: np.ndarray) -> np.ndarray:
-        v = v.reshape(-1)
         parts = [v[edges[j] : edges[j + 1]] for j in range(m)]
-        products = [t @ part for t, part in zip(tables, parts, strict=True)]
-        rows = np.stack(products) * there.T  # (m, n)
+        products = [times(part) for times, part in zip(onto, parts, strict=True)]
+        rows = np.stack(products) * there.T[:, :, None]  # (m, n, b)
         out = []
         for i, t in enumerate(tables):
-            seen = there[:, i] * (rows / pairs[i][:, None]).sum(0)
-            away = [sums[i][j] * ((sums[j][i] @ parts[j]) / pairs[i, j] ** 2) for j in range(m)]
+            seen = there[:, i, None] * (rows / pairs[i][:, None, None]).sum(0)
+            away = [np.outer(sums[i][j], (sums[j][i] @ parts[j]) / pairs[i, j] ** 2)
+                    for j in range(m)]  # fmt: skip
             out.append(t.T @ seen - np.sum(away, axis=0))
         return np.concatenate(out)
 
@@ -130,19 +165,34 @@ def _squares(table: Any) -> Any:
 
 
 def _operator(table: Any, mean: np.ndarray, *, by_rows: bool) -> Callable[..., np.ndarray]:
-    def rows(v: np.ndarray) -> np.ndarray:  # (d,) -> (n,)
-        return table @ v - mean @ v
+    onto = _times(table)
 
-    def columns(u: np.ndarray) -> np.ndarray:  # (n,) -> (d,)
-        return table.T @ u - mean * u.sum()
+    def rows(v: np.ndarray) -> np.ndarray:  # (d, b) -> (n, b)
+        return onto(v) - mean @ v
 
-    if by_rows:
-        return lambda u: rows(columns(u.reshape(-1)))
-    return lambda v: columns(rows(v.reshape(-1)))
+    def columns(u: np.ndarray) -> np.ndarray:  # (n, b) -> (d, b)
+        return _across(table, mean, u)
+
+    return (lambda u: rows(columns(u))) if by_rows else (lambda v: columns(rows(v)))
+
+
+def _times(table: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """The product of (n, d) with vectors (d, b): PyTorch's, by MKL, takes half of SciPy's time."""
+    import torch
+
+    rows_of_doubles = sp.issparse(table) and table.format == "csr" and table.dtype == np.float64
+    small = rows_of_doubles and table.indices.dtype == np.int32  # MKL's own numbers
+    if not (small and table.has_canonical_format and torch.backends.mkl.is_available()):
+        return lambda v: np.asarray(table @ v)
+    rows, columns, values = map(torch.from_numpy, (table.indptr, table.indices, table.data))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it is young
+        same = torch.sparse_csr_tensor(rows, columns, values, table.shape)
+    return lambda v: (same @ torch.from_numpy(np.ascontiguousarray(v))).numpy()
 
 
 def _across(table: Any, mean: np.ndarray, left: np.ndarray) -> np.ndarray:
-    """(X - m)' times (n, k) left vectors: (d, k)."""
+    """(X - m)' times (n, b) left vectors: (d, b)."""
     return np.asarray(table.T @ left) - np.outer(mean, left.sum(0))
 
 

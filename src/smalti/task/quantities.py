@@ -120,7 +120,8 @@ class Binomial(Task, of="binomial"):
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         """Binomial negative log likelihood, summed over the columns, (n,)."""
         y = target.to(raw.dtype)  # without the binomial coefficient, which no weight changes
-        return -(y * F.logsigmoid(raw) + (self.trials - y) * F.logsigmoid(-raw)).sum(1)
+        # y logs(raw) + (m - y) logs(-raw), with logs(-raw) = logs(raw) - raw
+        return ((self.trials - y) * raw - self.trials * F.logsigmoid(raw)).sum(1)
 
     def decide(self, raw: np.ndarray) -> np.ndarray:
         """The expected count, (n,) or (n, n_columns)."""
