@@ -19,6 +19,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
+from smalti.errors import InputError
 from smalti.views import PIECE, dense
 
 SMALL = 1000  # rows or columns up to which a matrix of them all is made
@@ -63,6 +64,7 @@ def components(
     return values, signed(vectors)
 
 
+_PRODUCTS = 10_000  # at most; some hundred are the rule
 _BLOCK = 4  # vectors of a product: a sparse table is read once for all of them
 _REST = 1e-9  # residual of an eigenvector, as a share of its eigenvalue
 _ROUNDING = 1e-14  # the same, as a share of the largest eigenvalue
@@ -76,6 +78,11 @@ def largest(
     ``multiply`` is the product with some vectors (size, b), and gives as many. A block Lanczos
     iteration, each block made orthogonal to all before it, with a thick restart: where the basis
     is full, the leading vectors that it knows are kept.
+
+    Raises
+    ------
+    InputError
+        If it does not come to rest.
     """
     most = 4 * k + 8 * _BLOCK  # vectors of the basis
     if size <= most:
@@ -84,7 +91,7 @@ def largest(
     basis, within = np.empty((size, most), order="F"), np.zeros((most, most))
     block = np.linalg.qr(np.random.default_rng(0).normal(size=(size, _BLOCK)))[0]
     n, looked, before = 0, 0, np.full(k, -np.inf)
-    while True:
+    for _ in range(_PRODUCTS):
         new = slice(n, n + _BLOCK)
         basis[:, new], n = block, new.stop
         own, left = basis[:, :n], multiply(block)
@@ -107,6 +114,10 @@ def largest(
             n = looked = k + k // 2
             basis[:, :n], within[:] = own @ turn[:, :n], 0
             within[np.arange(n), np.arange(n)] = values[:n]
+    raise InputError(
+        f"{k} components were not found in {_PRODUCTS:,} products: values of the table are too "
+        "large or too small, or many components are all but equal. Scale it, or ask for fewer."
+    )
 
 
 def signed(vectors: np.ndarray) -> np.ndarray:
