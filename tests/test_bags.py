@@ -1150,6 +1150,27 @@ def test_a_fold_of_a_mapped_cohort_is_no_copy_and_has_the_same_digest(
     np.testing.assert_array_equal(*(m.predict_proba(bags) for m in models))
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_fold_of_a_large_table_in_memory_is_no_copy(sparse, monkeypatch):
+    from smalti import views
+
+    rng = np.random.default_rng(0)
+    table = rng.poisson(0.5, (400, 30)).astype(np.float32)
+    bags = Bags.from_rows(sp.csr_matrix(table) if sparse else table, np.arange(400) // 20,
+                          y=np.arange(400) // 20 % 2)  # fmt: skip
+    order = rng.permutation(20)[:11]
+    wanted = bags[order]
+    monkeypatch.setattr(views, "_SHARED", 1)
+    fold = bags[order]
+    assert not hasattr(fold.x["x"], "__getitem__")
+    np.testing.assert_array_equal(fold.table(), wanted.table())
+    assert fold.digest == wanted.digest
+    assert not views.is_shared(fold.x["x"])  # nobody else has it
+    assert bags[:].x["x"] is bags.x["x"]
+    other = Bags.from_rows(bags.x["x"], np.arange(400)[::-1] // 20)
+    assert hasattr(other.x["x"], "__getitem__")  # what a user gives is copied into order, once
+
+
 # ---------------------------------------------------------------- rows as runs
 
 

@@ -35,6 +35,7 @@ from smalti.views import (
     dense,
     len_,
     moved_view,
+    of_bags,
     placed,
     take,
     take_rows,
@@ -442,7 +443,7 @@ class Bags:
         return dataclasses.replace(
             self,
             notes=self._selected(bags, self.n_instances - int(self.lengths[np.unique(bags)].sum())),
-            x={k: take(v, picked) for k, v in self.x.items()},
+            x={k: of_bags(v, picked) for k, v in self.x.items()},
             offsets=np.concatenate([[0], self.lengths[bags].cumsum()]),
             instance=take_rows(self.instance, picked),
             bag=self.bag.iloc[bags],

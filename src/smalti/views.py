@@ -35,7 +35,7 @@ class Backed(Protocol):
 
 
 PIECE = 2**24  # numbers of a dense piece of a table
-_SHARED = 2**26  # bytes from which a mapped array is not copied for a part of its rows
+_SHARED = 2**26  # bytes from which an array is not copied for a part of its rows
 _NEAR = 2**18  # numbers between two runs of rows that are read as one
 View: TypeAlias = Any  # np.ndarray, scipy.sparse.csr_matrix or Backed
 
@@ -231,10 +231,17 @@ def _rising(rows: np.ndarray) -> bool:
 
 
 class _Map:
-    """A large array, or the parts of a CSR matrix, that lie in a file which processes share."""
+    """A large table in memory, dense or CSR, of which rows are taken when they are needed.
+
+    Attributes
+    ----------
+    shared
+        Whether it lies in a file that other processes have in memory too.
+    """
 
     def __init__(self, table: Any) -> None:
         self.sparse, self.shape, self.dtype = sp.issparse(table), table.shape, table.dtype
+        self.shared = _is_file(table)
         self.table = table if self.sparse else table.view(np.ndarray)
 
     def read(self, start: int, stop: int) -> Any:
@@ -254,13 +261,23 @@ class _Map:
         return sha.hexdigest()
 
 
-def is_map(view: View) -> bool:
-    """Whether a view is large and lies in a file that is mapped: its rows are taken when needed.
+def _values(view: View) -> Any:
+    return view.data if sp.issparse(view) else view
 
-    So workers see a cohort, which is then in memory once, and no fold is a copy of its own.
-    """
-    values = view.data if sp.issparse(view) else view
-    return isinstance(values, np.memmap) and values.nbytes >= _SHARED
+
+def _is_large(view: View) -> bool:
+    """Whether a view is a large table in memory."""
+    return isinstance(_values(view), np.ndarray) and _values(view).nbytes >= _SHARED
+
+
+def _is_file(view: View) -> bool:
+    """Whether a table in memory is mapped from a file: so workers see a cohort."""
+    return isinstance(_values(view), np.memmap)
+
+
+def is_shared(view: View) -> bool:
+    """Whether rows are read from a table that several processes have in memory once."""
+    return bool(getattr(leaf(view), "shared", False))
 
 
 def leaf(view: View) -> View:
@@ -324,7 +341,7 @@ def take(view: View, rows: np.ndarray | Picked) -> View:
     one = len(rows.starts) == 1
     if one and len(rows) == len_(view):
         return view
-    if is_map(view):
+    if _is_large(view) and _is_file(view):
         return _Rows(_Map(view), rows)
     if hasattr(view, "__getitem__"):
         if one:
@@ -333,6 +350,13 @@ def take(view: View, rows: np.ndarray | Picked) -> View:
     if isinstance(view, _Rows):
         return _Rows(view.base, view.picked.take(rows))
     return _Rows(view, rows)
+
+
+def of_bags(view: View, rows: Picked) -> View:
+    """Rows of some bags of any view: of a large table no copy, for a fold is most of the cohort."""
+    if _is_large(view) and len(rows.starts) > 1:
+        return _Rows(_Map(view), rows)
+    return take(view, rows)
 
 
 class _Gapped:

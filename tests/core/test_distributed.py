@@ -1,10 +1,13 @@
 """Two processes on one machine give the fit of one process, to rounding; its history is theirs.
 
+Each reads its own share of the bags.
+
 Bitwise are the same two processes again, killed or not: the order of bags, the noise of each
 process and the sums over both are those of the seed. One process and two differ by the rounding of
 sums of gradients, and with dropout by its masks, which each process draws for its own bags.
 """
 
+import json
 import os
 import socket
 import subprocess
@@ -46,6 +49,58 @@ model.fit(planted_bags(30), checkpoint=out + ".fit" if stop else None)
 rank = os.environ.get("RANK", "0")
 model.history_.to_csv(f"{out}.{rank}.csv")
 np.savez(f"{out}.{rank}.npz", **{k: v.numpy() for k, v in model.network_.state_dict().items()})
+"""
+
+
+READS = """
+import collections, json, os, sys
+import numpy as np
+from smalti import mil
+from smalti.bags import Bags
+from smalti.core import training
+from smalti.datasets import planted_bags
+
+
+class OnDisk:
+    \"\"\"Rows that note who reads them, and when: in a step of training or elsewhere.\"\"\"
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+        self.read_in_steps = collections.Counter()
+        self.stepping = False
+
+    def read(self, start, stop):
+        return self.values[start:stop]
+
+    def fill(self, start, out):
+        if self.stepping:
+            self.read_in_steps.update(range(start, start + len(out)))
+        out[:] = self.values[start : start + len(out)]
+
+    def digest(self):
+        return "these"
+
+
+out, devices = sys.argv[1], int(sys.argv[2])
+bags = planted_bags(30)
+view = OnDisk(bags.table())
+bags = Bags({"x": view}, bags.offsets, bags.instance, bags.bag, bags.rows, target=bags.target,
+            donor=bags.donor)
+descend = training.descend
+
+
+def watched(*args, **kwargs):
+    view.stepping = True
+    descend(*args, **kwargs)
+    view.stepping = False
+
+
+training.descend = watched
+mil.ABMIL(widths=(8,), dropout=0.0, epochs=1, batch_size=10, accelerator="cpu", devices=devices,
+          progress=False).fit(bags)
+rank = os.environ.get("RANK", "0")
+with open(f"{out}.{rank}.json", "w") as file:
+    json.dump({"read": sorted(view.read_in_steps.items()), "offsets": bags.offsets.tolist()}, file)
 """
 
 
@@ -96,6 +151,32 @@ def test_two_processes_are_one_fit(tmp_path):
     for name in one:
         np.testing.assert_array_equal(weights[0][name], weights[1][name])
         np.testing.assert_allclose(weights[0][name], one[name], atol=2e-3)
+
+
+def test_each_process_reads_its_share_of_the_bags(tmp_path):
+    """In an epoch each reads half of the bags of every step, and no bag is read by both."""
+    script = tmp_path / "reads.py"
+    script.write_text(READS)
+    for name, command in (
+        ("alone", [sys.executable, str(script), str(tmp_path / "alone"), "1"]),
+        ("both", torchrun(script, tmp_path / "both", 2)),
+    ):
+        out = run(command, tmp_path)
+        assert out.returncode == 0, (name, out.stderr[-3000:])
+    (alone,), both = (
+        [json.loads((tmp_path / f"{name}.{rank}.json").read_text()) for rank in range(n)]
+        for name, n in (("alone", 1), ("both", 2))
+    )
+    rows = [dict(part["read"]) for part in both]
+    offsets = alone["offsets"]
+    assert set(dict(alone["read"])) == set(range(offsets[-1]))
+    assert {count for part in rows for count in part.values()} == {1}
+    assert not set(rows[0]) & set(rows[1])
+    assert set(rows[0]) | set(rows[1]) == set(range(offsets[-1]))
+    for part in rows:  # whole bags, 5 of the 10 of each of three steps
+        own = [i for i in range(30) if offsets[i] in part]
+        assert len(own) == 15
+        assert set(part) == {r for i in own for r in range(offsets[i], offsets[i + 1])}
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGKILL"])

@@ -73,3 +73,39 @@ def test_methods_of_a_comparison_share_steps_and_score_as_alone(fits, monkeypatc
             for t, k in ((table, "4"), (alone, "block_pca"))]  # fmt: skip
     assert rows[0] == rows[1]
     assert list(dict.fromkeys(table.folds["method"]))[:2] == ["3", "4"]
+
+
+def test_a_worker_holds_no_copy_of_a_cohort_that_it_shares(tmp_path, monkeypatch):
+    """What steps make of it is made as it is read, unless it is far narrower: the same numbers."""
+    monkeypatch.setattr("smalti.views._SHARED", 1)
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", rng.normal(3, 2, size=(600, 40)).astype(np.float32))
+    own = sm.Bags.from_rows(
+        np.load(tmp_path / "x.npy"), np.arange(600) // 30, y=np.arange(600) // 30 % 2
+    )
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")  # as it arrives in a worker
+    shared = dataclasses.replace(own, x={"x": mapped})
+    some = np.array([0, 3, 4, 7, 12, 15])
+    for steps, held in (("scale", False), ("pca=4", True), ("scale,pca=20", False)):
+        (_, there), (_, here) = (fit_steps(steps_of(steps), bags[some]) for bags in (shared, own))
+        assert hasattr(there.x["x"], "__getitem__") == held
+        assert hasattr(here.x["x"], "__getitem__")  # of memory of its own it may have a third
+        np.testing.assert_array_equal(there.table(), here.table())
+        assert there.digest == here.digest or not held  # a change is known by what it does
+    asked = {"epochs": 2, "widths": (4,), "preprocess": "scale", "progress": False}
+    models = [sm.mil.ABMIL(**asked).fit(bags[some]) for bags in (shared, own)]
+    np.testing.assert_array_equal(*(m.predict_proba(own) for m in models))
+
+
+def test_of_a_split_that_is_over_nothing_is_kept():
+    from smalti.comparison.race import _kept_steps, _shared, forgetting_steps
+    from smalti.comparison.splits import Split
+
+    cells, none = planted_modalities(60, counts=True, seed=0), np.arange(0)
+    with forgetting_steps():
+        first = _shared("a", Split(0, 0, none, none))
+        with sharing(first):
+            fit_steps(steps_of(STEPS), cells)
+        assert _shared("a", Split(0, 0, none, none)) is first
+        assert not _shared("a", Split(0, 1, none, none)).kept
+    assert not _kept_steps.cache_info().currsize

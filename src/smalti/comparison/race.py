@@ -223,10 +223,16 @@ def _made(
         queue = run_on_cluster(work, todo, where, take)
     else:
         n_jobs = jobs_for((e.method for e in todo), where)
-        queue = run_queue(work, todo, n_jobs, take, arena.share)
+        queue = run_queue(work, todo, n_jobs, take, partial(_share, arena))
     with closing(queue):
         for at, answer in queue:
             yield waiting[at], answer
+
+
+def _share(arena: Arena) -> None:
+    """Before work goes to processes: what they see, and what was made here is needed no more."""
+    arena.share()
+    _kept_steps.cache_clear()
 
 
 def _of_company(lineup: Lineup) -> list[str]:
@@ -265,7 +271,7 @@ def _how_to_go_on(cache: str | Path | None, done: dict[int, _Scored | str], tota
 
 def fit_one(arena: Arena, entry: Entry) -> Answer | str:
     """The answer of one fit, or why it failed."""
-    began, shared = time.perf_counter(), _shared(arena.digest)
+    began, shared = time.perf_counter(), _shared(arena.digest, entry.split)
     try:
         with warnings.catch_warnings(), sharing(shared):
             warnings.simplefilter("ignore", ConvergenceWarning)  # said once, of all fits
@@ -292,14 +298,14 @@ def forgetting_steps() -> Generator[None]:
 
 
 @lru_cache(maxsize=1)
-def _kept_steps(digest: str) -> Shared:
-    """What the fits of one comparison share in this process."""
+def _kept_steps(digest: str, repeat: int, fold: int) -> Shared:
+    """What the fits of one split of a comparison share in this process."""
     return Shared()
 
 
-def _shared(digest: str) -> Shared:
-    """The same, with no second saved so far."""
-    shared = _kept_steps(digest)
+def _shared(digest: str, split: Split) -> Shared:
+    """The same, with no second saved so far; that of the split before is let go."""
+    shared = _kept_steps(digest, split.repeat, split.fold)
     shared.saved = 0.0
     return shared
 

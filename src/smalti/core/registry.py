@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from itertools import chain
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -228,9 +229,9 @@ def find(room: str, class_name: str) -> type[Any]:
     )
 
 
-def own(room: str) -> dict[str, type[Any]]:
-    """Name -> class of smalti's own methods of a room, in the order of the names."""
-    found = {cls.name: cls for module in _files(room) for cls in _classes(module, "smalti")
+def own(room: str, file: str = "") -> dict[str, type[Any]]:
+    """Name -> class of smalti's own methods of a room, or one file of it, in order of the names."""
+    found = {cls.name: cls for module in _files(room, file) for cls in _classes(module, "smalti")
              if cls.room == room}  # fmt: skip
     return dict(sorted(found.items()))
 
@@ -261,10 +262,11 @@ def known(name: str, *, besides: str = "") -> Known | None:
     besides
         A top-level module whose entry points are not asked, because it is just being imported.
     """
-    for room in (*ROOMS, "features"):
-        cls = own(room).get(name)
-        if cls is not None:
-            return Known(cls, "smalti")
+    rooms = (*ROOMS, "features")
+    # most are in a file of their name: to import all others takes memory
+    for found in chain((own(room, name) for room in rooms if name), map(own, rooms)):
+        if name in found:
+            return Known(found[name], "smalti")
     return _others(besides).get(name)
 
 
@@ -276,10 +278,11 @@ def path_of(cls: type[Any]) -> str:
 # ---------------------------------------------------------------- where classes are found
 
 
-def _files(room: str) -> Iterator[ModuleType]:
+def _files(room: str, file: str = "") -> Iterator[ModuleType]:
     package = importlib.import_module(f"smalti.{room}")
     for module in pkgutil.iter_modules(package.__path__):
-        yield importlib.import_module(f"smalti.{room}.{module.name}")
+        if file in ("", module.name):
+            yield importlib.import_module(f"smalti.{room}.{module.name}")
 
 
 def _classes(module: ModuleType, root: str) -> list[type[Any]]:

@@ -59,7 +59,8 @@ def encoder(
         return _histology(shape, dropout), 512
     layers: list[nn.Module] = []
     for before, after in zip([shape[0], *widths], widths, strict=False):
-        layers += [nn.Linear(before, after), nn.ReLU(), Dropout(dropout)]
+        # in place, for nobody needs what a layer gives before it is cut at 0
+        layers += [nn.Linear(before, after), nn.ReLU(inplace=True), Dropout(dropout)]
     return nn.Sequential(*layers), [shape[0], *widths][-1]
 
 

@@ -15,6 +15,7 @@ from smalti.solve.components import components, signed
 from smalti.views import View, pieces, placed, whole
 
 _WIDE = 4000  # features up to which their covariance is made
+_BLOCK = 2**16  # numbers that are scaled at a time, in float64: they stay in the cache of a core
 
 
 class Scale(Step):
@@ -62,7 +63,7 @@ class Scale(Step):
             rows, at = np.repeat(np.arange(view.shape[0]), np.diff(view.indptr)), view.indices
             out[rows, at] = self._cut((view.data - self.mean_[at]) / self.sd_[at])
             return out
-        for start, part in placed(view):
+        for start, part in placed(view, max(1, _BLOCK // max(view.shape[1], 1))):
             out[start : start + len(part)] = self._cut((part - self.mean_) / self.sd_)
         return out
 

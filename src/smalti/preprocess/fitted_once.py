@@ -20,7 +20,7 @@ from smalti.preprocess.step import Step
 
 Fitted: TypeAlias = tuple[list[Step], Bags]
 
-_KEPT = 2  # the last so many choices of steps and cells: others are of a split that is over
+_KEPT = 2  # the last so many choices of steps and cells
 
 
 @dataclasses.dataclass
@@ -41,11 +41,11 @@ class Shared:
             found, seconds = self.kept[key]
             self.saved += seconds
         else:
+            while len(self.kept) >= _KEPT:  # before there is one more
+                self.kept.popitem(last=False)
             began = time.perf_counter()
             found = fit()
             self.kept[key] = found, time.perf_counter() - began
-            while len(self.kept) > _KEPT:
-                self.kept.popitem(last=False)
         steps, after = found
         return list(steps), after
 

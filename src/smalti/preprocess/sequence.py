@@ -29,8 +29,9 @@ from smalti.preprocess.fitted_once import shared_fit
 from smalti.preprocess.on import On
 from smalti.preprocess.step import ELSEWHERE, STEPS, Step, step_named
 from smalti.system.memory import room
-from smalti.views import is_made, stored_bytes, whole
+from smalti.views import View, is_made, is_shared, leaf, stored_bytes, whole
 
+_NARROW = 8  # how many times smaller than the cohort is what each worker may have of its own
 _log = logging.getLogger("smalti")
 
 
@@ -175,14 +176,21 @@ def _fit_steps(steps: Sequence[Step], bags: Bags) -> tuple[list[Step], Bags]:
 
 
 def held(bags: Bags) -> Bags:
-    """Bags whose tables on disk are in memory where they are small: what follows reads them often.
+    """Bags whose tables are in memory where they are small: what follows reads them often.
 
     Tables that are unpacked, or go through steps, whenever they are read; and up to a third of what
     is free. What steps make on the way is never held: each of them would be there twice.
     """
     small = {name: whole(view) for name, view in bags.x.items()
-             if is_made(view) and 3 * stored_bytes(view) <= room()}  # fmt: skip
+             if is_made(view) and _is_small(view)}  # fmt: skip
     return dataclasses.replace(bags, x={**bags.x, **small}) if small else bags
+
+
+def _is_small(view: View) -> bool:
+    size = stored_bytes(view)
+    # a cohort that workers share would else be there once more in each of them
+    small = not is_shared(view) or _NARROW * size <= stored_bytes(leaf(view))
+    return small and 3 * size <= room()
 
 
 def apply_steps(steps: Sequence[Step], bags: Bags) -> Bags:
