@@ -11,6 +11,8 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
 NOT_RUN = {
     "peers": "read by rows of bench.py",
     "bench_page": "drawn below",
+    "slide_methods_page": "drawn by slide_methods",
+    "torchmil_models": "read by slide_methods",
     "killed": "takes minutes, and real cohorts",
 }
 TOYS = [
@@ -78,6 +80,11 @@ TOYS = [
     "slide_epoch epoch --slides 4 --tiles 30 --width 8 --rounds 1 --batch 2 --cases f2-rows",
     "slide_epoch metadata --slides 8 --tiles 20",
     "slide_epoch cohort --slides 8 --tiles 20 --width 4 --jobs 1",
+    "slide_methods scores --sets planted --bags 16 --folds 2 --repeats 1 --epochs 1 --methods clam "
+    "--cache runs --out kept.json",
+    "slide_methods time --bags 3 --tiles 10 --width 4 --rounds 1 --methods clam --out kept.json",
+    "slide_methods logits --out kept.json",
+    "slide_methods page --out kept.json",
     "slides --px 400 --side 100 --file flat",
     "step --rounds 1 --epochs 1 --share 0.2",
     "startup --rounds 1 --only sm.read",
