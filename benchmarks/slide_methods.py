@@ -146,13 +146,17 @@ SETS: dict[str, Callable[[argparse.Namespace], sm.Bags]] = {
 }
 
 
+STEPS = {"glas": "scale,pca=32", "mnist": "pca=32"}  # fitted in the fold, of all methods
+
+
 def contenders(args: argparse.Namespace, with_peers: bool) -> dict[str, Any]:
     budget = {"epochs": args.epochs, "progress": False}
     asked = dict.fromkeys([REFERENCE, *(args.methods or METHODS)])
     found = {name: sm.make(**METHODS.get(name, {"name": name}), **budget) for name in asked}
     if with_peers:
-        found |= {f"torchmil {n}": TorchMIL(model=n, **budget) for n in PEERS if n in asked}
-        if "clam" in asked:
+        there = [n for n in args.peers if n in asked]
+        found |= {f"torchmil {n}": TorchMIL(model=n, **budget) for n in there}
+        if "clam" in there:
             found["torchmil clam, mended"] = TorchMIL(model="clam", mended=True, **budget)
     return found
 
@@ -169,7 +173,8 @@ def scores(args: argparse.Namespace) -> dict[str, Any]:
     for name in args.sets:
         bags = SETS[name](args)
         table = sm.compare(chosen, bags, folds=args.folds, repeats=args.repeats, n_jobs=1,
-                           progress=False, cache=f"{args.cache}/{name}")  # fmt: skip
+                           preprocess=STEPS.get(name), progress=False,
+                           cache=f"{args.cache}/{name}")  # fmt: skip
         means = table.intervals("roc_auc").set_index("method")
         beside, rows = table.against(REFERENCE, "roc_auc"), []
         for method, row in means.iterrows():
@@ -181,7 +186,8 @@ def scores(args: argparse.Namespace) -> dict[str, Any]:
                 if (peer := f"torchmil {method}{end}") in chosen:
                     found[f"to torchmil{end}"] = gap(table.against(peer, "roc_auc"), str(method))
             rows.append(found)
-        about = f"{table.about}; {args.epochs} epochs"
+        steps = f"; {STEPS[name]} in the fold" if name in STEPS else ""
+        about = f"{table.about}{steps}; {args.epochs} epochs"
         out[name] = {"about": about, "rows": rows}
         print(f"\n{name}: {about}\n{pd.json_normalize(rows).round(3).to_string()}", flush=True)
     return out
@@ -224,6 +230,7 @@ def main() -> None:
     parser.add_argument("part", choices=["logits", "scores", "time", "page"])
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--methods", nargs="+", help="any of smalti; by default all listed here")
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), help="of torchmil, in scores")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=100)

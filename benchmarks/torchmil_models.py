@@ -14,10 +14,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from peers import mend_torchvision
 from smalti.batch import Batch, Output, Shape
 from smalti.mil.base import NetworkMethod
 from smalti.nn import Standardize, encoder
+from smalti.system.torchvision_shim import mend_torchvision
 from smalti.task import Task
 
 PEERS = {  # name in the tables -> torchmil's class, its settings
