@@ -161,6 +161,15 @@ def contenders(args: argparse.Namespace, with_peers: bool) -> dict[str, Any]:
     return found
 
 
+def command(name: str, args: argparse.Namespace) -> str:
+    """What makes the scores of a set again."""
+    numbers = ("folds", "repeats", "epochs", "bags")
+    said = [f"--{k} {getattr(args, k)}" for k in numbers if getattr(args, k)]
+    said += [f"--{k} {' '.join(getattr(args, k))}" for k in ("methods", "peers") if
+             getattr(args, k)]  # fmt: skip
+    return " ".join(["benchmarks/slide_methods.py scores --sets", name, *said])
+
+
 def gap(table: pd.DataFrame, method: str) -> dict[str, Any]:
     row = table.set_index("method").loc[method]
     return {"difference": float(row["difference"]), "low": float(row["low"]),
@@ -187,8 +196,8 @@ def scores(args: argparse.Namespace) -> dict[str, Any]:
                     found[f"to torchmil{end}"] = gap(table.against(peer, "roc_auc"), str(method))
             rows.append(found)
         steps = f"; {STEPS[name]} in the fold" if name in STEPS else ""
-        about = f"{table.about}{steps}; {args.epochs} epochs"
-        out[name] = {"about": about, "rows": rows}
+        about = f"{table.about}{steps}; {args.folds} folds by donor; {args.epochs} epochs"
+        out[name] = {"about": about, "command": command(name, args), "rows": rows}
         print(f"\n{name}: {about}\n{pd.json_normalize(rows).round(3).to_string()}", flush=True)
     return out
 

@@ -71,6 +71,12 @@ def of_range(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
+def with_interval(row: dict[str, Any]) -> str:
+    if row["low"] != row["low"]:  # all folds are equal
+        return f"{row['value']:.3f}"
+    return f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+
+
 def difference(found: dict[str, Any] | None) -> str:
     if found is None:
         return ""
@@ -84,6 +90,18 @@ def table_of(rows: list[dict[str, str]]) -> list[str]:
             *(f"| {' | '.join(row[c] for c in head)} |" for row in rows), ""]  # fmt: skip
 
 
+def told_apart(rows: list[dict[str, Any]], reference: str) -> str:
+    """Which rows differ, in words."""
+    said = []
+    for key, whom in (("to reference", f"`{reference}`"), ("to torchmil", "torchmil's own")):
+        found = [r for r in rows if key in r]
+        names = [f"`{r['method']}` ({r[key]['verdict']})" for r in found
+                 if r[key]["verdict"] in ("better", "worse")]  # fmt: skip
+        if found:
+            said.append(f"Told apart from {whom}: {', '.join(names) or 'none'}.")
+    return " ".join(said) + "\n"
+
+
 def page(kept: dict[str, Any], reference: str) -> str:
     parts = [INTRO]
     if "logits" in kept:
@@ -94,13 +112,14 @@ def page(kept: dict[str, Any], reference: str) -> str:
         parts.append(SCORES)
     for name, found in kept.get("scores", {}).items():
         rows = [{"method": f"`{r['method']}`",
-                 "AUROC": f"{r['value']:.3f} ({r['low']:.3f} to {r['high']:.3f})",
+                 "AUROC": with_interval(r),
                  f"less `{reference}`": difference(r.get("to reference")),
                  "less torchmil's": difference(r.get("to torchmil")),
                  "less torchmil's, mended": difference(r.get("to torchmil, mended"))}
                 for r in found["rows"]]  # fmt: skip
-        parts += [f"### {TITLES.get(name, name)}\n", "`benchmarks/slide_methods.py scores --sets "
-                  f"{name}`. {found['about']}.\n", "\n".join(table_of(rows))]  # fmt: skip
+        parts += [f"### {TITLES.get(name, name)}\n", f"`{found['command']}`. {found['about']}.\n",
+                  "\n".join(table_of(rows))]  # fmt: skip
+        parts.append(told_apart(found["rows"], reference))
     for found in kept.get("time", []):
         rows = [{"method": f"`{r['method']}`", "CPU seconds": of_range(r["seconds"]),
                  "torchmil's / ours": of_range(r["ratios"]) if "ratios" in r else ""}
