@@ -11,6 +11,8 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
 NOT_RUN = {
     "peers": "read by rows of bench.py",
     "bench_page": "drawn below",
+    "slide_methods_page": "drawn by slide_methods",
+    "torchmil_models": "read by slide_methods",
     "killed": "takes minutes, and real cohorts",
     "multimil_peer": "needs an environment of Python 3.12",
 }
@@ -85,6 +87,11 @@ TOYS = [
     "slide_epoch metadata --slides 8 --tiles 20",
     "slide_epoch cohort --slides 8 --tiles 20 --width 4 --jobs 1",
     "slide_parity --sizes 50 --rounds 1 --width 16",
+    "slide_methods scores --sets planted --bags 16 --folds 2 --repeats 1 --epochs 1 --methods clam "
+    "--cache runs --out kept.json",
+    "slide_methods time --bags 3 --tiles 10 --width 4 --rounds 1 --methods clam --out kept.json",
+    "slide_methods logits --out kept.json",
+    "slide_methods page --out kept.json",
     "slides --px 400 --side 100 --file flat",
     "step --rounds 1 --epochs 1 --share 0.2",
     "step --large --rounds 1 --share 0.02",
