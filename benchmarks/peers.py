@@ -91,7 +91,7 @@ def mend_torchvision() -> None:
 
     Its import asks for operators that only its GPU library declares; timm and lightning import it.
     """
-    library = torch.library.Library("torchvision", "DEF")
+    library = torch.library.Library("torchvision", "FRAGMENT")  # another may be there
     for name in ("nms", "qnms"):
         with contextlib.suppress(RuntimeError):  # there already
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
