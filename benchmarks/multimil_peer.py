@@ -155,8 +155,9 @@ def tell(folder: Path) -> None:
             positive = sorted(set(map(str, label)))[-1]
             two["theirs"].append(roc_auc_score(own["true"].astype(str) == positive,
                                                own[f"p_{positive}"]))  # fmt: skip
-            column = next(c for c in same if c == f"p_{positive}")
-            two["ours"].append(roc_auc_score(same["true"].astype(str) == positive, same[column]))
+            two["ours"].append(
+                roc_auc_score(same["true"].astype(str) == positive, same[f"p_{positive}"])
+            )
         gap = np.array(two["ours"]) - np.array(two["theirs"])
         test = corrected_test(gap, n_train, n_test)
         mean = {k: f"{np.mean(v):.3f}" for k, v in two.items()}

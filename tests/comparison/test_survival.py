@@ -206,3 +206,14 @@ def test_what_covariates_say_alone_is_a_baseline_whether_methods_read_them_or_no
     assert {"covariates", "bag_mean + covariates"} <= lineup.baselines
     _, lineup = prepared(["hier_mil"], bags, covariates=["trait"])  # which can read some
     assert lineup.methods["hier_mil + covariates"].covariates == ("trait",)
+
+
+def test_where_donors_are_left_out_alone_ranks_are_among_all(table):
+    alone = dataclasses.replace(table, protocol="leave-one-donor-out")
+    own = alone.predictions.query("method == 'bag_mean'")
+    ranks = (own["predicted"].rank() - 0.5) / len(own)
+    found = alone.risks("bag_mean").set_index("donor")["rank"]
+    np.testing.assert_allclose(found.loc[own["donor"]], ranks)
+    sections = {section.name: section for section in alone.sections()}
+    assert "ranks among all" in sections["risks"].parts[2].caption
+    assert "among all" in sections["patients"].parts[1].caption

@@ -248,10 +248,11 @@ def compare(
     from sklearn.base import clone
 
     from smalti.comparison.lineup import name_of
+    from smalti.comparison.protocols import NAMED, WHOLE
 
     refuse(given, OF_CELLS, "{} is for --integrate: leave it out.")
     if splits is not None:
-        dealt = ("folds",) if splits != "preserved-sites" else ()
+        dealt = ("folds",) if splits != WHOLE else ()
         refuse(given, (*dealt, "repeats"), "--splits says all folds: leave {} out.")
     if test is not None:
         idle = ("folds", "repeats", "splits", "slides")
@@ -292,7 +293,6 @@ OF_BAGS = ("labels", "id", "key", "absent", "kind", "positive", "order", "cell_t
            "learning_curve", "attributions", "explain", "recalibrate", "contrast",
            "slides", "patches", "tile_px", "um_per_px", "search", "trials", "inner_folds",
            "sampler", "budget")  # fmt: skip
-NAMED = ("leave-one-donor-out", "leave-one-site-out", "preserved-sites")
 TABLES = (".csv", ".tsv", ".parquet")
 OF_GROUPS = ("label", "batch", "corrections", "n_clusters", "by", "leave_out")
 OF_CELLS = ("predict", "batch", "corrections", "n_clusters", "by", "seeds", "leave_out")

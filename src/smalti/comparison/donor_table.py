@@ -291,7 +291,7 @@ class DonorTable(ProbabilityTable):
         >>> list(table.patients()[["bag", "p", "right", "off"]])
         ['bag', 'p', 'right', 'off']
         """
-        return one_by_one(self._of(method), self.task, self.cohort, self._alone)
+        return one_by_one(self._of(method), self.task, self.cohort, self.alone)
 
     def by_group(self, method: str | None = None) -> pd.DataFrame:
         """Whether a method works alike in groups of donors: by site, sex, age and the like.
@@ -306,9 +306,10 @@ class DonorTable(ProbabilityTable):
         DataFrame
             One row per column that describes the bags and group in it: column, group, donors, bags;
             of two classes events, roc_auc and excess (mean probability less share of the class);
-            of times events, c_index and excess (events expected less seen, a donor); loss (log
-            loss, or absolute error) of what is no time; each with its interval over donors, and
-            p_holm and verdict of each column. Empty where no column parts the donors.
+            of times events, c_index and excess (mean probability of an event by the median time of
+            events less the share that had one, weighted against censoring); loss (log loss, or
+            absolute error) of what is no time; each with its interval over donors, and p_holm and
+            verdict of each column. Empty where no column parts the donors.
 
         Raises
         ------
@@ -317,7 +318,7 @@ class DonorTable(ProbabilityTable):
         """
         own = self._of(method)
         groups = {} if self.cohort is None else groupings(self.cohort)
-        return by_group(own, self.task, groups, self._alone)
+        return by_group(own, self.task, groups, self.alone)
 
     def risks(self, method: str | None = None) -> pd.DataFrame:
         """When donors had their event, and how high their risk was said to be when left out.
@@ -332,7 +333,8 @@ class DonorTable(ProbabilityTable):
         DataFrame
             One row per donor (per bag, where those of a donor have times of their own): time,
             event, entry, rank (of the risk within the test fold, from 0 to 1, the mean over
-            repeats: models of several folds have no one scale) and group (the third by rank).
+            repeats: models of several folds have no one scale; among all where each donor was left
+            out alone) and group (the third by rank).
             What :func:`smalti.plot.plot_survival` draws.
 
         Raises
@@ -350,7 +352,7 @@ class DonorTable(ProbabilityTable):
         """
         if self.task.kind != "survival":
             raise InputError(f"a {self.task.kind} target has no times until an event.")
-        return by_donor(judged(self._of(method), self._alone))
+        return by_donor(judged(self._of(method), self.alone))
 
     def risk_groups(self, method: str | None = None) -> pd.DataFrame:
         """What became of the thirds by risk: of left-out donors, each by models without it.
@@ -376,8 +378,8 @@ class DonorTable(ProbabilityTable):
         return thirds(self.risks(method))
 
     @property
-    def _alone(self) -> bool:
-        """Whether test folds are single donors."""
+    def alone(self) -> bool:
+        """Whether test folds are single donors, who have no rank among others of their fold."""
         return self.protocol == DONORS
 
     def _of(self, method: str | None) -> pd.DataFrame:

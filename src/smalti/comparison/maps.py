@@ -109,10 +109,10 @@ def _judged(table: Any, method: str, name: Any, fold: int) -> str:
     if not table.task.by_itself:
         return f"bag {name}"
     if table.task.kind == "survival":
-        found = one_by_one(own, table.task).set_index("bag").loc[name]
+        found = one_by_one(own, table.task, alone=table.alone).set_index("bag").loc[name]
         seen = "event at" if found["event"] else "no event until"
-        return (f"{seen} {plain(found['time'])}, of a risk above {found['rank']:.0%} of its test "
-                "fold")  # fmt: skip
+        others = "all" if table.alone else "its test fold"
+        return f"{seen} {plain(found['time'])}, of a risk above {found['rank']:.0%} of {others}"
     if not table.task.is_classifier:
         return f"{table.task.column} is predicted {row['predicted']:.3g}, truly {row['true']:.3g}"
     p = row[f"p_{row['predicted']}"]
@@ -124,7 +124,7 @@ def _telling(table: Any, method: str, n: int) -> dict[Any, str]:
     own = _first(table, method)
     if not table.task.by_itself:
         return dict.fromkeys(own.drop_duplicates("donor")["bag"].tolist()[:n], "one of the first")
-    own = one_by_one(own, table.task)[::-1]
+    own = one_by_one(own, table.task, alone=table.alone)[::-1]
     if table.task.is_classifier:
         wrong = own["true"].astype(str) != own["predicted"].astype(str)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -85,29 +86,23 @@ class SiteComBat(OfBatches):
             if name in place:
                 shifts[i], scales[i] = self.shifts_[place[name]], self.scales_[place[name]]
         if new:
-            self._of_new(new)
-            for i in (names.index(name) for name in new):
-                scales[i], shifts[i] = self._by_own(
-                    take(view, np.flatnonzero(codes == i)), names[i]
-                )
+            of = [names.index(name) for name in new]
+            rows = (take(view, np.flatnonzero(codes == i)) for i in of)
+            scales[of], shifts[of] = self._of_new(new, rows)
         out = np.empty(view.shape, dtype=np.float32)
         for start, part in placed(view):
             own = codes[start : start + part.shape[0]]
             out[start : start + part.shape[0]] = dense(part) * scales[own] + shifts[own]
         return out
 
-    def _of_new(self, new: list[str]) -> None:
-        """What is done with sites that training lacked: they are refused."""
+    def _of_new(self, new: list[str], rows: Iterator[View]) -> tuple[np.ndarray, np.ndarray]:
+        """Scales and shifts of sites that training lacked, by their rows: they are refused."""
         raise InputError(
             f"{self.name} was fitted on sites {some(self.sites_)}, and knows nothing of "
             f"{some(new)} (column {self.column!r}): deal donors to folds, so that each site "
             f"trains, or name the step {TransductiveSiteComBat.name}, which reads all unlabelled "
             "bags of such a site."
         )
-
-    def _by_own(self, part: View, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Scale and shift, (n_features,) each, of a site by its own cells."""
-        raise NotImplementedError
 
     def note(self) -> dict[str, Any]:
         """Also the sites of training."""
@@ -146,22 +141,25 @@ class TransductiveSiteComBat(SiteComBat):
     known_only: bool = False
     by_company: bool = True
 
-    def _of_new(self, new: list[str]) -> None:
+    def _of_new(self, new: list[str], rows: Iterator[View]) -> tuple[np.ndarray, np.ndarray]:
+        from smalti.solve.moments import center_and_spread
+
         warnings.warn(
             f"{self.name}: sites that training did not have (column {self.column!r}: {some(new)}) "
             "are moved by their own cells at hand: what comes out for one bag hangs on which "
             "others came with it.", UserWarning, stacklevel=2,
         )  # fmt: skip
 
-    def _by_own(self, part: View, name: str) -> tuple[np.ndarray, np.ndarray]:
-        from smalti.solve.moments import center_and_spread
-
-        if part.shape[0] < 2:
-            raise InputError(f"{self.name}: site {name!r} of column {self.column!r} has one cell, "
-                             "and of one there is no spread: leave it out.")  # fmt: skip
-        mean, spread = center_and_spread(part)
-        scale = self.sd_ / spread
-        return scale, self.mean_ - mean * scale
+        means, spreads = [], []
+        for name, part in zip(new, rows, strict=True):
+            if part.shape[0] < 2:
+                raise InputError(f"{self.name}: site {name!r} of column {self.column!r} has one "
+                                 "cell, and of one there is no spread: leave it out.")  # fmt: skip
+            mean, spread = center_and_spread(part)
+            means.append(mean)
+            spreads.append(spread)
+        scales = self.sd_ / np.stack(spreads)  # (n_new, n_features)
+        return scales, self.mean_ - np.stack(means) * scales
 
 
 def _sample(codes: np.ndarray) -> np.ndarray:

@@ -91,10 +91,10 @@ def _at_times(table: Any) -> Section | None:
                                   "Wilson, n in donors; the dashed line is perfect.")  # fmt: skip
         parts = (drawing, *parts)
     return Section("calibration", "Do probabilities mean what they say?",
-                   (*_verdict(method, own), *parts))  # fmt: skip
+                   (*_verdict(table, method, own), *parts))  # fmt: skip
 
 
-def _verdict(method: str, own: pd.DataFrame) -> list[Text]:
+def _verdict(table: Any, method: str, own: pd.DataFrame) -> list[Text]:
     """Whether curves are surely off, in a sentence; they often are where a network has overfitted.
 
     ``own`` is the row of each time.
@@ -109,6 +109,6 @@ def _verdict(method: str, own: pd.DataFrame) -> list[Text]:
             f"too {'low' if row['intercept'] > 0 else 'high'}: an intercept of "
             f"{row['intercept']:.2f} (95 % {row['intercept_low']:.2f} to "
             f"{row['intercept_high']:.2f})")  # fmt: skip
+    mend = "" if table.recalibrated else "; or recalibrate them inside each fold, by Cox"
     return [Text(f"Probabilities of an event by {method} are {what} by {plain(row['time'])}. Read "
-                 "the order of its risks, not its curves; or recalibrate inside each fold, by Cox.")
-            ]  # fmt: skip
+                 f"the order of its risks, not its curves{mend}.")]  # fmt: skip

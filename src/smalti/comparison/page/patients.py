@@ -53,9 +53,10 @@ def _drawn(table: Any, found: pd.DataFrame) -> Any:
 
 def _captions(table: Any) -> str:
     if table.task.kind == "survival":
+        others = "among all" if table.alone else "in its test fold"
         return (" A dot is a bag, full where its event was seen; its height is the rank of its "
-                "risk in its test fold, the mean over repeats. Where risks are right, events stand "
-                "high at the left, and low at the right.")  # fmt: skip
+                f"risk {others}, the mean over repeats. Where risks are right, events stand high "
+                "at the left, and low at the right.")  # fmt: skip
     return (" A dot is a bag, the mean over repeats; those called wrong are ringed, with their "
             "names in bold." if table.task.is_classifier else "")  # fmt: skip
 

@@ -12,8 +12,8 @@ from smalti.scores.sentences import plain
 _HEADS = {"n": "donors", "half_by": "half had it by", "event_free": "without an event",
           "z": "log-rank z"}  # fmt: skip
 _CAPTION = (
-    "Thirds by the risk that models without the donor gave, as ranks within the test fold, the "
-    "mean over repeats. Without an event: the share at {until}, the median time of events, "
+    "Thirds by the risk that models without the donor gave, as ranks {among}, the mean over "
+    "repeats. Without an event: the share at {until}, the median time of events, "
     "with its 95 % interval (Greenwood); – where fewer than half had the event. The log-rank test "
     "is for trend, of one side: curves in the order of the risks. It takes the thirds as given, "
     "but models of the folds share training donors, so its p is not exact: permutations of the "
@@ -30,6 +30,7 @@ def risks(table: Any) -> Section | None:
     method = table.leading()
     donors, found = table.risks(method), table.risk_groups(method)
     words, until = _said(method, found), plain(found["until"].iloc[0])
+    among = "among all" if table.alone else "within the test fold"
     shown = found.drop(columns="until")
     one_each = "donor" in donors
     heads = _HEADS if one_each else _HEADS | {"n": "bags"}
@@ -42,7 +43,7 @@ def risks(table: Any) -> Section | None:
         "makes intervals too narrow.", soft=True)]  # fmt: skip
     return Section("risks", "Do those at higher risk have the event earlier?", (
         Text(words), drawing,
-        Table("risk-groups", shown, _CAPTION.format(until=until), heads=heads),
+        Table("risk-groups", shown, _CAPTION.format(until=until, among=among), heads=heads),
         *notes,
         Note("A cut-off of the risk that is chosen by these curves makes any p meaningless: take "
              "it from training donors, or fix it before.", strong="No cut-off is chosen here."),
