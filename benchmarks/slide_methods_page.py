@@ -48,7 +48,9 @@ AUROC of donors left out, mean over folds and repeats with its 95 % interval; di
 corrected resampled t-test on the same folds, their 95 % interval of each alone, the verdict over
 all methods of the table (Holm; within 0.01 is equal). "Mended" is torchmil's CLAM with each piece
 beside its own label, means in place of sums, 0.7 and 0.3, and the mask handed on. `bag_mean`,
-`bag_statistics` and `majority` are the baselines of every comparison.
+`bag_statistics` and `majority` are the baselines of every comparison. `type_composition` and
+`type_pseudobulk`, of planted bags, read simulated types of cells that name the pieces that tell:
+they bound what can be had there, and are no rivals.
 """
 
 TIME = """\

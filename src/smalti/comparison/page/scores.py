@@ -44,7 +44,8 @@ def _tested(table: Any) -> Table:
         "over the methods; baselines and controls are a family of their own. Detectable: the "
         "difference that would be told apart four times of five, – where none would."
     )  # fmt: skip
-    caption = f"{named(metric)} with its 95 % interval, {_better(metric)}; best mean in bold.{what}"
+    name = named(metric)[:1].upper() + named(metric)[1:]
+    caption = f"{name} with its 95 % interval, {_better(metric)}; best mean in bold.{what}"
     heads = {metric: f"{named(metric)} (95 %)", "difference": "difference (95 %)", "p_holm": "p",
              "seconds": "s / fit"}  # fmt: skip
     return Table("scores", frame, caption, heads=heads, marks=marks(table, frame),
