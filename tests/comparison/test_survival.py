@@ -150,6 +150,8 @@ def test_times_are_asked_of_times_only(table):
                         progress=False)  # fmt: skip
     with pytest.raises(InputError, match="no times until an event"):
         binary.risks()
+    with pytest.raises(InputError, match="times= is of a survival target"):
+        binary.calibration(times=[1])
     with pytest.raises(InputError, match="no probabilities of classes"):
         table.net_benefit()
 

@@ -78,7 +78,7 @@ class ProbabilityTable(ScoreTable):
         Raises
         ------
         InputError
-            If the task has no classes and no times.
+            If the task has no classes and no times, or ``times`` are given to one of classes.
 
         Examples
         --------
@@ -89,6 +89,9 @@ class ProbabilityTable(ScoreTable):
         ['method', 'class', 'slope', 'slope_low']
         """
         numbers = points if curve else calibrated
+        if times is not None and self.task.kind != "survival":
+            raise InputError(f"times= is of a survival target, and this one is {self.task.kind}: "
+                             "leave it out.")  # fmt: skip
         if self.task.kind == "survival":
             return table_of(by_time(self._ranked_predictions(), times), numbers, of="time")
         return table_of(self._by_class(), numbers)
