@@ -99,7 +99,7 @@ PYTHON_ONLY = {
     "name",  # of a class of one's own
     "as_batch",  # of a reconstruction
     "of", "steps",  # of attributions to features
-    "prevalence", "sensitivity",  # of a table of scores
+    "prevalence", "sensitivity", "times",  # of a table of scores
     "cv",  # of a search of scikit-learn
 }  # fmt: skip
 NO_ARGUMENTS = {"net", "pretrained", "safe_serialization"}  # of code in other packages
