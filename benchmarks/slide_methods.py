@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.base import clone
 from torch import Tensor, nn
 
 import smalti as sm
@@ -51,7 +52,12 @@ METHODS: dict[str, dict[str, Any]] = {  # name in the tables -> method and setti
     "dsmil": {"name": "dsmil"},
     "additive_mil": {"name": "additive_mil"},
     "acmil": {"name": "acmil"},
+    # width and landmarks of the others' encoder, and steps of more than its one bag, for time
+    "transmil": {"name": "transmil", "widths": (128,), "landmarks": 64, "batch_size": 8},
+    "dtfd": {"name": "dtfd", "widths": (128,), "batch_size": 8},
 }
+# settings of a method that its peer is given too: all but those of the network itself
+TRAINING = ("widths", "dropout", "lr", "weight_decay", "batch_size")
 REFERENCE = "abmil"
 
 
@@ -67,7 +73,7 @@ def bags_of(lengths: list[int], width: int = 8) -> sm.Bags:
 def logits(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Largest differences of logits and of losses, of bags alone and padded together."""
     bags, rows = bags_of([1, 2, 3, 5, 16, 40, 25, 90, 17, 200] * 5), []
-    for name in PEERS:
+    for name in COPIES:
         settings = {k: v for k, v in METHODS[name].items() if k != "name"}
         model = sm.make(METHODS[name]["name"], encoder="none", standardize=False, epochs=1,
                         precision="64-true", progress=False, **settings).fit(bags)  # fmt: skip
@@ -149,15 +155,23 @@ SETS: dict[str, Callable[[argparse.Namespace], sm.Bags]] = {
 STEPS = {"glas": "scale,pca=32", "mnist": "pca=32"}  # fitted in the fold, of all methods
 
 
+def peer_of(name: str, method: Any, budget: dict[str, Any]) -> TorchMIL:
+    """torchmil's model of a method, trained as that is."""
+    same = {k: getattr(method, k) for k in TRAINING}
+    if name == "transmil":
+        same["dropout"] = 0.0  # it is of the attention there, not of the encoder
+    return TorchMIL(model=name, **same, **budget)
+
+
 def contenders(args: argparse.Namespace, with_peers: bool) -> dict[str, Any]:
     budget = {"epochs": args.epochs, "progress": False}
     asked = dict.fromkeys([REFERENCE, *(args.methods or METHODS)])
     found = {name: sm.make(**METHODS.get(name, {"name": name}), **budget) for name in asked}
     if with_peers:
         there = [n for n in args.peers if n in asked]
-        found |= {f"torchmil {n}": TorchMIL(model=n, **budget) for n in there}
+        found |= {f"torchmil {n}": peer_of(n, found[n], budget) for n in there}
         if "clam" in there:
-            found["torchmil clam, mended"] = TorchMIL(model="clam", mended=True, **budget)
+            found["torchmil clam, mended"] = clone(found["torchmil clam"]).set_params(mended=True)
     return found
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +25,11 @@ PEERS = {  # name in the tables -> torchmil's class, its settings
     "abmil": ("ABMIL", {"att_dim": 64, "gated": True}),
     "clam": ("CLAM_SB", {"att_dim": 64, "gated": True, "k_sample": 8}),
     "dsmil": ("DSMIL", {"att_dim": 128}),
+    "transmil": ("TransMIL", {"att_dim": 128, "n_heads": 8, "n_landmarks": 64, "dropout": 0.1}),
+    "dtfd": ("DTFDMIL", {"att_dim": 128, "n_groups": 4, "distill_mode": "afs"}),
 }
+# TransMIL there knows no mask, and DTFDMIL deals padded rows into pseudo-bags of their own
+BAG_BY_BAG = {"transmil", "dtfd"}
 
 
 def has_torchmil() -> bool:
@@ -66,7 +71,7 @@ class TorchMIL(NetworkMethod):
     kinds: ClassVar[tuple[str, ...]] = ("binary",)
     embeds: ClassVar[bool] = False
 
-    model: Literal["abmil", "clam", "dsmil"] = "abmil"  # which
+    model: Literal["abmil", "clam", "dsmil", "transmil", "dtfd"] = "abmil"  # which
     mended: bool = False  # of "clam": pieces, means and masks as the paper has them
 
     def network(self, shape: Shape) -> nn.Module:
@@ -88,6 +93,7 @@ class _Padded(nn.Module):
         self.scale = Standardize(shape.x) if method.standardize else nn.Identity()
         net, _ = encoder(method.encoder, shape.x, method.widths, method.dropout)
         self.model, self.mended = torchmil_model(method.model, shape.x, net), method.mended
+        self.alone = method.model in BAG_BY_BAG
         if self.mended:
             self.model.inst_loss_fn = EachPiece()
 
@@ -98,7 +104,24 @@ class _Padded(nn.Module):
         pieces = self.model.compute_inst_loss(scores, h, y, mask.bool()) / len(y)
         return {"bags": 0.7 * self.model.criterion(raw, y.to(raw.dtype)), "pieces": 0.3 * pieces}
 
+    def each(self, batch: Batch) -> Output:
+        """Bags one by one, as the authors train them: the loss of a step is the mean over them."""
+        bags = self.scale(batch.x).split(batch.segments.lengths.tolist())
+        if self.training:
+
+            def losses(y: Tensor) -> dict[str, Tensor]:
+                found = [self.model.compute_loss(y[i : i + 1], x[None])[1].values()
+                         for i, x in enumerate(bags)]  # fmt: skip
+                return {"bags": torch.stack([torch.stack([*f]).sum() for f in found]).mean()}
+
+            return Output(batch.x.new_zeros(len(bags), 1), extra={"losses": losses})
+        np.random.seed(0)  # noqa: NPY002 - DTFDMIL there deals by chance in predictions too
+        raw = [self.model.predict(x[None], return_inst_pred=False).reshape(1, 1) for x in bags]
+        return Output(torch.cat(raw))
+
     def forward(self, batch: Batch) -> Output:
+        if self.alone:
+            return self.each(batch)
         x, mask = padded(self.scale(batch.x), batch.segments.offsets)
         if self.training:
             return Output(
