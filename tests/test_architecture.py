@@ -191,8 +191,9 @@ def only_io_knows_user_data(house):
 
 
 def only_training_knows_devices(house):
-    """Fabric is known in ``core/training.py`` only, and PyTorch's optimisers nowhere."""
-    found = _only(house, ("lightning_fabric",), modules=("smalti.core.training",))
+    """Fabric is known where fits are run and logged, and PyTorch's optimisers nowhere."""
+    knowing = ("smalti.core.training", "smalti.core.loggers")
+    found = _only(house, ("lightning_fabric",), modules=knowing)
     found += [f"{m} has an optimiser" for m in house.files if "torch.optim." in house.text(m)]
     return found + _only(house, ("torch.optim",))
 
