@@ -20,8 +20,8 @@ ROOT = Path(smalti.__file__).parent
 # ground first: a file imports rooms before its own, its own, and none after
 ROOMS = (
     "nouns", "system", "scores", "solve", "tiles", "preprocess", "core", "genes", "io", "nn",
-    "features", "mil", "integrate", "expression", "datasets", "plot", "heatmap", "explain",
-    "leaks", "report", "comparison", "contract", "cli",
+    "loaders", "features", "mil", "integrate", "expression", "datasets", "plot", "heatmap",
+    "explain", "leaks", "report", "comparison", "contract", "cli",
 )  # fmt: skip
 NOUNS = {"errors", "labels", "left", "bags", "views", "columns", "task", "segment", "batch",
          "counts", "names", "_version"}  # fmt: skip
