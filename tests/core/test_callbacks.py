@@ -283,9 +283,38 @@ def test_loggers_of_services_are_lightnings(name, kind, monkeypatch, tmp_path):
     monkeypatch.setattr(loggers, "need", lambda package, extra: Both)
     monkeypatch.setattr(loggers.importlib.util, "find_spec", lambda name: name)
     abmil(epochs=1).fit(BAGS, callbacks=f"{name}:{tmp_path}")
-    assert made[0].kwargs["save_dir"] == str(tmp_path)
+    where = {
+        "wandb": {"save_dir": str(tmp_path)},
+        "mlflow": {"tracking_uri": f"sqlite:///{tmp_path.resolve().as_posix()}/mlflow.db"},
+    }
+    assert where[name].items() <= made[0].kwargs.items()
     assert "abmil" in made[0].kwargs.values()
     assert made[0].said[-1] == "success"
+
+
+def test_mlflow_goes_to_the_server_of_its_variable(monkeypatch):
+    from smalti.core import loggers
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://runs")
+    monkeypatch.setattr(loggers, "need", lambda *_: type("Module", (), {"MLFlowLogger": Theirs}))
+    assert loggers._opened("mlflow", "", "abmil").kwargs["tracking_uri"] == "http://runs"
+
+
+def test_a_logger_that_cannot_be_opened_closes_the_others(monkeypatch, tmp_path):
+    from smalti.core import loggers
+
+    def refuses(*_):
+        raise ConnectionError("no server")
+
+    monkeypatch.setattr(loggers, "_opened", refuses)
+    why = r"logger 'csv' cannot be opened \(ConnectionError: no server\)"
+    with pytest.raises(sm.InputError, match=why):
+        abmil().fit(BAGS, callbacks="csv")
+    diary, other = Diary(), Diary()
+    other.on_start = refuses
+    with pytest.raises(sm.InputError, match="callback Diary failed at the beginning of the fit"):
+        abmil().fit(BAGS, callbacks=[diary, other])
+    assert diary.said == [("start", "abmil"), ("end", False)]
 
 
 def test_a_client_that_is_not_there_is_named(monkeypatch):

@@ -16,7 +16,7 @@ import pytest
 import smalti as sm
 from smalti.core.hub import is_address
 
-hub = pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
+pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
 
 BAGS = sm.datasets.planted_bags(30, bags_per_donor=2, seed=0)
 
@@ -118,26 +118,33 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_HEAD = route
 
 
-@pytest.fixture
-def server(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def running():
+    """One address for all tests: older ones of the library keep the first that they see."""
     one = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    endpoint = f"http://127.0.0.1:{one.server_port}"
-    one.state = {"repos": {}, "commits": {}, "asked": [], "sent": [], "gated": set(),
-                 "endpoint": endpoint, "token_is": lambda headers: True}  # fmt: skip
     threading.Thread(target=one.serve_forever, daemon=True).start()
-    from huggingface_hub import constants
+    yield one
+    one.shutdown()
+    one.server_close()
+
+
+@pytest.fixture
+def server(running, tmp_path, monkeypatch):
+    endpoint = f"http://127.0.0.1:{running.server_port}"
+    running.state = {"repos": {}, "commits": {}, "asked": [], "sent": [], "gated": set(),
+                     "endpoint": endpoint, "token_is": lambda headers: True}  # fmt: skip
+    from huggingface_hub import constants, utils
 
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE",
                         endpoint + "/{repo_id}/resolve/{revision}/{filename}")  # fmt: skip
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    getattr(utils, "reset_sessions", int)()  # older ones ask when they make a session
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    yield one
-    one.shutdown()
-    one.server_close()
+    return running
 
 
 @pytest.fixture(scope="module")
@@ -276,9 +283,10 @@ def test_without_a_connection_the_copy_in_the_cache_is_read(server, model, monke
     address = model.push_to_hub("lab/one")
     sm.load("hf://lab/one")
     asked = len(server.state["asked"])
-    from huggingface_hub import constants
+    from huggingface_hub import constants, utils
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    getattr(utils, "reset_sessions", int)()  # older ones ask when they make a session
     assert sm.load("hf://lab/one").seed == 3
     assert sm.load(address).seed == 3
     with pytest.raises(sm.InputError, match="cannot be reached, and no whole copy of 'lab/two'"):

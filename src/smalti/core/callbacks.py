@@ -57,8 +57,8 @@ class Callbacks:
         if not self.given:
             yield self
             return
-        of_the_first(self.fabric, lambda: self._start(model))
         try:
+            of_the_first(self.fabric, lambda: self._start(model))
             yield self
         except BaseException:
             for one in self.called:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import math
+import os
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from smalti.errors import InputError
@@ -69,7 +71,7 @@ def named(text: str, method: str) -> Logged:
     Raises
     ------
     InputError
-        If there is none of that name, or what it needs is not installed.
+        If there is none of that name, what it needs is not installed, or it cannot be opened.
     """
     name, _, folder = text.partition(":")
     if name not in NAMES:
@@ -79,16 +81,36 @@ def named(text: str, method: str) -> Logged:
     clients = _CLIENTS.get(name, ())
     if clients and not any(importlib.util.find_spec(c) for c in clients):
         raise InputError(f"logger {name!r} needs {clients[0]}: pip install {clients[0]}.")
-    folder = folder or FOLDER
+    try:
+        return Logged(_opened(name, folder, method))
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"logger {text!r} cannot be opened ({type(error).__name__}: {error})."
+        ) from error
+
+
+def _opened(name: str, folder: str, method: str) -> Any:
+    """A logger of Lightning."""
     if name == "csv":
         from lightning_fabric.loggers import CSVLogger
 
-        return Logged(CSVLogger(folder, name=method))
+        return CSVLogger(folder or FOLDER, name=method)
     if name == "tensorboard":
         from lightning_fabric.loggers import TensorBoardLogger
 
-        return Logged(TensorBoardLogger(folder, name=method))
+        return TensorBoardLogger(folder or FOLDER, name=method)
     loggers = need("lightning.pytorch.loggers", "loggers")
     if name == "wandb":
-        return Logged(loggers.WandbLogger(name=method, save_dir=folder, project="smalti"))
-    return Logged(loggers.MLFlowLogger("smalti", run_name=method, save_dir=folder))
+        return loggers.WandbLogger(name=method, save_dir=folder or FOLDER, project="smalti")
+    server = "" if folder else os.environ.get("MLFLOW_TRACKING_URI", "")
+    return loggers.MLFlowLogger(
+        "smalti", run_name=method, tracking_uri=server or _database(folder or FOLDER)
+    )
+
+
+def _database(folder: str) -> str:
+    """Where MLflow keeps runs without a server; it no longer takes a plain folder."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{Path(folder).resolve().as_posix()}/mlflow.db"
