@@ -30,6 +30,7 @@ from smalti.core.alone import DTYPES
 from smalti.core.callbacks import Callbacks
 from smalti.core.fit import Fit, FittedState
 from smalti.core.identity import identity
+from smalti.core.publishing import Publishing
 from smalti.core.registry import path_of
 from smalti.core.save import save
 from smalti.core.scale import TileScale, at_scale
@@ -59,7 +60,7 @@ else:
 
 @dataclass_transform(kw_only_default=True)
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
-class Estimator(BaseEstimator):
+class Estimator(Publishing, BaseEstimator):
     """What all methods share.
 
     Attributes
@@ -166,85 +167,6 @@ class Estimator(BaseEstimator):
         ['model.json', 'weights.safetensors']
         """
         save(self, Path(folder), overwrite=overwrite)
-
-    def card(
-        self, *, licence: str | None = None, scores: Any = None, label: str | None = None,
-        repo: str = "USER/NAME",
-    ) -> str:  # fmt: skip
-        """What this fitted model is, by its own facts, as Markdown: a model card.
-
-        Of the cohort it tells numbers, and no names of donors, bags or files.
-
-        Parameters
-        ----------
-        licence
-            Under which it may be used, such as "cc-by-4.0": yours to say.
-        scores
-            A comparison that this method took part in: the scores of the row that has its settings
-            are told, with intervals.
-        label
-            Name of that row, where settings do not tell.
-        repo
-            Where it will be, for the lines that load it.
-
-        Raises
-        ------
-        InputError
-            If no row, or several, of ``scores`` have these settings.
-
-        Examples
-        --------
-        >>> import smalti as sm
-        >>> bags = sm.datasets.planted_bags(20, seed=0)
-        >>> text = sm.mil.BagMean(progress=False).fit(bags).card(licence="cc-by-4.0")
-        >>> [line for line in text.splitlines() if line.startswith("## ")][:3]
-        ['## How to use it', '## What it reads', '## Settings']
-        """
-        from smalti.core.card import card
-
-        return card(self, licence=licence, scores=scores, label=label, repo=repo)
-
-    def push_to_hub(
-        self, repo: str, *, private: bool = True, token: str | None = None,
-        revision: str | None = None, card: str | None = None,
-    ) -> str:  # fmt: skip
-        """Write the model and its card into a repository of a hub of models, in one commit.
-
-        Parameters
-        ----------
-        repo
-            ``USER/NAME``; it is made where it is not there.
-        private
-            Whether a new repository is for you alone. The model file holds names of classes,
-            columns and features, settings as they are, and digests of donors' names: look before
-            you say False.
-        token
-            Of the hub; the one that you have logged in with (``hf auth login``, ``HF_TOKEN``) where
-            left out.
-        revision
-            A branch, made where it is not there; the main one where left out.
-        card
-            The text of ``README.md``; :meth:`card` where left out, which says no licence.
-
-        Returns
-        -------
-        str
-            The address of the commit, which :func:`smalti.load` takes: ``hf://USER/NAME@COMMIT``.
-
-        Raises
-        ------
-        InputError
-            If the hub refuses or cannot be reached, ``huggingface_hub`` is not installed (the extra
-            ``hub``), or the model could not be loaded again.
-
-        Notes
-        -----
-        The hub is that of ``huggingface_hub``, by its variable ``HF_ENDPOINT`` another one.
-        """
-        from smalti.core.hub import push
-
-        text = self.card(repo=repo) if card is None else card
-        return push(self, repo, card=text, private=private, token=token, revision=revision)
 
     def recut(self, X: Bags) -> Bags:
         """Slides with tiles as long as those that this model was fitted on, for features of them.
