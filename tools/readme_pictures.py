@@ -1,10 +1,10 @@
 """The two pictures of the README: a patient and a slide, both real, neither seen in training.
 
-    python tools/readme_pictures.py    # writes docs/images/patient.png and slide.png, in two minutes
+    python tools/readme_pictures.py    # docs/images/patient.png and slide.png, in two minutes
 
-The patient is one of the kidney cohort (``sm.datasets.load("kidney")``). The slide is scikit-image's
-picture of colon in which a protein was stained brown (no known copyright restrictions): what is
-learned is where the stain is, so that anyone who looks can tell whether the map is right.
+The patient is one of the kidney cohort (``sm.datasets.load("kidney")``). The slide is a picture of
+colon that scikit-image has, in which a protein was stained brown (no known copyright restrictions):
+what is learned is where the stain is, so that anyone who looks can tell whether the map is right.
 """
 
 from __future__ import annotations
@@ -127,8 +127,9 @@ def patient(seed: int = 0) -> None:
     figure = Figure(figsize=(8.4, 3.5), layout=ConstrainedLayoutEngine(w_pad=0.12))
     left, right = figure.subplots(ncols=2, width_ratios=(1, 1.25))
     strip(left, said, name)
-    left.set_title(f"{len(said)} patients, each left out\nAUROC {auroc['value']:.2f} "
-                   f"({auroc['value_low']:.2f} to {auroc['value_high']:.2f})", fontsize=11)  # fmt: skip
+    between = f"{auroc['value_low']:.2f} to {auroc['value_high']:.2f}"
+    left.set_title(f"{len(said)} patients, each left out\nAUROC {auroc['value']:.2f} ({between})",
+                   fontsize=11)  # fmt: skip
     most = np.abs(pieces).max()
     drawn = right.scatter(size / 1000, ratio, c=pieces, cmap="RdBu_r", vmin=-most, vmax=most, s=70,
                           edgecolors="black", linewidths=0.5)  # fmt: skip
@@ -157,11 +158,13 @@ def strip(axes: Axes, said: pd.DataFrame, name: str) -> None:
 
 
 def bare(axes: Axes) -> None:
+    """No ticks and no frame."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 
 def save(figure: Figure, name: str) -> None:
+    """As a picture of few colours, which a phone loads."""
     figure.savefig(IMAGES / name, dpi=120)
     Image.open(IMAGES / name).convert("RGB").quantize(128).save(IMAGES / name, optimize=True)
     print(f"{name}, {(IMAGES / name).stat().st_size / 1000:.0f} kB")
