@@ -8,4 +8,8 @@ import lazy_loader
 
 from smalti._version import __version__ as __version__
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_loaded, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    return _loaded("plot" if name == "pl" else name)  # as scanpy's users type it

@@ -14,6 +14,7 @@ from . import (
     scores,
     tiles,
 )
+from . import plot as pl
 from ._version import __version__
 from .bags import Bags
 from .comparison.annotation import AnnotationComparison, compare_annotation
@@ -83,6 +84,7 @@ __all__ = [
     "make",
     "methods",
     "mil",
+    "pl",
     "plot",
     "preprocess",
     "read",
