@@ -26,7 +26,7 @@ import scipy.sparse as sp
 from smalti.errors import InputError
 from smalti.labels import check_kind, check_order, missing, missing_words
 from smalti.left import Left, vanished
-from smalti.names import namesakes, some
+from smalti.names import meant, namesakes, some
 from smalti.views import (
     Picked,
     View,
@@ -499,7 +499,7 @@ class Bags:
         if name is None:
             return next(iter(self.x.items()))
         if name not in self.x:
-            raise InputError(f"no view {name!r}; there are {sorted(self.x)}.")
+            raise InputError(f"no view {name!r}; there are {sorted(self.x)}.{meant(name, self.x)}")
         return name, self.x[name]
 
     def only(self, views: str | Sequence[str]) -> Bags:
@@ -930,7 +930,10 @@ def _column(
 ) -> pd.Series:
     if column not in table:
         there = sorted(map(str, [*table.columns, *(() if other is None else other.columns)]))
-        raise InputError(f"no column {column!r} in the {where} table; there are {there}.")
+        raise InputError(
+            f"no column {column!r} in the {where} table; there are {', '.join(there)}."
+            f"{meant(column, there)}"
+        )
     return table[column]
 
 

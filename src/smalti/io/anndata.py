@@ -21,6 +21,7 @@ from smalti.io.samples import samples_of
 from smalti.io.tables import all_nan, rows_at
 from smalti.labels import missing, missing_words
 from smalti.left import Left, vanished
+from smalti.names import meant
 from smalti.preprocess import cells_per_bag_note, check_kinds
 from smalti.system.memory import room
 from smalti.system.reading import about
@@ -439,7 +440,8 @@ def _check_views_of(kinds: Mapping[str, str], keys: Mapping[str, str]) -> None:
     check_kinds(kinds)
     for view in kinds:
         if view not in keys:
-            raise InputError(f"kinds= names {view!r}, which is no view; there are {_list(keys)}.")
+            raise InputError(f"kinds= names {view!r}, which is no view; there are {_list(keys)}."
+                             f"{meant(view, keys)}")  # fmt: skip
 
 
 def _mixed(name: str, key: str, types: Mapping[str, int]) -> list[str]:

@@ -38,6 +38,7 @@ from smalti.errors import InputError
 from smalti.labels import KINDS, Kind, missing, scikit_kind
 from smalti.mil import heatmaps, reading, results
 from smalti.mil.running import Running
+from smalti.names import meant
 from smalti.nn.encoders import Encoder
 from smalti.task import Task
 from smalti.task.survival import MODELS, Model, Survival
@@ -475,7 +476,8 @@ class Method(Estimator):
                              "out.")  # fmt: skip
         if self.strata not in bags.bag:
             raise InputError(f"strata={self.strata!r} is no column of the bags; there are "
-                             f"{', '.join(map(str, bags.bag))}.")  # fmt: skip
+                             f"{', '.join(map(str, bags.bag))}."
+                             f"{meant(self.strata, bags.bag)}")  # fmt: skip
         if missing(bags.bag[self.strata]).any():
             raise InputError(f"strata={self.strata!r} is missing for some bags: drop them.")
         return pd.factorize(bags.bag[self.strata])[0]

@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.names import meant
 from smalti.plot.style import ACCENT, COLOURS, GREY, Sheet, bare, sheet_of, styled
 
 _SHADE = 0.82  # how far an instance without attention fades
@@ -167,7 +168,8 @@ def plot_attention(
 def _values(attribution: pd.DataFrame, column: str, bags: Bags) -> np.ndarray:
     if column not in attribution:
         there = [c for c in attribution.columns if c != "bag"]
-        raise InputError(f"no column {column!r} in the attribution; there are {there}.")
+        raise InputError(f"no column {column!r} in the attribution; there are {there}."
+                         f"{meant(column, there)}")  # fmt: skip
     if len(attribution) != bags.n_instances:
         raise InputError(
             f"the attribution has {len(attribution)} rows, the bags {bags.n_instances} instances: "

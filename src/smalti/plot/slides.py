@@ -13,6 +13,7 @@ from matplotlib.patches import Circle, Rectangle
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.names import meant
 from smalti.plot.style import GREY, INK, Sheet, bare, sheet_of, short, styled
 
 # small picture of a slide, its extent in slide pixels, and the edge of a tile there
@@ -189,7 +190,7 @@ def tile_rows(bags: Bags, bag: Any) -> tuple[np.ndarray, Any]:
     at = np.flatnonzero(bags.bag.index == bag)
     if not len(at):
         there = ", ".join(map(str, bags.bag.index[:5]))
-        raise InputError(f"no slide {bag!r}; there are {there}.")
+        raise InputError(f"no slide {bag!r}; there are {there}.{meant(bag, bags.bag.index)}")
     return np.arange(bags.offsets[at[0]], bags.offsets[at[0] + 1]), bag
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from smalti._version import __version__
 from smalti.errors import InputError
+from smalti.names import meant
 from smalti.scores.headline import detail, headline
 from smalti.scores.intervals import resampled_interval
 from smalti.scores.metrics import LOWER_IS_BETTER, ends_of, margin_of, widest
@@ -204,7 +205,8 @@ class Scores:
         metric = metric or self.metrics[0]
         wide = self._wide(metric)
         if reference not in wide:
-            raise InputError(f"no method {reference!r} in this comparison: {list(wide)}.")
+            raise InputError(f"no method {reference!r} in this comparison: {list(wide)}."
+                             f"{meant(reference, wide)}")  # fmt: skip
         others = [str(m) for m in wide.columns.drop(reference)]
         rows = self._gaps([(m, reference) for m in others], metric)
         kinds = [
@@ -419,8 +421,9 @@ class Scores:
             )
         table = self.folds[self.folds["method"] == method]
         if table.empty:
-            there = ", ".join(self.folds["method"].unique())
-            raise InputError(f"no method {method!r} in this comparison; there are {there}.")
+            there = list(self.folds["method"].unique())
+            raise InputError(f"no method {method!r} in this comparison; there are "
+                             f"{', '.join(there)}.{meant(method, there)}")  # fmt: skip
         return {
             str(m): {"mean": float(v.mean()), "sd_folds": float(v.std()), "folds": v.to_numpy()}
             for m, v in table.groupby("metric", sort=False)["value"]
@@ -428,7 +431,8 @@ class Scores:
 
     def _scores(self, metric: str) -> pd.DataFrame:
         if metric not in self.metrics:
-            raise InputError(f"no metric {metric!r} here; there are {', '.join(self.metrics)}.")
+            raise InputError(f"no metric {metric!r} here; there are {', '.join(self.metrics)}."
+                             f"{meant(metric, self.metrics)}")  # fmt: skip
         return self.folds[self.folds["metric"] == metric]
 
     def __str__(self) -> str:
