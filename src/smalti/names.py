@@ -87,16 +87,7 @@ def namesakes(names: Sequence[str]) -> list[str]:
 
 
 def meant(name: object, there: Iterable[object], most: int = 1) -> str:
-    """The end of an error about a name that is not there: the nearest that are; or nothing.
-
-    Examples
-    --------
-    >>> from smalti.names import meant
-    >>> "no method 'abmill'." + meant("abmill", ["abmil", "clam"])
-    "no method 'abmill'. Did you mean 'abmil'?"
-    >>> meant("gpt", ["abmil", "clam"])
-    ''
-    """
+    """The end of an error about a name that is not there: the nearest that are; or nothing."""
     import difflib  # only who errs waits for it
 
     known = {str(n).lower(): n for n in there}
