@@ -285,6 +285,7 @@ class Integration(WithHalves, Contributing, Estimator):
         data: Any,
         *,
         out: str | Path | None = None,
+        copy: bool = False,
         layers: bool = False,
         contributions: bool = False,
         key_added: str | None = None,
@@ -292,7 +293,7 @@ class Integration(WithHalves, Contributing, Estimator):
         missing: str | None = None,
         obs: str | Path | pd.DataFrame | None = None,
         runs: Sequence[str] | None = None,
-    ) -> None:
+    ) -> Any:
         """Write the embedding into the user's data: ``obsm["X_NAME"]`` and ``uns["NAME"]``.
 
         WNN adds its weights, ``obs["NAME_weight_MODALITY"]``, and its graph,
@@ -306,7 +307,9 @@ class Integration(WithHalves, Contributing, Estimator):
             Ranger, several), which needs ``out``. It must be what the method was fitted on, or hold
             the same modalities, or some of them where the method takes gaps.
         out
-            Write to this path instead.
+            Write to this path instead; data in memory stay as they are.
+        copy
+            Put the result into a copy of AnnData or MuData in memory and return it, as scanpy does.
         layers
             Write reconstructions too, float32: ``layers["NAME"]`` of a modality of which all
             features are made, else ``obsm["NAME_MODALITY"]``: where preprocessing dropped some (a
@@ -324,17 +327,22 @@ class Integration(WithHalves, Contributing, Estimator):
             As of :func:`smalti.read`, where the data are read with them; what comes of it needs
             ``out``.
 
+        Returns
+        -------
+        AnnData or MuData
+            The copy; without ``copy`` None.
+
         Raises
         ------
         InputError
             If the data lack a modality or a feature, or a name is taken by another model.
         """
         from smalti.io.anndata import read
-        from smalti.io.open import keys_there, to_write
+        from smalti.io.open import keys_there, to_change, to_write
         from smalti.io.write import write
 
         check_is_fitted(self)
-        data = to_write(data, out, obs=obs, runs=runs, origin=self.origin_)
+        data = to_change(to_write(data, out, obs=obs, runs=runs, origin=self.origin_), out, copy)
         where = {} if self.origin_ is None else {
             k: self.origin_[k] for k in ("x", "cells", "backed") if k in self.origin_}  # fmt: skip
         if self.missing:
@@ -360,6 +368,7 @@ class Integration(WithHalves, Contributing, Estimator):
                  | {"fitted_on": told_of(self, [f"obsm/X_{key}"])}},
             origin=bags.origin, out=out, overwrite=overwrite, bags=read_as,
         )  # fmt: skip
+        return data if copy else None
 
     def _note(self) -> dict[str, Any]:
         settings = {k: v for k, v in self.get_params(deep=False).items() if v is not None}

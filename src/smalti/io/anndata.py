@@ -33,6 +33,7 @@ def read(
     *,
     sample: str | None = None,
     x: str | Sequence[str] | Mapping[str, str] | None = None,
+    layer: str | None = None,
     label: str | Sequence[str] | None = None,
     donor: str | None = None,
     site: str | None = None,
@@ -74,6 +75,8 @@ def read(
         "antibody", "surface") the two views "rna" and that key. Tags of samples and guides
         (Multiplexing Capture, CRISPR Guide Capture, and hashtags among the antibodies, which their
         names tell) are left out.
+    layer
+        Short for ``x="layers/NAME"``, as scanpy has it: the layer in the place of X.
     label
         Column of ``obs`` to predict, constant in each sample; several columns: multi-label.
     donor
@@ -172,6 +175,10 @@ def read(
     >>> sm.read(cells, sample="sample", donor="bag", label="state")
     Bags: 3 bags of 20-20 instances, X 5, 3 donors; state: binary (1 healthy, 2 ill; positive: ill)
     """
+    if layer is not None:
+        if x is not None:
+            raise InputError(f"layer={layer!r} and x={x!r} both say what to read: leave one out.")
+        x = f"layers/{layer}"
     origin = {"sample": sample, "x": x, "label": label, "donor": donor, "site": site, "kind": kind,
               "positive": positive, "order": order, "cell_type": cell_type,
               "bag_columns": list(bag_columns), "cells": cells,

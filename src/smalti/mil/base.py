@@ -299,6 +299,7 @@ class Method(Estimator):
         data: Any,
         *,
         out: str | Path | None = None,
+        copy: bool = False,
         key_added: str | None = None,
         overwrite: bool = False,
         scores: Scores | None = None,
@@ -306,7 +307,7 @@ class Method(Estimator):
         missing: str | None = None,
         obs: str | Path | pd.DataFrame | None = None,
         runs: Sequence[str] | None = None,
-    ) -> None:
+    ) -> Any:
         """Write attributions and settings into the table that the training bags were read from.
 
         Parameters
@@ -316,7 +317,9 @@ class Method(Estimator):
             these columns and keeps all else; or what :func:`smalti.read` takes besides (files of
             Cell Ranger, several), which needs ``out``.
         out
-            Write to this path instead.
+            Write to this path instead; data in memory stay as they are.
+        copy
+            Put the result into a copy of AnnData or MuData in memory and return it, as scanpy does.
         key_added
             NAME, under which all is written; the method's own where left out.
         overwrite
@@ -333,6 +336,11 @@ class Method(Estimator):
             As of :func:`smalti.read`, where the data are read with them; what comes of it needs
             ``out``.
 
+        Returns
+        -------
+        AnnData or MuData
+            The copy; without ``copy`` None.
+
         Raises
         ------
         InputError
@@ -348,11 +356,11 @@ class Method(Estimator):
         the fit, they do not test it.
         """
         from smalti.io.anndata import read
-        from smalti.io.open import to_write
+        from smalti.io.open import to_change, to_write
         from smalti.io.write import write
 
         check_is_fitted(self)
-        data = to_write(data, out, obs=obs, runs=runs, origin=self.origin_)
+        data = to_change(to_write(data, out, obs=obs, runs=runs, origin=self.origin_), out, copy)
         if self.origin_ is None or "sample" not in self.origin_:
             raise InputError("these bags were not read by smalti.read: use attribute() instead.")
         source = {
@@ -368,6 +376,7 @@ class Method(Estimator):
         note["fitted_on"] = told_of(self, [f"obsm/{name}" for name in obsm])
         write(data, obs=columns, obsm=obsm, uns={key: note}, out=out, overwrite=overwrite,
               bags=read_as)  # fmt: skip
+        return data if copy else None
 
     def samples(self, X: Any, *, group: str | None = None, missing: str | None = None) -> Any:
         """One row per bag, as AnnData: ready for a plot of patients, or as input of another method.
