@@ -362,7 +362,7 @@ class _Cells(Arena):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = method.fit(self.cells if method.at_hand() else self.cells[split.train])
-            z = model.transform(self.cells)
+            z = np.asarray(model.transform(self.cells))
             seconds = time.perf_counter() - began
             scores = embedding_scores(model, z, self.cells, split, self.question)
             told = adds.added(model, z, self.cells, split, self.question.labels,

@@ -25,13 +25,14 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from smalti.bags import Bags, as_bags
-from smalti.batch import Shape
+from smalti.batch import Batch, Shape
 from smalti.columns import Columns
 from smalti.core import training
 from smalti.core.align import said, view_of
 from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
-from smalti.core.seen import Seen, remember, told_of, warn_of_training
+from smalti.core.rows import GivesRows
+from smalti.core.seen import Seen, told_of, warn_of_training
 from smalti.core.settings import Count, Part, Positive, Weight
 from smalti.core.stage import Gradient, Stage, task_loss, units_of_step
 from smalti.errors import InputError
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from smalti.tiles.heatmap import Heatmap
 
 
-class Method(Estimator):
+class Method(GivesRows, Estimator):
     """Bags to phenotype: what all such methods share.
 
     Attributes
@@ -214,17 +215,15 @@ class Method(Estimator):
         warn_of_training(self, bags.only([view_of(self, bags, k) for k in self.features_]))
         return raw
 
-    @available_if(lambda self: self.embeds)
-    def transform(self, X: Any, *, missing: str | None = None) -> np.ndarray:
+    def embedded(self, X: Any, missing: str | None) -> tuple[np.ndarray, pd.Index]:
         """(n_bags, width) embedding of each bag: what the last layer of the network reads."""
-        rows = self.forward(self._filled(X, missing))[2]["embedding"]
-        remember(self, rows)
-        return rows
+        bags = as_bags(self._filled(X, missing))
+        return self.forward(bags)[2]["embedding"], bags.bag.index
 
-    @available_if(lambda self: self.embeds)
-    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
-        """Fit, then embed the same bags: (n_bags, width)."""
-        return self.fit(X, y).transform(X)
+    def embeds_as(self, batch: Batch) -> torch.Tensor:
+        """(n_bags, width) what the last layer of the network reads of a batch."""
+        found: torch.Tensor = self.network_(batch).bag["embedding"]
+        return found
 
     def score(self, X: Any, y: Any = None) -> float:
         """The default score of scikit-learn: accuracy, or R2 of a regression (higher is better)."""
@@ -560,9 +559,9 @@ class Method(Estimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         tags.input_tags.sparse = True
-        if self.embeds:
-            # a network computes in float32, whatever it is given
-            tags.transformer_tags = TransformerTags(preserves_dtype=["float32"])
+        # a network computes in float32, whatever it is given
+        told = TransformerTags(preserves_dtype=["float32"])
+        tags.transformer_tags = told if self.embeds else None
         if not self._is_classifier():
             tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
         else:
