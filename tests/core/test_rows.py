@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import estimator_checks
 
 import smalti as sm
 
@@ -104,3 +105,12 @@ def test_tags_say_what_a_method_is():
     assert tags["mi_net"].transformer_tags is None
     assert tags["umint"].estimator_type == "transformer"
     assert not tags["umint"].target_tags.required
+
+
+@pytest.mark.parametrize("check", [
+    "check_set_output_transform", "check_set_output_transform_pandas",
+    "check_global_output_transform_pandas", "check_transformer_get_feature_names_out",
+    "check_transformer_get_feature_names_out_pandas",
+])  # fmt: skip
+def test_the_checks_of_scikit_learn_hold(check):
+    getattr(estimator_checks, check)("BagMean", sm.mil.BagMean(progress=False))

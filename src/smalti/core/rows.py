@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from smalti.batch import Batch, Shape
 from smalti.core.seen import remember
+from smalti.errors import InputError
 from smalti.segment import Segments
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class _Transforms:
             return rows
         names = list(self.get_feature_names_out())
         if asked == "pandas":
+            if isinstance(X, (pd.DataFrame, np.ndarray)):  # its rows keep their names, or have none
+                index = getattr(X, "index", None)
             return pd.DataFrame(rows, columns=names, index=index, copy=False)
         return import_module("polars").DataFrame(rows, schema=names, orient="row")
 
@@ -77,8 +80,15 @@ class _Transforms:
 
     @available_if(has_embedding)
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """(width,) names of the columns of ``transform``: "umint_0", "umint_1", ..."""
+        """(width,) names of the columns of ``transform``: "umint_0", "umint_1", ...
+
+        Raises
+        ------
+        InputError
+            If ``input_features`` are given, and not those of the first view in training.
+        """
         check_is_fitted(self)
+        _check_read(self, input_features)
         stem = self.name or type(self).__name__.lower()
         with torch.inference_mode():  # only the network knows: it is asked about a row of 0
             width = self.embeds_as(blank(self)).shape[1]
@@ -95,6 +105,18 @@ class _Transforms:
 
 class GivesRows(_Transforms, TransformerMixin):
     """A method with ``transform``, ``set_output`` and names of what comes out."""
+
+
+def _check_read(model: Any, names: Any) -> None:
+    """Refuse names of features that are not those of training, as scikit-learn does."""
+    if names is None:
+        return
+    known = getattr(model, "feature_names_in_", None)
+    if known is not None and not np.array_equal(np.asarray(names, dtype=object), known):
+        raise InputError("input_features is not equal to feature_names_in_: leave them out.")
+    if len(names) != model.n_features_in_:
+        raise InputError(f"input_features should have length equal to the {model.n_features_in_} "
+                         f"features of training, not {len(names)}: leave them out.")  # fmt: skip
 
 
 def blank(model: Any) -> Batch:
