@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from smalti.report.section import Section
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, repr=False)
 class AnnotationComparison(ScoreTable):
     """Scores of labels of cells that were left out.
 

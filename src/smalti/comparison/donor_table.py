@@ -26,7 +26,7 @@ from smalti.scores.pairs import WITHIN, arms_of, of_predictions
 from smalti.scores.verdicts import LEVEL, holm
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, repr=False)
 class DonorTable(ProbabilityTable):
     """What scores say of the donors: whether they are chance, whether more would help, of whom.
 

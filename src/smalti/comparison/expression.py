@@ -37,7 +37,7 @@ _TOP = 50  # genes of PCC@H
 _MOST = 2**31  # bytes of predictions that are kept
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, repr=False)
 class ExpressionComparison(ScoreTable):
     """Scores of predicted expression on slides that a method was not fitted on.
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Candidate: TypeAlias = str | Integration
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, repr=False)
 class IntegrationComparison(ScoreTable):
     """Scores of embeddings of the same cells.
 

@@ -17,7 +17,7 @@ from smalti.scores.headline import detail, headline
 from smalti.scores.intervals import resampled_interval
 from smalti.scores.metrics import LOWER_IS_BETTER, ends_of, margin_of, widest
 from smalti.scores.selection import chosen_gap
-from smalti.scores.sentences import additions, as_text, of_controls, terms
+from smalti.scores.sentences import additions, as_html, as_text, of_controls, terms
 from smalti.scores.statistics import corrected_test
 from smalti.scores.verdicts import judge
 from smalti.system.files import atomic_folder
@@ -35,7 +35,7 @@ _BESIDE = (
 )  # what else smalti puts into the folder of a run
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, repr=False)
 class Scores:
     """Scores of several methods on the same parts of the same data.
 
@@ -437,6 +437,12 @@ class Scores:
 
     def __str__(self) -> str:
         return as_text(self)
+
+    def __repr__(self) -> str:  # a console shows what it says, not its fields
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     def save_table(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the tidy table of folds as .csv or .parquet.
