@@ -2,6 +2,11 @@
 
 Every public name is loaded at first use, so that ``import smalti`` costs nothing. The names are
 written once, in ``__init__.pyi``, for type checkers and for the import.
+
+What it is doing goes to Python's own logging, under the name "smalti"; there is no other switch::
+
+    logging.basicConfig()  # to standard error, as of any package
+    logging.getLogger("smalti").setLevel(logging.INFO)  # a line for each fit; WARNING: trouble only
 """
 
 import lazy_loader

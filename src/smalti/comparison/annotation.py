@@ -125,7 +125,7 @@ def compare_annotation(
     seed
         Of how loose cells are dealt to turns.
     progress
-        Show a bar; None: on a terminal.
+        Show a bar; None: on a terminal or in a notebook.
 
     Returns
     -------

@@ -98,7 +98,7 @@ class Estimator(BaseEstimator):
     accelerator: str = "auto"  # "cpu", "cuda"; auto takes a GPU where there is one
     devices: Count = 1  # processes, under torchrun or SLURM
     precision: str = "32-true"  # by Fabric's names: "64-true", "bf16-mixed" (in large steps), ...
-    progress: bool | None = None  # show a bar; None: on a terminal only
+    progress: bool | None = None  # show a bar; None: on a terminal, in a notebook
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
