@@ -130,7 +130,8 @@ def texts():
 
 
 def recommended(text):
-    """Names of the arguments that a text names."""
+    """Names of the arguments that a text names; tags of HTML have none."""
+    text = re.sub(r"</?[a-z][^>]*>", " ", text)
     return set(re.findall(r"(?<![\w,/\\'\"`.{\[-])([a-z]\w*)=(?!=)", text))
 
 
