@@ -13,8 +13,13 @@ import lazy_loader
 
 from smalti._version import __version__ as __version__
 
-_loaded, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_loaded, _, _names = lazy_loader.attach_stub(__name__, __file__)
+__all__ = sorted([*_names, "pl"])  # as scanpy's users type it
 
 
 def __getattr__(name: str) -> object:
-    return _loaded("plot" if name == "pl" else name)  # as scanpy's users type it
+    return _loaded("plot" if name == "pl" else name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -104,3 +104,4 @@ def test_axes_that_were_given_are_shown_by_whoever_made_them():
 
 def test_the_short_name_is_the_same_module():
     assert sm.pl is sm.plot
+    assert "pl" in dir(sm)
