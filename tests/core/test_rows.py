@@ -114,3 +114,17 @@ def test_tags_say_what_a_method_is():
 ])  # fmt: skip
 def test_the_checks_of_scikit_learn_hold(check):
     getattr(estimator_checks, check)("BagMean", sm.mil.BagMean(progress=False))
+
+
+@pytest.mark.parametrize("when", ["before the fit", "after it"])
+def test_a_search_hands_the_setting_to_its_method(bags, when):
+    search = sm.Search(sm.mil.BagMean(progress=False), {"class_weight": [None, "balanced"]},
+                       sampler="grid", folds=2)  # fmt: skip
+    if when == "before the fit":
+        assert search.set_output(transform="pandas") is search
+    search.fit(bags)
+    if when == "after it":
+        assert search.set_output(transform="pandas") is search
+    table = search.transform(bags)
+    assert list(table.columns) == list(search.get_feature_names_out())
+    assert list(table.index) == list(bags.bag.index)

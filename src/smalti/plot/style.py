@@ -113,9 +113,9 @@ def legend_beside(axes: Axes, **kwargs: Any) -> None:
 
 
 def headline(axes: Axes, text: str) -> None:
-    """A sentence above the axes; lines that fill them reach over the names at their left."""
-    lines = fill(text, 66)
-    axes.set_title(lines, loc="right" if "\n" in lines else "left", multialignment="left")
+    """A sentence above the axes; a long one reaches over the names at their left."""
+    axes.set_title(fill(text, 66), loc="left" if len(text) < 46 else "right",
+                   multialignment="left")  # fmt: skip
 
 
 def explained(axes: Axes, text: str) -> None:
