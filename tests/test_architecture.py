@@ -24,7 +24,7 @@ ROOMS = (
     "explain", "leaks", "report", "comparison", "contract", "cli",
 )  # fmt: skip
 NOUNS = {"errors", "labels", "left", "bags", "views", "columns", "task", "segment", "batch",
-         "counts", "names", "_version"}  # fmt: skip
+         "counts", "names", "notebook", "_version"}  # fmt: skip
 METHOD_ROOMS = ("mil", "integrate", "expression")
 # where losses may be written: of all tasks, and of one kind
 LOSSES = ("task/", "expression/losses/")

@@ -15,6 +15,7 @@ from . import (
     scores,
     tiles,
 )
+from . import plot as pl
 from ._version import __version__
 from .bags import Bags
 from .comparison.annotation import AnnotationComparison, compare_annotation
@@ -85,6 +86,7 @@ __all__ = [
     "make",
     "methods",
     "mil",
+    "pl",
     "plot",
     "preprocess",
     "read",

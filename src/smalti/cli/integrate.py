@@ -237,7 +237,6 @@ def _write_table(chosen: Any, bags: Bags, out: Path, missing: str | None, overwr
     from smalti.system.tables import write_table
 
     z = chosen.transform(bags, missing=missing)
-    names = [f"{chosen.name}_{i}" for i in range(z.shape[1])]
-    table = pd.DataFrame(z, columns=names)
+    table = pd.DataFrame(z, columns=chosen.get_feature_names_out())
     table.insert(0, "cell", bags.instance.index.astype(str))
     write_table(table, out, overwrite=overwrite)

@@ -34,7 +34,7 @@ from smalti.core.publishing import Publishing
 from smalti.core.registry import path_of
 from smalti.core.save import save
 from smalti.core.scale import TileScale, at_scale
-from smalti.core.settings import Count, Whole, check_setting
+from smalti.core.settings import Count, Whole, check_names, check_setting
 from smalti.core.stage import Stage
 from smalti.core.store import Store
 from smalti.errors import InputError
@@ -100,11 +100,27 @@ class Estimator(Publishing, BaseEstimator):
     accelerator: str = "auto"  # "cpu", "cuda"; auto takes a GPU where there is one
     devices: Count = 1  # processes, under torchrun or SLURM
     precision: str = "32-true"  # by Fabric's names: "64-true", "bf16-mixed" (in large steps), ...
-    progress: bool | None = None  # show a bar; None: on a terminal only
+    progress: bool | None = None  # show a bar; None: on a terminal, in a notebook
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
+
+    def __new__(cls, *_: Any, **settings: Any) -> Self:  # noqa: D102
+        check_names(cls, settings)  # Python's own error does not say which was meant
+        return super().__new__(cls)
+
+    def set_params(self, **params: Any) -> Self:
+        """Change settings, as scikit-learn's estimators do; ``NAME__SETTING`` of one inside.
+
+        Raises
+        ------
+        InputError
+            If there is no such setting, or it cannot have that value.
+        """
+        check_names(type(self), (name.partition("__")[0] for name in params))
+        super().set_params(**params)
+        return self
 
     def __setattr__(self, name: str, value: Any) -> None:
         check_setting(type(self), name, value)

@@ -18,6 +18,7 @@ from smalti.datasets.digits import digit_bags, mnist_bags
 from smalti.datasets.fetch import fetch, mirror, read_arrays
 from smalti.errors import InputError
 from smalti.io.anndata import read
+from smalti.names import meant
 
 _MIL = (
     "https://raw.githubusercontent.com/komartom/MIDatasets.jl/"
@@ -135,7 +136,9 @@ def _kidney(folder: str | Path | None, base_url: str | None) -> Bags:
 def _read(name: str, folder: str | Path | None, base_url: str | None) -> tuple[np.ndarray, ...]:
     """Instances, bag lengths, bag labels and test folds."""
     if name not in _SETS:
-        raise InputError(f"no data set {name!r}; there are {', '.join(names())}.")
+        raise InputError(
+            f"no data set {name!r}; there are {', '.join(names())}.{meant(name, names())}"
+        )
     file, sha, local, *_ = _SETS[name]
     root = folder or os.environ.get("SMALTI_DATA")
     path = Path(root) / "mil_benchmarks" / f"{local}.npz" if root else None

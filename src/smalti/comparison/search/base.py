@@ -153,6 +153,12 @@ class Choosing(BaseEstimator, ABC):
         """Fit, then embed the same bags: (n_bags, width)."""
         return self.fit(X, y).transform(X)
 
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """What the method's ``transform`` is to give: "default", "pandas" or "polars"."""
+        for method in {self.method, self.__dict__.get("best_", self.method)}:
+            method.set_output(transform=transform)
+        return self
+
     def set_params(self, **params: Any) -> Self:
         """Set what is its own; all else is set of the method."""
         own = {k: v for k, v in params.items() if k.partition("__")[0] in self.get_params(False)}
