@@ -8,10 +8,12 @@ from typing import Any
 INTRO = """\
 # Methods of slides
 
-CLAM, DSMIL, additive MIL and ACMIL beside mean, maximum and gated attention (`abmil`) with the
-same encoder and head: the same bags, folds by donor, seeds, optimiser and epochs, and nothing
-tuned. Where torchmil (1.0.2, Apache-2.0) has the method, its own model runs in the same loop,
-with its own forward pass, padding and loss. Nothing here is typed: the page is drawn from
+CLAM, DSMIL, additive MIL, ACMIL, TransMIL and DTFD-MIL beside mean, maximum and gated attention
+(`abmil`) with the same encoder and head: the same bags, folds by donor, seeds, optimiser and
+epochs, and nothing tuned (`transmil` and `dtfd` keep their own learning rate and dropout, and take
+eight bags a step). Where torchmil (1.0.2, Apache-2.0) has the method, its own model runs in the
+same loop, with its own forward pass, padding and loss, and with the same encoder, learning rate and
+steps. Nothing here is typed: the page is drawn from
 [slide-methods.json](slide-methods.json) by `python benchmarks/slide_methods.py page`.
 """
 
@@ -36,6 +38,9 @@ Its losses are taken in float32, hence 1e-7. Where it differs:
   depends on the longest bag of its batch; its CLAM samples pieces among padded rows in training.
   Here bags are slices of one tensor, and nothing is padded.
 - **DSMIL** there adds the losses of both streams where the authors take their mean.
+- **TransMIL and DTFD-MIL**: what is equal and what is not, by the same weights, stands under
+  [phenotype](phenotype.md). torchmil's TransMIL knows no mask and its DTFD-MIL deals padded rows
+  into pseudo-bags of their own, so both get their bags one by one here.
 - torchmil has one branch only, two classes only, and neither additive MIL nor ACMIL: for these,
   for several branches and for all kinds of target the reference is a loop over bags in NumPy
   (`tests/mil/test_slide_methods.py`).
