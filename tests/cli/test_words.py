@@ -99,6 +99,7 @@ PYTHON_ONLY = {
     "resolution", "upstream", "view",  # of clusters; of genes on peaks
     "name",  # of a class of one's own
     "as_batch",  # of a reconstruction
+    "like", "test",  # of bags in a loop of PyTorch
     "of", "steps",  # of attributions to features
     "prevalence", "sensitivity", "times",  # of a table of scores
     "cv",  # of a search of scikit-learn

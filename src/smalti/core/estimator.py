@@ -27,8 +27,10 @@ from smalti.batch import Shape
 from smalti.core import training
 from smalti.core.align import aligned, column_means, view_of, with_means
 from smalti.core.alone import DTYPES
+from smalti.core.callbacks import Callbacks
 from smalti.core.fit import Fit, FittedState
 from smalti.core.identity import identity
+from smalti.core.publishing import Publishing
 from smalti.core.registry import path_of
 from smalti.core.save import save
 from smalti.core.scale import TileScale, at_scale
@@ -58,7 +60,7 @@ else:
 
 @dataclass_transform(kw_only_default=True)
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
-class Estimator(BaseEstimator):
+class Estimator(Publishing, BaseEstimator):
     """What all methods share.
 
     Attributes
@@ -210,7 +212,7 @@ class Estimator(BaseEstimator):
         return at_scale(X, self.tile_scale_, self.name)
 
     def _train(
-        self, raw: Bags, steps: Any, checkpoint: str | Path | None,
+        self, raw: Bags, steps: Any, checkpoint: str | Path | None, callbacks: Any,
         prepare: Callable[[Bags, np.ndarray, torch.device], Fit],
     ) -> Self:  # fmt: skip
         """Preprocess, train, adopt.
@@ -225,14 +227,17 @@ class Estimator(BaseEstimator):
             who = f"{__version__} {path_of(type(self))} {identity(self)} {self.seed}"
             where = f"{self.accelerator} {self.devices} {raw.asked_digest}"
             kept = training.Checkpoint(checkpoint, identity=f"{who} {where}")
-        with nullcontext() if kept is None else kept.held(fabric):
+        with (
+            nullcontext() if kept is None else kept.held(fabric),
+            Callbacks(callbacks, fabric).watching(self) as told,
+        ):
             self.steps_, bags = fit_steps(steps_of(steps), raw)
             self.means_ = column_means(bags)
             job = prepare(bags, np.arange(len(bags)), fabric.device)
             store = self._store(bags, fabric.device)
             with Progress(False if fabric.global_rank else self.progress, self.name) as bar:
                 training.run(self.plan(self.shape_), job, bags, store, fabric,
-                             checkpoint=kept, progress=bar)  # fmt: skip
+                             checkpoint=kept, progress=bar, callbacks=told)  # fmt: skip
             return self.adopt(job, raw)
 
     def _check_steps(self, steps: Any) -> None:

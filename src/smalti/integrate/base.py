@@ -109,7 +109,9 @@ class Integration(GivesRows, WithHalves, Contributing, Estimator):
 
     # ---------------------------------------------------------------- scikit-learn
 
-    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+    def fit(
+        self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None, callbacks: Any = None
+    ) -> Self:
         """Learn from cells; no labels are looked at.
 
         Parameters
@@ -124,6 +126,10 @@ class Integration(GivesRows, WithHalves, Contributing, Estimator):
             A file to leave and take up the fit at, by Ctrl-C, SIGTERM or a kill: the same call
             goes on, and ends in the same model, on a CPU to the bit. Removed when the fit ends; one
             process at a time has it.
+        callbacks
+            What watches the fit, one or a list: functions of a record, called after each epoch, and
+            objects with ``on_epoch(record)`` (:mod:`smalti.core.callbacks`); loggers of Lightning,
+            or "csv", "tensorboard", "wandb", "mlflow" ("csv:FOLDER"). True from one ends a stage.
 
         Returns
         -------
@@ -159,7 +165,7 @@ class Integration(GivesRows, WithHalves, Contributing, Estimator):
                     warnings.warn(f"{one}.", UserWarning, stacklevel=2)
                 else:
                     _log.info("%s: %s", self.name, one)
-            self._train(raw, steps, checkpoint, self.prepare)
+            self._train(raw, steps, checkpoint, callbacks, self.prepare)
             self.modalities_ = with_findings(self.modalities_, self.steps_)
             return self
 

@@ -102,6 +102,7 @@ class Method(GivesRows, Estimator):
         positive: Any = None,
         order: Sequence[Any] | None = None,
         checkpoint: str | Path | None = None,
+        callbacks: Any = None,
     ) -> Self:
         """Learn from bags.
 
@@ -122,6 +123,10 @@ class Method(GivesRows, Estimator):
             A file to leave and take up the fit at, by Ctrl-C, SIGTERM or a kill: the same call
             goes on, and ends in the same model, on a CPU to the bit. Removed when the fit ends; one
             process at a time has it.
+        callbacks
+            What watches the fit, one or a list: functions of a record, called after each epoch, and
+            objects with ``on_epoch(record)`` (:mod:`smalti.core.callbacks`); loggers of Lightning,
+            or "csv", "tensorboard", "wandb", "mlflow" ("csv:FOLDER"). True from one ends a stage.
 
         Returns
         -------
@@ -144,7 +149,7 @@ class Method(GivesRows, Estimator):
             asked = self.views, self.preprocess
             raw = reading.read_views(whole, *asked).check()
             steps = reading.steps_for(whole, raw, *asked)
-            return self._train(raw, steps, checkpoint, self.prepare)
+            return self._train(raw, steps, checkpoint, callbacks, self.prepare)
 
     def predict(self, X: Any, *, missing: str | None = None) -> np.ndarray:
         """(n_bags,) classes or values as they stood in training; (n_bags, n_labels) for labels.
