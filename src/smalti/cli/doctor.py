@@ -35,10 +35,8 @@ USES = {
     "search": "settings chosen by a sampler",
     "text": "vectors of what is written of genes",
     "summaries": "summaries of genes from mygene.info",
-    "tensorboard": "logs for TensorBoard",
-    "wandb": "logs for Weights & Biases",
-    "mlflow": "logs for MLflow",
     "lightning": "training by Lightning",
+    "loggers": "logs of training for TensorBoard",
     "hub": "models on the Hugging Face hub",
 }
 """What each extra is for."""
