@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from smalti.cli import app
 from smalti.cli.config import load
+from smalti.cli.given import named
 from smalti.datasets import planted_bags
 
 
@@ -21,7 +22,7 @@ def verbs(group, names=()):
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from verbs(command, (*names, name))
-        elif command.params:  # the others take nothing
+        elif any(p.expose_value for p in command.params):  # the others take nothing
             yield " ".join((*names, name)), command
 
 
@@ -43,6 +44,18 @@ def words(param, kind):
     return [name, value, name, "k=1"] if param.multiple else [name, value]
 
 
+def whole(value):
+    """Arguments with whole paths."""
+    if isinstance(value, dict):
+        return {k: whole(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [whole(v) for v in value]
+    if not isinstance(value, Path):
+        return value
+    name, path = named(value)
+    return name, path.absolute()
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_options_make_a_file_that_is_the_same_call(verb, tmp_path, monkeypatch, capsys):
     command, called = VERBS[verb], []
@@ -55,6 +68,7 @@ def test_options_make_a_file_that_is_the_same_call(verb, tmp_path, monkeypatch, 
         called.append(given)
 
     monkeypatch.setattr(command, "callback", record)
+    monkeypatch.chdir(tmp_path)  # beside the file, whose paths are seen from it
     command.invoke(command.make_context(verb, list(asked)))
     printed = command.make_context(verb, [*asked, "--print-config"])
     command.invoke(printed)
@@ -62,14 +76,14 @@ def test_options_make_a_file_that_is_the_same_call(verb, tmp_path, monkeypatch, 
     file = tmp_path / "run.yaml"
     file.write_text(capsys.readouterr().out, encoding="utf-8")
     command.invoke(command.make_context(verb, ["--config", str(file)]))
-    assert called[0] == called[1]
+    assert whole(called[0]) == whole(called[1])
     assert len(called[0]) == len([p for p in command.params if p.expose_value])
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("fold: 3", "run.yaml: no option 'fold' here: did you mean 'folds'?"),
-     ("xyzzy: 3", "run.yaml: no option 'xyzzy' here; see the options of --help"),
+    [("fold: 3", "run.yaml: no option 'fold' here; see --help. Did you mean 'folds'?"),
+     ("xyzzy: 3", "run.yaml: no option 'xyzzy' here; see --help."),
      ("folds: many", "run.yaml: folds: Input should be a valid integer"),
      ("positive: no", "run.yaml: positive: Input should be a valid string, not False; write it as "
       "after --positive, a word such as no or a date in quotes"),
@@ -92,8 +106,31 @@ def test_values_may_be_written_as_yaml_has_them(tmp_path):
                     "label: 1\ntest_labels: a.csv\ncovariate: age\n")  # fmt: skip
     assert load(VERBS["compare"], file) == {
         "methods": "abmil,bag_mean", "set_": ["lr=0.1", "widths=[8, 4]", 'name="no way"'],
-        "label": "1", "test_labels": "a.csv", "covariates": ["age"],
+        "label": "1", "test_labels": str(tmp_path / "a.csv"), "covariates": ["age"],
     }  # fmt: skip
+
+
+def test_paths_of_a_file_are_seen_from_it_and_written_whole(tmp_path, monkeypatch):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    file = tmp_path / "there" / "run.yaml"
+    done = run("fit", "abmil", "rna=a.h5ad", "/data/b.h5ad", "--out", "model", "--label", "x",
+               "--write-config", file)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert done.output == ""
+    assert yaml.safe_load(file.read_text()) == {
+        "method": "abmil", "data": [f"rna={tmp_path / 'here' / 'a.h5ad'}", "/data/b.h5ad"],
+        "out": str(tmp_path / "here" / "model"), "label": "x",
+    }  # fmt: skip
+    file.write_text("data: [rna=a.h5ad, ../b.h5ad]\nout: model\nlabel: x\n")
+    assert load(VERBS["fit"], file) == {
+        "data": [f"rna={tmp_path / 'there' / 'a.h5ad'}", str(tmp_path / "there" / "../b.h5ad")],
+        "out": str(tmp_path / "there" / "model"), "label": "x",
+    }  # fmt: skip
+    again = run("fit", "abmil", "a.h5ad", "--out", "model", "--write-config", file)
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
 
 
 @pytest.mark.slow  # three comparisons with pages

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 import sys
 import warnings
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
+from smalti.cli import say
 from smalti.cli.annotate import annotate
 from smalti.cli.arrange import arrange
 from smalti.cli.audit import audit
@@ -35,12 +36,14 @@ from smalti.cli.integrate import integrate
 from smalti.cli.methods import methods
 from smalti.cli.predict import predict
 from smalti.cli.tissue import tissue
-from smalti.cli.words import Verb, here, tell
+from smalti.cli.words import Answering, Group, Verb, here, tell
 from smalti.errors import InputError
 
 
-class _Group(TyperGroup):
+class _Smalti(Group):
     def invoke(self, ctx: Any) -> Any:
+        if os.environ.get("NO_COLOR"):
+            ctx.color = False
         with warnings.catch_warnings():
             warnings.showwarning = _note
             try:
@@ -54,21 +57,26 @@ class _Group(TyperGroup):
                     typer.secho("stopped", fg="yellow", err=True)
                 raise typer.Exit(128 + signal.SIGINT) from stop
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with say.as_asked():
+            return super().main(*args, **kwargs)
+
 
 def _note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     """A warning as one line for people; those between libraries are not for them."""
     if issubclass(category, (DeprecationWarning, PendingDeprecationWarning, FutureWarning)):
         return
-    tell(str(message))
+    tell(str(message), warning=True)
 
 
 app = typer.Typer(
-    cls=_Group,
+    cls=_Smalti,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Learn a patient, a slide or a tissue from its pieces, and see which pieces made it so.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+_ANSWERS = (methods, cite, features, predict, compare, audit, tissue, doctor)
 for _verb in (
     demo,
     methods,
@@ -86,9 +94,9 @@ for _verb in (
     tissue,
     doctor,
 ):
-    app.command(cls=Verb)(_verb)
-app.add_typer(expression, name="expression")
-app.add_typer(genes, name="genes")
+    app.command(cls=Answering if _verb in _ANSWERS else Verb)(_verb)
+app.add_typer(expression, name="expression", cls=Group)
+app.add_typer(genes, name="genes", cls=Group)
 
 
 def _version(value: bool) -> None:
@@ -124,7 +132,5 @@ def main() -> None:
     gc.set_threshold(50_000)
     # without a handler the process ends where it stands, and leaves workers and half files behind
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    if not sys.stderr.isatty():  # where no bar can be shown, a line of the log for each fit
-        logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-        logging.getLogger("smalti").setLevel(logging.INFO)
+    say.usual()
     sys.exit(app())

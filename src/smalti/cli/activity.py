@@ -9,6 +9,7 @@ import typer
 
 from smalti.cli import options
 from smalti.cli.given import data_of
+from smalti.cli.say import say
 from smalti.cli.views import read_views
 from smalti.cli.words import introduce, read_here
 from smalti.errors import InputError
@@ -68,4 +69,4 @@ def activity(
     table = view_table(found, "gene_activity")
     with atomic_write(out, overwrite=overwrite) as temporary:
         table.write_h5ad(temporary)
-    typer.echo(f"{table.n_obs:,} cells x {table.n_vars:,} genes: {out}")
+    say(f"{table.n_obs:,} cells x {table.n_vars:,} genes: {out}")

@@ -9,6 +9,7 @@ import typer
 
 from smalti.cli import options
 from smalti.cli.given import title_of
+from smalti.cli.say import say
 from smalti.cli.views import TABLES, read_views, to_embed
 from smalti.cli.words import introduce, made_here, read_here, tell
 from smalti.errors import InputError
@@ -75,7 +76,7 @@ def annotate(
     bags = read_views(given, x, cells, sample=sample, backed=backed,
                       runs=options.listed(runs) if isinstance(given, list) else None)  # fmt: skip
     introduce(bags)
-    typer.echo(known.said())
+    say(known.said())
     for note in known.notes_:
         tell(note)
     found = known.annotate(bags, missing=missing, false_alarm=false_alarm)
@@ -84,13 +85,13 @@ def annotate(
     else:
         known.write(given, out=out, key_added=key_added, overwrite=overwrite, bags=bags,
                     found=found)  # fmt: skip
-    typer.echo(f"{_counts(found)}\nwritten to {out}")
+    say(f"{_counts(found)}\nwritten to {out}")
     if report is not None:
         page = Shown(known, bags, found)
         page.report(
             report, **made_here(), title=f"Cell types of {title_of(data)}", overwrite=overwrite
         )
-        typer.echo(f"report: {report}")
+        say(f"report: {report}")
 
 
 def _counts(found: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from smalti.cli import options
+from smalti.cli.say import say
 
 
 def arrange(
@@ -36,4 +37,4 @@ def arrange(
     check_free(out, overwrite=overwrite, inputs=files)
     work(files, out, sample=sample, runs=options.listed(runs), overwrite=overwrite)
     n = len(open_table(out, backed=True).names)
-    typer.echo(f"{n:,} cells by {sample}: {out}")
+    say(f"{n:,} cells by {sample}: {out}")

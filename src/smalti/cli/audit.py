@@ -11,6 +11,7 @@ from smalti.cli import options, slide_options
 from smalti.cli.compare import OF_BAGS, refuse
 from smalti.cli.data import open_bags
 from smalti.cli.given import data_of
+from smalti.cli.say import answer, say
 from smalti.cli.views import read_views, refuse_one
 from smalti.cli.words import in_options, read_here
 
@@ -78,20 +79,24 @@ def audit(
                          cell_type=cell_type, covariates=covariates, cells=cells, kinds=kinds,
                          obs=obs, runs=runs, id=id, key=key, absent=absent, patches=patches,
                          tile_px=tile_px, um_per_px=um_per_px, backed=backed)  # fmt: skip
-    typer.echo(repr(bags))
+    say(repr(bags))
     groups: dict[str, Any] = {"label": label, "batch": batch} if integrate else {}
     if leave_out is not None:
         groups["leave_out"] = options.listed(leave_out)
     found = run(bags, seed=seed, **groups)
+    note = {"smalti": __version__, "data": repr(bags), "digest": bags.digest} | found.record()
     if out is not None:
-        note = {"smalti": __version__, "data": repr(bags), "digest": bags.digest} | found.record()
         with atomic_write(out, overwrite=overwrite) as temporary:
             temporary.write_text(json.dumps(note, indent=1), encoding="utf-8")
-    typer.echo(f"looked for: {', '.join(found.checks)}")
     # mends are for the verb that compares, and in its words
     parent = ctx.parent
     assert parent is not None
     params = parent.command.commands["compare"].params  # type: ignore[attr-defined]
-    say_audit(found, lambda text: in_options(text, params))
-    if not len(found):
-        typer.echo("no finding, which is no proof that there is nothing")
+
+    def show() -> None:
+        typer.echo(f"looked for: {', '.join(found.checks)}")
+        say_audit(found, lambda text: in_options(text, params))
+        if not len(found):
+            typer.echo("no finding, which is no proof that there is nothing")
+
+    answer(note, show)

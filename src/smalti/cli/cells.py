@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from smalti.cli import options, slide_options
+from smalti.cli.say import say
 from smalti.cli.words import introduce, read_here
 from smalti.errors import InputError
 
@@ -72,4 +73,4 @@ def cells(
     introduce(bags)
     with atomic_write(out, overwrite=overwrite) as temporary:
         to_anndata(bags).write_h5ad(temporary)
-    typer.echo(f"{bags.n_instances:,} rows of {len(bags)} slides: {out}")
+    say(f"{bags.n_instances:,} rows of {len(bags)} slides: {out}")

@@ -7,13 +7,18 @@ from typing import Annotated
 
 import typer
 
-from smalti.cli import options
+from smalti.cli import complete, options
+from smalti.cli.say import answer
 
 
 def cite(
     what: Annotated[
         list[str],
-        typer.Argument(metavar="NAME...", help="Methods (see smalti methods), or model folders."),
+        typer.Argument(
+            metavar="NAME...",
+            help="Methods (see smalti methods), or model folders.",
+            autocompletion=complete.methods,
+        ),
     ],
     allow: options.Allow = None,
 ) -> None:
@@ -23,4 +28,5 @@ def cite(
 
     # a folder of that name is a model only if it holds one
     models = [load(w, allow=allow) if (Path(w) / "model.json").exists() else w for w in what]
-    typer.echo(citation(*models), nl=False)
+    found = citation(*models)
+    answer({"bibtex": found}, lambda: typer.echo(found, nl=False))

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smalti.cli import options, slide_options
+from smalti.cli import complete, options, slide_options
 from smalti.cli import search as searching
 from smalti.cli.compare_integrations import compare_integrations
 from smalti.cli.data import open_bags
 from smalti.cli.given import data_of, title_of
+from smalti.cli.say import say
 from smalti.cli.words import keep_config, made_here, read_here
 from smalti.errors import InputError
 
@@ -29,7 +30,8 @@ def compare(
         str | None,
         typer.Option(
             help="Names with commas; see `smalti methods`. Where left out: abmil, or umint:fast "
-            "with --integrate."
+            "with --integrate.",
+            autocompletion=complete.listed,
         ),
     ] = None,
     sample: options.Sample = None,
@@ -349,7 +351,7 @@ def _run(
     **more: Any,
 ) -> None:
     """The comparison, its tables and its report."""
-    from smalti.cli.table import show
+    from smalti.cli.table import say_plan, show
     from smalti.comparison.phenotype import compare as run
     from smalti.comparison.planning import plan
     from smalti.scores.table import is_run
@@ -364,10 +366,10 @@ def _run(
         raise InputError("nothing to predict: name the column, --label NAME.")
     check_free(out, overwrite=overwrite, ours=is_run, inputs=read_here("out"))
     if not dry_run:
-        typer.echo(repr(bags))
+        say(repr(bags))
     if dry_run:
         asked = {k: v for k, v in more.items() if k not in ("n_jobs", "scheduler")}
-        typer.echo(f"{plan(chosen, bags, **asked)}\nwould be written: {out}, with report.html")
+        say_plan(plan(chosen, bags, **asked), out)
         return
     result = run(chosen, bags, **more)
     result.write(out, overwrite=overwrite)
@@ -375,5 +377,4 @@ def _run(
     target = bags.target if isinstance(bags.target, str) else ", ".join(bags.target)
     result.report(out / "report.html", **made_here(), title=f"{target} from {name}",
                   slides=bags if pictured and result.attributions else None)  # fmt: skip
-    show(result)
-    typer.echo(f"report: {out / 'report.html'}")
+    show(result, out)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from smalti.cli import options
 from smalti.cli.views import read_views, refuse_one, say_modalities
 from smalti.cli.words import keep_config, made_here, read_here
@@ -44,7 +42,7 @@ def compare_integrations(
     InputError
         If no groups to score by are named, or a method is named twice.
     """
-    from smalti.cli.table import show
+    from smalti.cli.table import say_plan, show
     from smalti.comparison import integration, modality_prediction, planning
     from smalti.preprocess import given_modalities, modalities, steps_of
     from smalti.scores.table import is_run
@@ -74,12 +72,11 @@ def compare_integrations(
     if dry_run:
         asked = {k: v for k, v in more.items() if k not in ("n_jobs", "scheduler")}
         found = plan(chosen, bags, **asked, **question)
-        typer.echo(f"{found}\nwould be written: {out}, with report.html")
+        say_plan(found, out)
         return
     result = compare(chosen, bags, **more, **question)
     what = "Integration" if predict is None else f"Prediction of {predict}"
     result.write(out, overwrite=overwrite)
     keep_config(out)
     result.report(out / "report.html", **made_here(), title=f"{what} of {title}")
-    show(result)
-    typer.echo(f"report: {out / 'report.html'}")
+    show(result, out)

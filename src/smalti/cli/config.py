@@ -6,7 +6,6 @@ no list of options is kept twice.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import json
 import shlex
@@ -17,23 +16,28 @@ from typing import Annotated, Any
 
 import typer
 
+from smalti.cli.given import named
 from smalti.errors import InputError
+from smalti.names import meant
+from smalti.system.files import atomic_write, check_free
 
 NAME = "config.yaml"
 """What the folder of a run keeps it under."""
 _PRINT = "smalti.print_config"
+_WRITE = "smalti.write_config"
 _PANEL = "A file of options"
 
 
 @cache
 def own_params() -> tuple[Any, ...]:
-    """``--config`` and ``--print-config``, as Typer makes them."""
+    """``--config`` and what writes such a file, as Typer makes them."""
 
-    def both(
+    def all_of(
         config: Annotated[
             Path | None,
             typer.Option(
-                help="YAML whose keys are the names of these options; those given beside it win.",
+                help="YAML whose keys are the names of these options, paths as seen from it; those "
+                "given beside it win.",
                 callback=_read, is_eager=True, expose_value=False, rich_help_panel=_PANEL,
             ),
         ] = None,
@@ -44,16 +48,28 @@ def own_params() -> tuple[Any, ...]:
                 callback=_note, expose_value=False, rich_help_panel=_PANEL,
             ),
         ] = False,
+        write_config: Annotated[
+            Path | None,
+            typer.Option(
+                help="Write such a file of what is given, with whole paths, and do no more.",
+                callback=_to, expose_value=False, rich_help_panel=_PANEL,
+            ),
+        ] = None,
     ) -> None:  # fmt: skip
         pass
 
     one = typer.Typer(add_completion=False)
-    one.command()(both)
+    one.command()(all_of)
     return tuple(p for p in typer.main.get_command(one).params if p.name != "help")
 
 
 def _note(ctx: typer.Context, value: bool) -> bool:
     ctx.meta[_PRINT] = value
+    return value
+
+
+def _to(ctx: typer.Context, value: Path | None) -> Path | None:
+    ctx.meta[_WRITE] = value
     return value
 
 
@@ -63,17 +79,41 @@ def _read(ctx: typer.Context, value: Path | None) -> Path | None:
     return value
 
 
-def asks_to_print(ctx: Any) -> bool:
-    """Whether the verb is to print its options as a file, and to do no more."""
-    return bool(ctx.meta.get(_PRINT))
+def asked(ctx: Any) -> bool:
+    """Give the options of a verb as a file, where that is asked for; whether it was.
+
+    Raises
+    ------
+    InputError
+        If there is a file of that name, and it is not to be replaced.
+    """
+    file = ctx.meta.get(_WRITE)
+    if file is not None:
+        overwrite = bool(ctx.params.get("overwrite"))
+        check_free(file, overwrite=overwrite)
+        with atomic_write(file, overwrite=overwrite) as path:
+            path.write_text(text(ctx), encoding="utf-8")
+    if ctx.meta.get(_PRINT):
+        typer.echo(text(ctx), nl=False)
+    return file is not None or bool(ctx.meta.get(_PRINT))
 
 
 def text(ctx: Any) -> str:
-    """What a verb was given, on the command line or by a file, as YAML."""
+    """What a verb was given, on the command line or by a file, as YAML; paths are whole."""
     import yaml
 
-    given = {_key(p): _plain(value) for p, value in _given(ctx)}
+    given = {_key(p): _plain(_placed(value, Path.cwd())) for p, value in _given(ctx)}
     return yaml.safe_dump(given, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+def _placed(value: Any, folder: Path) -> Any:
+    """Paths as seen from a folder; those of ``rna=FILE`` too."""
+    if isinstance(value, (list, tuple)):
+        return [_placed(v, folder) for v in value]
+    if not isinstance(value, Path):
+        return value
+    name, path = named(value)
+    return Path(f"{name}={folder / path}") if name else folder / path
 
 
 def typed(ctx: Any) -> str:
@@ -92,7 +132,8 @@ def typed(ctx: Any) -> str:
 def _given(ctx: Any) -> list[tuple[Any, Any]]:
     """Parameters that are not as they are when left out, and their values."""
     there = [p for p in ctx.command.params if p.name in ctx.params]
-    return [(p, ctx.params[p.name]) for p in there if ctx.params[p.name] != p.get_default(ctx)]
+    return [(p, ctx.params[p.name]) for p in there
+            if ctx.params[p.name] not in (p.get_default(ctx), [], ())]  # fmt: skip
 
 
 def load(command: Any, file: Path) -> dict[str, Any]:
@@ -108,7 +149,8 @@ def load(command: Any, file: Path) -> dict[str, Any]:
     unknown = [key for key in given if str(key).replace("_", "-") not in params]
     if unknown:
         raise InputError(
-            f"{file.name}: no option {unknown[0]!r} here{_nearest(unknown[0], params)}"
+            f"{file.name}: no option {unknown[0]!r} here; see --help."
+            f"{meant(str(unknown[0]).replace('_', '-'), params)}"
         )
     values = {str(k).replace("_", "-"): v for k, v in given.items()}
     said = {k: _as_typed(params[k], v) for k, v in values.items() if v is not None}
@@ -138,7 +180,8 @@ def _checked(
             f"{file.name}: {key}: {first['msg']}, not {first['input']!r}; write it as after "
             f"{_option(params[str(key)])}, a word such as no or a date in quotes."
         ) from error
-    return {key: _plain(getattr(found, f"of_{params[key].name}")) for key in said}
+    given = {key: getattr(found, f"of_{params[key].name}") for key in said}
+    return {key: _plain(_placed(value, file.absolute().parent)) for key, value in given.items()}
 
 
 def _mapping(file: Path) -> dict[Any, Any]:
@@ -167,11 +210,6 @@ def _mapping(file: Path) -> dict[Any, Any]:
     if twice:
         raise InputError(f"{file.name} names {twice[0]!r} twice: leave one of them out.")
     return given
-
-
-def _nearest(key: Any, known: typing.Iterable[str]) -> str:
-    found = difflib.get_close_matches(str(key).replace("_", "-"), list(known), n=1, cutoff=0.5)
-    return f": did you mean {found[0]!r}?" if found else "; see the options of --help."
 
 
 def _as_typed(param: Any, value: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smalti.cli import options
+from smalti.cli.say import say
 from smalti.cli.words import made_here
 
 if TYPE_CHECKING:
@@ -64,13 +65,11 @@ def demo(
         "mean pooling": make("mean_pooling", **settings),
         "max pooling": make("max_pooling", **settings),
     }
-    typer.echo(
-        f"{train!r}\n5-fold comparison, by donor, of {len(chosen)} methods and baselines ..."
-    )
+    say(f"{train!r}\n5-fold comparison, by donor, of {len(chosen)} methods and baselines ...")
     folds, n_jobs = (2, 1) if quick else (5, -1)
     result = compare(chosen, train, folds=folds, seed=seed, n_jobs=n_jobs)
     show(result)
-    typer.echo("fitting on all training bags ...")
+    say("fitting on all training bags ...")
     fitted = {name: method.fit(train) for name, method in chosen.items()}
     attention, drawings, text = _pictures(result, fitted, test, dataset)
     result.write(out, overwrite=overwrite)
@@ -80,7 +79,7 @@ def demo(
     result.report(out / "report.html", **made_here(), sections=sections, text=text, title=title)
     with atomic_write(out / "attention.png", overwrite=True) as temporary:
         attention.savefig(temporary, format="png", dpi=110, facecolor="white")
-    typer.echo("\n".join(["", *text, "", f"report: {out / 'report.html'}"]))
+    say("\n".join(["", *text, "", f"report: {out / 'report.html'}"]))
 
 
 def _data(dataset: str, n: int, seed: int) -> tuple[Bags, Bags]:

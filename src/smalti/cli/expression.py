@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from smalti.cli import crew, options, slide_options
+from smalti.cli import complete, crew, options, slide_options
 from smalti.cli.expression_before import predictable, screen
 from smalti.cli.expression_compare import compare
 from smalti.cli.genes import (
@@ -20,8 +20,9 @@ from smalti.cli.genes import (
     hide,
     names_of,
 )
+from smalti.cli.say import say
 from smalti.cli.slides import again, check_method, encoder_of, genes_of, open_slides, recipe_of
-from smalti.cli.words import Verb, introduce, read_here, tell
+from smalti.cli.words import Answering, Verb, introduce, keep_config, read_here, tell
 from smalti.errors import InputError
 
 _ALIKE = 0.9  # correlation with the mean map of all genes: little is left of the gene
@@ -31,7 +32,13 @@ app = typer.Typer(no_args_is_help=True, help="Expression of genes from tiles of 
 
 @app.command(cls=Verb)
 def fit(
-    method: Annotated[str, typer.Argument(help="Such as ridge or mlp:team; see `smalti methods`.")],
+    method: Annotated[
+        str,
+        typer.Argument(
+            help="Such as ridge or mlp:team; see `smalti methods`.",
+            autocompletion=complete.expressions,
+        ),
+    ],
     slides: slide_options.Slides,
     out: Annotated[Path, typer.Option(help="Folder to save the model in.")],
     images: slide_options.Images = None,
@@ -120,12 +127,13 @@ def fit(
         )
         crew.leave(model)
         model.save(out, overwrite=overwrite)
+        keep_config(out)
         if hidden:
             with atomic_write(out / UNSEEN) as temporary:
                 temporary.write_text("\n".join(hidden) + "\n", encoding="utf-8")
     if hidden:
-        typer.echo(f"{len(hidden):,} genes were hidden: {out / UNSEEN}")
-    typer.echo(f"{len(model.genes_):,} genes, {model.n_parameters_:,} parameters: {out}")
+        say(f"{len(hidden):,} genes were hidden: {out / UNSEEN}")
+    say(f"{len(model.genes_):,} genes, {model.n_parameters_:,} parameters: {out}")
 
 
 @app.command(cls=Verb)
@@ -246,7 +254,7 @@ def predict(
     if confidence is not None:
         write_table(table.var.reset_index(drop=True), confidence, overwrite=overwrite)
     _tell(table)
-    typer.echo(f"{table.n_obs:,} tiles x {table.n_vars:,} genes: {out}")
+    say(f"{table.n_obs:,} tiles x {table.n_vars:,} genes: {out}")
 
 
 def _tell(table: Any) -> None:
@@ -278,5 +286,6 @@ def _ensemble(model: Any, parts: int) -> Any:
     return make("gene_ensemble", method=model.set_params(preprocess=None), parts=parts, **settings)
 
 
-for _verb in (compare, predictable, screen):
+app.command(cls=Answering)(compare)
+for _verb in (predictable, screen):
     app.command(cls=Verb)(_verb)

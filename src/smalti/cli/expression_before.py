@@ -9,6 +9,7 @@ import typer
 
 from smalti.cli import options, slide_options
 from smalti.cli.genes import check_folder, names_of
+from smalti.cli.say import say
 from smalti.cli.slides import encoder_of, genes_of, open_slides, recipe_of
 from smalti.cli.words import introduce, tell
 
@@ -93,13 +94,13 @@ def predictable(
     write_finding(table, out, about=repr(bags), overwrite=overwrite)
     for view, own in table.groupby("view", sort=False):
         highest = ", ".join(own.nlargest(5, "score")["gene"])
-        typer.echo(
+        say(
             f"{view}: mean score {own['score'].mean():.3f} of {own['score'].count():,} genes, "
             f"{own['beyond_depth'].mean():.3f} beyond the depth of a tile; highest: {highest}"
         )
     tell("p and fdr of the table are a guide of what to look at: they are too small where genes "
          "are tied to one another, as counts per 10,000 are.")  # fmt: skip
-    typer.echo(f"report: {out / 'report.html'}")
+    say(f"report: {out / 'report.html'}")
 
 
 def screen(
@@ -155,9 +156,9 @@ def screen(
         gap = "" if row.view == found.best else f", behind by {row.behind:.3f}" + (
             f" ({row.low:.3f} to {row.high:.3f}), {row.verdict}" if row.low == row.low else
             ", not told apart: an interval needs three parts or more")  # fmt: skip
-        typer.echo(f"{row.view}: {row.pcc_slide:.3f}{gap}")
-    typer.echo(f"each {found.left_out} left out in turn, {len(found.genes):,} genes")
-    typer.echo(f"report: {out / 'report.html'}")
+        say(f"{row.view}: {row.pcc_slide:.3f}{gap}")
+    say(f"each {found.left_out} left out in turn, {len(found.genes):,} genes")
+    say(f"report: {out / 'report.html'}")
 
 
 def _features(given: dict[str, Any]) -> tuple[Bags, list[str]]:

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from smalti.cli import options, slide_options
+from smalti.cli import complete, options, slide_options
 from smalti.cli import search as searching
 from smalti.cli.genes import NUnseen, Sets, Unseen, Vectors, protocol_of, read_sets
+from smalti.cli.say import say
 from smalti.cli.slides import check_method, encoder_of, genes_of, open_slides, recipe_of
 from smalti.cli.words import keep_config, made_here, read_here
 
@@ -18,7 +19,11 @@ def compare(
     slides: slide_options.Slides,
     out: Annotated[Path, typer.Option(help="Folder for tables and report.html.")],
     methods: Annotated[
-        str, typer.Option(help="Names with commas; ridge and the controls always run.")
+        str,
+        typer.Option(
+            help="Names with commas; ridge and the controls always run.",
+            autocompletion=complete.listed,
+        ),
     ] = "ridge,knn,mlp:team",
     images: slide_options.Images = None,
     slide: slide_options.Slide = None,
@@ -114,7 +119,7 @@ def compare(
 ) -> None:
     """Compare methods on donors (or slides) that they were not fitted on."""
     given = dict(locals())
-    from smalti.cli.table import show
+    from smalti.cli.table import say_plan, show
     from smalti.comparison.expression import compare_expression
     from smalti.comparison.planning import plan_expression
     from smalti.report.before import finding_of
@@ -133,7 +138,7 @@ def compare(
     found = [finding_of(folder) for folder in before or ()]
     recipe = recipe_of(given, encoder=encoder_of(encoder, x, dense), weights=weights, x=x)
     bags = open_slides(slides, recipe, given)
-    typer.echo(repr(bags))
+    say(repr(bags))
     labels = [*labels[: len(labels) - len(spaces)], *(f"{name} searched" for name in spaces)]
     chosen = searching.searched(chosen, spaces, how)
     asked = dict(
@@ -143,12 +148,11 @@ def compare(
         unseen=protocol_of(unseen), n_unseen=n_unseen, sets=read_sets(sets), vectors=vectors,
     )  # fmt: skip
     if dry_run:
-        typer.echo(f"{plan_expression(**asked)}\nwould be written: {out}, with report.html")
+        say_plan(plan_expression(**asked), out)
         return
     result = compare_expression(**asked, n_jobs=jobs, scheduler=scheduler)
     result.write(out, overwrite=overwrite)
     keep_config(out)
     title = f"Expression from the tiles of {slides.name}"
     result.report(out / "report.html", **made_here(), title=title, before=found)
-    show(result)
-    typer.echo(f"report: {out / 'report.html'}")
+    show(result, out)

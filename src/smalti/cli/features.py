@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from smalti.cli import options, slide_options
+from smalti.cli.say import answer
 from smalti.cli.words import read_here, tell
 
 
@@ -91,7 +92,11 @@ def features(
     )  # fmt: skip
     for name, why in failed.items():
         tell(f"slide {name!r} is passed over: {why}")
-    for row in table.itertuples():
-        width = "" if row.tile_um != row.tile_um else f" of {row.tile_um:.4g} µm"
-        typer.echo(f"{row.slide}: {row.tiles:,} tiles{width}{', kept' if row.kept else ''}")
-    typer.echo(f"{len(table)} slides, {len(failed)} passed over: {out}")
+
+    def show() -> None:
+        for row in table.itertuples():
+            width = "" if row.tile_um != row.tile_um else f" of {row.tile_um:.4g} µm"
+            typer.echo(f"{row.slide}: {row.tiles:,} tiles{width}{', kept' if row.kept else ''}")
+        typer.echo(f"{len(table)} slides, {len(failed)} passed over: {out}")
+
+    answer({"slides": table, "passed_over": failed, "out": out}, show)

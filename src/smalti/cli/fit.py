@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smalti.cli import crew, options
+from smalti.cli import complete, crew, options
 from smalti.cli import search as searching
 from smalti.cli.given import data_of
-from smalti.cli.words import introduce, read_here
+from smalti.cli.say import say
+from smalti.cli.words import introduce, keep_config, read_here
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def fit(
-    method: Annotated[str, typer.Argument(help="Name of a method; see `smalti methods`.")],
+    method: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a method; see `smalti methods`.", autocompletion=complete.bag_methods
+        ),
+    ],
     data: options.Data,
     out: Annotated[Path, typer.Option(help="Folder for the model.")],
     sample: options.Sample = None,
@@ -91,7 +97,8 @@ def fit(
         model.fit(bags, checkpoint=checkpoint, callbacks=logger)
         crew.leave(model)
         model.save(out, overwrite=overwrite)
-    typer.echo(_result(model, out))
+    keep_config(out)
+    say(_result(model, out))
 
 
 def _result(model: Method, out: Path) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from smalti.cli import options
 from smalti.cli.activity import activity
+from smalti.cli.say import say
 from smalti.cli.words import Verb, read_here, tell
 from smalti.errors import InputError
 
@@ -105,7 +106,7 @@ def vectors(
     found.save(out, overwrite=overwrite)
     for note in found.notes:
         tell(note)
-    typer.echo(f"{found!r}: {out}")
+    say(f"{found!r}: {out}")
 
 
 @app.command(cls=Verb)
@@ -143,8 +144,8 @@ def explore(
     )  # fmt: skip
     write_finding(found, out, about=repr(bags), overwrite=overwrite)
     typer.echo(found.choice.round(3).to_string(index=False))
-    typer.echo(f"{found.k} groups of {len(found.genes):,} genes")
-    typer.echo(f"report: {out / 'report.html'}")
+    say(f"{found.k} groups of {len(found.genes):,} genes")
+    say(f"report: {out / 'report.html'}")
 
 
 def check_folder(out: Path, overwrite: bool) -> None:

@@ -20,7 +20,7 @@ def data_of(words: Sequence[Path]) -> Any:
     InputError
         If some words name modalities and others do not.
     """
-    pairs = [_named(word) for word in words]
+    pairs = [named(word) for word in words]
     if not any(name for name, _ in pairs):
         return words[0] if len(words) == 1 else list(words)
     bare = next((path for name, path in pairs if not name), None)
@@ -36,10 +36,10 @@ def data_of(words: Sequence[Path]) -> Any:
 
 def paths_of(words: Iterable[Path]) -> list[Path]:
     """The paths among such words."""
-    return [_named(word)[1] for word in words]
+    return [named(word)[1] for word in words]
 
 
-def _named(word: Path) -> tuple[str, Path]:
+def named(word: Path) -> tuple[str, Path]:
     """Name and path of ``rna=FILE``; no name where a file is called so."""
     name, equals, path = str(word).partition("=")
     if not equals or not re.fullmatch(r"\w[\w.-]*", name) or word.exists():

@@ -12,6 +12,7 @@ from smalti.cli import options, slide_options
 from smalti.cli.data import TABLES
 from smalti.cli.drawn import Drawn, digest_of
 from smalti.cli.predict import cells_of
+from smalti.cli.say import say
 from smalti.cli.words import read_here, tell
 from smalti.errors import InputError
 
@@ -118,7 +119,7 @@ def heatmap(
         tell(note)
     for name, why in lost.items():
         tell(f"slide {name!r} is passed over: {why}")
-    typer.echo(f"{len(done)} of {len(found)} slides: {out}")
+    say(f"{len(done)} of {len(found)} slides: {out}")
 
 
 @lru_cache(maxsize=1)

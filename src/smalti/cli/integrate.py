@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smalti.cli import crew, options
+from smalti.cli import complete, crew, options
+from smalti.cli.say import say
 from smalti.cli.views import TABLES, read_views, refuse_one, say_modalities, to_embed
-from smalti.cli.words import introduce, read_here, tell
+from smalti.cli.words import introduce, keep_config, read_here, tell
 from smalti.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def integrate(
         str,
         typer.Argument(
             help="Name of a method, such as umint:fast (see `smalti methods`); or the folder of a "
-            "fitted model, which then embeds new cells."
+            "fitted model, which then embeds new cells.",
+            autocompletion=complete.integrations,
         ),
     ],
     data: options.DataOfCells,
@@ -145,12 +147,13 @@ def integrate(
             say_modalities(chosen.modalities_)
         if model is not None:
             kept.save(model, overwrite=overwrite)
+            keep_config(model)
         if out.suffix in TABLES:
             _write_table(chosen, bags, out, missing, overwrite)
         else:
             chosen.write(given, out=out, layers=layers, contributions=contributions,
                          key_added=key_added, overwrite=overwrite, missing=missing)  # fmt: skip
-    typer.echo(f"{chosen.name}: {chosen.n_parameters_:,} parameters\nwritten to {out}")
+    say(f"{chosen.name}: {chosen.n_parameters_:,} parameters\nwritten to {out}")
 
 
 def _refuse_idle(
@@ -182,7 +185,7 @@ def _reference(
         {} if leave_out is None else {"leave_out": tuple(options.listed(leave_out) or ())}
     )
     made = Annotator(method, label=label, batch=batch, seed=seed, **more).fit(bags)
-    typer.echo(made.said())
+    say(made.said())
     for note in made.notes_:
         tell(note)
     return made

@@ -8,7 +8,9 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from smalti.cli import complete
 from smalti.errors import InputError
+from smalti.names import meant
 
 READ, TARGET, WRITE = "What is read", "The target", "What is written"
 FITS, INTEGRATE = "The fits", "With --integrate"
@@ -59,11 +61,16 @@ Backed: TypeAlias = Annotated[
 ]
 Sample: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Column that says which bag a row belongs to.", rich_help_panel=READ),
+    typer.Option(
+        autocompletion=complete.columns,
+        help="Column that says which bag a row belongs to.",
+        rich_help_panel=READ,
+    ),
 ]
 Label: TypeAlias = Annotated[
     str | None,
     typer.Option(
+        autocompletion=complete.columns,
         help="Column to predict; several with commas: a multi-label target, or a time and whether "
         "the event was seen (and from when on a bag was watched): survival.",
         rich_help_panel=TARGET,
@@ -72,6 +79,7 @@ Label: TypeAlias = Annotated[
 Donor: TypeAlias = Annotated[
     str | None,
     typer.Option(
+        autocompletion=complete.columns,
         help="Column of donors, who must never part; 'bag' if each bag is its own donor.",
         rich_help_panel=READ,
     ),
@@ -79,6 +87,7 @@ Donor: TypeAlias = Annotated[
 Site: TypeAlias = Annotated[
     str | None,
     typer.Option(
+        autocompletion=complete.columns,
         help="Column of where a bag comes from (hospital, scanner); what it says alone is a "
         "control of comparisons.",
         rich_help_panel=READ,
@@ -88,6 +97,7 @@ X: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--x",
+        autocompletion=complete.views,
         help="Features: X, a key of obsm such as X_pca, or layers/NAME; of MuData rna or "
         "rna/X_pca; several views with commas, or named: rna=X,adt=obsm/ADT.",
         rich_help_panel=READ,
@@ -142,13 +152,18 @@ Absent: TypeAlias = Annotated[
 CellType: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Column with the type of each cell; 'cell_type' if there is one.", rich_help_panel=READ
+        autocompletion=complete.columns,
+        help="Column with the type of each cell; 'cell_type' if there is one.",
+        rich_help_panel=READ,
     ),
 ]
 Covariates: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        "--covariate", help="Column of the patient, such as age; repeatable.", rich_help_panel=READ
+        "--covariate",
+        autocompletion=complete.columns,
+        help="Column of the patient, such as age; repeatable.",
+        rich_help_panel=READ,
     ),
 ]
 Preprocess: TypeAlias = Annotated[
@@ -197,6 +212,7 @@ Settings: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
+        autocompletion=complete.settings,
         metavar="NAME=VALUE",
         help="Any setting of the method; repeatable.",
         rich_help_panel=FITS,
@@ -209,7 +225,11 @@ Epochs: TypeAlias = Annotated[
 Seed: TypeAlias = Annotated[int, typer.Option(help="Of everything random.", rich_help_panel=FITS)]
 Batch: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Column of batches, to score their mixing.", rich_help_panel=INTEGRATE),
+    typer.Option(
+        autocompletion=complete.columns,
+        help="Column of batches, to score their mixing.",
+        rich_help_panel=INTEGRATE,
+    ),
 ]
 LeaveOut: TypeAlias = Annotated[
     str | None,
@@ -406,5 +426,7 @@ def make_methods(names: str, settings: dict[str, Any]) -> list[Any]:
         raise InputError("--methods is empty: give names with commas; see `smalti methods`.")
     unused = sorted(set(settings) - used)
     if unused:
-        raise InputError(f"none of {names} has a setting {unused[0]!r}; see `smalti methods`.")
+        there = {k for method in chosen for k in method.get_params()}
+        raise InputError(f"none of {names} has a setting {unused[0]!r}; see `smalti methods NAME`."
+                         f"{meant(unused[0], there)}")  # fmt: skip
     return chosen

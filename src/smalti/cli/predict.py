@@ -11,6 +11,7 @@ import typer
 from smalti.cli import options
 from smalti.cli.data import holds_cells, open_bags
 from smalti.cli.given import data_of
+from smalti.cli.say import answer, say
 from smalti.cli.words import introduce, read_here
 from smalti.errors import InputError
 
@@ -104,18 +105,20 @@ def predict(
     if missing is not None:
         bags = fitted.complete(bags, missing)  # once for all tables
     written: dict[str, Any] = {"index": True, "float_format": "%.6g", "overwrite": overwrite}
-    write_table(predictions(fitted, bags), out, **written)
-    typer.echo(f"predictions of {len(bags)} bags: {out}")
+    table = predictions(fitted, bags)
+    write_table(table, out, **written)
+    answer({"predictions": table.reset_index(), "out": out},
+           lambda: say(f"predictions of {len(bags)} bags: {out}"))  # fmt: skip
     if attribution is not None:
         write_table(fitted.attribute(bags), attribution, **written)
-        typer.echo(f"attributions of {bags.n_instances:,} instances: {attribution}")
+        say(f"attributions of {bags.n_instances:,} instances: {attribution}")
     if samples is not None:
         with atomic_write(samples, overwrite=overwrite) as temporary:
             fitted.samples(read_as, missing=missing).write_h5ad(temporary)
-        typer.echo(f"one row per bag: {samples}")
+        say(f"one row per bag: {samples}")
     if write is not None:
         fitted.write(given, out=write, key_added=key_added, overwrite=overwrite, missing=missing)
-        typer.echo(f"annotated copy: {write}")
+        say(f"annotated copy: {write}")
 
 
 def _as_fitted(fitted: Method, data: Any, **asked: Any) -> dict[str, Any]:

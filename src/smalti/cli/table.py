@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import typer
+
+from smalti.cli.say import answer, quiet, say
 from smalti.cli.words import here
 
 if TYPE_CHECKING:
@@ -16,8 +20,27 @@ _SHOWN = 3
 _WIDE = 15  # of a column of a metric
 
 
-def show(comparison: Scores) -> None:
-    """Print the table, what it says, where it comes from, and the notes."""
+def show(comparison: Scores, out: Path | None = None) -> None:
+    """Give the table, what it says, where it comes from, and the notes; ``out`` has its page."""
+    page = None if out is None else out / "report.html"
+    answer(lambda: _facts(comparison, page), lambda: _print(comparison))
+    if page is not None:
+        say(f"report: {page}")
+
+
+def _facts(comparison: Scores, page: Path | None) -> dict[str, Any]:
+    return {
+        "summary": comparison.summary(),
+        "said": list(comparison.said()),
+        "digest": comparison.digest,
+        "fits": comparison.n_fits,
+        "notes": list(map(here, comparison.notes)),
+        "audit": [here(str(finding)) for finding in comparison.audit or ()],
+        "report": page,
+    }
+
+
+def _print(comparison: Scores) -> None:
     import pandas as pd
     from rich.console import Console
     from rich.markup import escape
@@ -68,9 +91,16 @@ def show(comparison: Scores) -> None:
         "[/dim]"
     )
     console.print(f"[dim]{escape(' '.join(comparison.terms()))}[/dim]\n")
-    for note in comparison.notes:
+    for note in () if quiet() else comparison.notes:
         console.print(f"[yellow]note: {escape(here(note))}[/yellow]")
     say_audit(comparison.audit or ())
+
+
+def say_plan(plan: Any, out: Path) -> None:
+    """Give what a comparison would do."""
+    facts = {"about": plan.about, "protocol": plan.protocol, "splits": plan.splits,
+             "fits": plan.fits, "memory": plan.memory, "out": out}  # fmt: skip
+    answer(facts, lambda: typer.echo(f"{plan}\nwould be written: {out}, with report.html"))
 
 
 def say_audit(findings: Iterable[Finding], words: Callable[[str], str] = here) -> None:

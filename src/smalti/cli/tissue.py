@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from smalti.cli import options
+from smalti.cli.say import answer
 from smalti.cli.words import read_here, tell
 
 
@@ -41,8 +42,12 @@ def tissue(
                                  n_jobs=jobs, overwrite=overwrite)  # fmt: skip
     for slide, why in failed.items():
         tell(f"slide {slide!r} is passed over: {why}")
-    for row in table.itertuples():
-        area = "" if row.area_mm2 is None or row.area_mm2 != row.area_mm2 else \
-            f", {row.area_mm2:,.2f} mm²"  # fmt: skip
-        typer.echo(f"{row.slide}: {row.share:.1%} tissue{area}, {row.pieces} pieces")
-    typer.echo(f"{len(table)} slides, {len(failed)} passed over: {out}")
+
+    def show() -> None:
+        for row in table.itertuples():
+            area = "" if row.area_mm2 is None or row.area_mm2 != row.area_mm2 else \
+                f", {row.area_mm2:,.2f} mm²"  # fmt: skip
+            typer.echo(f"{row.slide}: {row.share:.1%} tissue{area}, {row.pieces} pieces")
+        typer.echo(f"{len(table)} slides, {len(failed)} passed over: {out}")
+
+    answer({"slides": table, "passed_over": failed, "out": out}, show)

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from smalti.cli import options
 from smalti.cli.given import data_of
+from smalti.cli.say import say
 from smalti.cli.words import here, tell
 from smalti.errors import InputError
 
@@ -53,7 +52,7 @@ def say_modalities(taken: Iterable[Any]) -> None:
         if one.doubtful:
             tell(f"{one}.")
         else:
-            typer.echo(here(str(one)))
+            say(here(str(one)))
 
 
 def read_views(

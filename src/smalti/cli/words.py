@@ -7,21 +7,24 @@ says them as its own options; a setting of a method is ``--set NAME=VALUE``.
 from __future__ import annotations
 
 import ast
+import logging
 import re
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
-from smalti.cli import config
+from smalti.cli import config, say
 from smalti.cli.crew import hushed
 from smalti.cli.given import paths_of
 from smalti.errors import InputError
+from smalti.names import meant
 from smalti.system.files import atomic_write
 
 if TYPE_CHECKING:
@@ -38,8 +41,29 @@ _VALUE = (
 )
 # not after what makes it a part of something else: a step of preprocess, a path, a quoted text
 _ARGUMENT = re.compile(rf"(?<!--set )(?<![\w,;:/\\'\"`.{{\[-])([a-z]\w*)=(?!=)({_VALUE})")
+_log = logging.getLogger("smalti")
 _told: set[str] = set()
 _running: ContextVar[Any] = ContextVar("the verb that runs", default=None)
+
+
+class Group(TyperGroup):
+    """What holds verbs."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [*self.params, *say.own_params()]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options before the verb; a wrong one is answered by the nearest."""
+        with _meant(ctx):
+            return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the verb; a wrong one is answered by the nearest."""
+        name = str(args[0])
+        if self.get_command(ctx, name) is None and name[:1].isalnum():
+            ctx.fail(f"No verb {name!r}.{meant(name, self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
 
 
 class Verb(TyperCommand):
@@ -52,6 +76,14 @@ class Verb(TyperCommand):
         super().__init__(*args, **kwargs)
         if self.params:
             self.params = [*self.params, *config.own_params()]
+        self.params = [*self.params, *say.own_params()]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options; a wrong one is answered by the nearest."""
+        if ctx.resilient_parsing and args and args[-1].startswith("-"):
+            args = args[:-1]  # its value is being typed, and without it nothing would be read
+        with _meant(ctx):
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run it.
@@ -61,22 +93,49 @@ class Verb(TyperCommand):
         InputError
             Any of those below, in its own words.
         """
-        if config.asks_to_print(ctx):
-            typer.echo(config.text(ctx), nl=False)
-            return None
         before = _running.set(ctx)
         _told.clear()
+        _log.debug("%s", config.typed(ctx))
         try:
-            return super().invoke(ctx)
+            if config.asked(ctx):
+                return None
+            with say.answering(ctx):
+                return super().invoke(ctx)
         except InputError as error:
             raise InputError(here(str(error))) from error
         finally:
             _running.reset(before)
 
 
-def tell(note: str) -> None:
-    """Say a note on the error stream, once, in the words of the verb that runs."""
+class Answering(Verb):
+    """A verb that prints facts: for people, or with ``--json`` for programs."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [*self.params, *say.json_param()]
+
+
+@contextmanager
+def _meant(ctx: Any) -> Iterator[None]:
+    """An option that there is not, answered by the nearest as every other name is."""
+    try:
+        yield
+    except Exception as error:  # a class of typer's, which has no public name
+        name = getattr(error, "option_name", None)
+        if name is None or not hasattr(error, "possibilities"):
+            raise
+        known = [o for p in ctx.command.get_params(ctx) for o in (*p.opts, *p.secondary_opts)]
+        ctx.fail(f"No option {name}.{meant(name, [o for o in known if o.startswith('--')])}")
+
+
+def tell(note: str, *, warning: bool = False) -> None:
+    """Say a note on the error stream, once, in the words of the verb that runs.
+
+    Under ``-q`` only those are said that are warnings.
+    """
     text = " ".join(here(note).split())
+    if say.quiet() and not warning:
+        return
     if text not in _told and not hushed():  # one warning per fold and method is one too many
         _told.add(text)
         typer.secho(f"note: {text}", fg="yellow", err=True)
@@ -84,7 +143,7 @@ def tell(note: str) -> None:
 
 def introduce(bags: Bags) -> None:
     """Say what was read, and what is to be known of it."""
-    typer.echo(repr(bags))
+    say.say(repr(bags))
     for note in bags.notes:
         tell(note)
 

@@ -20,6 +20,7 @@ from smalti.preprocess.step import STEPS as KNOWN_STEPS
 from smalti.system.files import atomic_folder
 
 WEIGHTS, NOTE = "weights.safetensors", "model.json"
+CONFIG = "config.yaml"  # the options of the command that fitted it
 UNSEEN = "unseen.txt"  # genes that the command line kept from a model, one a line
 FORMAT = 1  # of the folder: raised where an older smalti could not read it
 STEPS = "preprocess/"  # prefix of the tensors of the preprocessing steps
@@ -30,7 +31,7 @@ MORE = "more/"  # of those that a method keeps beside its network
 def is_model(folder: Path) -> bool:
     """Whether a folder holds a model and nothing else, so that another may take its place."""
     names = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
-    return {NOTE, WEIGHTS} <= names <= {NOTE, WEIGHTS, UNSEEN}
+    return {NOTE, WEIGHTS} <= names <= {NOTE, WEIGHTS, CONFIG, UNSEEN}
 
 
 def save(method: Any, folder: Path, *, overwrite: bool = False) -> None:

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from html import escape
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 _log = logging.getLogger("smalti")
 _PAUSE = 0.1  # s between two pictures of a bar in a notebook
@@ -23,7 +23,14 @@ class Progress:
         of the log ("smalti", INFO). False: neither. True: the bar, terminal or not.
     title
         What is counted.
+
+    Attributes
+    ----------
+    silent
+        Of all: no bar, whatever ``show`` says.
     """
+
+    silent: ClassVar[bool] = False
 
     def __init__(self, show: bool | None = None, title: str = "") -> None:
         self.title = title
@@ -33,7 +40,7 @@ class Progress:
         self._bar: _Bar | None = None
 
     def __enter__(self) -> Progress:
-        if self.shown:
+        if self.shown and not Progress.silent:
             self._bar = _Notebook() if in_notebook() else _Terminal()
         return self
 

@@ -35,7 +35,7 @@ def _mend() -> bool:
         return False
     if torch.version.cuda is not None or getattr(torch.version, "hip", None) is not None:
         return False
-    if not re.search(r"\+(cu|rocm)", _build()):
+    if not re.search(r"\+(cu|rocm)", build()):
         return False
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
@@ -44,7 +44,7 @@ def _mend() -> bool:
     return True
 
 
-def _build() -> str:
+def build() -> str:
     """Version of torchvision with its build, read without importing it; "" if not installed."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
