@@ -174,7 +174,7 @@ def test_every_dependency_has_its_line():
     assert [r[0] for r in page["package"]] == sorted(asked(tool().PROJECT["dependencies"]))
     named = {(extra, name) for extra, wanted in tool().extras().items() for name in asked(wanted)}
     assert {(r[0], r[1]) for r in page["extra"]} == named
-    assert {r[0] for r in page["with"]} == {*tool().extras(), "all"}
+    assert {r[0] for r in page["with"]} == {*tool().extras(), "all", "no extra"}
     assert {r[0] for r in page["for"]} == set(tool().DEVELOPERS)
 
 

@@ -117,9 +117,10 @@ def _extra_row(cells: list[str]) -> list[str]:
 
 
 def _sum_row(cells: list[str]) -> list[str]:
-    """Extra, packages, MB on top of the base."""
+    """Extra, packages, MiB on top of the base; of the base itself, all of it."""
     base = brought(PROJECT["dependencies"])
-    more = {n: d for n, d in brought([f"smalti[{cells[0]}]"]).items() if n not in base}
+    more = base if cells[0] == "no extra" else {
+        n: d for n, d in brought([f"smalti[{cells[0]}]"]).items() if n not in base}  # fmt: skip
     return [cells[0], str(len(more)) if None not in more.values() else cells[1],
             _size(more) or cells[2]]  # fmt: skip
 
