@@ -18,12 +18,14 @@ from smalti.system.extras import _PROJECTS
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = Path(smalti.__file__).parent
-# called as imported, and in no extra: too rare, or with demands of their own
+# in no extra: too rare, or with demands of their own
 BY_NAME = {"multigrate", "lpips"}
 # imported as they are not called; what extras.py says of packages that are asked for by need()
 CALLED = {**_PROJECTS, "sklearn": "scikit-learn", "yaml": "pyyaml"}
+THERE = {"ipython"}  # asked only in a notebook, which it runs
 # no import statement names them
-UNSEEN = {"imagecodecs": "tifffile finds it", "zarrs": "zarr is told of it by name",
+UNSEEN = {"imagecodecs": "tifffile finds it", "tensorboard": "of Lightning's logger",
+          "zarrs": "zarr is told of it by name",
           "openslide-bin": "openslide-python finds it"}  # fmt: skip
 
 pytestmark = pytest.mark.skipif(
@@ -78,7 +80,7 @@ def breaches(text, base, extras_of):
     for package, extra in imports(text):
         if extra == "":
             guarded = any(package in held for held in extras_of.values())
-            if package not in ours | base and not guarded:
+            if package not in ours | base | THERE and not guarded:
                 yield f"{package} is imported, and no dependency"
         elif extra is None:
             if package not in BY_NAME | base:
