@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraint
 
 CODE := src tests tools docs benchmarks
 
-.PHONY: demo test test-all steel fuzz mutants contract check format stubs bench bench-peers docs clean
+.PHONY: demo test test-all test-lowest release-check steel fuzz mutants contract check format stubs bench bench-peers docs clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -15,6 +15,7 @@ help:
 	@echo "make demo       train on bags of digits, compare methods, write smalti-demo/report.html"
 	@echo "make test       the quick tests"
 	@echo "make test-all   all tests: the quick ones, then the slow ones and those of types"
+	@echo "make test-lowest   the quick tests with the lowest versions that are allowed, in .lowest"
 	@echo "make steel      fits, comparisons and extractions killed at random instants, and gone on with"
 	@echo "make fuzz       30,000 damaged files through all readers (five minutes)"
 	@echo "make mutants    faults planted in the source, and which of them no quick test sees (an hour)"
@@ -25,6 +26,7 @@ help:
 	@echo "make bench      speed and memory beside other packages, one table (25 minutes)"
 	@echo "make bench-peers   those packages, in .bench; without it their rows say so"
 	@echo "make docs       the documentation, docs/_build/html/index.html"
+	@echo "make release-check   wheel and sdist, and both used in an empty environment; TAG=v0.1.0 for a release"
 	@echo "make clean      remove what these made, $(VENV) included"
 
 $(BIN)/python:
@@ -49,6 +51,14 @@ test: $(VENV)/.test
 # the tests of types need mypy
 test-all: test $(VENV)/.check
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+# an environment of its own: base packages at the lowest that pyproject.toml allows, the rest as fits
+test-lowest: .lowest/.made
+	.lowest/bin/python -m pytest -n 2 --dist worksteal -m "not slow"
+.lowest/.made: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv .lowest
+	.lowest/bin/python -m pip install -q --disable-pip-version-check -c constraints-lowest.txt -e ".[test]"
+	@touch $@
 
 # KILLS of each of eight kinds of work, PAIRS of fits on one checkpoint, every step of a write (of
 # the 506 of a .zarr test-all takes 40); another SEED kills elsewhere
@@ -99,10 +109,13 @@ bench-peers: .bench/.made
 	.bench/bin/python -m pip install -q -c constraints.txt --no-build-isolation mixmil==0.1.2
 	@touch $@
 
+release-check: $(VENV)/.release
+	$(BIN)/python tools/release.py --tag "$(TAG)"
+
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
 clean:
-	rm -rf $(VENV) .bench mutants smalti-demo docs/_build docs/methods docs/api .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .bench .lowest dist mutants smalti-demo docs/_build docs/methods docs/api .pytest_cache .mypy_cache .ruff_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

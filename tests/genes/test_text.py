@@ -254,7 +254,9 @@ def test_mygene():
 
 def test_mygene_that_is_not_installed(monkeypatch):
     monkeypatch.setattr("smalti.system.extras.importlib.util.find_spec", lambda _: None)
-    with pytest.raises(InputError, match=r"mygene is not installed: pip install .smalti\[text\]"):
+    with pytest.raises(
+        InputError, match=r"mygene is not installed: pip install .smalti\[summaries\]"
+    ):
         gene_text(["CDK1"], sources="mygene")
 
 

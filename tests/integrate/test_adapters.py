@@ -292,8 +292,8 @@ def test_multigrate_says_which_python_it_needs(monkeypatch):
     ("method", "package", "project", "command"),
     [
         (MOFA, "mofapy2", "mofapy2", 'pip install "smalti[integrate]"'),
-        (TotalVI, "scvi", "scvi-tools", 'pip install "smalti[integrate]"'),
-        (MultiVI, "scvi", "scvi-tools", 'pip install "smalti[integrate]"'),
+        (TotalVI, "scvi", "scvi-tools", 'pip install "smalti[scvi]"'),
+        (MultiVI, "scvi", "scvi-tools", 'pip install "smalti[scvi]"'),
         (Multigrate, "multigrate", "multigrate", "pip install multigrate"),
     ],
 )

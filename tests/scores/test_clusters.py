@@ -22,7 +22,7 @@ def blobs(n=240, k=4, d=6, spread=0.5, seed=0):
 
 
 def need_igraph():
-    pytest.importorskip("igraph", reason="Leiden is igraph's: pip install smalti[integrate]")
+    pytest.importorskip("igraph", reason="Leiden is igraph's: pip install smalti[leiden]")
 
 
 @pytest.mark.parametrize("by", ["kmeans", "ward", "leiden"])
@@ -104,7 +104,7 @@ def test_leiden_warns_where_the_number_cannot_be_had():
 
 def test_leiden_without_igraph_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "igraph", None)
-    with pytest.raises(InputError, match=r"smalti\[integrate\]"):
+    with pytest.raises(InputError, match=r"smalti\[leiden\]"):
         cluster(blobs()[0], 4, by="leiden")
 
 

@@ -59,7 +59,7 @@ def activity(
     if out.suffix != ".h5ad":
         raise InputError(f"--out {out}: end the name in .h5ad.")
     check_free(out, overwrite=overwrite, inputs=read_here("out"))
-    need("bioframe")  # before the data are read
+    need("bioframe", "integrate")  # before the data are read
     bags = read_views(data_of(data), x, cells, kinds=options.kinds_of(kinds), obs=obs,
                       runs=options.listed(runs), backed=backed)  # fmt: skip
     introduce(bags)

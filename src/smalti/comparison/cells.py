@@ -255,5 +255,5 @@ def placed(cells: Cells, *, umap: bool = False, seed: int = 0) -> tuple[np.ndarr
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a seed means one thread
-        at = need("umap").UMAP(random_state=seed).fit_transform(x)
+        at = need("umap", "integrate").UMAP(random_state=seed).fit_transform(x)
     return at, f"UMAP of {x.shape[1]} principal components of {cells.how}"

@@ -74,7 +74,7 @@ def _algorithms(by: str | Sequence[str] | None) -> tuple[tuple[str, ...], list[s
     """The algorithms to cluster by, and notes on what is not installed."""
     if by is not None:
         return ((by,) if isinstance(by, str) else tuple(by)), []
-    reason = absent("igraph")
+    reason = absent("igraph", "leiden")
     if reason is None:
         return ("kmeans", "ward", "leiden"), []
     return ("kmeans", "ward"), [f"clusters by Leiden were left out: {reason}."]

@@ -180,7 +180,7 @@ def _overlap(
     peaks: pd.DataFrame, genes: pd.DataFrame, view: str
 ) -> tuple[sp.csr_matrix, tuple[str, ...]]:
     """(n_peaks, n_genes) 1 where a peak lies on a gene, and the names of the genes."""
-    both = need("bioframe").overlap(peaks, genes, how="inner", suffixes=("", "_gene"))
+    both = need("bioframe", "integrate").overlap(peaks, genes, how="inner", suffixes=("", "_gene"))
     if not len(both):
         ours, theirs = sorted(set(peaks["chrom"])), sorted(set(genes["chrom"].astype(str)))
         same = "" if set(ours) & set(theirs) else " They have no name of a chromosome in common:"

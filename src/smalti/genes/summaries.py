@@ -42,7 +42,7 @@ def mygene_hits(
         If mygene is not installed, or the server cannot be reached; with the offline way.
     """
     if client is None:
-        client = need("mygene", "text").MyGeneInfo()
+        client = need("mygene", "summaries").MyGeneInfo()
     asked = dict.fromkeys(
         without_version(p)
         for gene in genes for p in pieces(str(gene))

@@ -103,8 +103,8 @@ def gene_text(
         of their genes; a table (.tsv, .csv, with .gz too, or .parquet) with a column of symbols,
         one or more of text (name, description, summary, text), and perhaps ensembl, entrez and
         aliases or synonyms; a mapping of gene to text; "mygene", which asks mygene.info (extra
-        "text", and a network) for NCBI's summaries. What the tables call a synonym is taken for
-        its gene in the other sources too.
+        "summaries", and a network) for NCBI's summaries. What the tables call a synonym is taken
+        for its gene in the other sources too.
     missing
         Genes without text: "error", or "drop" them, with a note. Under half with text is always
         an error.

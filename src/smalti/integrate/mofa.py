@@ -57,7 +57,7 @@ class MOFA(Integration):
     @classmethod
     def unavailable(cls) -> str | None:
         """Why it cannot run here (mofapy2 is not installed), or None."""
-        return absent("mofapy2")
+        return absent("mofapy2", "integrate")
 
     def network(self, shape: Shape) -> nn.Module:
         """Weights, precisions and intercepts, filled by the fit."""
@@ -74,7 +74,7 @@ class MOFA(Integration):
 
     def _fit(self, network: nn.Module, training: Training) -> float:
         assert isinstance(network, MOFANet)
-        entry_point = need("mofapy2.run.entry_point").entry_point
+        entry_point = need("mofapy2.run.entry_point", "integrate").entry_point
         n, total = training.bags.n_instances, sum(network.blocks.sizes)
         if 8.0 * n * total > _MOST:
             raise InputError(

@@ -63,8 +63,7 @@ class Multigrate(Integration):
         if sys.version_info < (3, 12):
             here = ".".join(map(str, sys.version_info[:2]))
             return f"multigrate needs Python 3.12 or later, this is {here}"
-        missing = absent("multigrate")
-        return missing and "multigrate is not installed: pip install multigrate"
+        return absent("multigrate")
 
     def network(self, shape: Shape) -> nn.Module:
         """Multigrate's module, as its model builds it without covariates."""

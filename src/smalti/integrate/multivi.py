@@ -78,7 +78,7 @@ class MultiVI(Integration):
     @classmethod
     def unavailable(cls) -> str | None:
         """Why it cannot run here (scvi-tools is not installed), or None."""
-        return absent("scvi")
+        return absent("scvi", "scvi")
 
     def steps_for(self, bags: Bags) -> Any:  # type: ignore[override]
         """What ``preprocess="auto"`` means: some genes, as raw counts."""
@@ -135,7 +135,7 @@ class MultiVI(Integration):
 
     def _fit(self, network: nn.Module, training: Training) -> None:
         assert isinstance(network, MultiVINet)
-        model_of, bags = need("scvi").model.MULTIVI, training.bags
+        model_of, bags = need("scvi", "scvi").model.MULTIVI, training.bags
         mudata = need("mudata")
         check_counts(self.name, bags, network.names, _STEPS)
         device = next(network.parameters()).device
@@ -190,7 +190,7 @@ class MultiVINet(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.names, self.places = names, [views.index(n) for n in names]
-        self.module = need("scvi.module").MULTIVAE(
+        self.module = need("scvi.module", "scvi").MULTIVAE(
             n_input_genes=sizes[0], n_input_regions=sizes[1], n_batch=n_batches, n_latent=width,
             n_hidden=hidden, n_cats_per_cov=[],
         )  # fmt: skip

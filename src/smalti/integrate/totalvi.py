@@ -70,7 +70,7 @@ class TotalVI(Integration):
     @classmethod
     def unavailable(cls) -> str | None:
         """Why it cannot run here (scvi-tools is not installed), or None."""
-        return absent("scvi")
+        return absent("scvi", "scvi")
 
     def steps_for(self, bags: Bags) -> Any:  # type: ignore[override]
         """What ``preprocess="auto"`` means: raw counts of some genes, and of proteins."""
@@ -132,7 +132,7 @@ class TotalVI(Integration):
 
     def _fit(self, network: nn.Module, training: Training) -> None:
         assert isinstance(network, TotalVINet)
-        scvi = need("scvi")
+        scvi = need("scvi", "scvi")
         bags, (rna, protein) = training.bags, network.names
         check_counts("totalvi", bags, network.names, "'count_genes'")
         counts = sp.csr_matrix(whole(bags, rna), dtype=np.float32)
@@ -180,7 +180,7 @@ class TotalVINet(nn.Module):
         self, names: tuple[str, str], sizes: tuple[int, int], *, width: int, n_batches: int = 1
     ) -> None:
         super().__init__()
-        module = need("scvi.module").TOTALVAE
+        module = need("scvi.module", "scvi").TOTALVAE
         self.names = names
         self.module = module(
             n_input_genes=sizes[0], n_input_proteins=sizes[1], n_batch=n_batches, n_latent=width,

@@ -60,7 +60,7 @@ def plot_embeddings(
     InputError
         If umap-learn is not installed, or lengths disagree.
     """
-    umap = need("umap")
+    umap = need("umap", "integrate")
     labels = np.asarray(labels)
     if not embeddings:
         raise InputError("no embeddings to show.")

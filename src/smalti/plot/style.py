@@ -11,9 +11,9 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.rcsetup import cycler
 
 # Okabe & Ito (2008): told apart by people with any common colour blindness
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -158,6 +158,7 @@ class _AtHand(OfBatches):
     """
 
     package: ClassVar[str]  # that corrects
+    extra: ClassVar[str]  # that brings it
     transductive: bool = True
     columnwise: ClassVar[bool] = True
     state: ClassVar[tuple[str, ...]] = ("prints_", "codes_")
@@ -184,7 +185,7 @@ class _AtHand(OfBatches):
                 "places no new cell and no new batch. Fit on all cells at once, or take a "
                 "correction that does, such as scale_batch or batch= of a network."
             )
-        package = need(self.package, "batch")
+        package = need(self.package, self.extra)
         with _quiet(self.package):
             found = self._correct(package, view, np.asarray(names)[codes])
         out = np.asarray(found, dtype=np.float32)
@@ -223,6 +224,7 @@ class Harmony(_AtHand):
 
     name: ClassVar[str] = "harmony"
     package: ClassVar[str] = "harmonypy"
+    extra: ClassVar[str] = "harmony"
 
     def looks_across(self) -> bool:
         """Yes: components are of all features."""
@@ -274,6 +276,7 @@ class ComBat(_AtHand):
 
     name: ClassVar[str] = "combat"
     package: ClassVar[str] = "scanpy"
+    extra: ClassVar[str] = "batch"
 
     def _refuse(self, view: View) -> None:
         if count_problem(view) is None:

@@ -101,7 +101,7 @@ def cluster(
                 "by='leiden'."
             )
         weights = _neighbour_graph(x) if edges is None else edges
-        igraph = need("igraph")
+        igraph = need("igraph", "leiden")
         with _igraph_draws(igraph, seed):
             return _communities(_network(igraph, weights), resolution)
     if n_clusters != int(n_clusters) or not 1 <= n_clusters <= n:
@@ -249,7 +249,7 @@ def _ward(x: np.ndarray, n_clusters: int) -> np.ndarray:
 
 
 def _leiden(weights: sparse.csr_matrix, n_clusters: int, seed: int) -> np.ndarray:
-    igraph = need("igraph")
+    igraph = need("igraph", "leiden")
     n_pieces, pieces = connected_components(weights, directed=False)
     if n_pieces >= n_clusters:  # no cluster spans two pieces: these are the fewest there can be
         return _nearest(pieces.astype(np.int64), n_clusters)

@@ -27,7 +27,7 @@ _PROJECTS = {
 }
 
 
-def absent(package: str, extra: str = "integrate") -> str | None:
+def absent(package: str, extra: str | None = None) -> str | None:
     """Why a package cannot be imported, with the command that mends it; None if it is there.
 
     Parameters
@@ -35,15 +35,19 @@ def absent(package: str, extra: str = "integrate") -> str | None:
     package
         Name to import; only its first part is looked for, and nothing is imported.
     extra
-        The extra of smalti that brings it.
+        The extra of smalti that brings it; None: it is asked for by its own name.
     """
     root = package.partition(".")[0]
     if importlib.util.find_spec(root) is not None:
         return None
-    return f'{_PROJECTS.get(root, root)} is not installed: pip install "smalti[{extra}]"'
+    return f"{_PROJECTS.get(root, root)} is not installed: pip install {_bringing(root, extra)}"
 
 
-def need(package: str, extra: str = "integrate") -> Any:
+def _bringing(root: str, extra: str | None) -> str:
+    return _PROJECTS.get(root, root) if extra is None else f'"smalti[{extra}]"'
+
+
+def need(package: str, extra: str | None = None) -> Any:
     """Import a package that only some methods need.
 
     Raises
@@ -61,7 +65,8 @@ def need(package: str, extra: str = "integrate") -> Any:
         return importlib.import_module(package)
     except ImportError as error:
         raise InputError(
-            f'{package} cannot be imported ({error}): pip install -U "smalti[{extra}]".'
+            f"{package} cannot be imported ({error}): "
+            f"pip install -U {_bringing(package.partition('.')[0], extra)}."
         ) from error
 
 
@@ -83,7 +88,7 @@ def seeded_scvi(seed: int) -> Iterator[None]:
     """Seed all that scvi-tools draws from (PyTorch, NumPy, Python), and put it back after."""
     import torch
 
-    settings = need("scvi").settings
+    settings = need("scvi", "scvi").settings
     before, names = random.getstate(), ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
     env = {k: os.environ.get(k) for k in names}
     old = settings.seed

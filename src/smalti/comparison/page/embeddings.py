@@ -10,7 +10,7 @@ from smalti.system.extras import absent
 
 def embeddings(table: Any) -> Section | None:
     """A map of each embedding of the first seed; None where umap-learn is not installed."""
-    if absent("umap") is not None:
+    if absent("umap", "integrate") is not None:
         return None
     from smalti.plot import plot_embeddings
 
