@@ -6,7 +6,6 @@ import hashlib
 import os
 import sys
 from pathlib import Path
-from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -28,6 +27,7 @@ extensions = [
     "sphinxext.opengraph",
     "mathml",
     "method_pages",
+    "notebooks",
     "reference_pages",
     "verb_pages",
 ]
@@ -52,14 +52,14 @@ ogp_social_cards = {"enable": False}  # they would need a font and a network
 
 # Notebooks run while the pages are built, each in a folder of its own; one that fails fails the
 # build. What ran is kept for as long as neither its code nor the package changes.
-with_data = bool(os.environ.get("SMALTI_DATA"))
 nb_execution_mode = "cache"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_execution_show_tb = True
 nb_merge_streams = True
-nb_execution_excludepatterns = [] if with_data else ["tutorials/real-cohort.md"]
+real = ["tutorials/real-cohort.md"]  # reads a cohort that is not part of the repository
+nb_execution_excludepatterns = [] if os.environ.get("SMALTI_DATA") else real
 
 
 def digest_of(folder: Path) -> str:
@@ -108,9 +108,3 @@ intersphinx_mapping = (
     if reachable(INVENTORIES["python"])
     else {}
 )
-
-
-def setup(app: Any) -> None:
-    """Pages that are made of the package itself are written before Sphinx looks for them."""
-    if not with_data:
-        app.tags.add("without_data")

@@ -193,10 +193,10 @@ def test_the_page_of_a_class_has_what_it_can_do(reference):
     ("said", "set_"),
     [
         ("a_k = softmax_k(w' tanh(V h_k))",
-         r"a_{k} = \operatorname{softmax}_{k}(w^\top  \operatorname{tanh} (V h_{k}))"),
+         r"a_{k} = \operatorname{softmax}_{k}(w^{\mathsf{T}}  \operatorname{tanh} (V h_{k}))"),
         ("sum_(m not y) out_m", r"\sum_{m \;\text{not}\;  y} \mathrm{out}_{m}"),
         ("||z - p||^2 + 0.5", r"\| z - p\| ^{2} + 0.5"),
-        ("S(Q~ K~')^+", r"S(\tilde{Q} \tilde{K}^\top )^{+}"),
+        ("S(Q~ K~')^+", r"S(\tilde{Q} \tilde{K}^{\mathsf{T}} )^{+}"),
         ("c = ``bag_weight``", r"c = \mathtt{bag\_weight}"),
     ],
 )  # fmt: skip
@@ -213,7 +213,7 @@ def test_a_docstring_keeps_all_but_its_formulas():
            "------", "InputError", "    If z = 0 of h_k."]  # fmt: skip
     assert set_formulas(doc) == [
         "What.", "", r"Of :math:`h_{k}`\  and ``x_k``:", "",
-        "", r".. math:: z = \sum_{k} h_{k},", "", "", r".. math:: y = w^\top z", "",
+        "", r".. math:: z = \sum_{k} h_{k}", "", "", r".. math:: y = w^{\mathsf{T}} z", "",
         "", "Raises", "------", "InputError", "    If z = 0 of h_k.", "",
     ]  # fmt: skip
 

@@ -13,7 +13,7 @@ import re
 
 GREEK = {"alpha", "beta", "gamma", "lambda", "pi", "psi", "sigma", "tau"}
 SIGNS = {"sum": r"\sum", "prod": r"\prod", "sqrt": r"\surd", "<-": r"\leftarrow", "<=": r"\le",
-         ">=": r"\ge", "*": r"\odot", "||": r"\|", "...": r"\ldots", "'": r"^\top",
+         ">=": r"\ge", "*": r"\odot", "||": r"\|", "...": r"\ldots", "'": r"^{\mathsf{T}}",
          "{": r"\{", "}": r"\}"}  # fmt: skip
 FUNCTIONS = {"argmax", "cos", "diag", "exp", "log", "loss", "head", "logsumexp", "max", "mean",
              "min", "relu", "rms", "sigmoid", "softmax", "svm", "tanh"}  # fmt: skip
@@ -102,5 +102,5 @@ def _symbols(line: str) -> str:
 
 
 def _directives(block: list[str]) -> list[str]:
-    formulas = [part for line in block for part in GAP.split(line.strip())]
+    formulas = [part.rstrip(",") for line in block for part in GAP.split(line.strip())]
     return [line for formula in formulas for line in ("", f".. math:: {latex(formula)}", "")]

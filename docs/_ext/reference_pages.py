@@ -118,15 +118,18 @@ def has_page(thing: Any) -> bool:
 
 
 def page(name: Name) -> str:
-    """One thing."""
-    lines = [f"# {short(name.dotted)}", "", "```{eval-rst}"]
-    if inspect.isclass(name.thing):
-        inside = members(name.thing)
-        lines += [f".. autoclass:: {name.dotted}"]
-        lines += [f"   :members: {', '.join(inside)}"] if inside else []
-    else:
-        lines += [f".. autofunction:: {name.dotted}"]
-    return "\n".join([*lines, "```", ""])
+    """One thing. It is not in the bar at the side, where three hundred would hide all else."""
+    head = ["---", "orphan: true", "---", "", f"# {short(name.dotted)}", ""]
+    up = [f"[Reference](index.md) · [{name.group}]({slug(name.group)}.md)", ""]
+    inside = members(name.thing) if inspect.isclass(name.thing) else []
+    made = [f".. auto{'class' if inspect.isclass(name.thing) else 'function'}:: {name.dotted}"]
+    made += [f"   :members: {', '.join(inside)}"] if inside else []
+    return "\n".join([*head, *up, "```{eval-rst}", *made, "```", ""])
+
+
+def slug(title: str) -> str:
+    """The file of a group."""
+    return re.sub(r"\W+", "-", title.lower()).strip("-")
 
 
 def pages() -> dict[str, str]:
@@ -135,24 +138,21 @@ def pages() -> dict[str, str]:
     place = {id(cls): f"../methods/{n}.md" for room in ROOMS for n, cls in methods(room).items()}
     made: dict[str, str] = {}
     rows: dict[str, list[str]] = {title: [] for title in ORDER}
-    inside: dict[str, list[str]] = {title: [] for title in ORDER}
     for name in public():
         cell = f"`{short(name.dotted)}`"
         if has_page(name.thing):
             if id(name.thing) not in place:  # under its first name
                 place[id(name.thing)] = f"{name.dotted}.md"
                 made[f"{name.dotted}.md"] = page(name)
-                inside.setdefault(name.group, []).append(name.dotted)
             cell = f"[{cell}]({place[id(name.thing)]})"
         rows.setdefault(name.group, []).append(f"| {cell} | {summary(name.thing)} |")
-    slugs = {title: re.sub(r"\W+", "-", title.lower()).strip("-") for title in rows}
-    for title, slug in slugs.items():
+    for title in rows:
         head = [f"# {title}", "", "| name | what it is |", "|---|---|"]
-        made[f"{slug}.md"] = "\n".join([*head, *rows[title], *toctree(inside.get(title, [])), ""])
+        made[f"{slug(title)}.md"] = "\n".join([*head, *rows[title], ""])
     made["index.md"] = "\n".join([
         "# Reference", "", "Every name as it is typed after `import smalti as sm`.", "",
-        *(f"- [{title}]({slug}.md)" for title, slug in slugs.items()), "",
-        "On the shell: [the command line](../command-line.md).", *toctree([*slugs.values()]), "",
+        *(f"- [{title}]({slug(title)}.md)" for title in rows), "",
+        "On the shell: [the command line](../command-line.md).", *toctree([*map(slug, rows)]), "",
     ])  # fmt: skip
     return made
 
