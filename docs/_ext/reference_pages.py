@@ -58,7 +58,7 @@ def public() -> list[Name]:
     for name in smalti.__all__:
         thing = getattr(smalti, name)
         if isinstance(thing, ModuleType):
-            rooms.setdefault(thing.__name__.rpartition(".")[2], thing)  # sm.pl and sm.plot are one
+            rooms[room_of(thing)] = thing  # sm.pl and sm.plot are one
         elif not name.startswith("__"):
             home = homes.get(name, "").split(".")[0]
             found.append(Name(f"smalti.{name}", thing, QUESTIONS.get(home, REST)))
@@ -67,6 +67,19 @@ def public() -> list[Name]:
         listed = names_of(module)
         found += [Name(f"smalti.{room}.{name}", getattr(module, name), title) for name in listed]
     return found
+
+
+def room_of(module: ModuleType) -> str:
+    """The name of a module behind ``smalti.``."""
+    return module.__name__.removeprefix("smalti.")
+
+
+def short_names() -> list[str]:
+    """What is said of modules with two names."""
+    modules = {n: m for n in smalti.__all__ if isinstance(m := getattr(smalti, n), ModuleType)}
+    return [
+        f"`sm.{n}` is `sm.{room_of(m)}` for short." for n, m in modules.items() if n != room_of(m)
+    ]
 
 
 def names_of(module: ModuleType) -> list[str]:
@@ -152,7 +165,8 @@ def pages() -> dict[str, str]:
     made["index.md"] = "\n".join([
         "# Reference", "", "Every name as it is typed after `import smalti as sm`.", "",
         *(f"- [{title}]({slug(title)}.md)" for title in rows), "",
-        "On the shell: [the command line](../command-line.md).", *toctree([*map(slug, rows)]), "",
+        *short_names(), "On the shell: [the command line](../command-line.md).",
+        *toctree([*map(slug, rows)]), "",
     ])  # fmt: skip
     return made
 
