@@ -32,7 +32,8 @@ extensions = [
     "verb_pages",
 ]
 exclude_patterns = ["_build", "_ext", "jupyter_execute", "**/.ipynb_checkpoints"]
-suppress_warnings = ["myst.xref_missing"]  # links to files of the repository
+# names of attributes that several classes have
+suppress_warnings = ["ref.python"]
 
 html_math_renderer = "mathml"
 html_theme = "furo"
@@ -58,6 +59,7 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_execution_show_tb = True
 nb_merge_streams = True
+nb_output_stderr = "remove"  # warnings name files of the machine that built the pages
 real = ["tutorials/real-cohort.md"]  # reads a cohort that is not part of the repository
 nb_execution_excludepatterns = [] if os.environ.get("SMALTI_DATA") else real
 

@@ -1,7 +1,6 @@
 """The pages run, agree with the package, and lead somewhere."""
 
 import ast
-import importlib
 import importlib.util
 import inspect
 import os
@@ -97,9 +96,7 @@ def test_tutorial_names_what_is_there(path):
         places = {"sm": smalti, "smalti": smalti}
         for node in ast.walk(ast.parse(block, str(path))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("smalti"):
-                module = importlib.import_module(node.module)
-                for name in node.names:
-                    assert hasattr(module, name.name), f"{node.module} has no {name.name}"
+                exec(ast.unparse(node), {})  # a module of ours is no attribute before its import
         for dotted in re.findall(r"\b(?:sm|smalti)(?:\.\w+)+", block):
             first, *rest = dotted.split(".")
             found = places[first]
@@ -196,7 +193,7 @@ def test_the_page_of_a_class_has_what_it_can_do(reference):
          r"a_{k} = \operatorname{softmax}_{k}(w^{\mathsf{T}}  \operatorname{tanh} (V h_{k}))"),
         ("sum_(m not y) out_m", r"\sum_{m \;\text{not}\;  y} \mathrm{out}_{m}"),
         ("||z - p||^2 + 0.5", r"\| z - p\| ^{2} + 0.5"),
-        ("S(Q~ K~')^+", r"S(\tilde{Q} \tilde{K}^{\mathsf{T}} )^{+}"),
+        ("S(Q~ K~')^+", r"S({\tilde{Q}} {\tilde{K}}^{\mathsf{T}} )^{+}"),
         ("c = ``bag_weight``", r"c = \mathtt{bag\_weight}"),
     ],
 )  # fmt: skip

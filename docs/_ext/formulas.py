@@ -43,7 +43,7 @@ def _set(match: re.Match[str]) -> str:
         return rf"\mathtt{{{match['code']}}}".replace("_", r"\_")
     if match["letter"]:
         accent = "hat" if "\u0302" in match[0] else "tilde"
-        return rf"\{accent}{{{match['letter']}}}" + _below(match["hatted"])
+        return rf"{{\{accent}{{{match['letter']}}}}}" + _below(match["hatted"])
     if match["power"]:
         return f"^{{{match['exponent']}}}"
     if match["sign"]:

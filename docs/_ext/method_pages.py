@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+from functools import cache
 from typing import Any
 
 from formulas import set_formulas
@@ -50,14 +51,15 @@ def question(cls: type[Any], room: str) -> str:
 
 def comments(cls: type) -> dict[str, str]:
     """Field -> its line comment, which is where a setting is explained."""
-    found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        if issubclass(base, Estimator):
-            for line in inspect.getsource(base).splitlines():
-                match = re.match(r"    (\w+): .*?=.*?#\s*(.*)", line)
-                if match and not match[2].startswith(("noqa", "type:")):
-                    found[match[1]] = match[2]
-    return found
+    bases = [base for base in reversed(cls.__mro__) if issubclass(base, Estimator)]
+    return {name: said for base in bases for name, said in own_comments(base).items()}
+
+
+@cache
+def own_comments(cls: type) -> dict[str, str]:
+    """Those of the fields that a class itself adds."""
+    found = re.findall(r"^    (\w+): .*?=.*?#\s*(.*)", inspect.getsource(cls), re.M)
+    return {name: said for name, said in found if not said.startswith(("noqa", "type:"))}
 
 
 def fields(*classes: type) -> set[str]:
