@@ -247,7 +247,7 @@ def test_each_method_has_a_page_with_its_reference_and_settings(method_pages):
     for room in ROOMS:
         for name, cls in methods(room).items():
             page = method_pages[f"{name}.md"]
-            assert cls.reference in page
+            assert cls.reference.partition("arXiv")[0].rstrip(". ") in page
             assert f".. autoclass:: smalti.{room}.{cls.__name__}" in page
             assert "| `seed` |" in page
     assert "[arXiv:1802.04712](https://arxiv.org/abs/1802.04712)" in method_pages["abmil.md"]

@@ -39,6 +39,7 @@ QUESTIONS = {
     "of-unseen-genes": ("Tiles to genes that were never measured", "The same for genes of which a "
                         "vector is known and no measurement.", ("unseen-genes",)),
 }  # fmt: skip
+ARXIV = re.compile(r"arXiv:([\d.]+\d)")
 MOST_ROWS = 4  # of one table on the page of a method
 
 
@@ -83,15 +84,18 @@ def settings(cls: type[Any], room: str) -> list[str]:
             for line in (f"### {title}", "", *head, *rows, "")]  # fmt: skip
 
 
-def links(cls: type[Any]) -> list[str]:
-    """Its reference, and where to read it: DOIs and arXiv numbers of its BibTeX and its text."""
+def cited(cls: type[Any]) -> str:
+    """Its reference with where to read it: arXiv numbers of its text, DOIs and those of its BibTeX."""
     entries = "\n".join(entries_of(cls).values()) if cls.cite or cls.bibtex else ""
+    text = ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", cls.reference)
+    told = set(ARXIV.findall(cls.reference))
     dois = re.findall(r"^\s*doi\s*=\s*[{\"]([^}\"]+)", entries, re.M)
-    arxiv = [*re.findall(r"^\s*eprint\s*=\s*[{\"]([\d.]+)", entries, re.M),
-             *re.findall(r"arXiv:([\d.]+\d)", cls.reference)]  # fmt: skip
-    found = [f"[doi:{d}](https://doi.org/{d})" for d in dois]
-    found += [f"[arXiv:{a}](https://arxiv.org/abs/{a})" for a in arxiv]
-    return list(dict.fromkeys(found))
+    more = [
+        n for n in re.findall(r"^\s*eprint\s*=\s*[{\"]([\d.]+)", entries, re.M) if n not in told
+    ]
+    links = [f"[doi:{doi}](https://doi.org/{doi})" for doi in dois]
+    links += [f"[arXiv:{number}](https://arxiv.org/abs/{number})" for number in more]
+    return ". ".join([text.rstrip("."), *links])
 
 
 def rows(cls: type[Any], pages: tuple[str, ...]) -> list[str]:
@@ -127,8 +131,6 @@ def page(cls: type[Any], room: str) -> str:
     slug = question(cls, room)
     given = "vectors=vectors" if issubclass(cls, ZeroShotMethod) else ""
     dotted = f"sm.{room}.{cls.__name__}"
-    cited = [f"{cls.reference}.", *([" · ".join(links(cls))] if links(cls) else []),
-             "", f"`smalti cite {cls.name}` prints it as BibTeX."]  # fmt: skip
     lines = [
         f"# {cls.__name__}", "",
         f"`{cls.name}`{' · baseline' if cls.baseline else ''} · "
@@ -142,7 +144,17 @@ def page(cls: type[Any], room: str) -> str:
     if found := rows(cls, QUESTIONS[slug][2]):
         lines += ["## Results", "", "Rows as they stand in the tables; a mean above another is no "
                   "better method.", "", *found]  # fmt: skip
-    lines += ["## Reference", "", *cited, "", "## Settings", "", *settings(cls, room)]
+    lines += [
+        "## Reference",
+        "",
+        cited(cls),
+        "",
+        f"`smalti cite {cls.name}` prints it as BibTeX.",
+        "",
+        "## Settings",
+        "",
+        *settings(cls, room),
+    ]
     if cls.presets:
         lines += ["## Presets", ""]
         lines += [f"- `{cls.name}:{name}`: " + ", ".join(f"`{k}={v!r}`" for k, v in own.items())
