@@ -85,7 +85,7 @@ def settings(cls: type[Any], room: str) -> list[str]:
 
 
 def cited(cls: type[Any]) -> str:
-    """Its reference with where to read it: arXiv numbers of its text, DOIs and those of its BibTeX."""
+    """Its reference, linked: arXiv numbers where they stand, then what its BibTeX has."""
     entries = "\n".join(entries_of(cls).values()) if cls.cite or cls.bibtex else ""
     text = ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", cls.reference)
     told = set(ARXIV.findall(cls.reference))
@@ -144,17 +144,9 @@ def page(cls: type[Any], room: str) -> str:
     if found := rows(cls, QUESTIONS[slug][2]):
         lines += ["## Results", "", "Rows as they stand in the tables; a mean above another is no "
                   "better method.", "", *found]  # fmt: skip
-    lines += [
-        "## Reference",
-        "",
-        cited(cls),
-        "",
-        f"`smalti cite {cls.name}` prints it as BibTeX.",
-        "",
-        "## Settings",
-        "",
-        *settings(cls, room),
-    ]
+    bibtex = f"`smalti cite {cls.name}` prints it as BibTeX."
+    lines += ["## Reference", "", cited(cls), "", bibtex, ""]
+    lines += ["## Settings", "", *settings(cls, room)]
     if cls.presets:
         lines += ["## Presets", ""]
         lines += [f"- `{cls.name}:{name}`: " + ", ".join(f"`{k}={v!r}`" for k, v in own.items())
