@@ -203,6 +203,20 @@ def test_formulas_of_docstrings_become_latex(said, set_):
     assert latex(said) == set_
 
 
+@pytest.mark.parametrize(
+    ("said", "symbols"),
+    [
+        ("s_m = c_m'z_m + b_m of d_m(h) = u_m'h", ["s_m", "c_m'z_m", "b_m", "d_m", "u_m'h"]),
+        ("a_k c'h_k, but h_k's own", ["a_k", "c'h_k", "h_k"]),
+        ("obs of the file's X_pca2b, n_jobs, `x_px`, log_p, fit_many(x)", []),
+    ],
+)
+def test_symbols_in_prose_are_found(said, symbols):
+    from formulas import SYMBOL
+
+    assert SYMBOL.findall(said) == symbols
+
+
 def test_a_docstring_keeps_all_but_its_formulas():
     from formulas import set_formulas
 

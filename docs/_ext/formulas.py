@@ -26,7 +26,12 @@ TOKEN = re.compile(
     r"|(?P<power>\^)(?P<exponent>-?\w+|\+)"
     r"|(?P<sign>\|\||<-|<=|>=|\.\.\.|[*'{}])"
 )
-SYMBOL = re.compile(r"(?<![\w`'\"./])([^\W\d_]'?(?:[^\W\d_])?_[^\W_]{1,3})(?![\w`(]|')")
+SUB = r"_[^\W_]{1,3}"
+# h_k, c'h_k, c_m'z_m, u_m'h; no name of code, no possessive
+SYMBOL = re.compile(
+    rf"(?<![\w`'\"./])(?:[^\W\d_]{SUB}'(?!s\b)[^\W\d_](?:{SUB})?|[^\W\d_]'[^\W\d_]{SUB}"
+    rf"|[^\W\d_]{SUB})(?![\w`])"
+)
 
 
 def latex(line: str) -> str:
