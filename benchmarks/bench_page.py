@@ -48,7 +48,7 @@ def write_page(kept: dict[str, Any], folder: Path) -> None:
 
 def growth(rows: list[dict[str, Any]]) -> Any:
     """A column for each work: seconds above, memory below."""
-    from smalti.plot.style import new, styled
+    from smalti.plot.style import sheet_of, styled
 
     rows = sorted((r for r in rows if r["seconds"].get("smalti")), key=lambda r: r["share"])
     works: dict[str, list] = {}
@@ -58,12 +58,12 @@ def growth(rows: list[dict[str, Any]]) -> Any:
     @styled
     def draw() -> Any:
         size = dict(nrows=2, ncols=len(works), squeeze=False, sharey="row")
-        figure, axes = new(1.9 * len(works), 4.2, **size)
+        sheet, axes = sheet_of(None, 1.9 * len(works), 4.2, **size)
         for column, (name, own) in zip(axes.T, works.items(), strict=True):
             draw_work(column, name, own)
         axes[0, 0].set_ylabel("CPU seconds")
         axes[1, 0].set(ylabel="peak, GiB", ylim=(0, 1.1 * max(r["peaks"]["smalti"] for r in rows)))
-        return figure
+        return sheet.figure
 
     return draw()
 

@@ -206,11 +206,13 @@ def scores(args: argparse.Namespace) -> dict[str, Any]:
             if method != REFERENCE:
                 found["to reference"] = gap(beside, str(method))
             for end in ("", ", mended"):
-                if (peer := f"torchmil {method}{end}") in chosen:
+                if (peer := f"torchmil {method}{end}") in means.index:  # else it failed
                     found[f"to torchmil{end}"] = gap(table.against(peer, "roc_auc"), str(method))
             rows.append(found)
         steps = f"; {STEPS[name]} in the fold" if name in STEPS else ""
         about = f"{table.about}{steps}; {args.folds} folds by donor; {args.epochs} epochs"
+        if failed := [n for n in chosen if n not in means.index]:
+            about += f"; failed there: {', '.join(failed)}"
         out[name] = {"about": about, "command": command(name, args), "rows": rows}
         print(f"\n{name}: {about}\n{pd.json_normalize(rows).round(3).to_string()}", flush=True)
     return out

@@ -20,11 +20,11 @@ ROOT = Path(smalti.__file__).parent
 # ground first: a file imports rooms before its own, its own, and none after
 ROOMS = (
     "nouns", "system", "scores", "solve", "tiles", "preprocess", "core", "genes", "io", "nn",
-    "features", "mil", "integrate", "expression", "datasets", "plot", "heatmap", "explain",
-    "leaks", "report", "comparison", "contract", "cli",
+    "loaders", "features", "mil", "integrate", "expression", "datasets", "plot", "heatmap",
+    "explain", "leaks", "report", "comparison", "contract", "cli",
 )  # fmt: skip
 NOUNS = {"errors", "labels", "left", "bags", "views", "columns", "task", "segment", "batch",
-         "counts", "names", "_version"}  # fmt: skip
+         "counts", "names", "notebook", "_version"}  # fmt: skip
 METHOD_ROOMS = ("mil", "integrate", "expression")
 # where losses may be written: of all tasks, and of one kind
 LOSSES = ("task/", "expression/losses/")
@@ -191,8 +191,9 @@ def only_io_knows_user_data(house):
 
 
 def only_training_knows_devices(house):
-    """Fabric is known in ``core/training.py`` only, and PyTorch's optimisers nowhere."""
-    found = _only(house, ("lightning_fabric",), modules=("smalti.core.training",))
+    """Fabric is known where fits are run and logged, and PyTorch's optimisers nowhere."""
+    knowing = ("smalti.core.training", "smalti.core.loggers")
+    found = _only(house, ("lightning_fabric",), modules=knowing)
     found += [f"{m} has an optimiser" for m in house.files if "torch.optim." in house.text(m)]
     return found + _only(house, ("torch.optim",))
 

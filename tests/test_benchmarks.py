@@ -16,6 +16,7 @@ NOT_RUN = {
     "torchmil_models": "read by slide_methods",
     "killed": "takes minutes, and real cohorts",
     "multimil_peer": "needs an environment of Python 3.12",
+    "patpy_peer": "needs an environment of its own",
 }
 TOYS = [
     "intervals --cohorts 2 --donors 20 --samples 1 3 --effects middle",

@@ -433,12 +433,13 @@ def test_a_called_winner_would_be_seen():
 
 
 def test_pictures_are_there_and_small():
-    """The first picture of the README is the slide, made by its script; a phone loads all."""
+    """The pictures of the README are a patient and a slide, made by a script; a phone loads all."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     pictures = re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", text)
-    assert pictures[0][1] == "docs/images/slide.png"
-    script = (ROOT / "tools" / "readme_picture.py").read_text(encoding="utf-8")
-    assert '"docs" / "images" / "slide.png"' in script
+    names = ["patient.png", "slide.png"]
+    assert [path for _, path in pictures] == [f"docs/images/{name}" for name in names]
+    script = (ROOT / "tools" / "readme_pictures.py").read_text(encoding="utf-8")
+    assert [name for name in names if f'save(figure, "{name}")' not in script] == []
     for said, path in pictures:
         assert len(said) > 60  # what is to be seen, for those who do not see it
         assert (ROOT / path).stat().st_size < 400_000

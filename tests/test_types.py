@@ -39,6 +39,7 @@ table: sm.Comparison = sm.compare(["mean_pooling", model], bags, folds=5)
 text: str = str(table)
 scores: sm.scores.Scores = table
 table.report("report.html", sections=table.sections())
+sm.pl.plot_scores(table, ax=sm.plot.plot_roc(table.predictions))
 
 cells: sm.Bags = sm.read("cells.h5mu", sample="sample", donor="donor", label="disease")
 umint: sm.integrate.UMINT = sm.integrate.UMINT(width=8).fit(cells)

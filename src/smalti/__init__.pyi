@@ -8,12 +8,14 @@ from . import (
     heatmap,
     integrate,
     leaks,
+    loaders,
     mil,
     plot,
     preprocess,
     scores,
     tiles,
 )
+from . import plot as pl
 from ._version import __version__
 from .bags import Bags
 from .comparison.annotation import AnnotationComparison, compare_annotation
@@ -80,9 +82,11 @@ __all__ = [
     "integrate",
     "leaks",
     "load",
+    "loaders",
     "make",
     "methods",
     "mil",
+    "pl",
     "plot",
     "preprocess",
     "read",

@@ -26,7 +26,7 @@ import scipy.sparse as sp
 from smalti.errors import InputError
 from smalti.labels import check_kind, check_order, missing, missing_words
 from smalti.left import Left, vanished
-from smalti.names import namesakes, some
+from smalti.names import meant, namesakes, some
 from smalti.views import (
     Picked,
     View,
@@ -499,7 +499,7 @@ class Bags:
         if name is None:
             return next(iter(self.x.items()))
         if name not in self.x:
-            raise InputError(f"no view {name!r}; there are {sorted(self.x)}.")
+            raise InputError(f"no view {name!r}; there are {sorted(self.x)}.{meant(name, self.x)}")
         return name, self.x[name]
 
     def only(self, views: str | Sequence[str]) -> Bags:
@@ -844,22 +844,62 @@ class Bags:
         return sha.hexdigest()
 
     def __repr__(self) -> str:
-        lengths = self.lengths
         if not len(self):
             return "Bags: no bags"
-        parts = [f"{len(self):,} bags of {lengths.min():,}-{lengths.max():,} instances"]
-        if len(self) > 1 and lengths.max() == 1:
-            parts = [f"{len(self):,} bags of one instance"]
+        parts = [self._counted()]
         for name, view in self.x.items():
             gaps = f" ({self.present[name].sum():,} measured)" if name in self.present else ""
             parts.append(f"{name} {'x'.join(map(str, view.shape[1:]))}{gaps}")
-        text = "Bags: " + ", ".join(parts)
+        donors, target = self._described()
+        text = f"Bags: {', '.join(parts)}{f', {donors}' if donors else ''}"
+        return f"{text}; {target}" if target else text
+
+    def _repr_html_(self) -> str:
+        from smalti.notebook import card
+
+        if not len(self):
+            return card("no bags", above="Bags")
+        donors, target = self._described()
+        facts = {
+            "target": target,
+            "donors": donors.removesuffix(" donors"),
+            "site": self.site or "",
+        }
+        views = [
+            {"view": name, "features": "×".join(f"{n:,}" for n in view.shape[1:]),
+             "type": str(view.dtype),
+             "measured": f"{self.present[name].sum():,}" if name in self.present else "all"}
+            for name, view in self.x.items()
+        ]  # fmt: skip
+        return card(
+            self._counted(), above="Bags", table=pd.DataFrame(views),
+            facts={k: v for k, v in facts.items() if v},
+            folded={
+                f"{len(self.bag.columns)} columns of bags": map(str, self.bag.columns),
+                f"{len(self.instance.columns)} columns of instances":
+                    map(str, self.instance.columns),
+                f"{len(self.notes)} note{'s' * (len(self.notes) > 1)}": map(str, self.notes),
+            },
+        )  # fmt: skip
+
+    def _counted(self) -> str:
+        """How many bags there are, of how many instances."""
+        lengths = self.lengths
+        if len(self) > 1 and lengths.max() == 1:
+            return f"{len(self):,} bags of one instance"
+        return f"{len(self):,} bags of {lengths.min():,}-{lengths.max():,} instances"
+
+    def _described(self) -> tuple[str, str]:
+        """Donors and target in words; empty where there are none."""
+        donors = target = ""
         try:
             if self.donor is not None:
-                text += f", {len(np.unique(self.donors)):,} donors"
-            return text if self.task is None else f"{text}; {self.task.describe(self.labels)}"
+                donors = f"{len(np.unique(self.donors)):,} donors"
+            if self.task is not None:
+                target = self.task.describe(self.labels)
         except InputError as error:  # e.g. a few bags of a larger set, with one label
-            return f"{text}; {str(error).split(':')[0]}"
+            target = str(error).split(":")[0]
+        return donors, target
 
 
 # -------------------------------------------------------------------- helpers
@@ -930,7 +970,10 @@ def _column(
 ) -> pd.Series:
     if column not in table:
         there = sorted(map(str, [*table.columns, *(() if other is None else other.columns)]))
-        raise InputError(f"no column {column!r} in the {where} table; there are {there}.")
+        raise InputError(
+            f"no column {column!r} in the {where} table; there are {', '.join(there)}."
+            f"{meant(column, there)}"
+        )
     return table[column]
 
 

@@ -7,9 +7,10 @@ containers at every call to convert them, which costs more than a small network'
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from smalti.segment import Segments
@@ -60,6 +61,52 @@ class Batch:
     def x(self) -> Tensor:
         """(n_instances, ...) rows of the first view."""
         return next(iter(self.views.values()))
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
+        """The same bags on another device."""
+        return self.each(lambda t: t.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The same bags in memory from which a GPU copies while it computes."""
+        return self.each(Tensor.pin_memory)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The same bags with every tensor changed, (n, ...) to (n, ...)."""
+        views, instance, bag = (
+            {name: change(t) for name, t in part.items()}
+            for part in (self.views, self.instance, self.bag)
+        )
+        return Batch(views, self.segments.each(change), instance, bag, self.genes)
+
+    @classmethod
+    def join(cls, batches: Sequence[Batch]) -> Batch:
+        """The bags of several batches as one, in their order; their genes are those of the first.
+
+        Tensors are those of the same names, each of shape (n, ...).
+        """
+        first = batches[0]
+        lengths = torch.cat([b.segments.lengths for b in batches])
+        ends = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        views, instance, bag = (
+            {name: _stacked([getattr(b, part)[name] for b in batches])
+             for name in getattr(first, part)} for part in ("views", "instance", "bag")
+        )  # fmt: skip
+        return cls(views, Segments.of(ends), instance, bag, first.genes)
+
+
+def _stacked(parts: list[Tensor]) -> Tensor:
+    """Rows (n_i, ...) of several tensors one below another, dense or CSR: (n, ...)."""
+    if parts[0].layout != torch.sparse_csr:
+        return torch.cat(parts)
+    ends, stored = [parts[0].crow_indices()], parts[0].crow_indices()[-1]
+    for part in parts[1:]:
+        ends.append(part.crow_indices()[1:] + stored)
+        stored = stored + part.crow_indices()[-1]
+    return torch.sparse_csr_tensor(
+        torch.cat(ends), torch.cat([p.col_indices() for p in parts]),
+        torch.cat([p.values() for p in parts]),
+        (sum(len(p) for p in parts), parts[0].shape[1]),
+    )  # fmt: skip
 
 
 class Output:

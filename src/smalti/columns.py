@@ -17,6 +17,7 @@ import pandas as pd
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.labels import missing, missing_words
+from smalti.names import meant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +210,8 @@ def of_instances(bags: Bags, name: str) -> pd.Series:
     """
     if name not in bags.instance:
         there = ", ".join(map(str, bags.instance.columns)) or "none"
-        raise InputError(f"no column {name!r} of the cells; there are {there}.")
+        near = meant(name, bags.instance.columns)
+        raise InputError(f"no column {name!r} of the cells; there are {there}.{near}")
     return bags.instance[name].reset_index(drop=True)
 
 
@@ -270,7 +272,7 @@ def _group(bags: Bags, name: str) -> pd.Series:
         there = ", ".join(map(str, bags.instance.columns)) or "none"
         raise InputError(
             f"no instance column {name!r}, which says the type of each instance; there are {there}."
-            " Name one with group=..."
+            f" Name one with group=...{meant(name, bags.instance.columns)}"
         )
     column = bags.instance[name]
     absent = missing(column)
@@ -288,6 +290,7 @@ def _covariate(bags: Bags, name: str) -> pd.Series:
         inside = name in bags.instance
         hint = f" It is an instance column: read it with bag_columns=[{name!r}]." if inside else ""
         there = ", ".join(map(str, bags.bag.columns))
+        hint = hint or meant(name, bags.bag.columns)
         raise InputError(f"no covariate {name!r} in the bag table; there are {there}.{hint}")
     if name == bags.target or (isinstance(bags.target, tuple) and name in bags.target):
         raise InputError(f"covariate {name!r} is the target itself: leave it out.")

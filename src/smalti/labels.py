@@ -13,7 +13,6 @@ The rules, each in one place:
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -23,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from smalti.errors import InputError
+from smalti.names import meant
 
 Kind: TypeAlias = Literal["binary", "multiclass", "multilabel", "ordinal", "binomial",
                           "regression", "survival"]  # fmt: skip
@@ -55,9 +55,7 @@ def check_kind(kind: str | None) -> None:
         If it is none of :data:`KINDS`.
     """
     if kind is not None and kind not in KINDS:
-        near = difflib.get_close_matches(str(kind), KINDS, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"kind={kind!r} is not one of {', '.join(KINDS)}.{hint}")
+        raise InputError(f"kind={kind!r} is not one of {', '.join(KINDS)}.{meant(kind, KINDS)}")
 
 
 def check_said(kind: str, positive: Any, order: Any, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Names of features: what a gene is called by, and how two lists of names fail to agree."""
+"""Names: which was meant, what a gene is called by, and how two lists of names fail to agree."""
 
 from __future__ import annotations
 
@@ -84,6 +84,15 @@ def namesakes(names: Sequence[str]) -> list[str]:
     if len(set(names)) == len(names):  # the usual case, at once
         return []
     return [name for name, n in Counter(names).items() if n > 1]
+
+
+def meant(name: object, there: Iterable[object], most: int = 1) -> str:
+    """The end of an error about a name that is not there: the nearest that are; or nothing."""
+    import difflib  # only who errs waits for it
+
+    known = {str(n).lower(): n for n in there}
+    near = difflib.get_close_matches(str(name).lower(), list(known), most)
+    return f" Did you mean {' or '.join(repr(str(known[n])) for n in near)}?" if near else ""
 
 
 def some(names: Sequence[str], most: int = 5) -> str:

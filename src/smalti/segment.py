@@ -18,6 +18,7 @@ A bag is a slice of one flat tensor, so every pooling is a reduction over slices
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -71,6 +72,11 @@ class Segments(NamedTuple):
     def lengths(self) -> Tensor:
         """(n_segments,) int64, the number of rows of each slice."""
         return self.offsets.diff()
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Segments:
+        """The same slices with every tensor changed, (k,) to (k,), such as moved elsewhere."""
+        pieces = self.pieces and (change(self.pieces[0]), change(self.pieces[1]), self.pieces[2])
+        return Segments(change(self.offsets), change(self.index), pieces)
 
     def spread(self, values: Tensor) -> Tensor:
         """To each row what its slice has: (n_segments, d) to (n, d), or (1, d) for all rows."""

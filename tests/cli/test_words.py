@@ -92,12 +92,14 @@ PYTHON_ONLY = {
     "channel", "channels", "layer", "pad", "p",  # pictures
     "scale", "side_px", "source", "threshold",  # nuclei of one's own
     "n_context", "radius", "similarity",  # parts that networks are built of
+    "copy",  # of a table in memory
     "device",  # of a language model
     "downsample",  # of a layer over a slide
     "clr", "cofactor", "depth", "lsi", "min_cells", "count_genes",  # steps: --preprocess
     "resolution", "upstream", "view",  # of clusters; of genes on peaks
     "name",  # of a class of one's own
     "as_batch",  # of a reconstruction
+    "like", "test",  # of bags in a loop of PyTorch
     "of", "steps",  # of attributions to features
     "prevalence", "sensitivity", "times",  # of a table of scores
     "cv",  # of a search of scikit-learn
@@ -129,7 +131,8 @@ def texts():
 
 
 def recommended(text):
-    """Names of the arguments that a text names."""
+    """Names of the arguments that a text names; tags of HTML have none."""
+    text = re.sub(r"</?[a-z][^>]*>", " ", text)
     return set(re.findall(r"(?<![\w,/\\'\"`.{\[-])([a-z]\w*)=(?!=)", text))
 
 
@@ -149,12 +152,12 @@ def test_no_text_of_the_package_names_an_option():
 # ---------------------------------------------------------------- signatures
 
 BAR = {"progress"}  # shown on a terminal, by itself
-READ = {"data", "columns"}  # columns: all are kept
+READ = {"data", "columns", "layer"}  # columns: all are kept; layer: said by --x
 SITE = {"site"}  # of comparisons
 PLACES = {"slides", "patches", "tile_px", "um_per_px"}  # where tiles lie: of smalti heatmap
 FOLDER = {"folder", "in_memory", *PLACES}  # in_memory: read at once, a matter of speed
 BAGS = {"X"}
-WRITE = {"data", "scores"}  # scores: a table in memory
+WRITE = {"data", "scores", "copy"}  # scores, copy: tables in memory
 SLIDES = {
     "source",
     "label",
@@ -202,14 +205,14 @@ STANDS_FOR = [
     ("integrate", sm.Integration.fit, {*BAGS, "y"}),
     ("integrate", sm.Integration.transform, BAGS),
     ("integrate", sm.Integration.embed, BAGS),
-    ("integrate", sm.Integration.write, {"data"}),
+    ("integrate", sm.Integration.write, {"data", "copy"}),
     # k, folds, per_label: of who writes Python; false_alarm is said when cells are labelled
     ("integrate", sm.Annotator, {"k", "folds", "per_label", "false_alarm"}),
     ("annotate", sm.read, {*READ, *SITE, "label", "donor", "kind", "positive", "order", "kinds",
                            "cell_type", "bag_columns", "labels", "id"}),
     ("annotate", sm.load, {"folder"}),
     ("annotate", sm.Annotator.annotate, BAGS),
-    ("annotate", sm.Annotator.write, {"data", "bags", "found"}),
+    ("annotate", sm.Annotator.write, {"data", "bags", "found", "copy"}),
     ("expression fit", sm.read_slides, {*SLIDES, *SITE, *BAR}),
     ("expression fit", sm.read_tiles, TILES | SITE),
     ("expression fit", sm.tiles.normalized, {"bags", "tiles"}),
@@ -222,7 +225,7 @@ STANDS_FOR = [
     ("expression predict", sm.ExpressionMethod.predict, BAGS),
     # pictures: always there
     ("expression predict", sm.ExpressionMethod.to_anndata, {*BAGS, "pictures"}),
-    ("expression predict", sm.ExpressionMethod.write, {"data", "X"}),
+    ("expression predict", sm.ExpressionMethod.write, {"data", "X", "copy"}),
     ("expression compare", sm.read_slides, {*SLIDES, *BAR}),
     ("expression compare", sm.read_tiles, TILES),
     ("expression compare", sm.features.extract, {*EXTRACT, *BAR}),

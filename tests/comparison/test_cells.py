@@ -62,7 +62,7 @@ def test_every_donor_has_as_many_cells_in_the_sample(monkeypatch, scored):
     at, axes = placed(found)
     assert at.shape == (60, 2)
     assert axes == "principal components 1 and 2 of x"
-    plot_cells(at, found.sample["m"], types=found.sample["type"], axes=axes)
+    plot_cells(at, found.sample["m"], types=found.sample["type"], about=axes)
     plot_score_types(by_donor(found.types))
 
 

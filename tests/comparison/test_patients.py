@@ -68,12 +68,12 @@ def test_numbers_have_residuals(majority_alone, one_penalty):
     assert found["residual"].to_dict() == pytest.approx(
         (own["predicted"].mean() - own["true"].first()).to_dict()
     )
-    assert plot_patients(found.reset_index()).axes[0].get_ylabel() == "predicted less true"
+    assert plot_patients(found.reset_index()).get_ylabel() == "predicted less true"
 
 
 def test_the_picture_draws_the_worst_and_the_best(table):
     found = table.patients()
-    axes = plot_patients(found, positive=1, classes=table.task.classes, most=9).axes[0]
+    axes = plot_patients(found, positive=1, classes=table.task.classes, most=9)
     names = [t.get_text() for t in axes.get_yticklabels()]
     assert sorted(names) == sorted([*found["bag"][:6], *found["bag"][-3:]])
     bold = {t.get_text() for t in axes.get_yticklabels() if t.get_fontweight() == "bold"}

@@ -6,8 +6,10 @@ import http.server
 import os
 import threading
 
+import anndata as ad
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 from smalti import datasets
@@ -186,6 +188,26 @@ def test_a_set_is_fetched_checked_and_kept(mirror, monkeypatch):
     assert tests[0, 0].tolist() == [False, True] * 6  # the file marks the training bags
     (folder / "Musk1.jld").unlink()
     assert datasets.load("musk1").digest == bags.digest  # from the cache
+
+
+def test_a_cohort_is_fetched_as_its_authors_have_it(mirror, monkeypatch):
+    obs = pd.DataFrame({"sampleID": list("aabbcc"), "Cell_type": [1, 2, 1, 1, 2, 2],
+                        "status": ["<30", "<30", "30-60", "30-60", ">60", ">60"],
+                        "sex": [0, 0, 1, 1, 0, 0], "Age": [70.0, 70.0, 31.5, 31.5, 44.0, 44.0]},
+                       index=[str(i) for i in range(6)])  # fmt: skip
+    served = mirror[0] / registry._KIDNEY_FILE
+    ad.AnnData(np.arange(12, dtype="f4").reshape(6, 2), obs=obs).write_h5ad(served)
+    with pytest.raises(InputError, match="not the file that was expected"):
+        datasets.load("kidney")
+    digest = hashlib.sha256(served.read_bytes()).hexdigest()
+    monkeypatch.setattr(registry, "_KIDNEY_SHA", digest)
+    bags = datasets.load("kidney")
+    assert bags.labels.tolist() == ["reduced", "reduced", "normal"]
+    assert bags.task.classes == ("normal", "reduced")
+    assert "status" not in bags.bag
+    assert "status" not in bags.instance
+    assert bags.instance["Age"].tolist() == obs["Age"].tolist()
+    np.testing.assert_array_equal(bags.table()[:, 0], [0, 2, 4, 6, 8, 10])
 
 
 def test_another_file_than_expected_is_refused(mirror, monkeypatch):

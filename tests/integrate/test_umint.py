@@ -307,7 +307,7 @@ def test_scikit_learn_idioms():
     method = UMINT(widths=(8, 4), weights=(1.0, 2.0), preprocess={"m0": "scale"})
     assert clone(method).get_params() == method.get_params()
     assert method.set_params(width=7).width == 7
-    with pytest.raises(ValueError, match="Invalid parameter"):
+    with pytest.raises(ValueError, match="no setting 'widht'"):
         method.set_params(widht=7)
     bags = planted_modalities(60)
     model = quick(seed=4)

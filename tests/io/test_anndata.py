@@ -85,7 +85,7 @@ def test_an_embedding_is_known_by_its_key(cells):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"sample": "smaple"}, "no column 'smaple'.*Did you mean sample"),
+        ({"sample": "smaple"}, "no column 'smaple'.*Did you mean 'sample'"),
         ({"label": "sick"}, "no column 'sick' in obs"),
         ({"donor": "patient"}, "no column 'patient' in obs"),
         ({"x": "X_umap"}, "no features 'X_umap'.*X_pca.*layers/norm"),

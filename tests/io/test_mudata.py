@@ -178,7 +178,7 @@ def test_columns_by_prefix(whole, tmp_path):
         with pytest.raises(InputError, match=r"'batch' is in several modalities .* 'rna:batch' or "
                                              r"'prot:batch'"):  # fmt: skip
             sm.read(data, columns=["batch"])
-        with pytest.raises(InputError, match=r"no column 'celltype' .*Did you mean cell_type"):
+        with pytest.raises(InputError, match=r"no column 'celltype' .*Did you mean 'cell_type'"):
             sm.read(data, columns=["celltype"])
         with pytest.raises(InputError, match="no column 'rna:nope'"):
             sm.read(data, columns=["rna:nope"])

@@ -13,7 +13,7 @@ def test_encoders_by_falling_mean():
     rows = [{"view": view, "width": 3, "left_out": donor, "n_tiles": 9, "pcc_slide": value}
             for view, values in (("X_a", (0.1, 0.2, 0.3)), ("X_" + "b" * 60, (0.4, 0.3, 0.5)))
             for donor, value in zip("PQR", values, strict=True)]  # fmt: skip
-    axes = plot_screen(Screen(pd.DataFrame(rows), "donor", ("A",))).axes[0]
+    axes = plot_screen(Screen(pd.DataFrame(rows), "donor", ("A",)))
     labels = [t.get_text() for t in axes.get_yticklabels()]
     assert labels[1] == "X_a"
     assert len(labels[0]) == 24

@@ -39,7 +39,7 @@ def test_a_method_of_one_bin_is_left_out_where_others_have_several(drawn):
 
 def test_curves_of_decisions_stand_beside_treating_all(drawn):
     table = net_benefit(*drawn)
-    axes = plot_net_benefit(of(table, "a")).axes[0]
+    axes = plot_net_benefit(of(table, "a"))
     lines = {line.get_label(): line for line in axes.lines}
     np.testing.assert_allclose(lines["a"].get_ydata(), table["net_benefit"])
     np.testing.assert_allclose(lines["treat everyone"].get_ydata(), table["treat_all"])
@@ -60,11 +60,11 @@ def test_two_classes_are_two_pictures(draw, drawn):
 def test_a_legend_has_the_area_of_the_table():
     frame = pd.DataFrame({"method": "a", "bag": range(4), "true": ["n", "y"] * 2,
                           "p_n": [0.9, 0.2, 0.4, 0.6], "p_y": [0.1, 0.8, 0.6, 0.4]})  # fmt: skip
-    one = plot_roc(frame).axes[0].legend_
+    one = plot_roc(frame).legend_
     assert one.get_texts()[0].get_text() == "a  0.750"
     assert one.get_title().get_text() == "AUROC"
-    two = plot_roc(pd.concat([frame.assign(fold=0), frame.assign(fold=1, p_y=0.5)])).axes[0].legend_
+    two = plot_roc(pd.concat([frame.assign(fold=0), frame.assign(fold=1, p_y=0.5)])).legend_
     assert two.get_texts()[0].get_text() == "a  0.625"
     assert two.get_title().get_text() == "AUROC, mean over test folds"
-    right = plot_precision_recall(frame).axes[0].legend_
+    right = plot_precision_recall(frame).legend_
     assert right.get_texts()[0].get_text() == "a  0.833"

@@ -15,7 +15,7 @@ def frame(**more):
 
 
 def test_a_dot_for_each_fit_and_one_for_the_mean():
-    ax = plot_searches(frame()).axes[0]
+    ax = plot_searches(frame())
     dots, mean = (c.get_offsets() for c in ax.collections)
     np.testing.assert_allclose(dots, [[0.9, 0.6], [0.7, 0.8]])
     np.testing.assert_allclose(mean, [[0.8, 0.7]])

@@ -102,7 +102,7 @@ def test_unwritable_folder_is_named(comparison, tmp_path):
 
 
 def test_scores_draws_every_fold(comparison):
-    axes = plot.plot_scores(comparison).axes[0]
+    axes = plot.plot_scores(comparison)
     dots = sum(len(c.get_offsets()) for c in axes.collections)
     methods = comparison.summary()["method"].nunique()
     assert dots == methods * (2 + 1)  # folds, and the mean
@@ -125,7 +125,7 @@ def test_roc_area_of_a_perfect_and_a_reversed_method():
         pd.DataFrame({"method": m, "bag": range(4), "true": truth, "p_0": 1 - p, "p_1": p})
         for m, p in (("good", truth.astype(float)), ("bad", 1.0 - truth))
     ]
-    labels = [t.get_text() for t in plot.plot_roc(pd.concat(frames)).axes[0].legend_.get_texts()]
+    labels = [t.get_text() for t in plot.plot_roc(pd.concat(frames)).legend_.get_texts()]
     assert labels == ["good  1.000", "bad  0.000"]
 
 
@@ -151,9 +151,9 @@ def test_page_and_pictures_name_the_positive_class(majority_alone, one_penalty, 
     assert "positive: case" in words
     assert re.search(r"positive class\s+case", words)
     roc, *_ = [p for s in table.sections() if s.name == "curves" for p in s.parts]
-    axes = roc.figure.axes[0]
+    axes = roc.figure
     assert axes.get_ylabel() == "share of bags of 'case' found"
     assert axes.get_xlabel() == "share of bags of 'ctrl' called 'case'"
-    figure = plot.plot_scores(table, "average_precision")
-    assert "average precision of 'case'" in figure._supxlabel.get_text()
-    assert "case" not in plot.plot_scores(table, "roc_auc")._supxlabel.get_text()
+    axes = plot.plot_scores(table, "average_precision")
+    assert "average precision of 'case'" in axes.get_xlabel()
+    assert "case" not in plot.plot_scores(table, "roc_auc").get_xlabel()

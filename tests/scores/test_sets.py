@@ -44,8 +44,8 @@ def test_a_row_is_the_paired_difference_of_its_set_and_the_family_is_the_sets():
     assert row["family"] == 3
     np.testing.assert_allclose(found["p_holm"], holm(found["p"]))
     assert set(found["verdict"]) == {"better"}
-    figure = plot_forest(found, margin=0.01)
-    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list(tables)
+    axes = plot_forest(found, margin=0.01)
+    assert [t.get_text() for t in axes.get_yticklabels()] == list(tables)
     with pytest.raises(InputError, match="no method 'none' in the comparison of 'set 0'"):
         differences_over_sets(tables, "none", "base")
     with pytest.raises(InputError, match="no difference to draw"):

@@ -82,6 +82,7 @@ def fit(
     set_: options.Settings = None,
     seed: options.Seed = 0,
     checkpoint: options.Checkpoint = None,
+    logger: options.Logger = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Fit a method on slides with measured expression, and save it."""
@@ -112,7 +113,11 @@ def fit(
     if unseen is not None:
         model.genes, hidden = hide(model, bags, unseen, n_unseen, sets)
     with kept_until_saved():
-        model.fit(dataclasses.replace(bags, origin={"tiles": recipe}), checkpoint=checkpoint)
+        model.fit(
+            dataclasses.replace(bags, origin={"tiles": recipe}),
+            checkpoint=checkpoint,
+            callbacks=logger,
+        )
         crew.leave(model)
         model.save(out, overwrite=overwrite)
         if hidden:

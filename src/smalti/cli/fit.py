@@ -50,6 +50,7 @@ def fit(
     set_: options.Settings = None,
     seed: options.Seed = 0,
     checkpoint: options.Checkpoint = None,
+    logger: options.Logger = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Fit a method on all bags of a table, and save the model."""
@@ -87,7 +88,7 @@ def fit(
         raise InputError("nothing to predict: name the column, --label NAME.")
     introduce(bags)
     with kept_until_saved():
-        model.fit(bags, checkpoint=checkpoint)
+        model.fit(bags, checkpoint=checkpoint, callbacks=logger)
         crew.leave(model)
         model.save(out, overwrite=overwrite)
     typer.echo(_result(model, out))

@@ -95,6 +95,7 @@ def integrate(
     set_: options.Settings = None,
     seed: options.Seed = 0,
     checkpoint: options.Checkpoint = None,
+    logger: options.Logger = None,
     missing: options.Missing = None,
     allow: options.Allow = None,
 ) -> None:
@@ -107,10 +108,10 @@ def integrate(
     if preprocess is not None:
         settings["preprocess"] = options.steps_by_view(preprocess)
     fitted = Path(method).is_dir()
-    if fitted and (settings or model or checkpoint or kinds):
+    if fitted and (settings or model or checkpoint or kinds or logger):
         raise InputError(f"{method} is fitted already: it takes no settings.")
     asked = {"donor": donor, "batch": batch, "leave_out": leave_out}
-    _refuse_idle(label, model, checkpoint, fitted, asked)
+    _refuse_idle(label, model, checkpoint, logger, fitted, asked)
     chosen = _model(method, allow) if fitted else _method(method, settings | {"seed": seed})
     crew.join(chosen)
     if layers and not chosen.reconstructs:
@@ -136,7 +137,7 @@ def integrate(
             refuse_one(given, bags)
             with _without_lines():
                 if label is None:
-                    kept = chosen.fit(bags, checkpoint=checkpoint)
+                    kept = chosen.fit(bags, checkpoint=checkpoint, callbacks=logger)
                 else:
                     kept = _reference(chosen, bags, label, batch, leave_out, seed)
                     chosen = kept.model_
@@ -153,8 +154,8 @@ def integrate(
 
 
 def _refuse_idle(
-    label: str | None, model: Path | None, checkpoint: Path | None, fitted: bool,
-    asked: dict[str, Any],
+    label: str | None, model: Path | None, checkpoint: Path | None, logger: list[str] | None,
+    fitted: bool, asked: dict[str, Any],
 ) -> None:  # fmt: skip
     """Refuse what a reference needs and has not, and what is of a reference alone."""
     if label is None:
@@ -167,6 +168,8 @@ def _refuse_idle(
         raise InputError("label= makes a reference, and nothing says where to save it: model=...")
     elif checkpoint is not None:
         raise InputError("label= takes several fits, and checkpoint= keeps one: leave one out.")
+    elif logger:
+        raise InputError("label= takes several fits, and callbacks= logs one: leave one out.")
 
 
 def _reference(
@@ -234,7 +237,6 @@ def _write_table(chosen: Any, bags: Bags, out: Path, missing: str | None, overwr
     from smalti.system.tables import write_table
 
     z = chosen.transform(bags, missing=missing)
-    names = [f"{chosen.name}_{i}" for i in range(z.shape[1])]
-    table = pd.DataFrame(z, columns=names)
+    table = pd.DataFrame(z, columns=chosen.get_feature_names_out())
     table.insert(0, "cell", bags.instance.index.astype(str))
     write_table(table, out, overwrite=overwrite)

@@ -265,6 +265,14 @@ Checkpoint: TypeAlias = Annotated[
         rich_help_panel=FITS,
     ),
 ]
+Logger: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Log each epoch: csv, tensorboard, wandb or mlflow, into ./logs, or NAME:FOLDER. "
+        "Again for another.",
+        rich_help_panel=FITS,
+    ),
+]
 Jobs: TypeAlias = Annotated[
     int | None,
     typer.Option(

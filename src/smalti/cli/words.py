@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ALSO = {"n_jobs": "jobs", "group": "cell_type", "bag_columns": "covariates", "target": "label",
         "y": "label", "sources": "text", "tokens": "words",
-        "encoders": "encoder"}  # fmt: skip
+        "encoders": "encoder", "callbacks": "logger"}  # fmt: skip
 """Arguments that a verb has under another name, where it has none of the same name."""
 
 _VALUE = (

@@ -69,7 +69,8 @@ def added(
 
 def _without(model: Any, cells: Bags, view: str) -> np.ndarray:
     gone = np.zeros(cells.n_instances, dtype=bool)
-    return model.transform(dataclasses.replace(cells, present={**cells.present, view: gone}))
+    gone_there = dataclasses.replace(cells, present={**cells.present, view: gone})
+    return np.asarray(model.transform(gone_there))
 
 
 def _mean(values: Any) -> float | None:

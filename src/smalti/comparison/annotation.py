@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from smalti.report.section import Section
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, repr=False)
 class AnnotationComparison(ScoreTable):
     """Scores of labels of cells that were left out.
 
@@ -125,7 +125,7 @@ def compare_annotation(
     seed
         Of how loose cells are dealt to turns.
     progress
-        Show a bar; None: on a terminal.
+        Show a bar; None: on a terminal or in a notebook.
 
     Returns
     -------

@@ -17,6 +17,7 @@ from smalti.comparison.probability_table import ProbabilityTable
 from smalti.comparison.protocols import DONORS
 from smalti.comparison.risks import by_donor, judged, thirds
 from smalti.errors import InputError
+from smalti.names import meant
 from smalti.scores.chance import BY_RANK, above_chance, chance_scores, truths
 from smalti.scores.headline import with_ends
 from smalti.scores.learning import learning_means, learning_said
@@ -25,7 +26,7 @@ from smalti.scores.pairs import WITHIN, arms_of, of_predictions
 from smalti.scores.verdicts import LEVEL, holm
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, repr=False)
 class DonorTable(ProbabilityTable):
     """What scores say of the donors: whether they are chance, whether more would help, of whom.
 
@@ -91,7 +92,8 @@ class DonorTable(ProbabilityTable):
         """
         metric = metric or next(m for m in self.metrics if m in BY_RANK)
         if metric not in self.metrics:
-            raise InputError(f"no metric {metric!r} here; there are {', '.join(self.metrics)}.")
+            raise InputError(f"no metric {metric!r} here; there are {', '.join(self.metrics)}."
+                             f"{meant(metric, self.metrics)}")  # fmt: skip
         found = self.predictions.drop_duplicates(["repeat", "fold", "bag"])
         whose = ["donor"] if self.contrast is None else ["donor", "true"]
         means = chance_scores(
@@ -390,8 +392,9 @@ class DonorTable(ProbabilityTable):
         method = self.leading() if method is None else method
         own = self.predictions[self.predictions["method"] == method]
         if own.empty:
-            there = ", ".join(self.predictions["method"].unique())
-            raise InputError(f"no method {method!r} in this comparison; there are {there}.")
+            there = list(self.predictions["method"].unique())
+            raise InputError(f"no method {method!r} in this comparison; there are "
+                             f"{', '.join(there)}.{meant(method, there)}")  # fmt: skip
         return own
 
     def leading(self) -> str:

@@ -37,7 +37,7 @@ _TOP = 50  # genes of PCC@H
 _MOST = 2**31  # bytes of predictions that are kept
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, repr=False)
 class ExpressionComparison(ScoreTable):
     """Scores of predicted expression on slides that a method was not fitted on.
 
@@ -180,7 +180,7 @@ def compare_expression(
     n_jobs
         Worker processes; 1: none, -1: every core, None: as many as make it end sooner.
     progress
-        Show a bar; None: on a terminal, elsewhere a line of the log for each fit.
+        Show a bar; None: on a terminal or in a notebook, elsewhere a line of the log for each fit.
     cache
         Folder that keeps each fit's predictions; a comparison that was killed goes on.
     unseen

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Candidate: TypeAlias = str | Integration
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, repr=False)
 class IntegrationComparison(ScoreTable):
     """Scores of embeddings of the same cells.
 
@@ -208,7 +208,7 @@ def compare_integration(
     n_jobs
         Worker processes; 1: none, -1: every core, None: as many as make it end sooner.
     progress
-        Show a bar; None: on a terminal, elsewhere a line of the log for each fit.
+        Show a bar; None: on a terminal or in a notebook, elsewhere a line of the log for each fit.
     cache
         Folder that keeps the scores of each fit as it is done; a comparison that was killed goes
         on from it.
@@ -362,7 +362,7 @@ class _Cells(Arena):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = method.fit(self.cells if method.at_hand() else self.cells[split.train])
-            z = model.transform(self.cells)
+            z = np.asarray(model.transform(self.cells))
             seconds = time.perf_counter() - began
             scores = embedding_scores(model, z, self.cells, split, self.question)
             told = adds.added(model, z, self.cells, split, self.question.labels,

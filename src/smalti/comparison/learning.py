@@ -15,6 +15,7 @@ from smalti.comparison.protocols import Protocol
 from smalti.comparison.race import Outcome
 from smalti.comparison.splits import Split
 from smalti.errors import InputError
+from smalti.names import meant
 
 Asked: TypeAlias = bool | Sequence[float] | Mapping[str, Any]
 SHARES = (0.25, 0.5, 0.75)  # those of all donors are in the comparison already
@@ -110,7 +111,8 @@ def check_asked(asked: Asked, lineup: Lineup) -> None:
     unknown = [k for k in names if k not in lineup.methods]
     if unknown:
         there = ", ".join(lineup.methods)
-        raise InputError(f"learning curve of {unknown[0]!r}: no such method; there are {there}.")
+        raise InputError(f"learning curve of {unknown[0]!r}: no such method; there are {there}."
+                         f"{meant(unknown[0], lineup.methods)}")  # fmt: skip
 
 
 def _said(asked: Asked) -> tuple[tuple[float, ...], list[str]]:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _METRICS = ("pearson", "spearman", "root_mean_squared_error")
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, repr=False)
 class ModalityPrediction(ScoreTable):
     """Scores of one modality as predicted from the others, on cells that were held out.
 

@@ -15,6 +15,7 @@ from smalti.comparison.arranged import arrangements, exchange_of
 from smalti.comparison.lineup import Lineup
 from smalti.comparison.race import Outcome, race
 from smalti.errors import InputError
+from smalti.names import meant
 
 LEAST = 20  # with fewer no p is below 5 %
 COLUMNS = ["method", "arrangement", "metric", "value"]
@@ -94,7 +95,8 @@ def check_asked(asked: int | Mapping[str, int], bags: Bags, lineup: Lineup) -> N
     unknown = [k for k in asked if k not in lineup.methods] if isinstance(asked, Mapping) else []
     if unknown:
         there = ", ".join(lineup.methods)
-        raise InputError(f"permutations of {unknown[0]!r}: no such method; there are {there}.")
+        raise InputError(f"permutations of {unknown[0]!r}: no such method; there are {there}."
+                         f"{meant(unknown[0], lineup.methods)}")  # fmt: skip
     if set(lineup.methods) <= lineup.baselines | lineup.controls and not isinstance(asked, Mapping):
         raise InputError("permutations are of a method, and here are baselines alone.")
     exchange_of(bags)

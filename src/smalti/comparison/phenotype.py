@@ -108,7 +108,7 @@ def compare(
     n_jobs
         Worker processes; 1: none, -1: every core, None: as many as make it end sooner.
     progress
-        Show a bar; None: on a terminal, elsewhere a line of the log for each fit.
+        Show a bar; None: on a terminal or in a notebook, elsewhere a line of the log for each fit.
     cache
         Folder that keeps what each fit predicts as it is done; a comparison that was killed goes on
         from it.

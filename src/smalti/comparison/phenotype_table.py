@@ -32,7 +32,7 @@ _UNITS = {DONORS: "donors, each left out once", SITES: "sites, each left out onc
           WHOLE: "test folds of whole sites", EXTERNAL: "set of test bags"}  # fmt: skip
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, repr=False)
 class Comparison(DonorTable):
     """Scores of several methods on the same splits of the donors.
 

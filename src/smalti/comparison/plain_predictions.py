@@ -46,13 +46,13 @@ class FromComponents(BlockPCA):
         ndarray
             (n_test, d).
         """
-        z = self.fit(train).transform(train)
+        z = np.asarray(self.fit(train).transform(train))
         folds = np.zeros(len(z), dtype=np.int64)
         for i, (_, held) in enumerate(
             k_folds(_FOLDS, np.zeros(len(z), dtype=np.int64), groups, seed)
         ):
             folds[held] = i
-        return self.regressed(z, y, self.transform(test), folds)
+        return self.regressed(z, y, np.asarray(self.transform(test)), folds)
 
     def regressed(
         self, z: np.ndarray, y: np.ndarray, new: np.ndarray, folds: np.ndarray

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from smalti.errors import InputError
+from smalti.names import meant
 from smalti.scores.decisions import net_benefit, operating_point, pick_threshold
 from smalti.scores.delong import delong_interval
 from smalti.scores.probabilities import calibration, calibration_curve
@@ -115,7 +116,8 @@ def by_donor(losses: pd.DataFrame, reference: str, draws: int = 9999) -> pd.Data
         If there is no such method.
     """
     if reference not in losses:
-        raise InputError(f"no method {reference!r} in this comparison: {list(losses)}.")
+        raise InputError(f"no method {reference!r} in this comparison: {list(losses)}."
+                         f"{meant(reference, losses)}")  # fmt: skip
     rows = []
     for method in losses.columns.drop(reference):
         gap = (losses[method] - losses[reference]).dropna().to_numpy()

@@ -27,7 +27,7 @@ from smalti.errors import InputError
 from smalti.task import Task
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, repr=False)
 class ProbabilityTable(ScoreTable):
     """Scores of methods with what they predicted of each left-out bag.
 

@@ -134,7 +134,8 @@ def race(
         None: none until the time that fits took says that workers would end sooner, and none where
         they would wait for one GPU.
     progress
-        Show a bar; None: on a terminal, elsewhere one line of the log ("smalti", INFO) per fit.
+        Show a bar; None: on a terminal or in a notebook, elsewhere one line of the log
+        ("smalti", INFO) per fit.
     cache
         Folder that keeps the answer of each fit as it comes in; those that are there are not made
         again. Several processes may share it: none makes what another makes.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from smalti.report.section import Section
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, repr=False)
 class ScoreTable(Scores):
     """What every comparison ends in: a tidy table, the sections of its page.
 

@@ -139,3 +139,19 @@ def same_fit(one: Any, two: Any) -> None:
 def _numpy_stream() -> np.ndarray:
     state = np.random.get_state(legacy=False)["state"]  # noqa: NPY002 - the global stream
     return np.array([*state["key"], state["pos"]])
+
+
+def names_its_columns(model: Any, data: Any, index: Any) -> None:
+    """Whether a fitted method with an embedding gives it as a table, if it is asked to."""
+    if not hasattr(model, "transform"):
+        assert not hasattr(model, "get_feature_names_out"), (
+            "names of an embedding that is not there"
+        )
+        return
+    rows = np.asarray(model.transform(data))
+    asked = copy.copy(model).set_output(transform="pandas")
+    table = asked.transform(data)
+    assert list(table.columns) == list(asked.get_feature_names_out()), "columns have other names"
+    assert list(table.index) == list(index), "rows have other names"
+    np.testing.assert_array_equal(table.to_numpy(), rows, err_msg="the table has other numbers")
+    assert clone(asked)._sklearn_output_config == {"transform": "pandas"}, "clone forgets it"

@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from smalti.bags import Bags
-from smalti.contract.fitted import Fitted, bare, once, resumes
+from smalti.contract.fitted import Fitted, bare, names_its_columns, once, resumes
 from smalti.core.load import load
 from smalti.core.stage import Sweep
 from smalti.datasets.modalities import planted_modalities
@@ -61,6 +61,12 @@ def check_cells_do_not_see_each_other(cls: type[Integration]) -> None:
     order = np.random.default_rng(0).permutation(len(bags))
     shuffled = model.transform(_rows(bags, order))
     np.testing.assert_allclose(shuffled, together[order], atol=1e-4, err_msg="the order matters")
+
+
+def check_embedding_has_names(cls: type[Integration]) -> None:
+    """What ``transform`` gives is a table with names on request, with the numbers of the array."""
+    bags, model, _ = _fitted(cls)
+    names_its_columns(model, bags, bags.instance.index)
 
 
 def check_same_seed(cls: type[Integration]) -> None:

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from smalti.bags import Bags
-from smalti.contract.fitted import Fitted, bare, once, resumes
+from smalti.contract.fitted import Fitted, bare, names_its_columns, once, resumes
 from smalti.core.load import load
 from smalti.core.stage import Sweep
 from smalti.datasets.simulate import planted_bags
@@ -82,6 +82,12 @@ def check_bag_of_one(cls: type[Method]) -> None:
                          bag=bags.bag[:1].set_axis([0]))  # fmt: skip
     assert np.isfinite(model.forward(one)[0]).all(), "not finite"
     assert len(model.attribute(one)) == 1
+
+
+def check_embedding_has_names(cls: type[Method]) -> None:
+    """What ``transform`` gives is a table with names on request, with the numbers of the array."""
+    bags, model, _ = _fitted(cls)
+    names_its_columns(model, bags, bags.bag.index)
 
 
 def check_same_seed(cls: type[Method]) -> None:

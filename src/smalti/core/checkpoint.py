@@ -94,7 +94,7 @@ class Checkpoint:
             If another fit is at work on it, or it cannot be written there.
         """
         with ExitStack() as stack:
-            _of_the_first(fabric, lambda: self._take(stack))
+            of_the_first(fabric, lambda: self._take(stack))
             with self.stop:
                 yield
             if not fabric.global_rank:
@@ -131,7 +131,7 @@ class Checkpoint:
         InputError
             If the file belongs to another fit, is damaged, or is no safetensors file.
         """
-        read = _of_the_first(fabric, self._read)
+        read = of_the_first(fabric, self._read)
         if read is None:
             return 0
         tensors, meta = read
@@ -166,6 +166,7 @@ class Checkpoint:
         fit.best, fit.stale = meta["best"], meta["stale"]
         fit.best_state = _under("best.", tensors) or None
         place.epoch, place.step = meta["epoch"], meta["step"]
+        place.stopped = bool(meta.get("stopped", False))
         if "place.order" in tensors:
             place.order = tensors["place.order"].numpy()
             place.loss = tensors["place.loss"].to(runner.store.device)
@@ -220,7 +221,8 @@ class Checkpoint:
                 "place.order": torch.from_numpy(np.ascontiguousarray(place.order)),
                 "place.loss": place.loss,
             }
-        meta = {"epoch": place.epoch, "step": place.step, "best": fit.best, "stale": fit.stale}
+        meta = {"epoch": place.epoch, "step": place.step, "best": fit.best, "stale": fit.stale,
+                "stopped": place.stopped}  # fmt: skip
         self._write(tensors, meta, fit)
 
     def _write(self, tensors: dict[str, Tensor], meta: dict[str, Any], fit: Fit) -> None:
@@ -239,7 +241,7 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
-def _of_the_first(fabric: Any, work: Callable[[], Answer]) -> Answer:
+def of_the_first(fabric: Any, work: Callable[[], Answer]) -> Answer:
     """What the first process has of some work, in all processes; so it is with its error."""
     answer: Any = None
     if not fabric.global_rank:

@@ -27,12 +27,14 @@ from smalti.batch import Shape
 from smalti.core import training
 from smalti.core.align import aligned, column_means, view_of, with_means
 from smalti.core.alone import DTYPES
+from smalti.core.callbacks import Callbacks
 from smalti.core.fit import Fit, FittedState
 from smalti.core.identity import identity
+from smalti.core.publishing import Publishing
 from smalti.core.registry import path_of
 from smalti.core.save import save
 from smalti.core.scale import TileScale, at_scale
-from smalti.core.settings import Count, Whole, check_setting
+from smalti.core.settings import Count, Whole, check_names, check_setting
 from smalti.core.stage import Stage
 from smalti.core.store import Store
 from smalti.errors import InputError
@@ -58,7 +60,7 @@ else:
 
 @dataclass_transform(kw_only_default=True)
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
-class Estimator(BaseEstimator):
+class Estimator(Publishing, BaseEstimator):
     """What all methods share.
 
     Attributes
@@ -98,11 +100,27 @@ class Estimator(BaseEstimator):
     accelerator: str = "auto"  # "cpu", "cuda"; auto takes a GPU where there is one
     devices: Count = 1  # processes, under torchrun or SLURM
     precision: str = "32-true"  # by Fabric's names: "64-true", "bf16-mixed" (in large steps), ...
-    progress: bool | None = None  # show a bar; None: on a terminal only
+    progress: bool | None = None  # show a bar; None: on a terminal, in a notebook
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
+
+    def __new__(cls, *_: Any, **settings: Any) -> Self:  # noqa: D102
+        check_names(cls, settings)  # Python's own error does not say which was meant
+        return super().__new__(cls)
+
+    def set_params(self, **params: Any) -> Self:
+        """Change settings, as scikit-learn's estimators do; ``NAME__SETTING`` of one inside.
+
+        Raises
+        ------
+        InputError
+            If there is no such setting, or it cannot have that value.
+        """
+        check_names(type(self), (name.partition("__")[0] for name in params))
+        super().set_params(**params)
+        return self
 
     def __setattr__(self, name: str, value: Any) -> None:
         check_setting(type(self), name, value)
@@ -194,7 +212,7 @@ class Estimator(BaseEstimator):
         return at_scale(X, self.tile_scale_, self.name)
 
     def _train(
-        self, raw: Bags, steps: Any, checkpoint: str | Path | None,
+        self, raw: Bags, steps: Any, checkpoint: str | Path | None, callbacks: Any,
         prepare: Callable[[Bags, np.ndarray, torch.device], Fit],
     ) -> Self:  # fmt: skip
         """Preprocess, train, adopt.
@@ -209,14 +227,17 @@ class Estimator(BaseEstimator):
             who = f"{__version__} {path_of(type(self))} {identity(self)} {self.seed}"
             where = f"{self.accelerator} {self.devices} {raw.asked_digest}"
             kept = training.Checkpoint(checkpoint, identity=f"{who} {where}")
-        with nullcontext() if kept is None else kept.held(fabric):
+        with (
+            nullcontext() if kept is None else kept.held(fabric),
+            Callbacks(callbacks, fabric).watching(self) as told,
+        ):
             self.steps_, bags = fit_steps(steps_of(steps), raw)
             self.means_ = column_means(bags)
             job = prepare(bags, np.arange(len(bags)), fabric.device)
             store = self._store(bags, fabric.device)
             with Progress(False if fabric.global_rank else self.progress, self.name) as bar:
                 training.run(self.plan(self.shape_), job, bags, store, fabric,
-                             checkpoint=kept, progress=bar)  # fmt: skip
+                             checkpoint=kept, progress=bar, callbacks=told)  # fmt: skip
             return self.adopt(job, raw)
 
     def _check_steps(self, steps: Any) -> None:

@@ -52,6 +52,7 @@ class Place:
     step: int = 0  # the next one of the epoch
     order: np.ndarray | None = None  # of this epoch: (n,) bags, or (n_units, k) of a sampler
     loss: Tensor | None = None  # a scalar, float64, summed over the bags of this epoch
+    stopped: bool = False  # by a callback
 
 
 @dataclasses.dataclass(frozen=True)

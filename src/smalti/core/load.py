@@ -16,6 +16,7 @@ from smalti._version import __version__
 from smalti.batch import Shape
 from smalti.columns import Columns
 from smalti.core.fit import FittedState
+from smalti.core.hub import fetched, is_address
 from smalti.core.identity import identity
 from smalti.core.needs import meet
 from smalti.core.registry import class_of, holder
@@ -39,7 +40,9 @@ def load(folder: str | Path, *, allow: str | Sequence[str] | None = None) -> Any
     Parameters
     ----------
     folder
-        What was saved.
+        What was saved; or where it is on a hub of models, ``hf://USER/NAME`` or
+        ``hf://USER/NAME@REVISION`` (the extra ``hub``). What was fetched once is in the cache, and
+        is read from there without a connection too.
     allow
         Classes to import and register first, as ``"package.module:Class"``: those that you trust,
         and no others.
@@ -48,7 +51,7 @@ def load(folder: str | Path, *, allow: str | Sequence[str] | None = None) -> Any
     ------
     InputError
         If the folder is not a model, or one of its files was changed or cut short; if it needs a
-        method that is neither known nor allowed.
+        method that is neither known nor allowed; if the hub has no such model.
 
     Examples
     --------
@@ -60,7 +63,7 @@ def load(folder: str | Path, *, allow: str | Sequence[str] | None = None) -> Any
     >>> bool((again.predict(bags) == model.predict(bags)).all())
     True
     """
-    folder = recovered(folder)
+    folder = fetched(folder) if is_address(folder) else recovered(folder)
     note, weights = _read_both(folder)
     meet(note.get("needs", []), allow, str(folder))  # older files have smalti's own methods only
     return rebuild(note, of_bytes(weights, f"model file {folder / WEIGHTS}"))

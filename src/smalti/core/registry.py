@@ -27,7 +27,9 @@ from typing import Any, TypeVar
 
 from sklearn.base import BaseEstimator, clone
 
+from smalti.core.settings import check_names
 from smalti.errors import InputError
+from smalti.names import meant
 from smalti.preprocess.step import ELSEWHERE
 
 ROOMS = ("mil", "integrate", "expression")
@@ -104,7 +106,8 @@ def methods(room: str = "mil") -> dict[str, type[Any]]:
     <class 'smalti.expression.ridge.Ridge'>
     """
     if room not in (*ROOMS, "features"):
-        raise InputError(f"no room {room!r} of methods; there are {', '.join(ROOMS)}.")
+        raise InputError(f"no room {room!r} of methods; there are {', '.join(ROOMS)}."
+                         f"{meant(room, ROOMS)}")  # fmt: skip
     others = {k: v.cls for k, v in _others().items() if v.cls.room == room}
     return dict(sorted((others | own(room)).items()))
 
@@ -129,7 +132,8 @@ def make(name: str, **settings: Any) -> Any:
     cls = class_of(name, settings)
     if preset and preset not in cls.presets:
         there = ", ".join(cls.presets) or "none"
-        raise InputError(f"{name} has no preset {preset!r}; there are {there}.")
+        raise InputError(f"{name} has no preset {preset!r}; there are {there}."
+                         f"{meant(preset, cls.presets)}")  # fmt: skip
     return cls(**(cls.presets.get(preset, {}) | settings))
 
 
@@ -210,11 +214,8 @@ def class_of(name: str, settings: Mapping[str, Any]) -> type[Any]:
     found = known(name)
     if found is None:
         names = [k for room in (*ROOMS, "features") for k in methods(room)]
-        raise InputError(f"no method {name!r}; there are {', '.join(names)}.")
-    fields = {f.name for f in dataclasses.fields(found.cls)}
-    wrong = sorted(set(settings) - fields)
-    if wrong:
-        raise InputError(f"{name} has no setting {wrong[0]!r}; it has {', '.join(sorted(fields))}.")
+        raise InputError(f"no method {name!r}; there are {', '.join(names)}.{meant(name, names)}")
+    check_names(found.cls, settings)
     return found.cls
 
 
@@ -224,8 +225,10 @@ def find(room: str, class_name: str) -> type[Any]:
         value = vars(module).get(class_name)
         if isinstance(value, type) and vars(value).get("name"):
             return value
+    near = meant(class_name, [cls.__name__ for cls in own(room).values()])
     raise AttributeError(
-        f"no method class {class_name!r} in smalti.{room}; see smalti.methods({room!r})."
+        f"no method class {class_name!r} in smalti.{room}; see smalti.methods({room!r}).{near}",
+        name=class_name,  # else Python adds what it thinks was meant
     )
 
 

@@ -10,12 +10,14 @@ import dataclasses
 import functools
 import inspect
 import sys
+from collections.abc import Iterable
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 from annotated_types import Ge, Gt, Interval
 
 from smalti.errors import InputError
+from smalti.names import meant
 
 Count: TypeAlias = Annotated[int, Ge(1)]  # of things that there must be: epochs, units, neighbours
 Whole: TypeAlias = Annotated[int, Ge(0)]  # 0: none of it
@@ -54,6 +56,29 @@ def check_setting(cls: type, name: str, value: Any) -> None:
         found = dict.fromkeys(_in_words(e) for e in error.errors())
         whose = getattr(cls, "name", "") or cls.__name__
         raise InputError(f"{whose}: {name}={value!r} should be {' or '.join(found)}.") from None
+
+
+def check_names(cls: type, given: Iterable[str]) -> None:
+    """Refuse a setting that a method has not.
+
+    Parameters
+    ----------
+    cls
+        The class of a method, a dataclass.
+    given
+        Names of settings.
+
+    Raises
+    ------
+    InputError
+        If there is one that it has not.
+    """
+    known = sorted(f.name for f in dataclasses.fields(cls) if f.init)
+    wrong = sorted(set(given) - set(known))
+    if wrong:
+        whose = getattr(cls, "name", "") or cls.__name__
+        raise InputError(f"{whose} has no setting {wrong[0]!r}; it has {', '.join(known)}."
+                         f"{meant(wrong[0], known)}")  # fmt: skip
 
 
 # kind of error of pydantic -> what the value should be

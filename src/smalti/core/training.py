@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import atexit
 import math
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -25,6 +26,7 @@ import torch
 
 from smalti.bags import Bags
 from smalti.core.alone import PRECISIONS, Alone
+from smalti.core.callbacks import Callbacks
 from smalti.core.checkpoint import Checkpoint
 from smalti.core.convergence import is_flat, still_falling
 from smalti.core.fit import Fit, Place
@@ -99,6 +101,7 @@ def noise_stream(seed: int, device: torch.device) -> torch.Generator:
     return torch.Generator(device=device).manual_seed(seed)
 
 
+_NOBODY = Callbacks()  # watches
 _SMALL = 5e8  # floating-point operations of a step
 
 
@@ -142,7 +145,13 @@ def _as_precise(fabric: Any, small: bool) -> Any:
 # -------------------------------------------------------------------- stages
 
 
-def descend(runner: Runner, *, checkpoint: Checkpoint | None = None, progress: Progress) -> None:
+def descend(
+    runner: Runner,
+    *,
+    checkpoint: Checkpoint | None = None,
+    progress: Progress,
+    callbacks: Callbacks = _NOBODY,
+) -> None:
     """Run the gradient stage of a runner until it has ended.
 
     Afterwards the network holds its best weights (with validation bags) or its last ones
@@ -156,6 +165,8 @@ def descend(runner: Runner, *, checkpoint: Checkpoint | None = None, progress: P
         Where to leave the fit, and from where to take it up.
     progress
         A bar: one step per epoch.
+    callbacks
+        Told of each epoch; one may end the stage.
 
     Raises
     ------
@@ -172,8 +183,11 @@ def descend(runner: Runner, *, checkpoint: Checkpoint | None = None, progress: P
         progress.advance(steps=place.epoch)  # made before the fit was left
     with nullcontext() if checkpoint is None else checkpoint.between_steps():
         while _goes_on(stage, fit, place):
+            begun = time.perf_counter()
             _epoch(runner, place, checkpoint)
             _end_epoch(runner, place, progress)
+            lr = runner.optimizer.param_groups[0]["lr"]
+            place.stopped = _tell(callbacks, fit, lr, begun)
             if checkpoint is not None:
                 checkpoint.save_gradient(runner, fit, place)
     # one that was stopped early was not cut off
@@ -188,6 +202,8 @@ def _goes_on(stage: Gradient, fit: Fit, place: Place) -> bool:
 
     Asked of what a checkpoint holds, so that a fit that was killed after its last epoch has ended.
     """
+    if place.stopped:
+        return False
     if stage.patience is None or place.epoch in (0, stage.epochs):  # one epoch there always is
         return place.epoch < stage.epochs
     # without validation every epoch is as good as the last
@@ -290,7 +306,16 @@ def _end_epoch(runner: Runner, place: Place, progress: Progress) -> None:
     progress.advance(train, valid)
 
 
-def sweep(stage: Sweep, fit: Fit, bags: Bags, store: Store, progress: Progress) -> None:
+def _tell(callbacks: Callbacks, fit: Fit, lr: float, begun: float) -> bool:
+    """Tell of the last row of the history; whether the stage is to end there."""
+    seconds = time.perf_counter() - begun
+    return callbacks.epoch(fit.history[-1] | {"lr": lr, "seconds": seconds})
+
+
+def sweep(
+    stage: Sweep, fit: Fit, bags: Bags, store: Store, progress: Progress,
+    callbacks: Callbacks = _NOBODY,
+) -> None:  # fmt: skip
     """Run a sweep stage: its step again and again, until it gains too little."""
     units = slice_rows(store.offsets, fit.train) if fit.per_instance else fit.train
     training = Training(
@@ -306,12 +331,15 @@ def sweep(stage: Sweep, fit: Fit, bags: Bags, store: Store, progress: Progress) 
         # fit's own too; afterwards the stream is as it was
         torch.default_generator.manual_seed(fit.noise.initial_seed())
         for epoch in range(stage.rounds):
+            begun = time.perf_counter()
             value = stage.step(fit.network, training)
             shown = math.nan if value is None else value
             fit.history.append(
                 {"stage": stage.name, "epoch": epoch, "train_loss": shown, "val_loss": math.nan}
             )
             progress.advance(shown, math.nan)
+            if _tell(callbacks, fit, math.nan, begun):
+                break
             if value is not None and before - value < stage.tolerance * abs(before):
                 break
             before = math.inf if value is None else value
@@ -326,6 +354,7 @@ def run(
     *,
     checkpoint: Checkpoint | None = None,
     progress: Progress,
+    callbacks: Callbacks = _NOBODY,
 ) -> None:
     """Run a plan for one fit, stage by stage; with a checkpoint, from where it was left.
 
@@ -345,6 +374,8 @@ def run(
         Where to leave the fit, and from where to take it up.
     progress
         A bar.
+    callbacks
+        Told of each epoch of each stage.
 
     Raises
     ------
@@ -359,13 +390,13 @@ def run(
         if checkpoint is not None:
             checkpoint.save_stage(i, stage.name, fit, fabric)
         if isinstance(stage, Sweep):
-            sweep(stage, fit, bags, store, progress)
+            sweep(stage, fit, bags, store, progress, callbacks)
         else:
             stage = stage if stage.begin is None else stage.begin(stage, store)
             small = is_small(stage, fit, store)
             runner = Runner(_as_precise(fabric, small), stage, store, fit)
             with _one_thread(small):
-                descend(runner, checkpoint=checkpoint, progress=progress)
+                descend(runner, checkpoint=checkpoint, progress=progress, callbacks=callbacks)
     fit.network.eval()
     if fit.task.compares:
         _settle(fit, store)

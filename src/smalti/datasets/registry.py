@@ -1,4 +1,4 @@
-"""Classical data sets by name, fetched once and checked against a checksum.
+"""Data sets by name, classical ones and a real cohort: fetched once, checked by a checksum.
 
 Reads a local folder first (argument ``folder``, or the environment variable SMALTI_DATA), then
 pooch's cache, then the network (another server with SMALTI_MIRROR).
@@ -6,6 +6,7 @@ pooch's cache, then the network (another server with SMALTI_MIRROR).
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from smalti.bags import Bags
 from smalti.datasets.digits import digit_bags, mnist_bags
 from smalti.datasets.fetch import fetch, mirror, read_arrays
 from smalti.errors import InputError
+from smalti.io.anndata import read
+from smalti.names import meant
 
 _MIL = (
     "https://raw.githubusercontent.com/komartom/MIDatasets.jl/"
@@ -55,11 +58,21 @@ _SETS = {
         "newsgroups2", "groups of posts, 100 bags", "Zhou, Sun & Li (2009). ICML",
     ),
 }  # fmt: skip
+_KIDNEY = (
+    "https://raw.githubusercontent.com/CostaLab/PILOT/"
+    "4eb26b135a2948bbd97436e8057bf387e36ab3a6/Tutorial/Datasets/"
+)
+_KIDNEY_FILE = "Kidney_IgAN_G.h5ad"
+_KIDNEY_SHA = "1501dc1ba58f5e0e3cc3850004a378a7e1a1cae114190111b0eaaed14d4398ba"
 
 
 def names() -> dict[str, str]:
     """Name -> what it is and whom to cite."""
     about = {name: f"{what}; {cite}" for name, (*_, what, cite) in _SETS.items()}
+    about["kidney"] = (
+        "patients of glomeruli (14 measures of shape), normal or reduced function of the kidney, "
+        "634 bags; Joodaki et al. (2024). Mol Syst Biol, and Hölscher et al. (2023). Nat Commun"
+    )
     about["digits"] = "bags of scikit-learn's 8 x 8 digits; positive if they hold a 9"
     about["mnist"] = "bags of MNIST; positive if they hold a 9; LeCun et al. (1998)"
     return about
@@ -73,14 +86,17 @@ def load(name: str, *, folder: str | Path | None = None, base_url: str | None = 
     name
         One of :func:`names`.
     folder
-        Look for ``mil_benchmarks/NAME.npz`` here first; SMALTI_DATA when left out.
+        Look for ``mil_benchmarks/NAME.npz`` here first, of "kidney" for
+        ``cohorts/kidney_igan_glomeruli.h5ad``; SMALTI_DATA when left out.
     base_url
         Fetch from this server instead; SMALTI_MIRROR when left out.
 
     Returns
     -------
     Bags
-        Each bag its own donor.
+        Each bag its own donor. Columns of "kidney": ``sex`` (0 or 1, as its authors have it) and
+        ``Age`` (years) of the patient, and ``cell_type`` of a glomerulus, a cluster of its authors
+        over all patients. The target parts their classes of eGFR at 60.
 
     Raises
     ------
@@ -89,6 +105,8 @@ def load(name: str, *, folder: str | Path | None = None, base_url: str | None = 
     """
     if name in ("digits", "mnist"):
         return digit_bags() if name == "digits" else mnist_bags()
+    if name == "kidney":
+        return _kidney(folder, base_url)
     x, lengths, y, _ = _read(name, folder, base_url)
     ids = np.repeat(np.arange(len(lengths)), lengths)
     return Bags.from_rows({"x": x.astype(np.float32)}, ids, y=y[ids], donor="bag")
@@ -101,10 +119,26 @@ def folds(
     return _read(name, folder, base_url)[3]
 
 
+def _kidney(folder: str | Path | None, base_url: str | None) -> Bags:
+    """Biopsies of patients with IgA nephropathy: a bag of glomeruli each."""
+    root = folder or os.environ.get("SMALTI_DATA")
+    path = Path(root) / "cohorts" / "kidney_igan_glomeruli.h5ad" if root else None
+    if path is None or not path.exists():
+        path = fetch(_KIDNEY_FILE, f"sha256:{_KIDNEY_SHA}", base_url or mirror() or _KIDNEY)
+    bags = read(path, sample="sampleID", donor="sampleID", label="status", cell_type="Cell_type")
+    said = np.where(bags.labels == ">60", "normal", "reduced")
+    # the classes tell the target: as a column they would be a leak
+    bags = dataclasses.replace(bags, bag=bags.bag.drop(columns="status"),
+                               instance=bags.instance.drop(columns="status"))  # fmt: skip
+    return bags.with_target(said)
+
+
 def _read(name: str, folder: str | Path | None, base_url: str | None) -> tuple[np.ndarray, ...]:
     """Instances, bag lengths, bag labels and test folds."""
     if name not in _SETS:
-        raise InputError(f"no data set {name!r}; there are {', '.join(names())}.")
+        raise InputError(
+            f"no data set {name!r}; there are {', '.join(names())}.{meant(name, names())}"
+        )
     file, sha, local, *_ = _SETS[name]
     root = folder or os.environ.get("SMALTI_DATA")
     path = Path(root) / "mil_benchmarks" / f"{local}.npz" if root else None

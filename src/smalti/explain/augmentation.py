@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from torch import Generator
 
 from smalti.bags import Bags
@@ -72,7 +72,7 @@ class Screening:
             names = tuple(n for n in names if n == "d4" or parse(n)[0].order == 1)
         return Augment(names, p)
 
-    def contact_sheet(self, path: str | Path | None = None, *, overwrite: bool = False) -> Figure:
+    def contact_sheet(self, path: str | Path | None = None, *, overwrite: bool = False) -> Axes:
         """Draw tiles as they were and under each candidate, with distances and verdicts.
 
         Parameters
@@ -89,11 +89,12 @@ class Screening:
         """
         from smalti.plot.contact_sheet import plot_contact_sheet
 
-        figure = plot_contact_sheet(self.examples, self.table)
+        axes = plot_contact_sheet(self.examples, self.table)
+        figure: Any = axes.figure
         if path is not None:
             with atomic_write(path, overwrite=overwrite) as temporary:
                 figure.savefig(temporary, format=Path(path).suffix.lstrip(".") or "png")
-        return figure
+        return axes
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write ``screening.csv``, ``contact_sheet.png`` and, if any, ``notes.txt``; all or none.

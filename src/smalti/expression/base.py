@@ -82,7 +82,9 @@ class ExpressionMethod(ExpressionOutput):
 
     # ---------------------------------------------------------------- scikit-learn
 
-    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+    def fit(
+        self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None, callbacks: Any = None
+    ) -> Self:
         """Learn from slides.
 
         Parameters
@@ -96,6 +98,10 @@ class ExpressionMethod(ExpressionOutput):
             A file to leave and take up the fit at, by Ctrl-C, SIGTERM or a kill: the same call
             goes on, and ends in the same model, on a CPU to the bit. Removed when the fit ends; one
             process at a time has it.
+        callbacks
+            What watches the fit, one or a list: functions of a record, called after each epoch, and
+            objects with ``on_epoch(record)`` (:mod:`smalti.core.callbacks`); loggers of Lightning,
+            or "csv", "tensorboard", "wandb", "mlflow" ("csv:FOLDER"). True from one ends a stage.
 
         Returns
         -------
@@ -117,7 +123,7 @@ class ExpressionMethod(ExpressionOutput):
             inputs = self._check_present(self._inputs(bags).check())
             target, self.genes_ = self._target(bags)
             prepare = functools.partial(self.prepare, target=target)
-            return self._train(inputs, self.preprocess, checkpoint, prepare)
+            return self._train(inputs, self.preprocess, checkpoint, callbacks, prepare)
 
     def predict(
         self, X: Any, genes: Sequence[str] | None = None, *, missing: str | None = None

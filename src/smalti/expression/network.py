@@ -83,7 +83,9 @@ class NetworkExpression(ExpressionMethod):
             codes[members] = k
         return codes
 
-    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+    def fit(
+        self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None, callbacks: Any = None
+    ) -> Self:
         """Learn from slides (see :meth:`ExpressionMethod.fit`).
 
         Raises
@@ -96,7 +98,7 @@ class NetworkExpression(ExpressionMethod):
                 f"{self.name}: alpha={self.alpha} and beta={self.beta} must sum to 1 at most; what "
                 "is left is the weight of the covariance term."
             )
-        return super().fit(X, y, checkpoint=checkpoint)
+        return super().fit(X, y, checkpoint=checkpoint, callbacks=callbacks)
 
     def criterion(self, shape: Shape) -> nn.Module:
         """What the settings ask to be minimised, of (n, genes) scaled predictions and targets.

@@ -159,10 +159,11 @@ class ExpressionOutput(Estimator):
         X: Any,
         *,
         out: str | Path | None = None,
+        copy: bool = False,
         key_added: str | None = None,
         overwrite: bool = False,
         missing: str | None = None,
-    ) -> None:
+    ) -> Any:
         """Write predictions into the user's AnnData or SpatialData.
 
         Parameters
@@ -173,13 +174,20 @@ class ExpressionOutput(Estimator):
         X
             The bags that were read from it: tiles are matched by the names of their rows.
         out
-            Write to this path instead.
+            Write to this path instead; data in memory stay as they are.
+        copy
+            Put the result into a copy of AnnData or MuData in memory and return it, as scanpy does.
         key_added
             NAME of the data frame, of the note in ``uns`` and of SpatialData's table.
         overwrite
             Replace what another model has written under these names; otherwise that is refused.
         missing
             What to take features for that the slides lack (see :meth:`complete`); ``uns`` says so.
+
+        Returns
+        -------
+        AnnData or MuData
+            The copy; without ``copy`` None.
 
         Raises
         ------
@@ -195,7 +203,9 @@ class ExpressionOutput(Estimator):
         with both layers, that annotates the same regions.
         """
         from smalti.io.expression import write_expression
+        from smalti.io.open import to_change
 
+        data = to_change(data, out, copy)
         table = self.to_anndata(X, missing=missing, pictures=False)
         note = table.uns[self.name]  # of what the user's own table will hold
         note["fitted_on"] = told_of(self, [f"obsm/{key_added or 'predicted'}"])
@@ -205,6 +215,7 @@ class ExpressionOutput(Estimator):
                 if old in table.layers:
                     table.layers[new] = table.layers.pop(old)
         write_expression(data, table, as_slides(X), out=out, name=key_added, overwrite=overwrite)
+        return data if copy else None
 
     def note(self) -> dict[str, Any]:
         """Settings and where they come from, as ``uns`` holds them."""

@@ -51,7 +51,9 @@ class SelfSupervised(Estimator):
     lr: float = 2e-3  # learning rate, up over the first tenth, then down to 0 as a cosine
     weight_decay: float = 1e-4  # decoupled (AdamW)
 
-    def fit(self, X: Bags, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+    def fit(
+        self, X: Bags, y: Any = None, *, checkpoint: str | Path | None = None, callbacks: Any = None
+    ) -> Self:
         """Learn from the tiles of training slides; labels are not looked at.
 
         Raises
@@ -60,7 +62,7 @@ class SelfSupervised(Estimator):
             If there is no view of tiles.
         """
         with fresh(self):
-            return self._train(self._tiles(X), None, checkpoint, self.prepare)
+            return self._train(self._tiles(X), None, checkpoint, callbacks, self.prepare)
 
     def transform(self, X: Bags) -> np.ndarray:
         """(n_tiles, width) float32."""

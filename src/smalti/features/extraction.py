@@ -84,7 +84,7 @@ def extract(
     seed
         Of random weights.
     progress
-        Show a bar; None: on a terminal only.
+        Show a bar; None: on a terminal or in a notebook.
 
     Returns
     -------

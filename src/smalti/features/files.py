@@ -97,8 +97,8 @@ def write(
     n_jobs
         Processes, a slide each; None: as many as make it end sooner.
     progress
-        Show a bar, of one slide that of its tiles; None: on a terminal, elsewhere a line of the
-        log for each slide.
+        Show a bar, of one slide that of its tiles; None: on a terminal or in a notebook,
+        elsewhere a line of the log for each slide.
 
     Returns
     -------

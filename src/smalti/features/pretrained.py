@@ -18,6 +18,7 @@ from smalti.errors import InputError
 from smalti.features.layer_names import of_dinov2
 from smalti.features.presets import PRESETS, preset_of
 from smalti.features.wheels import WHEELS, weights_of
+from smalti.names import meant
 from smalti.system.extras import need
 from smalti.system.reading import plain_file
 from smalti.system.tensors import read_any
@@ -197,7 +198,10 @@ def _file(name: str, weights: str) -> Path:
         config = timm().models.get_pretrained_cfg(full)
         repository = getattr(config, "hf_hub_id", None)
         if repository is None:
-            raise InputError(f"timm knows no weights of {full!r}: name a tag, or weights='random'.")
+            near = meant(full, timm().list_models(pretrained=True))
+            raise InputError(
+                f"timm knows no weights of {full!r}: name a tag, or weights='random'.{near}"
+            )
         tag = full if "." in full else f"{full}.{config.tag}"
         repository = f"{repository}{tag}" if repository.endswith("/") else repository
         return _hub(f"hf-hub:{repository}", "model.safetensors")

@@ -69,7 +69,7 @@ def gene_vectors(
     seed
         tfidf: of the SVD.
     progress
-        Show a bar; None: on a terminal.
+        Show a bar; None: on a terminal or in a notebook.
 
     Returns
     -------

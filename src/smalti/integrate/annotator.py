@@ -318,6 +318,7 @@ class Annotator(BaseEstimator):
         data: Any,
         *,
         out: str | Path | None = None,
+        copy: bool = False,
         key_added: str = "annotation",
         overwrite: bool = False,
         missing: str | None = None,
@@ -327,7 +328,7 @@ class Annotator(BaseEstimator):
         found: pd.DataFrame | None = None,
         obs: str | Path | pd.DataFrame | None = None,
         runs: Sequence[str] | None = None,
-    ) -> None:
+    ) -> Any:
         """Write labels into the user's data: ``obs["NAME_label"]`` and so on, and ``uns["NAME"]``.
 
         Parameters
@@ -336,7 +337,9 @@ class Annotator(BaseEstimator):
             AnnData or MuData, changed in place; or the path of an .h5ad, .h5mu or .zarr; or what
             :func:`smalti.read` takes besides, which needs ``out``.
         out
-            Write to this path instead.
+            Write to this path instead; data in memory stay as they are.
+        copy
+            Put the result into a copy of AnnData or MuData in memory and return it, as scanpy does.
         key_added
             NAME.
         overwrite
@@ -353,16 +356,21 @@ class Annotator(BaseEstimator):
             As of :func:`smalti.read`, where the data are read with them; what comes of it needs
             ``out``.
 
+        Returns
+        -------
+        AnnData or MuData
+            The copy; without ``copy`` None.
+
         Raises
         ------
         InputError
             As :meth:`annotate`, or if a name or a file is taken.
         """
         from smalti.io.anndata import read
-        from smalti.io.open import open_table, to_write
+        from smalti.io.open import open_table, to_change, to_write
         from smalti.io.write import write
 
-        data = to_write(data, out, obs=obs, runs=runs)
+        data = to_change(to_write(data, out, obs=obs, runs=runs), out, copy)
         bags = read(data, x=x, cells=cells) if bags is None else bags
         found = self.annotate(bags, missing=missing) if found is None else found
         n = len(open_table(data).names)  # cells in no bag get no label
@@ -372,6 +380,7 @@ class Annotator(BaseEstimator):
             data, obs=columns, obsm={}, uns={key_added: self._told(key_added) | how},
             origin=bags.origin, out=out, overwrite=overwrite, bags=bags,
         )  # fmt: skip
+        return data if copy else None
 
     def _told(self, key: str) -> dict[str, Any]:
         keys = [f"obs/{key}_{name}" for name in COLUMNS]

@@ -38,7 +38,8 @@ from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
 from smalti.core.identity import model_digest
 from smalti.core.instances import as_array
-from smalti.core.seen import Seen, remember, told_of
+from smalti.core.rows import GivesRows
+from smalti.core.seen import Seen, told_of
 from smalti.core.store import Store
 from smalti.errors import InputError
 from smalti.integrate.adapt import decoding, refuse_new_batches
@@ -61,7 +62,7 @@ _ROWS = 8192  # cells in one step of an embedding
 _NUMBERS = 2**26  # of all views in one step
 
 
-class Integration(WithHalves, Contributing, Estimator):
+class Integration(GivesRows, WithHalves, Contributing, Estimator):
     """Modalities to an embedding: what all such methods share.
 
     Attributes
@@ -108,7 +109,9 @@ class Integration(WithHalves, Contributing, Estimator):
 
     # ---------------------------------------------------------------- scikit-learn
 
-    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+    def fit(
+        self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None, callbacks: Any = None
+    ) -> Self:
         """Learn from cells; no labels are looked at.
 
         Parameters
@@ -123,6 +126,10 @@ class Integration(WithHalves, Contributing, Estimator):
             A file to leave and take up the fit at, by Ctrl-C, SIGTERM or a kill: the same call
             goes on, and ends in the same model, on a CPU to the bit. Removed when the fit ends; one
             process at a time has it.
+        callbacks
+            What watches the fit, one or a list: functions of a record, called after each epoch, and
+            objects with ``on_epoch(record)`` (:mod:`smalti.core.callbacks`); loggers of Lightning,
+            or "csv", "tensorboard", "wandb", "mlflow" ("csv:FOLDER"). True from one ends a stage.
 
         Returns
         -------
@@ -158,7 +165,7 @@ class Integration(WithHalves, Contributing, Estimator):
                     warnings.warn(f"{one}.", UserWarning, stacklevel=2)
                 else:
                     _log.info("%s: %s", self.name, one)
-            self._train(raw, steps, checkpoint, self.prepare)
+            self._train(raw, steps, checkpoint, callbacks, self.prepare)
             self.modalities_ = with_findings(self.modalities_, self.steps_)
             return self
 
@@ -207,19 +214,19 @@ class Integration(WithHalves, Contributing, Estimator):
         """What ``preprocess`` means for these bags."""
         return self.steps_for(bags) if self.preprocess == "auto" else self.preprocess
 
-    def transform(self, X: Any, *, missing: str | None = None) -> np.ndarray:
-        """(n_cells, width) embedding, float32, in the order of the bags' instances.
+    def embedded(self, X: Any, missing: str | None) -> tuple[np.ndarray, pd.Index]:
+        """(n_cells, width) embedding, in the order of the bags' instances.
 
         Modalities that ``X`` lacks altogether count as not measured, where the method takes gaps.
-        ``missing`` says what to take single features for that it lacks (see :meth:`complete`).
         """
-        rows = self.forward(self._filled(X, missing))[0]
-        remember(self, rows)
-        return rows
+        cells = as_cells(X)
+        return self.forward(self._filled(cells, missing))[0], cells.instance.index
 
-    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
-        """Fit, then embed the same cells: (n_cells, width)."""
-        return self.fit(X, y).transform(X)
+    def embeds_as(self, batch: Batch) -> torch.Tensor:
+        """(n_cells, width) the code of each cell of a batch; of a transductive method all codes."""
+        network: Any = self.network_
+        codes: torch.Tensor = network.codes if self.transductive else network(batch).raw
+        return codes
 
     @available_if(lambda self: self.reconstructs)
     def reconstruct(self, X: Any, *, as_batch: str | None = None) -> dict[str, np.ndarray]:
@@ -270,13 +277,13 @@ class Integration(WithHalves, Contributing, Estimator):
         """
         bags = self._filled(as_cells(X), missing)
         key = key_added or f"X_{self.name}"
-        z = self.transform(bags)
+        z = np.asarray(self.transform(bags))
         here = {key: f"obsm/{key}"}
         origin = None if bags.origin is None else {**bags.origin, "x": here, "keys": here}
         seen = f"{key} was fitted before any split: where test samples were among its cells, " \
                "scores may be too good."  # fmt: skip
         return dataclasses.replace(
-            bags, x={key: z}, features={key: tuple(f"{self.name}_{i}" for i in range(z.shape[1]))},
+            bags, x={key: z}, features={key: tuple(self.get_feature_names_out())},
             present={}, lacking={}, origin=origin, notes=(*bags.notes, seen),
         )  # fmt: skip
 
@@ -285,6 +292,7 @@ class Integration(WithHalves, Contributing, Estimator):
         data: Any,
         *,
         out: str | Path | None = None,
+        copy: bool = False,
         layers: bool = False,
         contributions: bool = False,
         key_added: str | None = None,
@@ -292,7 +300,7 @@ class Integration(WithHalves, Contributing, Estimator):
         missing: str | None = None,
         obs: str | Path | pd.DataFrame | None = None,
         runs: Sequence[str] | None = None,
-    ) -> None:
+    ) -> Any:
         """Write the embedding into the user's data: ``obsm["X_NAME"]`` and ``uns["NAME"]``.
 
         WNN adds its weights, ``obs["NAME_weight_MODALITY"]``, and its graph,
@@ -306,7 +314,9 @@ class Integration(WithHalves, Contributing, Estimator):
             Ranger, several), which needs ``out``. It must be what the method was fitted on, or hold
             the same modalities, or some of them where the method takes gaps.
         out
-            Write to this path instead.
+            Write to this path instead; data in memory stay as they are.
+        copy
+            Put the result into a copy of AnnData or MuData in memory and return it, as scanpy does.
         layers
             Write reconstructions too, float32: ``layers["NAME"]`` of a modality of which all
             features are made, else ``obsm["NAME_MODALITY"]``: where preprocessing dropped some (a
@@ -324,17 +334,22 @@ class Integration(WithHalves, Contributing, Estimator):
             As of :func:`smalti.read`, where the data are read with them; what comes of it needs
             ``out``.
 
+        Returns
+        -------
+        AnnData or MuData
+            The copy; without ``copy`` None.
+
         Raises
         ------
         InputError
             If the data lack a modality or a feature, or a name is taken by another model.
         """
         from smalti.io.anndata import read
-        from smalti.io.open import keys_there, to_write
+        from smalti.io.open import keys_there, to_change, to_write
         from smalti.io.write import write
 
         check_is_fitted(self)
-        data = to_write(data, out, obs=obs, runs=runs, origin=self.origin_)
+        data = to_change(to_write(data, out, obs=obs, runs=runs, origin=self.origin_), out, copy)
         where = {} if self.origin_ is None else {
             k: self.origin_[k] for k in ("x", "cells", "backed") if k in self.origin_}  # fmt: skip
         if self.missing:
@@ -342,7 +357,7 @@ class Integration(WithHalves, Contributing, Estimator):
         read_as = read(data, **where)
         bags = self._filled(read_as, missing)
         n = len(data.obs) if hasattr(data, "obs") else None
-        z = self.transform(bags)
+        z = np.asarray(self.transform(bags))
         tables = {}
         if layers and self.reconstructs:
             names = self.decoded_
@@ -360,6 +375,7 @@ class Integration(WithHalves, Contributing, Estimator):
                  | {"fitted_on": told_of(self, [f"obsm/X_{key}"])}},
             origin=bags.origin, out=out, overwrite=overwrite, bags=read_as,
         )  # fmt: skip
+        return data if copy else None
 
     def _note(self) -> dict[str, Any]:
         settings = {k: v for k, v in self.get_params(deep=False).items() if v is not None}

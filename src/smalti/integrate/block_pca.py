@@ -53,10 +53,12 @@ class BlockPCA(Integration):
     clip: Positive | None = 10.0  # standardised values beyond it are cut
     modality: str | None = None  # PCA of this one alone, the control of every integration
 
-    def fit(self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None) -> Self:
+    def fit(
+        self, X: Any, y: Any = None, *, checkpoint: str | Path | None = None, callbacks: Any = None
+    ) -> Self:
         """Learn from cells (see :meth:`Integration.fit`); of one modality alone if so set."""
         if self.modality is None:
-            return super().fit(X, y, checkpoint=checkpoint)
+            return super().fit(X, y, checkpoint=checkpoint, callbacks=callbacks)
         bags = as_cells(X)
         name, view = bags.view(self.modality)
         alone = dataclasses.replace(
@@ -64,7 +66,7 @@ class BlockPCA(Integration):
             features={k: v for k, v in bags.features.items() if k == name},
             present={k: v for k, v in bags.present.items() if k == name},
         )  # fmt: skip
-        return super().fit(alone, y, checkpoint=checkpoint)
+        return super().fit(alone, y, checkpoint=checkpoint, callbacks=callbacks)
 
     def _takes_one(self) -> bool:
         return self.modality is not None

@@ -21,6 +21,7 @@ from smalti.io.samples import samples_of
 from smalti.io.tables import all_nan, rows_at
 from smalti.labels import missing, missing_words
 from smalti.left import Left, vanished
+from smalti.names import meant
 from smalti.preprocess import cells_per_bag_note, check_kinds
 from smalti.system.memory import room
 from smalti.system.reading import about
@@ -32,6 +33,7 @@ def read(
     *,
     sample: str | None = None,
     x: str | Sequence[str] | Mapping[str, str] | None = None,
+    layer: str | None = None,
     label: str | Sequence[str] | None = None,
     donor: str | None = None,
     site: str | None = None,
@@ -73,6 +75,8 @@ def read(
         "antibody", "surface") the two views "rna" and that key. Tags of samples and guides
         (Multiplexing Capture, CRISPR Guide Capture, and hashtags among the antibodies, which their
         names tell) are left out.
+    layer
+        Short for ``x="layers/NAME"``, as scanpy has it: the layer in the place of X.
     label
         Column of ``obs`` to predict, constant in each sample; several columns: multi-label.
     donor
@@ -171,6 +175,10 @@ def read(
     >>> sm.read(cells, sample="sample", donor="bag", label="state")
     Bags: 3 bags of 20-20 instances, X 5, 3 donors; state: binary (1 healthy, 2 ill; positive: ill)
     """
+    if layer is not None:
+        if x is not None:
+            raise InputError(f"layer={layer!r} and x={x!r} both say what to read: leave one out.")
+        x = f"layers/{layer}"
     origin = {"sample": sample, "x": x, "label": label, "donor": donor, "site": site, "kind": kind,
               "positive": positive, "order": order, "cell_type": cell_type,
               "bag_columns": list(bag_columns), "cells": cells,
@@ -439,7 +447,8 @@ def _check_views_of(kinds: Mapping[str, str], keys: Mapping[str, str]) -> None:
     check_kinds(kinds)
     for view in kinds:
         if view not in keys:
-            raise InputError(f"kinds= names {view!r}, which is no view; there are {_list(keys)}.")
+            raise InputError(f"kinds= names {view!r}, which is no view; there are {_list(keys)}."
+                             f"{meant(view, keys)}")  # fmt: skip
 
 
 def _mixed(name: str, key: str, types: Mapping[str, int]) -> list[str]:

@@ -65,7 +65,7 @@ def arrange(
     overwrite
         Replace ``out`` where it is there.
     progress
-        Show a bar; None: on a terminal only.
+        Show a bar; None: on a terminal or in a notebook.
 
     Raises
     ------

@@ -109,11 +109,18 @@ def write_expression(
     if not of_regions:
         _into_anndata(data, predicted, bags, out, overwrite)
     elif path is None or target is None:
-        _into_spatialdata(data, predicted, bags, name or TABLE, overwrite)
-        if target is not None:
+        name, old = name or TABLE, dict(data.tables)
+        _into_spatialdata(data, predicted, bags, name, overwrite)
+        if target is None:
+            return
+        try:
             with atomic_folder(target, overwrite=overwrite) as temporary:
                 shutil.rmtree(temporary)  # zarr makes its own folder
                 data.write(temporary)
+        finally:  # the result goes into the file only
+            del data.tables[name]
+            if name in old:
+                data.tables[name] = old[name]
     else:
         _into_store(path, target, predicted, bags, name or TABLE, overwrite)
 

@@ -18,6 +18,7 @@ from smalti.io.h5 import H5View, Slide, inspect
 from smalti.io.pictures import slide_name
 from smalti.labels import missing, missing_words
 from smalti.left import Left, vanished
+from smalti.names import meant
 from smalti.system.reading import about
 from smalti.system.tables import read_table
 from smalti.views import Picked, len_, take
@@ -220,7 +221,8 @@ def _slides(labels: str | Path | pd.DataFrame, id: str | None, needed: list[str]
         raise InputError(f"no slide column {id or _IDS} in the labels; there are {list(table)}.")
     for column in [id, *needed]:
         if column not in table:
-            raise InputError(f"no column {column!r} in the labels; there are {list(table)}.")
+            raise InputError(f"no column {column!r} in the labels; there are {list(table)}."
+                             f"{meant(column, table)}")  # fmt: skip
         absent = missing(table[column])
         if absent.any():
             who = table[id][absent].astype(str).tolist()
@@ -317,7 +319,8 @@ def _numbers(table: pd.DataFrame, column: Any) -> Any:
     if not isinstance(column, str):
         return column
     if column not in table:
-        raise InputError(f"no column {column!r} in the labels; there are {list(table)}.")
+        raise InputError(f"no column {column!r} in the labels; there are {list(table)}."
+                         f"{meant(column, table)}")  # fmt: skip
     values = pd.to_numeric(table[column], errors="coerce")
     if values.isna().any():
         raise InputError(f"{column!r} is no number for slide {table.index[values.isna()][0]!r}: "

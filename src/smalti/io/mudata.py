@@ -13,6 +13,7 @@ import pandas as pd
 from smalti.errors import InputError
 from smalti.io.stored import members
 from smalti.io.tables import Table, no_column
+from smalti.names import meant
 from smalti.preprocess import kind_of
 
 
@@ -103,7 +104,9 @@ class MuTable:
         if name in self._global():
             return None, f"obsm/{name}"
         there = ", ".join(self.there())
-        raise InputError(f"no features {key!r} in {self.name}; there are {there}.")
+        raise InputError(
+            f"no features {key!r} in {self.name}; there are {there}.{meant(key, self.there())}"
+        )
 
     def there(self) -> list[str]:
         """Keys that ``x`` may name."""

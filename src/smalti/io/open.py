@@ -137,6 +137,26 @@ def to_write(
     return split_types(whole) if Path(out).suffix == ".h5mu" else whole
 
 
+def to_change(data: Any, out: str | Path | None, copy: bool) -> Any:
+    """What a result is put into: the data themselves, or a copy of them in memory.
+
+    Raises
+    ------
+    InputError
+        If the copy is asked for beside a file, of a file, or of what cannot be copied.
+    """
+    if not copy:
+        return data
+    if out is not None or isinstance(data, (str, Path)):
+        raise InputError("copy=True gives back a table in memory: the copy of a file is out=FILE.")
+    if getattr(data, "isbacked", False) or not hasattr(data, "obs"):
+        raise InputError(
+            f"copy=True is for AnnData and MuData in memory, not {type(data).__name__}"
+            f"{' on disk' if hasattr(data, 'obs') else ''}: leave it out, or write to out=FILE."
+        )
+    return data.copy()
+
+
 def _refuse_unjoined(data: Any, origin: Mapping[str, Any]) -> None:
     """Refuse data without columns that a table of cells gave the data of the training."""
     if origin.get("joined"):

@@ -134,7 +134,7 @@ def read_slides(
     quality
         Add columns ``blur`` and ``pen`` (reads every tile).
     progress
-        Show a bar; None: on a terminal only.
+        Show a bar; None: on a terminal or in a notebook.
 
     Returns
     -------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from smalti.io.elements import read_element
 from smalti.io.sparse import checked_sparse
 from smalti.io.stored import members, opened, within
 from smalti.io.symbols import feature_names
+from smalti.names import meant
 from smalti.preprocess import is_hashtag, kind_of
 from smalti.system.reading import DAMAGE, too_large
 from smalti.views import take
@@ -29,9 +29,10 @@ TYPES = {"Gene Expression": "rna", "Antibody Capture": "protein", "Peaks": "atac
 def no_column(name: str, column: str, there: Iterable[Any]) -> InputError:
     """The error of a column that is not there."""
     known = list(map(str, there))
-    near = difflib.get_close_matches(str(column), known, 3)
-    hint = f" Did you mean {', '.join(near)}?" if near else ""
-    return InputError(f"no column {column!r} in obs of {name}; there are {', '.join(known)}.{hint}")
+    return InputError(
+        f"no column {column!r} in obs of {name}; there are {', '.join(known)}."
+        f"{meant(column, known, 3)}"
+    )
 
 
 class Table:
@@ -313,6 +314,7 @@ class Table:
         if where not in ("X", "obsm", "layers") or (where != "X" and name not in self.keys(where)):
             raise InputError(
                 f"no features {key!r} in {self.name}; there are {', '.join(self.there())}."
+                f"{meant(key.removeprefix('obsm/'), self.there())}"
             )
         values = self._values(where, name)
         if values is None:

@@ -60,7 +60,8 @@ def write_tissue(
     n_jobs
         Processes; None: as many as make it end sooner.
     progress
-        Show a bar; None: on a terminal, elsewhere a line of the log for each slide.
+        Show a bar; None: on a terminal or in a notebook, elsewhere a line of the log for
+        each slide.
 
     Returns
     -------

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -48,7 +49,8 @@ def write(
     Parameters
     ----------
     data
-        AnnData or MuData, changed in place; or the path of an ``.h5ad``, ``.h5mu`` or ``.zarr``.
+        AnnData or MuData, changed in place where ``out`` is left out; or the path of an ``.h5ad``,
+        ``.h5mu`` or ``.zarr``.
     obs, obsm
         Name -> one row per cell in the user's own order; NaN for cells in no bag. Of MuData, the
         global ones.
@@ -117,10 +119,12 @@ def write(
     if target is not None:
         check_free(target, overwrite=overwrite)
     whole = data if path is None else whole_file(path, many)
-    for key, value in additions(open_table(whole)).items():
-        _set(whole, key, value)
-    if target is not None:
-        _write_whole(whole, target, many, overwrite)
+    found = additions(open_table(whole))
+    with nullcontext() if target is None else _as_before(whole, found):
+        for key, value in found.items():
+            _holder(whole, key)[key[-1]] = value
+        if target is not None:
+            _write_whole(whole, target, many, overwrite)
 
 
 def _additions(
@@ -165,11 +169,24 @@ def _placed(graph: sp.csr_matrix, rows: np.ndarray, n: int) -> sp.csr_matrix:
     return sp.csr_matrix((edges.data, (rows[edges.row], rows[edges.col])), shape=(n, n))
 
 
-def _set(whole: Any, key: Key, value: Any) -> None:
-    """Put a value into AnnData or MuData in memory."""
-    *parts, where, name = key
-    table = whole.mod[parts[1]] if parts else whole
-    getattr(table, where)[name] = value
+def _holder(whole: Any, key: Key) -> Any:
+    """What a value is put into: ``obs``, ``obsm``, ... of AnnData or MuData in memory."""
+    *parts, where, _ = key
+    return getattr(whole.mod[parts[1]] if parts else whole, where)
+
+
+@contextmanager
+def _as_before(whole: Any, found: Iterable[Key]) -> Iterator[None]:
+    """Leave a table in memory as it was: what is added goes into a file only."""
+    kept = {key: _holder(whole, key)[key[-1]] for key in found if key[-1] in _holder(whole, key)}
+    try:
+        yield
+    finally:
+        for key in found:
+            if key in kept:
+                _holder(whole, key)[key[-1]] = kept[key]
+            elif key[-1] in _holder(whole, key):
+                del _holder(whole, key)[key[-1]]
 
 
 def _write_whole(whole: Any, target: Path, many: bool, overwrite: bool) -> None:

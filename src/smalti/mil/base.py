@@ -25,19 +25,21 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from smalti.bags import Bags, as_bags
-from smalti.batch import Shape
+from smalti.batch import Batch, Shape
 from smalti.columns import Columns
 from smalti.core import training
 from smalti.core.align import said, view_of
 from smalti.core.estimator import Estimator
 from smalti.core.fit import Fit, fresh
-from smalti.core.seen import Seen, remember, told_of, warn_of_training
+from smalti.core.rows import GivesRows
+from smalti.core.seen import Seen, told_of, warn_of_training
 from smalti.core.settings import Count, Part, Positive, Weight
 from smalti.core.stage import Gradient, Stage, task_loss, units_of_step
 from smalti.errors import InputError
 from smalti.labels import KINDS, Kind, missing, scikit_kind
 from smalti.mil import heatmaps, reading, results
 from smalti.mil.running import Running
+from smalti.names import meant
 from smalti.nn.encoders import Encoder
 from smalti.task import Task
 from smalti.task.survival import MODELS, Model, Survival
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from smalti.tiles.heatmap import Heatmap
 
 
-class Method(Estimator):
+class Method(GivesRows, Estimator):
     """Bags to phenotype: what all such methods share.
 
     Attributes
@@ -100,6 +102,7 @@ class Method(Estimator):
         positive: Any = None,
         order: Sequence[Any] | None = None,
         checkpoint: str | Path | None = None,
+        callbacks: Any = None,
     ) -> Self:
         """Learn from bags.
 
@@ -120,6 +123,10 @@ class Method(Estimator):
             A file to leave and take up the fit at, by Ctrl-C, SIGTERM or a kill: the same call
             goes on, and ends in the same model, on a CPU to the bit. Removed when the fit ends; one
             process at a time has it.
+        callbacks
+            What watches the fit, one or a list: functions of a record, called after each epoch, and
+            objects with ``on_epoch(record)`` (:mod:`smalti.core.callbacks`); loggers of Lightning,
+            or "csv", "tensorboard", "wandb", "mlflow" ("csv:FOLDER"). True from one ends a stage.
 
         Returns
         -------
@@ -142,7 +149,7 @@ class Method(Estimator):
             asked = self.views, self.preprocess
             raw = reading.read_views(whole, *asked).check()
             steps = reading.steps_for(whole, raw, *asked)
-            return self._train(raw, steps, checkpoint, self.prepare)
+            return self._train(raw, steps, checkpoint, callbacks, self.prepare)
 
     def predict(self, X: Any, *, missing: str | None = None) -> np.ndarray:
         """(n_bags,) classes or values as they stood in training; (n_bags, n_labels) for labels.
@@ -213,17 +220,15 @@ class Method(Estimator):
         warn_of_training(self, bags.only([view_of(self, bags, k) for k in self.features_]))
         return raw
 
-    @available_if(lambda self: self.embeds)
-    def transform(self, X: Any, *, missing: str | None = None) -> np.ndarray:
+    def embedded(self, X: Any, missing: str | None) -> tuple[np.ndarray, pd.Index]:
         """(n_bags, width) embedding of each bag: what the last layer of the network reads."""
-        rows = self.forward(self._filled(X, missing))[2]["embedding"]
-        remember(self, rows)
-        return rows
+        bags = as_bags(self._filled(X, missing))
+        return self.forward(bags)[2]["embedding"], bags.bag.index
 
-    @available_if(lambda self: self.embeds)
-    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
-        """Fit, then embed the same bags: (n_bags, width)."""
-        return self.fit(X, y).transform(X)
+    def embeds_as(self, batch: Batch) -> torch.Tensor:
+        """(n_bags, width) what the last layer of the network reads of a batch."""
+        found: torch.Tensor = self.network_(batch).bag["embedding"]
+        return found
 
     def score(self, X: Any, y: Any = None) -> float:
         """The default score of scikit-learn: accuracy, or R2 of a regression (higher is better)."""
@@ -298,6 +303,7 @@ class Method(Estimator):
         data: Any,
         *,
         out: str | Path | None = None,
+        copy: bool = False,
         key_added: str | None = None,
         overwrite: bool = False,
         scores: Scores | None = None,
@@ -305,7 +311,7 @@ class Method(Estimator):
         missing: str | None = None,
         obs: str | Path | pd.DataFrame | None = None,
         runs: Sequence[str] | None = None,
-    ) -> None:
+    ) -> Any:
         """Write attributions and settings into the table that the training bags were read from.
 
         Parameters
@@ -315,7 +321,9 @@ class Method(Estimator):
             these columns and keeps all else; or what :func:`smalti.read` takes besides (files of
             Cell Ranger, several), which needs ``out``.
         out
-            Write to this path instead.
+            Write to this path instead; data in memory stay as they are.
+        copy
+            Put the result into a copy of AnnData or MuData in memory and return it, as scanpy does.
         key_added
             NAME, under which all is written; the method's own where left out.
         overwrite
@@ -332,6 +340,11 @@ class Method(Estimator):
             As of :func:`smalti.read`, where the data are read with them; what comes of it needs
             ``out``.
 
+        Returns
+        -------
+        AnnData or MuData
+            The copy; without ``copy`` None.
+
         Raises
         ------
         InputError
@@ -347,11 +360,11 @@ class Method(Estimator):
         the fit, they do not test it.
         """
         from smalti.io.anndata import read
-        from smalti.io.open import to_write
+        from smalti.io.open import to_change, to_write
         from smalti.io.write import write
 
         check_is_fitted(self)
-        data = to_write(data, out, obs=obs, runs=runs, origin=self.origin_)
+        data = to_change(to_write(data, out, obs=obs, runs=runs, origin=self.origin_), out, copy)
         if self.origin_ is None or "sample" not in self.origin_:
             raise InputError("these bags were not read by smalti.read: use attribute() instead.")
         source = {
@@ -367,6 +380,7 @@ class Method(Estimator):
         note["fitted_on"] = told_of(self, [f"obsm/{name}" for name in obsm])
         write(data, obs=columns, obsm=obsm, uns={key: note}, out=out, overwrite=overwrite,
               bags=read_as)  # fmt: skip
+        return data if copy else None
 
     def samples(self, X: Any, *, group: str | None = None, missing: str | None = None) -> Any:
         """One row per bag, as AnnData: ready for a plot of patients, or as input of another method.
@@ -475,7 +489,8 @@ class Method(Estimator):
                              "out.")  # fmt: skip
         if self.strata not in bags.bag:
             raise InputError(f"strata={self.strata!r} is no column of the bags; there are "
-                             f"{', '.join(map(str, bags.bag))}.")  # fmt: skip
+                             f"{', '.join(map(str, bags.bag))}."
+                             f"{meant(self.strata, bags.bag)}")  # fmt: skip
         if missing(bags.bag[self.strata]).any():
             raise InputError(f"strata={self.strata!r} is missing for some bags: drop them.")
         return pd.factorize(bags.bag[self.strata])[0]
@@ -549,9 +564,9 @@ class Method(Estimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         tags.input_tags.sparse = True
-        if self.embeds:
-            # a network computes in float32, whatever it is given
-            tags.transformer_tags = TransformerTags(preserves_dtype=["float32"])
+        # a network computes in float32, whatever it is given
+        told = TransformerTags(preserves_dtype=["float32"])
+        tags.transformer_tags = told if self.embeds else None
         if not self._is_classifier():
             tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
         else:

@@ -12,6 +12,7 @@ import pandas as pd
 from smalti.bags import Bags, as_bags
 from smalti.errors import InputError
 from smalti.mil.results import SIGNED, Fitted, instance_frame
+from smalti.names import meant
 from smalti.tiles.heatmap import Heatmap, place_values
 from smalti.tiles.image import SlideImage
 
@@ -39,7 +40,9 @@ def slide_rows(bags: Bags, slide: str | None) -> tuple[str, np.ndarray, int]:
         raise InputError(f"these are {len(names)} slides: name one, slide={names[0]!r}.")
     slide = names[0] if slide is None else str(slide)
     if slide not in names:
-        raise InputError(f"no slide {slide!r}; there are {', '.join(names[:5])}.")
+        raise InputError(
+            f"no slide {slide!r}; there are {', '.join(names[:5])}.{meant(slide, names)}"
+        )
     of = bags.instance["slide"] if "slide" in bags.instance else bags.bag.index[bags.index]
     rows = np.flatnonzero(pd.Index(of).astype(str) == slide)
     return slide, rows, int(bags.index[rows[0]])

@@ -44,7 +44,7 @@ def fit_many(
         thread each. None: begin here, and go to processes once the rest would be done sooner
         there; with a GPU, all here.
     progress
-        Show a bar; None: on a terminal only.
+        Show a bar; None: on a terminal or in a notebook.
 
     Returns
     -------

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from smalti.bags import Bags
-from smalti.core.identity import model_digest
-from smalti.errors import InputError
+from smalti.core.identity import model_digest, row_of
 from smalti.preprocess import Step, spec_text
 from smalti.task import Task
 from smalti.task.survival import Survival
@@ -127,43 +126,6 @@ def note(model: Fitted, scores: Scores | None = None, label: str | None = None) 
         return told
     row = row_of(model, scores, label)
     return told | {"scores": scores.of(row), "scores_of": row}
-
-
-def row_of(model: Any, scores: Scores, label: str | None = None) -> str:
-    """The row of a comparison that is of this model: of its settings, or the one that is named.
-
-    Raises
-    ------
-    InputError
-        If the comparison is of another target or positive class, no row has its settings, or
-        several have and their seeds do not tell them apart.
-    """
-    asked = getattr(scores, "task", None)
-    if asked is not None and (asked.column or "target") != model.task_.column:
-        raise InputError(
-            f"this comparison is of {asked.column!r}, the model predicts {model.task_.column!r}: "
-            "give the comparison of its own target."
-        )
-    if asked is not None and asked.positive != model.task_.positive:
-        raise InputError(
-            f"in this comparison {asked.positive!r} is positive, in the model "
-            f"{model.task_.positive!r}: give the comparison of the same positive class."
-        )
-    if label is not None:
-        return label
-    found = scores.find(model.identity_, model.seed)
-    if len(found) == 1:
-        return found[0]
-    there = ", ".join(scores.identities)
-    if found:
-        raise InputError(
-            f"{', '.join(found)} all have the settings of this {type(model).__name__}: name the "
-            "one whose scores are meant, label='NAME'."
-        )
-    raise InputError(
-        f"no row of this comparison has the settings of this {type(model).__name__} (rows: "
-        f"{there}): compare it with these settings, or name the row that is meant, label='NAME'."
-    )
 
 
 def one_score(model: Fitted, values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,8 @@
-"""Pictures: each function returns a matplotlib ``Figure`` and touches no global state."""
+"""Pictures, ``sm.plot`` or ``sm.pl``: none touches pyplot or any other global state.
+
+Those of one panel draw into ``ax=`` and return these ``Axes``; those of several draw on ``fig=``, a
+figure or a subfigure, and return the ``Figure``. A notebook shows both (see decision 10).
+"""
 
 import lazy_loader
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
 from smalti.errors import InputError
 from smalti.plot.style import (
@@ -12,27 +12,29 @@ from smalti.plot.style import (
     GREY,
     draw_bins,
     legend_beside,
-    new,
+    one_panel,
     short,
     styled,
     unit_square,
-)  # fmt: skip
+)
 
 _MOST = 12  # labels with a colour of their own
 
 
 @styled
-def plot_reliability(curve: pd.DataFrame) -> Figure:
+def plot_reliability(curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Share of labels that were right over the confidence they had.
 
     Parameters
     ----------
     curve
         What :func:`smalti.scores.calibration_curve` gives; several with a column ``part``.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         One dot per bin with its 95 % interval, a colour per part; the dashed line is perfect.
 
     Raises
@@ -42,7 +44,7 @@ def plot_reliability(curve: pd.DataFrame) -> Figure:
     """
     if curve.empty:
         raise InputError("there is no bin to draw: nothing was left out.")
-    figure, axes = new(4.4, 3.6)
+    axes = one_panel(ax, 4.4, 3.6)
     unit_square(axes)
     parts = curve.assign(part=curve.get("part", ""))
     for i, (name, part) in enumerate(parts.groupby("part", sort=False)):
@@ -51,21 +53,23 @@ def plot_reliability(curve: pd.DataFrame) -> Figure:
     axes.set(xlabel="confidence", ylabel="share of labels that were right")
     if len(set(parts["part"])) > 1:
         legend_beside(axes)
-    return figure
+    return axes
 
 
 @styled
-def plot_composition(shares: pd.DataFrame) -> Figure:
+def plot_composition(shares: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Of what labels the cells of each sample are.
 
     Parameters
     ----------
     shares
         Samples in rows, labels in columns, shares that sum to 1; "unknown" is grey.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         A bar for each sample; labels beyond the twelve commonest are one, "others".
 
     Raises
@@ -82,7 +86,7 @@ def plot_composition(shares: pd.DataFrame) -> Figure:
         drawn["others"] = shares[order[_MOST:]].sum(axis=1)
     if "unknown" in shares:
         drawn["unknown"] = shares["unknown"]
-    figure, axes = new(6.8, 0.9 + 0.28 * len(drawn))
+    axes = one_panel(ax, 6.8, 0.9 + 0.28 * len(drawn))
     left = np.zeros(len(drawn))
     for i, name in enumerate(drawn):
         colour = GREY if name == "unknown" else COLOURS[i % len(COLOURS)]
@@ -93,4 +97,4 @@ def plot_composition(shares: pd.DataFrame) -> Figure:
     axes.set(xlim=(0, 1), xlabel="share of cells", ylim=(len(drawn) - 0.5, -0.5))
     axes.set_yticks(np.arange(len(drawn)), [short(str(s), 24) for s in drawn.index])
     legend_beside(axes)
-    return figure
+    return axes

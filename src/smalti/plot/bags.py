@@ -12,7 +12,8 @@ from matplotlib.patches import Rectangle
 
 from smalti.bags import Bags
 from smalti.errors import InputError
-from smalti.plot.style import ACCENT, COLOURS, GREY, bare, new, styled
+from smalti.names import meant
+from smalti.plot.style import ACCENT, COLOURS, GREY, Sheet, bare, sheet_of, styled
 
 _SHADE = 0.82  # how far an instance without attention fades
 
@@ -27,6 +28,7 @@ def plot_bags(
     captions: Sequence[str] | None = None,
     title: str = "The clearer an instance, the more the network looked at it",
     most: int = 18,
+    fig: Sheet | None = None,
 ) -> Figure:
     """Draw each bag as a row of its image instances; instances without attention fade.
 
@@ -46,6 +48,8 @@ def plot_bags(
         Title of the picture.
     most
         Instances shown per bag at most, those of the largest values first in line.
+    fig
+        Figure or subfigure to draw on; a new figure when left out.
 
     Returns
     -------
@@ -66,7 +70,9 @@ def plot_bags(
     values = _values(attribution, column, bags)
     captions = [str(i) for i in bags.bag.index] if captions is None else list(captions)
     shown = min(most, int(bags.lengths.max()))
-    figure, grid = new(0.46 * shown + 2.1, 0.6 * len(bags) + 0.75, nrows=len(bags), squeeze=False)
+    sheet, grid = sheet_of(
+        fig, 0.46 * shown + 2.1, 0.6 * len(bags) + 0.75, nrows=len(bags), squeeze=False
+    )
     low, high = float(images.min()), float(images.max())
     for i, axes in enumerate(grid[:, 0]):
         rows = slice(bags.offsets[i], bags.offsets[i + 1])
@@ -77,9 +83,9 @@ def plot_bags(
         axes.text(-0.35, 0.5, captions[i], ha="right", va="center", fontsize=8)
     note = f"Frame and number: {column} (share of its bag, %). "
     note += "Orange bar: key instance (the truth, not used in training)." if key else ""
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
-    figure.supxlabel(note.strip(), x=0.01, ha="left", fontsize=8, color=GREY)
-    return figure
+    sheet.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
+    sheet.supxlabel(note.strip(), x=0.01, ha="left", fontsize=8, color=GREY)
+    return sheet.figure
 
 
 def _row(axes: Axes, tiles: np.ndarray, values: np.ndarray, marks: np.ndarray, shown: int) -> None:
@@ -111,6 +117,7 @@ def plot_attention(
     key: str | None = None,
     captions: Sequence[str] | None = None,
     title: str = "How few instances carry the attention of each bag",
+    fig: Sheet | None = None,
 ) -> Figure:
     """Draw the sorted attention of each bag as a strip, for instances that are no images.
 
@@ -128,6 +135,8 @@ def plot_attention(
         One line per bag.
     title
         Title of the picture.
+    fig
+        Figure or subfigure to draw on; a new figure when left out.
 
     Returns
     -------
@@ -136,7 +145,7 @@ def plot_attention(
     """
     values = _values(attribution, column, bags)
     captions = [str(i) for i in bags.bag.index] if captions is None else list(captions)
-    figure, grid = new(6.8, 0.5 * len(bags) + 1.0, nrows=len(bags), squeeze=False)
+    sheet, grid = sheet_of(fig, 6.8, 0.5 * len(bags) + 1.0, nrows=len(bags), squeeze=False)
     for i, axes in enumerate(grid[:, 0]):
         rows = slice(bags.offsets[i], bags.offsets[i + 1])
         order = np.argsort(-values[rows], kind="stable")
@@ -150,16 +159,17 @@ def plot_attention(
         axes.set_xticks([])
         axes.set_ylabel(captions[i], rotation=0, ha="right", va="center", fontsize=8)
         axes.margins(x=0.01)
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
+    sheet.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
     note = f"instances, sorted; height: {column} (%)" + ("; orange: key instance" if key else "")
-    figure.supxlabel(note, fontsize=8)
-    return figure
+    sheet.supxlabel(note, fontsize=8)
+    return sheet.figure
 
 
 def _values(attribution: pd.DataFrame, column: str, bags: Bags) -> np.ndarray:
     if column not in attribution:
         there = [c for c in attribution.columns if c != "bag"]
-        raise InputError(f"no column {column!r} in the attribution; there are {there}.")
+        raise InputError(f"no column {column!r} in the attribution; there are {there}."
+                         f"{meant(column, there)}")  # fmt: skip
     if len(attribution) != bags.n_instances:
         raise InputError(
             f"the attribution has {len(attribution)} rows, the bags {bags.n_instances} instances: "

@@ -6,39 +6,53 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from smalti.errors import InputError
-from smalti.plot.style import BROKEN, COLOURS, GREY, PALE, new, short, styled
+from smalti.plot.style import (
+    BROKEN,
+    COLOURS,
+    GREY,
+    PALE,
+    Sheet,
+    explained,
+    one_panel,
+    sheet_of,
+    short,
+    styled,
+)
 
 if TYPE_CHECKING:
     from smalti.features.screen import Screen
 
 
 @styled
-def plot_screen(found: Screen) -> Figure:
+def plot_screen(found: Screen, *, ax: Axes | None = None) -> Axes:
     """One row per encoder: a dot per part that was left out, and their mean.
 
     Parameters
     ----------
     found
         What :func:`smalti.features.screen_backbones` returned.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         Encoders by falling mean; dots of one part are joined.
     """
     order = found.summary()["view"].tolist()
     each = found.folds.pivot_table("pcc_slide", "left_out", "view", sort=False)[order]
-    figure, axes = new(5.6, 0.5 * len(order) + 1.2)
+    axes = one_panel(ax, 5.6, 0.5 * len(order) + 1.2)
     rows = np.arange(len(order))
     for values in each.to_numpy():
         axes.plot(values, rows, color=GREY, lw=0.6, alpha=0.5, marker="o", ms=3.5, zorder=2)
     mean = each.mean().to_numpy()
     axes.scatter(mean, rows, s=46, color=COLOURS[0], ec="white", lw=1, zorder=4)
     for y, value in zip(rows, mean, strict=True):
-        axes.text(1.02, y, f"{value:.3f}", transform=axes.get_yaxis_transform(), va="center",
+        axes.text(1.02, float(y), f"{value:.3f}", transform=axes.get_yaxis_transform(), va="center",
                   fontsize=8.5, color=COLOURS[0])  # fmt: skip
     axes.set_yticks(rows, [short(name) for name in order])
     axes.set_ylim(len(order) - 0.5, -0.5)
@@ -47,13 +61,13 @@ def plot_screen(found: Screen) -> Figure:
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color=PALE, lw=0.7)
     axes.set_axisbelow(True)
-    figure.supxlabel("Pearson of a gene within a slide\n"
-                     f"small dots, joined: each {found.left_out} left out", fontsize=9)  # fmt: skip
-    return figure
+    explained(axes, "Pearson of a gene within a slide\n"
+                    f"small dots, joined: each {found.left_out} left out")  # fmt: skip
+    return axes
 
 
 @styled
-def plot_predictable(table: pd.DataFrame, *, n: int = 20) -> Figure:
+def plot_predictable(table: pd.DataFrame, *, n: int = 20, fig: Sheet | None = None) -> Figure:
     """How well features tell each gene, beside what turned maps give.
 
     Parameters
@@ -62,6 +76,8 @@ def plot_predictable(table: pd.DataFrame, *, n: int = 20) -> Figure:
         What :func:`smalti.expression.predictable` returned.
     n
         Genes named, those of the highest score of any view.
+    fig
+        Figure or subfigure to draw on; a new figure when left out.
 
     Returns
     -------
@@ -80,7 +96,7 @@ def plot_predictable(table: pd.DataFrame, *, n: int = 20) -> Figure:
     views = known["view"].drop_duplicates().tolist()
     top = known.groupby("gene", sort=False)["score"].max().nlargest(n).index.tolist()
     tall = 0.21 * len(top) + 0.9
-    figure, (all_, best) = new(5.6, 3.6 + tall, nrows=2, height_ratios=(3.6, tall))
+    sheet, (all_, best) = sheet_of(fig, 5.6, 3.6 + tall, nrows=2, height_ratios=(3.6, tall))
     for i, view in enumerate(views):
         own, colour = known[known["view"] == view], COLOURS[i % len(COLOURS)]
         for column, dash in (("score", "-"), ("null_mean", ":")):
@@ -105,4 +121,4 @@ def plot_predictable(table: pd.DataFrame, *, n: int = 20) -> Figure:
              title=f"The highest {len(top)}")  # fmt: skip
     best.grid(axis="x", color=PALE, lw=0.7)
     best.set_axisbelow(True)
-    return figure
+    return sheet.figure

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from smalti.errors import InputError
-from smalti.plot.style import COLOURS, GREY, INK, MARKS, PALE, bare, new, short, styled
+from smalti.plot.style import COLOURS, GREY, INK, MARKS, PALE, bare, one_panel, short, styled
 
 _MOST_TYPES = 20
 _DRAWN = 2000  # of more dots a picture of dots is smaller than their outlines
@@ -20,9 +20,14 @@ _MAP = "cividis"  # the same to all eyes, and in grey
 
 @styled
 def plot_cells(
-    places: np.ndarray, ranks: np.ndarray, *, types: Sequence[str] | None = None, axes: str = "",
+    places: np.ndarray,
+    ranks: np.ndarray,
+    *,
+    types: Sequence[str] | None = None,
+    about: str = "",
     unit: str = "instances",
-) -> Figure:  # fmt: skip
+    ax: Axes | None = None,
+) -> Axes:
     """Instances where they lie, coloured by the rank of their score within their bag.
 
     Parameters
@@ -33,14 +38,16 @@ def plot_cells(
         (n,) from 0 to 1; those of NaN are left out.
     types
         (n,) type of each, written at the middle of the largest.
-    axes
+    about
         What the two axes are.
     unit
         What the dots are.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         One dot each, in an order by chance, so that none lies over the others.
 
     Raises
@@ -55,22 +62,23 @@ def plot_cells(
     if not len(there):
         raise InputError("no instance has a score.")
     order = np.random.default_rng(0).permutation(there)
-    figure, ax = new(6.4, 4.6)
-    dots = ax.scatter(*places[order].T, c=ranks[order], s=7, lw=0, cmap=_MAP, vmin=0, vmax=1,
+    axes = one_panel(ax, 6.4, 4.6)
+    x, y = places[order].T
+    dots = axes.scatter(x, y, c=ranks[order], s=7, lw=0, cmap=_MAP, vmin=0, vmax=1,
                       alpha=0.85, rasterized=True)  # fmt: skip
-    bar = figure.colorbar(dots, ax=ax, shrink=0.75, aspect=22, pad=0.02)
+    bar = axes.figure.colorbar(dots, ax=axes, shrink=0.75, aspect=22, pad=0.02)
     bar.set_ticks([0, 0.5, 1], labels=["lowest", "middle", "highest"])
     bar.set_label("rank of its score in its bag", fontsize=8.5)
     bar.outline.set_visible(False)
-    hidden = _look(ax, places[there])
+    hidden = _look(axes, places[there])
     if types is not None:
-        _name_types(ax, places[there], np.asarray(types)[there])
-    bare(ax)
-    for spine in ax.spines.values():
+        _name_types(axes, places[there], np.asarray(types)[there])
+    bare(axes)
+    for spine in axes.spines.values():
         spine.set(visible=True, color=PALE)
     cut = f"; {hidden} far ones lie outside" if hidden else ""
-    ax.set_xlabel(f"{len(there):,} {unit}; {axes}{cut}", fontsize=8.5)
-    return figure
+    axes.set_xlabel(f"{len(there):,} {unit}; {about}{cut}", fontsize=8.5)
+    return axes
 
 
 def _look(ax: Any, places: np.ndarray) -> int:
@@ -103,8 +111,12 @@ def _name_types(ax: Any, places: np.ndarray, types: np.ndarray) -> None:
 
 @styled
 def plot_score_types(
-    differences: pd.DataFrame, *, types: Sequence[str] = (), classes: Sequence[str] = ()
-) -> Figure:
+    differences: pd.DataFrame,
+    *,
+    types: Sequence[str] = (),
+    classes: Sequence[str] = (),
+    ax: Axes | None = None,
+) -> Axes:
     """How much more of each type there is among the high-score instances than among all.
 
     Parameters
@@ -115,10 +127,12 @@ def plot_score_types(
         Which, in order, at most twenty are drawn; as they come when left out.
     classes
         Groups in their order; as they come when left out.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         One row per type: a dot for each donor in the colour and form of its class, a bar for the
         mean over the donors of a class.
 
@@ -132,7 +146,7 @@ def plot_score_types(
     shown = list(dict.fromkeys(types or differences["type"]))[:_MOST_TYPES]
     groups = differences["group"].astype(str)
     names = [str(c) for c in classes] or list(dict.fromkeys(groups))
-    figure, axes = new(6.8, (0.16 + 0.15 * len(names)) * len(shown) + 1.3)
+    axes = one_panel(ax, 6.8, (0.16 + 0.15 * len(names)) * len(shown) + 1.3)
     axes.axvline(0, color=GREY, lw=0.8)
     rng, high = np.random.default_rng(0), 0.8 / len(names)
     for y, kind in enumerate(shown):
@@ -162,4 +176,4 @@ def plot_score_types(
     axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), fontsize=8,
                 ncols=min(5, len(handles)), columnspacing=1.2, handletextpad=0.3)  # fmt: skip
     axes.set_xlabel("percentage points more among the highest tenth than among all; a dot: a donor")
-    return figure
+    return axes

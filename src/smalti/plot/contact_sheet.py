@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from smalti.errors import InputError
-from smalti.plot.style import ACCENT, COLOURS, GREY, INK, bare, new, styled
+from smalti.plot.style import ACCENT, COLOURS, GREY, INK, bare, one_panel, styled
 
 _NAME, _COLUMN, _GAP = 2.5, 0.85, 0.06  # widths in tiles: names, a distance, between tiles
 _OK = COLOURS[2]
@@ -22,7 +21,8 @@ def plot_contact_sheet(
     table: pd.DataFrame,
     *,
     title: str = "Which augmentations leave a tile what it was",
-) -> Figure:
+    ax: Axes | None = None,
+) -> Axes:
     """Draw a row of tiles per augmentation, the originals first.
 
     Parameters
@@ -34,10 +34,12 @@ def plot_contact_sheet(
         ``threshold``, ``decides`` and ``accepted`` (see :class:`smalti.explain.Screening`).
     title
         Title of the picture.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         Left of each row the verdict, right of it the ratios; orange where over the threshold, grey
         where a distance does not count.
 
@@ -51,7 +53,7 @@ def plot_contact_sheet(
     shown = len(examples["original"])
     distances = [d for d in table["distance"].unique() if d != "none"]
     width = _NAME + shown + _COLUMN * len(distances) + 0.1
-    figure, axes = new(0.78 * width, 0.78 * len(examples) + 0.95)
+    axes = one_panel(ax, 0.78 * width, 0.78 * len(examples) + 0.95)
     start = _NAME + shown + 0.1
     for i, (name, tiles) in enumerate(examples.items()):
         rows = table[table["candidate"] == name]
@@ -67,12 +69,12 @@ def plot_contact_sheet(
             _number(axes, at, i, rows[rows["distance"] == distance])
     axes.set(xlim=(0, width), ylim=(len(examples), 0), aspect="equal")
     bare(axes)
-    figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
+    axes.set_title(title)
     note = "Numbers: distance of a tile from itself, as a share of that between different tiles " \
            "of a slide.\nOrange: over the threshold. Grey: does not count, as pixels move or the " \
            "target changes."  # fmt: skip
-    figure.supxlabel(note, x=0.01, ha="left", fontsize=8, color=GREY)
-    return figure
+    axes.set_xlabel(note, loc="left", fontsize=8, color=GREY)
+    return axes
 
 
 def _caption(axes: Axes, i: int, name: str, rows: pd.DataFrame) -> None:

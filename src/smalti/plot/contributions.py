@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
 from smalti.errors import InputError
-from smalti.plot.style import COLOURS, new, short, styled
+from smalti.plot.style import COLOURS, one_panel, short, styled
 
 
 @styled
-def plot_contributions(table: pd.DataFrame) -> Figure:
+def plot_contributions(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw the shares of the modalities in the code, a bar for each label.
 
     Parameters
     ----------
     table
         Columns label, modality and share: of one method in ``IntegrationComparison.adds``.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         Bars of parts that sum to 1, labels in the order of the first modality's share.
 
     Raises
@@ -34,7 +36,7 @@ def plot_contributions(table: pd.DataFrame) -> Figure:
         raise InputError("give columns label, modality and share, one row for each of both.")
     wide = table.pivot_table(index="label", columns="modality", values="share", sort=False)
     wide = wide.sort_values(wide.columns[0])
-    figure, axes = new(6.4, 0.9 + 0.3 * len(wide))
+    axes = one_panel(ax, 6.4, 0.9 + 0.3 * len(wide))
     left = np.zeros(len(wide))
     for i, name in enumerate(wide):
         share = wide[name].fillna(0).to_numpy()
@@ -44,4 +46,4 @@ def plot_contributions(table: pd.DataFrame) -> Figure:
     axes.set_yticks(range(len(wide)), [short(str(k)) for k in wide.index])
     axes.set_xlabel("share of the code")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False)
-    return figure
+    return axes

@@ -7,17 +7,29 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from smalti.errors import InputError
-from smalti.plot.style import BROKEN, COLOURS, GREY, LINES, PALE, legend_beside, new, short, styled
+from smalti.plot.style import (
+    BROKEN,
+    COLOURS,
+    GREY,
+    LINES,
+    PALE,
+    legend_beside,
+    one_panel,
+    short,
+    styled,
+)
 from smalti.scores.curves import mean_curves
 
 
 @styled
 def plot_history(
-    history: pd.DataFrame | Mapping[str, pd.DataFrame], *, unit: str = "nats"
-) -> Figure:
+    history: pd.DataFrame | Mapping[str, pd.DataFrame],
+    *,
+    unit: str = "nats",
+    ax: Axes | None = None,
+) -> Axes:
     """Loss of training (and of validation, where some donors were held out) over epochs.
 
     Parameters
@@ -26,10 +38,12 @@ def plot_history(
         ``model.history_``, or several by name.
     unit
         Unit of the loss: "nats" of a likelihood; a regression has half squared errors.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         Mean loss per bag over epochs; validation dashed.
 
     Raises
@@ -41,7 +55,7 @@ def plot_history(
     several = {k: h for k, h in several.items() if "epoch" in h and h["train_loss"].notna().any()}
     if not several:
         raise InputError("no loss to draw: nothing here was trained by gradient.")
-    figure, axes = new(6.8, 3.1)
+    axes = one_panel(ax, 6.8, 3.1)
     for i, (name, table) in enumerate(several.items()):
         part = table[table["epoch"].notna() & table["train_loss"].notna()]
         colour = COLOURS[i % len(COLOURS)]
@@ -59,7 +73,7 @@ def plot_history(
     low, high = min(last.values()), max(last.values())
     end = f"{low:.2g}" if np.isclose(low, high, rtol=0.05) else f"{low:.2g} to {high:.2g}"
     axes.set_title(f"Training ended at a loss of {end}")
-    return figure
+    return axes
 
 
 @styled
@@ -70,7 +84,8 @@ def plot_roc(
     n_train: float | None = None,
     freedom: int | None = None,
     most: int = 6,
-) -> Figure:
+    ax: Axes | None = None,
+) -> Axes:
     """Receiver operating characteristic of each method of a binary task.
 
     Parameters
@@ -79,10 +94,12 @@ def plot_roc(
         See :func:`smalti.scores.mean_curves`.
     most
         Methods to draw, those of the largest area; more cannot be told apart.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         Share of bags of the positive class found over share of the others falsely called so, the
         mean curve of the test folds, its area beside the name; the axes name both classes.
 
@@ -93,11 +110,11 @@ def plot_roc(
     """
     negative, positive = _classes(predictions)
     found = mean_curves(predictions, "roc", bands=bands, n_train=n_train, freedom=freedom)
-    figure, axes = _drawn(found, "AUROC", most)
+    axes = _drawn(one_panel(ax, 7.0, 4.1), found, "AUROC", most)
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=BROKEN, zorder=1)
     axes.set(xlabel=f"share of bags of '{negative}' called '{positive}'",
              ylabel=f"share of bags of '{positive}' found")  # fmt: skip
-    return figure
+    return axes
 
 
 @styled
@@ -108,17 +125,20 @@ def plot_precision_recall(
     n_train: float | None = None,
     freedom: int | None = None,
     most: int = 6,
-) -> Figure:
+    ax: Axes | None = None,
+) -> Axes:
     """Precision over recall of each method of a binary task.
 
     Parameters
     ----------
     predictions, bands, n_train, freedom, most
         As of :func:`plot_roc`.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         Share of calls that are right over share of bags of the positive class found, the mean curve
         of the test folds; its area, beside the name, is the average precision. Dashed: the share of
         the class, which calls by chance have.
@@ -131,12 +151,12 @@ def plot_precision_recall(
     _, positive = _classes(predictions)
     found = mean_curves(predictions, "precision_recall", bands=bands, n_train=n_train,
                         freedom=freedom)  # fmt: skip
-    figure, axes = _drawn(found, "average precision", most)
+    axes = _drawn(one_panel(ax, 7.0, 4.1), found, "average precision", most)
     axes.axhline((predictions["true"].astype(str) == positive).mean(), color=GREY, lw=0.8,
                  ls=BROKEN, zorder=1)  # fmt: skip
     axes.set(xlabel=f"share of bags of '{positive}' found",
              ylabel=f"share of calls of '{positive}' that are right")  # fmt: skip
-    return figure
+    return axes
 
 
 def _classes(predictions: pd.DataFrame) -> tuple[str, str]:
@@ -147,9 +167,8 @@ def _classes(predictions: pd.DataFrame) -> tuple[str, str]:
     return columns[0], columns[1]
 
 
-def _drawn(found: pd.DataFrame, area: str, most: int) -> tuple[Figure, Axes]:
+def _drawn(axes: Axes, found: pd.DataFrame, area: str, most: int) -> Axes:
     """The curves of the largest areas with their bands."""
-    figure, axes = new(7.0, 4.1)
     order = found.drop_duplicates("method").sort_values("area", ascending=False, kind="stable")
     shown = set(order["method"].iloc[:most])
     # in the order that they came in: a method has one colour in all pictures of a page
@@ -166,4 +185,4 @@ def _drawn(found: pd.DataFrame, area: str, most: int) -> tuple[Figure, Axes]:
     if len(order) > most:
         head += f"\n(best {most} of {len(order)})"
     legend_beside(axes, title=head, alignment="left", title_fontsize=8)
-    return figure, axes
+    return axes

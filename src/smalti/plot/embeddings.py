@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from smalti.errors import InputError
-from smalti.plot.style import COLOURS, PALE, bare, styled
+from smalti.plot.style import COLOURS, PALE, Sheet, bare, sheet_of, styled
 from smalti.system.extras import need
 
 # more than the six of the house: Okabe & Ito's, then their shades
@@ -29,6 +29,7 @@ def plot_embeddings(
     most: int = 3000,
     seed: int = 0,
     supervised: bool = False,
+    fig: Sheet | None = None,
 ) -> Figure:
     """UMAP of each embedding, a dot per cell in the colour of its label.
 
@@ -46,6 +47,8 @@ def plot_embeddings(
         UMAP is told the labels of four fifths of the cells and places the others, ringed, without
         them. Labels then come apart whatever the embedding says, in noise too: only the ringed
         cells tell whether they do, and such a map is never to be scored against its labels.
+    fig
+        Figure or subfigure to draw on; a new figure when left out.
 
     Returns
     -------
@@ -74,10 +77,15 @@ def plot_embeddings(
     rows = -(-len(names) // 4)
     held = rng.random(len(shown)) < _HELD if supervised else np.zeros(len(shown), dtype=bool)
     codes = pd.factorize(labels[shown])[0] if supervised else None
-    figure = Figure(figsize=(2.1 * across + 0.2, 2.25 * down + 0.22 * rows + 0.2),
-                    layout="constrained")  # fmt: skip
-    grid = figure.subplots(down, across, squeeze=False).ravel()
-    for axes, (name, z) in zip(grid, embeddings.items(), strict=False):
+    sheet, grid = sheet_of(
+        fig,
+        2.1 * across + 0.2,
+        2.25 * down + 0.22 * rows + 0.2,
+        nrows=down,
+        ncols=across,
+        squeeze=False,
+    )
+    for axes, (name, z) in zip(grid.ravel(), embeddings.items(), strict=False):
         at = map_of(umap, z[shown], codes, held, seed)
         axes.scatter(*at.T, s=3, c=dots, lw=0, alpha=0.8, rasterized=True)
         axes.scatter(*at[held].T, s=9, fc="none", ec="black", lw=0.4, rasterized=True)
@@ -85,11 +93,11 @@ def plot_embeddings(
         bare(axes)
         for spine in axes.spines.values():
             spine.set(visible=True, color=PALE)
-    for axes in grid[len(embeddings) :]:
+    for axes in grid.ravel()[len(embeddings) :]:
         axes.set_visible(False)
     keys = [Line2D([], [], ls="", marker="o", ms=5, color=colour[n], label=str(n)) for n in names]
-    figure.legend(handles=keys, loc="outside lower center", ncols=4, fontsize=8)
-    return figure
+    sheet.legend(handles=keys, loc="outside lower center", ncols=4, fontsize=8)
+    return sheet.figure
 
 
 def map_of(

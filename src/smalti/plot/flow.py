@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
 from smalti.errors import InputError
-from smalti.plot.style import COLOURS, GREY, INK, PALE, bare, new, short, styled
+from smalti.plot.style import COLOURS, GREY, INK, PALE, bare, one_panel, short, styled
 
 _UNITS = (("donors", "donor"), ("bags", "bag"), ("instances", "instance"))
 _WIDTH = 7.0  # inches
@@ -20,7 +20,7 @@ _CLASSES = 4  # side by side; of more the table says all
 
 
 @styled
-def plot_flow(flow: pd.DataFrame, *, part: str | None = None) -> Figure:
+def plot_flow(flow: pd.DataFrame, *, part: str | None = None, ax: Axes | None = None) -> Axes:
     """Boxes from what was found to what was compared, and beside them what was left out.
 
     Parameters
@@ -29,10 +29,12 @@ def plot_flow(flow: pd.DataFrame, *, part: str | None = None) -> Figure:
         ``comparison.flow``.
     part
         Of an external validation: "training" or "test"; the first when left out.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         As in the diagrams of CONSORT and STARD: donors, bags and instances in each box.
 
     Raises
@@ -49,7 +51,7 @@ def plot_flow(flow: pd.DataFrame, *, part: str | None = None) -> Figure:
     high = sum(len(text) * _LINE + 0.16 + gap for text, _, gap in boxes)
     classes = rows[rows["step"] == "of them"]
     more = (0.6 + 4 * _LINE) if len(classes) else 0.0
-    figure, axes = new(_WIDTH, high + more)
+    axes = one_panel(ax, _WIDTH, high + more)
     axes.set(xlim=(0, 1), ylim=(high + more, -0.03))
     bare(axes)
     y = start = 0.0
@@ -67,7 +69,7 @@ def plot_flow(flow: pd.DataFrame, *, part: str | None = None) -> Figure:
         y += tall + gap
     if len(classes):
         _split(axes, classes, start, high + more)
-    return figure
+    return axes
 
 
 def _arrow() -> dict[str, Any]:

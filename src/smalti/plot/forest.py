@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
 from smalti.errors import InputError
-from smalti.plot.style import COLOURS, GREY, PALE, new, short, styled
+from smalti.plot.style import COLOURS, GREY, PALE, explained, one_panel, short, styled
 
 _OF = {"better": COLOURS[2], "worse": COLOURS[1], "practically equal": COLOURS[0]}
 
 
 @styled
-def plot_forest(differences: pd.DataFrame, *, margin: float | None = None) -> Figure:
+def plot_forest(
+    differences: pd.DataFrame, *, margin: float | None = None, ax: Axes | None = None
+) -> Axes:
     """Paired differences: a dot, its 95 % interval and the answer for each row.
 
     Parameters
@@ -21,10 +23,12 @@ def plot_forest(differences: pd.DataFrame, *, margin: float | None = None) -> Fi
         What :func:`smalti.scores.differences_over_sets` or ``table.against`` returned.
     margin
         Shade the region of practical equivalence.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         One row per data set, or per method where there is no column set.
 
     Raises
@@ -35,7 +39,7 @@ def plot_forest(differences: pd.DataFrame, *, margin: float | None = None) -> Fi
     if differences.empty:
         raise InputError("no difference to draw.")
     key = "set" if "set" in differences else "method"
-    figure, axes = new(6.8, 0.36 * len(differences) + 1.1)
+    axes = one_panel(ax, 6.8, 0.36 * len(differences) + 1.1)
     if margin is not None:
         axes.axvspan(-margin, margin, color=PALE, zorder=0)
     axes.axvline(0, color=GREY, lw=0.8, zorder=1)
@@ -55,5 +59,5 @@ def plot_forest(differences: pd.DataFrame, *, margin: float | None = None) -> Fi
     one = differences.iloc[0]
     method = short(one["method"]) if key == "set" else "method"
     what = f"{one['metric']}, {method} less {short(one['reference'])}"
-    figure.supxlabel(f"{what}; bars: 95 % of each row alone, answers by Holm", fontsize=9)
-    return figure
+    explained(axes, f"{what}; bars: 95 % of each row alone, answers by Holm")
+    return axes

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from smalti.errors import InputError
-from smalti.plot.style import COLOURS, GREY, PALE, new, short, styled
+from smalti.plot.style import COLOURS, GREY, PALE, Sheet, sheet_of, short, styled
 
 if TYPE_CHECKING:
     from smalti.genes.exploring import GeneExploration
@@ -20,7 +20,9 @@ _NAMED = 12  # groups with a name at their points; more names lie on one another
 
 
 @styled
-def plot_genes(found: GeneExploration, panels: Sequence[str] | None = None) -> Figure:
+def plot_genes(
+    found: GeneExploration, panels: Sequence[str] | None = None, *, fig: Sheet | None = None
+) -> Figure:
     """Scale and distribution of the genes, how many groups there are, and which go together.
 
     Parameters
@@ -30,6 +32,8 @@ def plot_genes(found: GeneExploration, panels: Sequence[str] | None = None) -> F
     panels
         Which pictures: "scale", "distribution", "choice", "points", "correlations"; all when left
         out.
+    fig
+        Figure or subfigure to draw on; a new figure when left out.
 
     Returns
     -------
@@ -49,23 +53,23 @@ def plot_genes(found: GeneExploration, panels: Sequence[str] | None = None) -> F
     across = min(3, len(names))
     down = -(-len(names) // across)
     width = 5.0 if across == 1 else 4.3 * across
-    figure, grid = new(width, 3.9 * down, nrows=down, ncols=across, squeeze=False)
+    sheet, grid = sheet_of(fig, width, 3.9 * down, nrows=down, ncols=across, squeeze=False)
     for axes, name in zip(grid.ravel(), names, strict=False):
-        _PANELS[name](figure, axes, found)
+        _PANELS[name](axes, found)
     for axes in grid.ravel()[len(names) :]:
         axes.set_visible(False)
-    return figure
+    return sheet.figure
 
 
-def _scale(figure: Figure, axes: Axes, found: GeneExploration) -> None:
+def _scale(axes: Axes, found: GeneExploration) -> None:
     table = found.genes
     dots = axes.scatter(table["mean"], table["sd"], s=9, c=table["detected"], cmap="viridis",
                         vmin=0, vmax=1, linewidths=0)  # fmt: skip
     axes.set(xlabel="mean", ylabel="s.d. over tiles", title=f"{len(table):,} genes: scale")
-    figure.colorbar(dots, ax=axes, label="share of tiles that show it")
+    axes.figure.colorbar(dots, ax=axes, label="share of tiles that show it")
 
 
-def _distribution(figure: Figure, axes: Axes, found: GeneExploration) -> None:
+def _distribution(axes: Axes, found: GeneExploration) -> None:
     table = found.genes
     axes.axhline(0, color=GREY, lw=0.8)
     axes.scatter(table["detected"], table["skew"], s=9, color=COLOURS[0], alpha=0.6, linewidths=0)
@@ -73,7 +77,7 @@ def _distribution(figure: Figure, axes: Axes, found: GeneExploration) -> None:
              title="Distribution: 0 is symmetric")  # fmt: skip
 
 
-def _choice(figure: Figure, axes: Axes, found: GeneExploration) -> None:
+def _choice(axes: Axes, found: GeneExploration) -> None:
     table = found.choice
     for column, said, dash in (("silhouette", "silhouette", "-"), ("seeds", "seeds agree", "--"),
                                ("halves", "halves of the tiles agree", ":")):  # fmt: skip
@@ -85,7 +89,7 @@ def _choice(figure: Figure, axes: Axes, found: GeneExploration) -> None:
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=8, ncols=2)
 
 
-def _points(figure: Figure, axes: Axes, found: GeneExploration) -> None:
+def _points(axes: Axes, found: GeneExploration) -> None:
     from matplotlib.patheffects import withStroke
 
     table = found.genes
@@ -104,16 +108,16 @@ def _points(figure: Figure, axes: Axes, found: GeneExploration) -> None:
     axes.set(xticks=[], yticks=[], title="Genes, near where they go together")
 
 
-def _correlations(figure: Figure, axes: Axes, found: GeneExploration) -> None:
+def _correlations(axes: Axes, found: GeneExploration) -> None:
     table = found.genes
     order = np.lexsort([table["sd"], table["group"]])
     order = order[:: max(1, -(-len(order) // _SHOWN))]
     shown = axes.imshow(found.correlations[np.ix_(order, order)], cmap="RdBu_r", vmin=-1, vmax=1)
     axes.set(xticks=[], yticks=[], title="Correlations, by group")
-    figure.colorbar(shown, ax=axes, label="Pearson over tiles", shrink=0.8)
+    axes.figure.colorbar(shown, ax=axes, label="Pearson over tiles", shrink=0.8)
 
 
-_PANELS: dict[str, Callable[[Figure, Axes, GeneExploration], None]] = {
+_PANELS: dict[str, Callable[[Axes, GeneExploration], None]] = {
     "scale": _scale, "distribution": _distribution, "choice": _choice, "points": _points,
     "correlations": _correlations,
 }  # fmt: skip

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.plot.slides import scale_bar, tile_rows
-from smalti.plot.style import GREY, INK, bare, new, styled
+from smalti.plot.style import GREY, INK, Sheet, bare, sheet_of, styled
 from smalti.tiles.heatmap import Heatmap, picture_of, place_values
 
 SIGNED, UNSIGNED = "RdBu_r", "inferno"
@@ -32,6 +32,7 @@ def plot_heatmap(
     *,
     scale: str = "absolute",
     title: str | None = None,
+    fig: Sheet | None = None,
 ) -> Figure:
     """Draw what the tiles of a slide had to do with its prediction.
 
@@ -45,6 +46,8 @@ def plot_heatmap(
         "absolute": colours are shares of the largest number; "percentile": ranks among the tiles.
     title
         Of the picture; the slide's name when left out.
+    fig
+        Figure or subfigure to draw on; a new figure when left out.
 
     Returns
     -------
@@ -63,8 +66,14 @@ def plot_heatmap(
     down = -(-panels // across)
     frame = _frame(heatmap)
     tall = float(np.clip((frame[2] - frame[3]) / (frame[1] - frame[0]), 0.3, 1.6))
-    figure, grid = new(0.4 + 4.4 * across, 0.7 + (4.1 * tall + 0.35) * down, nrows=down,
-                       ncols=across, squeeze=False)  # fmt: skip
+    sheet, grid = sheet_of(
+        fig,
+        0.4 + 4.4 * across,
+        0.7 + (4.1 * tall + 0.35) * down,
+        nrows=down,
+        ncols=across,
+        squeeze=False,
+    )
     axes = grid.ravel()
     small = None if heatmap.picture is None else heatmap.picture.thumbnail(_THUMBNAIL)[0]
     _under(axes[0], heatmap, small, 1.0, frame)
@@ -74,20 +83,25 @@ def plot_heatmap(
                   heatmap.um_per_px)  # fmt: skip
     for panel, column in zip(axes[1:], columns, strict=False):
         _under(panel, heatmap, small, 0.5, frame)
-        _over(figure, panel, heatmap, column, scale)
+        _over(panel, heatmap, column, scale)
         panel.set_title(column.replace("_", " "), fontsize=9.5)
     for panel in axes[panels:]:
         panel.set_visible(False)
-    figure.suptitle(title or f"Slide {heatmap.name}", x=0.01, ha="left", fontweight="bold",
+    sheet.suptitle(title or f"Slide {heatmap.name}", x=0.01, ha="left", fontweight="bold",
                     fontsize=10.5)  # fmt: skip
     if heatmap.notes:
-        figure.supxlabel("\n".join(heatmap.notes), x=0.01, ha="left", fontsize=8, color=GREY)
-    return figure
+        sheet.supxlabel("\n".join(heatmap.notes), x=0.01, ha="left", fontsize=8, color=GREY)
+    return sheet.figure
 
 
 @styled
 def plot_extreme_tiles(
-    heatmap: Heatmap, column: str | None = None, *, n: int = 8, title: str | None = None
+    heatmap: Heatmap,
+    column: str | None = None,
+    *,
+    n: int = 8,
+    title: str | None = None,
+    fig: Sheet | None = None,
 ) -> Figure:
     """Draw the tiles of the largest and the smallest numbers of a column.
 
@@ -101,6 +115,8 @@ def plot_extreme_tiles(
         Tiles of each kind, at most.
     title
         Of the picture.
+    fig
+        Figure or subfigure to draw on; a new figure when left out.
 
     Returns
     -------
@@ -118,8 +134,15 @@ def plot_extreme_tiles(
     rows = heatmap.extremes(column, n)
     shown = max(1, *map(len, rows))
     tall = [1.65 if len(tiles) else 0.2 for tiles in rows]  # one without a tile is its words
-    figure, grid = new(1.25 * shown + 0.3, sum(tall) + 0.4, nrows=2, ncols=shown, squeeze=False,
-                       gridspec_kw={"height_ratios": tall})  # fmt: skip
+    sheet, grid = sheet_of(
+        fig,
+        1.25 * shown + 0.3,
+        sum(tall) + 0.4,
+        nrows=2,
+        ncols=shown,
+        squeeze=False,
+        gridspec_kw={"height_ratios": tall},
+    )
     low, high = heatmap.said(column)
     for axes, tiles, said in zip(grid, rows, (high, low), strict=True):
         for panel in axes:
@@ -130,8 +153,8 @@ def plot_extreme_tiles(
             panel.set_xlabel(f"{i}: {values[i]:.3g}", fontsize=7.5, color=INK)
         axes[0].set_title(said if len(tiles) else f"{said}: no tile", fontsize=9.5)
     text = title or f"{heatmap.name}: {column.replace('_', ' ')}"
-    figure.suptitle(text, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
-    return figure
+    sheet.suptitle(text, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
+    return sheet.figure
 
 
 @styled
@@ -143,6 +166,7 @@ def plot_tile_scores(
     mask: np.ndarray | None = None,
     label: str = "attention",
     title: str | None = None,
+    fig: Sheet | None = None,
 ) -> Figure:
     """Draw one number per tile over the picture that the tiles were cut from.
 
@@ -160,6 +184,8 @@ def plot_tile_scores(
         What the numbers are.
     title
         Of the picture.
+    fig
+        Figure or subfigure to draw on; a new figure when left out.
 
     Returns
     -------
@@ -184,19 +210,19 @@ def plot_tile_scores(
     heat = place_values(bags, rows, pd.DataFrame({label: values[rows]}), str(name))
     frame = _frame(heat)
     tall = float(np.clip((frame[2] - frame[3]) / (frame[1] - frame[0]), 0.3, 1.6))
-    figure, grid = new(9.2, 0.3 + 4.5 * tall, ncols=2)
+    sheet, grid = sheet_of(fig, 9.2, 0.3 + 4.5 * tall, ncols=2)
     small = picture.thumbnail(_THUMBNAIL)[0]
     for axes, colour, said in zip(grid, (1.0, 0.5), (str(name), label), strict=True):
         _under(axes, heat, small, colour, frame)
         axes.set_title(said, fontsize=9.5)
     signed = values.min() < 0  # of all slides, so that their pictures have one kind of scale
-    _over(figure, grid[1], heat, label, "absolute", signed=signed)
+    _over(grid[1], heat, label, "absolute", signed=signed)
     if mask is not None:
         for axes in grid:
             _outline(axes, np.asarray(mask), heat.extent)
     if title:
-        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
-    return figure
+        sheet.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
+    return sheet.figure
 
 
 # ---------------------------------------------------------------- parts
@@ -225,9 +251,7 @@ def _under(
     bare(axes)
 
 
-def _over(
-    figure: Figure, axes: Axes, heat: Heatmap, column: str, scale: str, signed: bool | None = None
-) -> None:
+def _over(axes: Axes, heat: Heatmap, column: str, scale: str, signed: bool | None = None) -> None:
     """The colours of a column, and their bar."""
     signed = heat.signed(column) if signed is None else signed
     values = heat.column(column) if scale == "absolute" else heat.scaled(column, scale)
@@ -238,7 +262,7 @@ def _over(
     drawn = axes.imshow(map_, extent=(0, wide, high, 0), alpha=0.6, interpolation="nearest",
                         cmap=SIGNED if signed else UNSIGNED, vmin=-most if signed else 0,
                         vmax=most)  # fmt: skip
-    bar = figure.colorbar(drawn, ax=axes, shrink=0.8, pad=0.02, aspect=28)
+    bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.8, pad=0.02, aspect=28)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7, length=2)
     if column in heat.words or scale == "percentile":

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
 from smalti.errors import InputError
-from smalti.plot.style import COLOURS, LINES, PALE, legend_beside, new, short, styled
+from smalti.plot.style import COLOURS, LINES, PALE, legend_beside, one_panel, short, styled
 
 
 @styled
-def plot_learning(means: pd.DataFrame, *, metric: str = "score", most: int = 4) -> Figure:
+def plot_learning(
+    means: pd.DataFrame, *, metric: str = "score", most: int = 4, ax: Axes | None = None
+) -> Axes:
     """Scores over the number of training donors.
 
     Parameters
@@ -22,10 +24,12 @@ def plot_learning(means: pd.DataFrame, *, metric: str = "score", most: int = 4) 
         What is drawn, for the axis.
     most
         Methods to draw, the first ones.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         The mean over test folds, and its 95 % interval.
 
     Raises
@@ -35,7 +39,7 @@ def plot_learning(means: pd.DataFrame, *, metric: str = "score", most: int = 4) 
     """
     if means.empty:
         raise InputError("no learning curve to draw.")
-    figure, axes = new(6.8, 3.4)
+    axes = one_panel(ax, 6.8, 3.4)
     names = list(means["method"].unique())[:most]
     wide = means["donors"].max() - means["donors"].min()
     for i, name in enumerate(names):
@@ -50,4 +54,4 @@ def plot_learning(means: pd.DataFrame, *, metric: str = "score", most: int = 4) 
     axes.set(xlabel="training donors of a fold (mean); bars: 95 % of the procedure", ylabel=metric)
     axes.grid(color=PALE, lw=0.7)
     legend_beside(axes)
-    return figure
+    return axes

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
-from smalti.plot.style import COLOURS, GREY, MARKS, new, styled
+from smalti.plot.style import COLOURS, GREY, MARKS, one_panel, styled
 
 
 @styled
-def plot_mixing(table: pd.DataFrame, *, x: str, y: str) -> Figure:
+def plot_mixing(table: pd.DataFrame, *, x: str, y: str, ax: Axes | None = None) -> Axes:
     """A dot per row: how well batches mix against how well labels are told apart.
 
     Parameters
@@ -19,15 +19,17 @@ def plot_mixing(table: pd.DataFrame, *, x: str, y: str) -> Figure:
         method are joined to its uncorrected one.
     x, y
         What the axes show, in words.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         A colour for each method, a form for each correction.
     """
     methods = list(dict.fromkeys(table["method"]))
     kinds = list(dict.fromkeys(table["correction"]))
-    figure, axes = new(6.8, 4.2)
+    axes = one_panel(ax, 6.8, 4.2)
     for i, method in enumerate(methods):
         rows = table[table["method"] == method]
         colour = COLOURS[i % len(COLOURS)]
@@ -44,4 +46,4 @@ def plot_mixing(table: pd.DataFrame, *, x: str, y: str) -> Figure:
         axes.scatter([], [], color=GREY, marker=MARKS[k % len(MARKS)], s=30, label=kind)
     axes.set(xlabel=x, ylabel=y)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
-    return figure
+    return axes

@@ -16,7 +16,7 @@ from smalti.bags import Bags
 from smalti.errors import InputError
 from smalti.features.nuclei import CHANNELS, VIEW
 from smalti.plot.slides import tile_rows
-from smalti.plot.style import bare, new, styled
+from smalti.plot.style import Sheet, bare, sheet_of, styled
 from smalti.tiles.nuclei import find_nuclei
 from smalti.views import take
 
@@ -28,7 +28,9 @@ _UNITS = {"count": "nuclei per 1,000 µm²", "cover": "share covered", "area": "
 
 
 @styled
-def plot_nuclei(tiles: Sequence[np.ndarray], nuclei: Sequence[Any]) -> Figure:
+def plot_nuclei(
+    tiles: Sequence[np.ndarray], nuclei: Sequence[Any], *, fig: Sheet | None = None
+) -> Figure:
     """Draw tiles with the outlines of their nuclei, and how many there are.
 
     Parameters
@@ -47,14 +49,16 @@ def plot_nuclei(tiles: Sequence[np.ndarray], nuclei: Sequence[Any]) -> Figure:
         raise InputError(f"{len(tiles)} tiles and nuclei of {len(nuclei)}: give one for each tile.")
     columns = min(4, len(tiles))
     lines = -(-len(tiles) // columns)
-    figure, grid = new(2.2 * columns, 2.4 * lines, nrows=lines, ncols=columns, squeeze=False)
+    sheet, grid = sheet_of(
+        fig, 2.2 * columns, 2.4 * lines, nrows=lines, ncols=columns, squeeze=False
+    )
     for axes in grid.ravel():
         axes.set_visible(False)
     for axes, tile, found in zip(grid.ravel(), tiles, nuclei, strict=False):
         axes.set_visible(True)
         _outlined(axes, tile, found.labels)
         axes.set_title(_counted(len(found.centroids)), fontsize=9, fontweight="normal")
-    return figure
+    return sheet.figure
 
 
 @styled
@@ -68,6 +72,7 @@ def plot_nuclei_map(
     most: int = 4,
     outlines: bool = True,
     title: str | None = None,
+    fig: Sheet | None = None,
 ) -> Figure:
     """Draw tiles of a slide with their nuclei, and beside each the map of them.
 
@@ -89,6 +94,8 @@ def plot_nuclei_map(
         the map, so that a map by other means shows where the two differ.
     title
         Of the picture.
+    fig
+        Figure or subfigure to draw on; a new figure when left out.
 
     Returns
     -------
@@ -123,19 +130,20 @@ def plot_nuclei_map(
     ]
     chosen = take(bags.x[tiles], rows[shown])
     pixels = np.asarray(chosen if isinstance(chosen, np.ndarray) else chosen.read(0, len(shown)))
-    return _pairs(pixels.transpose(0, 2, 3, 1), maps[shown][..., CHANNELS.index(channel)],
+    return _pairs(fig, pixels.transpose(0, 2, 3, 1), maps[shown][..., CHANNELS.index(channel)],
                   counts[shown], pixel[shown], outlines, channel,
                   title or f"Nuclei of {name}")  # fmt: skip
 
 
 def _pairs(
-    pictures: np.ndarray, maps: np.ndarray, counts: np.ndarray, pixel: np.ndarray, outlines: bool,
-    channel: str, title: str,
+    fig: Sheet | None, pictures: np.ndarray, maps: np.ndarray, counts: np.ndarray,
+    pixel: np.ndarray, outlines: bool, channel: str, title: str,
 ) -> Figure:  # fmt: skip
     columns = min(2, len(pictures))
     lines = -(-len(pictures) // columns)
-    figure, grid = new(5.2 * columns + 0.6, 2.85 * lines + 0.5, nrows=lines, ncols=2 * columns,
-                       squeeze=False)  # fmt: skip
+    sheet, grid = sheet_of(
+        fig, 5.2 * columns + 0.6, 2.85 * lines + 0.5, nrows=lines, ncols=2 * columns, squeeze=False
+    )
     for axes in grid.ravel():
         axes.set_visible(False)
     scale = Normalize(0, float(maps.max()) or 1.0)
@@ -150,12 +158,12 @@ def _pairs(
             left.axhline(at, color="white", lw=0.6, alpha=0.7)
             left.axvline(at, color="white", lw=0.6, alpha=0.7)
         _cells(right, cells, scale)
-    bar = figure.colorbar(ScalarMappable(scale, _COLOURS), ax=grid, shrink=0.7, pad=0.01, aspect=30)
+    bar = sheet.colorbar(ScalarMappable(scale, _COLOURS), ax=grid, shrink=0.7, pad=0.01, aspect=30)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7, length=2)
     bar.set_label(_UNITS[channel], fontsize=8)
-    figure.suptitle(title, x=0.006, ha="left", fontweight="bold", fontsize=10.5)
-    return figure
+    sheet.suptitle(title, x=0.006, ha="left", fontweight="bold", fontsize=10.5)
+    return sheet.figure
 
 
 def _cells(axes: Axes, values: np.ndarray, scale: Normalize) -> None:

@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from smalti.errors import InputError
-from smalti.plot.style import ACCENT, COLOURS, PALE, new, short, styled
+from smalti.plot.style import ACCENT, COLOURS, PALE, one_panel, short, styled
 
 _NAMED = 12  # donors out of order whose names are written
 
 
 @styled
-def plot_pairs(arms: pd.DataFrame, *, classes: Sequence[Any] = (), score: str = "score") -> Figure:
+def plot_pairs(
+    arms: pd.DataFrame, *, classes: Sequence[Any] = (), score: str = "score", ax: Axes | None = None
+) -> Axes:
     """A line for each donor, through what left-out models said of its samples.
 
     Parameters
@@ -27,10 +29,12 @@ def plot_pairs(arms: pd.DataFrame, *, classes: Sequence[Any] = (), score: str = 
         Labels in their order; those of numbers stand where they are.
     score
         What the score is, for the axis.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         Donors whose samples are in order in blue, the others in orange, dashed, with their names.
 
     Raises
@@ -40,7 +44,7 @@ def plot_pairs(arms: pd.DataFrame, *, classes: Sequence[Any] = (), score: str = 
     """
     if arms.empty:
         raise InputError("no donor to draw.")
-    figure, axes = new(6.8, 3.6)
+    axes = one_panel(ax, 6.8, 3.6)
     place = {str(c): i for i, c in enumerate(classes)}
     at = arms["true"].astype(str).map(place) if place else arms["true"].astype(float)
     named = 0
@@ -64,5 +68,5 @@ def plot_pairs(arms: pd.DataFrame, *, classes: Sequence[Any] = (), score: str = 
              "not in order": (ACCENT, (0, (4, 2)), int((n < 1).sum()))}  # fmt: skip
     handles = [Line2D([], [], color=c, ls=ls, lw=1.4, label=f"{name}: {k} of {len(n)} donors")
                for name, (c, ls, k) in lines.items() if k]  # fmt: skip
-    figure.legend(handles=handles, loc="outside upper left", ncols=2, fontsize=8.5)
-    return figure
+    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, fontsize=8.5)
+    return axes

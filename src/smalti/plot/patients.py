@@ -7,17 +7,33 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from smalti.errors import InputError
-from smalti.plot.style import BROKEN, COLOURS, GREY, INK, MARKS, PALE, new, short, styled
+from smalti.plot.style import (
+    BROKEN,
+    COLOURS,
+    GREY,
+    INK,
+    MARKS,
+    PALE,
+    explained,
+    one_panel,
+    short,
+    styled,
+)
 
 
 @styled
 def plot_patients(
-    patients: pd.DataFrame, *, positive: Any = None, most: int = 60, classes: Sequence[Any] = ()
-) -> Figure:
+    patients: pd.DataFrame,
+    *,
+    positive: Any = None,
+    most: int = 60,
+    classes: Sequence[Any] = (),
+    ax: Axes | None = None,
+) -> Axes:
     """A dot for each bag: what models that were not fitted on its donor said of it.
 
     Parameters
@@ -30,10 +46,12 @@ def plot_patients(
         Rows to draw; of more the worst two thirds and the best third of so many.
     classes
         In their order; as they come when left out.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         One row per bag, class by class, the worst first and those called wrong in bold; the bar is
         the range over repeats. Of numbers: the residual over the true value.
 
@@ -45,7 +63,7 @@ def plot_patients(
     if patients.empty:
         raise InputError("no bag to draw.")
     if "p" not in patients:
-        return _residuals(patients)
+        return _residuals(patients, ax)
     names = list(map(str, classes)) or list(dict.fromkeys(patients["true"].astype(str)))
     shown, left = patients, len(patients) - most
     if left > 0:
@@ -54,7 +72,7 @@ def plot_patients(
     shown = shown.assign(order=order).sort_values(
         ["order", "off"], ascending=[True, False], kind="stable"
     )
-    figure, axes = new(6.8, 0.17 * len(shown) + 1.5)
+    axes = one_panel(ax, 6.8, 0.17 * len(shown) + 1.5)
     if positive is not None:
         axes.axvline(0.5, color=GREY, lw=0.8, ls=BROKEN)
     for y, row in enumerate(shown.to_dict("records")):
@@ -83,13 +101,13 @@ def plot_patients(
         "probability of the true class"  # fmt: skip
     repeats = "; bar: range over repeats" if patients["times"].max() > 1 else ""
     cut = f"; {len(shown)} of {len(patients)} drawn: worst and best" if left > 0 else ""
-    figure.supxlabel(f"{what}, donor left out{repeats}{cut}", fontsize=9)
-    return figure
+    explained(axes, f"{what}, donor left out{repeats}{cut}")
+    return axes
 
 
-def _residuals(patients: pd.DataFrame) -> Figure:
+def _residuals(patients: pd.DataFrame, ax: Axes | None) -> Axes:
     """Predicted less true, over the true value."""
-    figure, axes = new(6.8, 3.6)
+    axes = one_panel(ax, 6.8, 3.6)
     axes.axhline(0, color=GREY, lw=0.8, ls=BROKEN)
     x = patients["true"].to_numpy(float)
     for low, high, at in patients[["predicted_low", "predicted_high", "true"]].to_numpy(float):
@@ -104,4 +122,4 @@ def _residuals(patients: pd.DataFrame) -> Figure:
     axes.grid(color=PALE, lw=0.7)
     repeats = "; bars: range over repeats" if patients["times"].max() > 1 else ""
     axes.set(xlabel=f"true value{repeats}", ylabel="predicted less true")
-    return figure
+    return axes

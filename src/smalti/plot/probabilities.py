@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from smalti.errors import InputError
@@ -15,19 +16,23 @@ from smalti.plot.style import (
     INK,
     LINES,
     PALE,
+    Sheet,
     draw_bins,
     legend_beside,
-    new,
+    one_panel,
+    sheet_of,
     short,
     styled,
     unit_square,
-)  # fmt: skip
+)
 
 _MOST = 3  # in a row; more are too narrow on paper
 
 
 @styled
-def plot_calibration(curve: pd.DataFrame, *, methods: Sequence[str] | None = None) -> Figure:
+def plot_calibration(
+    curve: pd.DataFrame, *, methods: Sequence[str] | None = None, fig: Sheet | None = None
+) -> Figure:
     """Observed shares over predicted probabilities, a panel for each method.
 
     Parameters
@@ -36,6 +41,8 @@ def plot_calibration(curve: pd.DataFrame, *, methods: Sequence[str] | None = Non
         ``comparison.calibration(curve=True)`` of one class.
     methods
         Which, at most three are drawn; the first ones when left out.
+    fig
+        Figure or subfigure to draw on; a new figure when left out.
 
     Returns
     -------
@@ -52,7 +59,9 @@ def plot_calibration(curve: pd.DataFrame, *, methods: Sequence[str] | None = Non
     names = _names(curve, methods)
     several = [m for m in names if (curve["method"] == m).sum() > 1]
     names = (several or names)[:_MOST]
-    figure, axes = new(2.5 * len(names) + 0.7, 3.2, ncols=len(names), sharey=True, squeeze=False)
+    sheet, axes = sheet_of(
+        fig, 2.5 * len(names) + 0.7, 3.2, ncols=len(names), sharey=True, squeeze=False
+    )
     for i, (name, ax) in enumerate(zip(names, axes[0], strict=True)):
         part = curve[curve["method"] == name]
         unit_square(ax)
@@ -60,12 +69,14 @@ def plot_calibration(curve: pd.DataFrame, *, methods: Sequence[str] | None = Non
         ax.set_title(short(name, 26), fontsize=9)
     c = short(curve["class"].iloc[0])
     axes[0, 0].set_ylabel(f"share that is '{c}'")
-    figure.supxlabel(f"mean probability of '{c}'; bars: 95 %, n in donors", fontsize=9)
-    return figure
+    sheet.supxlabel(f"mean probability of '{c}'; bars: 95 %, n in donors", fontsize=9)
+    return sheet.figure
 
 
 @styled
-def plot_net_benefit(curves: pd.DataFrame, *, methods: Sequence[str] | None = None) -> Figure:
+def plot_net_benefit(
+    curves: pd.DataFrame, *, methods: Sequence[str] | None = None, ax: Axes | None = None
+) -> Axes:
     """Decision curves: what deciding by a model is worth, beside treating all or nobody.
 
     Parameters
@@ -74,10 +85,12 @@ def plot_net_benefit(curves: pd.DataFrame, *, methods: Sequence[str] | None = No
         ``comparison.net_benefit()`` of one class.
     methods
         Which, at most six are drawn; the first ones when left out.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         Net benefit over the probability from which on one would treat.
 
     Raises
@@ -86,7 +99,7 @@ def plot_net_benefit(curves: pd.DataFrame, *, methods: Sequence[str] | None = No
         If there is nothing to draw.
     """
     names = _names(curves, methods)[:6]
-    figure, axes = new(6.8, 3.4)
+    axes = one_panel(ax, 6.8, 3.4)
     one = curves[curves["method"] == names[0]]
     axes.axhline(0, color=GREY, lw=1, label="treat nobody")
     axes.plot(one["threshold"], one["treat_all"], color=INK, lw=1, ls=BROKEN,
@@ -103,7 +116,7 @@ def plot_net_benefit(curves: pd.DataFrame, *, methods: Sequence[str] | None = No
              ylabel=f"net benefit\n('{c}' found per bag)")  # fmt: skip
     axes.grid(color=PALE, lw=0.7)
     legend_beside(axes)
-    return figure
+    return axes
 
 
 def _names(table: pd.DataFrame, methods: Sequence[str] | None) -> list[str]:

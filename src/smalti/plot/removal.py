@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from smalti.errors import InputError
-from smalti.plot.style import COLOURS, GREY, INK, PALE, new, short, styled
+from smalti.plot.style import COLOURS, GREY, INK, PALE, Sheet, sheet_of, short, styled
 
 _COLUMNS = 2  # more cannot be read on a phone
 # (order, gone first) -> label, and how it is drawn
@@ -32,6 +32,7 @@ def plot_removal(
     followed: Mapping[str, str] | None = None,
     unit: str = "instances",
     most: int = 8,
+    fig: Sheet | None = None,
 ) -> Figure:
     """Draw what predictions become when instances are taken away, a panel for each kind of scores.
 
@@ -47,6 +48,8 @@ def plot_removal(
         What instances are: cells, tiles.
     most
         Panels, the first ones.
+    fig
+        Figure or subfigure to draw on; a new figure when left out.
 
     Returns
     -------
@@ -64,19 +67,27 @@ def plot_removal(
     panels = list(curves.groupby(["method", "scores"], sort=False))[:most]
     columns = min(_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
-    figure, grid = new(3.3 * columns + 0.3, 2.4 * rows + 0.6, nrows=rows, ncols=columns,
-                       sharex=True, sharey=True, squeeze=False)  # fmt: skip
+    sheet, grid = sheet_of(
+        fig,
+        3.3 * columns + 0.3,
+        2.4 * rows + 0.6,
+        nrows=rows,
+        ncols=columns,
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
     for axes, (key, part) in zip(grid.flat, panels, strict=False):
         _panel(axes, key, part, (verdicts or {}).get(key, ""))
         axes.set_ylabel((followed or {}).get(key[1], ""), fontsize=7.5)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2 if columns == 1 else 4,
+    sheet.legend(handles, labels, loc="outside lower center", ncols=2 if columns == 1 else 4,
                   fontsize=8)  # fmt: skip
     for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:  # the last of each column
         axes.set_xlabel(f"% of the {unit} taken away", fontsize=8.5)
-    return figure
+    return sheet.figure
 
 
 def _panel(axes: Axes, key: tuple[str, str], part: pd.DataFrame, verdict: str) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from smalti.plot.style import BROKEN, COLOURS, GREY, PALE, new, styled
+from smalti.plot.style import BROKEN, COLOURS, GREY, PALE, explained, headline, one_panel, styled
 from smalti.scores.chance import BY_RANK
 from smalti.scores.metrics import BY_CHANCE, with_unit
 
@@ -19,8 +17,12 @@ if TYPE_CHECKING:
 
 @styled
 def plot_scores(
-    comparison: Scores, metric: str | None = None, *, title: str | None = None
-) -> Figure:
+    comparison: Scores,
+    metric: str | None = None,
+    *,
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
     """One row per method: a dot per fold, the mean and one standard deviation.
 
     Parameters
@@ -31,10 +33,12 @@ def plot_scores(
         Metric to show; the default one of the task when left out.
     title
         Above it; the headline when left out.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         Methods that have the metric by falling score, baselines in grey, the level of chance dashed
         where there is one, and shaded where nine of ten means of random scores lie in these folds.
 
@@ -43,13 +47,13 @@ def plot_scores(
     >>> import smalti as sm
     >>> bags = sm.datasets.planted_bags(24, seed=0)
     >>> table = sm.compare(["bag_mean"], bags, folds=3, n_jobs=1, progress=False)
-    >>> figure = sm.plot.plot_scores(table)
-    >>> figure.savefig("scores.png")
+    >>> axes = sm.pl.plot_scores(table)  # ax=: in axes of your own
+    >>> axes.figure.savefig("scores.png")
     """
     metric = metric or comparison.metrics[0]
     label, chance = with_unit(metric) + _of_class(comparison, metric), BY_CHANCE.get(metric)
     table = comparison.summary(metric).query("metric == @metric and n_folds > 0 and n_failed == 0")
-    figure, axes = new(6.8, 0.36 * len(table) + 1.25)
+    axes = one_panel(ax, 6.8, 0.36 * len(table) + 1.25)
     rng = np.random.default_rng(0)
     for y, row in enumerate(table.itertuples()):
         values = comparison.folds.query("method == @row.method and metric == @metric")["value"]
@@ -75,14 +79,10 @@ def plot_scores(
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color=PALE, lw=0.7)
     axes.set_axisbelow(True)
-    # over the whole figure: names of methods may leave the axes too narrow for these
-    figure.supxlabel(
-        f"{label}; dots: {comparison.unit}; bar: mean ± 1 s.d., within the range of the dots",
-        fontsize=9,
-    )
-    says = fill(comparison.headline(metric) if title is None else title, 74)
-    figure.suptitle(says, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
-    return figure
+    explained(axes, f"{label}; dots: {comparison.unit}; bar: mean ± 1 s.d., within the range of "
+                    "the dots")  # fmt: skip
+    headline(axes, comparison.headline(metric) if title is None else title)
+    return axes
 
 
 def _null_of(comparison: Scores, metric: str, axes: Axes) -> None:

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 
 from smalti.errors import InputError
-from smalti.plot.style import BROKEN, COLOURS, GREY, PALE, legend_beside, new, short, styled
+from smalti.plot.style import BROKEN, COLOURS, GREY, PALE, legend_beside, one_panel, short, styled
 from smalti.scores.metrics import named
 
 _MARKS = "osD^v<"
 
 
 @styled
-def plot_searches(searches: pd.DataFrame) -> Figure:
+def plot_searches(searches: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Outer over inner score, a dot for each fit that chose its settings.
 
     Parameters
     ----------
     searches
         ``table.searches()``: of one metric, or of the first one there.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         On the line both are equal. Large dots are means; those of more than six methods are not
         drawn.
 
@@ -37,21 +39,23 @@ def plot_searches(searches: pd.DataFrame) -> Figure:
         raise InputError("no fit that chose its settings has an inner and an outer score.")
     metric = there["metric"].iloc[0]
     there = there[there["metric"] == metric]
-    figure, ax = new(5.6, 3.6)
+    axes = one_panel(ax, 5.6, 3.6)
     values = there[["inner", "outer"]]
     low, high = values.min().min(), values.max().max()
     pad = 0.06 * (high - low) or 0.05
-    ax.plot([low - pad, high + pad], [low - pad, high + pad], color=GREY, lw=0.8, ls=BROKEN)
+    axes.plot([low - pad, high + pad], [low - pad, high + pad], color=GREY, lw=0.8, ls=BROKEN)
     methods = there["method"].drop_duplicates()[: len(_MARKS)]
     for method, mark, colour in zip(methods, _MARKS, COLOURS, strict=False):
         part = there[there["method"] == method]
-        ax.scatter(part["inner"], part["outer"], s=18, marker=mark, color=colour, alpha=0.55, lw=0)
-        ax.scatter(part["inner"].mean(), part["outer"].mean(), s=70, marker=mark, color=colour,
+        axes.scatter(
+            part["inner"], part["outer"], s=18, marker=mark, color=colour, alpha=0.55, lw=0
+        )
+        axes.scatter(part["inner"].mean(), part["outer"].mean(), s=70, marker=mark, color=colour,
                    ec="white", lw=0.9, label=short(method, 26), zorder=3)  # fmt: skip
-    ax.set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad), aspect="equal",
+    axes.set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad), aspect="equal",
            xlabel=f"{named(metric)}, inner folds",
            ylabel=f"{named(metric)}, donors left out")  # fmt: skip
-    ax.grid(color=PALE, lw=0.7)
-    ax.set_axisbelow(True)
-    legend_beside(ax, fontsize=8.5)
-    return figure
+    axes.grid(color=PALE, lw=0.7)
+    axes.set_axisbelow(True)
+    legend_beside(axes, fontsize=8.5)
+    return axes

@@ -13,7 +13,8 @@ from matplotlib.patches import Circle, Rectangle
 
 from smalti.bags import Bags
 from smalti.errors import InputError
-from smalti.plot.style import GREY, INK, bare, new, short, styled
+from smalti.names import meant
+from smalti.plot.style import GREY, INK, Sheet, bare, sheet_of, short, styled
 
 # small picture of a slide, its extent in slide pixels, and the edge of a tile there
 Background: TypeAlias = tuple[np.ndarray, tuple[float, float, float, float], int]
@@ -36,6 +37,7 @@ def plot_gene_maps(
     spot_um: float | None = None,
     image: bool = True,
     title: str | None = None,
+    fig: Sheet | None = None,
 ) -> Figure:
     """Draw genes over one slide: measured, predicted, and the difference.
 
@@ -58,6 +60,8 @@ def plot_gene_maps(
         Draw the slide behind, faded, where the bags have tiles cut from pictures.
     title
         Of the picture.
+    fig
+        Figure or subfigure to draw on; a new figure when left out.
 
     Returns
     -------
@@ -93,8 +97,9 @@ def plot_gene_maps(
     back = _background(bags, rows) if image else None
     span = np.ptp(xy, axis=0)
     tall = float(np.clip((span[1] + 1) / (span[0] + 1), 0.5, 1.6))
-    figure, grid = new(8.6, (2.45 * tall + 0.62) * len(genes) + 0.55, nrows=len(genes), ncols=3,
-                       squeeze=False)  # fmt: skip
+    sheet, grid = sheet_of(
+        fig, 8.6, (2.45 * tall + 0.62) * len(genes) + 0.55, nrows=len(genes), ncols=3, squeeze=False
+    )
     radius = 0.35 * _pitch(xy) if spot_um is None else spot_um / um / 2
     unit = ", z-scores" if scale == "z" else ""
     for g, gene in enumerate(genes):
@@ -102,22 +107,24 @@ def plot_gene_maps(
         low, high = np.percentile(np.concatenate(both), _ROBUST)
         panels = zip(("measured", "predicted"), both, (m[g] for m in moran), strict=True)
         for axes, (label, values, i) in zip(grid[g, :2], panels, strict=True):
-            _spots(figure, axes, xy, values, radius, back, "viridis", low, high)
+            _spots(axes, xy, values, radius, back, "viridis", low, high)
             note = "" if np.isnan(i) else f", Moran's I {i:.2f}"
             _titled(axes, short(gene, 60) if label == "measured" else "", f"{label}{unit}{note}")
         gap = both[1] - both[0]
         most = float(np.percentile(np.abs(gap), 98)) or 1.0
-        _spots(figure, grid[g, 2], xy, gap, radius, back, "RdBu_r", -most, most)
+        _spots(grid[g, 2], xy, gap, radius, back, "RdBu_r", -most, most)
         note = "" if np.isnan(r[g]) else f", r {r[g]:.2f}"
         _titled(grid[g, 2], "", f"predicted − measured{note}")
     scale_bar(grid[-1, 0], xy, um)
     said = f"Slide {name}" if title is None else title
-    figure.suptitle(said, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
-    return figure
+    sheet.suptitle(said, x=0.01, ha="left", fontweight="bold", fontsize=10.5)
+    return sheet.figure
 
 
 @styled
-def plot_grad_cam(images: np.ndarray, cams: np.ndarray, names: Sequence[str]) -> Figure:
+def plot_grad_cam(
+    images: np.ndarray, cams: np.ndarray, names: Sequence[str], *, fig: Sheet | None = None
+) -> Figure:
     """Draw tiles and, beside each, where the evidence for each gene stands.
 
     Parameters
@@ -128,6 +135,8 @@ def plot_grad_cam(images: np.ndarray, cams: np.ndarray, names: Sequence[str]) ->
         (n, n_genes, height, width) in 0..1 (see :func:`smalti.explain.grad_cams`).
     names
         Of the genes.
+    fig
+        Figure or subfigure to draw on; a new figure when left out.
 
     Returns
     -------
@@ -143,8 +152,14 @@ def plot_grad_cam(images: np.ndarray, cams: np.ndarray, names: Sequence[str]) ->
     if cams.shape[:2] != (len(images), len(names)):
         raise InputError(f"maps of shape {cams.shape} do not fit {len(images)} tiles and "
                          f"{len(names)} genes.")  # fmt: skip
-    figure, grid = new(1.5 * (len(names) + 1), 1.5 * len(images) + 0.35, nrows=len(images),
-                       ncols=len(names) + 1, squeeze=False)  # fmt: skip
+    sheet, grid = sheet_of(
+        fig,
+        1.5 * (len(names) + 1),
+        1.5 * len(images) + 0.35,
+        nrows=len(images),
+        ncols=len(names) + 1,
+        squeeze=False,
+    )
     for i, row in enumerate(grid):
         tile = np.moveaxis(images[i], 0, -1)
         row[0].imshow(tile)
@@ -156,7 +171,7 @@ def plot_grad_cam(images: np.ndarray, cams: np.ndarray, names: Sequence[str]) ->
             bare(axes)
     for axes, name in zip(grid[0], ["tile", *names], strict=True):
         axes.set_title(short(name, 16), fontsize=9, fontweight="normal")
-    return figure
+    return sheet.figure
 
 
 # ---------------------------------------------------------------- parts
@@ -175,7 +190,7 @@ def tile_rows(bags: Bags, bag: Any) -> tuple[np.ndarray, Any]:
     at = np.flatnonzero(bags.bag.index == bag)
     if not len(at):
         there = ", ".join(map(str, bags.bag.index[:5]))
-        raise InputError(f"no slide {bag!r}; there are {there}.")
+        raise InputError(f"no slide {bag!r}; there are {there}.{meant(bag, bags.bag.index)}")
     return np.arange(bags.offsets[at[0]], bags.offsets[at[0] + 1]), bag
 
 
@@ -206,7 +221,7 @@ def _fade(picture: np.ndarray, colour: float = _FADED) -> np.ndarray:
 
 
 def _spots(
-    figure: Figure, axes: Axes, xy: np.ndarray, values: np.ndarray, radius: float,
+    axes: Axes, xy: np.ndarray, values: np.ndarray, radius: float,
     back: Background | None, colours: str, low: float, high: float,
 ) -> None:  # fmt: skip
     """Spots of their true size over the faded slide, and a slim colour bar."""
@@ -222,7 +237,7 @@ def _spots(
     (left, top), (right, bottom) = xy.min(0) - margin, xy.max(0) + margin
     axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")  # y runs down, as on the slide
     bare(axes)
-    bar = figure.colorbar(spots, ax=axes, shrink=0.75, pad=0.02, aspect=30)
+    bar = axes.figure.colorbar(spots, ax=axes, shrink=0.75, pad=0.02, aspect=30)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7, length=2)
 

@@ -1,17 +1,19 @@
-"""One look for all pictures: Okabe and Ito's colours, quiet axes, no pyplot."""
+"""One look for all pictures, and where they are drawn: Okabe and Ito's colours, no pyplot."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec
+from textwrap import fill
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from cycler import cycler
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 # Okabe & Ito (2008): told apart by people with any common colour blindness
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -49,23 +51,54 @@ _RC = {
 }
 
 P = ParamSpec("P")
+R = TypeVar("R")
+Sheet: TypeAlias = Figure | SubFigure  # what several panels are drawn on
 
 
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+class Picture(Figure):
+    """A figure that pyplot does not know: nothing to close; a notebook shows it all the same."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=100, facecolor="white")
+        return buffer.getvalue()
+
+
+class Panel(Axes):
+    """Axes of a picture, which a notebook shows as the picture."""
+
+    def _repr_png_(self) -> bytes | None:
+        show = getattr(self.figure, "_repr_png_", None)  # none, once moved into another figure
+        return show() if show else None
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
     """Draw with the house style and leave the caller's settings alone."""
 
     @wraps(draw)
-    def inside(*args: P.args, **kwargs: P.kwargs) -> Figure:
+    def inside(*args: P.args, **kwargs: P.kwargs) -> R:
         with mpl.rc_context(_RC):
             return draw(*args, **kwargs)
 
     return inside
 
 
-def new(width: float, height: float, **kwargs: Any) -> tuple[Figure, Any]:
-    """Figure of a size in inches, and its axes (see ``Figure.subplots``)."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(**kwargs)
+def one_panel(ax: Axes | None, width: float, height: float) -> Axes:
+    """The axes that were given; when left out those of a new picture of a size in inches."""
+    if ax is not None:
+        return ax
+    sheet = Picture(figsize=(width, height), layout="constrained")
+    return sheet.add_subplot(axes_class=Panel)
+
+
+def sheet_of(fig: Sheet | None, width: float, height: float, **kwargs: Any) -> tuple[Sheet, Any]:
+    """The figure that was given, or a new one of a size in inches; and its axes.
+
+    ``kwargs`` are those of ``Figure.subplots``. Who draws returns ``sheet.figure``: of a subfigure
+    the whole.
+    """
+    sheet = Picture(figsize=(width, height), layout="constrained") if fig is None else fig
+    return sheet, sheet.subplots(**kwargs)
 
 
 def short(name: object, most: int = 24) -> str:
@@ -77,6 +110,17 @@ def short(name: object, most: int = 24) -> str:
 def legend_beside(axes: Axes, **kwargs: Any) -> None:
     """A legend at the right of the axes, from the top on."""
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), **{"fontsize": 8} | kwargs)
+
+
+def headline(axes: Axes, text: str) -> None:
+    """A sentence above the axes; a long one reaches over the names at their left."""
+    axes.set_title(fill(text, 66), loc="left" if len(text) < 46 else "right",
+                   multialignment="left")  # fmt: skip
+
+
+def explained(axes: Axes, text: str) -> None:
+    """What is drawn, below the axes: it may be wider than they are, and ends where they end."""
+    axes.set_xlabel(text, loc="right", fontsize=9)
 
 
 def unit_square(axes: Axes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from smalti.errors import InputError
@@ -14,8 +15,10 @@ from smalti.plot.style import (
     INK,
     LINES,
     PALE,
+    Sheet,
     draw_bins,
-    new,
+    one_panel,
+    sheet_of,
     short,
     styled,
     unit_square,
@@ -27,7 +30,7 @@ _MOST = 3  # panels in a row
 
 
 @styled
-def plot_survival(donors: pd.DataFrame, *, unit: str = "") -> Figure:
+def plot_survival(donors: pd.DataFrame, *, unit: str = "", fig: Sheet | None = None) -> Figure:
     """Kaplan-Meier curves of groups, with how many are still watched below.
 
     Parameters
@@ -37,6 +40,8 @@ def plot_survival(donors: pd.DataFrame, *, unit: str = "") -> Figure:
         entry where some were not watched from the beginning; of ``comparison.risks()`` or your own.
     unit
         Of the times, for the axis.
+    fig
+        Figure or subfigure to draw on; a new figure when left out.
 
     Returns
     -------
@@ -52,8 +57,14 @@ def plot_survival(donors: pd.DataFrame, *, unit: str = "") -> Figure:
     if donors.empty:
         raise InputError("nobody to draw.")
     groups = donors.groupby("group", observed=True)
-    figure, (axes, below) = new(6.8, 3.9 + 0.2 * groups.ngroups, nrows=2, sharex=True,
-                                height_ratios=[3.4, 0.35 + 0.25 * groups.ngroups])  # fmt: skip
+    sheet, (axes, below) = sheet_of(
+        fig,
+        6.8,
+        3.9 + 0.2 * groups.ngroups,
+        nrows=2,
+        sharex=True,
+        height_ratios=[3.4, 0.35 + 0.25 * groups.ngroups],
+    )
     end = float(donors["time"].max())
     for i, (name, own) in enumerate(groups):
         entry = own["entry"] if "entry" in own and own["entry"].any() else None
@@ -85,17 +96,19 @@ def plot_survival(donors: pd.DataFrame, *, unit: str = "") -> Figure:
     below.tick_params(axis="y", length=0, pad=14)  # beside the number at time 0
     for side in ("left", "bottom"):
         below.spines[side].set_visible(False)
-    return figure
+    return sheet.figure
 
 
 @styled
-def plot_survival_calibration(curve: pd.DataFrame) -> Figure:
+def plot_survival_calibration(curve: pd.DataFrame, *, fig: Sheet | None = None) -> Figure:
     """Observed shares with an event over predicted ones, a panel for each time.
 
     Parameters
     ----------
     curve
         ``comparison.calibration(curve=True)`` of one method; at most three of its times are drawn.
+    fig
+        Figure or subfigure to draw on; a new figure when left out.
 
     Returns
     -------
@@ -111,28 +124,32 @@ def plot_survival_calibration(curve: pd.DataFrame) -> Figure:
     if len(set(curve["method"])) != 1:
         raise InputError("such a picture is of one method: choose its rows of the table.")
     times = curve["time"].unique()[:_MOST]
-    figure, axes = new(2.5 * len(times) + 0.7, 3.2, ncols=len(times), sharey=True, squeeze=False)
+    sheet, axes = sheet_of(
+        fig, 2.5 * len(times) + 0.7, 3.2, ncols=len(times), sharey=True, squeeze=False
+    )
     for t, ax in zip(times, axes[0], strict=True):
         unit_square(ax)
         draw_bins(ax, curve[curve["time"] == t], fmt="o", lw=1.2, color=COLOURS[0])
         ax.set_title(f"by {plain(t)}", fontsize=9)
     axes[0, 0].set_ylabel("share with an event")
-    figure.supxlabel("mean predicted probability of an event; bars: 95 %, n in donors", fontsize=9)
-    return figure
+    sheet.supxlabel("mean predicted probability of an event; bars: 95 %, n in donors", fontsize=9)
+    return sheet.figure
 
 
 @styled
-def plot_risks(patients: pd.DataFrame) -> Figure:
+def plot_risks(patients: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Ranks of risk over times: events should stand high at the left.
 
     Parameters
     ----------
     patients
         ``comparison.patients()`` of a survival target.
+    ax
+        Where to draw; a new picture when left out.
 
     Returns
     -------
-    Figure
+    Axes
         A full dot for each event, a hollow one for each bag that was lost from sight; the three
         that are farthest off are named.
 
@@ -143,7 +160,7 @@ def plot_risks(patients: pd.DataFrame) -> Figure:
     """
     if patients.empty:
         raise InputError("no bag to draw.")
-    figure, axes = new(6.8, 3.8)
+    axes = one_panel(ax, 6.8, 3.8)
     axes.axhline(0.5, color=GREY, lw=0.8, ls=BROKEN)
     for low, high, at in patients[["rank_low", "rank_high", "time"]].to_numpy(float):
         axes.plot([at, at], [low, high], color=COLOURS[0], lw=2, alpha=0.3)
@@ -162,4 +179,4 @@ def plot_risks(patients: pd.DataFrame) -> Figure:
     repeats = "; bars: range over repeats" if patients["times"].max() > 1 else ""
     axes.set(ylim=(-0.03, 1.03), xlim=(0, None), xlabel=f"time of event or last sight{repeats}",
              ylabel="rank of risk, donor left out")  # fmt: skip
-    return figure
+    return axes

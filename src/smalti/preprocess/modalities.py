@@ -11,7 +11,7 @@ import numpy as np
 from smalti.bags import Bags
 from smalti.counts import count_problem
 from smalti.errors import InputError
-from smalti.names import some
+from smalti.names import meant, some
 from smalti.preprocess.antibodies import controls
 from smalti.preprocess.on import On
 from smalti.preprocess.sequence import spec_text
@@ -125,7 +125,8 @@ def check_kinds(kinds: Mapping[str, str]) -> None:
     """
     for view, kind in kinds.items():
         if kind not in KINDS:
-            raise InputError(f"kinds=: {view!r} is {kind!r}, which is none of {', '.join(KINDS)}.")
+            raise InputError(f"kinds=: {view!r} is {kind!r}, which is none of {', '.join(KINDS)}."
+                             f"{meant(kind, KINDS)}")  # fmt: skip
 
 
 def _modality(bags: Bags, name: str) -> Modality:

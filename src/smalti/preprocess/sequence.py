@@ -14,7 +14,6 @@ Design:
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from sklearn.base import clone
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.names import meant
 from smalti.preprocess.fitted_once import shared_fit
 from smalti.preprocess.on import On
 from smalti.preprocess.step import ELSEWHERE, STEPS, Step, step_named
@@ -76,9 +76,7 @@ def _step(word: str) -> Step:
     cls = step_named(name)
     if cls is None or not _by_word(cls):
         named = [k for k in {**STEPS, **ELSEWHERE} if k not in STEPS or _by_word(STEPS[k])]
-        near = difflib.get_close_matches(name, named, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"no step {name!r}; there are {', '.join(named)}.{hint}")
+        raise InputError(f"no step {name!r}; there are {', '.join(named)}.{meant(name, named)}")
     setting, kind = cls.argument or (None, float)
     if not equals:
         try:

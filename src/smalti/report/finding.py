@@ -15,6 +15,7 @@ from smalti.report.pictures import address_of, encoded, from_address
 from smalti.report.section import Drawing, Part, Points, Table, Text
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NOTE = "finding.json"
@@ -134,9 +135,9 @@ def _svg_file(folder: Path, name: str) -> bytes:
     return (folder / f"{name}.svg").read_bytes()
 
 
-def picture_of(figure: Figure, heading: str, caption: str = "") -> Picture:
-    """A figure as a picture of a page; the same figure gives the same bytes."""
-    return Picture(heading, caption, address_of(*encoded(figure)))
+def picture_of(drawn: Figure | Axes, heading: str, caption: str = "") -> Picture:
+    """What was drawn as a picture of a page; the same gives the same bytes."""
+    return Picture(heading, caption, address_of(*encoded(drawn)))
 
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _FINE = 120  # dots per inch of what is no drawing
 
 
-def encoded(figure: Figure) -> tuple[bytes, str]:
-    """A figure as a picture and the ending of its file; the same figure gives the same bytes."""
+def encoded(drawn: Figure | Axes) -> tuple[bytes, str]:
+    """What was drawn as a picture and the ending of its file; the same gives the same bytes."""
     import matplotlib as mpl
 
+    figure: Any = drawn.figure  # of a figure itself
     buffer = io.BytesIO()
-    drawn = [image.get_array() for axes in figure.axes for image in axes.images]
-    if any(array is not None and array.ndim == 3 for array in drawn):
+    images = [image.get_array() for axes in figure.axes for image in axes.images]
+    if any(array is not None and array.ndim == 3 for array in images):
         # slides and tiles: in an SVG they would be lossless, and a page of some too large to mail
         figure.savefig(buffer, format="jpeg", dpi=_FINE, facecolor="white",
                        pil_kwargs={"quality": 85})  # fmt: skip

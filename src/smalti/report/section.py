@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -93,7 +94,7 @@ class Drawing:
     """
 
     name: str
-    figure: Figure | str
+    figure: Figure | Axes | str
     alt: str
     caption: str = ""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from smalti.notebook import card
 from smalti.scores.headline import with_ends
 from smalti.scores.metrics import LOWER_IS_BETTER, NOT_RANKED, margin_of, named
 from smalti.scores.verdicts import in_words
@@ -54,15 +55,40 @@ def additions(table: Any, metric: str) -> list[str]:
 
 def as_text(table: Any) -> str:
     """The whole table as a terminal shows it."""
-    tail = f"mean ± s.d. over {table.n_fits} {table.unit}; * best mean. Digest {table.digest}."
-    notes = [f"Note: {note}" for note in table.notes]
-    notes += [f"Audit, {finding}" for finding in table.audit or ()]
     said = [f"{sentence}." for sentence in table.said()]
-    return "\n".join([table.about, "", _rows(table), "", *said, *table.terms(), tail, *notes])
+    rows = _rows(table).to_string(index=False)
+    tail = _spread(table, "* best mean")
+    return "\n".join([table.about, "", rows, "", *said, *table.terms(), tail, *_noted(table)])
 
 
-def _rows(table: Any) -> str:
-    """A line for each method: mean and spread of the first six metrics."""
+def as_html(table: Any) -> str:
+    """The table as a notebook shows it: what it says, the rows, and the rest at a click."""
+    first, *more = (f"{sentence}." for sentence in table.said())
+    rows = _rows(table)
+    best = {(i, name) for name in rows for i, cell in enumerate(rows[name]) if cell.endswith("*")}
+    beside = {i for i, m in enumerate(table.summary()["method"].drop_duplicates())
+              if table.role(m)}  # fmt: skip
+    noted = _noted(table)
+    return card(
+        first, above=table.about, table=rows.map(lambda cell: cell.rstrip("* ")), bold=best,
+        soft=beside,
+        folded={"More on this answer": [*more, *table.terms(), _spread(table, "bold: best mean")],
+                f"{len(noted)} note{'s' * (len(noted) > 1)}": noted},
+    )  # fmt: skip
+
+
+def _spread(table: Any, best: str) -> str:
+    return f"mean ± s.d. over {table.n_fits} {table.unit}; {best}. Digest {table.digest}."
+
+
+def _noted(table: Any) -> list[str]:
+    """Notes of the data, and what the audit found."""
+    return [*(f"Note: {note}" for note in table.notes),
+            *(f"Audit, {finding}" for finding in table.audit or ())]  # fmt: skip
+
+
+def _rows(table: Any) -> pd.DataFrame:
+    """A line for each method, as text: mean and spread of the first six metrics."""
     names = [m for m in table.metrics if m in set(table.folds["metric"])][:6]
     summary = table.summary()
     # a metric may be NaN for every method, as R2 is where folds test one bag
@@ -82,7 +108,7 @@ def _rows(table: Any) -> str:
             shown = f"{mean:.3f}{spread}{star}".replace("-", "−")
             row[named(m)] = "–" if pd.isna(mean) else shown
         rows.append(row)
-    return pd.DataFrame(rows).to_string(index=False)
+    return pd.DataFrame(rows)
 
 
 def plain(value: float) -> str:

@@ -12,11 +12,12 @@ import pandas as pd
 
 from smalti._version import __version__
 from smalti.errors import InputError
+from smalti.names import meant
 from smalti.scores.headline import detail, headline
 from smalti.scores.intervals import resampled_interval
 from smalti.scores.metrics import LOWER_IS_BETTER, ends_of, margin_of, widest
 from smalti.scores.selection import chosen_gap
-from smalti.scores.sentences import additions, as_text, of_controls, terms
+from smalti.scores.sentences import additions, as_html, as_text, of_controls, terms
 from smalti.scores.statistics import corrected_test
 from smalti.scores.verdicts import judge
 from smalti.system.files import atomic_folder
@@ -34,7 +35,7 @@ _BESIDE = (
 )  # what else smalti puts into the folder of a run
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(kw_only=True, repr=False)
 class Scores:
     """Scores of several methods on the same parts of the same data.
 
@@ -204,7 +205,8 @@ class Scores:
         metric = metric or self.metrics[0]
         wide = self._wide(metric)
         if reference not in wide:
-            raise InputError(f"no method {reference!r} in this comparison: {list(wide)}.")
+            raise InputError(f"no method {reference!r} in this comparison: {list(wide)}."
+                             f"{meant(reference, wide)}")  # fmt: skip
         others = [str(m) for m in wide.columns.drop(reference)]
         rows = self._gaps([(m, reference) for m in others], metric)
         kinds = [
@@ -419,8 +421,9 @@ class Scores:
             )
         table = self.folds[self.folds["method"] == method]
         if table.empty:
-            there = ", ".join(self.folds["method"].unique())
-            raise InputError(f"no method {method!r} in this comparison; there are {there}.")
+            there = list(self.folds["method"].unique())
+            raise InputError(f"no method {method!r} in this comparison; there are "
+                             f"{', '.join(there)}.{meant(method, there)}")  # fmt: skip
         return {
             str(m): {"mean": float(v.mean()), "sd_folds": float(v.std()), "folds": v.to_numpy()}
             for m, v in table.groupby("metric", sort=False)["value"]
@@ -428,11 +431,18 @@ class Scores:
 
     def _scores(self, metric: str) -> pd.DataFrame:
         if metric not in self.metrics:
-            raise InputError(f"no metric {metric!r} here; there are {', '.join(self.metrics)}.")
+            raise InputError(f"no metric {metric!r} here; there are {', '.join(self.metrics)}."
+                             f"{meant(metric, self.metrics)}")  # fmt: skip
         return self.folds[self.folds["metric"] == metric]
 
     def __str__(self) -> str:
         return as_text(self)
+
+    def __repr__(self) -> str:  # a console shows what it says, not its fields
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     def save_table(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the tidy table of folds as .csv or .parquet.

@@ -52,7 +52,7 @@ def each_file(
     n_jobs
         As in :func:`smalti.system.workers.run_queue`.
     progress
-        Show a bar; None: on a terminal, elsewhere a line of the log for each file.
+        Show a bar; None: on a terminal or in a notebook, elsewhere a line of the log for each file.
 
     Returns
     -------

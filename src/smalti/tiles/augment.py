@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from smalti.errors import InputError
+from smalti.names import meant
 from smalti.system.extras import need
 
 
@@ -124,7 +125,9 @@ def parse(name: str) -> tuple[Kind, float]:
     word, _, text = name.partition("=")
     kind = KINDS.get(word)
     if kind is None:
-        raise InputError(f"no augmentation {word!r}; there are {', '.join(KINDS)}.")
+        raise InputError(
+            f"no augmentation {word!r}; there are {', '.join(KINDS)}.{meant(word, KINDS)}"
+        )
     if not text:
         return kind, kind.strength or 0.0
     try:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from smalti.bags import Bags
 from smalti.errors import InputError
+from smalti.names import meant
 from smalti.tiles.image import SlideImage, resize
 from smalti.tiles.view import TileView
 
@@ -101,7 +102,8 @@ class Heatmap:
         if name is None:
             name = self.columns[0]
         if name not in self.values:
-            raise InputError(f"no column {name!r}; there are {', '.join(self.columns)}.")
+            raise InputError(f"no column {name!r}; there are {', '.join(self.columns)}."
+                             f"{meant(name, self.columns)}")  # fmt: skip
         return self.values[name].to_numpy(float)
 
     def only(self, columns: Sequence[str]) -> Heatmap:

@@ -155,7 +155,7 @@ def tile_quality(view: View, *, progress: bool | None = None) -> pd.DataFrame:
     view
         The tiles.
     progress
-        Show a bar; None: only on a terminal.
+        Show a bar; None: on a terminal or in a notebook.
 
     Returns
     -------

@@ -78,5 +78,5 @@ def _places(table: Any, method: str, umap: bool) -> list[Part]:
         "fitted on the donor, as ranks within the bag, for those of two models or two bags have no "
         "one scale. Far distances mean little."
     )
-    figure = plot_cells(at, sample[method], types=types, axes=axes)
+    figure = plot_cells(at, sample[method], types=types, about=axes)
     return [Drawing("cells-map", figure, alt=f"{alt}.", caption=caption)]

@@ -109,6 +109,7 @@ class Choosing(BaseEstimator, ABC):
         positive: Any = None,
         order: Sequence[Any] | None = None,
         checkpoint: str | Path | None = None,
+        callbacks: Any = None,
     ) -> Self:
         """Choose settings by inner folds of these bags, then fit them on all of the bags.
 
@@ -119,7 +120,7 @@ class Choosing(BaseEstimator, ABC):
             (arrays), each bag is a donor of its own.
         positive, order
             Of the labels, as a method of bags takes them.
-        checkpoint
+        checkpoint, callbacks
             Of the last fit, with the settings that were chosen.
 
         Returns
@@ -140,8 +141,9 @@ class Choosing(BaseEstimator, ABC):
             bags = self.method._read_training(X, y, positive, order)
         with fresh(self):
             choice = self._choose(bags)
-            kept = {} if checkpoint is None else {"checkpoint": checkpoint}
-            best = choice.method.fit(bags, **kept)
+            more = {"checkpoint": checkpoint, "callbacks": callbacks}
+            asked = {k: v for k, v in more.items() if v is not None}
+            best = choice.method.fit(bags, **asked)
             self.trials_, self.chosen_ = choice.trials, choice.settings
             self.searched_ = best.searched_ = _note(choice, self.describe())
             self.best_ = best
@@ -150,6 +152,12 @@ class Choosing(BaseEstimator, ABC):
     def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Fit, then embed the same bags: (n_bags, width)."""
         return self.fit(X, y).transform(X)
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """What the method's ``transform`` is to give: "default", "pandas" or "polars"."""
+        for method in {self.method, self.__dict__.get("best_", self.method)}:
+            method.set_output(transform=transform)
+        return self
 
     def set_params(self, **params: Any) -> Self:
         """Set what is its own; all else is set of the method."""

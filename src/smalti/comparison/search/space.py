@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from smalti.errors import InputError
+from smalti.names import meant
 from smalti.preprocess import Step, spec_text, steps_of
 
 _ASKED = {"task", "genes", "counts", "units"}  # say what is predicted: scores of two do not compare
@@ -121,8 +122,11 @@ class Space:
 
 def _check_name(name: str, there: Mapping[str, Any], method: str) -> None:
     if name not in there:
-        known = ", ".join(sorted(set(there) - _IDLE - _ASKED - _READ - {"seed"}))
-        raise InputError(f"space: {method} has no setting {name!r}; it has {known}.")
+        known = sorted(set(there) - _IDLE - _ASKED - _READ - {"seed"})
+        raise InputError(
+            f"space: {method} has no setting {name!r}; it has {', '.join(known)}."
+            f"{meant(name, known)}"
+        )
     if name == "seed":
         raise InputError("space: a seed that is chosen by its score is luck: leave 'seed' out.")
     if name in _ASKED:
