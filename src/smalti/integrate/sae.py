@@ -21,10 +21,10 @@ class SAE(NetworkIntegration):
         penalty = beta sum_j KL(rho || m_j)
         KL(p || q) = p log(p / q) + (1 - p) log((1 - p) / (1 - q))
 
-    Units are sigmoid, so that means are probabilities. (The script that UMINT was compared with wrote the second term as
-    ``1 - p / 1 - q`` and used ReLU units, whose means may exceed 1.) As in Ng's notes beta is
-    relative to the *summed* squared error; the mean is taken here, so both are divided by the
-    number of features.
+    Units are sigmoid, so that means are probabilities. (The script that UMINT was compared with
+    wrote the second term as ``1 - p / 1 - q`` and used ReLU units, whose means may exceed 1.) As in
+    Ng's notes beta is relative to the *summed* squared error; the mean is taken here, so both are
+    divided by the number of features.
     """
 
     name: ClassVar[str] = "sae"

@@ -37,8 +37,8 @@ class UMINT(NetworkIntegration):
         loss = sum_i lambda_i mean((x_i - y_i)^2) + l1 sum |h, z, g| + l2 sum W^2
 
     The mean is over features and cells, activations are a mean over cells, W are the weights of all
-    but the output layers. That is the authors' code; their paper sums over features instead of taking the mean, so that a wide
-    modality would outweigh a narrow one.
+    but the output layers. That is the authors' code; their paper sums over features instead of
+    taking the mean, so that a wide modality would outweigh a narrow one.
 
     A cell that lacks a modality is encoded from the mean of the C_i h_i that it has, times the
     number of modalities, and the error is taken over what was measured. So that codes of such

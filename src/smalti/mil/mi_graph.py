@@ -35,9 +35,9 @@ class MiGraph(Method):
 
         K(X, Y) = sum_a sum_b W_a V_b exp(-gamma ||x_a - y_b||^2) / (sum_a W_a sum_b V_b)
 
-    of bags X with weights W and Y with weights V, the simpler of the two kernels of the paper, on standardised features. Classes are learned by
-    support vector classification (one against the rest), labels each by one of its own, quantities
-    and grades by support vector regression.
+    of bags X with weights W and Y with weights V, the simpler of the two kernels of the paper, on
+    standardised features. Classes are learned by support vector classification (one against the
+    rest), labels each by one of its own, quantities and grades by support vector regression.
 
     gamma and C are chosen in folds of the training donors. The held-out decisions of the chosen
     pair also say what a decision is worth: the head of the target (for two classes Platt's sigmoid)

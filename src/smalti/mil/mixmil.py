@@ -34,9 +34,10 @@ class MixMIL(NetworkMethod):
         w_i = softmax_i(x_i' b_u),    t_i = x_i' b_z / b,    b = rms(b_z)
         u = b standardised(sum_i w_i t_i),    logit = f' alpha + u
 
-    Each output has its own 2 Q weights (b_u, b_z), with priors N(0, s_u^2) and N(0, s_z^2) whose s is learned, and a
-    Gaussian posterior. The objective is the mean log likelihood over the bags, by ``draws`` draws
-    of the weights, less the Kullback-Leibler divergence over the number of bags, in closed form.
+    Each output has its own 2 Q weights (b_u, b_z), with priors N(0, s_u^2) and N(0, s_z^2) whose s
+    is learned, and a Gaussian posterior. The objective is the mean log likelihood over the bags, by
+    ``draws`` draws of the weights, less the Kullback-Leibler divergence over the number of bags, in
+    closed form.
 
     Likelihoods by the kind of target: Bernoulli (binary; multi-label: one output each), binomial,
     categorical, Gaussian with a learned noise (regression), cumulative logit (ordinal).
