@@ -117,5 +117,5 @@ docs: $(VENV)/.docs
 	@echo "docs/_build/html/index.html"
 
 clean:
-	rm -rf $(VENV) .bench .lowest dist mutants smalti-demo docs/_build docs/methods docs/api .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .bench .lowest dist mutants smalti-demo docs/_build docs/methods docs/reference docs/verbs .pytest_cache .mypy_cache .ruff_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,139 +1,112 @@
-"""Sphinx settings, and one page per method, written from the class itself."""
+"""Sphinx settings. What is generated (methods, reference, verbs) is made in ``_ext``."""
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-import re
+import hashlib
+import os
+import sys
 from pathlib import Path
-from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import smalti
-from smalti.core.estimator import Estimator
-from smalti.core.registry import ROOMS, methods
-from smalti.expression.base import ExpressionMethod
-from smalti.expression.network import NetworkExpression
-from smalti.expression.zero_shot import ZeroShotMethod
-from smalti.expression.zero_shot_network import NetworkZeroShot
-from smalti.integrate.base import Integration
-from smalti.integrate.network import NetworkIntegration
-from smalti.mil.base import Method, NetworkMethod
 
 HERE = Path(__file__).parent
-BASES = {
-    "mil": (Method, NetworkMethod), "integrate": (Integration, NetworkIntegration),
-    "expression": (ExpressionMethod, NetworkExpression, NetworkZeroShot),
-}  # fmt: skip
+sys.path.insert(0, str(HERE / "_ext"))
 
 project = "smalti"
 author = copyright = "The smalti developers"
 release = version = smalti.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinxext.opengraph",
+    "mathml",
+    "method_pages",
+    "notebooks",
+    "reference_pages",
+    "verb_pages",
+]
+exclude_patterns = ["_build", "_ext", "jupyter_execute", "**/.ipynb_checkpoints"]
+# names of attributes that several classes have
+suppress_warnings = ["ref.python"]
+
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"smalti {version}"
-suppress_warnings = ["myst.xref_missing"]  # links to files of the repository
+html_static_path = ["_static"]
+html_css_files = ["smalti.css"]
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+copybutton_exclude = ".linenos, .gp, .go"
+
+ogp_site_url = "https://smalti.readthedocs.io/"
+ogp_image = "_images/slide.png"
+ogp_social_cards = {"enable": False}  # they would need a font and a network
+
+# Notebooks run while the pages are built, each in a folder of its own; one that fails fails the
+# build. What ran is kept for as long as neither its code nor the package changes.
+nb_execution_mode = "cache"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+nb_execution_show_tb = True
+nb_merge_streams = True
+nb_output_stderr = "remove"  # warnings name files of the machine that built the pages
+real = ["tutorials/real-cohort.md"]  # reads a cohort that is not part of the repository
+nb_execution_excludepatterns = [] if os.environ.get("SMALTI_DATA") else real
 
 
-def comments(cls: type) -> dict[str, str]:
-    """Field -> its line comment, which is where a setting is explained."""
-    found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        if issubclass(base, Estimator):
-            for line in inspect.getsource(base).splitlines():
-                match = re.match(r"    (\w+): .*?=.*?#\s*(.*)", line)
-                if match and not match[2].startswith(("noqa", "type:")):
-                    found[match[1]] = match[2]
-    return found
+def digest_of(folder: Path) -> str:
+    """Of all that a notebook imports of ours."""
+    found = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        found.update(file.read_bytes())
+    return found.hexdigest()[:12]
 
 
-def fields(*classes: type) -> set[str]:
-    """Names of the settings of any of these."""
-    return {f.name for cls in classes for f in dataclasses.fields(cls)}
+nb_execution_cache_path = str(
+    HERE / "_build" / "notebooks" / digest_of(Path(smalti.__file__).parent)
+)
+
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_member_order = "bysource"
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True  # attributes that are told twice are one
+
+INVENTORIES = {
+    "python": "https://docs.python.org/3/",
+    "numpy": "https://numpy.org/doc/stable/",
+    "pandas": "https://pandas.pydata.org/docs/",
+    "matplotlib": "https://matplotlib.org/stable/",
+    "sklearn": "https://scikit-learn.org/stable/",
+    "torch": "https://docs.pytorch.org/docs/stable/",
+    "anndata": "https://anndata.readthedocs.io/en/stable/",
+    "mudata": "https://mudata.readthedocs.io/stable/",
+    "spatialdata": "https://spatialdata.scverse.org/en/stable/",
+}
 
 
-def page(cls: type[Any], room: str) -> str:
-    """One method as Markdown: what, settings, reference."""
-    base, *networks = BASES[room]
-    shared, trained = fields(base), fields(*networks) - fields(ZeroShotMethod)
-    said = comments(cls)
-    # the docstring is reStructuredText; its roles and literals become plain code
-    doc = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", inspect.cleandoc(cls.__doc__ or ""))
-    doc = doc.replace("``", "`")
-    # an example, from its first prompt to the empty line after it, is code and no quotation
-    doc = re.sub(r"(?m)^>>> (?:.+\n?)+", lambda m: f"```pycon\n{m[0].rstrip()}\n```\n", doc)
-    groups: dict[str, list[str]] = {"Its own": [], "Of training by gradient": [], "Of all": []}
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        kind = (
-            "Of all"
-            if field.name in shared
-            else ("Of training by gradient" if field.name in trained else "Its own")
-        )
-        meaning = said.get(field.name, "").replace("|", "\\|")
-        groups[kind].append(f"| `{field.name}` | `{field.default!r}` | {meaning} |")
-    lines = [f"# {cls.__name__}", "", f"`{cls.name}`" + " (baseline)" * cls.baseline, "",
-             doc, "", "## Settings", ""]  # fmt: skip
-    for title, rows in groups.items():
-        if rows:
-            lines += [
-                f"### {title}",
-                "",
-                "| name | default | meaning |",
-                "|---|---|---|",
-                *rows,
-                "",
-            ]
-    if cls.presets:
-        lines += ["## Presets", ""]
-        lines += [f"- `{cls.name}:{name}`: " + ", ".join(f"`{k}={v!r}`" for k, v in own.items())
-                  for name, own in cls.presets.items()]  # fmt: skip
-        lines += [""]
-    about = {"mil": ("Targets", _targets), "integrate": ("Cells", _cells),
-             "expression": ("Tiles", _tiles)}[room]  # fmt: skip
-    parts = {about[0]: [about[1](cls)]}
-    parts["Reference"] = [cls.reference]
-    given = "vectors=vectors" if issubclass(cls, ZeroShotMethod) else ""
-    parts["In code"] = ["```python", f"sm.{room}.{cls.__name__}({given}).fit(bags)", "```"]
-    for title, part in parts.items():
-        lines += [f"## {title}", "", *part, ""]
-    return "\n".join(lines)
+def reachable(address: str) -> bool:
+    """Whether pages of others can be linked to; without a network all else is the same."""
+    try:
+        with urlopen(address + "objects.inv", timeout=3):
+            return True
+    except (URLError, OSError, ValueError):
+        return False
 
 
-def _targets(cls: type[Method]) -> str:
-    """What a method for bags can learn."""
-    return ", ".join(cls.kinds)
-
-
-def _tiles(cls: type[ExpressionMethod]) -> str:
-    """What a method of expression reads."""
-    if cls.oracle:
-        return "A control: looks at the measured expression of the slides that it predicts."
-    reads = "Reads the tiles themselves." if cls.images else "Reads features of the tiles."
-    new = " Predicts genes that were not in training." if issubclass(cls, ZeroShotMethod) else ""
-    return reads + (" Each tile sees its slide." if cls.slides else " No tile sees another.") + new
-
-
-def _cells(cls: type[Integration]) -> str:
-    """What an integration can do."""
-    new = (
-        "Embeds the cells that it was fitted on only." if cls.transductive else "Embeds new cells."
-    )
-    gaps = "Takes cells that lack a modality." if cls.missing else "Needs every modality of a cell."
-    back = "Reconstructs the modalities." if cls.reconstructs else "Reconstructs nothing."
-    return f"{new} {gaps} {back}"
-
-
-def write_pages(*_: Any) -> None:
-    """Write docs/methods/*.md, which git ignores."""
-    folder = HERE / "methods"
-    folder.mkdir(exist_ok=True)
-    for old in folder.glob("*.md"):
-        old.unlink()
-    for room in ROOMS:
-        for name, cls in methods(room).items():
-            (folder / f"{name}.md").write_text(page(cls, room), encoding="utf-8")
-
-
-def setup(app: Any) -> None:
-    """Write the pages before Sphinx looks for them."""
-    app.connect("builder-inited", write_pages)
+intersphinx_mapping = (
+    {name: (address, None) for name, address in INVENTORIES.items() if reachable(address)}
+    if reachable(INVENTORIES["python"])
+    else {}
+)

@@ -12,7 +12,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, canonicalize_version
 
 import smalti
-from smalti.cli.doctor import _OPTIONAL
 from smalti.system import extras
 from smalti.system.extras import _PROJECTS
 
@@ -149,12 +148,6 @@ def test_cells_bring_no_vision_and_vision_nothing_for_cells():
     for name in tool().extras():
         brought = set(tool().brought([f"smalti[{name}]"]))
         assert not (brought & seen and brought & cells), name
-
-
-def test_doctor_names_the_extra_that_brings_each_package():
-    for package, (extra, _) in _OPTIONAL.items():
-        wanted = tool().PROJECT["optional-dependencies"][extra]
-        assert package in (with_inner(extra) if extra in tool().extras() else asked(wanted))
 
 
 def rows():

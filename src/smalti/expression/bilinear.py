@@ -26,7 +26,11 @@ ALPHAS = tuple(float(a) for a in np.logspace(-1, 7, 25))
 
 
 class Bilinear(ZeroShotMethod):
-    """Bilinear ridge: expression is features of the tile times vector of the gene, y = x W t.
+    """Bilinear ridge: expression is features of the tile times vector of the gene.
+
+    Of the features x of a tile and the vector t of a gene:
+
+        y = x' W t
 
     The zero-shot counterpart of ridge, and the baseline that every network for unseen genes has to
     beat. Features are standardised; vectors have length 1 and are centred on the seen genes. Both

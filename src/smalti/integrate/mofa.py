@@ -21,14 +21,21 @@ _MOST = 8e9  # bytes of all views as dense float64, which is what mofapy2 takes
 
 
 class MOFA(Integration):
-    """Group factor analysis with sparse weights: x_i = W_i z + b_i + noise of each feature.
+    """Group factor analysis with sparse weights.
+
+    A view i of a cell is its factors z, weighted, and noise of each feature:
+
+        x_i = W_i z + b_i + noise
 
     mofapy2 fits q(W), q(tau) and q(z) on the standardised views (Gaussian likelihoods, a
     spike-and-slab prior with automatic relevance determination on W, one group). A cell, old or
     new, is then embedded by the mean of q(z) given q(W) and q(tau), the fixed point of mofapy2's
-    own update of z (Argelaguet et al. 2020, supplementary methods):
-    z = (I + sum_i E[W_i' T_i W_i])^-1 sum_i E[W_i]' T_i (x_i - b_i), T_i = diag E[tau_i], over
-    the views i in which the cell was measured. Factors that are not needed shrink to 0. Where few
+    own update of z (Argelaguet et al. 2020, supplementary methods), over the views i in which the
+    cell was measured:
+
+        z = (I + sum_i E[W_i' T_i W_i])^-1 sum_i E[W_i]' T_i (x_i - b_i),    T_i = diag E[tau_i]
+
+    Factors that are not needed shrink to 0. Where few
     cells have all views, those that lack one may lie apart: ``align_halves=True`` brings them to
     where whole cells lie, by the linear map of the networks here.
 

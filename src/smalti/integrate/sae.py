@@ -16,12 +16,15 @@ from smalti.nn.autoencoder import Autoencoder
 class SAE(NetworkIntegration):
     """An autoencoder whose units are seldom active: their mean is pulled towards ``rho``.
 
-    The penalty is beta sum_j KL(rho || mean activation of unit j over the cells of the step), with
-    KL(p || q) = p log(p / q) + (1 - p) log((1 - p) / (1 - q)), and sigmoid units, whose means are
-    probabilities. (The script that UMINT was compared with wrote the second term as
-    ``1 - p / 1 - q`` and used ReLU units, whose means may exceed 1.) As in Ng's notes beta is
-    relative to the *summed* squared error; the mean is taken here, so both are divided by the
-    number of features.
+    Of the mean activation m_j of unit j over the cells of the step:
+
+        penalty = beta sum_j KL(rho || m_j)
+        KL(p || q) = p log(p / q) + (1 - p) log((1 - p) / (1 - q))
+
+    Units are sigmoid, so that means are probabilities. (The script that UMINT was compared with
+    wrote the second term as ``1 - p / 1 - q`` and used ReLU units, whose means may exceed 1.) As in
+    Ng's notes beta is relative to the *summed* squared error; the mean is taken here, so both are
+    divided by the number of features.
     """
 
     name: ClassVar[str] = "sae"

@@ -31,11 +31,14 @@ _DROP = 0.3  # where cells lack a modality
 class UMINT(NetworkIntegration):
     """Separate encoders, one shared code that is never negative, separate decoders.
 
-    h_i = relu(E_i x_i), z = relu(sum_i C_i h_i), g_i = relu(G_i z), x̂_i = O_i g_i, with
-    loss sum_i lambda_i mean((x_i - x̂_i)^2) + l1 sum |h, z, g| + l2 sum W^2, the mean over features
-    and cells, activations as a mean over cells, W the weights of all but the output layers. That is
-    the authors' code; their paper sums over features instead of taking the mean, so that a wide
-    modality would outweigh a narrow one.
+    Of each modality i:
+
+        h_i = relu(E_i x_i),    z = relu(sum_i C_i h_i),    g_i = relu(G_i z),    y_i = O_i g_i
+        loss = sum_i lambda_i mean((x_i - y_i)^2) + l1 sum |h, z, g| + l2 sum W^2
+
+    The mean is over features and cells, activations are a mean over cells, W are the weights of all
+    but the output layers. That is the authors' code; their paper sums over features instead of
+    taking the mean, so that a wide modality would outweigh a narrow one.
 
     A cell that lacks a modality is encoded from the mean of the C_i h_i that it has, times the
     number of modalities, and the error is taken over what was measured. So that codes of such
@@ -43,7 +46,7 @@ class UMINT(NetworkIntegration):
     the error, with probability ``drop`` in training; None: 0.3 where cells lack one, else never, as
     published.
 
-    With ``batch=COLUMN`` each batch has an offset of its own in h_i, g_i and x̂_i (see
+    With ``batch=COLUMN`` each batch has an offset of its own in h_i, g_i and y_i (see
     :class:`~smalti.nn.offsets.BatchOffsets`); None, as published, has none.
 
     Examples

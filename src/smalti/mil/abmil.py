@@ -16,8 +16,11 @@ from smalti.nn import Attention, Standardize, encoder
 class ABMIL(NetworkMethod):
     """Attention over instances, plain or gated.
 
-    Instances h_k are encoded, weighted by a_k = softmax_k(w' tanh(V h_k)) (gated: times
-    sigmoid(U h_k)), and summed to z = sum_k a_k h_k; the head reads z.
+    Encoded instances h_k are weighted and summed, and the head reads the sum z:
+
+        a_k = softmax_k(w' tanh(V h_k)),    z = sum_k a_k h_k
+
+    Gated, tanh(V h_k) is multiplied by sigmoid(U h_k), element by element.
 
     ``attention`` says where the network looked. ``contribution`` is a_k c'h_k: signed, on the
     logit scale, summing over the bag to the logit less its constant. Attention may fall on one of

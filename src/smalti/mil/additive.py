@@ -17,10 +17,10 @@ from smalti.nn import Attention, Standardize, encoder
 class AdditiveMIL(NetworkMethod):
     """Attention, then a network on each attended instance, whose outputs are summed.
 
-    Instances h_k have attention a_k = softmax_k(w' tanh(V h_k)) (gated: times sigmoid(U h_k)), and
-    each goes through psi, a perceptron of one hidden layer, by itself and before anything is
-    summed:
+    Instances h_k have attention a_k (gated: times sigmoid(U h_k)), and each goes through psi, a
+    perceptron of one hidden layer, by itself and before anything is summed:
 
+        a_k = softmax_k(w' tanh(V h_k))
         psi(x) = C relu(P x + p),    e_k = psi(a_k h_k) - psi(0),    raw = b + sum_k e_k
 
     ``contribution`` is e_k: of each piece for each class, signed, on the logit scale, summing over

@@ -21,10 +21,13 @@ from smalti.task import Task
 class CLAM(NetworkMethod):
     """Clustering-constrained attention: what attention finds is made separable, piece by piece.
 
-    Instances h_k are weighted by gated attention, a_k = softmax_k(w'[tanh(V h_k) * sigmoid(U h_k)])
-    and summed to z = sum_k a_k h_k. ``branches="single"``: one attention, the head reads z.
-    ``"multi"``: one w_m, and so one z_m, for each class, whose logit is s_m = c_m'z_m + b_m; of two
-    classes the raw prediction is s_1 - s_0.
+    Instances h_k are weighted by gated attention and summed:
+
+        a_k = softmax_k(w'[tanh(V h_k) * sigmoid(U h_k)]),    z = sum_k a_k h_k
+
+    ``branches="single"``: one attention, the head reads z. ``"multi"``: one w_m, and so one z_m,
+    for each class, whose logit is s_m = c_m'z_m + b_m; of two classes the raw prediction is
+    s_1 - s_0.
 
     Beside it each class m has a clusterer d_m(h) = u_m'h + v_m. Of a bag of n instances the
     B = min(``sampled``, n // 2) most attended ones (the set T) and least attended ones (L), by

@@ -33,7 +33,11 @@ _LANES = 16  # columns below which PyTorch's softmax goes number by number: 10 c
 
 
 class CloudPred(NetworkMethod):
-    """Shares pi_k of a Gaussian mixture's clusters; logit = c + sum_k (a_k pi_k + b_k pi_k^2).
+    """A Gaussian mixture of the cells, and a polynomial of a sample's shares of its clusters.
+
+    Of the shares pi_k of the clusters k in a sample:
+
+        logit = c + sum_k (a_k pi_k + b_k pi_k^2)
 
     Three stages: expectation maximisation of a diagonal mixture on the training cells; the
     polynomial alone, a convex problem that is solved exactly; then means, variances, weights and

@@ -19,14 +19,19 @@ from smalti.task import Task
 class DSMIL(NetworkMethod):
     """Dual-stream multiple-instance learning.
 
-    For each output c of the target, the first stream scores the instances and takes the largest:
-    s_kc = w_c'h_k + b_c, m = argmax_k s_kc, the critical instance. The second weighs each instance
-    by how like the critical one it is, with queries q_k = Q h_k of width L:
+    For each output c of the target, the first stream scores the instances and takes the largest,
+    that of the critical instance m:
+
+        s_kc = w_c'h_k + b_c,    m = argmax_k s_kc
+
+    The second weighs each instance by how like the critical one it is, with queries q_k = Q h_k of
+    width L:
 
         a_kc = softmax_k(q_k'q_m / sqrt(L)),    z_c = sum_k a_kc h_k,    t = H [z_1, ..., z_C]
 
-    The prediction is the mean of both streams, raw_c = (s_mc + t_c) / 2, and the loss the mean of
-    their losses, (loss(s_m) + loss(t)) / 2.
+    The prediction is the mean of both streams, and the loss the mean of their losses:
+
+        raw_c = (s_mc + t_c) / 2,    loss = (loss(s_m) + loss(t)) / 2
 
     ``attention`` is a_kc, a column for each output; ``score`` is s_kc, the logit of an instance
     alone, comparable across bags. ``contribution`` is what a piece brings to raw: half of the

@@ -22,10 +22,10 @@ class DTFD(NetworkMethod):
     """A bag is cut into pseudo-bags; a second attention reads what is distilled from each.
 
     Encoded instances h_k of a bag are dealt into M pseudo-bags of the bag's label. The first tier
-    is attention in each of them, z_m = sum_k a_k h_k, read by a head; its loss is the mean over the
-    pseudo-bags. The class activation of an instance is what it brings to the first tier's logits,
+    is attention in each of them, read by a head; its loss is the mean over the pseudo-bags. The
+    class activation L_k of an instance is what it brings to the first tier's logits,
 
-        L_k = a_k (head_1(h_k) - head_1(0)),
+        z_m = sum_k a_k h_k,    L_k = a_k (head_1(h_k) - head_1(0))
 
     and values of that (for several classes: softmax over them) are the instance probabilities p_k,
     as the derivation of the paper has it. From each pseudo-bag is distilled

@@ -18,11 +18,15 @@ from smalti.segment import Segments
 class HierMIL(NetworkMethod):
     """Attention over the cells of a type, then over the types of a sample.
 
-    Cells h_i are encoded; within each type of a sample a_i = softmax_i(v'h_i) (HA) or 1 / n (CTA)
-    gives the type's vector t = sum_i a_i h_i; over the types that the sample has,
-    b_t = softmax_t(u't) gives its vector z = sum_t b_t t, and the head reads z, beside covariates
-    of the sample if there are any. Scores are linear, as published. A type that a sample lacks has
-    no mass: it is not in the softmax at all.
+    Encoded cells h_i are weighted within each type of a sample, which gives the type's vector s_t;
+    those are weighted over the types that the sample has, and the head reads z, beside covariates
+    of the sample if there are any:
+
+        a_i = softmax_i(v'h_i),    s_t = sum_i a_i h_i
+        b_t = softmax_t(u's_t),    z = sum_t b_t s_t
+
+    That is HA; with a_i = 1 / n it is CTA. Scores are linear, as published. A type that a sample
+    lacks has no mass: it is not in the softmax at all.
 
     Any grouping of the instances will do: cell types, clusters, regions of a slide. The weights are
     shared by all types, so a type that training lacked is not an error; it is reported.

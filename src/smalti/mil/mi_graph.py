@@ -33,11 +33,11 @@ class MiGraph(Method):
     instances. An instance that is linked to many speaks for few: W_a = 1 / #{b: linked to a, with
     a itself}. The kernel of bags is the mean of a kernel of instances under these weights,
 
-        K(B, B') = sum_a sum_b W_a W'_b exp(-gamma |x_a - x'_b|^2) / (sum_a W_a sum_b W'_b),
+        K(X, Y) = sum_a sum_b W_a V_b exp(-gamma ||x_a - y_b||^2) / (sum_a W_a sum_b V_b)
 
-    the simpler of the two kernels of the paper, on standardised features. Classes are learned by
-    support vector classification (one against the rest), labels each by one of its own, quantities
-    and grades by support vector regression.
+    of bags X with weights W and Y with weights V, the simpler of the two kernels of the paper, on
+    standardised features. Classes are learned by support vector classification (one against the
+    rest), labels each by one of its own, quantities and grades by support vector regression.
 
     gamma and C are chosen in folds of the training donors. The held-out decisions of the chosen
     pair also say what a decision is worth: the head of the target (for two classes Platt's sigmoid)

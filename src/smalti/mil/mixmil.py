@@ -28,12 +28,16 @@ _FREE = 10.0  # covariates of the mean model times this: a hundredth of the pena
 class MixMIL(NetworkMethod):
     """Linear attention and linear values with Gaussian posteriors, fitted by variational inference.
 
-    Instance x_i has attention w_i = softmax_i(x_i' b_u) and value t_i = x_i' b_z / b with
-    b = rms(b_z); the bag's effect is u = sum_i w_i t_i, standardised over the bags, times b; and
-    logit = f' alpha + u for the covariates f of the bag and an intercept. Each output has its own
-    2 Q weights (b_u, b_z), with priors N(0, s_u^2) and N(0, s_z^2) whose s is learned, and a
-    Gaussian posterior. The objective is the mean log likelihood over the bags, by ``draws`` draws
-    of the weights, less the Kullback-Leibler divergence over the number of bags, in closed form.
+    Instance x_i has attention w_i and value t_i; the bag's effect u is their sum, standardised over
+    the bags, times b; the logit adds the covariates f of the bag and an intercept:
+
+        w_i = softmax_i(x_i' b_u),    t_i = x_i' b_z / b,    b = rms(b_z)
+        u = b standardised(sum_i w_i t_i),    logit = f' alpha + u
+
+    Each output has its own 2 Q weights (b_u, b_z), with priors N(0, s_u^2) and N(0, s_z^2) whose s
+    is learned, and a Gaussian posterior. The objective is the mean log likelihood over the bags, by
+    ``draws`` draws of the weights, less the Kullback-Leibler divergence over the number of bags, in
+    closed form.
 
     Likelihoods by the kind of target: Bernoulli (binary; multi-label: one output each), binomial,
     categorical, Gaussian with a learned noise (regression), cumulative logit (ordinal).

@@ -20,8 +20,11 @@ from smalti.solve.mixture import fit_gaussians
 class MixtureClass(Method):
     """One full-covariance mixture on all cells of a class; a sample goes to the likeliest class.
 
-    L_c = sum over the cells of log p_c(x); the label is argmax_c n_c exp(L_c), n_c the training
-    samples of the class. The number of components is chosen by accuracy in folds of the training
+    Over the cells x of a sample, with n_c the training samples of class c:
+
+        L_c = sum_x log p_c(x),    label = argmax_c n_c exp(L_c)
+
+    The number of components is chosen by accuracy in folds of the training
     donors.
 
     ``score`` of a cell is log p_c(x) against the mean of the other classes: it adds up to the

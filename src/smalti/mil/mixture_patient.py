@@ -20,8 +20,11 @@ from smalti.solve.mixture import fit_gaussians
 class MixturePatient(Method):
     """One full-covariance mixture per training sample; a new sample is like the likeliest of them.
 
-    L_m = sum over the cells of log p_m(x); p(c) is proportional to the sum over the training
-    samples m of class c of exp(L_m). It is a rule of the nearest sample by likelihood, with the
+    Over the cells x of a sample, and the training samples m of each class c:
+
+        L_m = sum_x log p_m(x),    p(c) = sum_(m of c) exp(L_m) / sum_m exp(L_m)
+
+    It is a rule of the nearest sample by likelihood, with the
     frequency of the classes as prior. The number of components, at most the number of cells, is
     chosen by accuracy in folds of the training donors.
 

@@ -39,9 +39,13 @@ _BLOCKED = 0.3  # share of the prototype-to-cell distances that a step leaves ou
 class ProtoCell4P(NetworkMethod):
     """Prototypes in the latent space of an autoencoder, and how relevant each is in each cell.
 
-    A cell x is encoded to z; its similarity to prototype p is s_p = 1 / (||z - p||^2 + 0.5). A
-    second perceptron reads the relevance r_pc in (0, 1) of prototype p for class c off the same
-    cell. The cell's logit is sum_p s_p r_pc, the bag's the mean over its cells. Two classes differ
+    A cell x is encoded to z, which has a similarity s_p to each prototype p. A second perceptron
+    reads the relevance r_pc in (0, 1) of prototype p for class c off the same cell. The logit of a
+    bag is the mean of those of its cells:
+
+        s_p = 1 / (||z - p||^2 + 0.5),    logit_c = mean_x sum_p s_p r_pc
+
+    Two classes differ
     by one signed number, logit of the second less that of the first. As logits built of s and r
     are all positive, each label, count or value is such a difference too; a regression adds a
     linear layer, ordered classes add thresholds.

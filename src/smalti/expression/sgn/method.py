@@ -27,8 +27,11 @@ class SGN(NetworkZeroShot):
 
     Tiles of a slide are linked to the nearest in place and to those that look most alike; layers of
     heterogeneous GraphSAGE make z_i of tile i. A transformer over the words of a gene makes its
-    vector v_c, of length 1, and its bias b_c; y_ic = z_i . v_c + b_c. Written from the paper and
-    the equations alone. Without words, a gene's vector is its one word.
+    vector v_c, of length 1, and its bias b_c:
+
+        y_ic = z_i' v_c + b_c
+
+    Written from the paper and the equations alone. Without words, a gene's vector is its one word.
 
     A tile is predicted from its neighbours too: give whole slides to ``predict`` and take rows.
 
