@@ -335,7 +335,7 @@ def test_every_extra_is_on_the_page_of_the_install():
         "optional-dependencies"
     ]
     page = (DOCS / "install.md").read_text("utf-8")
-    for_developers = {"test", "mutants", "check", "docs"}
+    for_developers = {"test", "mutants", "check", "docs", "release"}
     assert [e for e in extras if e not in for_developers and f"| `{e}` |" not in page] == []
 
 
@@ -380,7 +380,7 @@ def test_options_of_the_pages_exist(page, verbs):
         verb = next(v for v in verbs if command.startswith(v))
         assert set(re.findall(r"(?<=\s)--[a-z-]+", command)) <= verbs[verb], command
     if "results" not in page.parts and page.name != "CHANGELOG.md":  # runs of benchmarks, the past
-        known = set().union(*verbs.values()) | {"--help"}
+        known = set().union(*verbs.values()) | {"--help", "--install-completion"}
         if page.parent.name == "how-to":  # of Dask, torchrun and SLURM too, in blocks
             text = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M).replace("`--mem`", "")
         assert set(re.findall(r"(?<=[`( ])--[a-z][a-z-]*", text)) <= known

@@ -135,6 +135,7 @@ def _watched(network, seen):
 
 
 def test_verbose_logs_the_command(caplog):
+    caplog.handler.setLevel(logging.DEBUG)  # the level of the logger is what -v sets
     done = run("cite", "abmil", "-v")
     assert done.exit_code == 0
     assert "smalti cite abmil" in [r.getMessage() for r in caplog.records]

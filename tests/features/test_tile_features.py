@@ -288,10 +288,10 @@ def test_torchvision_is_mended_only_where_it_is_broken(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     assert not shim.mend_torchvision()  # imported already
     monkeypatch.delitem(sys.modules, "torchvision")
-    monkeypatch.setattr(shim, "_build", lambda: "0.28.0")
+    monkeypatch.setattr(shim, "build", lambda: "0.28.0")
     assert not shim.mend_torchvision()  # a build that fits
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(shim, "_build", lambda: "0.28.0+cu130")
+    monkeypatch.setattr(shim, "build", lambda: "0.28.0+cu130")
     assert not shim.mend_torchvision()  # PyTorch has CUDA too
 
 
