@@ -16,6 +16,8 @@ import smalti as sm
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README.read_text("utf-8"), re.S | re.M)
+GENES = ["EPCAM", "KRT8", "KRT18", "CDH1", "MUC2", "VIL1", "COL1A1", "COL3A1", "VIM", "CD3E", "CD8A",
+         "PTPRC"]  # fmt: skip
 NUMBER = re.compile(r"[-+]?\d+\.\d+")
 
 
@@ -81,12 +83,13 @@ def files(tmp_path_factory):
     bags = slides_of(root / "images", 4)
     table = sm.to_anndata(bags)
     table.obs = table.obs.assign(patient=table.obs["slide"])
+    table.var_names = GENES
     table.write_h5ad(root / "spots.h5ad")
     slides_of(root / "slides", 8)
     labels = pd.DataFrame({"slide": [f"S{s}" for s in range(8)], "lymph": ["no", "yes"] * 4,
                            "patient": [f"P{s}" for s in range(8)]})  # fmt: skip
     labels.to_csv(root / "labels.csv", index=False)
-    sets = [["A", "", *(f"G{i}" for i in range(0, 8))], ["B", "", *(f"G{i}" for i in range(4, 12))]]
+    sets = [["CRYPT", "", *GENES[:8], "LGR5"], ["SURFACE", "", *GENES[4:], "OLFM4"]]
     (root / "sets.gmt").write_text("".join("\t".join(s) + "\n" for s in sets))
     return root
 

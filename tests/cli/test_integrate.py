@@ -226,7 +226,7 @@ def test_a_file_of_several_feature_types_is_split_and_told(bags, obs, tmp_path):
 @pytest.mark.slow  # test_cli compares by the same verb
 def test_compare_integrate(h5mu, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "smalti.comparison.page.embeddings.absent", lambda name: name
+        "smalti.comparison.page.embeddings.absent", lambda name, _: name
     )  # maps take long
     out, cache = tmp_path / "run", tmp_path / "cache"
     asked = ["compare", h5mu, "--integrate", "--methods", "umint,block_pca", "--label", "kind",

@@ -487,7 +487,7 @@ def test_tables_and_report(tmp_path, monkeypatch):
     note = json.loads((tmp_path / "run" / "split.json").read_text())
     assert note["digest"] == result.digest
     monkeypatch.setattr(
-        "smalti.comparison.page.embeddings.absent", lambda name: name
+        "smalti.comparison.page.embeddings.absent", lambda name, _: name
     )  # maps take long
     result.report(tmp_path / "report.html", title="Kinds")
     page = (tmp_path / "report.html").read_text()
@@ -528,7 +528,9 @@ def test_reads_what_read_reads():
 @pytest.mark.slow
 def test_runs_without_the_extra(monkeypatch):
     for file in ("page.embeddings", "embedding"):
-        monkeypatch.setattr(f"smalti.comparison.{file}.absent", lambda name: f"{name} is not there")
+        monkeypatch.setattr(
+            f"smalti.comparison.{file}.absent", lambda name, _: f"{name} is not there"
+        )
     result = sm.compare_integration({"pca": "block_pca"}, data(80), label="kind", seeds=1)
     assert {"ari_kmeans", "ari_ward"} <= set(result.metrics)
     assert "ari_leiden" not in result.metrics

@@ -64,7 +64,7 @@ def test_pictures_say_what_they_find(binary, sections):
     assert drawn["scores-roc-auc"].alt == f"{binary.headline()}."
     assert "is worth more than treating everyone or nobody" in drawn["net-benefit"].alt
     assert all(p.alt.endswith(".") and len(p.alt) > 20 for p in drawn.values())
-    legend = drawn["roc"].figure.axes[0].legend_.get_texts()
+    legend = drawn["roc"].figure.get_legend().get_texts()
     assert legend[0].get_text() == f"mifv  {means['mifv']:.3f}"  # one AUROC, that of the table
 
 
@@ -90,7 +90,7 @@ def test_a_page_of_expression_draws_the_best_the_median_and_the_worst_gene():
 
 
 def test_a_page_of_integration_has_every_metric_and_what_was_left_out(monkeypatch):
-    monkeypatch.setattr("smalti.comparison.page.embeddings.absent", lambda name: name)
+    monkeypatch.setattr("smalti.comparison.page.embeddings.absent", lambda name, _: name)
     names = (*sm.IntegrationComparison.order, "ors_rna")
     rows = [{"method": m, "repeat": seed, "fold": 0, "metric": k, "value": 0.1 * seed + len(m) / 9,
              "n_train": 80, "n_test": 20, "seconds": 1.0}

@@ -35,6 +35,8 @@ table = sm.compare(["top_mean"], bags, folds=2, progress=False).summary()
 assert "top_mean" in table.reset_index().astype(str).to_numpy()
 print(sm.citation("top_mean", "linear_code"))
 print(CliRunner().invoke(app, ["methods"]).output)
+for name in ("top_mean", "linear_code", "one_penalty"):
+    print(CliRunner().invoke(app, ["methods", name]).output)
 """
 LOAD = """
 import sys, numpy as np, smalti as sm
@@ -80,9 +82,8 @@ def test_a_package_of_ones_own(tmp_path):
     for key in ("{smalti,", "{example2025,", "{vincent2008,"):
         assert key in told
     for name in ("top_mean", "linear_code", "one_penalty"):
-        line = next(line for line in told.splitlines() if line.startswith(name))
-        assert "(from smalti-example 0.3)" in line
-    assert told.count("(from ") == 3
+        assert told.count(name) >= 2  # in the list of all, and a page of its own
+    assert told.count("from smalti-example 0.3") == 3
     assert json.loads((model / "model.json").read_text())["needs"] == [{
         "method": "top_mean", "class": "smalti_example.top_mean:TopMean",
         "package": "smalti-example", "version": "0.3",
