@@ -198,7 +198,7 @@ def scores(args: argparse.Namespace) -> dict[str, Any]:
         table = sm.compare(chosen, bags, folds=args.folds, repeats=args.repeats, n_jobs=1,
                            preprocess=STEPS.get(name), progress=False,
                            cache=f"{args.cache}/{name}")  # fmt: skip
-        means = table.intervals("roc_auc").set_index("method")
+        means = table.intervals("roc_auc").set_index("method").dropna(subset="value")
         beside, rows = table.against(REFERENCE, "roc_auc"), []
         for method, row in means.iterrows():
             found = {"method": str(method), "value": float(row["value"]),

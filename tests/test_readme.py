@@ -16,8 +16,8 @@ import smalti as sm
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README.read_text("utf-8"), re.S | re.M)
-GENES = ["EPCAM", "KRT8", "KRT18", "CDH1", "MUC2", "VIL1", "COL1A1", "COL3A1", "VIM", "CD3E", "CD8A",
-         "PTPRC"]  # fmt: skip
+GENES = ["EPCAM", "KRT8", "KRT18", "CDH1", "MUC2", "VIL1",
+         "COL1A1", "COL3A1", "VIM", "CD3E", "CD8A", "PTPRC"]  # fmt: skip
 NUMBER = re.compile(r"[-+]?\d+\.\d+")
 
 
