@@ -236,7 +236,7 @@ def timed(args: argparse.Namespace) -> list[dict[str, Any]]:
     for round_ in range(args.rounds + 1):
         for name, what in chosen.items():
             began = time.process_time()
-            (sm.make if "name" in what else TorchMIL)(**what, **settings).fit(bags)
+            (sm.make if "name" in what else TorchMIL)(**(what | settings)).fit(bags)
             if round_:  # the first warms up
                 spent[name].append(time.process_time() - began)
     rows = []
