@@ -56,8 +56,9 @@ beside its own label, means in place of sums, 0.7 and 0.3, and the mask handed o
 `bag_statistics` and `majority` are the baselines of every comparison. `type_composition` and
 `type_pseudobulk`, of planted bags, read simulated types of cells that name the pieces that tell:
 they bound what can be had there, and are no rivals. By default `dtfd` trains for 200 epochs at a
-rate of 1e-4: in the epochs given here it, and torchmil's, has learned little. torchmil's CLAM as it
-is fails in folds with bags of fewer pieces than it picks, and then has no row.
+rate of 1e-4; more than the epochs given here were not tried. torchmil's CLAM as it is stops with an
+error once some pieces are far from the margin, where its loss meets the labels that are spread over
+the rows, and then has no row.
 """
 
 TIME = """\

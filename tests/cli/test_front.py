@@ -380,3 +380,9 @@ def test_ctrl_c_ends_with_130_under_json_too(monkeypatch):
     done = run("doctor", "--json")
     assert (done.exit_code, done.stdout) == (130, "")
     assert "Traceback" not in done.stderr
+
+
+def test_the_page_of_a_preset_that_there_is_not_is_refused():
+    done = run("methods", "umint:fsat")
+    assert done.exit_code == 2
+    assert "umint has no preset 'fsat'" in done.output.replace("\n", " ")

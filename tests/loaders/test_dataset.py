@@ -1,7 +1,6 @@
 """Bags in a loop of PyTorch: the batches, losses and gradients of smalti's own steps."""
 
 import copy
-import pickle
 
 import anndata
 import numpy as np
@@ -268,9 +267,16 @@ def test_a_worker_sends_its_bags_and_not_the_whole_view():
     assert sent.untyped_storage().nbytes() == sent.numel() * sent.element_size()
 
 
-def test_it_can_be_sent_to_a_process_that_is_started_anew():
+@pytest.mark.slow  # a process that imports all anew
+def test_a_worker_that_is_started_anew_reads_the_same():
     data = sm.loaders.BagDataset(BAGS)
-    same(data[2][0], pickle.loads(pickle.dumps(data))[2][0])
+    loader = DataLoader(data, batch_size=5, collate_fn=sm.loaders.collate, num_workers=1,
+                        multiprocessing_context="spawn")  # fmt: skip
+    steps = list(loader)
+    assert len(steps) == -(-len(BAGS) // 5)
+    for k, (batch, _) in enumerate(steps):
+        rows = list(range(5 * k, min(5 * k + 5, len(BAGS))))
+        same(batch, data.__getitems__(rows)[0])
 
 
 def test_a_batch_moves_as_a_whole():

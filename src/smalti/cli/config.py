@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from smalti.cli.given import named
+from smalti.cli.say import params_of
 from smalti.errors import InputError
 from smalti.names import meant
 from smalti.system.files import atomic_write, check_free
@@ -58,9 +59,7 @@ def own_params() -> tuple[Any, ...]:
     ) -> None:  # fmt: skip
         pass
 
-    one = typer.Typer(add_completion=False)
-    one.command()(all_of)
-    return tuple(p for p in typer.main.get_command(one).params if p.name != "help")
+    return params_of(all_of)
 
 
 def _note(ctx: typer.Context, value: bool) -> bool:

@@ -167,12 +167,12 @@ def cut(text: str, width: int) -> str:
 
 def _page(name: str) -> dict[str, Any]:
     """What there is to know of a method, with its settings."""
-    from smalti.core.registry import class_of
+    from smalti.core.registry import class_of, preset_of
 
     name, _, preset = name.partition(":")
     cls = class_of(name, {})
     written = known.settings(name)
-    chosen = cls.presets.get(preset, {})
+    chosen = preset_of(cls, preset)
     settings = {}
     for field in dataclasses.fields(cls):
         own = written.get(field.name)

@@ -93,7 +93,7 @@ def own_params() -> tuple[Any, ...]:
     ) -> None:  # fmt: skip
         pass
 
-    return _params(both)
+    return params_of(both)
 
 
 @cache
@@ -111,10 +111,11 @@ def json_param() -> tuple[Any, ...]:
     ) -> None:  # fmt: skip
         pass
 
-    return _params(one)
+    return params_of(one)
 
 
-def _params(function: Callable[..., None]) -> tuple[Any, ...]:
+def params_of(function: Callable[..., None]) -> tuple[Any, ...]:
+    """The options of a function as Typer makes them, for verbs that all have them."""
     app = typer.Typer(add_completion=False)
     app.command()(function)
     return tuple(p for p in typer.main.get_command(app).params if p.name != "help")

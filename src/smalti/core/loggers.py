@@ -6,7 +6,6 @@ itself. They are imported when one is asked for.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import math
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from smalti.errors import InputError
+from smalti.names import meant
 from smalti.system.extras import need
 
 NAMES = ("csv", "tensorboard", "wandb", "mlflow")
@@ -75,9 +75,8 @@ def named(text: str, method: str) -> Logged:
     """
     name, _, folder = text.partition(":")
     if name not in NAMES:
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"no logger is called {name!r}; there are {', '.join(NAMES)}.{hint}")
+        raise InputError(f"no logger is called {name!r}; there are {', '.join(NAMES)}."
+                         f"{meant(name, NAMES)}")  # fmt: skip
     clients = _CLIENTS.get(name, ())
     if clients and not any(importlib.util.find_spec(c) for c in clients):
         raise InputError(f"logger {name!r} needs {clients[0]}: pip install {clients[0]}.")

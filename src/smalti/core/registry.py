@@ -130,11 +130,22 @@ def make(name: str, **settings: Any) -> Any:
     """
     name, _, preset = name.partition(":")
     cls = class_of(name, settings)
+    return cls(**(preset_of(cls, preset) | settings))
+
+
+def preset_of(cls: type[Any], preset: str) -> dict[str, Any]:
+    """Settings of a preset of a method; of none, "", there are none.
+
+    Raises
+    ------
+    InputError
+        If the method has no preset of that name.
+    """
     if preset and preset not in cls.presets:
         there = ", ".join(cls.presets) or "none"
-        raise InputError(f"{name} has no preset {preset!r}; there are {there}."
+        raise InputError(f"{cls.name} has no preset {preset!r}; there are {there}."
                          f"{meant(preset, cls.presets)}")  # fmt: skip
-    return cls(**(cls.presets.get(preset, {}) | settings))
+    return cls.presets.get(preset, {})
 
 
 def register(cls: Class) -> Class:
