@@ -38,9 +38,9 @@ Its losses are taken in float32, hence 1e-7. Where it differs:
   depends on the longest bag of its batch; its CLAM samples pieces among padded rows in training.
   Here bags are slices of one tensor, and nothing is padded.
 - **DSMIL** there adds the losses of both streams where the authors take their mean.
-- **TransMIL and DTFD-MIL**: what is equal and what is not, by the same weights, stands under
-  [phenotype](phenotype.md). torchmil's TransMIL knows no mask and its DTFD-MIL deals padded rows
-  into pseudo-bags of their own, so both get their bags one by one here.
+- **TransMIL and DTFD-MIL**: what is equal and what is not, by the same weights, is
+  [a page of its own](slide-parity.md). torchmil's TransMIL knows no mask and its DTFD-MIL deals
+  padded rows into pseudo-bags of their own, so both get their bags one by one here.
 - torchmil has one branch only, two classes only, and neither additive MIL nor ACMIL: for these,
   for several branches and for all kinds of target the reference is a loop over bags in NumPy
   (`tests/mil/test_slide_methods.py`).
@@ -114,10 +114,6 @@ def told_apart(rows: list[dict[str, Any]], reference: str) -> str:
 
 def page(kept: dict[str, Any], reference: str) -> str:
     parts = [INTRO]
-    if "logits" in kept:
-        cells = [{k: v if isinstance(v, str) else f"{v:.0e}" for k, v in row.items()}
-                 for row in kept["logits"]]  # fmt: skip
-        parts += [LOGITS, "\n".join(table_of(cells)), DIFFER]
     if "scores" in kept:
         parts.append(SCORES)
     for name, found in kept.get("scores", {}).items():
@@ -135,4 +131,8 @@ def page(kept: dict[str, Any], reference: str) -> str:
                  "torchmil's / ours": of_range(r["ratios"]) if "ratios" in r else ""}
                 for r in found["rows"]]  # fmt: skip
         parts += [TIME.format(**found), "\n".join(table_of(rows))]
+    if "logits" in kept:
+        cells = [{k: v if isinstance(v, str) else f"{v:.0e}" for k, v in row.items()}
+                 for row in kept["logits"]]  # fmt: skip
+        parts += [LOGITS, "\n".join(table_of(cells)), DIFFER]
     return "\n".join(parts).rstrip("\n") + "\n"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from functools import cache
 from typing import Any
 
 from formulas import set_formulas
 from written import DOCS, anchor, put_all, toctree
 
+from smalti.cli import known
 from smalti.core.citation import entries_of
 from smalti.core.estimator import Estimator
 from smalti.core.registry import ROOMS, methods
@@ -50,19 +50,6 @@ def question(cls: type[Any], room: str) -> str:
     return {"mil": "of-bags", "integrate": "of-modalities"}[room]
 
 
-def comments(cls: type) -> dict[str, str]:
-    """Field -> its line comment, which is where a setting is explained."""
-    bases = [base for base in reversed(cls.__mro__) if issubclass(base, Estimator)]
-    return {name: said for base in bases for name, said in own_comments(base).items()}
-
-
-@cache
-def own_comments(cls: type) -> dict[str, str]:
-    """Those of the fields that a class itself adds."""
-    found = re.findall(r"^    (\w+): .*?=.*?#\s*(.*)", inspect.getsource(cls), re.M)
-    return {name: said for name, said in found if not said.startswith(("noqa", "type:"))}
-
-
 def fields(*classes: type) -> set[str]:
     """Names of the settings of any of these."""
     return {f.name for cls in classes for f in dataclasses.fields(cls)}
@@ -72,12 +59,12 @@ def settings(cls: type[Any], room: str) -> list[str]:
     """Tables of its settings: its own, of training, of all."""
     base, *networks = BASES[room]
     shared, trained = fields(base), fields(*networks) - fields(ZeroShotMethod)
-    said = comments(cls)
+    said = known.settings(cls.name)
     groups: dict[str, list[str]] = {"Its own": [], "Of training by gradient": [], "Of all": []}
     for field in dataclasses.fields(cls):
         kind = ("Of all" if field.name in shared
                 else "Of training by gradient" if field.name in trained else "Its own")  # fmt: skip
-        meaning = said.get(field.name, "").replace("|", "\\|")
+        meaning = said[field.name].meaning.replace("|", "\\|") if field.name in said else ""
         groups[kind].append(f"| `{field.name}` | `{field.default!r}` | {meaning} |")
     head = ["| name | default | meaning |", "|---|---|---|"]
     return [line for title, rows in groups.items() if rows

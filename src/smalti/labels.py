@@ -34,7 +34,7 @@ CONTROL = frozenset((
     "benign", "unaffected", "negative", "neg", "no", "non", "not", "none", "never", "without",
     "absent", "absence", "false", "0", "-", "wild type", "wildtype", "wt", "reference", "baseline",
     "untreated", "uninfected", "unexposed", "unstimulated", "unstim", "vehicle", "placebo", "mock",
-    "sham", "dmso", "pbs", "saline",
+    "sham", "dmso", "pbs", "saline", "well",
 ))  # fmt: skip
 """Words (and a minus at the end) that mark the negative one of two labels."""
 EVENTS = frozenset(("1", "1.0", "true", "yes", "event", "dead", "deceased", "died", "death",

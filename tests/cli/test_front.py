@@ -82,6 +82,8 @@ def test_bad_input_ends_with_2_and_no_traceback(verb):
      (["--verison"], "No option --verison. Did you mean '--version'?"),
      (["fit", "abmil", "x", "--out", "z", "--lable", "y"],
       "No option --lable. Did you mean '--label'?"),
+     (["fit", "--method", "abmil", "cells.h5ad"],
+      "No option --method: write its value alone, where the usage has it."),
      (["fit", "abml", "x.npz", "--out", "z"], "Did you mean 'abmil'?"),
      (["fit", "abmil", "x.npz", "--out", "z", "--set", "gatd=true"], "Did you mean 'gated'?"),
      (["integrate", "umint:fsat", "x.h5mu", "--out", "z.h5mu"], "Did you mean 'fast'?"),
@@ -235,7 +237,9 @@ def test_what_is_read_off_the_files_is_what_the_classes_have(room):
     there = sm.methods(room)
     assert set(known.names(room)) == set(there)
     for name, cls in there.items():
-        assert set(known.settings(name)) == set(cls().get_params(deep=False)), name
+        settings = known.settings(name)
+        assert set(settings) == set(cls().get_params(deep=False)), name
+        assert [k for k, one in settings.items() if not one.meaning] == [], name
 
 
 # ---------------------------------------------------------------- doctor

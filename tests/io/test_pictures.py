@@ -53,8 +53,10 @@ def test_a_flat_svs_without_a_scale(tmp_path):
     want = layouts.drawn()[48:72, 48:72].transpose(2, 0, 1)
     np.testing.assert_array_equal(bags.x["tile"].read(0, 1)[0], want)
     assert bags.bag["um_per_px"].isna().all()
-    with pytest.raises(InputError, match=r"µm per pixel of slide 's' \(s\.svs\) is not known"):
+    with pytest.raises(InputError, match=r"\(s\.svs\) is not known: give um_per_px=\.\.\., or the"):
         read(tmp_path / "s.svs", um_per_px=None, tile_px=None)
+    with pytest.raises(InputError, match=r"\(s\.svs\) is not known: give um_per_px=\.\.\.\.$"):
+        read(tmp_path / "s.svs", um_per_px=None, tile_px=None, tile_um=25)
 
 
 @pytest.mark.parametrize(

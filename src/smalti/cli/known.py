@@ -15,6 +15,7 @@ from typing import NamedTuple
 ROOMS = {"mil": "bags", "integrate": "modalities", "expression": "tiles"}
 """Folder of methods -> what they are for."""
 _ROOT = Path(__file__).parents[1]
+_TOOLS = re.compile(r"\s*#?\s*(noqa|fmt|type):.*$")  # what tools read of a comment
 _NAME = re.compile(r'^    name: ClassVar\[str\] = "(\w+)"', re.MULTILINE)
 
 
@@ -62,11 +63,14 @@ def _of(file: Path, node: ast.ClassDef) -> dict[str, Setting]:
         default = "" if part.value is None else ast.unparse(part.value)
         after = lines[(part.end_lineno or part.lineno) - 1][part.end_col_offset or 0 :]
         meaning = after.strip().removeprefix("#").strip() if "#" in after else ""
-        found[part.target.id] = Setting(part.target.id, default, meaning)
+        found[part.target.id] = Setting(part.target.id, default, _TOOLS.sub("", meaning))
     for base in node.bases:
         there = _class(file, ast.unparse(base))
         if there is not None:
-            found = found | {k: v for k, v in _of(*there).items() if k not in found}
+            for name, known in _of(*there).items():
+                own = found.setdefault(name, known)
+                if not own.meaning:  # another default, said of where it is first written
+                    found[name] = own._replace(meaning=known.meaning)
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Annotated, Any
 
 import typer
@@ -212,11 +211,6 @@ def _show_page(page: dict[str, Any]) -> None:
     for head in ("--set", "default", "meaning"):
         table.add_column(head, no_wrap=head == "--set", overflow="fold")
     for name, one in page["settings"].items():
-        table.add_row(name, escape(str(one["default"])), escape(_clean(one["meaning"])))
+        table.add_row(name, escape(str(one["default"])), escape(one["meaning"]))
     console.print()
     console.print(table)
-
-
-def _clean(meaning: str) -> str:
-    """A comment without what tools read of it."""
-    return re.sub(r"\s*#?\s*(noqa|fmt|type):.*$", "", meaning)

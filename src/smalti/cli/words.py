@@ -124,7 +124,10 @@ def _meant(ctx: Any) -> Iterator[None]:
         name = getattr(error, "option_name", None)
         if name is None or not hasattr(error, "possibilities"):
             raise
-        known = [o for p in ctx.command.get_params(ctx) for o in (*p.opts, *p.secondary_opts)]
+        params = ctx.command.get_params(ctx)
+        if name.strip("-") in [p.name for p in params if p.param_type_name == "argument"]:
+            ctx.fail(f"No option {name}: write its value alone, where the usage has it.")
+        known = [o for p in params for o in (*p.opts, *p.secondary_opts)]
         ctx.fail(f"No option {name}.{meant(name, [o for o in known if o.startswith('--')])}")
 
 

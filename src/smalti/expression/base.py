@@ -72,8 +72,7 @@ class ExpressionMethod(ExpressionOutput):
     x: str | None = None  # view to read; None: the first table of features (or of tiles)
     counts: str = "counts"  # view of the measured expression
     genes: Any = None  # names to predict; a number: those of most variance in training; None: all
-    units: Literal["log1p_cp10k", "log1p", "given"] = "log1p_cp10k"  # of the prediction; "given":
-    # normalised values, as they are
+    units: Literal["log1p_cp10k", "log1p", "given"] = "log1p_cp10k"  # predicted; given: as they are
 
     @classmethod
     def unavailable(cls) -> str | None:

@@ -37,8 +37,8 @@ class Ensemble(ExpressionMethod):
     stochastic: ClassVar[bool] = True
 
     # names ("mlp:team"), methods, or {"method": "ridge", "x": "X_resnet50", ...}
-    members: Any = ("ridge", "knn", "mlp:team")
-    how: Literal["mean", "stack"] = "mean"
+    members: Any = ("ridge", "knn", "mlp:team")  # methods, by name or as they are
+    how: Literal["mean", "stack"] = "mean"  # all alike; "stack": by weights learned in inner folds
 
     def team(self) -> list[ExpressionMethod]:
         """The members, unfitted, each with a seed of its own.

@@ -51,7 +51,7 @@ class Multigrate(Integration):
     width: Count = 16  # of the code
     hidden: Count = 128  # units of the hidden layers, two in each encoder and decoder
     kl: Weight = 1e-5  # weight of the divergence from the prior
-    dropout: Part = 0.2
+    dropout: Part = 0.2  # probability, after each layer
     epochs: Count = 200  # passes over the cells, at most
     patience: Count = 10  # epochs without a better error in validation before stopping
     batch_size: Count = 256  # cells in a step

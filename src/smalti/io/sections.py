@@ -193,9 +193,11 @@ class Cut:
         if self.tile_px is not None:
             return round(self.tile_px)
         if um_per_px is None:
+            # who asks for µm, as a heat map of a fitted model does, has no use for the other way
+            other = "" if self.tile_um else ", or the size of tiles in pixels, tile_px=..."
             raise InputError(
                 f"µm per pixel of slide {section.slide!r} ({section.image.path.name}) is not "
-                "known: give um_per_px=..., or the size of tiles in pixels, tile_px=..."
+                f"known: give um_per_px=...{other or '.'}"
             )
         return max(1, round((112.0 if self.tile_um is None else self.tile_um) / um_per_px))
 

@@ -44,9 +44,7 @@ class MixturePatient(Method):
     centers: Count | tuple[Count, ...] = (5, 10, 15, 20, 25)  # components; several: chosen in folds
     folds: Count = 5  # of the training donors, for that choice
     ridge: Positive = 1e-4  # added to variances, in units of the largest
-    temper: Literal["squash", "mean"] = (
-        "squash"  # inverse hyperbolic sine of the difference; "mean": per cell
-    )
+    temper: Literal["squash", "mean"] = "squash"  # asinh of the difference; "mean": per cell
     max_cells: Count = 5_000  # cells of a sample that its mixture sees, drawn at random
 
     def network(self, shape: Shape) -> nn.Module:

@@ -90,8 +90,7 @@ class ProtoCell4P(NetworkMethod):
     widths: tuple[Count, ...] = (128, 128)  # of encoder, decoder (mirrored) and scorer
     dropout: Part = 0.0  # after each hidden layer of the scorer; published: none
     scorer: bool = True  # False: one linear layer on the similarities (the paper's BaseModel)
-    output: Literal["auto", "relu", "linear"] = "auto"  # end of the decoder; auto: linear where an
-    # input is negative
+    output: Literal["auto", "relu", "linear"] = "auto"  # of the decoder; auto: linear if any is < 0
     standardize: bool = False  # features to mean 0, s.d. 1; published: as they are
     pretrain: bool = True  # False: one stage with all losses
     pretrain_epochs: Whole = 50  # passes over the training bags in the first stage
