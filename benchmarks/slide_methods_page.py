@@ -126,6 +126,7 @@ def page(kept: dict[str, Any], reference: str) -> str:
         parts += [f"### {TITLES.get(name, name)}\n", f"`{found['command']}`. {found['about']}.\n",
                   "\n".join(table_of(rows))]  # fmt: skip
         parts.append(told_apart(found["rows"], reference))
+        parts.append(f"![AUROC with intervals, and differences](figures/{name}.svg)\n")
     for found in kept.get("time", []):
         rows = [{"method": f"`{r['method']}`", "CPU seconds": of_range(r["seconds"]),
                  "torchmil's / ours": of_range(r["ratios"]) if "ratios" in r else ""}

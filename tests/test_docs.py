@@ -443,3 +443,49 @@ def test_pictures_are_there_and_small():
     for said, path in pictures:
         assert len(said) > 60  # what is to be seen, for those who do not see it
         assert (ROOT / path).stat().st_size < 400_000
+
+
+# -------------------------------------------------------------------- figures of results
+
+
+def result_figures():
+    spec = importlib.util.spec_from_file_location("figures", ROOT / "tools/result_figures.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_figures_of_results_are_of_the_tables_that_stand_there():
+    tool = result_figures()
+    assert {p.stem for p in tool.FOLDER.iterdir()} == set(tool.FIGURES)
+    for name, figure in tool.FIGURES.items():
+        drawn = (tool.FOLDER / f"{name}.svg").read_text("utf-8")
+        assert tool.digest_of(figure) in drawn, f"python tools/result_figures.py {name}"
+        page = (tool.RESULTS / f"{figure.page}.md").read_text("utf-8")
+        assert f"](figures/{name}.svg)" in page, name
+
+
+@pytest.mark.parametrize(
+    ("cell", "value", "low", "high", "verdict"),
+    [("0.880 ± 0.022", 0.88, 0.858, 0.902, ""),
+     ("0.898 ± 0.022 (5)", 0.898, 0.876, 0.92, ""),  # five repeats, and no spread
+     ("0.102 ± 0.001 (0.050)", 0.102, 0.052, 0.152, ""),
+     ("0.931 (0.869 to 0.992)", 0.931, 0.869, 0.992, ""),
+     ("-0.011 (-0.103 to +0.081), not told apart", -0.011, -0.103, 0.081, "not told apart"),
+     ("worse: −0.047 (−0.084 to −0.011)", -0.047, -0.084, -0.011, "worse"),
+     ("0.591 worse", 0.591, None, None, "worse")],
+)  # fmt: skip
+def test_a_figure_reads_a_cell_as_it_is_meant(cell, value, low, high, verdict):
+    dot = result_figures().dot(cell)
+    assert (dot.value, dot.verdict) == (value, verdict)
+    if low is None:
+        assert dot.low != dot.low  # no bar
+    else:
+        assert (dot.low, dot.high) == pytest.approx((low, high))
+
+
+def test_a_cell_that_a_figure_does_not_understand_is_no_number():
+    tool = result_figures()
+    assert tool.dot("–") is tool.dot("not computed") is None
+    with pytest.raises(ValueError, match="not understood"):
+        tool.dot("0.343 (0.200 to 0.651) / 0.511 (0.391 to 0.751)")

@@ -6,6 +6,7 @@ from typing import Any
 
 from docutils.nodes import SkipNode
 from docutils.utils.math.latex2mathml import tex2mathml
+from written import PARALLEL
 
 
 def _visit_inline(writer: Any, node: Any) -> None:
@@ -21,4 +22,4 @@ def _visit_block(writer: Any, node: Any) -> None:
 def setup(app: Any) -> dict[str, bool]:
     """Sphinx asks for it by ``html_math_renderer = "mathml"``."""
     app.add_html_math_renderer("mathml", (_visit_inline, None), (_visit_block, None))
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    return PARALLEL

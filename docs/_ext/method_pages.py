@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from formulas import set_formulas
-from written import DOCS, anchor, put_all, toctree
+from written import DOCS, anchor, toctree, written
 
 from smalti.cli import known
 from smalti.core.citation import entries_of
@@ -198,11 +198,6 @@ def pages() -> dict[str, str]:
     return made
 
 
-def write(*_: Any) -> None:
-    """Write docs/methods/*.md, which git ignores."""
-    put_all(FOLDER, pages())
-
-
 def shown(_app: Any, what: str, _name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
     """Formulas of a class are set."""
     if what == "class":
@@ -216,9 +211,8 @@ def signature(_app: Any, what: str, _name: str, thing: Any, *_: Any) -> tuple[st
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Write the pages before Sphinx looks for them."""
-    app.connect("builder-inited", write)
+    """Sphinx calls this."""
     # before napoleon, which makes its own of the sections
     app.connect("autodoc-process-docstring", shown, priority=100)
     app.connect("autodoc-process-signature", signature)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    return written(app, FOLDER, pages)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from written import PARALLEL
+
 TITLE = re.compile(r"^# .+\n", re.M)
 NOT_RUN = """
 :::{note}
@@ -26,4 +28,4 @@ def head(app: Any, name: str, source: list[str]) -> None:
 def setup(app: Any) -> dict[str, bool]:
     """Before a page is parsed."""
     app.connect("source-read", head)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    return PARALLEL

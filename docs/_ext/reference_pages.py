@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from written import DOCS, put_all, toctree
+from written import DOCS, toctree, written
 
 import smalti
 from smalti.core.registry import ROOMS, methods
@@ -171,12 +171,6 @@ def pages() -> dict[str, str]:
     return made
 
 
-def write(*_: Any) -> None:
-    """Write docs/reference/*.md, which git ignores."""
-    put_all(FOLDER, pages())
-
-
 def setup(app: Any) -> dict[str, bool]:
-    """Write the pages before Sphinx looks for them."""
-    app.connect("builder-inited", write)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    """Sphinx calls this."""
+    return written(app, FOLDER, pages)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from typer.main import get_command
-from written import DOCS, put_all, toctree
+from written import DOCS, toctree, written
 
 from smalti.cli import app as program
 
@@ -73,12 +73,6 @@ def pages() -> dict[str, str]:
     return made
 
 
-def write(*_: Any) -> None:
-    """Write docs/verbs/*.md, which git ignores."""
-    put_all(FOLDER, pages())
-
-
 def setup(app: Any) -> dict[str, bool]:
-    """Write the pages before Sphinx looks for them."""
-    app.connect("builder-inited", write)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    """Sphinx calls this."""
+    return written(app, FOLDER, pages)

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).parent.parent
+PARALLEL = {"parallel_read_safe": True, "parallel_write_safe": True}  # what Sphinx asks of setup
+
+
+def written(app: Any, folder: Path, pages: Callable[[], dict[str, str]]) -> dict[str, bool]:
+    """Write the pages of a folder, which git ignores, before Sphinx looks for them."""
+    app.connect("builder-inited", lambda *_: put_all(folder, pages()))
+    return PARALLEL
 
 
 def put_all(folder: Path, pages: dict[str, str]) -> None:

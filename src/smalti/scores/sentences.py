@@ -56,22 +56,23 @@ def additions(table: Any, metric: str) -> list[str]:
 def as_text(table: Any) -> str:
     """The whole table as a terminal shows it."""
     said = [f"{sentence}." for sentence in table.said()]
-    rows = _rows(table).to_string(index=False)
-    tail = _spread(table, "* best mean")
-    return "\n".join([table.about, "", rows, "", *said, *table.terms(), tail, *_noted(table)])
+    rows, best = _rows(table)
+    for name in rows.columns[1:]:  # a place for the star in each line, so that digits stand below
+        rows[name] = [f"{cell}{'*' if (i, name) in best else ' '}"
+                      for i, cell in enumerate(rows[name])]  # fmt: skip
+    shown, tail = rows.to_string(index=False), _spread(table, "* best mean")
+    return "\n".join([table.about, "", shown, "", *said, *table.terms(), tail, *_noted(table)])
 
 
 def as_html(table: Any) -> str:
     """The table as a notebook shows it: what it says, the rows, and the rest at a click."""
     first, *more = (f"{sentence}." for sentence in table.said())
-    rows = _rows(table)
-    best = {(i, name) for name in rows for i, cell in enumerate(rows[name]) if cell.endswith("*")}
+    rows, best = _rows(table)
     beside = {i for i, m in enumerate(table.summary()["method"].drop_duplicates())
               if table.role(m)}  # fmt: skip
     noted = _noted(table)
     return card(
-        first, above=table.about, table=rows.map(lambda cell: cell.rstrip("* ")), bold=best,
-        soft=beside,
+        first, above=table.about, table=rows, bold=best, soft=beside,
         folded={"More on this answer": [*more, *table.terms(), _spread(table, "bold: best mean")],
                 f"{len(noted)} note{'s' * (len(noted) > 1)}": noted},
     )  # fmt: skip
@@ -87,28 +88,32 @@ def _noted(table: Any) -> list[str]:
             *(f"Audit, {finding}" for finding in table.audit or ())]  # fmt: skip
 
 
-def _rows(table: Any) -> pd.DataFrame:
-    """A line for each method, as text: mean and spread of the first six metrics."""
+def _rows(table: Any) -> tuple[pd.DataFrame, set[tuple[int, str]]]:
+    """A line for each method, as text: mean and spread of the first six metrics.
+
+    With it (position of a row, column) of the best mean of each metric.
+    """
     names = [m for m in table.metrics if m in set(table.folds["metric"])][:6]
     summary = table.summary()
     # a metric may be NaN for every method, as R2 is where folds test one bag
     known = summary[summary["method"].map(table.races)].dropna(subset="mean")
-    best = {m: f"{means.min() if m in LOWER_IS_BETTER else means.max():.3f}"
-            for m, means in known.groupby("metric")["mean"] if m not in NOT_RANKED}  # fmt: skip
-    rows = []
-    for method in summary["method"].drop_duplicates():
+    first = {m: f"{means.min() if m in LOWER_IS_BETTER else means.max():.3f}"
+             for m, means in known.groupby("metric")["mean"] if m not in NOT_RANKED}  # fmt: skip
+    rows, best = [], set()
+    for i, method in enumerate(summary["method"].drop_duplicates()):
         cells = summary[summary.method == method].set_index("metric")
         role = f" ({table.role(method)})" if table.role(method) else ""
         row = {"method": method + role + table.lost(method)}
         for m in names:
             mean, sd = cells.loc[m, ["mean", "sd_folds"]]
             # equal to the digits shown is equally good
-            star = "*" if best.get(m) == f"{mean:.3f}" and table.races(method) else " "
+            if first.get(m) == f"{mean:.3f}" and table.races(method):
+                best.add((i, named(m)))
             spread = "" if pd.isna(sd) else f" ± {sd:.3f}"
-            shown = f"{mean:.3f}{spread}{star}".replace("-", "−")
+            shown = f"{mean:.3f}{spread}".replace("-", "−")
             row[named(m)] = "–" if pd.isna(mean) else shown
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows), best
 
 
 def plain(value: float) -> str:
