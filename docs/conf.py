@@ -29,6 +29,7 @@ extensions = [
     "method_pages",
     "notebooks",
     "reference_pages",
+    "spreads",
     "verb_pages",
 ]
 exclude_patterns = ["_build", "_ext", "jupyter_execute", "**/.ipynb_checkpoints"]
