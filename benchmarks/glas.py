@@ -90,18 +90,22 @@ def by_patient(found: pd.DataFrame, rng: np.random.Generator, draws: int = 1000)
     """
     wide = found.pivot_table("p", ["method", "repeat"], "bag")  # (methods x repeats, images)
     first = found.drop_duplicates("bag").set_index("bag").loc[wide.columns]
-    truth, patients = first["truth"].to_numpy(), first["donor"].to_numpy()
+    truth, patients = first["truth"].to_numpy(bool), first["donor"].to_numpy()
     rows_of = {p: np.flatnonzero(patients == p) for p in np.unique(patients)}
-    rows = []
-    for draw in range(draws + 1):
-        chosen = rng.choice(list(rows_of), len(rows_of)) if draw else list(rows_of)
-        at = np.concatenate([rows_of[p] for p in chosen])
-        if len(set(truth[at])) < 2:
-            continue
-        auc = [roc_auc_score(truth[at], wide.iloc[m, at]) for m in range(len(wide))]
-        each = pd.Series(auc, index=wide.index).groupby("method").mean()
-        rows.append(each.rename(draw))
-    return pd.DataFrame(rows)
+    times = [np.ones(len(truth))]  # how often each image is drawn
+    for _ in range(draws):
+        chosen = rng.choice(list(rows_of), len(rows_of))
+        times.append(np.bincount(np.concatenate([rows_of[p] for p in chosen]),
+                                 minlength=len(truth)).astype(float))  # fmt: skip
+    ill, well = np.stack(times)[:, truth], np.stack(times)[:, ~truth]  # (draws + 1, of them)
+    pairs = ill.sum(1) * well.sum(1)
+    auc = {}
+    for row, p in zip(wide.index, wide.to_numpy(), strict=True):
+        gap = np.sign(p[truth][:, None] - p[~truth])  # (ill, well) who is above whom
+        auc[row] = 0.5 + 0.5 * np.divide(((ill @ gap) * well).sum(1), pairs, where=pairs > 0,
+                                         out=np.full(len(pairs), np.nan))  # fmt: skip
+    each = pd.DataFrame(auc).T.groupby(level=0).mean().T
+    return each[pairs > 0]  # draws of one label alone say nothing
 
 
 def phenotype(bags: sm.Bags, args: argparse.Namespace) -> pd.DataFrame:

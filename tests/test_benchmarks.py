@@ -32,7 +32,7 @@ TOYS = [
     "audit --part names --repeats 1 --cells 10",
     "audit --part tiles",
     "audit --part clean --repeats 2 --cells 10",
-    "audit --part gated --repeats 1 --cells 20",
+    "audit --part gated --repeats 1 --cells 6",
     "audit --part integrations --repeats 1",
     "audit --part real",
     "audit --part speed --repeats 1 --cells 1",
