@@ -40,9 +40,9 @@ from smalti.task import Task
         ("untreated", "cisplatin"),
         ("unaffected", "affected"),
         ("False", "Disease"),
+        ("well", "ill"),
         ("healthy_donor", "COPD"),
         # no word, or both: the last in sorted order
-        ("ill", "well"),
         ("female", "male"),
         ("abnormal", "odd"),
         ("nonsense", "truncating"),

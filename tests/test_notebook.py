@@ -5,6 +5,8 @@ import re
 
 import pandas as pd
 import pytest
+import sklearn
+from packaging.version import parse
 
 import smalti as sm
 from smalti.notebook import card
@@ -81,4 +83,5 @@ def test_what_is_empty_takes_no_room():
 def test_a_fitted_method_is_the_diagram_of_scikit_learn(bags):
     text = words(sm.mil.BagMean(progress=False).fit(bags.only("x"))._repr_html_())
     assert "BagMean" in text
-    assert "bag_mean_0" in text  # the names that come out of it
+    if parse(sklearn.__version__) >= parse("1.9"):  # it shows the names that come out of it
+        assert "bag_mean_0" in text

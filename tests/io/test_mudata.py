@@ -312,7 +312,7 @@ def test_bags_of_patients(whole, ragged, tmp_path):
     for data in (whole, saved(whole, tmp_path, ".h5mu")):
         bags = sm.read(data, sample="sample", label="disease", donor="bag")
         assert len(bags) == 6
-        assert bags.task.classes == ("ill", "well")
+        assert bags.task.classes == ("well", "ill")
         np.testing.assert_array_equal(dense(bags.x["rna"]), dense(whole["rna"].X)[bags.rows])
         np.testing.assert_array_equal(bags.x["prot"], whole["prot"].X[bags.rows])
     bags = sm.read(ragged, sample="sample", cells="union", cell_type="rna:cell_type")
