@@ -104,3 +104,13 @@ def test_counts_and_samples_of_labels():
 def test_one_label_is_refused():
     with pytest.raises(InputError, match="has 1 labels"):
         sm.compare_annotation([method()], cells(), label="kind", leave_out=("0/0", "0/1", "1/0"))
+
+
+def test_one_candidate_stands_by_itself_and_two_of_a_name_are_refused():
+    how = {"label": "kind", "folds": 2, "unseen": False, "progress": False}
+    alone, listed = (sm.compare_annotation(c, cells(120), **how) for c in (method(), [method()]))
+    scores = ["method", "fold", "metric", "value"]
+    f1 = [t.folds[t.folds["metric"] == "transfer_f1"] for t in (alone, listed)]
+    assert f1[0][scores].equals(f1[1][scores])
+    with pytest.raises(InputError, match="'block_pca' is named twice"):
+        sm.compare_annotation([method(), method()], cells(120), **how)

@@ -193,6 +193,8 @@ def test_namesakes_say_what_differs():
         line_up(["abmil", sm.mil.ABMIL()], Method)
     with pytest.raises(InputError, match="is no method of smalti.mil"):
         line_up(["umint"], Method)
+    with pytest.raises(InputError, match=r"^ABMIL is a class: give ABMIL\(\)\.$"):
+        line_up(sm.mil.ABMIL, Method)
     assert isinstance(line_up("abmil", Method), Lineup)
 
 

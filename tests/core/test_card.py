@@ -132,3 +132,23 @@ def test_every_method_can_be_made_with_its_defaults(room):
     """What differs from them is told."""
     for name in methods(room):
         sm.make(name)
+
+
+def test_an_annotator_says_its_labels_and_how_right_it_was():
+    cells = sm.datasets.planted_modalities(200, n_bags=6, effect=8.0, seed=0)
+    method = sm.integrate.BlockPCA(width=4, progress=False)
+    annotator = sm.Annotator(method, label="kind").fit(cells)
+    text = annotator.card(repo="lab/reference")
+    told = tables(text)
+    assert told["labels"] == "0/0, 0/1, 1/0, 1/1"
+    assert told["how right"] == annotator.said()
+    assert told["method"] == "block_pca (BlockPCA)"
+    assert told["`width`"] == "4"
+    assert "model.annotate(cells)" in text
+    assert "sm.compare_annotation" in text
+    assert "cell-type-annotation" in yaml.safe_load(text.split("---")[1])["tags"]
+    scores = sm.compare_annotation(method, cells, label="kind", progress=False)
+    with pytest.raises(sm.InputError, match="which row of scores= is this annotator"):
+        annotator.card(scores=scores)
+    scored = annotator.card(scores=scores, label="block_pca")
+    assert "| transfer_f1 |" in scored

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import smalti as sm
@@ -161,6 +162,15 @@ def test_a_model_goes_there_and_comes_back(server, model):
         again = sm.load(place)
         assert np.array_equal(again.predict_proba(BAGS), model.predict_proba(BAGS))
     assert "README.md" not in server.state["sent"]  # nothing but the model is fetched
+
+
+def test_an_annotator_goes_there_and_comes_back(server):
+    cells = sm.datasets.planted_modalities(120, n_bags=6, effect=8.0, seed=0)
+    method = sm.integrate.BlockPCA(width=4, progress=False)
+    annotator = sm.Annotator(method, label="kind").fit(cells)
+    new = sm.datasets.planted_modalities(30, effect=8.0, seed=1)
+    again = sm.load(annotator.push_to_hub("lab/reference"))
+    pd.testing.assert_frame_equal(again.annotate(new), annotator.annotate(new))
 
 
 def test_it_is_private_unless_said_otherwise(server, model):

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +18,7 @@ from sklearn.base import clone
 from smalti.bags import Bags
 from smalti.columns import groups_of
 from smalti.comparison.label_baselines import LogisticLabels, MajorityLabel
+from smalti.comparison.lineup import given
 from smalti.comparison.table import ScoreTable
 from smalti.errors import InputError
 from smalti.integrate.annotator import Annotator
@@ -95,7 +96,7 @@ class AnnotationComparison(ScoreTable):
 
 
 def compare_annotation(
-    candidates: Sequence[Any] | Mapping[str, Any],
+    candidates: Any,
     bags: Any,
     *,
     label: str = "cell_type",
@@ -111,8 +112,9 @@ def compare_annotation(
     Parameters
     ----------
     candidates
-        Annotators, or integrations (names too), of which annotators are made; a mapping gives them
-        names. Logistic regression on RNA and the commonest label always take part.
+        One or several annotators, or integrations (names too), of which annotators are made; a
+        mapping gives them names. Logistic regression on RNA and the commonest label always take
+        part.
     bags
         Cells with their labels, as :meth:`smalti.Annotator.fit` takes them.
     label, batch, leave_out
@@ -190,11 +192,13 @@ def _notes(what: str) -> tuple[str, ...]:
 def _lined_up(
     candidates: Any, label: str, batch: str | None, leave_out: Sequence[str]
 ) -> dict[str, Any]:
-    named = candidates if isinstance(candidates, Mapping) else \
-        {c if isinstance(c, str) else c.name: c for c in candidates}  # fmt: skip
-    rivals: dict[str, Any] = {k: v if isinstance(v, Annotator) else
-              Annotator(v, label=label, batch=batch, leave_out=leave_out)
-              for k, v in named.items()}  # fmt: skip
+    rivals: dict[str, Any] = {}
+    for named, one in given(candidates):
+        name = named or (one if isinstance(one, str) else one.name)
+        if name in rivals:
+            raise InputError(f"{name!r} is named twice: give names, {{'NAME': ...}}.")
+        rivals[name] = one if isinstance(one, Annotator) else \
+            Annotator(one, label=label, batch=batch, leave_out=leave_out)  # fmt: skip
     for other in (LogisticLabels(label, leave_out), MajorityLabel(label, leave_out)):
         rivals[other.name] = other
     return rivals

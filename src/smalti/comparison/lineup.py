@@ -156,6 +156,8 @@ class Lineup:
         if not isinstance(inner, self.kind):
             if isinstance(method, Pipeline):
                 raise InputError(f"the last step of a pipeline must be a method, not {inner!r}.")
+            if isinstance(candidate, type) and issubclass(candidate, self.kind):
+                raise InputError(f"{candidate.__name__} is a class: give {candidate.__name__}().")
             raise InputError(f"{candidate!r} is no method of {_room(self.kind)}.")
         method = as_method(method)
         if isinstance(method, Choosing):
@@ -172,14 +174,15 @@ def line_up(candidates: Any, kind: type[Estimator]) -> Lineup:
         If one is no method of this kind, one is named twice, or its steps are none.
     """
     lineup = Lineup(kind)
-    for label, candidate in _given(candidates):
+    for label, candidate in given(candidates):
         lineup.add(candidate, label)
     for method in lineup.methods.values():  # what names no step is refused before the first fit
         steps_of(None if (spec := unsearched(method).preprocess) == "auto" else spec)
     return lineup
 
 
-def _given(candidates: Any) -> Iterator[tuple[str | None, Any]]:
+def given(candidates: Any) -> Iterator[tuple[str | None, Any]]:
+    """Label, or None, and candidate: of one, of several, or of a mapping from labels."""
     if isinstance(candidates, Mapping):
         yield from candidates.items()
     elif isinstance(candidates, Iterable) and not isinstance(candidates, (str, Pipeline)):

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from smalti._version import __version__
 from smalti.core.citation import citation
 from smalti.core.identity import row_of, settings_of
+from smalti.errors import InputError
 from smalti.preprocess import spec_text
 
 _SOME = 12  # names of a list that are told
@@ -28,6 +29,7 @@ _USE = {
     "expression": "model.predict(slides)  # (n_tiles, n_genes)",
     "features": "model.transform(slides)  # (n_tiles, width)",
 }
+_COMPARE = {"integrate": "compare_integration", "expression": "compare_expression"}
 _DIRECTION = "What it attends to is where it looked, and not why; an attribution is no cause."
 _LIMITS = {
     "mil": ("It predicts for a bag (a patient, a slide), and not for its pieces.", _DIRECTION),
@@ -45,17 +47,23 @@ def card(
     from jinja2 import Environment, PackageLoader
 
     check_is_fitted(model)
+    inner = getattr(model, "model_", model)  # whose code an annotator votes in
+    annotates = inner is not model
     rules = Environment(loader=PackageLoader("smalti.core", "."), autoescape=False,
                         trim_blocks=True, keep_trailing_newline=True)  # fmt: skip
     rules.filters |= {"cell": _cell, "yaml": json.dumps}
     return rules.get_template("card.md.jinja").render(
         name=repo.rpartition("/")[2] if repo != "USER/NAME" else model.name,
-        repo=repo, licence=licence, tags=("smalti", *_TAGS.get(model.room, ())),
-        does=_does(model), facts=_facts(model), use=_USE.get(model.room, ""),
-        reads=_reads(model), settings=_settings(model), cohort=_cohort(model),
+        repo=repo, licence=licence,
+        tags=("smalti", *_TAGS.get(inner.room, ()), *(("cell-type-annotation",) * annotates)),
+        does=_labels(model) if annotates else _does(model),
+        facts=(_reference(model) if annotates else []) + _facts(inner),
+        use="model.annotate(cells)  # a row a cell" if annotates else _USE.get(inner.room, ""),
+        reads=_reads(inner), settings=_settings(inner), cohort=_cohort(inner),
+        compare="compare_annotation" if annotates else _COMPARE.get(inner.room, "compare"),
         scores=[] if scores is None else _scores(model, scores, label),
-        warned=_warned(model), limits=_LIMITS.get(model.room, ()),
-        bibtex=citation(model).strip(),
+        warned=[*_warned(inner), *(model.notes_ if annotates else ())],
+        limits=_LIMITS.get(inner.room, ()), bibtex=citation(inner).strip(),
     )  # fmt: skip
 
 
@@ -69,6 +77,17 @@ def _does(model: Any) -> str:
     if model.room == "expression":
         return f"Predicts the expression of {len(model.genes_):,} genes from tiles of slides."
     return "Turns tiles of slides into features; no labels were looked at."
+
+
+def _labels(annotator: Any) -> str:
+    """One sentence of an annotator."""
+    return (f"Labels new cells ({_cell(annotator.label)}) by those of a reference, and says how "
+            "sure it is and what is unknown.")  # fmt: skip
+
+
+def _reference(annotator: Any) -> list[tuple[str, str]]:
+    """What an annotator knows beside its method."""
+    return [("labels", _list(annotator.labels_)), ("how right", annotator.said())]
 
 
 def _facts(model: Any) -> list[tuple[str, str]]:
@@ -138,6 +157,8 @@ def _cohort(model: Any) -> list[tuple[str, str]]:
 
 def _scores(model: Any, scores: Any, label: str | None) -> list[dict[str, str]]:
     """Means over the parts of a comparison, each with its interval."""
+    if label is None and not hasattr(model, "task_"):
+        raise InputError(f"which row of scores= is this {model.name}? Name it, label='NAME'.")
     row, found = row_of(model, scores, label), []
     for metric, values in scores.of(row).items():
         table = scores.intervals(metric).set_index("method")

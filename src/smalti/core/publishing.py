@@ -31,7 +31,8 @@ class Publishing:
         Raises
         ------
         InputError
-            If no row, or several, of ``scores`` have these settings.
+            If no row, or several, of ``scores`` have these settings; of an annotator, if ``label``
+            does not say which row it is.
 
         Examples
         --------

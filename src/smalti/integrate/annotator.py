@@ -18,6 +18,7 @@ from smalti.bags import Bags
 from smalti.columns import groups_of
 from smalti.core.align import said
 from smalti.core.identity import model_digest
+from smalti.core.publishing import Publishing
 from smalti.core.registry import make
 from smalti.core.save import save
 from smalti.core.seen import told_of, warn_of_training
@@ -34,7 +35,7 @@ COLUMNS = ("label", "confidence", "unknown", "nearest", "second", "novelty")
 _MANY = 0.01  # share of cells that lie where a reference cell does, by chance
 
 
-class Annotator(BaseEstimator):
+class Annotator(Publishing, BaseEstimator):
     """Labels of reference cells for new ones: a vote of the nearest in the code of an integration.
 
     Parameters
