@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -49,3 +50,18 @@ def test_the_recipe_asks_for_what_pyproject_does():
     asked = re.findall(r"^    - (\S+) >=([\d.]+)$", text.partition("  run:\n")[2], re.MULTILINE)
     wanted = [r.split(">=") for r in tool("dependencies").PROJECT["dependencies"]]
     assert asked == [(CONDA.get(name, name), version) for name, version in wanted]
+
+
+def test_on_an_index_links_of_the_readme_lead_to_the_repository():
+    """By the rules of the build: every link is whole, and there is what it names."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    hook = project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+    text = (ROOT / "README.md").read_text("utf-8")
+    for rule in hook["substitutions"]:
+        text = re.sub(rule["pattern"], rule["replacement"], text)
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    assert len(links) > 20
+    assert [link for link in links if not link.startswith("https://")] == []
+    own = [link.partition("/v$HFPR_VERSION/")[2].partition("#")[0] for link in links]
+    assert [path for path in own if path and not (ROOT / path).exists()] == []
+    assert sum(path.endswith(".png") for path in own) == 2
