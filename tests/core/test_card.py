@@ -148,7 +148,7 @@ def test_an_annotator_says_its_labels_and_how_right_it_was():
     assert "sm.compare_annotation" in text
     assert "cell-type-annotation" in yaml.safe_load(text.split("---")[1])["tags"]
     scores = sm.compare_annotation(method, cells, label="kind", progress=False)
-    with pytest.raises(sm.InputError, match="which row of scores= is this annotator"):
+    with pytest.raises(sm.InputError, match="which row of the comparison is this annotator"):
         annotator.card(scores=scores)
     scored = annotator.card(scores=scores, label="block_pca")
     assert "| transfer_f1 |" in scored

@@ -158,7 +158,9 @@ def _cohort(model: Any) -> list[tuple[str, str]]:
 def _scores(model: Any, scores: Any, label: str | None) -> list[dict[str, str]]:
     """Means over the parts of a comparison, each with its interval."""
     if label is None and not hasattr(model, "task_"):
-        raise InputError(f"which row of scores= is this {model.name}? Name it, label='NAME'.")
+        raise InputError(
+            f"which row of the comparison is this {model.name}? Name it, label='NAME'."
+        )
     row, found = row_of(model, scores, label), []
     for metric, values in scores.of(row).items():
         table = scores.intervals(metric).set_index("method")
