@@ -7,6 +7,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA as Reference
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import MinMaxScaler
 
 import smalti as sm
 from smalti.bags import Bags
@@ -17,6 +18,7 @@ from smalti.preprocess import (
     PCA,
     Log1p,
     MinCells,
+    MinMax,
     Normalize,
     Scale,
     SelectGenes,
@@ -67,7 +69,8 @@ ALL = "min_cells=3,normalize,log1p,genes=30,scale=10,pca=5"
 
 
 @pytest.mark.parametrize("text", ["normalize", "normalize,log1p", "min_cells=3",
-                                  "normalize,log1p,genes=20", "scale", "pca=4", ALL])  # fmt: skip
+                                  "normalize,log1p,genes=20", "scale", "minmax", "pca=4",
+                                  ALL])  # fmt: skip
 def test_sparse_dense_and_disk_agree(text):
     bags = counts()
     before = bags.table().copy()
@@ -157,6 +160,20 @@ def test_genes_agree_with_scanpy():
     assert set(SelectGenes(50).fit(bags).kept_) == set(np.flatnonzero(adata.var.highly_variable))
 
 
+def test_minmax_is_that_of_scikit_learn_and_a_new_cell_may_lie_beyond_it():
+    rng = np.random.default_rng(0)
+    x = rng.normal(3, 5, (40, 6)) * (rng.random((40, 6)) < 0.6)
+    x[:, 0], x[:, 1] = 7.0, np.abs(x[:, 1]) + 1  # a constant, and one that is never 0
+    bags = Bags.from_rows({"x": x}, np.arange(40) // 4)
+    for there in (bags, dataclasses.replace(bags, x={"x": sp.csr_matrix(x)})):
+        step = MinMax().fit(there[:6])
+        wanted = MinMaxScaler().fit(x[:24])
+        np.testing.assert_allclose(step.transform(there).table(), wanted.transform(x), atol=1e-6)
+    assert step.transform(there).table().max() > 1
+    back = from_state(spec_of([step]), state_of([step]), names_of([step]))[0]
+    np.testing.assert_array_equal(back.transform(bags).table(), step.transform(bags).table())
+
+
 def test_what_is_fitted_comes_from_training_alone():
     bags = counts()
     train = np.arange(12)
@@ -188,7 +205,7 @@ def test_state_goes_through_arrays_and_json(tmp_path):
     np.testing.assert_allclose(again.forward(shuffled)[0], model.forward(bags)[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("spec", [None, "", "normalize,log1p", ALL, "scale,pca=3"])
+@pytest.mark.parametrize("spec", [None, "", "normalize,log1p", ALL, "scale,pca=3", "minmax"])
 def test_a_text_goes_there_and_back(spec):
     steps = steps_of(spec)
     assert [s.get_params() for s in steps_of(spec_of(steps))] == [s.get_params() for s in steps]

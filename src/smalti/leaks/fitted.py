@@ -96,7 +96,7 @@ def _trace(case: Case, name: str, table: np.ndarray) -> Finding | None:
             "fitted on the cohort",
             f"{name!r} was fitted on the whole cohort, test donors included: each feature runs "
             "from just 0 to just 1 over all donors.",
-            _MEND.format("'scale'"), evidence={"view": name, "by": "ranges"},
+            _MEND.format("'minmax'"), evidence={"view": name, "by": "ranges"},
         )  # fmt: skip
     if _components(sample):
         return Finding(

@@ -12,7 +12,7 @@ method for bags reads, ``views=`` of it says: several stand side by side (:class
 from smalti.counts import count_problem
 from smalti.preprocess.antibodies import DropControls, controls, is_hashtag, is_isotype
 from smalti.preprocess.batches import ComBat, Harmony, ScaleBatch
-from smalti.preprocess.components import PCA, Scale
+from smalti.preprocess.components import PCA, MinMax, Scale
 from smalti.preprocess.cytometry import Arcsinh
 from smalti.preprocess.dsb import DSB
 from smalti.preprocess.genes import GenesOfCounts, Log1p, MinCells, Normalize, SelectGenes
@@ -61,6 +61,7 @@ __all__ = [
     "Join",
     "Log1p",
     "MinCells",
+    "MinMax",
     "Modality",
     "Normalize",
     "On",

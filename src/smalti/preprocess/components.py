@@ -1,8 +1,8 @@
-"""Scale and principal components of the training cells."""
+"""Scale, range and principal components of the training cells."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -53,22 +53,66 @@ class Scale(Step):
         self.mean_, self.sd_ = center_and_spread(view)
 
     def _apply(self, view: Any, bags: Bags) -> Any:
-        out = np.empty(view.shape, dtype=np.float32)
-        if sp.issparse(view):  # a value that is not stored becomes the same in every row
-            view = sp.csr_matrix(view)
-            if not view.has_canonical_format:  # a place that is stored twice is a sum
-                view = view.copy()
-                view.sum_duplicates()
-            out[:] = self._cut(-self.mean_ / self.sd_)
-            rows, at = np.repeat(np.arange(view.shape[0]), np.diff(view.indptr)), view.indices
-            out[rows, at] = self._cut((view.data - self.mean_[at]) / self.sd_[at])
-            return out
-        for start, part in placed(view, max(1, _BLOCK // max(view.shape[1], 1))):
-            out[start : start + len(part)] = self._cut((part - self.mean_) / self.sd_)
-        return out
+        return _shifted(view, self.mean_, self.sd_, self._cut)
 
     def _cut(self, z: np.ndarray) -> np.ndarray:
         return z if self.max_value is None else np.clip(z, -self.max_value, self.max_value)
+
+
+class MinMax(Step):
+    """Each feature to 0 at the least and 1 at the largest value of the training cells.
+
+    A new cell may lie below 0 or above 1; a feature that is constant in training becomes 0 there. A
+    sparse table becomes dense (float32): select genes first.
+
+    Examples
+    --------
+    >>> import smalti as sm
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> bags = sm.Bags.from_list([rng.poisson(2, size=(10, 30)) for _ in range(4)])  # counts
+    >>> table = sm.preprocess.MinMax().fit(bags).transform(bags).table()
+    >>> float(table.min()), float(table.max())
+    (0.0, 1.0)
+    """
+
+    name: ClassVar[str] = "minmax"
+    state: ClassVar[tuple[str, ...]] = ("least_", "range_")
+    columnwise: ClassVar[bool] = True
+
+    def _learn(self, view: View, bags: Bags) -> None:
+        ends = [(_row(part.min(0)), _row(part.max(0))) for part in pieces(view)]
+        least, most = (np.array(part, dtype=np.float64) for part in zip(*ends, strict=True))
+        self.least_ = least.min(0)
+        width = most.max(0) - self.least_
+        self.range_ = np.where(width > 0, width, 1.0)
+
+    def _apply(self, view: Any, bags: Bags) -> Any:
+        return _shifted(view, self.least_, self.range_)
+
+
+def _row(found: Any) -> np.ndarray:
+    """(n_features,) of what a dense or a sparse table gives over its rows."""
+    return np.asarray(found.toarray() if sp.issparse(found) else found).reshape(-1)
+
+
+def _shifted(
+    view: Any, zero: np.ndarray, unit: np.ndarray, cut: Callable[[np.ndarray], Any] = np.asarray
+) -> np.ndarray:
+    """(x - zero) / unit of each feature, cut; (n, n_features) float32."""
+    out = np.empty(view.shape, dtype=np.float32)
+    if sp.issparse(view):  # a value that is not stored becomes the same in every row
+        view = sp.csr_matrix(view)
+        if not view.has_canonical_format:  # a place that is stored twice is a sum
+            view = view.copy()
+            view.sum_duplicates()
+        out[:] = cut(-zero / unit)
+        rows, at = np.repeat(np.arange(view.shape[0]), np.diff(view.indptr)), view.indices
+        out[rows, at] = cut((view.data - zero[at]) / unit[at])
+        return out
+    for start, part in placed(view, max(1, _BLOCK // max(view.shape[1], 1))):
+        out[start : start + len(part)] = cut((part - zero) / unit)
+    return out
 
 
 class PCA(Step):
