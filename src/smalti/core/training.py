@@ -13,6 +13,7 @@ Design:
 from __future__ import annotations
 
 import atexit
+import gc
 import math
 import time
 import warnings
@@ -76,9 +77,17 @@ def _part_at_the_end() -> None:
 
     Fabric does so where the group is one of GPUs only.
     """
-    atexit.register(
-        lambda: torch.distributed.is_initialized() and torch.distributed.destroy_process_group()
-    )
+    atexit.register(_part)
+
+
+def _part() -> None:
+    if torch.distributed.is_initialized():
+        # A network that was wrapped for the group holds it. Where a fit failed that network is
+        # garbage in a cycle, and were it freed last, the group would end inside of a garbage
+        # collection: that waits for a thread of the group, which waits for the interpreter.
+        gc.collect()
+        time.sleep(0.02)  # in which threads have the interpreter, and give up what they hold
+        torch.distributed.destroy_process_group()
 
 
 def jobs_for(methods: Iterable[Any], n_jobs: int | None) -> int | None:
