@@ -114,3 +114,5 @@ def test_one_candidate_stands_by_itself_and_two_of_a_name_are_refused():
     assert f1[0][scores].equals(f1[1][scores])
     with pytest.raises(InputError, match="'block_pca' is named twice"):
         sm.compare_annotation([method(), method()], cells(120), **how)
+    with pytest.raises(InputError, match="'commonest label' is the name of a baseline"):
+        sm.compare_annotation({"commonest label": method()}, cells(120), **how)

@@ -193,15 +193,16 @@ def _lined_up(
     candidates: Any, label: str, batch: str | None, leave_out: Sequence[str]
 ) -> dict[str, Any]:
     rivals: dict[str, Any] = {}
+    always = (LogisticLabels(label, leave_out), MajorityLabel(label, leave_out))
     for named, one in given(candidates):
         name = named or (one if isinstance(one, str) else one.name)
         if name in rivals:
             raise InputError(f"{name!r} is named twice: give names, {{'NAME': ...}}.")
+        if name in {other.name for other in always}:
+            raise InputError(f"{name!r} is the name of a baseline: choose another label.")
         rivals[name] = one if isinstance(one, Annotator) else \
             Annotator(one, label=label, batch=batch, leave_out=leave_out)  # fmt: skip
-    for other in (LogisticLabels(label, leave_out), MajorityLabel(label, leave_out)):
-        rivals[other.name] = other
-    return rivals
+    return rivals | {other.name: other for other in always}
 
 
 def _settings(rival: Any) -> dict[str, Any]:
